@@ -42,8 +42,8 @@ async function start(): Promise<void> {
   const address = (path: string) => new URL(path, document.baseURI);
   const labeling = new WorkerCalls<NetworkFunctions>(address("worker.js"), networkFailure);
   const browser = offered.browser && new OnnxBackend(labeling, address(offered.browser.model));
-  // what is loaded longest comes first
-  if (!service) browser?.prepare();
+  // what is loaded longest comes first; the labeler is told what fails
+  if (!service) browser?.load(() => {}).catch(() => {});
   const api = service && offered.project ? new ProjectApi(address("v1/project")) : null;
   // everyone who works on a project of a service labels with the same model
   const isInside = browser && !api;
@@ -85,20 +85,13 @@ async function start(): Promise<void> {
   void session.openLast();
   // a service keeps what several tabs do apart
   if (api) return;
-  takeOver(() => {
-    labeler.stop();
-    session.close();
-    render(<Elsewhere />, root);
-  });
-}
-
-/** Take the browser's work over from other tabs, of which it has one; `onLost` is called when a later one does so. */
-function takeOver(onLost: () => void): void {
-  // a channel doesn't hear itself
+  // one tab has the browser's work: the last that was opened; a channel doesn't hear itself
   const channel = new BroadcastChannel("segvoc");
   channel.onmessage = () => {
     channel.close();
-    onLost();
+    labeler.stop();
+    session.close();
+    render(<Elsewhere />, root);
   };
   channel.postMessage("opened");
 }

@@ -58,4 +58,3 @@ test("corrected rectangles have the borders of the whole image", () => {
   const part = borderLines(labels, size, { left: 20, top: 30, right: 27, bottom: 33 });
   assert.deepEqual(Array.from(part), [30, 31, 32].flatMap((y) => Array.from(all.subarray(320 * y + 20, 320 * y + 27))));
 });
-

@@ -97,12 +97,9 @@ test("a usable description is taken, and its program for the protocol's pooling 
   assert.throws(() => wordsProgram(taken, { ...protocol, pooling: [3, 3] }), PageError);
 });
 
-test("words that were taught aren't dropped by the model's own rule", () => {
+test("words are selected by the model's own rule, else, and where words were taught, by the protocol's", () => {
   assert.equal(ownSelection(description, protocol, 100, true).least, 100);
   assert.equal(ownSelection(description, { ...protocol, selection: { keep: 7 } }, 100, true).least, 7);
-});
-
-test("words are selected by the model's own rule, else by the protocol's", () => {
   const bySimilarity = { ...protocol, selection: { keep: 256 } };
   assert.deepEqual(ownSelection(description, protocol, 100, false), { least: 24, share: 0.98, bySimilarity: false });
   const quarter = { ...description, own_selection: { kind: "quarter", least: 16, most: 64 } } as const;

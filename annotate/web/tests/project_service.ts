@@ -95,15 +95,6 @@ export class ProjectService {
       this.append("labels", image);
       return Response.json(next);
     }
-    if (method === "POST" && kind === "images") {
-      const { name } = (body as FormData).get("image") as File;
-      const added = newState(name, { width: WIDTH, height: 1 });
-      if (!isMade && this.states.has(name)) return Response.json({ added: [], problems: ["it is there already"] });
-      this.states.set(name, added);
-      if (!isMade) this.append("added", name);
-      this.made.add(change);
-      return Response.json({ added: [added], problems: [] });
-    }
     if (kind === "images" || kind === "restored") {
       const [from, to] = kind === "images" ? [this.states, this.trash] : [this.trash, this.states];
       const moved = from.get(image);

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Edits } from "../src/labels/edits";
-import { Labeling } from "../src/labels/labeling";
-import { doubtfulPlaces } from "../src/labels/least_certain";
+import { doubtfulPlaces, Labeling } from "../src/labels/labeling";
+import { holds } from "../src/labels/runs";
 import { type ImageState, newState } from "../src/project/structure";
 import { EVERYTHING, isWanted, type Order, ordered, progressOf, statistics, type Wanted } from "../src/session/listing";
 import { ALL, found } from "./labeled";
@@ -26,22 +26,18 @@ function doubting(): { labeling: Labeling; edits: Edits } {
   return { labeling: new Labeling({ ...answer, confidence }, edits, ALL), edits };
 }
 
-function isInside(place: { x: number; y: number }, left: number, top: number, side: number): boolean {
-  return place.x >= left && place.x < left + side && place.y >= top && place.y < top + side;
-}
+const square = (left: number, top: number, side: number) => ({ left, top, right: left + side, bottom: top + side });
 
 test("the places in doubt come worst first, keep their distance, and lie in the image", () => {
   const { labeling } = doubting();
   const places = doubtfulPlaces(labeling);
-  assert.ok(isInside(places[0], 64, 36, 20));
-  assert.ok(places.some((place) => isInside(place, 8, 8, 20)));
-  assert.deepEqual(
-    places.map(({ doubt }) => doubt),
-    places.map(({ doubt }) => doubt).sort((one, other) => other - one),
-  );
+  assert.ok(holds(square(64, 36, 20), places[0]));
+  assert.ok(places.some((place) => holds(square(8, 8, 20), place)));
+  const doubts = places.map(({ doubt }) => doubt);
+  assert.deepEqual(doubts, doubts.toSorted((one, other) => other - one));
   for (const [at, { x, y, box }] of places.entries()) {
     assert.ok(box.left >= 0 && box.top >= 0 && box.right <= WIDTH && box.bottom <= HEIGHT);
-    assert.ok(x >= box.left && x < box.right && y >= box.top && y < box.bottom);
+    assert.ok(holds(box, { x, y }));
     for (const other of places.slice(at + 1)) assert.ok(Math.max(Math.abs(x - other.x), Math.abs(y - other.y)) >= 12);
   }
 });
@@ -54,7 +50,7 @@ test("what a person decided isn't in doubt, and a line is no place", () => {
   labeling.take(edits.paint(Int32Array.from(runs), "cat")!);
   const places = doubtfulPlaces(labeling);
   assert.ok(places.length >= 1);
-  for (const place of places) assert.ok(isInside(place, 4, 4, 28), `${place.x}, ${place.y}`);
+  for (const place of places) assert.ok(holds(square(4, 4, 28), place), `${place.x}, ${place.y}`);
 });
 
 function state(image: string, more: Partial<ImageState> = {}): ImageState {

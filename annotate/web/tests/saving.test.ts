@@ -10,7 +10,7 @@ import { makeObjects, merge, objectMap } from "../src/labels/objects";
 import { boxOf, polygon, whole } from "../src/labels/runs";
 import { Coco, compressedCounts, type Shape } from "../src/saving/annotations";
 import { report } from "../src/saving/files";
-import { labelMapPng, objectMapPng, savedObjects } from "../src/saving/maps";
+import { grayPng, labelMapPng, savedObjects } from "../src/saving/maps";
 import { ALL, labeling, map, rows } from "./labeled";
 
 function coco(images: readonly { name: string; labeling: Labeling }[], shape: Shape): string {
@@ -125,11 +125,11 @@ test("objects come back from their file", () => {
   const image = labeling(["00.0.11"], ["person", "wall"]);
   for (const label of [1, 0]) makeObjects(image, label, 1);
   const numbers = objectMap(image)!;
-  const file = objectMapPng(numbers, image);
+  const file = grayPng(numbers, image);
   assert.deepEqual(decode(file).depth, 16);
   const saved = savedObjects(file, image.labels, image);
   assert.deepEqual([unpacked(saved.layer!), saved.ids], [numbers, [1, 0, 0]]);
-  const empty = objectMapPng(numbers.fill(0), image);
+  const empty = grayPng(numbers.fill(0), image);
   assert.deepEqual(savedObjects(empty, image.labels, image), { layer: null, ids: [] });
   assert.throws(() => savedObjects(file, image.labels, { width: 2, height: 1 }), /gray map of 2 × 1/);
 });

@@ -14,7 +14,7 @@ import { unpacked } from "../src/labels/layer";
 import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
 import { Nearby } from "../src/session/open_image";
-import { Session, Writer } from "../src/session/session";
+import { Session } from "../src/session/session";
 import { projectOf, restore, useProject, valuesOf } from "../src/session/settings";
 import { watcherOf } from "../src/session/watching";
 import { found } from "./labeled";
@@ -115,30 +115,6 @@ test("only a full browser empties the trash; what fails is written again, and to
   failures.push(isFull);
   await session.remove(second);
   assert.deepEqual([saved, forgotten, session.removed.value], [2, ["a", "b"], []]);
-});
-
-test("changes are written at once, one after the other, and what waits is begun when the page is left", async () => {
-  const writer = new Writer();
-  const begun: string[] = [],
-    ends: (() => void)[] = [];
-  const write = (name: string) => () => {
-    begun.push(name);
-    return new Promise<void>((end) => ends.push(end));
-  };
-  writer.write("image", write("first"));
-  writer.write("settings", write("words"));
-  writer.write("image", write("second"));
-  writer.write("image", write("third"));
-  assert.deepEqual(begun, ["first", "words"]);
-  ends[0]();
-  await pause();
-  assert.deepEqual(begun, ["first", "words", "third"]);
-  writer.write("image", write("fourth"));
-  writer.flush();
-  assert.deepEqual(begun.slice(3), ["fourth"]);
-  for (const end of ends) end();
-  await pause();
-  assert.equal(begun.length, 4);
 });
 
 test("words keep their ids and colors while others come and go", () => {

@@ -213,14 +213,3 @@ test("words that two people add at once, and strokes with them, survive a lost a
     assert.deepEqual(service.project.words.map(({ name }) => name).sort(), [...WORDS, "door", "lamp"].sort());
   });
 });
-
-test("an image whose upload is lost comes once", async () => {
-  for (const fate of FATES) {
-    const { service, anna, ben } = await street();
-    service.fail("POST", "/images", fate);
-    await anna.session.add([new File(["image"], "b.png")]);
-    await idle(anna, ben);
-    assert.deepEqual([[...service.states.keys()], anna.session.problem.value], [["a.png", "b.png"], null]);
-    assert.deepEqual(ben.session.items.value.map(({ id }) => id), ["a.png", "b.png"]);
-  }
-});

@@ -1,7 +1,7 @@
 /** The names of words in their regions: where each has room, and how it is written. */
 
 import { distances, regions } from "../labels/connected";
-import { forRuns, type Size } from "../labels/runs";
+import { forRuns, type Point, type Size } from "../labels/runs";
 
 /** Rows of the grid on which places are looked for. */
 const ROWS = 160;
@@ -15,7 +15,6 @@ const SMALLEST = 0.02;
 /** A place for a name, in pixels of the image. */
 export interface NamePlace {
   readonly label: number;
-  /** Its middle. */
   readonly x: number;
   readonly y: number;
   /** How much room there is to both sides, and above and below. */
@@ -67,10 +66,8 @@ function peaks(grid: Uint16Array, room: Uint16Array, size: Size): number[] {
 }
 
 /** From an image to a canvas: a place (x, y) of the image is at (scale x + this.x, scale y + this.y) of the canvas. */
-export interface View {
+export interface View extends Point {
   readonly scale: number;
-  readonly x: number;
-  readonly y: number;
 }
 
 type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;

@@ -71,9 +71,7 @@ export function drawnLabel(labeling: Labeling, pixel: number): number {
 }
 
 export function drawnLabels(labeling: Labeling): Uint16Array {
-  const result = new Uint16Array(labeling.labels.length);
-  for (let pixel = 0; pixel < result.length; pixel++) result[pixel] = drawnLabel(labeling, pixel);
-  return result;
+  return labeling.labels.map((_, pixel) => drawnLabel(labeling, pixel));
 }
 
 export const EDGE_COLOR: Color = [18, 20, 24];

@@ -61,7 +61,6 @@ export function thumbnail(bitmap: ImageBitmap): Promise<Blob> {
   return drawn(bitmap, width, height).canvas.convertToBlob({ type: "image/jpeg", quality: 0.8 });
 }
 
-/** A bitmap on white, scaled to a size. */
 function drawn(bitmap: ImageBitmap, width: number, height: number): OffscreenCanvasRenderingContext2D {
   const context = new OffscreenCanvas(width, height).getContext("2d", { alpha: false, willReadFrequently: true })!;
   context.imageSmoothingQuality = "high";

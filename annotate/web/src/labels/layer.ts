@@ -13,7 +13,7 @@ export interface PackedLayer {
 }
 
 export function packed(values: Uint16Array): PackedLayer {
-  const bands = Array.from({ length: bandsOf(values.length) }, (_, number) => packedBand(values, number));
+  const bands = Array.from({ length: Math.ceil(values.length / BAND) }, (_, number) => packedBand(values, number));
   return { pixels: values.length, bands };
 }
 
@@ -53,14 +53,10 @@ export function mapped({ pixels, bands }: PackedLayer, value: (before: number) =
 }
 
 export function empty(pixels: number): PackedLayer {
-  const bands = Array.from({ length: bandsOf(pixels) }, (_, number) =>
+  const bands = Array.from({ length: Math.ceil(pixels / BAND) }, (_, number) =>
     Uint32Array.of(Math.min(pixels - number * BAND, BAND), 0),
   );
   return { pixels, bands };
-}
-
-function bandsOf(pixels: number): number {
-  return Math.ceil(pixels / BAND);
 }
 
 /** Numbers of a changed stretch: start, length, what its pixels had before, and what they have after it. */

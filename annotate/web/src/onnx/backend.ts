@@ -30,12 +30,6 @@ export class OnnxBackend implements Backend {
     return this.loading;
   }
 
-  /** Begin to load the network, so that it is there when `load` asks for it. */
-  prepare(): void {
-    // whoever loads it is told what fails
-    this.load(this.progress).catch(() => {});
-  }
-
   async segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation> {
     let isSent = false;
     try {

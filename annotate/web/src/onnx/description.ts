@@ -23,7 +23,6 @@ export interface Description {
   /** Words for what surrounds a single word, and when a pixel is left to them; null: the word fills the image. */
   readonly background_words: BackgroundWords | null;
   readonly protocols: Readonly<Record<string, Protocol>>;
-  /** Files of words that the model was taught. */
   readonly taught?: readonly string[];
   /** Every other file of the folder. */
   readonly files: Readonly<Record<string, { readonly bytes: number }>>;
@@ -78,7 +77,6 @@ export interface Selection {
   readonly least: number;
   /** Share of the votes that the kept words hold, in [0, 1]. */
   readonly share: number;
-  /** Whether similarity counts, instead of votes. */
   readonly bySimilarity: boolean;
 }
 

@@ -3,7 +3,7 @@
 import * as ort from "onnxruntime-web/wasm";
 
 import { regions } from "../labels/connected";
-import { forRuns, pixelsOf, type Size } from "../labels/runs";
+import { forRuns, pixelsOf } from "../labels/runs";
 import { type Maps, strongestClass } from "./strongest_class";
 
 /** The program, in the folders of models whose features it reads. */
@@ -31,9 +31,12 @@ export function withoutIslands(maps: Maps): Maps {
   const { values, classes, rows, columns } = maps;
   const cells = rows * columns;
   const { index: labels } = strongestClass(maps, rows, columns);
-  const { part, sizes } = connected(labels, { width: columns, height: rows });
-  const isSmall = sizes.map((size) => Number(size < ISLAND * cells));
-  if (!isSmall.includes(1) || !isSmall.includes(0)) return maps;
+  const part = new Int32Array(cells), isSmall: boolean[] = [];
+  for (const runs of regions(labels, { width: columns, height: rows })) {
+    forRuns(runs, (cell) => (part[cell] = isSmall.length));
+    isSmall.push(pixelsOf(runs) < ISLAND * cells);
+  }
+  if (!isSmall.includes(true) || !isSmall.includes(false)) return maps;
   /** By part and word: how often the word is beside it. */
   const beside = new Map<number, number>();
   const count = (cell: number, other: number) => {
@@ -47,7 +50,7 @@ export function withoutIslands(maps: Maps): Maps {
       count(cell, other);
       count(other, cell);
     }
-  const taken = new Int32Array(sizes.length).fill(-1);
+  const taken = new Int32Array(isSmall.length).fill(-1);
   for (const [key] of [...beside].sort(([one, few], [other, many]) => few - many || one - other))
     taken[Math.floor(key / classes)] = key % classes; // the most frequent comes last, and so is kept
   for (let cell = 0; cell < cells; cell++) {
@@ -57,14 +60,4 @@ export function withoutIslands(maps: Maps): Maps {
     [values[to], values[from]] = [values[from], values[to]];
   }
   return maps;
-}
-
-/** The parts of a label map that are connected by sides of cells, and their sizes. */
-function connected(labels: Uint16Array, size: Size): { part: Int32Array; sizes: Int32Array } {
-  const part = new Int32Array(labels.length), sizes: number[] = [];
-  for (const runs of regions(labels, size)) {
-    forRuns(runs, (cell) => (part[cell] = sizes.length));
-    sizes.push(pixelsOf(runs));
-  }
-  return { part, sizes: Int32Array.from(sizes) };
 }

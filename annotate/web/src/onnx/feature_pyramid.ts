@@ -11,7 +11,6 @@ export const GROUPS = 8;
 /** Cells of the output per cell of the coarse map, along each axis. */
 const FINER = 2;
 
-/** Added to variances. */
 const EPSILON = 1e-5;
 
 /** The weights; norms have gains, then offsets. */

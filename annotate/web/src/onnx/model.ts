@@ -32,7 +32,6 @@ export class Model {
   /** By name: a vector for each template. */
   private readonly embeddings = new Map<string, readonly Float32Array[]>();
   private readonly protocol: Protocol;
-  /** Taught words by the ids of their files. */
   private readonly taught = new Map<string, TaughtWords>();
   /** What the network sees in the drawn image by which taught words recognize it. */
   private probed: Promise<FeatureMap[]> | undefined;
@@ -154,8 +153,9 @@ export class Model {
   /** Embeddings of the words: of each the mean of its names, which are encoded once. */
   private async embedded(words: readonly (readonly string[])[]): Promise<Embeddings> {
     const missing = [...new Set(words.flat())].filter((name) => !this.embeddings.has(name));
-    const vectors = await this.encoded(missing.flatMap((name) => this.prompts.of(name)));
     const { templates, average, unit_length } = this.description.text!;
+    const prompted = missing.flatMap((name) => templates.map((template) => template.replaceAll("{}", () => name)));
+    const vectors = await this.encoded(prompted);
     for (const [at, name] of missing.entries())
       this.embeddings.set(name, vectors.slice(at * templates.length, (at + 1) * templates.length));
     const rows = words.map((names) => {

@@ -21,11 +21,6 @@ export class Prompts {
     this.tokenizer = new Tokenizer(tokenizer, {});
   }
 
-  /** The prompts of a name: one for each template. */
-  of(name: string): string[] {
-    return this.text.templates.map((template) => template.replaceAll("{}", () => name));
-  }
-
   ids(prompt: string): number[] {
     return this.tokenizer.encode(prompt).ids;
   }

@@ -22,15 +22,6 @@ export interface Embeddings {
   readonly channels: number;
 }
 
-/** What a word's embeddings are mixed with. */
-interface Region {
-  readonly index: number;
-  /** A direction; 0 leaves the embeddings as they are. */
-  readonly toward: Float32Array;
-  /** Its share, in [0, 1). */
-  readonly share: number;
-}
-
 /** What one taught word of a query has by its examples. */
 interface Classifier {
   /** Index of the word among those of the query. */
@@ -39,7 +30,8 @@ interface Classifier {
   /** Weights on the features as they are, one map after the other; or on the output of the file's pyramid. */
   readonly weights: Float64Array;
   readonly bias: number;
-  readonly region: Region | null;
+  /** A direction with which the word's embeddings are mixed; 0 leaves them as they are. */
+  readonly toward: Float32Array | null;
 }
 
 /** The classifiers of those words of a query that were taught. */
@@ -71,9 +63,23 @@ export class TaughtQuery {
     return Math.max(...this.classifiers.map(({ file }) => file.temperature));
   }
 
-  /** The words' embeddings, those of taught words mixed with their regions. */
+  /** The words' embeddings, which keep their lengths, mixed with the regions u: e' = |e| unit((1 - a) unit(e) + a u). */
   embeddings(text: Embeddings): Embeddings {
-    return mixed(text, this.classifiers.flatMap(({ region }) => region ?? []));
+    const { prompts, channels } = text;
+    const values = text.values.slice();
+    for (const { index, toward, file } of this.classifiers) {
+      if (!toward) continue;
+      if (toward.length !== channels)
+        throw new PageError("These taught words have embeddings of another length than the model's; teach them again.");
+      for (let prompt = 0; prompt < prompts; prompt++) {
+        const own = values.subarray((index * prompts + prompt) * channels, (index * prompts + prompt + 1) * channels);
+        const length = Math.hypot(...own), unit = 1 / Math.max(1e-12, length);
+        const direction = Float64Array.from(own, (value, at) => (1 - file.share) * unit * value + file.share * toward[at]);
+        const factor = length / Math.max(1e-12, Math.hypot(...direction));
+        own.set(direction.map((value) => factor * value));
+      }
+    }
+    return { ...text, values };
   }
 
   /**
@@ -139,33 +145,15 @@ export function softmaxLogits(logits: Float32Array, words: number, temperature: 
   return result;
 }
 
-/** Embeddings that keep their lengths, with those of some words mixed: e' = |e| unit((1 - a) unit(e) + a u). */
-export function mixed(text: Embeddings, regions: readonly Region[]): Embeddings {
-  const { prompts, channels } = text;
-  if (regions.some(({ toward }) => toward.length !== channels))
-    throw new PageError("These taught words have embeddings of another length than the model's; teach them again.");
-  const values = text.values.slice();
-  for (const { index, toward, share } of regions) {
-    for (let prompt = 0; prompt < prompts; prompt++) {
-      const own = values.subarray((index * prompts + prompt) * channels, (index * prompts + prompt + 1) * channels);
-      const length = Math.hypot(...own), unit = 1 / Math.max(1e-12, length);
-      const direction = Float64Array.from(own, (value, at) => (1 - share) * unit * value + share * toward[at]);
-      const factor = length / Math.max(1e-12, Math.hypot(...direction));
-      own.set(direction.map((value) => factor * value));
-    }
-  }
-  return { ...text, values };
-}
-
 /** The classifier at a row of a file, for the word at an index of a query. */
 function classifier(file: TaughtWords, row: number, index: number): Classifier {
-  const { toward, share, pyramid, mean, scale } = file;
-  const region = toward ? { index, toward: rowOf(toward, row, file.words.length), share } : null;
+  const { pyramid, mean, scale } = file;
+  const toward = file.toward && rowOf(file.toward, row, file.words.length);
   const own = rowOf(file.weights, row, file.words.length), bias = file.bias[row];
-  if (pyramid) return { index, file, weights: Float64Array.from(own), bias, region };
+  if (pyramid) return { index, file, weights: Float64Array.from(own), bias, toward };
   const weights = Float64Array.from(own, (weight, at) => weight / scale[at]);
   const shift = weights.reduce((sum, weight, at) => sum + weight * mean[at], 0);
-  return { index, file, weights, bias: bias - shift, region };
+  return { index, file, weights, bias: bias - shift, toward };
 }
 
 function rowOf(values: Float32Array, row: number, rows: number): Float32Array {
@@ -182,7 +170,7 @@ export function withheld(before: number, after: number): number {
 }
 
 /** A linear classifier at every cell of a grid: each map is classified on its own grid and interpolated. */
-export function scored(
+function scored(
   maps: readonly FeatureMap[],
   weights: Float64Array,
   bias: number,

@@ -12,7 +12,19 @@ const seen = new Recent<SeenImage>();
 
 const functions = {
   async load(folder: string, progress: Progress): Promise<ModelInfo> {
-    model ??= await loaded(new URL(folder), progress);
+    if (model) return model.info;
+    const address = new URL(folder);
+    // at the same time as the model's files
+    const runtime = prepareRuntime();
+    // a failure is told below
+    runtime.catch(() => {});
+    let sent = 0;
+    model = await Model.load(await json(new URL("segvoc.json", address)), address, runtime, (share) => {
+      // a message for every chunk would be thousands
+      if (share < 1 && share - sent < 0.01) return;
+      sent = share;
+      progress(share);
+    });
     return model.info;
   },
 
@@ -38,18 +50,3 @@ const functions = {
 export type NetworkFunctions = typeof functions;
 
 expose(functions);
-
-async function loaded(folder: URL, progress: Progress): Promise<Model> {
-  // at the same time as the model's files
-  const runtime = prepareRuntime();
-  // a failure is told below
-  runtime.catch(() => {});
-  const content = await json(new URL("segvoc.json", folder));
-  let sent = 0;
-  return Model.load(content, folder, runtime, (share) => {
-    // a message for every chunk would be thousands
-    if (share < 1 && share - sent < 0.01) return;
-    sent = share;
-    progress(share);
-  });
-}

@@ -32,7 +32,17 @@ export function Header({ page }: { page: Page }) {
       )}
       <SavedState page={page} />
       <span class="gap" />
-      {page.user && <UserField page={page} />}
+      {page.user && (
+        <label class="user">
+          <span>Your name</span>
+          <input
+            type="text"
+            autocomplete="name"
+            value={page.user.name}
+            onChange={({ currentTarget: { value } }) => page.user!.change(value.trim())}
+          />
+        </label>
+      )}
       <IconButton
         icon={theme.value}
         label={`Colors: ${theme.value}`}
@@ -41,20 +51,6 @@ export function Header({ page }: { page: Page }) {
       <IconButton icon="help" label="Help" onClick={() => (help.value = true)} />
       {help.value && <Help page={page} onClose={() => (help.value = false)} />}
     </header>
-  );
-}
-
-function UserField({ page: { user } }: { page: Page }) {
-  return (
-    <label class="user">
-      <span>Your name</span>
-      <input
-        type="text"
-        autocomplete="name"
-        value={user!.name}
-        onChange={({ currentTarget: { value } }) => user!.change(value.trim())}
-      />
-    </label>
   );
 }
 
@@ -108,19 +104,12 @@ function KeyList({ keys }: { keys: readonly Key[] }) {
 function SavedState({ page: { session } }: { page: Page }) {
   const { store, writer } = session;
   const waiting = store.waiting.value;
-  const isWriting = writer.pending.value > 0;
-  const told =
-    isWriting || (waiting && !store.isAway.value)
-    ? "Saving…"
-    : waiting
-      ? `${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} for the service`
-      : "All changes are saved";
+  const state = writer.pending.value > 0 ? "saving" : waiting ? "waiting" : "saved";
+  const isAway = waiting > 0 && store.isAway.value;
+  const waits = `${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} for the service`;
   return (
-    <span
-      class={waiting && store.isAway.value ? "saved away" : "saved"}
-      data-state={isWriting ? "saving" : waiting ? "waiting" : "saved"}
-    >
-      {told}
+    <span class={isAway ? "saved away" : "saved"} data-state={state}>
+      {state === "saved" ? "All changes are saved" : state === "waiting" && isAway ? waits : "Saving…"}
     </span>
   );
 }

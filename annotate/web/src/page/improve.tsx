@@ -62,7 +62,7 @@ export function Improve({ page: { improvement } }: { page: Page }) {
       )}
       {state === "canceled" && <p class="help">It was canceled; nothing has changed.</p>}
       {state === "done" && message && <p class="help">{message}</p>}
-      {state === "done" && scores && <Scores images={progress.images} scores={scores} />}
+      {state === "done" && scores && <Scores images={progress.images ?? 0} scores={scores} />}
     </section>
   );
 }

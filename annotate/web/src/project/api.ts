@@ -30,7 +30,6 @@ export interface ImprovementProgress {
   readonly stage: string | null;
   /** Of all work, in [0, 1]. */
   readonly share: number | null;
-  /** Images that words were taught with. */
   readonly images: number;
   /** `keep_text`: words that keep their text alone, as examples made them worse; null: there is nothing to gain. */
   readonly scores: { readonly before: Scores; readonly after: Scores; readonly keep_text: readonly string[] } | null;

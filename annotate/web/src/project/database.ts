@@ -17,7 +17,6 @@ interface Schema extends DBSchema {
   outbox: { key: string; value: Kept<Unsent> | Kept<UnsentProject> };
 }
 
-/** Everything that belongs to an image. */
 export const OF_IMAGES = ["images", "files", "thumbnails", "drafts", "edits", "settled"] as const;
 
 type StoreName = (typeof OF_IMAGES)[number] | "settings" | "outbox";
@@ -47,7 +46,6 @@ export class Database {
     }
   }
 
-  /** Whether it is still there when the page is opened again. */
   get isLasting(): boolean {
     return this.database !== null;
   }
@@ -61,7 +59,6 @@ export class Database {
     return (await this.getEntries(store)).map(([, value]) => value);
   }
 
-  /** All keys of a store with their values. */
   async getEntries<Name extends StoreName>(store: Name): Promise<[string, Schema[Name]["value"]][]> {
     if (!this.database) {
       const kept = [...this.memory].filter(([key]) => key.startsWith(`${store} `));

@@ -2,8 +2,7 @@
 
 import type { Segmentation } from "../backend";
 import { Edits, type SavedEdits } from "../labels/edits";
-import { Labeling, NONE, type Rule, type Settled } from "../labels/labeling";
-import { doubtfulPlaces } from "../labels/least_certain";
+import { doubtfulPlaces, Labeling, NONE, type Rule, type Settled } from "../labels/labeling";
 import { objectFigures } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import { firstName, sameClass } from "../labels/synonyms";
@@ -85,13 +84,11 @@ export interface Context {
   readonly rule: Rule;
 }
 
-/** An image's labels, from what is kept of it. */
 export function labelingOf(size: Size, work: Work, context: Context): Labeling {
   const { found, saved, settled } = namedWork(work, context.vocabulary);
   return labelingWith(found ?? nothingFound(size), new Edits(size.width, size.height, saved), settled, context);
 }
 
-/** An image's labels, which follow the corrections. */
 export function labelingWith(
   found: Segmentation,
   edits: Edits,

@@ -219,7 +219,6 @@ export class RemoteStore extends Store {
     return this.outbox.find(({ isShown, unsent }) => isShown && unsent.id === id);
   }
 
-  /** Takes over what closed pages left in the outbox. */
   private async takeLeft(): Promise<void> {
     const open = await openTabs(this.tab, this.ending.signal);
     const left = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(key.split(" ")[0]));
@@ -325,18 +324,15 @@ export class RemoteStore extends Store {
   private async send(): Promise<void> {
     if (this.isSending || !this.watcher) return;
     this.isSending = true;
-    await this.repeat(() => this.sendNext(), true);
-  }
-
-  /** Sends a change; false: there is none. */
-  private async sendNext(): Promise<boolean> {
-    // the oldest one, since each image's changes keep their order
-    const waiting = this.outbox.find(({ isParked }) => !isParked);
-    this.isSending = Boolean(this.wanted ?? waiting);
-    if (this.wanted) await this.sendProject(this.wanted);
-    else if (waiting) await this.deliver(waiting);
-    if (this.isSending) this.reached();
-    return this.isSending;
+    await this.repeat(async () => {
+      // the oldest one, since each image's changes keep their order
+      const waiting = this.outbox.find(({ isParked }) => !isParked);
+      this.isSending = Boolean(this.wanted ?? waiting);
+      if (this.wanted) await this.sendProject(this.wanted);
+      else if (waiting) await this.deliver(waiting);
+      if (this.isSending) this.reached();
+      return this.isSending;
+    }, true);
   }
 
   private async sendProject({ sent: before, ...now }: Kept<UnsentProject>): Promise<void> {

@@ -247,7 +247,6 @@ export abstract class Store {
     return this.database.write([{ store: "settings", key: setting, value }]);
   }
 
-  /** Write nothing any more, once what was begun is written. */
   close(): void {
     this.database.close();
   }

@@ -1,13 +1,13 @@
 /** The file `work/NAME.zip` of an image: its state and PNGs of ids, from which everything else about it is derived. */
 
-import { decode, encode } from "fast-png";
+import { decode } from "fast-png";
 
 import type { PartMap } from "../backend";
 import { type Labeling, NONE } from "../labels/labeling";
 import { empty, mapped, packed, type PackedLayer, unpacked } from "../labels/layer";
 import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
-import { labelMapPng, labelsOfMap, objectMapPng, savedObjects } from "../saving/maps";
+import { grayPng, labelMapPng, labelsOfMap, savedObjects } from "../saving/maps";
 import { type Unzipped, unzipped, zipped } from "../saving/zip";
 import { type Context, indexed, labelingOf, withIds } from "./keeping";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
@@ -45,9 +45,9 @@ export async function encodeWork(state: ImageState, work: Work, context: Context
   const objects = objectMap(labeling);
   const files = {
     "state.json": JSON.stringify(state),
-    "corrections.png": grayPng(state, unpacked(correctionsOf(work.edits, state)), 16),
+    "corrections.png": grayPng(unpacked(correctionsOf(work.edits, state)), state, FAST),
     ...(work.draft && draftFiles(work.draft)),
-    ...(objects && { "objects.png": objectMapPng(objects, state) }),
+    ...(objects && { "objects.png": grayPng(objects, state) }),
     "labels.png": labelsPng(labeling, context.vocabulary),
   };
   const zip = await zipped(Object.entries(files).map(([name, input]) => ({ name, input })));
@@ -63,24 +63,20 @@ function draftFiles(draft: KeptDraft): Unzipped {
   const known = packedDrafts.get(draft);
   if (known) return known;
   const files = {
-    "draft.png": grayPng(draft, withIds(draft.labels, draft.ids), 16),
-    "confidence.png": grayPng(draft, draft.confidence, 8),
+    "draft.png": grayPng(withIds(draft.labels, draft.ids), draft, FAST),
+    "confidence.png": grayPng(draft.confidence, draft, FAST),
     ...(draft.parts && { "parts.png": partsPng(draft.parts, draft) }),
   };
   packedDrafts.set(draft, files);
   return files;
 }
 
-function grayPng({ width, height }: Size, data: Uint16Array | Uint8Array, depth: 8 | 16): Uint8Array<ArrayBuffer> {
-  return encode({ width, height, data, channels: 1, depth }, FAST) as Uint8Array<ArrayBuffer>;
-}
-
 /** The index of each pixel's part, with what the parts are as JSON in a text of the PNG. */
-function partsPng({ labels, names, colors }: PartMap, { width, height }: Size): Uint8Array<ArrayBuffer> {
+function partsPng({ labels, names, colors }: PartMap, size: Size): Uint8Array<ArrayBuffer> {
   // such texts have no letters beyond Latin ones
   const escaped = (letter: string) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
   const about = JSON.stringify({ names, colors }).replace(/[\u0080-\uffff]/g, escaped);
-  return encode({ width, height, data: labels, channels: 1, depth: 16, text: { [PARTS]: about } }, FAST) as Uint8Array<ArrayBuffer>;
+  return grayPng(labels, size, { ...FAST, text: { [PARTS]: about } });
 }
 
 /** Parts of such a file; null: it has none, or is of no use. */

@@ -14,7 +14,7 @@ import type { OpenImage } from "../session/open_image";
 import type { Session } from "../session/session";
 import type { Settings } from "../session/settings";
 import { Coco, type Shape } from "./annotations";
-import { labelMapPng, objectMapPng } from "./maps";
+import { grayPng, labelMapPng } from "./maps";
 import { zipped, type ZippedFile } from "./zip";
 
 type Write = (labeling: Labeling, image: OpenImage, settings: Settings) => Blob | Promise<Blob>;
@@ -51,7 +51,7 @@ export const FORMATS: readonly Format[] = [
     name: "Objects",
     ending: ".objects.png",
     explanation: "A pixel's value is the number of its object",
-    content: (labeling) => png(objectMapPng(objectMap(labeling)!, labeling)),
+    content: (labeling) => png(grayPng(objectMap(labeling)!, labeling)),
     isIn: ({ objects }) => objects.value.length > 0,
   },
   {
@@ -115,7 +115,6 @@ export async function everything(
   return { name: stems.length === 1 ? `${stems[0]}.zip` : "segvoc.zip", content };
 }
 
-/** Hand a file to the browser, which saves it. */
 export function save({ name, content }: OfferedFile): void {
   const address = URL.createObjectURL(content);
   Object.assign(document.createElement("a"), { href: address, download: name }).click();

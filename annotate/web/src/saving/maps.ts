@@ -8,6 +8,15 @@ import { packed } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import type { KeptEdits } from "../project/structure";
 
+type Image = Parameters<typeof encode>[0];
+type Options = Parameters<typeof encode>[1] & Pick<Image, "palette" | "text">;
+
+/** A gray PNG with as many bits as the values have. */
+export function grayPng(data: Uint8Array | Uint16Array, { width, height }: Size, { zlib = {}, ...more }: Options = {}) {
+  const depth = data.BYTES_PER_ELEMENT === 1 ? 8 : 16;
+  return encode({ width, height, data, channels: 1, depth, ...more }, { zlib }) as Uint8Array<ArrayBuffer>;
+}
+
 /** Most words for which a label map has 8 bits. */
 const MOST_8_BIT = 255;
 
@@ -17,17 +26,11 @@ const MOST_8_BIT = 255;
  *
  * @param colors RGB of each label.
  */
-export function labelMapPng(
-  labels: Uint16Array,
-  { width, height }: { readonly width: number; readonly height: number },
-  colors: readonly (readonly number[])[],
-): Uint8Array<ArrayBuffer> {
-  if (colors.length > MOST_8_BIT)
-    return encode({ width, height, data: labels, channels: 1, depth: 16 }) as Uint8Array<ArrayBuffer>;
+export function labelMapPng(labels: Uint16Array, size: Size, colors: readonly (readonly number[])[]): Uint8Array<ArrayBuffer> {
+  if (colors.length > MOST_8_BIT) return grayPng(labels, size);
   const palette = Array.from({ length: 256 }, (_, index) => [...(colors[index] ?? NO_COLOR)]);
   // 65535, which is no word, becomes 255 when it is cut to 8 bits
-  const data = new Uint8Array(labels);
-  return encode({ width, height, data, channels: 1, depth: 8, palette }) as Uint8Array<ArrayBuffer>;
+  return grayPng(new Uint8Array(labels), size, { palette });
 }
 
 /** Labels of such a map, 65535 where there is none. */
@@ -35,10 +38,6 @@ export function labelsOfMap({ data, depth, channels }: DecodedPng): Uint16Array<
   if (channels !== 1) throw new Error("a label map has more than one channel");
   const labels = Uint16Array.from(data);
   return depth === 8 ? labels.map((label) => (label === 255 ? NONE : label)) : labels;
-}
-
-export function objectMapPng(numbers: Uint16Array, { width, height }: Size): Uint8Array<ArrayBuffer> {
-  return encode({ width, height, data: numbers, channels: 1, depth: 16 }) as Uint8Array<ArrayBuffer>;
 }
 
 /**

@@ -14,7 +14,7 @@ import { Item } from "../session/item";
 import { listed, type Session } from "../session/session";
 import { contextOf, projectOf, useProject } from "../session/settings";
 import type { OfferedFile } from "./files";
-import { objectMapPng } from "./maps";
+import { grayPng } from "./maps";
 import { zipped, type ZippedFile } from "./zip";
 
 const FORMAT = "segvoc project",
@@ -50,7 +50,7 @@ async function* projectFiles(
     yield { name: `work/${own}.zip`, input: await encodeWork(state, work, context) };
     yield { name: `labels/${own}.png`, input: labelsPng(labeling, context.vocabulary) };
     const objects = objectMap(labeling);
-    if (objects) yield { name: `objects/${own}.png`, input: objectMapPng(objects, item) };
+    if (objects) yield { name: `objects/${own}.png`, input: grayPng(objects, item) };
     yield { name: `states/${own}.json`, input: JSON.stringify(state) };
   }
 }

@@ -12,18 +12,9 @@ export const FEWEST = 2;
 /** How often the service is asked how far it is [ms]. */
 const LOOK = 1000;
 
-const NOTHING: ImprovementProgress = {
-  state: "none",
-  stage: null,
-  share: null,
-  images: 0,
-  scores: null,
-  message: null,
-  can_finetune: false,
-};
-
 export class Improvement {
-  readonly progress = signal(NOTHING);
+  /** Empty until the service told it. */
+  readonly progress = signal<Partial<ImprovementProgress>>({});
   /** How many images are learned from, and how many of them a person never corrected. */
   readonly done = computed(() => {
     const states = this.session.items.value.map(({ summary }) => summary.value).filter(({ done }) => done);

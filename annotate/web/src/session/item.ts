@@ -15,7 +15,6 @@ export type State =
       readonly kind: "failed";
       readonly answers: string;
       readonly message: string;
-      /** Whether it is retried automatically. */
       readonly isTransient: boolean;
     };
 

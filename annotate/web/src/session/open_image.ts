@@ -46,7 +46,6 @@ export class OpenImage {
 
   readonly figures = this.counted(figures);
   readonly partFigures = this.counted(partFigures);
-  /** The objects of words, in the order of their numbers. */
   readonly objects = this.counted(objectFigures);
 
   private counted<Count>(count: (labeling: Labeling) => Count[]): ReadonlySignal<Count[]> {

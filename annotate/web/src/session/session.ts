@@ -208,7 +208,6 @@ export class Session {
     }
   }
 
-  /** Adds the page's example image, and words for it if there are none. */
   async addExample(): Promise<void> {
     try {
       const content = await (await fetch(EXAMPLE.file)).blob();
@@ -493,7 +492,7 @@ export function listed(problems: readonly string[]): string {
 type Write = () => Promise<unknown>;
 
 /** Runs one write per key at a time; of those that arrive meanwhile only the last, which contains all others. */
-export class Writer {
+class Writer {
   readonly pending = signal(0);
   private readonly running = new Set<string>();
   private readonly waiting = new Map<string, Write>();

@@ -3,8 +3,7 @@
 import { computed, effect, signal, untracked } from "@preact/signals";
 
 import type { View } from "../../imaging/names";
-import type { Labeling } from "../../labels/labeling";
-import { type DoubtfulPlace, doubtfulPlaces } from "../../labels/least_certain";
+import { type DoubtfulPlace, doubtfulPlaces, type Labeling } from "../../labels/labeling";
 import { type Box, holds, pixelAt, type Point, type Size } from "../../labels/runs";
 import type { Session } from "../../session/session";
 

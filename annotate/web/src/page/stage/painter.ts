@@ -12,8 +12,6 @@ const NAME_SIZE = 14;
 /** Size of the layers' pixels [CSS px] from which regions have thin lines between them. */
 const LARGE = 3;
 
-type Context = CanvasRenderingContext2D;
-
 interface Drawn {
   readonly layers: Layers;
   readonly places: readonly NamePlace[];
@@ -26,7 +24,7 @@ interface Drawn {
  * @param density pixels of the canvas for each CSS pixel.
  */
 export function draw(
-  context: Context,
+  context: CanvasRenderingContext2D,
   control: StageControl,
   image: ImageBitmap,
   labels: Drawn | null,

@@ -48,7 +48,6 @@ export class ClickTool extends Tool {
   private readonly waiting = signal<readonly Step[]>([]);
   /** The corners of the box that is being drawn: where it began, and where the pointer is. */
   private readonly corners = signal<readonly [Point, Point] | null>(null);
-  /** Whether clicks of the first button take places out. */
   private readonly removes = signal(false);
   private readonly problem = signal("");
   /** How the box was begun: it may turn out to be a click. */

@@ -185,7 +185,6 @@ export class ObjectsTool extends Tool {
   }
 }
 
-/** An object's place among those of its word, in its middle. */
 function writeRank({ context, view }: Pen, rank: number, middle: Point, isChosen: boolean): void {
   const { x, y } = toStage(view, middle);
   context.font = `bold ${isChosen ? 20 : 15}px system-ui, sans-serif`;

@@ -2,10 +2,12 @@
 
 import { signal } from "@preact/signals";
 
+import type { View } from "../../../imaging/names";
 import { corners, type Costs, edgeCosts, strongestNear, wayBetween } from "../../../labels/live_wire";
-import { nearestOn, type Point, polygon } from "../../../labels/runs";
+import { nearestOn, type Point, polygon, type Size } from "../../../labels/runs";
 import type { OpenImage } from "../../../session/open_image";
 import { Button, Toggle } from "../../buttons";
+import { toImage as toCells, toStage as toPixels } from "../navigation";
 import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
@@ -169,7 +171,6 @@ export class PolygonTool extends Tool {
     this.corners.value = this.corners.value.with(number, { ...corner, side });
   }
 
-  /** Give the inside the word, and begin a new polygon. */
   private close(): void {
     const corners = this.corners.value;
     const { image } = this.work;
@@ -218,13 +219,9 @@ const REACH = 256;
 /** How far a corner moves to an edge [CSS px]: whoever places it by hand is about that exact. */
 const NEAR = 2;
 
-/** A part of the image, in cells. */
-interface Window {
+/** A part of the image: its corner, and the side of a cell [px of the image]. */
+interface Window extends View {
   readonly image: OpenImage;
-  /** Its corner, and the side of a cell [px of the image]. */
-  readonly left: number;
-  readonly top: number;
-  readonly cell: number;
   readonly costs: Costs;
 }
 
@@ -236,7 +233,7 @@ class Snapping {
   /** The nearest place with a strong edge, or the place itself. */
   corner(at: Point): Point {
     const window = this.around(at, at);
-    return window ? toImage(window, strongestNear(window.costs, toCells(window, at), NEAR)) : at;
+    return window ? toPixels(window, strongestNear(window.costs, toCells(window, at), NEAR)) : at;
   }
 
   /** The places between two of them, along edges; none if these are so far apart that a straight line is meant. */
@@ -244,7 +241,7 @@ class Snapping {
     const window = this.around(from, to);
     if (!window) return [];
     const path = corners(wayBetween(window.costs, toCells(window, from), toCells(window, to)));
-    return path.slice(1, -1).map((place) => toImage(window, place));
+    return path.slice(1, -1).map((place) => toPixels(window, place));
   }
 
   /** The part of the image around a place, if it has another one, too. */
@@ -253,7 +250,7 @@ class Snapping {
     if (!image?.bitmap.width) return null;
     const cell = Math.max(1, 1 / this.work.view.value.scale);
     const known = this.window;
-    const isKnown = known?.image === image && known.cell === cell && hasInside(known, place, NEAR);
+    const isKnown = known?.image === image && known.scale === cell && hasInside(known, place, NEAR);
     if (isKnown && hasInside(known, other, NEAR)) return known;
     const { width, height } = image.item;
     const left = Math.max(0, Math.floor(place.x - REACH * cell)),
@@ -262,7 +259,8 @@ class Snapping {
       width: Math.max(1, Math.floor((Math.min(width, place.x + REACH * cell) - left) / cell)),
       height: Math.max(1, Math.floor((Math.min(height, place.y + REACH * cell) - top) / cell)),
     };
-    const inside = { left, top, cell, costs: size };
+    const view = { x: left, y: top, scale: cell };
+    const inside = { ...view, costs: size };
     if (!hasInside(inside, place, 0) || !hasInside(inside, other, 0)) return null;
     const context = new OffscreenCanvas(size.width, size.height).getContext("2d", { willReadFrequently: true })!;
     context.imageSmoothingQuality = "medium";
@@ -275,24 +273,14 @@ class Snapping {
       right: place.x + REACH * cell >= width,
       bottom: place.y + REACH * cell >= height,
     };
-    return (this.window = { image, left, top, cell, costs: edgeCosts(data, size, ends) });
+    return (this.window = { image, ...view, costs: edgeCosts(data, size, ends) });
   }
 }
 
-type Place = Pick<Window, "left" | "top" | "cell">;
-
-function hasInside(window: Place & { readonly costs: Pick<Costs, "width" | "height"> }, at: Point, margin: number): boolean {
+function hasInside(window: View & { readonly costs: Size }, at: Point, margin: number): boolean {
   const { x, y } = toCells(window, at);
   const { width, height } = window.costs;
   // where the image ends, there is nothing beyond
   const least = (start: number) => (start ? margin : -1);
-  return x >= least(window.left) && y >= least(window.top) && x <= width - margin + 1 && y <= height - margin + 1;
-}
-
-function toCells({ left, top, cell }: Place, { x, y }: Point): Point {
-  return { x: (x - left) / cell, y: (y - top) / cell };
-}
-
-function toImage({ left, top, cell }: Place, { x, y }: Point): Point {
-  return { x: left + x * cell, y: top + y * cell };
+  return x >= least(window.x) && y >= least(window.y) && x <= width - margin + 1 && y <= height - margin + 1;
 }
