@@ -84,7 +84,6 @@ class Letters(nn.Module):
 
 
 def small_protocols() -> Protocols:
-    """Those of CLIP networks, for a tower of 64 pixels."""
     protocols = clip_protocols(Patches.input_size, Patches.stride)
     official = replace(protocols["official"], selection=None)
     return {**protocols, "official": official}

@@ -138,7 +138,6 @@ NEAR = 2  # pixels on both sides of a line that count as across it
 
 
 def _image(height: int, width: int, seed: int = 0, cells: int = 40) -> np.ndarray:
-    """Smooth colors."""
     small = np.random.default_rng(seed).integers(0, 256, (height // cells, width // cells, 3), dtype=np.uint8)
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -226,8 +225,6 @@ def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
 
 
 class _Selecting(NumpySegmenter):
-    """Notes the rule of each call."""
-
     def __init__(self) -> None:
         super().__init__()
         self.rules: list[Any] = []

@@ -45,7 +45,6 @@ IMAGE = PHOTOGRAPHS[0]
 
 @pytest.fixture(autouse=True)
 def home(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache in which nothing lies."""
     use_hub(monkeypatch, tmp_path / "home", hub.url)
 
 
@@ -149,7 +148,6 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (70, 110, 3), np.uint8)
 
 @pytest.fixture(params=ALL)
 def family(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A family, whose preset has small encoders."""
     family: str = request.param
 
     def towers() -> tuple[nn.Module, nn.Module]:
@@ -168,7 +166,6 @@ def family(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 def published(family: str) -> dict[str, Tensor]:
-    """Its file, without the tokenizer beside it."""
     found = both_dino_files() if family == "dino_txt" else weights(family)
     return {name: value.contiguous() for name, value in found.items() if name != "tokenizer"}
 

@@ -27,7 +27,6 @@ def make_image(batch: int, height: int, width: int) -> Tensor:
 
 
 def words(count: int, prompts: int, channels: int) -> Tensor:
-    """Random embeddings (T P C) of unit length."""
     generator = torch.Generator().manual_seed(count)
     return nn.functional.normalize(torch.randn(count, prompts, channels, generator=generator), dim=-1)
 
@@ -39,7 +38,6 @@ def assert_alike(ours: Tensor, other: Tensor, tolerance: float = 1e-4) -> None:
 
 @contextmanager
 def torch_threads(number: int) -> Iterator[None]:
-    """Compute with so many threads in this block."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -85,7 +83,6 @@ class NetworkContract:
         raise NotImplementedError
 
     def unused(self, network: nn.Module) -> set[str]:
-        """Trainable parameters that no logit depends on."""
         return set(self.idle)
 
     @pytest.fixture(scope="class")
@@ -104,7 +101,6 @@ class NetworkContract:
         return copy.deepcopy(built)
 
     def size(self, network: nn.Module, rows: int, columns: int) -> tuple[int, int]:
-        """Pixels of so many cells."""
         return rows * network.image_encoder.stride, columns * network.image_encoder.stride
 
     def inputs(self, network: nn.Module, *, batch=1, rows=6, columns=6, classes=3) -> tuple[Tensor, Tensor]:
@@ -314,7 +310,6 @@ class PaperContract:
 
 
 def compile_whole(contract: Any) -> None:
-    """Compile the network; what it gives must not change."""
     torch.manual_seed(0)
     network = contract.build().eval()
     inputs = contract.inputs(network)

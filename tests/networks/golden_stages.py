@@ -105,7 +105,6 @@ FAMILIES = {"cat": CAT, "pca": PCA}
 
 
 def record(module: nn.Module, into: dict[str, Tensor], name: str) -> None:
-    """Keep what the module gives next under a name."""
     module.register_forward_hook(lambda _, inputs, output: into.__setitem__(name, output))
 
 

@@ -45,7 +45,6 @@ def each(names: dict[str, list[str]]) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module", params=["compact", "full"])
 def of(request):
-    """The aggregator's case of a family, of either set."""
     return cases_of(request, lambda family: FAMILIES[family].aggregator)
 
 
@@ -127,7 +126,6 @@ NETWORK_STAGES = "text img_feats res3 res4_in res5_in res4_s2 res5_s4 layer0 lay
 
 @pytest.fixture(scope="module", params=["compact", "full"])
 def tiny_of(request):
-    """The tiny network's case of a family, of either set."""
     return cases_of(request, lambda family: FAMILIES[family].tiny)
 
 

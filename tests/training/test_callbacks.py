@@ -47,8 +47,6 @@ class Recorder(Callback):
 
 
 class OnAFullDisk(Callback):
-    """Fails at the first step."""
-
     def on_step(self, metrics: Mapping[str, Any]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -56,7 +56,6 @@ def opened(images, out, **options) -> Training:
 
 @pytest.fixture(scope="module")
 def whole(images, tmp_path_factory):
-    """The metrics and the weights of a run that nothing has broken off."""
     out = tmp_path_factory.mktemp("whole") / "run"
     training = opened(images, out)
     training.run()
@@ -64,7 +63,6 @@ def whole(images, tmp_path_factory):
 
 
 def batch_of(training: Training) -> TrainingBatch:
-    """The batch of the first step."""
     samples = [training.task.training_set[place] for place in range(4)]
     return TrainingBatch(torch.stack([s.image for s in samples]), torch.stack([s.labels for s in samples]), ())
 

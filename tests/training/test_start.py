@@ -36,13 +36,11 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture(autouse=True)
 def cache(hub: LoopbackHub, tmp_path: Path, monkeypatch: Patch) -> Path:
-    """The folder of the cache, in which nothing lies yet."""
     use_hub(monkeypatch, tmp_path / "home", hub.url)
     return tmp_path / "home"
 
 
 def _same_encoders(network: nn.Module, preset: str) -> bool:
-    """Whether the image encoder has the released weights."""
     official = official_weights(preset)
     values = network.get_submodule("image_encoder").state_dict()
     return torch.equal(values["tower.conv1.weight"], official[f"{CLIP}visual.conv1.weight"])
@@ -156,7 +154,6 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started(network: SegmentationNetwork, encoder_weights: str) -> dict[str, Tensor]:
-    """What the network has after its start, without aggregation."""
     preset = replace(PRESETS["part-cat-seg-b"], build=lambda _: network)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "part-cat-seg-b", preset)
