@@ -19,8 +19,7 @@ from segvoc.encoders.official_clip import towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, positions_on_grid, vit_b16, vit_l14
 from segvoc.errors import UsageError
-from tests.golden_rules import golden_clip_weights, relative_error
-from tests.golden_sets import TOLERANCE, full_case
+from tests.golden_sets import TOLERANCE, full_case, golden_clip_weights, relative_error
 from tests.networks.contract import make_image
 from tests.networks.golden_stages import TINY_VIT
 

@@ -28,12 +28,20 @@ from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.vocabulary import Vocabulary
-from tests.dino_txt import both_dino_files, small_dino_txt
 from tests.golden_sets import TOLERANCE
 from tests.inference.small_network import views
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
-from tests.small_published import use_small_clip, use_small_clipseg
-from tests.timm_clips import ALL, image_encoder, small_network_on, small_tokenizer, text_encoder, weights
+from tests.official_checkpoints import use_small_clip, use_small_clipseg
+from tests.timm_clips import (
+    ALL,
+    both_dino_files,
+    image_encoder,
+    small_dino_txt,
+    small_network_on,
+    small_tokenizer,
+    text_encoder,
+    weights,
+)
 from tests.transformers_models import PHOTOGRAPHS, PHRASES, VERSIONS, transformers_case, weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes

@@ -187,13 +187,6 @@ class PaperContract:
         assert wide.shape == tall.mT.shape
         assert not torch.allclose(wide, tall.mT, atol=1e-3)
 
-    @pytest.mark.parametrize("chunk", [1, 2, 99])
-    def test_classes_in_chunks_give_what_all_at_once_give(self, built, chunk):
-        image, text = self.inputs(built, batch=2, classes=5)
-        with torch.no_grad():
-            everything = built(image, text)
-            assert_alike(built(image, text, chunk=chunk), everything)
-
     @pytest.mark.parametrize("classes", [1, 2, 300])
     def test_any_number_of_words(self, built, classes):
         image, text = self.inputs(built, rows=2, columns=2, classes=classes)
@@ -221,14 +214,6 @@ class PaperContract:
             rough = network(image, text)
         assert rough.dtype == torch.float32
         assert torch.corrcoef(torch.stack([exact.flatten(), rough.flatten()]))[0, 1] > 0.995
-
-    def test_threads_change_no_logit_in_float32(self, built):
-        inputs, found = self.inputs(built, batch=2, rows=3, columns=4), []
-        for threads in (1, 2, 4):
-            with torch.no_grad(), torch_threads(threads):
-                found.append(built(*inputs))
-        for logits in found[1:]:
-            assert_alike(logits, found[0], 1e-5)
 
     def test_wrapped_layers_take_part(self, network):
         """As adapters wrap them (LoRA): without a `weight`, by the call alone."""

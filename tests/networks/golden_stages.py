@@ -35,8 +35,7 @@ from segvoc.training.objectives import (
     stream_cosine,
 )
 from tests.built import built
-from tests.golden_rules import golden_input, golden_parameter
-from tests.golden_sets import compact_case
+from tests.golden_sets import compact_case, golden_input, golden_parameter
 
 TINY_VIT = VitConfig(
     channels=64, width=128, layers=9, heads=2, patch_size=16, pretrained_size=224, input_size=384, taps=(3, 7)

@@ -24,8 +24,7 @@ from segvoc.training.recipes import RECIPES, finetune
 from segvoc.training.start import Start, build
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
 from tests.networks.golden_stages import tiny_network
-from tests.official_checkpoints import official_weights
-from tests.small_published import publish_tensors, use_small_published
+from tests.official_checkpoints import official_weights, publish_tensors, use_small_published
 from tests.transformers_models import in_memory, small_dino, small_towers, weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
