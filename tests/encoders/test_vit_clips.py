@@ -104,10 +104,7 @@ def test_rotary_angles_are_the_stored_table_on_the_native_grid(golden):
 @pytest.mark.golden
 @pytest.mark.parametrize(
     ("case", "config", "tower"),
-    [
-        ("tiny_cat_openai", TINY_OPENAI, OpenAIClipImageEncoder),
-        ("tiny_pca_eva", TINY_EVA, EvaClipImageEncoder),
-    ],
+    [("tiny_cat_openai", TINY_OPENAI, OpenAIClipImageEncoder), ("tiny_pca_eva", TINY_EVA, EvaClipImageEncoder)],
 )
 def test_tokens_and_embeddings_of_the_prompts_whatever_the_padding(golden, case, config, tower):
     encoder = ClipTextEncoder(config).eval()

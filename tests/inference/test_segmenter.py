@@ -25,7 +25,7 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.storage.files import strict_json
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
-from tests.inference.small_network import COMMON_WINDOWS, Letters, small_segmenter
+from tests.inference.small_network import COMMON_WINDOWS, Letters, assert_same_results, small_segmenter
 from tests.inference.test_windows import tiles_and_strides
 from tests.networks.test_part_cat_seg import small as small_part_network
 
@@ -92,14 +92,6 @@ def _image(seed: int = 0, height: int = 60, width: int = 90) -> np.ndarray:
     return squares(height, width, seed)
 
 
-def _same(first: Segmentation, second: Segmentation) -> None:
-    assert (first.words, first.parts) == (second.words, second.parts)
-    np.testing.assert_array_equal(first.labels, second.labels)
-    np.testing.assert_array_equal(first.confidence, second.confidence)
-    if first.part_labels is not None:
-        np.testing.assert_array_equal(first.part_labels, second.part_labels)
-
-
 @pytest.mark.parametrize(
     ("parts", "background", "threshold"),
     [(None, None, None), (None, "wall", 0.52), (PARTS, None, 0.52), (PARTS, "wall", None), (PARTS, "nothing", 0.52)],
@@ -109,7 +101,7 @@ def test_prepared_words_give_what_words_give(small, parts, background, threshold
     expected = small.segment(_image(), WORDS, parts=parts, background=background, threshold=threshold)
     assert prepared.words == expected.words
     assert len(prepared) == len(expected.words)
-    _same(small.segment(_image(), prepared, threshold=threshold), expected)
+    assert_same_results(small.segment(_image(), prepared, threshold=threshold), expected)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.3])
@@ -117,7 +109,7 @@ def test_prepared_words_of_a_network_of_parts(threshold: float | None) -> None:
     model, words = _part_network(), ["dog", "dog's head", "cat's tail", "sofa"]
     prepared = model.encode(Vocabulary(words), background="ground")
     expected = model.segment(_image(), words, background="ground", threshold=threshold)
-    _same(model.segment(_image(), prepared, threshold=threshold), expected)
+    assert_same_results(model.segment(_image(), prepared, threshold=threshold), expected)
 
 
 def test_prepared_words_cost_the_text_tower_nothing(small: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +218,7 @@ def test_words_are_literal() -> None:
 
 
 def test_a_model_is_called_and_names_what_other_libraries_call_otherwise(small: NetworkSegmenter) -> None:
-    _same(small(squares(), WORDS), small.segment(squares(), WORDS))
+    assert_same_results(small(squares(), WORDS), small.segment(squares(), WORDS))
     for name, meant in {"predict": "model.segment", "to": "segvoc.load", "segmant": "did you mean segment"}.items():
         with pytest.raises(AttributeError, match=meant):
             getattr(small, name)
@@ -325,7 +317,7 @@ def test_options_are_one_value_or_keywords_or_both(small: NetworkSegmenter) -> N
         ({"options": options}, {"window": "single", "threshold": 0.9}),
         ({"options": options, "threshold": None}, {"window": "single"}),
     ):
-        _same(small.segment(squares(), WORDS, **one), small.segment(squares(), WORDS, **other))
+        assert_same_results(small.segment(squares(), WORDS, **one), small.segment(squares(), WORDS, **other))
     with pytest.raises(UsageError, match="smooth is for the frames of a video"):
         small.segment(squares(), WORDS, smooth=0.5)
 
@@ -455,14 +447,14 @@ def test_words_are_a_list_a_line_or_names_by_id(small: NetworkSegmenter) -> None
     expected = small.segment(image, words)
     by_id = {0: "cat", 1: "sofa", 2: "wall"}, {"2": "wall", "1": "sofa", "0": "cat"}
     for given in ("cat, sofa, wall", *by_id, Vocabulary(words), iter(words)):
-        _same(small.segment(image, given), expected)  # type: ignore[call-overload]
+        assert_same_results(small.segment(image, given), expected)  # type: ignore[call-overload]
     for given in ("cat, sofa, wall", *by_id):
         assert next(iter(small.segment_many([image], given))).words == expected.words  # type: ignore[call-overload]
     averaged = small.segment(image, Vocabulary(["cat, kitten", "sofa"], synonyms="average"))
     first = small.segment(image, ["cat, kitten", "sofa"])
     assert averaged.words == first.words == ("cat, kitten", "sofa")
     assert np.abs(averaged.confidence - first.confidence).max() > 1e-3
-    _same(first, replace(small.segment(image, ["cat", "sofa"]), words=first.words))
+    assert_same_results(first, replace(small.segment(image, ["cat", "sofa"]), words=first.words))
     for call in (small.segment, small.encode):
         with pytest.raises(UsageError, match="the words are a set, which has no order"):
             call(*([image] if call == small.segment else []), set(words))  # type: ignore[operator,arg-type]

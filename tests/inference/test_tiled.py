@@ -22,7 +22,7 @@ from segvoc.inference.windows import ViewLogits, views
 from segvoc.layers.selection_rules import Listed, Voted
 from segvoc.runtime.arrays import bilinear, sigmoid
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.inference.small_network import small_segmenter
+from tests.inference.small_network import assert_same_results, small_segmenter
 
 
 def _strongest(maps: Any, size: tuple[int, int], chunk: int | None = None) -> StrongestClass:
@@ -190,9 +190,7 @@ def test_labels_are_those_of_the_blended_logits(window: str, tile: int, overlap:
 def test_one_tile_is_the_whole_image(model: Any, options: dict[str, Any]) -> None:
     image = _image(120, 160)
     one, whole = model.segment(image, WORDS, tile=160, **options), model.segment(image, WORDS, **options)
-    assert np.array_equal(one.labels, whole.labels)
-    assert np.array_equal(one.confidence, whole.confidence)
-    assert one.words == whole.words
+    assert_same_results(one, whole)
 
 
 def seams(labels: UInt16[np.ndarray, "H W"], *axes: TileAxis) -> float:

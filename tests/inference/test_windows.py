@@ -144,18 +144,6 @@ def tiles_and_strides() -> NetworkSegmenter:
     return small_segmenter(network=small_syn_seg(), protocols=protocols, template="a photo of a {}.")
 
 
-segmenter = pytest.fixture(scope="module")(tiles_and_strides)
-
-
-@pytest.mark.parametrize("window", ["single", "official", "tcl"])
-def test_every_window_labels_the_whole_image(segmenter, window):
-    image = _quarters(70, 120)
-    alone = segmenter.segment(image, ["cat", "sofa", "wall"], window=window, return_probabilities=True)
-    assert alone.labels.shape == (70, 120) and alone.probabilities.shape == (3, 70, 120)
-    together = segmenter.segment([image, image[:, ::-1].copy()], ["cat", "sofa", "wall"], window=window)
-    assert_alike(torch.from_numpy(together[0].confidence), torch.from_numpy(alone.confidence))
-
-
 def test_maps_of_some_classes_are_theirs_where_none_was_dropped() -> None:
     logits = np.random.default_rng(0).standard_normal((1, 4, 2, 2), np.float32)
     output, protocol = ViewLogits(logits, None, 4), Protocol(size=2)

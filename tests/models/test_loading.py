@@ -27,7 +27,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, _frozen_timm_preset
 from tests.built import configured
 from tests.images import one_line_error
-from tests.inference.small_network import SMALL_PRESET
+from tests.inference.small_network import SMALL_PRESET, assert_same_results
 from tests.official_checkpoints import official_weights, small_preset
 
 pytestmark = pytest.mark.usefixtures("small_in_the_table")
@@ -186,9 +186,7 @@ def test_random_weights_are_the_same_each_time(random_small: NetworkSegmenter) -
 def test_own_file_is_loaded_by_its_path_or_as_weights(random_small: NetworkSegmenter, saved: Path) -> None:
     expected = random_small.segment(IMAGE, ["cat", "sofa"])
     for name, weights in ((saved, None), ("small", str(saved))):
-        result = load_network(name, weights=weights).segment(IMAGE, ["cat", "sofa"])
-        assert np.array_equal(result.labels, expected.labels)
-        assert np.array_equal(result.confidence, expected.confidence)
+        assert_same_results(load_network(name, weights=weights).segment(IMAGE, ["cat", "sofa"]), expected)
 
 
 def test_another_aggregation_begins_with_the_cost_sum_if_that_fits() -> None:
@@ -253,12 +251,6 @@ def with_scaled_cost() -> segvoc.NetworkSegmenter:
     return model
 
 
-def assert_same(first: segvoc.NetworkSegmenter, second: segvoc.NetworkSegmenter) -> None:
-    results = [model.segment(IMAGE, WORDS) for model in (first, second)]
-    assert np.array_equal(results[0].labels, results[1].labels)
-    assert np.array_equal(results[0].confidence, results[1].confidence)
-
-
 def test_options_come_back(tmp_path: Path) -> None:
     model = segvoc.load("small", weights="random", options={"aggregation": "none"}, device="cpu")
     with torch.no_grad():
@@ -266,7 +258,7 @@ def test_options_come_back(tmp_path: Path) -> None:
     segvoc.save(model, tmp_path / "half.safetensors", origin="a test", license="none")
     again = segvoc.load(tmp_path / "half.safetensors", device="cpu")
     assert again.network.aggregation.__class__ is model.network.aggregation.__class__
-    assert_same(model, again)
+    assert_same_results(*(one.segment(IMAGE, WORDS) for one in (model, again)))
 
 
 def test_rounded_weights_are_not_saved(tmp_path: Path) -> None:
@@ -283,7 +275,7 @@ def test_a_network_of_ones_own_must_be_given_and_is_filled(tmp_path: Path) -> No
     segvoc.save(custom, tmp_path / "mine.safetensors")
     again = segvoc.load(tmp_path / "mine.safetensors", network=with_scaled_cost().network, device="cpu")
     assert float(again.network.aggregation.scale) == 7
-    assert_same(custom, again)
+    assert_same_results(*(one.segment(IMAGE, WORDS) for one in (custom, again)))
     with pytest.raises(segvoc.CheckpointError, match=r"load it with network="):
         segvoc.load(tmp_path / "mine.safetensors")
 
