@@ -334,9 +334,7 @@ def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("masks", "of_call", "background"), [("rle", "road", None), ("polygons", None, "road")])
-def test_pycocotools_takes_a_result_as_data_set_and_as_predictions(
-    masks: Any, of_call: str | None, background: str | None, tmp_path: Path
-) -> None:
+def test_pycocotools_takes_a_result_as_data_set_and_as_predictions(masks, of_call, background, tmp_path):
     result = dataclasses.replace(with_objects(drawn_result(), ["cat"], least=30), background=of_call)
     content = result.to_coco(masks=masks, background=background, image_id=7)
     (tmp_path / "coco.json").write_text(json.dumps(content), encoding="utf-8")

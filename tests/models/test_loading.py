@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 import segvoc
 from segvoc.checkpoints.files import WeightsFile, write_weights
@@ -238,9 +237,7 @@ class ScaledCost(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(10.0))
 
-    def forward(
-        self, maps: list[Float[Tensor, "B C H W"]], text: Float[Tensor, "B T P D"], guidance: object, context: object
-    ) -> tuple[Float[Tensor, "B T H W"], None]:
+    def forward(self, maps, text, guidance, context):
         costs = torch.cat([cost_volume(features, text) for features in maps], dim=1)
         return self.scale * costs.mean(dim=1), None
 

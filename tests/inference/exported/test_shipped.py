@@ -47,9 +47,7 @@ def _assert_alike(one: Segmentation, other: Segmentation) -> None:
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "save", "export"])
-def test_what_needs_the_network_says_so(
-    exported: ExportedSegmenter, tmp_path: Path, verb: str, as_users_call: None
-) -> None:
+def test_what_needs_the_network_says_so(exported, tmp_path, verb, as_users_call):
     export = pytest.importorskip("segvoc.exporting.export", exc_type=ImportError).export
     images = segvoc.LabeledImages(name="none", vocabulary=Vocabulary(WORDS), images=())
     calls = {
