@@ -16,8 +16,7 @@ from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.models.builders import build_decoder
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSeg
-from tests.golden_rules import golden_input, golden_parameter
-from tests.golden_sets import GoldenCase, compact_case
+from tests.golden_sets import GoldenCase, compact_case, golden_input, golden_parameter
 
 VERSIONS = ("4.57.6", "5.23.0")
 """Of transformers, whose outputs are stored."""

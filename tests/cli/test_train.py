@@ -18,7 +18,7 @@ from segvoc.imaging.reading import read_image
 from tests.data.captions.drawn_sets import write_captions
 from tests.data.datasets.test_huggingface import NAMES, rows
 from tests.loopback_hub import use_hub
-from tests.small_published import use_small_published
+from tests.official_checkpoints import use_small_published
 from tests.training.runs import drawn_images
 
 SMALL = "--set trunk_lr_scale=0 --set crop_size=64 --set short_sides=64,80 --set num_workers=0 --device cpu".split()

@@ -17,20 +17,20 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
 from segvoc.models.conversion import convert
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector, part_aggregation_state
+from tests import transformers_models as transformers
 from tests.built import loaded
-from tests.dino_txt import IMAGES, TOKENS, WIDTH, both_dino_files, dino_txt_case, dino_txt_weights, small_dino_txt
 from tests.golden_sets import TOLERANCE, err_record
 from tests.images import one_line_error
 from tests.networks.contract import assert_alike, make_image
 from tests.networks.golden_stages import TINY_VIT
-from tests.transformers_models import (
-    DINO_IMAGES,
-    VERSIONS,
-    in_memory,
-    shapes_of,
-    small_dino,
-    transformers_case,
-    weights_of,
+from tests.timm_clips import (
+    DINO_TXT_IMAGES,
+    DINO_TXT_TOKENS,
+    WIDTH,
+    both_dino_files,
+    dino_txt_case,
+    dino_txt_weights,
+    small_dino_txt,
 )
 
 SMALL = {"width": 64, "depth": 2, "heads": 2, "pretrained_size": 70}
@@ -99,7 +99,7 @@ def towers() -> tuple[DinoTxtImageEncoder, ClipTextEncoder]:
 def test_outputs_are_metas(towers: tuple[DinoTxtImageEncoder, ClipTextEncoder]) -> None:
     image, text = towers
     with torch.no_grad():
-        features, words = image(IMAGES), text(TOKENS)
+        features, words = image(DINO_TXT_IMAGES), text(DINO_TXT_TOKENS)
     assert dino_txt_case().error("patches", features.maps[0].flatten(2).mT) <= TOLERANCE
     assert [dino_txt_case().error(f"block_{i}", tap) <= TOLERANCE for i, tap in enumerate(features.taps)] == [True] * 2
     record, golden = dino_txt_case().record["tensors"]["texts"], dino_txt_case().tensors["texts"]
@@ -120,29 +120,31 @@ def test_both_files_are_needed(towers: tuple[DinoTxtImageEncoder, ClipTextEncode
 @pytest.mark.parametrize("form", ["transformers' file", "transformers' classifier", "version 5", "Meta", "timm"])
 def test_tokens_are_those_of_transformers(form):
     """The same weights in every form."""
-    dino, file = small_dino(), weights_of("dinov2")
+    dino, file = transformers.small_dino(), transformers.weights_of("dinov2")
     timms = inside("tower.", dino_state(file, dino))
     classified = {f"dinov2.{name}": value for name, value in file.items()}
     classified |= {"classifier.weight": torch.zeros(5, 64), "classifier.bias": torch.zeros(5)}
-    assert {name: value.shape for name, value in classified.items()} == shapes_of("files", "dinov2_classifier")
+    assert {name: value.shape for name, value in classified.items()} == transformers.shapes_of(
+        "files", "dinov2_classifier"
+    )
     weights = {
         "transformers' file": file,
         "transformers' classifier": classified,
-        "version 5": in_memory(file, "dinov2"),
+        "version 5": transformers.in_memory(file, "dinov2"),
         "Meta": timms | {"mask_token": file["embeddings.mask_token"]},
         "timm": timms,
     }[form]
     dino.load_state_dict(dino_state(weights, dino))
     with torch.no_grad():
-        tokens = dino(DINO_IMAGES).flatten(2).mT
-    for version in VERSIONS:
-        assert transformers_case().error(f"{version}.dinov2.tokens", tokens) <= TOLERANCE
+        tokens = dino(transformers.DINO_IMAGES).flatten(2).mT
+    for version in transformers.VERSIONS:
+        assert transformers.transformers_case().error(f"{version}.dinov2.tokens", tokens) <= TOLERANCE
 
 
 def test_every_name_and_shape_of_the_published_size_fits():
     with torch.device("meta"):
         dino = DinoTokens()
-        official = {name: torch.empty(shape) for name, shape in shapes_of("full", "dinov2").items()}
+        official = {name: torch.empty(shape) for name, shape in transformers.shapes_of("full", "dinov2").items()}
     assert dino_state(official, dino).keys() == dino.state_dict().keys()
 
 

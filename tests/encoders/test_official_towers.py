@@ -31,23 +31,12 @@ from segvoc.encoders.official_clip import is_plain_clip, towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.errors import ActivationWarning, CheckpointError
+from tests import transformers_models as transformers
 from tests.built import loaded
 from tests.encoders.test_convnext_clip import TINY
 from tests.golden_sets import TOLERANCE
 from tests.networks.contract import make_image
 from tests.timm_clips import small_tokenizer
-from tests.transformers_models import (
-    CLIP_IMAGES,
-    PHRASES,
-    SIGLIP_TOKENS,
-    STATISTICS,
-    VERSIONS,
-    shapes_of,
-    small_siglip,
-    small_towers,
-    transformers_case,
-    weights_of,
-)
 
 pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
 
@@ -114,7 +103,7 @@ def convnext_towers(image: ConvNextClipConfig = TINY, text: ClipTextConfig = TEX
 
 FORMS: dict[str, tuple[Callable[[], dict[str, Tensor]], Callable[[], tuple[nn.Module, nn.Module]]]] = {
     "open_clip's ViT": (lambda: open_clips().state_dict(), openai_towers),
-    "transformers' ViT": (lambda: weights_of("clip"), small_towers),
+    "transformers' ViT": (lambda: transformers.weights_of("clip"), transformers.small_towers),
     "open_clip's EVA02": (timms_eva, eva_towers),
     "EVA-CLIP's": (lambda: authors_eva("text."), eva_towers),
     "EVA-CLIP's first": (lambda: authors_eva(""), eva_towers),
@@ -201,7 +190,7 @@ def test_every_name_and_shape_of_the_published_sizes_fits(model):
     with torch.device("meta"):
         towers = PUBLISHED[TRANSFORMERS.get(model, model)]()
         if model in TRANSFORMERS:
-            official = {name: torch.empty(shape) for name, shape in shapes_of("full", model).items()}
+            official = {name: torch.empty(shape) for name, shape in transformers.shapes_of("full", model).items()}
         else:
             official = open_clip.create_model(model, device="meta").state_dict()
     for tower, state in zip(towers, towers_state(official, *towers), strict=True):
@@ -225,35 +214,35 @@ def test_stride_one_begins_as_the_last_stage_in_a_plain_clip_and_is_left_out_wit
 
 
 def assert_transformers(model: str, **outputs: Tensor) -> None:
-    for version in VERSIONS:
+    for version in transformers.VERSIONS:
         for name, ours in outputs.items():
-            assert transformers_case().error(f"{version}.{model}.{name}", ours) <= TOLERANCE
+            assert transformers.transformers_case().error(f"{version}.{model}.{name}", ours) <= TOLERANCE
 
 
 @pytest.mark.parametrize("buffers", [{}, {"text": 77, "vision": 17}], ids=["", "early versions"])
 def test_outputs_are_those_of_transformers(buffers, tmp_path):
     early = {f"{kind}_model.embeddings.position_ids": torch.arange(count)[None] for kind, count in buffers.items()}
-    save_file(weights_of("clip") | early, tmp_path / "model.safetensors")
-    image, text = loaded(read_weights(tmp_path / "model.safetensors").tensors, *small_towers())
+    save_file(transformers.weights_of("clip") | early, tmp_path / "model.safetensors")
+    image, text = loaded(read_weights(tmp_path / "model.safetensors").tensors, *transformers.small_towers())
     with torch.no_grad():
-        *_, deepest = image.tokens(CLIP_IMAGES, dense=False).taps
+        *_, deepest = image.tokens(transformers.CLIP_IMAGES, dense=False).taps
         state = image.tower.transformer.resblocks[-1](deepest)
         pooled = F.normalize(image.tower.ln_post(state[:, 0]) @ image.tower.proj, dim=-1)
-        words = text(text.tokenize(PHRASES))
+        words = text(text.tokenize(transformers.PHRASES))
     assert_transformers("clip", last_hidden_state=state, image_embeds=pooled, text_embeds=words)
 
 
 def test_outputs_of_siglip_are_those_of_transformers(tmp_path):
-    weights = weights_of("siglip") | {"vision_model.embeddings.position_ids": torch.arange(16)[None]}
+    weights = transformers.weights_of("siglip") | {"vision_model.embeddings.position_ids": torch.arange(16)[None]}
     save_file(weights, tmp_path / "model.safetensors")
     (tmp_path / "tokenizer.json").write_text(small_tokenizer().to_str())
     read = read_weights(tmp_path / "model.safetensors").tensors
     assert is_plain_clip(read)
-    image, text = loaded(read, *small_siglip())
-    pixels = normalized_pixels(CLIP_IMAGES, STATISTICS["siglip"])
-    assert tuple(image.tower.pretrained_cfg[name] for name in ("mean", "std")) == STATISTICS["siglip"]
+    image, text = loaded(read, *transformers.small_siglip())
+    pixels = normalized_pixels(transformers.CLIP_IMAGES, transformers.STATISTICS["siglip"])
+    assert tuple(image.tower.pretrained_cfg[name] for name in ("mean", "std")) == transformers.STATISTICS["siglip"]
     with torch.no_grad():
         state = image.tower.forward_features(pixels)
-        pooled, words = F.normalize(image.tower.forward_head(state), dim=-1), text(SIGLIP_TOKENS)
+        pooled, words = F.normalize(image.tower.forward_head(state), dim=-1), text(transformers.SIGLIP_TOKENS)
     assert text.tokenize(["a cat"])[0, :5].tolist() == small_tokenizer().encode("a cat").ids[:5]
     assert_transformers("siglip", last_hidden_state=state, image_embeds=pooled, text_embeds=words)

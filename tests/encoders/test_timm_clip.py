@@ -128,7 +128,6 @@ METAS = (
 
 
 def metas(official: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A PE-Core as Meta publishes it."""
     forms = {"class_embedding": torch.flatten, "positional_embedding": lambda x: x[0], "proj": lambda x: x.mT}
     found = {key.removeprefix("text."): value for key, value in official.items() if not key.startswith("visual.")}
     trunk = inside("visual.trunk.", official)

@@ -176,9 +176,7 @@ def test_words_of_the_benchmarks_are_known(small: MiniLM, name: str) -> None:
         (["cat, кошка", "кошка, cat"], ["кошка, cat"]),
     ],
 )
-def test_english_words_are_known_and_words_of_other_languages_are_not(
-    small: MiniLM, words: list[str], unknown: list[str]
-) -> None:
+def test_english_words_are_known_and_words_of_other_languages_are_not(small, words, unknown):
     assert small.unknown_words(words) == unknown
 
 

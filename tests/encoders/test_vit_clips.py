@@ -19,8 +19,7 @@ from segvoc.encoders.official_clip import towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, positions_on_grid, vit_b16, vit_l14
 from segvoc.errors import UsageError
-from tests.golden_rules import golden_clip_weights, relative_error
-from tests.golden_sets import TOLERANCE, full_case
+from tests.golden_sets import TOLERANCE, full_case, golden_clip_weights, relative_error
 from tests.networks.contract import make_image
 from tests.networks.golden_stages import TINY_VIT
 
@@ -105,10 +104,7 @@ def test_rotary_angles_are_the_stored_table_on_the_native_grid(golden):
 @pytest.mark.golden
 @pytest.mark.parametrize(
     ("case", "config", "tower"),
-    [
-        ("tiny_cat_openai", TINY_OPENAI, OpenAIClipImageEncoder),
-        ("tiny_pca_eva", TINY_EVA, EvaClipImageEncoder),
-    ],
+    [("tiny_cat_openai", TINY_OPENAI, OpenAIClipImageEncoder), ("tiny_pca_eva", TINY_EVA, EvaClipImageEncoder)],
 )
 def test_tokens_and_embeddings_of_the_prompts_whatever_the_padding(golden, case, config, tower):
     encoder = ClipTextEncoder(config).eval()

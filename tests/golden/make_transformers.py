@@ -26,8 +26,7 @@ from torch import Tensor
 from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from tests.golden.cut import step_for
-from tests.golden_rules import golden_parameter
-from tests.golden_sets import COMPACT
+from tests.golden_sets import COMPACT, golden_parameter
 from tests.transformers_models import (
     CLIP_IMAGES,
     CLIPSEG_IMAGES,

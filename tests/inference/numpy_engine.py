@@ -25,8 +25,6 @@ PROTOCOLS: Protocols = {
 
 
 class Bytes:
-    """Bytes as tokens."""
-
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> np.ndarray:
         longest = max(len(prompt.encode()) for prompt in prompts)
         length = -(-longest // multiple) * multiple

@@ -14,6 +14,7 @@ from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.vit import vit_b16
 from segvoc.inference import windows
 from segvoc.inference.protocols import WINDOWS, Protocol, Protocols, Window, clip_protocols
+from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -84,7 +85,6 @@ class Letters(nn.Module):
 
 
 def small_protocols() -> Protocols:
-    """Those of CLIP networks, for a tower of 64 pixels."""
     protocols = clip_protocols(Patches.input_size, Patches.stride)
     official = replace(protocols["official"], selection=None)
     return {**protocols, "official": official}
@@ -130,3 +130,9 @@ SMALL_PRESET = Preset(
 def views(image: np.ndarray, protocol: Protocol) -> Tensor:
     """Views of an image as a tensor, as a PyTorch network gets them."""
     return torch.from_numpy(windows.views(image, protocol))
+
+
+def assert_same_results(first: Segmentation, second: Segmentation) -> None:
+    assert (first.words, first.parts) == (second.words, second.parts)
+    for name in ("labels", "confidence", "part_labels"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)

@@ -65,12 +65,25 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
 def test_a_word_as_likely_as_a_stand_in_with_its_margin_keeps_the_pixel(margin: float) -> None:
-    logits = torch.tensor([[[[1.0, 1.0]], [[1.0 - margin, 1.25 - margin]]]])
     stand_ins = BackgroundWords(words=("wall",), similarity=1.0, margin=margin)
-    words = ["cat", "nothing"]
-    prepared = PreparedVocabulary(_Plane(), words, None, "nothing", learns_background=False, background_words=stand_ins)
-    found = search_classes(ViewLogits(logits, None, 2), (1, 2), prepared.query(0.5)[0], Protocol(size=1), 0.5)()
-    assert found.labels.tolist() == [[0, 1]]
+    maps = {"cat": [1.0, 1.0], "wall": [1.0 - margin, 1.25 - margin]}
+    assert _labels(maps, ["cat", "nothing"], "nothing", 0.5, stand_ins) == [0, 1]
+
+
+def _labels(maps: dict[str, list[float]], words: list[str], background: str | None, threshold: float | None, stand_ins):
+    """Labels of pixels with these logits of the words that are asked for."""
+    prepared = PreparedVocabulary(
+        _Plane(), words, None, background, learns_background=False, background_words=stand_ins
+    )
+    query, _ = prepared.query(threshold)
+    logits = torch.tensor([[[maps[word]] for word in query.asked.words]])
+    output, size = ViewLogits(logits, None, len(query.asked)), (1, logits.shape[3])
+    found = search_classes(
+        output, size, query, Protocol(size=1), query.threshold(threshold), return_probabilities=True
+    )()
+    assert found.probabilities is not None and len(found.probabilities) == len(query.words) == len(prepared.words)
+    assert selected_classes(None, query).tolist() == [True] * len(query.words)
+    return found.labels.tolist()[0]
 
 
 def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
@@ -116,18 +129,7 @@ def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_pa
 def test_pixels_where_no_word_is_likely_stay_unlabeled(words, background, threshold, labels) -> None:
     logits = {"cat": [2.0, 1.0, -3.0], "dog": [-3.0, -3.0, -2.0], "wall": [1.0, 1.5, -4.0]}
     stand_ins = BackgroundWords(words=("wall",), similarity=1.0)
-    prepared = PreparedVocabulary(
-        _Plane(), words, None, background, learns_background=False, background_words=stand_ins
-    )
-    query, _ = prepared.query(threshold)
-    maps = torch.tensor([[[logits[word]] for word in query.asked.words]])
-    output = ViewLogits(maps, None, len(query.asked))
-    found = search_classes(
-        output, (1, 3), query, Protocol(size=1), query.threshold(threshold), return_probabilities=True
-    )()
-    assert found.labels.tolist() == [labels]
-    assert found.probabilities is not None and len(found.probabilities) == len(query.words) == len(prepared.words)
-    assert selected_classes(None, query).tolist() == [True] * len(query.words)
+    assert _labels(logits, words, background, threshold, stand_ins) == labels
 
 
 def test_a_learned_background_rejects_words_without_a_threshold() -> None:

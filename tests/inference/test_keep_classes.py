@@ -44,7 +44,6 @@ def _segment(segmenter: NetworkSegmenter, keep: KeepClasses | None, *, words: An
 
 
 def _identical(first: Segmentation, second: Segmentation) -> None:
-    """The same to the bit."""
     for name in ("labels", "confidence", "selected", "probabilities"):
         assert np.array_equal(getattr(first, name), getattr(second, name)), name
 
@@ -96,13 +95,18 @@ def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep:
         assert (result.labels != alone.labels).mean() < 0.002
 
 
-def test_auto_keeps_what_the_votes_tell(small: NetworkSegmenter) -> None:
+def test_auto_keeps_what_the_votes_tell_and_a_network_may_have_a_rule_of_its_own(small: NetworkSegmenter) -> None:
     text, seen = small.encode_words(Vocabulary(WORDS)), views(squares(), small.protocols["auto"])
     with torch.no_grad():
         kept = small.network.selected_logits(seen, text, selection=VotedShare())[1]
     result = _segment(small, "auto")
     assert np.flatnonzero(result.selected).tolist() == kept[0].tolist()
     assert 16 <= result.selected.sum() < 40
+    own = _segmenter(traits=ModelTraits(own_selection=OwnQuarter(least=1, most=100)))
+    assert _segment(own, None).selected.sum() == 10
+    assert _segment(own, None, words=WORDS[:37], background="word 5").selected.sum() == 9 + 1
+    _identical(_segment(own, "all"), _segment(small, None))
+    assert _segment(own, 7).selected.sum() == 7
 
 
 @pytest.mark.slow
@@ -121,21 +125,11 @@ def test_all_lifts_the_bound_of_the_official_windows() -> None:
     assert published["official"].selection == published["official-single"].selection == MostSimilar(256)
 
 
-def test_network_may_have_a_rule_of_its_own() -> None:
-    own = _segmenter(traits=ModelTraits(own_selection=OwnQuarter(least=1, most=100)))
-    assert _segment(own, None).selected.sum() == 10
-    assert _segment(own, None, words=WORDS[:37], background="word 5").selected.sum() == 9 + 1
-    _identical(_segment(own, "all"), _segment(_segmenter(), None))
-    assert _segment(own, 7).selected.sum() == 7
-
-
 def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) -> None:
     named = _segment(small, 4, background="word 2", threshold=0.6)
     added = _segment(small, 4, words=[word for word in WORDS if word != "word 2"], background="rest", threshold=0.6)
     for result, place in ((named, 2), (added, 39)):
-        assert result.selected.sum() == 5
-        assert result.selected[place]
-        assert result.selected[np.unique(result.labels)].all()
+        assert result.selected.sum() == 5 and result.selected[[place, *np.unique(result.labels)]].all()
         best = np.delete(result.probabilities, place, axis=0).max(0)
         np.testing.assert_allclose(result.probabilities[place], 1 - best, atol=1e-5)
     assert [named.words[i] for i in np.flatnonzero(named.selected) if i != 2] == [
@@ -144,8 +138,6 @@ def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) 
 
 
 class _LargestTensor(TorchDispatchMode):
-    """Notes the most elements that a tensor made under it has."""
-
     elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -161,10 +153,8 @@ def test_ten_thousand_words_never_have_maps_of_their_own() -> None:
     segmenter.encode_words(words)
     with _LargestTensor() as kept:
         result = segmenter.segment(squares(), words, keep_classes=32)
-    assert result.selected.sum() == 32
-    assert len(np.unique(result.labels)) > 3
-    assert kept.elements < 10_000 * GRID / 2
-    assert result.probabilities is None
+    assert result.selected.sum() == 32 and len(np.unique(result.labels)) > 3
+    assert kept.elements < 10_000 * GRID / 2 and result.probabilities is None
     with _LargestTensor() as everyone:  # the measure sees such maps
         small_segmenter().segment(squares(), words.words[:200], keep_classes="all")
     assert everyone.elements >= 200 * GRID

@@ -23,8 +23,6 @@ IMAGE = np.asarray(np.random.default_rng(1).integers(0, 256, (7, 9, 3), np.uint8
 
 
 class TorchSegmenter(NumpySegmenter):
-    """The same logits as tensors."""
-
     def run(self, pixels: np.ndarray, text: Any, protocol: Protocol) -> tuple[Any, Any]:
         logits, kept = super().run(pixels, text, protocol)
         return torch.from_numpy(logits), None if kept is None else torch.from_numpy(kept)

@@ -55,7 +55,6 @@ def tiny_answer(family: str, protocol: str) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module", params=["compact", "full"])
 def of(request):
-    """The tiny network's case of a family, of either set."""
     return cases_of(request, lambda family: FAMILIES[family].tiny)
 
 

@@ -59,7 +59,7 @@ def _halves(height: int = 200, width: int = 300) -> np.ndarray:
 WORDS = ("cat", "sofa", "wall")
 
 
-def test_report_is_what_the_contract_says() -> None:
+def test_report_is_what_the_contract_says_and_confidence_that_is_no_number_is_null() -> None:
     labels = np.array([[0, 0, 2], [UNLABELED, 2, 2]])
     report = _segmentation(labels, WORDS, "in/photo.jpg").report()
     colors = class_colors(3).tolist()
@@ -80,6 +80,9 @@ def test_report_is_what_the_contract_says() -> None:
         "unsure": False,
         "seconds": 0.123,
     }
+    result = _segmentation(np.array([[0, 1]]), ("a", "b"))
+    result.confidence[0] = np.nan, np.inf
+    assert [entry["mean_confidence"] for entry in result.report()["classes"]] == [None, None]
 
 
 @pytest.mark.parametrize("background", [None, "Wall", "other"])
@@ -115,57 +118,34 @@ def test_boxes_polygons_and_crops_are_of_each_component() -> None:
         parts.boxes("cat's head")
 
 
-def test_the_table_has_the_statistics_of_the_report() -> None:
-    pandas = pytest.importorskip("pandas")
+def test_names_of_other_libraries_are_answered_with_ours_and_the_table_is_the_report() -> None:
     result = _segmentation(np.array([[0, 0, 2]]), WORDS)
+    ours = {
+        "masks": "result.mask",
+        "plot": "result.overlay()",
+        "names": "result.words",
+        "labelz": "did you mean labels",
+    }
+    for name, meant in ours.items():
+        with pytest.raises(AttributeError, match=re.escape(meant)):
+            getattr(result, name)
+    with pytest.raises(TypeError, match="an image has one Segmentation"):
+        result[0]
+    pandas = pytest.importorskip("pandas")
     table = result.to_dataframe()
     assert isinstance(table, pandas.DataFrame) and table["name"].tolist() == list(WORDS)
     assert table["pixels"].tolist() == [2, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("masks", "result.mask"),
-        ("plot", "result.overlay()"),
-        ("names", "result.words"),
-        ("labelz", "did you mean labels"),
-    ],
-)
-def test_names_of_other_libraries_are_answered_with_ours(name: str, meant: str) -> None:
-    result = _segmentation(np.zeros((2, 2)), WORDS)
-    with pytest.raises(AttributeError, match=re.escape(meant)):
-        getattr(result, name)
-    with pytest.raises(TypeError, match="an image has one Segmentation"):
-        result[0]
 
 
 def test_a_name_that_ends_with_png_is_the_label_maps(tmp_path: Path) -> None:
     result = _segmentation(_halves(20, 30), WORDS, "photo.jpg")
     paths = result.save(tmp_path / "x.png")
     assert paths.label_map == tmp_path / "x.png" and (tmp_path / "x.json").is_file()
-    np.testing.assert_array_equal(
-        read_label_map(paths.label_map), np.where(result.labels == UNLABELED, UNLABELED, result.labels)
-    )
+    np.testing.assert_array_equal(read_label_map(paths.label_map), result.labels)
     (tmp_path / "folder.png").mkdir()
     assert result.save(tmp_path / "folder.png").label_map == tmp_path / "folder.png" / "photo.png"
     with pytest.raises(UsageError, match="label maps are PNGs"):
         result.save(tmp_path / "x.jpg")
-
-
-def test_confidence_that_is_no_number_is_null() -> None:
-    result = _segmentation(np.array([[0, 1]]), ("a", "b"))
-    result.confidence[0] = np.nan, np.inf
-    assert [entry["mean_confidence"] for entry in result.report()["classes"]] == [None, None]
-
-
-def test_three_files_are_written(tmp_path: Path) -> None:
-    result = _segmentation(_halves(), WORDS, "in/photo.tar.jpg")
-    paths = result.save(tmp_path / "new" / "out")
-    assert sorted(os.listdir(tmp_path / "new" / "out")) == ["photo.tar.json", "photo.tar.overlay.png", "photo.tar.png"]
-    assert np.array_equal(read_label_map(paths.label_map), result.labels)
-    assert read_image(paths.overlay).shape[0] == 200
-    assert json.loads(paths.report.read_text("utf-8"), parse_constant=pytest.fail) == result.report()
 
 
 def test_overlay_blends_the_colors_of_the_classes() -> None:
@@ -220,16 +200,9 @@ def test_legend_counts_what_does_not_fit() -> None:
     assert draw([replace(cat, name="catalog")], 60, 300, 20) is None
     assert draw([cat] * 50, 300, 200, 20, shorten=False) is None
     assert draw([cat] * 50, 2000, 200, 20, columns=12, shorten=False).width > 1000
-
-
-def test_names_and_notes_of_a_narrow_overlay_are_whole() -> None:
-    assert legend.share_text(0) == "0%" and legend.share_text(0.004) == "<1%" and legend.share_text(0.996) == "100%"
-    entry = legend.LegendEntry(region=0, name="a blue striped wooden table top", color=(9, 9, 9), fraction=0.001)
-    assert legend.draw_legend([entry], 120, 300, 11) is None  # so it is drawn outside
-    plain, wrapped = (
-        legend.draw_legend([entry], 264, 300, 11, notes=[note]) for note in ("not found", "not found: " + "cat, " * 20)
-    )
-    assert plain is not None and wrapped is not None and wrapped.height > plain.height and wrapped.width <= 264
+    assert [legend.share_text(share) for share in (0, 0.004, 0.996)] == ["0%", "<1%", "100%"]
+    plain, noted = (draw([cat], 264, 300, 11, notes=["not found" + more]) for more in ("", ": " + "cat, " * 20))
+    assert noted.height > plain.height and noted.width <= 264
 
 
 def test_repr_is_one_short_line() -> None:
@@ -261,27 +234,23 @@ def test_report_lists_every_part_that_was_asked_for() -> None:
     assert "parts" not in _small(parts=False).report()
 
 
-def test_map_of_parts_stands_beside_the_others(tmp_path: Path) -> None:
-    result = _small()
-    paths = result.save(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["photo.json", "photo.overlay.png", "photo.parts.png", "photo.png"]
+def test_map_of_parts_stands_beside_the_others_until_no_parts_are_asked_for(tmp_path: Path) -> None:
+    result, out = _small(), tmp_path / "new" / "out"
+    paths = result.save(out)
+    assert sorted(os.listdir(out)) == ["photo.json", "photo.overlay.png", "photo.parts.png", "photo.png"]
     assert np.array_equal(read_label_map(paths.part_map), result.part_labels)
     assert np.array_equal(read_label_map(paths.label_map), result.labels)
+    assert read_image(paths.overlay).ndim == 3
     with Image.open(paths.part_map) as image:
-        assert image.mode == "P"
-        assert np.array(image)[1, 2] == 255
+        assert image.mode == "P" and np.array(image)[1, 2] == 255
         palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
-    assert np.array_equal(palette[:4], result.part_colors)
-    assert palette[255].tolist() == [0, 0, 0]
+    assert np.array_equal(palette[:4], result.part_colors) and palette[255].tolist() == [0, 0, 0]
     text = paths.report.read_text("utf-8")
-    assert json.loads(text) == result.report()
+    assert json.loads(text, parse_constant=pytest.fail) == result.report()
     assert sum('"object"' in line for line in text.splitlines()) == 4  # a part a line
-
-
-def test_map_of_an_earlier_run_goes_where_no_parts_are_asked_for(tmp_path: Path) -> None:
-    _small().save(tmp_path)
-    assert _small(parts=False).save(tmp_path).part_map is None
-    assert sorted(os.listdir(tmp_path)) == ["photo.json", "photo.overlay.png", "photo.png"]
+    assert _small(parts=False).save(out).part_map is None
+    assert sorted(os.listdir(out)) == ["photo.json", "photo.overlay.png", "photo.png"]
+    assert replace(result, source="in/photo.tar.jpg").save(out).label_map == out / "photo.tar.png"
 
 
 @pytest.mark.parametrize("report", ["", "[]", '{"classes": []}', "\udcff", "[" * 100_000])
@@ -365,9 +334,7 @@ def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("masks", "of_call", "background"), [("rle", "road", None), ("polygons", None, "road")])
-def test_pycocotools_takes_a_result_as_data_set_and_as_predictions(
-    masks: Any, of_call: str | None, background: str | None, tmp_path: Path
-) -> None:
+def test_pycocotools_takes_a_result_as_data_set_and_as_predictions(masks, of_call, background, tmp_path):
     result = dataclasses.replace(with_objects(drawn_result(), ["cat"], least=30), background=of_call)
     content = result.to_coco(masks=masks, background=background, image_id=7)
     (tmp_path / "coco.json").write_text(json.dumps(content), encoding="utf-8")

@@ -22,7 +22,7 @@ from segvoc.inference.windows import ViewLogits, views
 from segvoc.layers.selection_rules import Listed, Voted
 from segvoc.runtime.arrays import bilinear, sigmoid
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.inference.small_network import small_segmenter
+from tests.inference.small_network import assert_same_results, small_segmenter
 
 
 def _strongest(maps: Any, size: tuple[int, int], chunk: int | None = None) -> StrongestClass:
@@ -138,7 +138,6 @@ NEAR = 2  # pixels on both sides of a line that count as across it
 
 
 def _image(height: int, width: int, seed: int = 0, cells: int = 40) -> np.ndarray:
-    """Smooth colors."""
     small = np.random.default_rng(seed).integers(0, 256, (height // cells, width // cells, 3), dtype=np.uint8)
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -191,9 +190,7 @@ def test_labels_are_those_of_the_blended_logits(window: str, tile: int, overlap:
 def test_one_tile_is_the_whole_image(model: Any, options: dict[str, Any]) -> None:
     image = _image(120, 160)
     one, whole = model.segment(image, WORDS, tile=160, **options), model.segment(image, WORDS, **options)
-    assert np.array_equal(one.labels, whole.labels)
-    assert np.array_equal(one.confidence, whole.confidence)
-    assert one.words == whole.words
+    assert_same_results(one, whole)
 
 
 def seams(labels: UInt16[np.ndarray, "H W"], *axes: TileAxis) -> float:
@@ -226,8 +223,6 @@ def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
 
 
 class _Selecting(NumpySegmenter):
-    """Notes the rule of each call."""
-
     def __init__(self) -> None:
         super().__init__()
         self.rules: list[Any] = []

@@ -80,9 +80,7 @@ def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
 
 
 @pytest.mark.usefixtures("second_look")
-def test_words_that_leave_out_most_of_the_image_hint_at_the_background(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_words_that_leave_out_most_of_the_image_hint_at_the_background(monkeypatch, capfd, tmp_path):
     hint, _unsure = warned("dog, tree")
     assert "background='auto' leaves it unlabeled" in hint
     assert not [line for line in warned("dog, tree", parts="dog: tail") if "looks like none" in line]

@@ -32,7 +32,6 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def saved(folder: str, tensors: dict[str, torch.Tensor], config: dict, kind: str = "safetensors") -> Path:
-    """A folder as transformers saves it."""
     path = Path(folder)
     path.mkdir()
     (path / "config.json").write_text(json.dumps(config))

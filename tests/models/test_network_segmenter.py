@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
-from tests.inference.small_network import small_segmenter
+from tests.inference.small_network import assert_same_results, small_segmenter
 
 WORDS = ["cat", "sofa", "wall", "sky"]
 
@@ -51,17 +52,9 @@ def test_views_that_do_not_fit_into_memory_run_in_smaller_batches(monkeypatch):
     sizes.clear()
     model.segment(photos, WORDS)
     assert sizes == [2, 2, 2, 2]  # what fits is remembered
-
-
-def test_memory_that_a_single_view_exceeds_is_an_error(monkeypatch):
-    model = small_segmenter(batch=2)
-
-    def never(*arguments, **options):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(model.network, "selected_logits", never)
+    monkeypatch.setattr(model.network, "selected_logits", Mock(side_effect=torch.cuda.OutOfMemoryError("CUDA")))
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        model.segment([squares(70, 90)] * 2, WORDS)
+        model.segment(photos, WORDS)
 
 
 def test_without_a_gpu_the_network_runs_as_it_is():
@@ -80,8 +73,7 @@ def test_a_started_batch_has_the_results_of_segment():
     first, second = model.start(photos, WORDS), model.start(photos[::-1], WORDS)
     for finish, images in ((first, photos), (second, photos[::-1])):
         for ours, theirs in zip(finish(), model.segment(images, WORDS), strict=True):
-            np.testing.assert_array_equal(ours.labels, theirs.labels)
-            np.testing.assert_array_equal(ours.confidence, theirs.confidence)
+            assert_same_results(ours, theirs)
 
 
 def test_streams_that_start_batches_ahead_give_the_same_results_in_order(monkeypatch, tmp_path):
@@ -92,7 +84,7 @@ def test_streams_that_start_batches_ahead_give_the_same_results_in_order(monkeyp
     found = list(model.segment_many(images, WORDS, yield_errors=True))
     assert [type(one) for one in found] == [type(one) for one in expected] and "missing.png" in str(found[3])
     for ours, theirs in zip(found[:3] + found[4:], expected[:3] + expected[4:], strict=True):
-        np.testing.assert_array_equal(ours.labels, theirs.labels)
+        assert_same_results(ours, theirs)
 
 
 IMAGE = squares(60, 90, 0)
@@ -139,12 +131,8 @@ def test_modules_take_no_memory_and_draw_no_numbers() -> None:
     before = torch.get_rng_state()
     with weightless():
         modules = nn.ModuleList((nn.Linear(3, 4), nn.Conv2d(3, 4, 1), nn.Embedding(5, 6), nn.MultiheadAttention(8, 2)))
-        filled = nn.init.normal_(tensor=torch.empty(2, 3), std=0.1)
-        random = torch.randn(4, 5, generator=torch.Generator())
-    assert random.is_meta and random.shape == (4, 5)
-    assert all(parameter.is_meta for parameter in modules.parameters())
-    assert [tuple(parameter.shape) for parameter in modules[0].parameters()] == [(4, 3), (4,)]
-    assert filled.is_meta and filled.shape == (2, 3)
+        drawn = nn.init.normal_(tensor=torch.empty(2, 3), std=0.1), torch.randn(2, 3, generator=torch.Generator())
+    assert all(one.is_meta for one in (*modules.parameters(), *drawn)) and drawn[0].shape == drawn[1].shape == (2, 3)
     assert torch.equal(torch.get_rng_state(), before)
 
 

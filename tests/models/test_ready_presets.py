@@ -28,12 +28,20 @@ from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.vocabulary import Vocabulary
-from tests.dino_txt import both_dino_files, small_dino_txt
 from tests.golden_sets import TOLERANCE
 from tests.inference.small_network import views
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
-from tests.small_published import use_small_clip, use_small_clipseg
-from tests.timm_clips import ALL, image_encoder, small_network_on, small_tokenizer, text_encoder, weights
+from tests.official_checkpoints import use_small_clip, use_small_clipseg
+from tests.timm_clips import (
+    ALL,
+    both_dino_files,
+    image_encoder,
+    small_dino_txt,
+    small_network_on,
+    small_tokenizer,
+    text_encoder,
+    weights,
+)
 from tests.transformers_models import PHOTOGRAPHS, PHRASES, VERSIONS, transformers_case, weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
@@ -45,7 +53,6 @@ IMAGE = PHOTOGRAPHS[0]
 
 @pytest.fixture(autouse=True)
 def home(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache in which nothing lies."""
     use_hub(monkeypatch, tmp_path / "home", hub.url)
 
 
@@ -149,7 +156,6 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (70, 110, 3), np.uint8)
 
 @pytest.fixture(params=ALL)
 def family(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A family, whose preset has small encoders."""
     family: str = request.param
 
     def towers() -> tuple[nn.Module, nn.Module]:
@@ -168,7 +174,6 @@ def family(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 def published(family: str) -> dict[str, Tensor]:
-    """Its file, without the tokenizer beside it."""
     found = both_dino_files() if family == "dino_txt" else weights(family)
     return {name: value.contiguous() for name, value in found.items() if name != "tokenizer"}
 

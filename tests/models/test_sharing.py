@@ -28,7 +28,6 @@ WORDS = ["grass", "sky", "brick"]
 
 @pytest.fixture(autouse=True)
 def home(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache in which nothing lies, and a small network in the table of presets."""
     use_hub(monkeypatch, tmp_path / "home", hub.url)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.chdir(tmp_path)

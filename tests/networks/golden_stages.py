@@ -28,15 +28,9 @@ from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.official_weights import aggregation_state, aggregator_name, network_state
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.training.objectives import (
-    StreamSimilarity,
-    orthogonality_loss,
-    released_segmentation_loss,
-    stream_cosine,
-)
+from segvoc.training.objectives import StreamSimilarity, orthogonality_loss, released_segmentation_loss, stream_cosine
 from tests.built import built
-from tests.golden_rules import golden_input, golden_parameter
-from tests.golden_sets import compact_case
+from tests.golden_sets import compact_case, golden_input, golden_parameter
 
 TINY_VIT = VitConfig(
     channels=64, width=128, layers=9, heads=2, patch_size=16, pretrained_size=224, input_size=384, taps=(3, 7)
@@ -105,7 +99,6 @@ FAMILIES = {"cat": CAT, "pca": PCA}
 
 
 def record(module: nn.Module, into: dict[str, Tensor], name: str) -> None:
-    """Keep what the module gives next under a name."""
     module.register_forward_hook(lambda _, inputs, output: into.__setitem__(name, output))
 
 

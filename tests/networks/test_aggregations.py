@@ -37,11 +37,6 @@ class TestCatSeg(AggregationContract, PaperContract):
     idle = frozenset({VALUES_ALONE})
 
 
-@slow
-class TestCatSegOnEva(AggregationContract):
-    build = staticmethod(lambda: small(CAT_SEG))
-
-
 def test_one_option_turns_it_into_the_parallel_network():
     with torch.device("meta"):
         parallel = built("cat-seg-eva-b", order="parallel", fusion="experts", blocks=4)
@@ -50,22 +45,8 @@ def test_one_option_turns_it_into_the_parallel_network():
     assert shapes[0] == shapes[1]
 
 
-@slow
-class TestWithoutGuidance(AggregationContract):
-    """Table 2, V."""
-
-    build = staticmethod(lambda: small(CAT_SEG, eva=False, guidance_dim=0))
-    idle = frozenset({VALUES_ALONE})
-
-
 class TestPcaSeg(AggregationContract, PaperContract):
     build = staticmethod(small)
-
-
-@slow
-class TestPcaSegOnOpenAI(AggregationContract):
-    build = staticmethod(lambda: small(eva=False))
-    idle = frozenset({VALUES_ALONE})
 
 
 @slow
@@ -86,11 +67,15 @@ def test_the_sizes_of_one_parallel_block_are_those_published():
     assert sizes == [462_336, 214_784, 349_221]
 
 
-def choice(config: CostAggregationConfig = PCA_SEG, **options: object) -> type[AggregationContract]:
-    """The contract of a network of one block with these options."""
-    return type("Choice", (AggregationContract,), {"build": lambda self: small(config, blocks=1, **options)})
+def choice(config: CostAggregationConfig = PCA_SEG, *, blocks: int = 1, **options: object) -> type[AggregationContract]:
+    idle = frozenset() if options.get("eva", True) else frozenset({VALUES_ALONE})
+    body = {"build": lambda self: small(config, blocks=blocks, **options), "idle": idle}
+    return type("Choice", (AggregationContract,), body)
 
 
+TestCatSegOnEva = slow(choice(CAT_SEG, blocks=2))
+TestPcaSegOnOpenAI = slow(choice(blocks=2, eva=False))
+TestWithoutGuidance = slow(choice(CAT_SEG, eva=False, guidance_dim=0))  # CAT-Seg, Table 2, V
 TestPaperExperts = choice(fusion="experts-paper")
 TestBilinearDecoder = slow(choice(CAT_SEG, decoder="bilinear"))  # CAT-Seg, arXiv v1
 TestExpertsOnASerialBlock = slow(choice(CAT_SEG, fusion="experts"))  # PCA-Seg, Table 5b

@@ -93,7 +93,6 @@ class TestErrSeg(ErrContract, PaperContract):
 
 
 def choice(*ignored: str, **options: object) -> type[ErrContract]:
-    """The contract of a network with these options."""
     return type("Choice", (ErrContract,), {"build": lambda self: small(**options), "ignored": ignored})
 
 

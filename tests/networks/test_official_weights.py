@@ -16,20 +16,12 @@ from segvoc.errors import CheckpointError
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import network_state
 from segvoc.networks.syn_seg import SynSeg, syn_seg_state
+from tests import transformers_models as transformers
 from tests.built import built
 from tests.golden_sets import TOLERANCE, compact_case
 from tests.images import one_line_error
 from tests.networks.golden_stages import tiny_network
 from tests.networks.small_syn_seg import small_syn_seg
-from tests.transformers_models import (
-    CLIPSEG_IMAGES,
-    PHRASES,
-    VERSIONS,
-    shapes_of,
-    small_clipseg,
-    transformers_case,
-    weights_of,
-)
 
 AGGREGATOR = "sem_seg_head.predictor.transformer."
 EXPERT = f"{AGGREGATOR}layers.1.fusion_by_channel_second.expert_layers.2."
@@ -191,24 +183,29 @@ def test_a_decoder_or_a_clip_alone_is_refused_with_the_mend(syn_seg):
 @pytest.mark.parametrize("head", ["plain", "refined"])
 @pytest.mark.parametrize(("prefix", "buffers"), [("clip.", False), ("clip.", True), ("clipseg.", True)])
 def test_logits_of_transformers_files_are_those_of_transformers(head, prefix, buffers, tmp_path):
-    weights = {re.sub(r"^clip\.", prefix, name): value for name, value in weights_of(f"clipseg_{head}").items()}
+    weights = {
+        re.sub(r"^clip\.", prefix, name): value for name, value in transformers.weights_of(f"clipseg_{head}").items()
+    }
     if buffers:  # as early versions wrote them
         weights |= {f"{prefix}text_model.embeddings.position_ids": torch.arange(77)[None]}
         weights |= {f"{prefix}vision_model.embeddings.position_ids": torch.arange(17)[None]}
     save_file(weights, tmp_path / "model.safetensors")
-    network = small_clipseg(head)
+    network = transformers.small_clipseg(head)
     network.load_state_dict(syn_seg_state(read_weights(tmp_path / "model.safetensors").tensors, network))
     words = cast(ClipTextEncoder, network.text_encoder)
     with torch.no_grad():
-        logits = network(CLIPSEG_IMAGES, words(words.tokenize(PHRASES))[:, None])
+        logits = network(transformers.CLIPSEG_IMAGES, words(words.tokenize(transformers.PHRASES))[:, None])
     assert (logits[:, 1:] - logits[:, :1]).abs().amax(dim=(0, 2, 3)).min() > 0.01  # the phrases matter
-    for version in VERSIONS:
-        assert transformers_case().error(f"{version}.clipseg_{head}.logits", logits) <= TOLERANCE
+    for version in transformers.VERSIONS:
+        assert transformers.transformers_case().error(f"{version}.clipseg_{head}.logits", logits) <= TOLERANCE
 
 
 @pytest.mark.parametrize("head", ["plain", "refined"])
 def test_every_name_and_shape_of_the_published_sizes_fits(head):
     with torch.device("meta"):
         network = built("syn-seg-b", head=head, film="linear")
-    official = {name: torch.empty(shape, device="meta") for name, shape in shapes_of("full", f"clipseg_{head}").items()}
+    official = {
+        name: torch.empty(shape, device="meta")
+        for name, shape in transformers.shapes_of("full", f"clipseg_{head}").items()
+    }
     assert syn_seg_state(official, network).keys() == network.state_dict().keys()

@@ -136,14 +136,11 @@ class TestAddedToTheCosts(PartContract):
 # ---- words
 
 
-def test_a_word_is_split_as_published_names_are():
+def test_words_are_split_as_published_names_are_and_sorted_into_parts_and_objects():
     assert split_name("dog's head") == ("dog", "head")
     assert split_name("chest of drawers's leg") == ("chest of drawers", "leg")
     assert split_name("sofa's leg, couch's leg") == ("sofa", "leg")
     assert [split_name(word) for word in ("dog", "dog's", "'s head")] == [None] * 3
-
-
-def test_words_are_sorted_into_parts_and_objects():
     names = PartNames.of(["none", *WORDS], none="none")
     assert names.specific == ("dog's head", "dog's leg", "cat's head")
     assert names.parts == ("head", "leg") and names.objects == ("cat", "dog", "sofa")

@@ -8,31 +8,16 @@ from safetensors.torch import load_file
 
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.networks.official_weights import aggregator_name
-from tests.golden_rules import golden_input
-from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, cases_of, compact_case, full_case
-from tests.networks.golden_stages import (
-    FAMILIES,
-    FULL_WORDS,
-    TINY_VIT,
-    VARIANTS,
-    aggregator_gradient,
-    aggregator_inputs,
-    aggregator_stages,
-    aggregator_training,
-    aggregator_variant,
-    full_stages,
-    images,
-    released_value,
-    tiny,
-    tiny_gradient,
-    tiny_stages,
-    tiny_training,
-)
+from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, cases_of, compact_case, full_case, golden_input
+from tests.networks import golden_stages as own
 
 pytestmark = pytest.mark.golden
 
 COMMON = ["conv1", "guidance_projection", "text_guidance_projection", "layer0", "layer1", "decoder1", "head", "logits"]
-STAGES = {"cat": [*COMMON, "layer0.swin.block_1", *FAMILIES["cat"].streams], "pca": [*COMMON, *FAMILIES["pca"].streams]}
+STAGES = {
+    "cat": [*COMMON, "layer0.swin.block_1", *own.FAMILIES["cat"].streams],
+    "pca": [*COMMON, *own.FAMILIES["pca"].streams],
+}
 
 
 training_step = pytest.mark.slow
@@ -45,32 +30,31 @@ def each(names: dict[str, list[str]]) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module", params=["compact", "full"])
 def of(request):
-    """The aggregator's case of a family, of either set."""
-    return cases_of(request, lambda family: FAMILIES[family].aggregator)
+    return cases_of(request, lambda family: own.FAMILIES[family].aggregator)
 
 
 @pytest.mark.parametrize(("family", "stage"), each(STAGES))
 def test_evaluation(of, family, stage):
-    assert of(family).error(f"eval.{stage}", aggregator_stages(family)[f"eval.{stage}"]) <= TOLERANCE
+    assert of(family).error(f"eval.{stage}", own.aggregator_stages(family)[f"eval.{stage}"]) <= TOLERANCE
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", own.FAMILIES)
 @pytest.mark.parametrize(
-    "variant", [pytest.param(one, marks=pytest.mark.slow if one.startswith("c300") else ()) for one in VARIANTS]
+    "variant", [pytest.param(one, marks=pytest.mark.slow if one.startswith("c300") else ()) for one in own.VARIANTS]
 )
 def test_variant(of, family, variant):
-    assert of(family).error(variant, aggregator_variant(family, variant)) <= TOLERANCE
+    assert of(family).error(variant, own.aggregator_variant(family, variant)) <= TOLERANCE
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", own.FAMILIES)
 def test_classes_in_chunks(of, family):
-    assert of(family).error("eval.logits", aggregator_variant(family, "eval.logits in chunks")) <= TOLERANCE
+    assert of(family).error("eval.logits", own.aggregator_variant(family, "eval.logits in chunks")) <= TOLERANCE
 
 
 @training_step
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", own.FAMILIES)
 def test_training_logits_and_loss(of, family):
-    _, logits, fod, _ = aggregator_training(family)
+    _, logits, fod, _ = own.aggregator_training(family)
     assert of(family).error("train.logits", logits) <= TOLERANCE
     loss = logits.square().mean() + (1000 * fod if family == "pca" else 0)
     assert of(family).scalar_error("train_loss", loss.item()) <= TOLERANCE
@@ -78,7 +62,7 @@ def test_training_logits_and_loss(of, family):
 
 @training_step
 def test_orthogonality(of):
-    case, (_, _, fod, cosines) = of("pca"), aggregator_training("pca")
+    case, (_, _, fod, cosines) = of("pca"), own.aggregator_training("pca")
     assert case.scalar_error("fod_returned(=0.001*mean over layers of mean of 2)", fod.item()) <= TOLERANCE
     terms = case.record["fod_terms (mean cos^2, mean cos) in call order"]
     for ours, theirs in zip(cosines, terms, strict=True):
@@ -86,12 +70,12 @@ def test_orthogonality(of):
 
 
 @training_step
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", own.FAMILIES)
 def test_stored_gradients_and_the_norms_of_all(of, family):
-    for stage, name in FAMILIES[family].gradients.items():
-        shape = compact_case(FAMILIES[family].aggregator).record["tensors"][stage]["shape"]
-        assert of(family).error(stage, aggregator_gradient(family, name).reshape(shape)) <= GRADIENT_TOLERANCE
-    ours = {name: aggregator_gradient(family, name).norm().item() for name in of(family).record["grad_norm"]}
+    for stage, name in own.FAMILIES[family].gradients.items():
+        shape = compact_case(own.FAMILIES[family].aggregator).record["tensors"][stage]["shape"]
+        assert of(family).error(stage, own.aggregator_gradient(family, name).reshape(shape)) <= GRADIENT_TOLERANCE
+    ours = {name: own.aggregator_gradient(family, name).norm().item() for name in of(family).record["grad_norm"]}
     assert of(family).norms_error(ours) <= GRADIENT_TOLERANCE
 
 
@@ -99,24 +83,24 @@ def test_stored_gradients_and_the_norms_of_all(of, family):
 def test_batch_statistics_after_one_step(of):
     for statistic in ("running_mean", "running_var"):
         name = f"layers.0.fusion_by_channel_first.expert_layers.0.1.{statistic}"
-        ours = released_value(dict(aggregator_training("pca")[0].named_buffers()), aggregator_name(name))
+        ours = own.released_value(dict(own.aggregator_training("pca")[0].named_buffers()), aggregator_name(name))
         assert of("pca").error(f"train_after.{name}", ours) <= TOLERANCE
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", own.FAMILIES)
 def test_every_stored_stage_is_compared(of, family):
-    compared = {f"eval.{stage}" for stage in STAGES[family]} | set(VARIANTS) | set(FAMILIES[family].gradients)
+    compared = {f"eval.{stage}" for stage in STAGES[family]} | set(own.VARIANTS) | set(own.FAMILIES[family].gradients)
     stored = {name for name in of(family).record["tensors"] if "text_feats" not in name}
     assert {name for name in stored if not name.startswith("train_after.")} == compared | {"train.logits"}
 
 
 def test_the_rule_gives_the_stored_inputs(golden):
     stored = load_file(golden / "cat_pca" / "aggregator_inputs.safetensors")
-    image, text, guidance = aggregator_inputs()
+    image, text, guidance = own.aggregator_inputs()
     assert torch.equal(image, stored["img_feats"].float())
     assert torch.equal(text, stored["text_feats"].float())
     assert all(torch.equal(ours, stored[f"guid{number}"].float()) for number, ours in enumerate(guidance))
-    for family in FAMILIES.values():
+    for family in own.FAMILIES.values():
         case: GoldenCase = full_case(golden, family.aggregator)
         assert torch.equal(golden_input("txt6", (2, 6, 1, 512)), case.tensors["trunc.text_feats"])
         assert torch.equal(golden_input("txt300", (1, 300, 1, 512)), case.tensors["c300.text_feats"])
@@ -127,31 +111,32 @@ NETWORK_STAGES = "text img_feats res3 res4_in res5_in res4_s2 res5_s4 layer0 lay
 
 @pytest.fixture(scope="module", params=["compact", "full"])
 def tiny_of(request):
-    """The tiny network's case of a family, of either set."""
-    return cases_of(request, lambda family: FAMILIES[family].tiny)
+    return cases_of(request, lambda family: own.FAMILIES[family].tiny)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", own.FAMILIES)
 class TestTinyNetwork:
     @pytest.mark.parametrize("stage", NETWORK_STAGES)
     def test_evaluation(self, tiny_of, family, stage):
-        assert tiny_of(family).error(f"eval384.{stage}", tiny_stages(family)[f"eval384.{stage}"]) <= TOLERANCE
+        assert tiny_of(family).error(f"eval384.{stage}", own.tiny_stages(family)[f"eval384.{stage}"]) <= TOLERANCE
 
     def test_training_logits_and_losses(self, tiny_of, family):
-        assert tiny_of(family).error("train.logits", tiny_training(family)[1]) <= TOLERANCE
-        golden, ours = tiny_of(family).record["train_losses"], tiny_training(family)[2]
+        assert tiny_of(family).error("train.logits", own.tiny_training(family)[1]) <= TOLERANCE
+        golden, ours = tiny_of(family).record["train_losses"], own.tiny_training(family)[2]
         assert golden.keys() == ours.keys()
         for name, loss in ours.items():
             assert tiny_of(family).scalar_error("train_losses", loss, name) <= TOLERANCE
 
     def test_the_norms_of_all_gradients(self, tiny_of, family):
         norms = tiny_of(family).record["grad_norm"]
-        ours = {name: sum(part.square().sum() for part in tiny_gradient(family, name)).sqrt().item() for name in norms}
+        ours = {
+            name: sum(part.square().sum() for part in own.tiny_gradient(family, name)).sqrt().item() for name in norms
+        }
         assert tiny_of(family).norms_error(ours) <= GRADIENT_TOLERANCE
 
     def test_what_is_trained(self, tiny_of, family):
         """Just what gets a gradient in the official training step, and what that step leaves at none."""
-        network, record = tiny(family), compact_case(FAMILIES[family].tiny).record
+        network, record = own.tiny(family), compact_case(own.FAMILIES[family].tiny).record
         ours = sum(network.get_parameter(name).numel() for name in network.trainable_parameters())
         assert ours == sum(torch.Size(record["weights"][name]).numel() for name in record["trainable"])
         assert set(tiny_of(family).record["grad_norm"]) <= set(record["trainable"])
@@ -159,26 +144,26 @@ class TestTinyNetwork:
 
 @pytest.mark.parametrize("mode", ["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla"])
 def test_dense_mode_of_the_eva_tower(tiny_of, mode):
-    tower = EvaClipImageEncoder(TINY_VIT, dense=mode).eval()
-    tower.load_state_dict(tiny("pca").image_encoder.state_dict())
+    tower = EvaClipImageEncoder(own.TINY_VIT, dense=mode).eval()
+    tower.load_state_dict(own.tiny("pca").image_encoder.state_dict())
     with torch.no_grad():
-        dense = tower(images("image384_u8")).maps[0].flatten(2).mT
+        dense = tower(own.images("image384_u8")).maps[0].flatten(2).mT
     assert tiny_of("pca").error(f"dense_{mode}", dense) <= TOLERANCE
 
 
 @pytest.fixture(scope="module")
 def stages(golden):
-    return cache(lambda family: full_stages(golden, family, images("image384_u8"), FULL_WORDS))
+    return cache(lambda family: own.full_stages(golden, family, own.images("image384_u8"), own.FULL_WORDS))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", own.FAMILIES)
 class TestFullNetwork:
     @pytest.mark.parametrize(
         ("stage", "step"), [("text", 1), ("img_feats", 4), ("res4", 8), ("res5", 16), ("logits", 4), ("sem_seg", 8)]
     )
     def test_stage(self, golden, stages, family, stage, step):
-        case, value = full_case(golden, FAMILIES[family].full), stages(family)[stage]
+        case, value = full_case(golden, own.FAMILIES[family].full), stages(family)[stage]
         name, value = ("text", value) if step == 1 else (f"{stage}_s{step}", value[..., ::step, ::step])
         assert case.error(f"eval384.{name}", value) <= TOLERANCE
         if stage in ("logits", "sem_seg"):

@@ -30,7 +30,7 @@ from tests.data.original_files import pack
 from tests.data.replicas import replica
 from tests.data.scene_originals import write_originals
 from tests.loopback_hub import LoopbackHub, use_hub
-from tests.small_published import use_small_published
+from tests.official_checkpoints import use_small_published
 
 SMALL = ("crop_size=96", "short_sides=96", "batch_size=1", "num_workers=0", "num_sampled_classes=4", "steps=1")
 BOTH = ("cat-seg-b", "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu")

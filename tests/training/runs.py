@@ -78,7 +78,6 @@ def begun(
     processes: Processes | None = None,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Training:
-    """A run, ready to go on."""
     processes = processes or Processes()
     folder, state = open_together(processes, out, {"recipe": to_json(recipe)}, resume=resume)
     training = Training(
@@ -101,7 +100,6 @@ def open_run(
     warn: Callable[[str], None] = lambda line: None,
     **changes,
 ) -> Training:
-    """A run of the small network or of another, ready to go on."""
     recipe = RECIPE.with_settings(**changes)
     network = (network or small_network()).to(device, dtype)
     kind = PartTrainingSet if isinstance(network, PartNetwork) else TrainingSet
@@ -132,7 +130,6 @@ def kill(training: Training, step: int) -> None:
 
 
 def losses(out: Path) -> list[tuple[int, float, float]]:
-    """Step, loss and gradient norm of each line of the metrics."""
     return [(line["step"], line["loss"], line["gradient_norm"]) for line in RunFolder(out).read_lines("metrics.jsonl")]
 
 
@@ -155,7 +152,6 @@ def drawn_parts(root: Path, count: int = 5) -> LabeledImages:
 
 
 def open_parts(images: LabeledImages, out: Path, config: PartAggregationConfig, **changes) -> Training:
-    """A run of a small network of parts, ready to go on."""
     return open_run(images, out, network=part_network(config), **{"encoder_lr_scale": 1.0} | changes)
 
 
@@ -213,7 +209,6 @@ def open_captions(
     processes: Processes | None = None,
     **changes,
 ) -> Training:
-    """A run of the small SynSeg, ready to go on."""
     torch.manual_seed(3)
     network, task = small_syn_seg().to(device, dtype), task or CaptionsInMemory(dtype=dtype)
     return begun(out, CAPTIONS.with_settings(**changes), network, task, resume=resume, processes=processes)

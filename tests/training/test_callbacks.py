@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import load_network
-from segvoc.training.callbacks import Callback, CallbackList, RunEnd, RunEvaluation, RunStart
+from segvoc.training.callbacks import Callback, CallbackList, RunEnd, RunStart
 from segvoc.training.monitor import draw_curves
 from segvoc.training.recipes import finetune
 from segvoc.training.run import train
@@ -47,8 +48,6 @@ class Recorder(Callback):
 
 
 class OnAFullDisk(Callback):
-    """Fails at the first step."""
-
     def on_step(self, metrics: Mapping[str, Any]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -109,56 +108,36 @@ def test_a_training_that_fails_tells_so_and_a_tracker_that_cant_start_is_left_ou
     assert capsys.readouterr().err.count("TensorBoard is disabled") == 1
 
 
-CONFIG = {"recipe": {"optimizer": {"lr": 0.1}, "data": {"short_sides": [40, 48]}}, "start": {"weights": None}}
-
-
-def tracked(folder: Path, follow: Callable[[], Callback]) -> None:
-    """Two sessions of a run: stopped after step 2, resumed from step 1, finished after step 3."""
-    Image.fromarray(np.full((8, 12, 3), 90, np.uint8)).save(folder / "0.png")
-    kept: dict[str, str] = {}
-    for done, steps, status in ((0, (1, 2), "stopped"), (1, (2, 3), "finished")):
-        warnings = list[str]()
-        followers = CallbackList([follow()], warnings.append)
-        before = dict(kept)
-        start = RunStart(folder=folder, config=CONFIG, steps=3, done=done, kept=before, keep=kept.__setitem__)
-        try:
-            with followers.session(start, folder / "model.safetensors"):
-                for step in steps:
-                    followers.step({"step": step, "loss": 1 / step, "problem": "none", "learning_rates": [0.1]})
-                    scores, iou, images = {"mean_iou": step / 10}, {"café (au lait)": 0.5}, {"a/0": folder / "0.png"}
-                    followers.evaluation(RunEvaluation(step=step, scores=scores, iou=iou, images=images))
-                if status == "stopped":
-                    raise SystemExit(143)
-        except SystemExit:
-            assert status == "stopped"
-        assert warnings == []
-        assert not before or before == kept
-
-
-def test_wandb_has_one_run_with_all_numbers_and_images(tmp_path, monkeypatch):
+def test_wandb_has_one_run_with_all_numbers_and_images(tmp_path, small_preset, undrawn, monkeypatch):
     wandb = pytest.importorskip("wandb")
     for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}.items():
         monkeypatch.setenv(name, value)
-    rows, ends, begun = [], [], []
+    rows, sessions = [], []
     log, finish = wandb.Run.log, wandb.Run.finish
-    monkeypatch.setattr(wandb.Run, "log", lambda run, data: rows.append(dict(data)) or log(run, data))
 
     def ended(run, exit_code):
-        begun.append((run.id, run.project, run.name, dict(run.config)))
-        ends.append(exit_code)
+        sessions.append(((run.id, run.project, run.name, run.config["recipe"]["optimizer"]["lr"]), exit_code))
         finish(run, exit_code=exit_code)
 
+    monkeypatch.setattr(wandb.Run, "log", lambda run, data: rows.append(dict(data)) or log(run, data))
     monkeypatch.setattr(wandb.Run, "finish", ended)
-    tracked(tmp_path, lambda: Wandb("discs"))
+    images, recipe = drawn_images(tmp_path / "set", 3), RECIPE.with_settings(steps=4)
+    call: Any = {"device": "cpu", "start": Start(weights="random"), "progress": False, "validation": images}
+    recorders = Recorder(stop_after=3), Recorder()
+    for recorder in recorders:
+        with suppress(SystemExit):
+            callbacks = [Wandb("discs"), recorder]
+            train(recipe, images, tmp_path / "run", callbacks=callbacks, resume=recorder is recorders[1], **call)
     wandb.teardown()
-    losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
-    assert losses == [(1, 1), (2, 0.5), (2, 0.5), (3, pytest.approx(1 / 3))]
-    scored = [row for row in rows if "validation/mean_iou" in row]
-    assert [row["validation/iou/café (au lait)"] for row in scored] == [0.5] * 4
-    assert all(isinstance(row["images/a/0"], wandb.Image) for row in scored)
-    assert ends == [130, 0] and begun[0] == begun[1]  # two sessions of one run
-    _, project, name, config = begun[0]
-    assert (project, name) == ("discs", tmp_path.name) and config.items() >= CONFIG.items()
+    noted = [(line["step"], line["loss"]) for recorder in recorders for line in recorder.steps]
+    assert [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row] == noted
+    assert [step for step, _ in noted] == [1, 2, 3, 3, 4]
+    (scored,) = (row for row in rows if "validation/mean_iou" in row)
+    assert scored["validation/iou/ground"] == recorders[1].evaluations[0].iou["ground"]
+    assert all(isinstance(scored[f"images/{number}"], wandb.Image) for number in range(3))
+    (first, stopped), (second, finished) = sessions
+    assert (stopped, finished) == (130, 0) and first == second  # two sessions of one run
+    assert first[1:] == ("discs", "run", recipe.optimizer.lr)
 
 
 def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkeypatch):
@@ -166,7 +145,7 @@ def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkey
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setattr(wandb, "login", lambda *, prompt: prompt)
     warnings = list[str]()
-    start = RunStart(folder=tmp_path, config=CONFIG, steps=1, done=0)
+    start = RunStart(folder=tmp_path, config={}, steps=1, done=0)
     with CallbackList([Wandb()], warnings.append).session(start, tmp_path):
         pass
     assert warnings == [

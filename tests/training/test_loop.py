@@ -56,7 +56,6 @@ def opened(images, out, **options) -> Training:
 
 @pytest.fixture(scope="module")
 def whole(images, tmp_path_factory):
-    """The metrics and the weights of a run that nothing has broken off."""
     out = tmp_path_factory.mktemp("whole") / "run"
     training = opened(images, out)
     training.run()
@@ -64,7 +63,6 @@ def whole(images, tmp_path_factory):
 
 
 def batch_of(training: Training) -> TrainingBatch:
-    """The batch of the first step."""
     samples = [training.task.training_set[place] for place in range(4)]
     return TrainingBatch(torch.stack([s.image for s in samples]), torch.stack([s.labels for s in samples]), ())
 
@@ -324,21 +322,16 @@ def part_images(tmp_path):
 TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("config", "loss"), [(PART_CAT_SEG, "released"), (PCA_PART, "competing")])
-def test_the_loss_falls_and_every_term_is_told(part_images, tmp_path, config, loss):
-    changes = {"steps": 60, "batch_size": 2, "lr": 5e-3, "max_grad_norm": 1.0, "loss": loss}
-    training = open_parts(part_images, tmp_path / "run", config, fod_weight=0.01 * (config is PCA_PART), **changes)
-    training.run()
-    lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
-    told = {name for name in lines[0] if name in TERMS or name.startswith(("fod", "cosine"))}
-    assert told == TERMS | ({"fod", "fod_1", "fod_2", "cosine_1", "cosine_2"} if config is PCA_PART else set())
-    for line in lines[:3]:
+def test_every_term_of_parts_is_told(part_images, tmp_path, config, loss):
+    open_parts(part_images, tmp_path / "run", config, fod_weight=0.01 * (config is PCA_PART), steps=2, loss=loss).run()
+    streams = {"fod", "fod_1", "fod_2", "cosine_1", "cosine_2"} if config is PCA_PART else set()
+    for line in RunFolder(tmp_path / "run").read_lines("metrics.jsonl"):
+        told = {name for name in line if name in TERMS or name.startswith(("fod", "cosine"))}
+        assert told == TERMS | streams
         parts = sum(line[name] for name in TERMS - {"loss", "segmentation"})
         assert line["segmentation"] == pytest.approx(parts, rel=1e-4)
         assert line["loss"] == pytest.approx(line["segmentation"] + line.get("fod", 0), rel=1e-4)
-    first, last = (sum(line["segmentation"] for line in part) / 5 for part in (lines[:5], lines[-5:]))
-    assert last < 0.95 * first
 
 
 def test_its_own_rule_takes_the_background(part_images, tmp_path):

@@ -10,26 +10,12 @@ from torch import Tensor
 
 from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartNames
-from segvoc.training.objectives import (
-    SEGMENTATION_LOSSES,
-    TERMS,
-    PartTargets,
-    SynergyLosses,
-    competing_loss,
-    competing_segmentation_loss,
-    compositional_loss,
-    cross_entropy_segmentation_loss,
-    masked_segmentation_loss,
-    object_loss,
-    part_loss,
-    released_segmentation_loss,
-    specific_loss,
-)
+from segvoc.training import objectives
 from tests.device_waits import NoDeviceWaits
 from tests.golden_sets import TOLERANCE, err_case, err_record
 
 
-@pytest.mark.parametrize("loss", SEGMENTATION_LOSSES.values())
+@pytest.mark.parametrize("loss", objectives.SEGMENTATION_LOSSES.values())
 def test_a_loss_in_chunks_is_the_loss(loss):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 6, 6, generator=generator, dtype=torch.float64)
@@ -51,9 +37,9 @@ def test_the_released_loss_counts_pixels_without_a_label_as_no_class_and_the_mas
     softplus = torch.nn.functional.softplus
     known = softplus(torch.tensor(-2.0)) + softplus(torch.tensor(-1.0))
     unknown = softplus(torch.tensor(2.0)) + softplus(torch.tensor(3.0))
-    torch.testing.assert_close(released_segmentation_loss(logits, labels), (known + unknown) / 4)
-    torch.testing.assert_close(masked_segmentation_loss(logits, labels), known / 2)
-    none = masked_segmentation_loss(logits, torch.full_like(labels, 255))
+    torch.testing.assert_close(objectives.released_segmentation_loss(logits, labels), (known + unknown) / 4)
+    torch.testing.assert_close(objectives.masked_segmentation_loss(logits, labels), known / 2)
+    none = objectives.masked_segmentation_loss(logits, torch.full_like(labels, 255))
     assert none == 0
 
 
@@ -62,14 +48,14 @@ def test_classes_compete_with_each_other_and_with_none_of_them():
     labels = torch.tensor([[[2, 0, 3, 255]]])
     with_none = torch.cat([logits, torch.zeros(1, 1, 1, 4)], dim=1)
     expected = torch.nn.functional.cross_entropy(with_none, labels, ignore_index=255)
-    torch.testing.assert_close(competing_segmentation_loss(logits, labels), expected)
-    assert competing_segmentation_loss(logits, torch.full_like(labels, 255)) == 0
+    torch.testing.assert_close(objectives.competing_segmentation_loss(logits, labels), expected)
+    assert objectives.competing_segmentation_loss(logits, torch.full_like(labels, 255)) == 0
 
 
 @pytest.mark.parametrize("name", ["masked", "competing", "cross-entropy"])
 def test_a_batch_without_labels_has_no_loss_and_a_single_label_a_whole_one(name):
     logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
-    loss, nothing = SEGMENTATION_LOSSES[name], torch.full((2, 4, 4), 255)
+    loss, nothing = objectives.SEGMENTATION_LOSSES[name], torch.full((2, 4, 4), 255)
     value = loss(logits, nothing)
     value.backward()
     assert value == 0 and (logits.grad == 0).all()
@@ -86,7 +72,7 @@ def test_cross_entropy_is_pytorchs_and_leaves_out_what_is_no_class():
     labels[:, :2], labels[:, 2] = 65535, 3  # unlabeled, and the background's
     scores = torch.nn.functional.interpolate(logits, size=(9, 8), mode="bilinear")
     expected = torch.nn.functional.cross_entropy(scores, labels.where(labels < 3, -100))
-    torch.testing.assert_close(cross_entropy_segmentation_loss(logits, labels, 65535, 2), expected)
+    torch.testing.assert_close(objectives.cross_entropy_segmentation_loss(logits, labels, 65535, 2), expected)
 
 
 OWNER = [0, 0, 0, 1, 2, 2]
@@ -118,7 +104,7 @@ def _cosine(u: np.ndarray, v: np.ndarray) -> float:
 def reference(vectors: list[np.ndarray], version: str, eps: float, active: float) -> dict[str, float]:
     """Eqs. 5 to 8, term by term, averaged over the images."""
     f, g, t = vectors
-    sums = dict.fromkeys(TERMS, 0.0)
+    sums = dict.fromkeys(objectives.TERMS, 0.0)
     for image in range(IMAGES):
         mine = [index for index, owner in enumerate(OWNER) if owner == image]
         n = len(mine)
@@ -138,7 +124,7 @@ def reference(vectors: list[np.ndarray], version: str, eps: float, active: float
 
 
 def _ours(vectors: list[torch.Tensor], **settings) -> dict[str, torch.Tensor]:
-    return SynergyLosses(**settings)(*vectors, torch.tensor(OWNER), IMAGES)
+    return objectives.SynergyLosses(**settings)(*vectors, torch.tensor(OWNER), IMAGES)
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
@@ -147,38 +133,38 @@ def test_losses_are_the_papers(version, eps, active):
     vectors = _vectors()
     ours = _ours([torch.tensor(part) for part in vectors], version=version, eps=eps, active=active)
     expected = reference(vectors, version, eps, active)
-    assert list(ours) == list(TERMS)
+    assert list(ours) == list(objectives.TERMS)
     for term, value in expected.items():
         assert ours[term].item() == pytest.approx(value, rel=1e-9), term
         assert value > 0
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", objectives.TERMS)
 def test_gradients_are_finite_differences(version, term):
     vectors = [torch.tensor(part, requires_grad=True) for part in _vectors(1)]
     assert torch.autograd.gradcheck(lambda *given: _ours(list(given), version=version)[term], vectors)
 
 
 def test_without_phrases_there_is_nothing_to_learn():
-    losses = SynergyLosses()(*(torch.zeros(0, 4) for _ in range(3)), torch.zeros(0, dtype=torch.int64), 2)
+    losses = objectives.SynergyLosses()(*(torch.zeros(0, 4) for _ in range(3)), torch.zeros(0, dtype=torch.int64), 2)
     assert [value.item() for value in losses.values()] == [0, 0, 0, 0]
 
 
 NAMES = PartNames.of(["cat's tail", "cat's head", "bus's wheel"])
 
 
-def targets(parts: Tensor, objects: Tensor) -> PartTargets:
+def targets(parts: Tensor, objects: Tensor) -> objectives.PartTargets:
     related = {"part_of": torch.tensor(NAMES.part_of), "object_of": torch.tensor(NAMES.object_of)}
-    return PartTargets(parts=parts, objects=objects, general_parts=len(NAMES.parts), **related)
+    return objectives.PartTargets(parts=parts, objects=objects, general_parts=len(NAMES.parts), **related)
 
 
-def terms(inputs: dict[str, Tensor], of: PartTargets, **options) -> dict[str, Tensor]:
+def terms(inputs: dict[str, Tensor], of: objectives.PartTargets, **options) -> dict[str, Tensor]:
     return {
-        "specific": specific_loss(inputs["specific_logits"], of, **options),
-        "part": part_loss(inputs["part_obj_logits"], of, **options),
-        "obj": object_loss(inputs["part_obj_logits"], of, **options),
-        "jsd": compositional_loss(inputs["part_obj_cost"], inputs["specific_cost"], of),
+        "specific": objectives.specific_loss(inputs["specific_logits"], of, **options),
+        "part": objectives.part_loss(inputs["part_obj_logits"], of, **options),
+        "obj": objectives.object_loss(inputs["part_obj_logits"], of, **options),
+        "jsd": objectives.compositional_loss(inputs["part_obj_cost"], inputs["specific_cost"], of),
     }
 
 
@@ -213,7 +199,10 @@ def random_inputs() -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=generator).requires_grad_() for name, shape in named}
 
 
-@pytest.mark.parametrize("options", [{}, {"of_pixels": competing_loss}])
+each_loss_of_pixels = pytest.mark.parametrize("options", [{}, {"of_pixels": objectives.competing_loss}])
+
+
+@each_loss_of_pixels
 def test_pixels_of_which_nothing_is_known_change_nothing(options):
     inputs = random_inputs()
     parts, objects = torch.zeros(2, 8, 8, dtype=torch.long), torch.ones(2, 8, 8, dtype=torch.long)
@@ -226,7 +215,7 @@ def test_pixels_of_which_nothing_is_known_change_nothing(options):
         assert not gradient[:, :, :4].any() and gradient[:, :, 4:].any()
 
 
-@pytest.mark.parametrize("options", [{}, {"of_pixels": competing_loss}])
+@each_loss_of_pixels
 def test_a_batch_without_any_part_has_finite_losses(options):
     inputs = random_inputs()
     nothing = torch.full((2, 8, 8), NONE)
@@ -236,7 +225,7 @@ def test_a_batch_without_any_part_has_finite_losses(options):
     assert all(value.isfinite() for value in found.values())
 
 
-@pytest.mark.parametrize("options", [{}, {"of_pixels": competing_loss}])
+@each_loss_of_pixels
 def test_unevenly_labeled_batches_add_up(options):
     """With the mean counts of both, the mean of two batches' losses is the loss of all pixels, and no pixel waits."""
     inputs = {name: value.detach() for name, value in random_inputs().items()}

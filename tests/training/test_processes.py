@@ -35,7 +35,6 @@ TIMEOUT = timedelta(seconds=1)
 
 
 def opened(images: Path, out: Path, **changes) -> Training:
-    """A run on labels or on captions, as its recipe says."""
     if changes.get("supervision") == "captions":
         return open_captions(out, dtype=torch.float64, **changes)
     # one image of a batch is labeled, the others hardly: a mean of means over passes or processes would differ
@@ -50,7 +49,6 @@ class Undrawn(Monitor):
 
 
 def monitor(training: Training, images: Path, folder: RunFolder, processes: Processes) -> Monitor:
-    """Validates the network on the images that it learns from."""
     network = training.network.float()
     segmenter = NetworkSegmenter(name="small", network=network, protocols=small_protocols(), templates=("{}",))
     return Undrawn(
@@ -92,7 +90,6 @@ def run(images: Path, out: Path, name: str, processes: Processes, **changes) -> 
 
 
 def main(rank: int, out: Path, runs: dict[str, dict[str, Any]]) -> None:
-    """Each run in turn, with its changes of the recipe."""
     os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"}
     torch.set_num_threads(1)
     c10d.default_pg_timeout = torch.distributed.constants.default_pg_timeout = TIMEOUT

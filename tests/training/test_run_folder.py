@@ -15,7 +15,6 @@ CONFIG = {"recipe": {"optimizer": {"steps": 3}, "runtime": RUNTIME}, "seed": 0}
 
 
 def begun(path):
-    """A folder in which a step was done."""
     folder, _ = RunFolder.open(path, CONFIG, resume=False)
     folder.note("metrics.jsonl", {"step": 1, "loss": 0.5})
     folder.close()

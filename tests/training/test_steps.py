@@ -13,10 +13,7 @@ from segvoc.data.training.training_set import ShardedSampler, TrainingBatch
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.selection_rules import Voted
 from segvoc.training.loop import SavedTensors, StepPasses, without_recomputation
-from segvoc.training.objectives import (
-    GroundTruthFirst,
-    Objective,
-)
+from segvoc.training.objectives import GroundTruthFirst, Objective
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.training_data import LabelTask, chosen_words

@@ -141,8 +141,12 @@ def test_an_exported_model_has_its_tuned_words(tmp_path):
     assert (labels == model.segment(photo, words).labels).mean() > 0.999
 
 
-def test_what_cant_be_tuned_is_refused(tmp_path):
-    images, start = drawn_images(tmp_path / "set", 3), Start(weights="random")
+def test_an_image_that_cant_be_read_is_passed_over_and_what_cant_be_tuned_is_refused(tmp_path, capsys):
+    images, start = drawn_images(tmp_path / "set", 4), Start(weights="random")
+    images.images[1].image.write_bytes(b"none")
+    tune(images, tmp_path / "passed_over", steps=2)
+    assert capsys.readouterr().err.count("1.png") == 1
+    assert tuned(tmp_path / "passed_over").record.images == 3
     with pytest.raises(UsageError, match="not a multiple of 8; take 64"):
         recipe(3, pyramid_channels=12)
     with pytest.raises(UsageError, match="leave out the label maps of objects"):
@@ -151,14 +155,6 @@ def test_what_cant_be_tuned_is_refused(tmp_path):
         one.image.write_bytes(b"none")
     with pytest.raises(InputError, match=r"known format"):
         tune(images, tmp_path / "run", steps=1)
-
-
-def test_an_image_that_cant_be_read_is_passed_over(tmp_path, capsys):
-    images = drawn_images(tmp_path / "set", 4)
-    images.images[1].image.write_bytes(b"none")
-    tune(images, tmp_path / "run", steps=2)
-    assert capsys.readouterr().err.count("1.png") == 1
-    assert tuned(tmp_path / "run").record.images == 3
 
 
 def test_damaged_words_are_refused_in_a_model_and_alone(tmp_path):
@@ -176,11 +172,9 @@ def test_damaged_words_are_refused_in_a_model_and_alone(tmp_path):
 
 
 def test_settings_follow_from_the_number_of_images_and_the_method():
-    few, many, most = (finetune("tiny", images=count) for count in (5, 30, 2000))
-    assert [one.data.num_val_images for one in (few, many, most)] == [0, 3, 50]
-    assert [one.words.views for one in (few, many, most)] == [6, 6, 1]
-    assert [one.optimizer.steps for one in (few, many, most)] == [920, 1020, 3000]
-    assert [one.runtime.patience for one in (few, many, most)] == [0, 2, 2]
+    recipes = [finetune("tiny", images=count) for count in (5, 30, 2000)]
+    facts = [(r.data.num_val_images, r.words.views, r.optimizer.steps, r.runtime.patience) for r in recipes]
+    assert facts == [(0, 6, 920, 0), (3, 6, 1020, 2), (50, 1, 3000, 2)]
     shorter = finetune("tiny", images=30, steps=50)
     assert (shorter.optimizer.steps, shorter.runtime.eval_every) == (50, 10)
     assert finetune("tiny", method="network") == RECIPES["tiny"]()

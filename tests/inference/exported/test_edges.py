@@ -72,9 +72,7 @@ def test_published_protocols_parts_and_other_networks_have_them_only_if_asked(ti
     assert np.array_equal(plain.confidence, off.confidence) and not np.array_equal(plain.confidence, on.confidence)
 
 
-def test_taught_words_have_them_if_they_scored_better(
-    tiny: ExportedSegmenter, taught: TaughtWords, monkeypatch
-) -> None:
+def test_taught_words_have_them_if_they_scored_better(tiny, taught, monkeypatch):
     examples, image, found = drawn_examples(2), drawn_examples(6).images[5], []
     with monkeypatch.context() as patch:
         records = []

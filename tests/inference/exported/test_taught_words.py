@@ -25,7 +25,6 @@ FIRST = "taught_1.words.safetensors"
 
 @pytest.fixture(scope="module")
 def whole(taught: TaughtWords, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny` as an exported folder with taught words."""
     out = tmp_path_factory.mktemp("model")
     copy_tiny(out)
     add_taught(out, [taught])
@@ -39,7 +38,6 @@ def opened(whole: Path) -> ExportedSegmenter:
 
 @pytest.fixture
 def folder(whole: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
     return Path(shutil.copytree(whole, tmp_path / "model"))
 
 

@@ -15,8 +15,6 @@ UNLABELED = 65535
 
 @dataclass
 class DrawnExamples:
-    """Images of quarters in the words' colors."""
-
     images: list[np.ndarray]
     labels: list[np.ndarray]
     vocabulary: Vocabulary

@@ -7,14 +7,12 @@ import pytest
 import torch
 
 import segvoc
-from segvoc.errors import CheckpointError
 from segvoc.inference.taught import learning
 from segvoc.inference.taught.calibration import LabeledLogits, fitted_temperature, softmax_logits
 from segvoc.inference.taught.examples import Cells
 from segvoc.inference.taught.learning import Classifiers, _HeldOutCells
 from tests.inference.small_network import small_segmenter
 from tests.inference.taught.drawn_examples import drawn_examples
-from tests.inference.taught.test_taught_file import made_up
 
 WORDS = 12
 
@@ -69,19 +67,6 @@ def test_falling_back_labels_cells_as_labeling_them_anew_does(share):
         anew.current = list(anew._labeled(np.arange(len(anew.labels))))
         np.testing.assert_array_equal(labeled.current[0], anew.current[0])
         assert not np.array_equal(labeled.scores().iou, before)
-
-
-def test_trying_all_words_labels_each_cell_a_few_times(monkeypatch):
-    words, sizes = 60, list[int]()
-    cells = drawn_cells(3000, words)
-    held = [cells.images == fold for fold in range(4)]
-    fitted = [(classifiers(words, None), cells.features.astype(np.float32))] * 4
-    labeled = _HeldOutCells(cells, held, 0, fitted)
-    label = _HeldOutCells._labeled
-    monkeypatch.setattr(_HeldOutCells, "_labeled", lambda self, rows: (sizes.append(len(rows)), label(self, rows))[1])
-    for word in range(words):
-        labeled = labeled.with_text(word)
-    assert len(sizes) == words and len(cells) / 2 < sum(sizes) < 10 * len(cells)
 
 
 def test_words_outside_a_fit_compete_by_their_text():
@@ -149,11 +134,3 @@ def test_teaching_stores_it_and_it_changes_the_confidence(tmp_path):
         assert result.probabilities.sum(axis=0).mean() == pytest.approx(1, abs=0.05)
     single = [model.with_taught(one).segment(image, words[:1], threshold=0.0) for one in (taught, milder)]
     np.testing.assert_array_equal(single[0].confidence, single[1].confidence)
-
-
-@pytest.mark.parametrize("temperature", (0.0, -1.0))
-def test_a_temperature_that_is_none_is_refused(temperature, tmp_path):
-    words = made_up()
-    replace(words, record=replace(words.record, temperature=temperature)).save(tmp_path / "file")
-    with pytest.raises(CheckpointError, match="don't fit"):
-        segvoc.TaughtWords.load(tmp_path / "file")

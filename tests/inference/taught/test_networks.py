@@ -46,7 +46,6 @@ NETWORKS: dict[str, Callable[[], SegmentationNetwork]] = {
 
 
 def small_model(kind: str, seed: int = 3) -> NetworkSegmenter:
-    """A segmenter of one of them, with two prompts a word where the network takes several."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = NETWORKS[kind]()

@@ -53,7 +53,10 @@ def test_missing_foreign_cut_off_and_damaged(tmp_path):
     refused(file, "another version")
     made_up(bias=np.full(1, np.nan, np.float32)).save(file)
     refused(file, "not finite")
+    record = made_up().record
     for wrong in (
+        {"record": replace(record, temperature=0.0)},
+        {"record": replace(record, temperature=-1.0)},
         {"scale": np.zeros(3, np.float32)},
         {"weights": np.ones((2, 3), np.float16), "bias": np.zeros(2, np.float32)},
     ):
