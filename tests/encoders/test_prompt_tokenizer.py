@@ -29,7 +29,7 @@ def clip() -> ClipTextEncoder:
 def test_clips_tokens_are_those_of_open_clip(clip: ClipTextEncoder, multiple: int) -> None:
     theirs = SimpleTokenizer(context_length=16)(PROMPTS)
     tokens = clip.tokenize(PROMPTS, multiple=multiple)
-    assert tokens.shape[1] == {1: 11, 8: 16}[multiple] and not theirs[:, tokens.shape[1] :].any()
+    assert tokens.shape[1] == {1: 10, 8: 16}[multiple] and not theirs[:, tokens.shape[1] :].any()
     assert torch.equal(tokens, theirs[:, : tokens.shape[1]])
 
 
