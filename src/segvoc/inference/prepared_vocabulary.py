@@ -150,12 +150,6 @@ class PreparedVocabulary:
         self._background_words = background_words
         self._encoded: dict[tuple[bool, bool], tuple[ClassQuery, EncodedWords]] = {}
 
-    def encode_all(self) -> "PreparedVocabulary":
-        """Encode all words in advance, for any threshold."""
-        for threshold in (None, 0.0):
-            self.query(threshold)
-        return self
-
     def __getstate__(self) -> dict[str, object]:
         """Pickle without the encoder: other processes attach their model's encoder with `for_encoder`."""
         return {**self.__dict__, "encode": None}

@@ -156,7 +156,9 @@ class Segmenter(Engine):
         """
         prepared = self._prepared(words, parts, background)
         self.prepare_to_run()
-        return prepared.encode_all()
+        for threshold in (None, 0.0):  # in advance, for any threshold
+            prepared.query(threshold)
+        return prepared
 
     @overload
     def segment(

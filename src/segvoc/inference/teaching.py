@@ -1,6 +1,6 @@
 """Few-shot learning of words: small classifiers on features of a segmenter, learned from labeled images."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Protocol, runtime_checkable
@@ -197,14 +197,10 @@ class _Examples:
     def regions(self) -> dict[int, WordRegions]:
         """The regions of each labeled image, if the network can encode them; else empty."""
         found: dict[int, WordRegions] = {}
-        for index in range(len(self.images)):
-            image, labels = self.images.read(index)
-            if (labels != UNLABELED).any():
-                features = self._features(image)
-                if not mixes(features, len(self.images)):
-                    return {}
-                found[index] = regions_of(features, labels)
-            self.on_step("finding regions", index + 1, len(self.images))
+        for index, features, labels in self._labeled("finding regions"):
+            if not mixes(features, len(self.images)):
+                return {}
+            found[index] = regions_of(features, labels)
         return found
 
     def cells(self, regions: Mapping[int, WordRegions], seed: int) -> list[Cells]:
@@ -213,21 +209,25 @@ class _Examples:
         texts = self._mixed_texts(regions, seed)
         self.on_step("reading images", 0, len(self.images))
         kept: list[Cells] = []
+        for index, features, labels in self._labeled("reading images"):
+            logits, *others = (
+                self.model.compare(features, text, self.protocol)[0] for text in (self.text, *texts.get(index, ()))
+            )
+            cells = sampled_cells(read_features(features), logits, labels, index, size, random, others)
+            if cells is not None:
+                kept.append(cells)
+                of_word = np.bincount(labels[labels != UNLABELED], minlength=len(self.shown))
+                self.pixels += of_word
+                self.shown += of_word > 0
+        return kept
+
+    def _labeled(self, task: str) -> Iterator[tuple[int, FeatureArrays, np.ndarray]]:
+        """Index, features and labels of each image that has labels; reports the progress of a task."""
         for index in range(len(self.images)):
             image, labels = self.images.read(index)
-            of_word = np.bincount(labels[labels != UNLABELED], minlength=len(self.shown))
-            if of_word.any():
-                features = self._features(image)
-                logits, *others = (
-                    self.model.compare(features, text, self.protocol)[0] for text in (self.text, *texts.get(index, ()))
-                )
-                cells = sampled_cells(read_features(features), logits, labels, index, size, random, others)
-                if cells is not None:
-                    kept.append(cells)
-                    self.pixels += of_word
-                    self.shown += of_word > 0
-            self.on_step("reading images", index + 1, len(self.images))
-        return kept
+            if (labels != UNLABELED).any():
+                yield index, self.model.find_features(views(image, self.protocol)[:1]), labels
+            self.on_step(task, index + 1, len(self.images))
 
     def _mixed_texts(self, regions: Mapping[int, WordRegions], seed: int) -> dict[int, list[EncodedWords]]:
         """For each image, the words' embeddings mixed with each share of the regions from other folds."""
@@ -242,6 +242,3 @@ class _Examples:
             texts = [mixed(self.text, words, toward, np.full(len(words), share)) for share in SHARES]
             found |= dict.fromkeys(part.tolist(), texts)
         return found
-
-    def _features(self, image: np.ndarray) -> FeatureArrays:
-        return self.model.find_features(views(image, self.protocol)[:1])
