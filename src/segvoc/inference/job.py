@@ -1,6 +1,7 @@
 """A call of a segmenter: its settings, the passes through the network, and the results."""
 
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from array_api_compat import device
 from jaxtyping import Float32, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import InputError, LabelingWarning, UsageError
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import ImageSource, image_name, read_given
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
@@ -95,6 +96,16 @@ def raising(outcomes: Outcomes) -> Iterator[Segmentation]:
             raise outcome
         yield outcome
         del outcome  # a result isn't kept alive while the next one is made
+
+
+def warning(outcomes: Outcomes, news: Callable[[Segmentation], Iterable[str]]) -> Outcomes:
+    """Pass results on, and warn of what is to be said of each."""
+    for outcome in outcomes:
+        if isinstance(outcome, Segmentation):
+            for line in news(outcome):
+                warnings.warn(line, LabelingWarning, stacklevel=2)
+        yield outcome
+        del outcome
 
 
 @dataclass(frozen=True)

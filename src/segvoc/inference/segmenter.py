@@ -1,7 +1,6 @@
 """The segmenter: labels images with a network on any engine, by its protocols."""
 
 import copy
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast, overload
@@ -9,11 +8,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast, overload
 import numpy as np
 
 from segvoc.encoders.word_encoder import WordEncoder
-from segvoc.errors import InputError, LabelingWarning, SegvocError, UsageError, checked_call, no_attribute
+from segvoc.errors import InputError, SegvocError, UsageError, checked_call, no_attribute
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.engine import PLAIN, Engine, ModelTraits
-from segvoc.inference.job import LabelingJob, Outcomes, ReadImage, StartBatch, label_stream, raising
+from segvoc.inference.job import LabelingJob, Outcomes, ReadImage, StartBatch, label_stream, raising, warning
 from segvoc.inference.label_options import AUTO, LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.pixel_labels import checked_groups
@@ -358,22 +357,23 @@ class Segmenter(Engine):
             hints += word_hints(asked, "line" if isinstance(words, str) else "list", fills_image=fills)
             hints += model_hints(asked, self.own_words)
             checks_cover = fills and self._checked != asked
-        for outcome in outcomes:
-            if isinstance(outcome, Segmentation):
-                if checks_cover:
-                    checks_cover, self._checked = False, asked
-                    if float(outcome.confidence.mean()) < SURE:  # words that cover an image are likely in it
-                        hints += surroundings_hints(self.share_of_surroundings(outcome.image, asked, job.options))
-                if checks_sureness and outcome.is_unsure:
-                    checks_sureness = False
-                    hints.append("unsure nearly everywhere: perhaps none of the words is in the image")
-                new = [hint for hint in hints if hint not in self._warned]
-                self._warned.update(new)
-                hints.clear()
-                for hint in new:
-                    warnings.warn(hint, LabelingWarning, stacklevel=2)
-            yield outcome
-            del outcome  # a result isn't kept alive while the next one is made
+
+        def news(result: Segmentation) -> list[str]:
+            nonlocal checks_cover, checks_sureness
+            if checks_cover:
+                checks_cover, self._checked = False, asked
+                if float(result.confidence.mean()) < SURE:  # words that cover an image are likely in it
+                    share = self.share_of_surroundings(result.image, asked, job.options)
+                    hints.extend(surroundings_hints(share))
+            if checks_sureness and result.is_unsure:
+                checks_sureness = False
+                hints.append("unsure nearly everywhere: perhaps none of the words is in the image")
+            new = [hint for hint in hints if hint not in self._warned]
+            self._warned.update(new)
+            hints.clear()
+            return new
+
+        return warning(outcomes, news)
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):
