@@ -1,7 +1,4 @@
-"""Single-process runs and runs under `torchrun`: sharing work, collective operations and DDP.
-
-Training and evaluation both run in the process group opened by `join_processes`.
-"""
+"""Single-process runs and runs under `torchrun`: sharing work, collective operations and DDP."""
 
 import gc
 import inspect

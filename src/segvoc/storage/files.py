@@ -1,7 +1,4 @@
-"""Files: untrusted names, scratch folders, the user's cache, the shipped weights, digests, and strict JSON.
-
-Strict JSON has no NaN or infinity, which other programs can't read.
-"""
+"""Files: untrusted names, scratch folders, the user's cache, the shipped weights, digests, and strict JSON."""
 
 import hashlib
 import json

@@ -5,9 +5,6 @@ A setting, NAME=VALUE, names a field by its dotted path, or by any unique suffix
 
 A field holds a bool, int, float, str, a name of a `Literal`, a tuple, a mapping, another record, or a union of these.
 Unions of records are tagged by the field `kind`, a `Literal`.
-
-msgspec doesn't support unions of dataclasses, and cattrs coerces values ("false" to True, 1.7 to 1): the hooks to make
-it strict, with errors that name the field, would be longer than this module.
 """
 
 import dataclasses
