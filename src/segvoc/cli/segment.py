@@ -1,8 +1,4 @@
-"""`segvoc segment`: label maps, overlays and reports of images and videos.
-
-Whole images are read, labeled and written in a stream; images in tiles and videos one after the other (`_one_by_one`).
-Otherwise all are planned, resumed and reported alike.
-"""
+"""`segvoc segment`: label maps, overlays and reports of images and videos."""
 
 import json
 import os

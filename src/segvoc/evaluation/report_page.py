@@ -1,7 +1,4 @@
-"""The page of a report: the images with the lowest and the highest mIoU beside the scores, as HTML.
-
-The page is one file next to the example images, with no external resources.
-"""
+"""The page of a report: one HTML file beside the images with the lowest and the highest mIoU."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""Single-process runs and runs under `torchrun`: sharing work, collective operations and DDP.
-
-Training and evaluation both run in the process group opened by `join_processes`.
-"""
+"""Single-process runs and runs under `torchrun`: sharing work, collective operations and DDP."""
 
 import gc
 import inspect
@@ -29,9 +26,6 @@ T = TypeVar("T")
 _groups = itertools.count()
 """Counter of opened process groups. `torchrun`'s store outlives a group: without a new prefix, the next group would
 read the closed addresses of the last."""
-
-COLLECTIVE_TIMEOUT = timedelta(minutes=30)
-"""Timeout of collective operations, also used by NCCL's watchdog: after it, a deadlock is an error."""
 
 UNEVEN_TIMEOUT = timedelta(days=7)
 """How long a rank waits for others after uneven work: downloads, shares of the feature cache or of the images to
@@ -149,7 +143,9 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
     group_store = PrefixStore(f"segvoc group {next(_groups)}", store)
     processes = replace(processes, store=group_store)
     processes.wait_for_all()
-    dist.init_process_group(backend, store=group_store, rank=rank, world_size=count, timeout=COLLECTIVE_TIMEOUT)
+    # NCCL's watchdog uses it, too: after it, a deadlock is an error
+    timeout = timedelta(minutes=30)
+    dist.init_process_group(backend, store=group_store, rank=rank, world_size=count, timeout=timeout)
     try:
         yield processes
     except BaseException as error:

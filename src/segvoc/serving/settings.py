@@ -1,8 +1,4 @@
-"""Settings of the service: limits, timeouts and API keys; and extensions by other distributions.
-
-A distribution registers an `Extension` in the entry-point group `segvoc.routes`, as segvoc-annotate does for the page,
-projects and Label Studio.
-"""
+"""Settings of the service: limits, timeouts and API keys; and extensions by other distributions."""
 
 import math
 import os

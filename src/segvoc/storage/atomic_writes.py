@@ -42,14 +42,12 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     except that an `OSError` becomes an `OutputError`.
     """
 
-    def write_and_flush(temporary: Path) -> None:
+    def write_file(temporary: Path) -> None:
         # "x" and not `tempfile`, which would leave a file that only its owner can read.
         with temporary.open("xb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
 
-    _replace(Path(path), write_and_flush)
+    write_path_atomically(path, write_file)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -59,22 +57,15 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 def write_path_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     """Like `write_atomically`, for libraries that write to a path, which doesn't exist yet."""
-
-    def write_and_flush(temporary: Path) -> None:
-        write(temporary)
-        with temporary.open("r+b") as file:  # Windows only flushes writable files
-            os.fsync(file.fileno())
-
-    _replace(Path(path), write_and_flush)
-
-
-def _replace(target: Path, write: Callable[[Path], object]) -> None:
+    target = Path(path)
     # Not named after the target, whose name may already be as long as the file system allows.
     temporary = target.parent / f".segvoc-{secrets.token_hex(8)}.tmp"
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
+            with temporary.open("r+b") as file:  # Windows only flushes writable files
+                os.fsync(file.fileno())
             put_in_place(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)

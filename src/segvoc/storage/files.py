@@ -1,7 +1,4 @@
-"""Files: untrusted names, scratch folders, the user's cache, the shipped weights, digests, and strict JSON.
-
-Strict JSON has no NaN or infinity, which other programs can't read.
-"""
+"""Files: untrusted names, scratch folders, the user's cache, the shipped weights, digests, and strict JSON."""
 
 import hashlib
 import json
@@ -11,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +81,12 @@ def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = F
 
     Characters beyond ASCII are escaped unless it is to be `readable`.
     """
-    options: dict[str, Any] = {
-        "indent": indent,
-        "sort_keys": sort_keys,
-        "allow_nan": False,
-        "ensure_ascii": not readable,
-    }
+    encoded = partial(json.dumps, indent=indent, sort_keys=sort_keys, allow_nan=False, ensure_ascii=not readable)
     try:
-        return json.dumps(value, **options)
+        return encoded(value)
     except ValueError:
         # the search for NaN is slow in Python, and hardly any value needs it
-        return json.dumps(_without_nan(value), **options)
+        return encoded(_without_nan(value))
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:

@@ -1,9 +1,5 @@
 """Journals: crash-safe JSON Lines files that record finished work, and their locks.
 
-An entry is a JSON object on one line, written with a single system call. Once `Journal.append` returns, the entry
-survives the death of the process. It is also flushed to the disk (fsync) every `SYNC_INTERVAL`, on `Journal.sync` and
-on `Journal.close`: a power failure costs a few seconds of work; a sync after every entry would cost more.
-
 A process killed while writing leaves at most one unfinished line at the end. Readers ignore it, and the next `Journal`
 that opens the file truncates it. Damaged lines elsewhere are reported and skipped.
 """
@@ -60,6 +56,9 @@ SYNC_INTERVAL = 5.0
 
 class Journal(AbstractContextManager["Journal"]):
     """A journal open for appending by a single process; use it in a `with` block or close it. Its file is created.
+
+    An entry is a JSON object on one line, written with a single system call: once `append` returns, it survives the
+    death of the process. It is flushed to the disk every `SYNC_INTERVAL`: a power failure costs a few seconds of work.
 
     `exclusive` locks the file against other processes, if the file system supports locks; `busy` is the message of the
     `UsageError` if another process holds the lock.

@@ -5,9 +5,6 @@ A setting, NAME=VALUE, names a field by its dotted path, or by any unique suffix
 
 A field holds a bool, int, float, str, a name of a `Literal`, a tuple, a mapping, another record, or a union of these.
 Unions of records are tagged by the field `kind`, a `Literal`.
-
-msgspec doesn't support unions of dataclasses, and cattrs coerces values ("false" to True, 1.7 to 1): the hooks to make
-it strict, with errors that name the field, would be longer than this module.
 """
 
 import dataclasses
@@ -73,7 +70,11 @@ def field_value(annotation: Any, value: object, place: str) -> Any:
     members = union_members(annotation)
     classes: list[Any] = [member for member in members if dataclasses.is_dataclass(member)]
     if classes and not (value is None and types.NoneType in members):
-        return _record(classes, value, place)
+        kind = value.get(KIND) if isinstance(value, Mapping) else None
+        fitting = classes if len(classes) == 1 else [cls for cls in classes if kind in kinds(cls)]
+        if fitting:
+            return from_json(fitting[0], value, place)
+        raise UsageError(f"{dotted(place, KIND)} is {shortened(kind)}; it is one of {', '.join(kinds(annotation))}")
     for member in members:
         origin, arguments = typing.get_origin(member), typing.get_args(member)
         if origin is tuple and isinstance(value, tuple | list):
@@ -89,17 +90,6 @@ def field_value(annotation: Any, value: object, place: str) -> Any:
         elif _fits(member, value):
             return float(typing.cast(float, value)) if member is float else value
     raise UsageError(f"{place}={shortened(value)} is not {' or '.join(map(_described, members))}")
-
-
-def _record(classes: Sequence[type[Any]], value: object, place: str) -> Any:
-    if len(classes) == 1:
-        return from_json(classes[0], value, place)
-    kind = value.get(KIND) if isinstance(value, Mapping) else None
-    for cls in classes:
-        if kind in kinds(cls):
-            return from_json(cls, value, place)
-    every = (name for cls in classes for name in kinds(cls))
-    raise UsageError(f"{dotted(place, KIND)} is {shortened(kind)}; it is one of {', '.join(every)}")
 
 
 def _fits(annotation: Any, value: object) -> bool:

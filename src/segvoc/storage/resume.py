@@ -1,20 +1,4 @@
-"""Resuming: records the finished items of some work, so that a kill costs at most the items in progress.
-
-All resumable work uses this: folders of images, tiles, videos, batches, evaluation, preparation, reproduction,
-ablations. The terms:
-
-    key     all settings that the results depend on, as plain values under readable names. Results under another key
-            don't count; `DoneItems.require_key` raises an error that names the differences.
-    item    the name of a result: an image, a row of tiles, a chunk of a video, a shard.
-    stamp   the source and result files of an item, by size and time (`stamp_of`). An item whose stamp has changed is
-            not done.
-    done    an entry with an item, its stamp and a small value, written after all files of the item are complete on
-            disk. So after a kill, an item either has its entry, or is redone into the same files.
-
-`ResumableWork` keeps the entries in a locked journal (`segvoc.storage.journal`) per process. `StepwiseWork` is for
-items that build on each other. A batch, whose results may be in object storage, which can't append to files, rewrites a
-manifest every few seconds (`segvoc.labeling.batch.run`).
-"""
+"""Resuming: records the finished items of some work, so that a kill costs at most the items in progress."""
 
 import json
 import os
@@ -42,7 +26,7 @@ Key = Mapping[str, object]
 """All settings that the results depend on, as plain values under readable names."""
 
 Stamp = tuple[int, int] | None
-"""Size [bytes] and modification time [ns] of a file; None if it doesn't exist."""
+"""Size [bytes] and modification time [ns] of a source or result file; None if it doesn't exist."""
 
 Value = TypeVar("Value")
 
@@ -68,7 +52,7 @@ def _shown(value: object) -> str:
 
 
 class DoneItems(Generic[Value]):
-    """A snapshot of the finished items under a key.
+    """A snapshot of the finished items under a key; an item whose stamp has changed is not done.
 
     `entries` are those of a journal: the settings of a key, or an item; others are ignored. If `decode` of an entry's
     value raises `KeyError`, `TypeError` or `ValueError`, the entry is damaged (reported as a

@@ -163,9 +163,6 @@ class BestWeights:
         self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
 
 
-AUTOCAST_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Autocast data type for each `Recipe.precision`; None: no autocast."""
-
 _NORM, _UNREADABLE, _STOPPED = "gradient norm", "unreadable images", "stopped by a signal"
 """Values besides the losses that a step averages over all processes."""
 
@@ -500,8 +497,8 @@ class Training:
         self.on_step(metrics)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        kind = AUTOCAST_TYPES[self.recipe.runtime.precision]
-        return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
+        kind = self.recipe.runtime.precision
+        return nullcontext() if kind == "float32" else torch.autocast(self.device.type, getattr(torch, kind))
 
     def _training_mode(self) -> None:
         """Training mode for all modules except the encoders' batch norms, which keep their pre-trained statistics."""
@@ -535,9 +532,6 @@ Losses = dict[str, Tensor]
 
 PLAIN_STEPS = 3
 """Steps that run before one of the same shapes is recorded: libraries choose their kernels and workspaces in them."""
-
-SPARE = 0.1
-"""Share of the free memory that is left when activations are stored."""
 
 
 def fit_memory(
@@ -592,7 +586,7 @@ def _stores_activations(
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     # in the backward pass gradients of activations take about as much as the working memory of the forward pass
-    return count.bytes + 2 * working + 3 * trained < (1 - SPARE) * free
+    return count.bytes + 2 * working + 3 * trained < 0.9 * free  # a tenth stays free
 
 
 class SavedTensors(saved_tensors_hooks):

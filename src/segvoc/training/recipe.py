@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 from torch import nn
 
@@ -34,20 +34,22 @@ sum over ordered pairs j != k, M = N (N - 1). v2: b clips the cosine to [eps, 1 
 """
 
 
-_COUNT: tuple[float, float] = (1, math.inf)
-_FRACTION: tuple[float, float] = (0, 1)
+_COUNTS = (
+    *("steps", "batch_size", "grad_accum_steps", "max_phrases", "short_sides", "max_long_side", "crop_size"),
+    *("save_every", "max_bad_steps", "views", "pyramid_channels"),
+)
+_SHARES = ("flip_prob", "squash_prob", "dropout", "class_weight_power")
+_LIMITS: Mapping[str, tuple[float, float]] = dict.fromkeys(_COUNTS, (1, math.inf)) | dict.fromkeys(_SHARES, (0, 1))
+"""Ranges of settings; all other numbers must be >= 0."""
 
 
 @dataclass(frozen=True)
 class _Group:
     """A group of settings."""
 
-    _LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {}
-    """Ranges of fields by name; all other numbers must be >= 0."""
-
     def __post_init__(self) -> None:
-        numbers = [field.name for field in dataclasses.fields(self) if field.type in (int, float)]
-        check_range(self, {**dict.fromkeys(numbers, (0, math.inf)), **self._LIMITS})
+        numbers = [one.name for one in dataclasses.fields(self) if one.type in (int, float) or one.name in _LIMITS]
+        check_range(self, {name: _LIMITS.get(name, (0, math.inf)) for name in numbers})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +82,6 @@ class OptimizerConfig(_Group):
     """Learning rate factor for these parameters."""
     trunk_lr_scale: float = 0.0
     """Learning rate factor for the image encoder's other parameters; 0 freezes them."""
-
-    _LIMITS: ClassVar = {"steps": _COUNT, "batch_size": _COUNT, "grad_accum_steps": _COUNT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +139,6 @@ class CaptionConfig(_Group):
     """Whether to flip half of the captioned images horizontally. Phrases are unchanged: a "left hand" doesn't
     become a right hand."""
 
-    _LIMITS: ClassVar = {"max_phrases": _COUNT}
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.loss_eps < 0.5:
@@ -157,11 +155,6 @@ class DataConfig(Augmentation, _Group):
     """Network input size to which the crop is resized [px]; 0: no resize."""
     num_val_images: int = 0
     """Number of images held out for validation."""
-
-    _LIMITS: ClassVar = {
-        **dict.fromkeys(("short_sides", "max_long_side", "crop_size"), _COUNT),
-        **dict.fromkeys(("flip_prob", "squash_prob"), _FRACTION),
-    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,8 +203,6 @@ class RuntimeConfig(_Group):
     max_bad_steps: int = 5
     """Stop the run after this many consecutive steps without a finite loss."""
 
-    _LIMITS: ClassVar = {"save_every": _COUNT, "max_bad_steps": _COUNT}
-
     @property
     def recomputes(self) -> bool:
         """Whether activations are recomputed; with "auto", until it is known that they fit into memory."""
@@ -230,13 +221,6 @@ class TunedWordsConfig(_Group):
     """Probability of dropping a channel of its features."""
     class_weight_power: float = 0.25
     """A word's weight is its number of labeled cells to the power of minus this; 0: equal weights."""
-
-    _LIMITS: ClassVar = {
-        "views": _COUNT,
-        "pyramid_channels": _COUNT,
-        "dropout": _FRACTION,
-        "class_weight_power": _FRACTION,
-    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
