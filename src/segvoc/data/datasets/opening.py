@@ -196,7 +196,12 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
         return formats
     if has_masks(folder):
         return ["masks"]
-    return ["labelme"] if _has_labelme(folder) else []
+    for path in visible_files(folder, (".json",))[:20]:
+        with suppress(UsageError):
+            content = json_content(path)
+            if isinstance(content, dict) and "shapes" in content:
+                return ["labelme"]
+    return []
 
 
 def marked_formats(folder: Path) -> list[DatasetName]:
@@ -206,12 +211,3 @@ def marked_formats(folder: Path) -> list[DatasetName]:
         if marked:
             return ["project"] if "project" in marked else marked
     return []
-
-
-def _has_labelme(folder: Path) -> bool:
-    for path in visible_files(folder, (".json",))[:20]:
-        with suppress(UsageError):
-            content = json_content(path)
-            if isinstance(content, dict) and "shapes" in content:
-                return True
-    return False

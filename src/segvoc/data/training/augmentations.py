@@ -64,29 +64,23 @@ class OwnTransform:
         maps = labels.shape[2:]
         found = self.function(image, labels, rng)
         if not (isinstance(found, tuple) and len(found) == 2):
-            raise UsageError(
-                f"the transform {self.name} returned a {type(found).__name__}, not (image, labels); fix it"
-            )
+            raise self._wrong(f"a {type(found).__name__}, not (image, labels); fix it")
         image, labels = (np.asarray(one) for one in found)
+        given = f"of shape {image.shape}"
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise UsageError(
-                f"the transform {self.name} returned an image of shape {image.shape} and type {image.dtype}; it must "
-                "be (H, W, 3) uint8"
-            )
+            raise self._wrong(f"an image {given} and type {image.dtype}; it must be (H, W, 3) uint8")
         if labels.dtype.kind not in "iu" or labels.shape != (*image.shape[:2], *maps):
-            raise UsageError(
-                f"the transform {self.name} returned labels of shape {labels.shape} and type {labels.dtype} for an "
-                f"image of shape {image.shape}; they must be integers of its height and width"
-            )
+            labeled = f"labels of shape {labels.shape} and type {labels.dtype}"
+            raise self._wrong(f"{labeled} for an image {given}; they must be integers of its height and width")
         for values, count in zip(np.moveaxis(labels.reshape(*labels.shape[:2], -1), -1, 0), classes, strict=True):
             present = np.unique(values)
             wrong = present[((present < 0) | (present >= count)) & ~np.isin(present, list(others))]
             if wrong.size:
-                raise UsageError(
-                    f"the transform {self.name} returned the label {wrong[0]}, which no class has; fill new "
-                    "pixels with 65535 (unlabeled)"
-                )
+                raise self._wrong(f"the label {wrong[0]}, which no class has; fill new pixels with 65535 (unlabeled)")
         return image, labels.astype(np.int32)
+
+    def _wrong(self, what: str) -> UsageError:
+        return UsageError(f"the transform {self.name} returned {what}")
 
     def check_sendable(self) -> None:
         """Raise `UsageError` if data loader workers can't get it: it isn't picklable, or in no importable file."""
