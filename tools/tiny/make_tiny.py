@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +61,14 @@ def main() -> None:
     data, text = read_training_data(Folders.of(arguments), arguments.cache)
     everything = torch.ones(len(data.features.photos), dtype=torch.bool, device=data.features.device)
     model = train(data, everything, data.known(), SHIPPED)
-    write_weights(arguments.out / "tiny.safetensors", packed(model, scale, bias), "tiny", **_configuration(model))
+    familiar = model.aggregation.get_submodule("skip").get_buffer("familiar")
+    configuration = TinyConfig(aggregation=replace(AGGREGATION, familiar_words=len(familiar)))
+    write_weights(
+        arguments.out / "tiny.safetensors",
+        packed(model, scale, bias),
+        "tiny",
+        **configuration_record(configuration),
+    )
     names = [name for names in imagenet_names() for name in names]
     write_weights(
         arguments.out / "minilm_l6.safetensors", _prefixed(pack_text_tower(text, names), "text_encoder"), "tiny"
@@ -73,12 +79,6 @@ def main() -> None:
     origin = json.loads((WEIGHTS / "tiny.json").read_text(encoding="utf-8"))["origin"]
     today = date.today().isoformat()
     write_record("tiny", today, [arguments.out / name for name in files], origin, scores=figures)
-
-
-def _configuration(model: Model) -> dict[str, Any]:
-    """Header entries of a model's configuration."""
-    familiar = model.aggregation.get_submodule("skip").get_buffer("familiar")
-    return configuration_record(TinyConfig(aggregation=replace(AGGREGATION, familiar_words=len(familiar))))
 
 
 if __name__ == "__main__":
