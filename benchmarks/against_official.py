@@ -2,7 +2,7 @@
 
     git clone https://github.com/cvlab-kaist/CAT-Seg /tmp/CAT-Seg    # or PixelSegTech/PCA-Seg, lchen1019/ERR-Seg
     python -m benchmarks.against_official --official /tmp/CAT-Seg [--rows KIND ...] [--words N ...] [--keep N]
-        [--repeats N] [--dtype bfloat16] [--device cuda] [--page docs/explanation/speed.md]
+        [--repeats N] [--dtype bfloat16] [--device cuda]
 
 Both codes have the same random weights and inputs and take turns call by call, with 2 threads. Before that, their
 float32 results have to agree to 1e-4 of the largest value. The official code computes in float32, ours in --dtype.
@@ -24,22 +24,20 @@ On a GPU (--device cuda) both codes multiply in TF32, as the official programs d
 call allocates.
 
 Rows are added to `results/against_official_INSTRUCTIONS.json`, a file for each set of instructions or each GPU, in the
-place of earlier ones of the same setting. --page, also without --official, writes the tables of all files between the
-marks on a page; `<!-- against-official: AMX -->` as the first mark asks for a short one, with the
-exact rows of one machine that have the most words. Measure on an otherwise idle machine.
+place of earlier ones of the same setting; `python tools/make_tables.py` renews the tables of README and of
+docs/explanation/speed.md. Measure on an otherwise idle machine.
 """
 
 import argparse
 import os
-import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import torch
 
@@ -51,16 +49,9 @@ from benchmarks.official_code import find_model, official_file
 from segvoc.errors import SegvocError, UsageError
 from segvoc.runtime.hardware import bfloat16_instructions, peak_gigabytes
 from segvoc.runtime.process_settings import float32_products
-from segvoc.storage.files import file_sha256, read_json
-from tools.make_tables import markdown
+from segvoc.storage.files import file_sha256
 
-NAME = "against_official"
-START, END = re.compile(r"<!-- against-official(?:: ([\w-]+))? -->"), "<!-- /against-official -->"
-"""Marks before and after the table on a page."""
-DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 LARGEST_DIFFERENCE = 1e-4
-LARGEST_SPREAD = 0.25
-"""Rows of which either code's times spread by more aren't shown."""
 WARM_UPS = 5
 """Calls of ours on a GPU before they are measured, which record graphs."""
 BATCH = 4
@@ -76,7 +67,6 @@ WORDS: dict[Kind, dict[str, tuple[int, ...]]] = {
     "training": dict.fromkeys(RECIPE, (59,)),
 }
 """Numbers of words, by the kind of row and the model."""
-LABELS: dict[str, str] = {"network": "", "protocol": ", published test protocol", "training": ", training step"}
 KEY = ("model", "kind", "words", "keep", "dtype")
 """What tells rows apart."""
 
@@ -213,96 +203,24 @@ def peak_memory(folder: Path, setting: Setting, dtype: Dtype, side: Side) -> flo
     return peak_gigabytes()
 
 
-def _place(row: Line) -> tuple[int, ...]:
-    """Where a row stands in the table."""
-    model, kind = list(WORDS["network"]).index(str(row["model"])), list(LABELS).index(str(row["kind"]))
-    return int(row["dtype"] != "float32"), kind, model, int(str(row["keep"])), int(str(row["words"]))
-
-
 def save(row: Line) -> None:
     """Add a row to the results of machines with these instructions, or of this GPU."""
     device = str(row["device"])
     described = machine.described(device)
-    name = f"{NAME}_{str(described.get('gpu', described['instructions'])).lower().replace(' ', '-')}"
+    name = f"against_official_{str(described.get('gpu', described['instructions'])).lower().replace(' ', '-')}"
     machine.update(name, [row], KEY, device)
-
-
-def table(rows: Sequence[Line]) -> str:
-    """The rows as Markdown: ratios first, seconds beside them."""
-    quantities = ("seconds", "GB", "% of peak")
-    lines: list[tuple[object, ...]] = [
-        ("", "words", "times as fast", *(f"{quantity}: segvoc, official" for quantity in quantities))
-    ]
-    for row in sorted(rows, key=_place):
-        label = f"`{row['model']}`{LABELS[str(row['kind'])]}" + (f", {row['keep']} kept" if row["keep"] else "")
-        label += f" of {row['images']} images" if row.get("images", 1) != 1 else ""
-        label += "" if row["dtype"] == "float32" else f", {row['dtype']}"
-        label += ", one turn" if row["repeats"] == 1 else ""
-        pairs = [f"{row[key]:.3g}, {row[f'official_{key}']:.3g}" for key in ("seconds", "gigabytes") if key in row]
-        pairs += ["-"] * (2 - len(pairs)) + [f"{row['share']:.0%}, {row['official_share']:.0%}"]
-        lines.append((label, row["words"], f"**{row['ratio']:.1f}**", *pairs))
-    return markdown(iter(lines)) + "\n"
-
-
-def about(results: Mapping[str, Any]) -> str:
-    """A line about the machine of all rows, and about the rows that aren't shown."""
-    machine, rows = results["machine"], results["rows"]
-    rates = [(dtype, [row[f"{dtype}_gflops"] for row in rows if f"{dtype}_gflops" in row]) for dtype in DTYPES]
-    days = sorted({str(row["date"]) for row in rows})
-    cores = (
-        f"{machine['cores']} cores ({machine['processor']}, {machine['instructions']}), {machine['threads']} threads"
-    )
-    speed = " and ".join(f"{statistics.median(found):.0f} GFLOP/s in {dtype}" for dtype, found in rates if found)
-    too_far = f"{sum(map(spreads, rows))} of {len(rows)} rows"
-    left_out = f"not shown, as their times spread by more than {LARGEST_SPREAD:.0%}: {too_far}"
-    return (
-        f"\n*{machine.get('gpu', cores)}, PyTorch {machine['torch']}; matrix products at {speed}; "
-        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; {left_out}.*\n"
-    )
-
-
-def spreads(row: Line) -> bool:
-    """Whether the times of a row spread too far to be shown."""
-    return max(float(str(row[f"{prefix}spread"])) for prefix in ("", "official_")) > LARGEST_SPREAD
-
-
-def show(machines: Sequence[Mapping[str, Any]], page: Path) -> None:
-    """Write a table for each machine between the marks on a page.
-
-    Raises:
-        UsageError: the page doesn't have the marks.
-    """
-    text = page.read_text(encoding="utf-8")
-    start = START.search(text)
-    if start is None or END not in text:
-        raise UsageError(
-            f"{page} has no place for the table; add the lines <!-- {NAME.replace('_', '-')} --> and {END}"
-        )
-    tables = []
-    for results in machines:
-        rows = [row for row in results["rows"] if not spreads(row)]
-        if start[1] == results["machine"].get("gpu", results["machine"]["instructions"]):
-            rows = [row for row in rows if row["kind"] in ("network", "training") and not row["keep"]]
-            # the last ones have the most words
-            most = {(row["model"], row["kind"], row["dtype"]): row for row in sorted(rows, key=_place)}
-            tables = [table(list(most.values()))]
-        elif rows and not start[1]:
-            tables.append(table(rows) + about(results))
-    shown = "\n".join(tables)
-    page.write_text(f"{text[: start.end()]}\n{shown}{END}{text.split(END)[1]}", encoding="utf-8")
 
 
 def main() -> None:
     """Measure the rows of each checkout; print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", type=Path, nargs="+", default=(), help="checkouts of the official code")
+    parser.add_argument("--official", type=Path, nargs="+", required=True, help="checkouts of the official code")
     parser.add_argument("--rows", nargs="+", choices=tuple(WORDS), default=tuple(WORDS), help="kinds of rows")
     parser.add_argument("--words", type=int, nargs="+", help="numbers of classes")
     parser.add_argument("--keep", type=int, default=0, help="number of classes that our network refines")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="that of our network")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where both codes compute")
-    parser.add_argument("--page", type=Path, nargs="+", default=(), help="write the table between the marks on these")
     options = parser.parse_args()
     if min(options.repeats, *(options.words or [1])) < 1 or options.keep < 0:
         parser.error("--repeats and --words have to be 1 or more, --keep can't be negative")
@@ -319,15 +237,12 @@ def measure_all(folders: Sequence[Path], options: argparse.Namespace) -> None:
     chosen = [(folder, row) for folder, model in models for row in settings_of(model, options)]
     for folder, setting in chosen:
         line = machine.alone(measured, folder, setting, options.dtype, options.repeats)
-        if setting.kind != "aggregation" and setting.device == "cpu":
+        if setting.device == "cpu":
             for prefix, side in (("official_", "official"), ("", "ours")):
                 call = (peak_memory, folder, setting, options.dtype, side)
                 line[f"{prefix}gigabytes"] = machine.alone(*call, keeps_memory=side == "ours")
         print(line, file=sys.stderr)
         save(line)  # after every row, so that nothing is lost when a long run is stopped
-    machines = [read_json(file) for file in sorted(machine.RESULTS.glob(f"{NAME}_*.json"))]
-    for page in options.page:
-        show(machines, page)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@
 The annotator clicks the middle of the region, then the middle of the largest connected error, at most 20 times. Each
 word of a data set gives its largest region; of more words than a set is asked for, every so-many-th by size. Nothing
 of these photographs was in the training of the click network; `tiny`, whose features it reads, has learned words from
-all of them but those of car-parts. The table is written to docs/explanation/clicks.md, between its marks.
+all of them but those of car-parts. `python tools/make_tables.py` then renews the
+table of docs/explanation/clicks.md.
 
 With `--images` it counts the clicks that bring photographs to a mean IoU of 0.85 after `tiny` has labeled them by the
 words that each shows, and the background: always on the region of the label map that has most wrong pixels, until that
@@ -18,7 +19,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from benchmarks.machine import keep
 from segvoc.inference.clicks import ClickedImage
 from tools.clicks.clicker import iou_of, next_click
 from tools.clicks.views import is_held_out, regions_of
-from tools.make_tables import markdown, with_block
 from tools.tiny.photos import NO_WORD, UNLABELED, Photo, read_photos
 
 REGIONS = {"voc": 20, "coco-panoptic": 20, "coco-minis": 20, "clothing": 15, "car-parts": 15, "indoor": 10}
@@ -42,8 +41,6 @@ MOST = 20
 LEVELS = (0.8, 0.85, 0.9)
 WANTED, MOST_ON_REGION = 0.85, 4
 """Mean IoU of a photograph that is enough, and clicks on one region at most."""
-
-PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "clicks.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,23 +98,6 @@ def row_of(name: str, curves: Sequence[Sequence[float]]) -> dict[str, object]:
     for number in (1, 3, 5):
         row[f"iou_{number}"] = round(float(np.mean([curve[min(number, len(curve)) - 1] for curve in curves])), 3)
     return row
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The table of the page: the clicks of each data set, and of all."""
-    clicks = (f"clicks to IoU {LEVELS[0]}", *map(str, LEVELS[1:]))
-    head = ("data set", "regions", *clicks, "reach 0.9 in 20 clicks", "IoU after 1, 3, 5 clicks")
-    lines = [
-        (
-            row["set"],
-            row["regions"],
-            *(f"{row[f'clicks_{level}']:.1f}" for level in LEVELS),
-            f"{100 * row['reached_0.9']:.0f} %",
-            ", ".join(f"{row[f'iou_{number}']:.2f}" for number in (1, 3, 5)),
-        )
-        for row in rows
-    ]
-    return markdown(iter([head, *lines]))
 
 
 def clicks_after_words(truth: np.ndarray, labels: np.ndarray, image: ClickedImage) -> int:
@@ -188,7 +168,6 @@ def main() -> None:
         milliseconds=f"{np.mean(milliseconds):.0f} of processor time a click after the first, with views that are new",
         slowest=f"{np.percentile(milliseconds, 95):.0f} at the 95th percentile",
     )
-    PAGE.write_text(with_block(PAGE.read_text(encoding="utf-8"), "clicks", table(rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How time and memory grow with words, with the side of an image, and with images: a table, exponents.
+"""How time and memory grow with words, with the side of an image, and with images.
 
-    python -m benchmarks.growth [--only words side images] [--most-images 100000] [--page docs/explanation/speed.md]
+    python -m benchmarks.growth [--only words side images] [--most-images 100000]
 
 Everything is done with `tiny`, by `segvoc segment`, and each point in a process of its own, whose peak memory counts:
 - words: a photograph and so many words
@@ -8,9 +8,8 @@ Everything is done with `tiny`, by `segvoc segment`, and each point in a process
 - images: a folder of so many links to the photograph, reduced to 96 px, with 20 words. From 2,000 images on, the
   network's result is that of the first image, so what grows is everything else; these points are a curve of their own
 
-An exponent is the slope of the line through the logarithms of the last points of a curve, where fixed costs hardly
-count: 1 is linear. Rows go to results/growth.json; --page writes the table between its marks. Measure on an idle
-machine.
+Rows go to results/growth.json; `python tools/make_tables.py` then renews the table of docs/explanation/speed.md, with
+exponents. Measure on an idle machine.
 """
 
 import argparse
@@ -20,7 +19,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,27 +29,22 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.machine import RESULTS, alone, update
+from benchmarks.machine import alone, update
 from segvoc.cli import command_line
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.hardware import cpu_name, peak_gigabytes
-from segvoc.storage.files import read_json
-from tools.make_tables import markdown, with_block
 
 ROOT = Path(__file__).parents[1]
 LINKS = 50_000
 """Names that one file has, at most."""
 PHOTO = ROOT / "samples" / "chelsea.jpg"
-NAME = "growth"
 POINTS: dict[str, tuple[int, ...]] = {
     "words": (10, 30, 100, 300, 1_000, 3_000, 10_000, 20_000),
     "side": (256, 512, 1_024, 2_048, 4_096, 8_192),
     "images": (1, 10, 100, 500),
     "simulated images": (2_000, 10_000, 30_000, 100_000),
 }
-LAST = 3
-"""Points of a curve that its exponents are taken from."""
 
 
 def segment(image: Path, out: Path, *options: str, words: int = 20) -> None:
@@ -120,47 +114,17 @@ def point(curve: str, number: int) -> dict[str, float]:
     return {"seconds": round(seconds, 3), "gigabytes": round(peak_gigabytes(), 3)}
 
 
-def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """How "seconds" and "gigabytes" grow along the last points of a curve; with the side, along its pixels."""
-    last = sorted(rows, key=lambda row: row["number"])[-LAST:]
-    sizes = np.log([row["number"] ** (2 if row["curve"] == "side" else 1) for row in last])
-    return {
-        name: round(float(np.polyfit(sizes, np.log([row[name] for row in last]), 1)[0]), 2)
-        for name in ("seconds", "gigabytes")
-    }
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The table of a page: each curve from its first to its last point, and its exponents."""
-    lines: list[tuple[object, ...]] = [("of", "from", "to", "time", "exponent", "memory", "exponent")]
-    for curve in POINTS:
-        if own := sorted((row for row in rows if row["curve"] == curve), key=lambda row: row["number"]):
-            first, last, found = own[0], own[-1], exponents(own)
-            of = {"side": "pixels (by side)", "simulated images": "images without the network"}.get(curve, curve)
-            time_span = f"{first['seconds']:.2g} to {last['seconds']:.3g} s"
-            memory_span = f"{first['gigabytes']:.2f} to {last['gigabytes']:.2f} GB"
-            ends = (f"{first['number']:,}", f"{last['number']:,}")
-            lines.append((of, *ends, time_span, found["seconds"], memory_span, found["gigabytes"]))
-    return f"{markdown(iter(lines))}\n\n{cpu_name()}, two threads, `tiny`."
-
-
 def main() -> None:
     """Measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=("words", "side", "images"), default=("words", "side", "images"))
     parser.add_argument("--most-images", type=int, default=100_000)
-    parser.add_argument("--page", type=Path, help="the page whose table is written")
     arguments = parser.parse_args()
     curves = [curve for curve in POINTS if curve.rpartition(" ")[2] in arguments.only]
     chosen = [(curve, number) for curve in curves for number in POINTS[curve]]
     chosen = [one for one in chosen if not one[0].endswith("images") or one[1] <= arguments.most_images]
     rows = [{"curve": one[0], "number": one[1], **alone(point, *one)} for one in tqdm(chosen, unit="point")]
-    update(NAME, rows, ("curve", "number"))
-    shown = table(read_json(RESULTS / f"{NAME}.json")["rows"])
-    print(shown)
-    if arguments.page is not None:
-        text = with_block(arguments.page.read_text(encoding="utf-8"), NAME, shown)
-        arguments.page.write_text(text, encoding="utf-8")
+    update("growth", rows, ("curve", "number"), cpu=cpu_name())
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 
 from segvoc.runtime.hardware import bfloat16_instructions
 from segvoc.runtime.process_settings import keep_freed_memory
+from tools.make_tables import markdown
 
 Result = TypeVar("Result")
 
@@ -61,11 +62,8 @@ def fastest(work: Callable[[], object], repeats: int) -> float:
 
 def keep(name: str, rows: list[dict[str, object]], device: str = "cpu", **facts: str) -> None:
     """Print rows as a table and save them, with the machine, the date and other facts, as `results/NAME.json`."""
-    columns = list(rows[0])
-    cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+    texts = ((f"{value:.3g}" if isinstance(value, float) else value for value in row.values()) for row in rows)
+    print(markdown(iter([tuple(rows[0]), *map(tuple, texts)])))
     save(name, rows, device, **facts)
 
 
@@ -102,7 +100,3 @@ def described(device: str = "cpu") -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-
-
-def _text(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

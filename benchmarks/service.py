@@ -1,8 +1,7 @@
 """The service under more load than it can take, and behind nginx while one address misuses it.
 
     python -m benchmarks.service load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
-    python -m benchmarks.service guard
-    python -m benchmarks.service burst
+    python -m benchmarks.service nginx
     python -m benchmarks.service memory [--requests 2000] [--model tiny] [-- --max-pixels N ...]
 
 `load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
@@ -10,11 +9,10 @@ comes back after the time in Retry-After. Then it sends SIGTERM while they go on
 answered. The model alone labels the same images before and after, in a process of its own with the same options of the
 model. Fails if an answer is neither 200, 429 nor 503, or an accepted request is lost.
 
-`guard` opens 70 uploads that don't go on and 300 requests whose headers don't end from one address, again and again,
+`nginx` opens 70 uploads that don't go on and 300 requests whose headers don't end from one address, again and again,
 and counts what another address is answered: by the service behind nginx with deploy/nginx/segvoc.conf.template, which
-has to be 16 of 16, and by the bare service. Addresses are those of loopback, 127.0.0.2 and so on.
-
-`burst` opens 60 TLS connections to nginx at once, each with a request, and fails unless all are answered.
+has to be 16 of 16, and by the bare service. Addresses are those of loopback, 127.0.0.2 and so on. Then it opens 60 TLS
+connections to nginx at once, each with a request, and fails unless all are answered.
 
 `memory` sends mixed requests from 8 clients (photographs of 0.3 to 24 megapixels, all three types of answer), the last
 of which are 100 megapixels as a JPEG, once for each type. Fails if the service's peak is above 1.5 GB.
@@ -287,18 +285,6 @@ def burst(address: str) -> Counter[int]:
         return Counter(threads.map(call, range(BURST)))
 
 
-def bursts(_arguments: argparse.Namespace) -> int:
-    """Three bursts of TLS connections through nginx; the exit code."""
-    rows: list[dict[str, object]] = []
-    with service([]) as (_, address), behind_nginx(address, tls=True) as front:
-        for _ in range(3):
-            begin = time.perf_counter()
-            answers = counted(burst(front))
-            rows.append({"connections": BURST, **answers, "seconds": round(time.perf_counter() - begin, 2)})
-    keep("service_burst", rows)
-    return int(any(row["unanswered"] or row["failed"] for row in rows))
-
-
 MOST_MEMORY_MB, MIXED_CLIENTS = 1500, 8
 ACCEPTED = ("application/json", "image/png", "application/zip")
 
@@ -351,21 +337,27 @@ def patiently(address: str, image: bytes, accept: str) -> int:
     return answer[0]
 
 
-def guard(_arguments: argparse.Namespace) -> int:
-    """Misuse the service behind nginx and without it; the exit code."""
+def nginx(_arguments: argparse.Namespace) -> int:
+    """Misuse the service behind nginx and without it, then open three bursts of connections to nginx; the exit code."""
+    guarded: list[dict[str, object]] = []
     rows: list[dict[str, object]] = []
     with service([]) as (_, address):
         with behind_nginx(address) as front:
-            rows.append({"front": "nginx", "answered": answered(front), "of": ASKED})
-        rows.append({"front": "none", "answered": answered(address), "of": ASKED})
-    keep("service_guard", rows)
-    return 0 if rows[0]["answered"] == ASKED else 1
+            guarded.append({"front": "nginx", "answered": answered(front), "of": ASKED})
+        guarded.append({"front": "none", "answered": answered(address), "of": ASKED})
+        with behind_nginx(address, tls=True) as front:
+            for _ in range(3):
+                begin = time.perf_counter()
+                answers = counted(burst(front))
+                rows.append({"connections": BURST, **answers, "seconds": round(time.perf_counter() - begin, 2)})
+    keep("service_guard", guarded)
+    keep("service_burst", rows)
+    return int(guarded[0]["answered"] != ASKED or any(row["unanswered"] or row["failed"] for row in rows))
 
 
 BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "load": load,
-    "guard": guard,
-    "burst": bursts,
+    "nginx": nginx,
     "memory": most_memory,
 }
 

@@ -30,9 +30,7 @@ from segvoc.vocabulary import Vocabulary
 COUNTS = (5, 20)
 THREADS = 2
 WITH_BACKGROUND = ("car-parts",)
-"""Sets whose background is scored as a word, as issue 36 does it."""
-
-
+"""Sets whose background is scored as a word."""
 BINS = 15
 """Of the expected calibration error."""
 
@@ -68,15 +66,13 @@ def rows_of(model: Segmenter, images: LabeledImages, held_out: int, seed: int) -
     iou, accuracy, error = scores(model, test)
     base: dict[str, object] = {"set": images.name, "words": len(words), "held_out": len(test), "seed": seed}
     rows = [row(base, 0, iou, accuracy, error)]
-    for count in COUNTS:
-        rows.append(taught_row(base, model, images.only(sorted(order[:count])), test))
-        print(rows[-1], flush=True)
+    rows += [taught_row(base, model, images.only(sorted(order[:count])), test) for count in COUNTS]
     if images.name == "coco-panoptic":
         shown = images.only(sorted(order[: max(COUNTS)]))
         common = commonest(shown, 50)
         others = [index for index, word in enumerate(words) if word not in common]
         base = base | {"set": f"{images.name}, 50 words"}
-        rows.append(row(base, 0, iou, accuracy, error) | {"untaught": mean(iou[others])})
+        rows.append(row(base, 0, iou, accuracy, error) | {"untaught": round(float(np.nanmean(iou[others])), 1)})
         rows.append(taught_row(base, model, with_words(shown, common), test, others))
     return rows
 
@@ -96,7 +92,7 @@ def taught_row(
         taught.save(file := Path(folder) / "taught")
         size = file.stat().st_size
     return row(base, len(examples), *(found := scores(model.with_taught(taught), test))) | {
-        "untaught": mean(found[0][list(others)]) if others else None,
+        "untaught": round(float(np.nanmean(found[0][list(others)])), 1) if others else None,
         "taught_words": len(taught.words),
         "keep_text": len(taught.record.words) - len(taught.words),
         "seconds": round(seconds, 1),
@@ -107,14 +103,15 @@ def taught_row(
 
 def row(base: dict[str, object], count: int, iou: np.ndarray, accuracy: float, error: float) -> dict[str, object]:
     """A row with scores; what isn't measured is None."""
-    measured = {"miou": mean(iou), "accuracy": round(float(accuracy), 1), "calibration_error": round(float(error), 3)}
     unmeasured = dict.fromkeys(("untaught", "taught_words", "keep_text", "seconds", "peak_gb", "file_kb"))
-    return base | {"photographs": count} | measured | unmeasured
-
-
-def mean(iou: np.ndarray) -> float:
-    """The mean over the words that are shown."""
-    return round(float(np.nanmean(iou)), 1)
+    return {
+        **base,
+        "photographs": count,
+        "miou": round(float(np.nanmean(iou)), 1),
+        "accuracy": round(float(accuracy), 1),
+        "calibration_error": round(float(error), 3),
+        **unmeasured,
+    }
 
 
 def commonest(images: LabeledImages, count: int) -> list[str]:
@@ -141,6 +138,7 @@ def main() -> None:
         folder = chosen.photos / name
         images = LabeledImages.from_folders(folder / "images", folder / "labels", folder / "classes.json")
         rows = rows_of(model, replace(images, name=name), chosen.held_out, chosen.seed)
+        print(*rows, sep="\n", flush=True)
         update("teach", rows, ["set", "photographs", "seed"], threads=str(THREADS))
 
 

@@ -42,17 +42,17 @@ def asked(project: Mapping[str, Any], extras: Iterable[str], groups: Sequence[st
     Raises:
         KeyError: there is no such extra or group.
     """
-    about, extras = project["project"], list(extras)
+    about, found = project["project"], set[str]()
     lines = [line for group in groups for line in project["dependency-groups"][group]]
     if extras or not groups:
-        lines += about["dependencies"]
-    for extra in extras:  # which grows
-        lines += about["optional-dependencies"][extra]
-        for match in filter(None, map(_NAME.match, about["optional-dependencies"][extra])):
-            if plain(match["name"]) == plain(about["name"]):
-                extras += {name.strip() for name in match["extras"].split(",")}.difference(extras)
-    names = {plain(match["name"]) for match in filter(None, map(_NAME.match, lines))}
-    return names - {plain(about["name"])}
+        lines += [*about["dependencies"], f"{about['name']}[{','.join(extras)}]"]
+    for line in lines:  # which grows
+        match = _NAME.match(line)
+        if match and plain(match["name"]) != plain(about["name"]):
+            found.add(plain(match["name"]))
+        elif match:
+            lines += [line for extra in names(match["extras"]) for line in about["optional-dependencies"][extra]]
+    return found
 
 
 def subset(lock: Mapping[str, tuple[str, set[str]]], wanted: Iterable[str]) -> list[str]:

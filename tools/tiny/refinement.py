@@ -139,19 +139,14 @@ def new_aggregation(data: TrainingData, known: Tensor, recipe: RefinementRecipe)
     return aggregation
 
 
-class _PixelRarity:
-    """How much a pixel of each data set and word weighs: rare words more, unlabeled ones nothing."""
-
-    def __init__(self, labels: Tensor, data_set: Tensor, words: int, exponent: float) -> None:
-        counts = torch.stack(
-            [torch.bincount(labels[data_set == d].flatten().long(), minlength=words + 2) for d in range(len(DATA_SETS))]
-        )[:, :-1].float()
-        frequency = counts / counts.sum() * 1e4 + 2.0
-        weight = (frequency / frequency.sum(dim=1, keepdim=True)) ** -exponent
-        self.weight = F.pad(weight / weight.amin(dim=1, keepdim=True), (0, 1))
-
-    def __call__(self, labels: Tensor, data_set: Tensor) -> Tensor:
-        return self.weight[data_set].gather(1, labels.flatten(1)).view_as(labels)
+def _pixel_rarity(labels: Tensor, data_set: Tensor, words: int, exponent: float) -> Tensor:
+    """How much a pixel of each data set and word weighs (D T+2): rare words more, unlabeled ones nothing."""
+    counts = torch.stack(
+        [torch.bincount(labels[data_set == d].flatten().long(), minlength=words + 2) for d in range(len(DATA_SETS))]
+    )[:, :-1].float()
+    frequency = counts / counts.sum() * 1e4 + 2.0
+    weight = (frequency / frequency.sum(dim=1, keepdim=True)) ** -exponent
+    return F.pad(weight / weight.amin(dim=1, keepdim=True), (0, 1))
 
 
 def _vote(costs: Tensor, vocabulary: Tensor) -> Tensor:
@@ -197,7 +192,7 @@ def train_aggregation(
     drawn = own[torch.multinomial(chance, recipe.steps * recipe.views, replacement=True, generator=random)].view(many)
     hidden = torch.randint(len(recipe.hidden), many, device=device, generator=random)
     alternatives = Alternatives(data, may_learn)
-    rarity = _PixelRarity(_without(features.labels[own], may_learn), data_set[own], len(words), recipe.rarity)
+    rarity = _pixel_rarity(_without(features.labels[own], may_learn), data_set[own], len(words), recipe.rarity)
     weights = cost_weights(text, cross_fit.fits.words, recipe)
     context = AggregationContext((2, 2), None, recipe.classes)
     # after all choices for the whole training, which a resumed one makes again
@@ -233,7 +228,7 @@ def train_aggregation(
         either = found.masked_fill(~stands, MASKED).logsumexp(dim=1)
         exact = found.gather(1, target.clamp(min=0)[:, None])[:, 0]
         entropy = -torch.where(target == recipe.classes, either, exact)
-        weight = rarity(label, sets) * (target >= 0)
+        weight = rarity[sets].gather(1, label.flatten(1)).view_as(label) * (target >= 0)
         loss = (entropy * weight).sum() / weight.sum().clamp(min=1)
         training.step(step, loss, recipe.clip_norm)
     rescale(aggregation, scale.item())

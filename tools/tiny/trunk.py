@@ -16,7 +16,7 @@ from segvoc.encoders.efficientnet import UPPER, EfficientNetLite, InvertedResidu
 from tools.tiny.features import CELLS, Features, TrainingData
 from tools.tiny.optimization import Optimization
 from tools.tiny.photos import DATA_SETS, SHARES
-from tools.tiny.projections import Alternatives, Projections, Rarity, cell_shares, smoothed
+from tools.tiny.projections import Alternatives, Projections, cell_shares, rarity_of, smoothed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ def tune(
     groups = [{"params": params, "lr": lr} for params, lr in zip((trunk, learned, [none]), rates, strict=True)]
     training = Optimization("trunk", groups, recipe.steps, random, unfinished=unfinished)
     draw = _Draw(features, photos, recipe, random)
-    rarity = Rarity(features, photos, len(words), dict(recipe.shares), recipe.rarity)
+    rarity = rarity_of(features, photos, len(words), dict(recipe.shares), recipe.rarity)
     alternatives = Alternatives(data, known)
     known_or_none = F.pad(known, (0, 1), value=True)
     for step in training.steps():
@@ -174,7 +174,7 @@ def tune(
         share = cell_shares(labels, len(words)) * known_or_none
         total = share.sum(dim=2)
         share = share / total.clamp(min=1e-3)[..., None]
-        weight = total * (total > 0.25) * (share * rarity.weight[sets][:, None]).sum(dim=2)
+        weight = total * (total > 0.25) * (share * rarity[sets][:, None]).sum(dim=2)
         logits = torch.cat([logits, none[sets][:, None, None].expand(-1, logits.shape[1], 1)], dim=2)
         entropy = alternatives.entropy(logits, share, sets)
         loss = (entropy * weight).sum() / weight.sum().clamp(min=1e-3)
