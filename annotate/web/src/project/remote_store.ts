@@ -7,19 +7,8 @@ import { KeyError, PageError, sentence, TransientError } from "../backend";
 import { empty } from "../labels/layer";
 import { ConflictError, MissingError, type ProjectApi } from "./api";
 import type { Database, Entry } from "./database";
-import {
-  type Change,
-  type Choice,
-  type ImageEntry,
-  type ImageState,
-  newState,
-  type OpenedProject,
-  type Project,
-  Store,
-  type Verdict,
-  type Watcher,
-  type Work,
-} from "./structure";
+import { newState, Store } from "./structure";
+import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Verdict, Watcher, Work } from "./structure";
 import { type Base, collides, type Kept, rebased, rebasedProject, remaining, renumbered, type Unsent, type UnsentProject } from "./unsent";
 import { correctionsOf } from "./work_file";
 import type { WorkPacker } from "./work_packer";

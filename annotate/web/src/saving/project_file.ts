@@ -132,8 +132,8 @@ function problemOf({ format, version, name, words, options }: Partial<Project> &
     const isColor = Array.isArray(color) && color.length === 3 && color.every((one) => Number.isInteger(one));
     return Number.isInteger(id) && typeof text === "string" && isColor && typeof removed === "boolean";
   };
-  if (typeof name !== "string" || !Array.isArray(words) || !words.every(isWord)) return "its project.json is damaged";
+  const hasOptions = typeof options === "object" && options !== null;
+  if (typeof name !== "string" || !Array.isArray(words) || !words.every(isWord) || !hasOptions) return "its project.json is damaged";
   if (new Set(words.map(({ id }) => id)).size < words.length) return "two of its words have one number";
-  if (typeof options !== "object" || options === null) return "its project.json is damaged";
   return null;
 }
