@@ -78,7 +78,8 @@ export class RemoteStore extends Store {
     const gone = new Map(this.outbox.map(({ unsent: { id, isRemoved } }) => [id, isRemoved]));
     const isGone = ({ image }: ImageState) => gone.get(image) === true;
     // of an image in the trash only the name is known
-    const removed = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)].map((name, order) => {
+    const names = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)];
+    const removed = names.map((name, order) => {
       const state = newState(name, { width: 1, height: 1 });
       return { ...entryOf(state, Number.MAX_SAFE_INTEGER), removed: order + 1 };
     });
