@@ -65,7 +65,21 @@ function packageOf(name) {
 
 /** The licenses of all packages whose code is in the built files, and of what ONNX Runtime is compiled from. */
 function licenses() {
-  const bundled = ["@huggingface/tokenizers", "@preact/signals", "@preact/signals-core", "client-zip", "comlink", "fast-png", "fflate", "idb", "iobuffer", "onnxruntime-common", "onnxruntime-web", "preact", "unzipit"];
+  const bundled = [
+    "@huggingface/tokenizers",
+    "@preact/signals",
+    "@preact/signals-core",
+    "client-zip",
+    "comlink",
+    "fast-png",
+    "fflate",
+    "idb",
+    "iobuffer",
+    "onnxruntime-common",
+    "onnxruntime-web",
+    "preact",
+    "unzipit",
+  ];
   const texts = bundled.map((name) => {
     const { version, license } = packageOf(name);
     // the packages of ONNX Runtime name their license, but lack its text

@@ -47,7 +47,6 @@ export interface Segmentation extends Size {
   readonly words: readonly string[];
   /** null: no parts were asked for. */
   readonly parts: PartMap | null;
-  /** Name of the model, and the precision of its weights. */
   readonly model: string;
   readonly dtype: string;
   /** Time spent on the image and its words [s]. */

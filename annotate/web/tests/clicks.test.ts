@@ -2,18 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import {
-  boxed,
-  boxOfPositive,
-  clicked,
-  connectedTo,
-  type Grid,
-  nextView,
-  positiveRuns,
-  resampled,
-  viewAround,
-  type ViewNetwork,
-} from "../src/clicks/guess";
+import { boxed, boxOfPositive, clicked, connectedTo, nextView } from "../src/clicks/guess";
+import { type Grid, positiveRuns, resampled, viewAround, type ViewNetwork } from "../src/clicks/guess";
 import type { Box } from "../src/labels/runs";
 
 const box = (left: number, top: number, right: number, bottom: number): Box => ({ left, top, right, bottom });

@@ -75,14 +75,14 @@ export class ProjectService {
     return answer;
   }
 
-  private answer(method: string, path: string, query: URLSearchParams, revision: number, files: Unzipped, body: unknown): Response | Promise<Response> {
+  private answer(method: string, path: string, query: URLSearchParams, revision: number, files: Unzipped, body: unknown) {
     const [, kind, image] = path.split("/");
     const change = query.get("change")!,
       isMade = this.made.has(change);
     const state = this.states.get(image);
     if (method === "GET" && kind === "changes") return Response.json(this.changes(Number(query.get("after"))));
     if (method === "GET" && kind === "images") return new Response("image");
-    if (method === "GET" && kind === "work") return this.work.has(image) ? zip(this.work.get(image)!).then((content) => new Response(content)) : missing();
+    if (method === "GET" && kind === "work") return this.sent(this.work.get(image));
     if (method === "PUT" && kind === "work") {
       if (!state) return missing();
       if (isMade) return Response.json(state);
@@ -114,6 +114,10 @@ export class ProjectService {
       this.append("words", null);
     }
     return Response.json({ ...this.project, seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()] });
+  }
+
+  private async sent(files: Unzipped | undefined): Promise<Response> {
+    return files ? new Response(await zip(files)) : missing();
   }
 
   private changes(after: number) {
@@ -171,7 +175,8 @@ export class Person {
   /** Opens the page, again after `close`. */
   async open(): Promise<void> {
     const packer = { pack: encodeWork, unpack: decodeWork } as unknown as WorkPacker;
-    this.store = new RemoteStore(new ProjectApi(new URL(`http://${this.service.host}/v1/project`)), this.database, packer);
+    const api = new ProjectApi(new URL(`http://${this.service.host}/v1/project`));
+    this.store = new RemoteStore(api, this.database, packer);
     this.session = new Session(this.store);
     await this.session.restore();
     await this.session.openLast();

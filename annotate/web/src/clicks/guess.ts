@@ -200,7 +200,8 @@ export function boxOfPositive({ values, rows, columns }: Grid, view: Box): Box |
 }
 
 /** The values of one view on the grid of another, interpolated bilinearly; `outside` where the first has none. */
-export function resampled(grid: Grid, of: Box, to: Box, { rows, columns }: Omit<Grid, "values">, outside: number): Grid {
+export function resampled(grid: Grid, of: Box, to: Box, size: Omit<Grid, "values">, outside: number): Grid {
+  const { rows, columns } = size;
   const along = (cells: number, pixels: number, from: keyof Box, until: keyof Box) => {
     const scale = cells / (of[until] - of[from]);
     return axis(cells, pixels, (to[from] - of[from]) * scale, ((to[until] - to[from]) / pixels) * scale);

@@ -145,7 +145,8 @@ export const STRAIGHT = 3,
 const NEVER = 60_000;
 
 /** How far each place is from the nearest one with another value, or from the border. */
-export function distances(values: Uint16Array, { width, height }: Size, straight: number, diagonal: number): Uint16Array {
+export function distances(values: Uint16Array, size: Size, straight: number, diagonal: number): Uint16Array {
+  const { width, height } = size;
   const far = new Uint16Array(values.length).fill(NEVER);
   const reach = (at: number, x: number, y: number, step: number) => {
     const isSame = x >= 0 && y >= 0 && x < width && y < height && values[y * width + x] === values[at];

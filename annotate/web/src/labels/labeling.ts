@@ -1,4 +1,4 @@
-/** The words of an image's pixels in the end, from what the model found, the threshold and a person; and where to look first. */
+/** The words of an image's pixels in the end, by the model, the threshold and a person; and where to look first. */
 
 import type { Segmentation } from "../backend";
 import { BACKGROUND_COLOR, type Color, wordColor } from "../imaging/palette";

@@ -252,17 +252,15 @@ function reassigned(labeling: Labeling, number: number, other: number): Box | nu
   return runs ? labeling.edits.assign(runs, other) : null;
 }
 
-/** Share of a stretch after which it crosses the first edge between pixels. */
-function toEdge(start: number, length: number): number {
-  return length ? ((length > 0 ? Math.floor(start) + 1 : Math.floor(start)) - start) / length : Infinity;
-}
-
 /** The pixels that a line crosses, over edges alone, so that no corners connect what lies on its sides. */
 function crossed(line: readonly Point[], { width, height }: Labeling): Set<number> {
   const found = new Set<number>();
   const add = (x: number, y: number) => {
     if (x >= 0 && y >= 0 && x < width && y < height) found.add(y * width + x);
   };
+  /** Share of a stretch after which it crosses the first edge between pixels. */
+  const toEdge = (start: number, length: number) =>
+    length ? ((length > 0 ? Math.floor(start) + 1 : Math.floor(start)) - start) / length : Infinity;
   for (const [at, from] of line.entries()) {
     const to = line[at + 1] ?? from;
     let x = Math.floor(from.x),

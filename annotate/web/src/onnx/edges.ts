@@ -14,7 +14,6 @@ const FEATURES = ["pixels", "tap_1", "tap_0", "appearance"];
 /** Connected cells of one word that are less than this share of the image take the word around them. */
 const ISLAND = 1e-3;
 
-/** Refine the maps of words by the image, and remove islands. */
 export async function refined(
   program: ort.InferenceSession,
   features: Readonly<Record<string, ort.Tensor>>,

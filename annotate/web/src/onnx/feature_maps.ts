@@ -62,7 +62,7 @@ export function addInterpolated(
   }
 }
 
-/** Positions of an axis's pixels among cells: the two between which each lies, the weight of the upper one, and whether it is beside one. */
+/** Where an axis's pixels lie: between which two cells, the weight of the upper one, and whether it is beside any. */
 export interface Axis {
   readonly lower: Int32Array;
   readonly upper: Int32Array;

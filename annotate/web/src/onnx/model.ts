@@ -123,7 +123,8 @@ export class Model {
     const coarse = { values, classes, rows, columns };
     const raw = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
-    const labels = standIns ? rejecting(maps, word[0] === 0, standIns, height, width) : labeled(maps, word, height, width);
+    const size = [height, width] as const;
+    const labels = standIns ? rejecting(maps, word[0] === 0, standIns, ...size) : labeled(maps, word, ...size);
     const { name: model, dtype } = this.description;
     return { width, height, ...labels, words, parts: null, model, dtype };
   }

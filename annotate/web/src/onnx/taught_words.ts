@@ -25,7 +25,7 @@ const FIELDS = {
  *
  * Fine-tuned words have a network of their own on the standardized features: s = W p(x) + b.
  */
-export interface TaughtWords extends Required<Pick<TeachingRecord, "model" | "channels" | "share" | "edges" | "temperature">> {
+export interface TaughtWords extends Required<Pick<TeachingRecord, Known>> {
   /** The words that have a classifier. */
   readonly words: readonly string[];
   /** All words that the images show, with those that keep their text alone. */
@@ -41,6 +41,8 @@ export interface TaughtWords extends Required<Pick<TeachingRecord, "model" | "ch
   /** The network on the features; null: there is none. */
   readonly pyramid: FeaturePyramid | null;
 }
+
+type Known = "model" | "channels" | "share" | "edges" | "temperature";
 
 /** What the file says of its words, as far as the page reads it. */
 interface TeachingRecord {

@@ -63,18 +63,18 @@ export class TaughtQuery {
     return Math.max(...this.classifiers.map(({ file }) => file.temperature));
   }
 
-  /** The words' embeddings, which keep their lengths, mixed with the regions u: e' = |e| unit((1 - a) unit(e) + a u). */
+  /** The words' embeddings, mixed with regions u but as long as before: e' = |e| unit((1 - a) unit(e) + a u). */
   embeddings(text: Embeddings): Embeddings {
     const { prompts, channels } = text;
     const values = text.values.slice();
-    for (const { index, toward, file } of this.classifiers) {
+    for (const { index, toward, file: { share } } of this.classifiers) {
       if (!toward) continue;
       if (toward.length !== channels)
         throw new PageError("These taught words have embeddings of another length than the model's; teach them again.");
       for (let prompt = 0; prompt < prompts; prompt++) {
         const own = values.subarray((index * prompts + prompt) * channels, (index * prompts + prompt + 1) * channels);
         const length = Math.hypot(...own), unit = 1 / Math.max(1e-12, length);
-        const direction = Float64Array.from(own, (value, at) => (1 - file.share) * unit * value + file.share * toward[at]);
+        const direction = Float64Array.from(own, (value, at) => (1 - share) * unit * value + share * toward[at]);
         const factor = length / Math.max(1e-12, Math.hypot(...direction));
         own.set(direction.map((value) => factor * value));
       }

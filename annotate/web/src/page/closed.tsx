@@ -8,8 +8,10 @@ import { Button, TextForm } from "./buttons";
 /** How long until it is tried again by itself [ms]. */
 const PAUSE = 3000;
 
+type OnKey = (key: string) => void;
+
 /** @param onTry again, with a key if one is asked for. */
-export function Closed({ problem, needsKey, onTry }: { problem: string; needsKey: boolean; onTry: (key: string) => void }) {
+export function Closed({ problem, needsKey, onTry }: { problem: string; needsKey: boolean; onTry: OnKey }) {
   useEffect(() => {
     if (needsKey) return;
     const timer = setTimeout(() => onTry(""), PAUSE);
@@ -35,7 +37,7 @@ export function Elsewhere() {
   );
 }
 
-export function KeyForm({ onKey }: { onKey: (key: string) => void }) {
+export function KeyForm({ onKey }: { onKey: OnKey }) {
   const key = useSignal("");
   return (
     <TextForm

@@ -134,9 +134,9 @@ function Entries({ page }: { page: Page }) {
   const items = page.session.listing.listed.value;
   // thumbnails are read while the image is
   const opening = items.indexOf(page.session.opening.value!);
-  const { first, last, before, after } = useVisible(list, items.length, opening);
+  const { look, first, last, before, after } = useVisible(list, items.length, opening);
   return (
-    <ul ref={list}>
+    <ul ref={list} onScroll={look}>
       {before > 0 && <li class="room" style={{ width: `${before}px` }} aria-hidden="true" />}
       {items.slice(first, last).map((item) => (
         <StripEntry key={item.id} item={item} page={page} />
@@ -226,14 +226,9 @@ function useVisible(list: RefObject<HTMLElement | null>, count: number, chosen: 
     setRange((known) => (known.first === first && known.last === last && known.width === width ? known : { first, last, width }));
   };
   useEffect(() => {
-    const element = list.current!;
     const observer = new ResizeObserver(look);
-    observer.observe(element);
-    element.addEventListener("scroll", look, { passive: true });
-    return () => {
-      observer.disconnect();
-      element.removeEventListener("scroll", look);
-    };
+    observer.observe(list.current!);
+    return () => observer.disconnect();
   }, []);
   useLayoutEffect(() => {
     const element = list.current;
@@ -247,7 +242,7 @@ function useVisible(list: RefObject<HTMLElement | null>, count: number, chosen: 
 
   const first = Math.min(range.first, Math.max(0, count - 1)),
     last = Math.min(range.last, count);
-  return { first, last, before: first * range.width, after: (count - last) * range.width };
+  return { look, first, last, before: first * range.width, after: (count - last) * range.width };
 }
 
 /** Width of an entry with the gap after it [px]; 0: there is none. */

@@ -7,19 +7,8 @@ import { KeyError, PageError, sentence, TransientError } from "../backend";
 import { empty } from "../labels/layer";
 import { ConflictError, MissingError, type ProjectApi } from "./api";
 import type { Database, Entry } from "./database";
-import {
-  type Change,
-  type Choice,
-  type ImageEntry,
-  type ImageState,
-  newState,
-  type OpenedProject,
-  type Project,
-  Store,
-  type Verdict,
-  type Watcher,
-  type Work,
-} from "./structure";
+import { newState, Store } from "./structure";
+import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Verdict, Watcher, Work } from "./structure";
 import { type Base, collides, type Kept, rebased, rebasedProject, remaining, renumbered, type Unsent, type UnsentProject } from "./unsent";
 import { correctionsOf } from "./work_file";
 import type { WorkPacker } from "./work_packer";
@@ -89,7 +78,8 @@ export class RemoteStore extends Store {
     const gone = new Map(this.outbox.map(({ unsent: { id, isRemoved } }) => [id, isRemoved]));
     const isGone = ({ image }: ImageState) => gone.get(image) === true;
     // of an image in the trash only the name is known
-    const removed = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)].map((name, order) => {
+    const names = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)];
+    const removed = names.map((name, order) => {
       const state = newState(name, { width: 1, height: 1 });
       return { ...entryOf(state, Number.MAX_SAFE_INTEGER), removed: order + 1 };
     });

@@ -60,11 +60,6 @@ export function collides(...versions: readonly [base: PackedLayer, mine: PackedL
   return false;
 }
 
-function areEqual(one: PackedLayer, other: PackedLayer): boolean {
-  const values = unpacked(other);
-  return unpacked(one).every((value, at) => value === values[at]);
-}
-
 /**
  * The change that goes on from what others made meanwhile; null: nothing is left of it.
  *
@@ -83,10 +78,11 @@ export function rebased(change: Unsent, theirs: Work, state: ImageState | null, 
   if (choice === "theirs") return null;
   if (choice === "mine") return { ...unsent, base };
   const { settled, ...others } = unsent;
-  const isSeen = !settled || areEqual(unsent.base.corrections, their);
+  const [before, now] = [unsent.base.corrections, their].map(unpacked);
+  const isSeen = !settled || before.every((value, at) => value === now[at]);
   const kept = isSeen ? { ...unsent, base } : { ...others, base, state: { ...others.state, done: false } };
   if (!kept.edits) return isSeen || kept.draft ? kept : null;
-  const [before, mine, now] = [unsent.base.corrections, correctionsOf(kept.edits, size), their].map(unpacked);
+  const mine = unpacked(correctionsOf(kept.edits, size));
   // where both collide, these of this page
   const both = now.map((value, at) => (mine[at] !== before[at] ? mine[at] : value));
   const objects = kept.edits.objects.layer ? kept.edits.objects : (theirs.edits?.objects ?? kept.edits.objects);

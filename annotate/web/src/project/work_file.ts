@@ -92,7 +92,7 @@ function partsOf(png: Uint8Array | undefined, size: Size): PartMap | null {
 }
 
 /** What a file of an image has. @throws Error it isn't such a file. */
-export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): Promise<{ state: ImageState; work: Work }> {
+export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary) {
   const files = await unzipped(content);
   if (!files["state.json"] || !files["labels.png"]) throw new Error("a file of its work is missing");
   const state = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;

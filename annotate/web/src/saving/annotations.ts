@@ -1,7 +1,7 @@
 /** Labels as COCO's annotations, one for each object or word. */
 
 import { extents } from "../labels/connected";
-import { outlines } from "../labels/contours";
+import { type Outline, outlines } from "../labels/contours";
 import { type Labeling, NONE } from "../labels/labeling";
 import { objectMap } from "../labels/objects";
 import type { Box, Size } from "../labels/runs";
@@ -39,7 +39,7 @@ function masks(labeling: Labeling, shape: Shape) {
   const numbers = objectMap(labeling);
   const counted = new Set<number>();
   numbers?.forEach((number, at) => number && counted.add(labels[at]));
-  const rounded = (value: number) => Math.round(10 * value) / 10;
+  const flat = ({ points }: Outline) => points.flatMap(({ x, y }) => [x, y].map((value) => Math.round(10 * value) / 10));
   const masksOf = (values: Uint16Array, skipped: number, labelOf: (value: number) => number) => {
     const borders = shape === "polygons" ? outlines(values, labeling, skipped) : [];
     return [...extents(values, labeling, skipped)].map(([value, { area, box }]) => {
@@ -48,7 +48,7 @@ function masks(labeling: Labeling, shape: Shape) {
       const isCrowd = values !== numbers && counted.has(label);
       const segmentation =
         shape === "polygons" && !isCrowd
-          ? borders.filter((border) => border.label === value).map(({ points }) => points.flatMap(({ x, y }) => [x, y].map(rounded)))
+          ? borders.filter((border) => border.label === value).map(flat)
           : { size: [height, width], counts: compressedCounts(values, labeling, value, box) };
       const bbox = [box.left, box.top, box.right - box.left, box.bottom - box.top];
       return { label, area, bbox, iscrowd: Number(isCrowd), segmentation };

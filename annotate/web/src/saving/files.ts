@@ -104,8 +104,12 @@ export async function everything(
         name = stem(item.name);
       if (labeling) stems.push(name);
       for (const { content, ending, isIn } of labeling ? FORMATS : []) {
-        if (typeof content === "string") cocos.set(ending, (cocos.get(ending) ?? new Coco(content)).add(item.name, labeling!));
-        else if (!isIn || isIn(image)) yield { name: name + ending, input: await content(labeling!, image, session.settings) };
+        if (typeof content === "string") {
+          const coco = cocos.get(ending) ?? new Coco(content);
+          cocos.set(ending, coco.add(item.name, labeling!));
+        } else if (!isIn || isIn(image)) {
+          yield { name: name + ending, input: await content(labeling!, image, session.settings) };
+        }
       }
       if (image !== session.current.value) image.close();
     }

@@ -26,7 +26,7 @@ const MOST_8_BIT = 255;
  *
  * @param colors RGB of each label.
  */
-export function labelMapPng(labels: Uint16Array, size: Size, colors: readonly (readonly number[])[]): Uint8Array<ArrayBuffer> {
+export function labelMapPng(labels: Uint16Array, size: Size, colors: readonly (readonly number[])[]) {
   if (colors.length > MOST_8_BIT) return grayPng(labels, size);
   const palette = Array.from({ length: 256 }, (_, index) => [...(colors[index] ?? NO_COLOR)]);
   // 65535, which is no word, becomes 255 when it is cut to 8 bits
@@ -58,6 +58,7 @@ export function savedObjects(png: Uint8Array, labels: Uint16Array, { width, heig
   }
   const ids = new Array<number | null>(layer.reduce((most, number) => Math.max(most, number), 0)).fill(null);
   // the most frequent comes last, and so is kept
-  for (const [key] of [...counts].sort(([, few], [, many]) => few - many)) ids[Math.floor(key / (NONE + 1)) - 1] = key % (NONE + 1);
+  for (const [key] of [...counts].sort(([, few], [, many]) => few - many))
+    ids[Math.floor(key / (NONE + 1)) - 1] = key % (NONE + 1);
   return { layer: ids.length ? packed(layer) : null, ids };
 }

@@ -36,7 +36,8 @@ async function* projectFiles(
   const context = contextOf(session.settings);
   const name = session.name.value;
   const options = { model: session.model.value?.name ?? "tiny", ...projectOf(session.settings).options, taught: [] };
-  const project = { format: FORMAT, version: VERSION, name, revision: 1, images: "images", words: context.vocabulary, options };
+  const about = { format: FORMAT, version: VERSION, name, revision: 1, images: "images" };
+  const project = { ...about, words: context.vocabulary, options };
   yield { name: "project.json", input: JSON.stringify(project, null, 1) };
   for (const [at, item] of items.entries()) {
     progress(at / items.length);
@@ -63,7 +64,8 @@ async function* projectFiles(
 export async function loadProject(session: Session, file: File, progress: (share: number) => void): Promise<void> {
   const { entries, top, project } = await opened(file);
   const folder = `${top}images/`;
-  const images = Object.keys(entries).filter((name) => name.startsWith(folder) && name !== folder).map((name) => name.slice(folder.length));
+  const inside = Object.values(entries).filter(({ name, isDirectory }) => name.startsWith(folder) && !isDirectory);
+  const images = inside.map(({ name }) => name.slice(folder.length));
   if (!images.length) throw refusal(file, "it has no images");
   await session.clear();
   const problems: string[] = [];
@@ -132,8 +134,9 @@ function problemOf({ format, version, name, words, options }: Partial<Project> &
     const isColor = Array.isArray(color) && color.length === 3 && color.every((one) => Number.isInteger(one));
     return Number.isInteger(id) && typeof text === "string" && isColor && typeof removed === "boolean";
   };
-  if (typeof name !== "string" || !Array.isArray(words) || !words.every(isWord)) return "its project.json is damaged";
+  const hasOptions = typeof options === "object" && options !== null;
+  const hasWords = Array.isArray(words) && words.every(isWord);
+  if (typeof name !== "string" || !hasWords || !hasOptions) return "its project.json is damaged";
   if (new Set(words.map(({ id }) => id)).size < words.length) return "two of its words have one number";
-  if (typeof options !== "object" || options === null) return "its project.json is damaged";
   return null;
 }

@@ -1,7 +1,7 @@
 /** Zips: written file by file, and read as a whole; `unzipit` reads one file of a large one. */
 
 import { makeZip } from "client-zip";
-import { unzip } from "unzipit";
+import { unzip, type ZipEntry } from "unzipit";
 
 export interface ZippedFile {
   readonly name: string;
@@ -22,6 +22,6 @@ export type Unzipped = Readonly<Record<string, Uint8Array<ArrayBuffer>>>;
 /** The contents of all files by their names. @throws Error it is no zip, or a damaged one. */
 export async function unzipped(zip: Uint8Array): Promise<Unzipped> {
   const { entries } = await unzip(zip);
-  const read = Object.values(entries).map(async (entry) => [entry.name, new Uint8Array(await entry.arrayBuffer())] as const);
-  return Object.fromEntries(await Promise.all(read));
+  const read = async (entry: ZipEntry) => [entry.name, new Uint8Array(await entry.arrayBuffer())] as const;
+  return Object.fromEntries(await Promise.all(Object.values(entries).map(read)));
 }

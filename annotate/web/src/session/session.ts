@@ -100,7 +100,9 @@ export class Session {
     effect(() => {
       const content = { name: this.name.value, ...projectOf(this.settings) };
       if (!isFirst)
-        this.writer.write("project", () => this.kept(() => this.store.saveProject({ ...content, revision: ++revision })));
+        this.writer.write("project", () =>
+          this.kept(() => this.store.saveProject({ ...content, revision: ++revision })),
+        );
       isFirst = false;
     });
     this.store.watch(watcherOf(this, this.nearby));

@@ -33,7 +33,6 @@ export class Navigation {
     return !item || this.view.value.scale <= fitted(item, this.size.value).scale * 1.001;
   });
 
-  /** Look at the image in another way, if there is one. */
   private look(how: (view: View, image: Size, stage: Size) => View): void {
     const image = this.session.current.value?.item;
     if (image) this.view.value = how(this.view.value, image, this.size.value);

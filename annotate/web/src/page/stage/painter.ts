@@ -65,7 +65,6 @@ function drawLabels(pen: Pen, stage: Size, { layers, places, names }: Drawn, opa
   drawNames(context, places, names, view, NAME_SIZE);
 }
 
-/** The rectangle of the layers that is seen. */
 function visible({ image, view }: Pen, stage: Size, { borders: { width, height } }: Layers): Box {
   const from = toImage(view, { x: 0, y: 0 }),
     to = toImage(view, { x: stage.width, y: stage.height });

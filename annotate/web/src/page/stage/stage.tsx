@@ -166,6 +166,7 @@ export function Toolbar({ page }: { page: Page }) {
   const image = session.current.value;
   void [image?.painted.value, image?.finished.value];
   const keys = session.settings.keys.value;
+  const isLocked = !session.canCorrect.value;
   return (
     <div class="toolbar" role="toolbar" aria-label="Tools">
       <div class="group" onKeyDown={moveAlong}>
@@ -191,8 +192,8 @@ export function Toolbar({ page }: { page: Page }) {
         )}
       </div>
       <div class="group">
-        <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo || !session.canCorrect.value} onClick={() => control.retrace("undo")} />
-        <IconButton icon="redo" label="Redo" isDisabled={!image?.edits.canRedo || !session.canCorrect.value} onClick={() => control.retrace("redo")} />
+        <IconButton icon="undo" label="Undo" isDisabled={isLocked || !image?.edits.canUndo} onClick={() => control.retrace("undo")} />
+        <IconButton icon="redo" label="Redo" isDisabled={isLocked || !image?.edits.canRedo} onClick={() => control.retrace("redo")} />
       </div>
       <div class="group">
         <HoldButton
