@@ -11,7 +11,7 @@ from PIL import Image
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.labeling import video_reading
 from tests.cli.command import Command, draw_photos, result_files
-from tests.imaging.rasters import utm, write_raster
+from tests.images import utm, write_raster
 from tests.inference.small_network import small_segmenter
 from tests.labeling.videos.videos import shown_frames, write_video
 

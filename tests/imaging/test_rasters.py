@@ -17,8 +17,7 @@ from segvoc.imaging.label_maps import UNLABELED, place_of, read_label_map, write
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
 from segvoc.imaging.reading import ArrayImage, DecodedImage, read_image
-from tests.images import made_photograph, one_line_error, saved
-from tests.imaging.rasters import utm, write_raster
+from tests.images import made_photograph, one_line_error, saved, utm, write_raster
 
 ALL = slice(0, 32), slice(0, 48)
 PHOTO = made_photograph()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 from PIL.PngImagePlugin import PngImageFile
 
-from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError, UsageError
+from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError
 from segvoc.imaging.rasters import NO_IMAGE, Stretch
 from segvoc.imaging.reading import (
     MAX_PLAIN_BYTES,
@@ -258,30 +258,3 @@ def test_files_that_would_take_minutes_are_refused() -> None:
     assert read_image(b"P3\n1 1\n255\n1 2 3\n").tolist() == [[[1, 2, 3]]]
     with pytest.raises(InputError, match="decimal numbers"):
         read_image(b"P3\n1 1\n255\n1 2 3\n" + b" " * MAX_PLAIN_BYTES)
-
-
-@pytest.mark.parametrize(
-    ("shape", "kind", "fix"),
-    [
-        ((4, 5), "uint8", "give PIL.Image.fromarray of it"),
-        ((4, 5, 4), "uint8", "give PIL.Image.fromarray of it"),
-        ((4, 5), "uint16", "give PIL.Image.fromarray of it"),
-        ((4, 5), "bool", "give PIL.Image.fromarray of it"),
-        ((4, 5, 1), "uint8", "drop the last axis, array[..., 0]"),
-        ((3, 4, 5), "uint8", "array.transpose(1, 2, 0)"),
-        ((1, 4, 5, 3), "uint8", "array[0]"),
-        ((4, 5, 3), "float32", "(255 * array).astype(numpy.uint8) if its values are from 0 to 1"),
-        ((4, 5), "float64", "(255 * array).astype(numpy.uint8)"),
-        ((4, 5, 3), "int64", "scale it to 8 bits"),
-        ((5, 6, 7), "uint8", "give three bands of it"),
-        ((5,), "uint8", "give three bands of it"),
-        ((0, 5, 3), "uint8", "it has no pixels"),
-    ],
-)
-def test_the_advice_for_an_array_works(shape: tuple[int, ...], kind: str, fix: str) -> None:
-    array = np.full(shape, 60_000 if kind == "uint16" else 1, kind)
-    with pytest.raises(UsageError) as error:
-        read_image(array)
-    assert fix in str(error.value)
-    if fix == "give PIL.Image.fromarray of it":
-        assert read_image(Image.fromarray(array)).shape == (4, 5, 3)
