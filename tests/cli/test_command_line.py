@@ -102,6 +102,9 @@ def test_every_command_has_help_with_an_example_that_parses(segvoc_command: Comm
         (["convert", "a.pth"], "OUT"),
         (["convert", "a.pth", "b.safetensors"], "--model"),
         (["models", "tiny"], "tiny"),
+        (["prepare", "--data", "."], "BENCHMARK"),
+        (["prepare", "a-151", "--data", "."], "'a-151' is unknown"),
+        (["prepare", "a-150", "--jobs", "0", "--data", "."], "--jobs 0"),
     ],
 )
 def test_wrong_call_is_one_line_and_exit_code_2(segvoc_command: Command, arguments: list[str], said: str) -> None:
