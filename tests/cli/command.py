@@ -1,11 +1,13 @@
 """Calling `segvoc` in this process, as the installed command does."""
 
+import json
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,13 +38,25 @@ class Outcome:
     def failed(self, code: int, *said: str) -> None:
         """Check an error: its exit code, and one line of it that says all of `said`."""
         assert self.code == code, self.err
-        (line,) = [line for line in self.err.splitlines() if line.startswith("segvoc: error: ")]
+        (line,) = self.errors
         assert "Traceback" not in self.err
         for part in said:
             assert part in line
 
+    @property
+    def errors(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith("segvoc: error: ")]
+
+    @property
+    def labeled(self) -> list[str]:
+        """The images that the lines on standard output are about."""
+        return [line.split(": ")[0] for line in self.out.splitlines()]
+
 
 Command = Callable[..., Outcome]
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+WORDS = ("--words", "cat, sofa, wall")
 
 
 def make_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
@@ -80,6 +94,10 @@ def draw_photos(*names: str) -> None:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         image = np.random.default_rng(number).integers(0, 256, (4, 6, 3), dtype=np.uint8)
         Image.fromarray(image).resize((60, 40), Image.Resampling.NEAREST).save(name)
+
+
+def read_json(path: str | Path) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def result_files(folder: str | Path = "out") -> list[str]:

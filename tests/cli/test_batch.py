@@ -9,10 +9,8 @@ pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 
 from segvoc.cli.options import ModelOptions
 from segvoc.labeling.batch import run
-from tests.cli.command import Command
+from tests.cli.command import WORDS, Command
 from tests.labeling.batch.runs import Loop, folder_of, quick, rows_of
-
-WORDS = ("--words", "cat, sofa, wall")
 
 
 @pytest.fixture
@@ -44,9 +42,8 @@ def test_an_unreadable_image_is_1_and_named(batch: Command) -> None:
 def test_a_name_too_long_for_its_results_fails_alone(batch: Command) -> None:
     folder_of(Path("long"), ["a.jpg", f"{251 * 'n'}.jpg", f"{83 * chr(0x732B)}.jpg", "z.jpg"])
     done = batch("long", "--out", "out", *WORDS, "--to", "files")
-    assert done.code == 1 and done.out == "long: 4 images -> out, of which 1 failed\n"
-    (line,) = (line for line in done.err.splitlines() if "error" in line)
-    assert "File name too long; give the input a shorter name" in line and 251 * "n" in line
+    done.failed(1, "File name too long; give the input a shorter name", 251 * "n")
+    assert done.out == "long: 4 images -> out, of which 1 failed\n"
     assert sorted(path.name for path in Path("out").glob("[!.]*")) == sorted(
         f"{stem}{suffix}" for stem in ("a", "z", 83 * chr(0x732B)) for suffix in (".json", ".png")
     )

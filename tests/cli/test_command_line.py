@@ -12,26 +12,29 @@ from typing import Any
 
 import click
 import pytest
+from torch.distributed.run import get_args_parser
 
+from papers.reproduce import reproduce
 from segvoc.checkpoints.fetching import cache_path
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli import COMMANDS, command_line
 from segvoc.cli.dataset_options import DATASETS
+from segvoc.cli.evaluate import evaluate_command
 from segvoc.cli.options import ModelOptions
+from segvoc.cli.train import train_command
 from segvoc.inference.exported import segmenter
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.models.presets import PRESETS
-from tests.cli.command import Command
+from tests.cli.command import SAMPLES, Command
 from tests.loopback_hub import use_hub
 
 CAT_SEG_TABLE = "CAT-Seg, README of the released weights; PCA-Seg, Table 1"
-COFFEE = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
 
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["segment", COFFEE, "--words", "cup, table", "--device", "cpu"], 0),
+        (["segment", SAMPLES / "coffee.jpg", "--words", "cup, table", "--device", "cpu"], 0),
         (["segment", "photo.jpg", "--words", "cat,"], 2),
     ],
 )
@@ -42,7 +45,7 @@ def test_quick_answers_and_labels_of_tiny_come_without_loading_pytorch(tmp_path,
     assert "AssertionError" not in done.stderr
     assert done.returncode == code
     assert done.stdout or done.stderr.startswith("segvoc: error: ")
-    assert (tmp_path / "out/coffee.png").exists() == (COFFEE in arguments)
+    assert (tmp_path / "out/coffee.png").exists() == (SAMPLES / "coffee.jpg" in arguments)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,9 @@ def test_every_command_has_help_with_an_example_that_parses(segvoc_command: Comm
         (["convert", "a.pth"], "OUT"),
         (["convert", "a.pth", "b.safetensors"], "--model"),
         (["models", "tiny"], "tiny"),
+        (["prepare", "--data", "."], "BENCHMARK"),
+        (["prepare", "a-151", "--data", "."], "'a-151' is unknown"),
+        (["prepare", "a-150", "--jobs", "0", "--data", "."], "--jobs 0"),
     ],
 )
 def test_wrong_call_is_one_line_and_exit_code_2(segvoc_command: Command, arguments: list[str], said: str) -> None:
@@ -230,3 +236,11 @@ def test_doctor_ends_with_1_where_the_model_does_not_run(
     monkeypatch.setattr(segmenter, "open_tiny", broken)
     done = segvoc_command("doctor")
     assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
+
+
+@pytest.mark.parametrize("command", [reproduce, train_command, evaluate_command], ids=lambda c: c.name)
+def test_no_option_looks_to_torchrun_like_one_of_its_own(command) -> None:
+    """It takes the beginning of an option of its own as that option, even behind the program's name."""
+    own = [name for action in get_args_parser()._actions for name in action.option_strings]
+    ours = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    assert ours and not {name: option for name in ours for option in own if option.startswith(name)}

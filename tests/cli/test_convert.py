@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from torch import Tensor
+from torch.testing import assert_close
 
 import segvoc
 from segvoc.checkpoints.files import read_header, read_weights
@@ -25,19 +24,13 @@ from tests.images import one_line_error
 from tests.official_checkpoints import KINDS, official_weights, plain_clip, small_preset
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-WRAPPERS = ("-", "-/module.", "model", "module/module.", "state_dict/module.")
-"""How frameworks save weights: `root/prefix of names`."""
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def convert(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`segvoc convert` where the presets are small."""
     for name in KINDS:
         monkeypatch.setitem(PRESETS, name, small_preset(name))
-
-
-@pytest.fixture
-def convert(segvoc_command: Command, small: None) -> Command:
-    """`segvoc convert` where the presets are small."""
     return lambda *arguments: segvoc_command("convert", *arguments)
 
 
@@ -47,21 +40,6 @@ def _same(first: NetworkSegmenter, second: NetworkSegmenter) -> bool:
     assert len(np.unique(one.labels)) > 1
     close = np.allclose(one.confidence, other.confidence, rtol=0, atol=1e-6)
     return close and bool((one.labels == other.labels).mean() > 0.999)
-
-
-def _state(segmenter: NetworkSegmenter) -> Mapping[str, Tensor]:
-    return segmenter.network.state_dict()
-
-
-def _equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
-def _wrapped(weights: dict[str, Tensor], wrapper: str) -> dict[str, object]:
-    """As frameworks save them: under a root, beside the optimizer, with the mark of data parallelism."""
-    root, _, prefix = wrapper.partition("/")
-    named = {f"{prefix}{key}": value for key, value in weights.items()}
-    return {**named} if root == "-" else {root: named, "iteration": 80_000, "optimizer": {"state": {}}}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +52,7 @@ def test_what_is_converted_segments_as_the_official_file(convert: Command, name:
     assert os.listdir("new/folder") == ["out.safetensors"]
     ours = load_network("new/folder/out.safetensors", device="cpu")
     theirs = load_network(name, weights="model_final.pth", device="cpu")
-    assert _equal(_state(ours), _state(theirs))
+    assert_close(ours.network.state_dict(), theirs.network.state_dict(), rtol=0, atol=0)
     assert _same(ours, theirs)
     assert _same(load_network(name, weights="new/folder/out.safetensors", device="cpu"), theirs)
 
@@ -92,35 +70,25 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
     assert datetime.fromisoformat(record.pop("date")).utcoffset() is not None
     configuration = record.pop("configuration")
     assert configuration["encoder"]["dense"] == "qq" and configuration["aggregation"]["fusion"] == "experts"
-    assert record == {
-        "preset": "pca-seg-b",
-        "format": 1,
-        "origin": "mine.pth",
-        "sha256": digest,
-        "license": "unknown; the original file's",
-        "version": segvoc.__version__,
-    }
+    origin = {"origin": "mine.pth", "sha256": digest, "license": "unknown; the original file's"}
+    assert record == {"preset": "pca-seg-b", "format": 1, "version": segvoc.__version__, **origin}
     facts = json.loads(segvoc_command("info", "out.safetensors", "--json").out)
     assert (facts["name"], facts["preset"], facts["options"]) == ("out.safetensors", "pca-seg-b", {"dense": "qq"})
     assert facts["parameters"] == sum(facts["parts"].values()) and facts["trainable"] > 0
-    assert facts["weights"]["status"] == "file"
-    assert (facts["weights"]["sha256"], facts["weights"]["origin"]) == (digest, "mine.pth")
+    assert facts["weights"].items() >= {"status": "file", "sha256": digest, "origin": "mine.pth"}.items()
     assert f"sha256: {digest}" in segvoc_command("info", "out.safetensors").out
 
 
-@pytest.mark.parametrize(("name", "wrapper"), [*zip(KINDS, WRAPPERS, strict=False)])
-def test_a_plain_clip_gives_the_towers_alone(convert: Command, name: str, wrapper: str) -> None:
-    clip = plain_clip(name)
-    if "state_dict" in wrapper:  # as the first EVA-CLIP and DeCLIP name the text tower
-        clip = {key.removeprefix("text."): value for key, value in clip.items()}
-    torch.save(_wrapped(clip, wrapper), "clip.pt")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_plain_clip_gives_the_towers_alone(convert: Command, name: str) -> None:
+    torch.save({"state_dict": plain_clip(name), "iteration": 80_000, "optimizer": {"state": {}}}, "clip.pt")
     done = convert("clip.pt", "towers.safetensors", "--model", name)
     assert done.code == 0 and f"tensors of {name}, the towers alone" in done.out
     file = read_weights("towers.safetensors")
     assert file.record["parts"] == ["image_encoder", "text_encoder"]
     torch.save(official_weights(name), "whole.pth")
-    whole = _state(load_network(name, weights="whole.pth"))
-    assert _equal(file.tensors, {key: whole[key] for key in whole if not key.startswith("aggregation.")})
+    whole = load_network(name, weights="whole.pth").network.state_dict()
+    assert_close(file.tensors, {key: whole[key] for key in whole if not key.startswith("aggregation.")}, rtol=0, atol=0)
 
 
 def test_towers_alone_are_refused_as_a_network_and_segment_by_the_cosines(convert, segvoc_command):

@@ -1,18 +1,17 @@
-"""`segvoc evaluate` on the command line; --network, also of `segvoc segment`."""
+"""`segvoc evaluate` and `segvoc prepare` on the command line; --network, also of `segvoc segment`."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import segvoc
 from segvoc.evaluation import report_page
-from tests.cli.command import Command
-from tests.data.replicas import replica
+from tests.cli.command import Command, read_json
+from tests.data.original_files import pack, save_ids
+from tests.data.replicas import halves, replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
 from tests.processes import free_port
 from tests.training.runs import drawn_images
@@ -30,15 +29,11 @@ def evaluated(segvoc_command: Command, small_tiny: None, monkeypatch: pytest.Mon
     return lambda *arguments: segvoc_command("evaluate", *arguments)
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
 def test_prints_a_table_and_writes_the_report(evaluated, drawn):
     done = evaluated("tiny", *arguments(drawn), "--out", "report").ok()
     head, row, page = done.out.splitlines()
     assert head.split()[:3] == ["data", "images", "mIoU"]
-    assert row.split()[:3] == ["set", "3", f"{read('report/report.json')['miou']:.2f}"]
+    assert row.split()[:3] == ["set", "3", f"{read_json('report/report.json')['miou']:.2f}"]
     assert page == "-> report/index.html"
     files = {path.name for path in Path("report").iterdir()}
     assert files == {"report.json", "classes.csv", "row.md", "index.html", "images", "journal"}
@@ -50,7 +45,7 @@ def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
     done.failed(1, "1.png' is empty")
     assert "1 image failed" in done.err
     assert "set" in done.out
-    assert read("report/report.json")["data"]["failed"] == 1
+    assert read_json("report/report.json")["data"]["failed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -89,10 +84,10 @@ def test_several_benchmarks_get_a_folder_each_and_a_summary(evaluated, segvoc_co
     done = evaluated("tiny", "--benchmark", "pas-20", "pascal-part-116", "--data", "data", "--out", "report").ok()
     assert "PAS-20" in done.out
     assert "Oracle-Obj" in done.out
-    whole = read("report/report.json")
+    whole = read_json("report/report.json")
     assert [entry["name"] for entry in whole["benchmarks"]] == ["pas-20", "pascal-part-116"]
     for entry in whole["benchmarks"]:
-        assert read(f"report/{entry['report']}")["miou"] == entry["miou"]
+        assert read_json(f"report/{entry['report']}")["miou"] == entry["miou"]
     assert Path("report/row.md").read_text().count("---") == 10 + 12
     again = evaluated("tiny", "--benchmark=pas-20", "pascal-part-116", "--data", "data", "--out", "report")
     assert (again.code, again.out) == (0, done.out)
@@ -115,9 +110,9 @@ def test_two_processes_give_the_same_report(tmp_path):
     assert "set" in texts[0]
     counts = [len((out / f"journal/rank-{rank}.jsonl").read_bytes().splitlines()) for rank in range(2)]
     assert counts == [1 + 2, 1 + 2]
-    report = read(out / "report.json")
+    report = read_json(out / "report.json")
     assert report["run"]["processes"] == 2
-    assert scores_of(report) == scores_of(read(tmp_path / "whole/report.json"))
+    assert scores_of(report) == scores_of(read_json(tmp_path / "whole/report.json"))
 
 
 OWN_NETWORK = """
@@ -155,7 +150,48 @@ def test_a_network_of_ones_own_is_segmented_and_evaluated_by_command(segvoc_comm
     expected = model.segment(tmp_path / "set/images/0.png", ["ground", "red disc"])
     assert (segvoc.read_label_map(tmp_path / "out/0.png") == expected.labels).all()
     folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
-    segvoc_command(
-        "evaluate", "mine.safetensors", "--network", "mine.py:build", *folders, "--out", "report", "--device", "cpu"
-    ).ok()
-    assert 0 <= json.loads((tmp_path / "report/report.json").read_text())["miou"] <= 100
+    evaluate = ["evaluate", "mine.safetensors", "--network", "mine.py:build", *folders, "--device", "cpu"]
+    segvoc_command(*evaluate, "--out", "report").ok()
+    assert 0 <= read_json("report/report.json")["miou"] <= 100
+
+
+# ---- segvoc prepare
+
+
+def test_prepares_several_benchmarks_and_prints_a_summary_of_each(segvoc_command, tmp_path) -> None:
+    replica("pas-20", tmp_path)
+    replica("a-150", tmp_path)
+    pack("a-150", tmp_path)
+    call = ("prepare", "pas-20", "a-150", "--data", tmp_path, "--partial", "--jobs", 1)
+    done = segvoc_command(*call).ok()
+    assert done.err == ""
+    assert done.out.splitlines() == [
+        f"pas-20: 2 of 1449 images, 1 left out -> {tmp_path}/VOCdevkit/VOC2012/annotations_detectron2/val",
+        f"a-150: 2 of 2000 images -> {tmp_path}/ADEChallengeData2016/annotations_detectron2/validation",
+    ]
+    again = segvoc_command(*call)
+    assert (again.code, again.err) == (0, "")
+    assert again.out.splitlines() == [
+        "pas-20: 2 of 1449 images, 1 left out: already prepared",
+        "a-150: 2 of 2000 images: already prepared",
+    ]
+
+
+def test_damage_fails_its_image_and_a_damaged_archive_its_own_benchmark(segvoc_command, tmp_path) -> None:
+    replica("a-150", tmp_path)
+    save_ids(tmp_path / "ADEChallengeData2016/annotations/validation/ADE_val_00000001.png", halves(1, 200))
+    (tmp_path / "VOCtrainval_11-May-2012.tar").write_bytes(b"<html>404</html>")
+    done = segvoc_command("prepare", "pas-20", "a-150", "--data", tmp_path, "--partial", "--jobs", 1)
+    assert done.code == 1
+    archive, image, last = done.err.splitlines()
+    assert "VOCtrainval_11-May-2012.tar' is damaged or incomplete" in archive
+    assert "ADE_val_00000001.png" in image and "contains the id 200" in image
+    assert last == "segvoc: 2 images failed, the others were prepared"
+    assert done.out.startswith("a-150: 1 of 2000 images, 1 failed -> ")
+
+
+def test_nothing_is_done_if_one_benchmark_lacks_its_download(segvoc_command, tmp_path) -> None:
+    replica("pas-20", tmp_path)
+    done = segvoc_command("prepare", "pas-20", "pc-59", "--data", tmp_path, "--partial")
+    done.refused("PC-59", "VOCtrainval_03-May-2010.tar", "host.robots.ox.ac.uk", "trainval_merged.json")
+    assert not (tmp_path / "VOCdevkit/VOC2012/annotations_detectron2").exists()

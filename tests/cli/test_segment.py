@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.imaging.reading import read_image
 from segvoc.models.network_segmenter import NetworkSegmenter
-from tests.cli.command import Command, draw_photos, result_files
+from tests.cli.command import SAMPLES, WORDS, Command, draw_photos, result_files
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-WORDS = "cat, sofa, wall"
 PARTS = "cat: head, leg; sofa: leg, cushion"
 SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()", "segment")
 
@@ -29,23 +28,28 @@ def _strict(text: str) -> dict[str, Any]:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_three_files_for_a_photograph(segment: Command) -> None:
+def test_a_photograph_has_three_files_and_with_parts_four(segment: Command) -> None:
     draw_photos("photo.jpg")
-    done = segment("photo.jpg", "--words", WORDS).ok()
+    done = segment("photo.jpg", *WORDS).ok()
     assert done.err == ""
-    assert done.out.startswith("photo.jpg: ")
-    assert "out/photo.overlay.png" in done.out
+    assert done.labeled == ["photo.jpg"] and "out/photo.overlay.png" in done.out
     assert result_files() == ["photo.json", "photo.overlay.png", "photo.png"]
     with Image.open("out/photo.overlay.png") as overlay:
-        assert overlay.mode == "RGB"
-        assert overlay.width > 60  # a small image has its legend beside it
+        assert overlay.mode == "RGB" and overlay.width > 60  # a small image has its legend beside it
+    done = segment("photo.jpg", "--words", "wall, cat", "--parts", PARTS).ok()
+    assert done.err == "" and "; parts: " in done.out
+    assert result_files() == ["photo.json", "photo.overlay.png", "photo.parts.png", "photo.png"]
+    report = _strict(Path("out/photo.json").read_text("utf-8"))
+    assert [entry["name"] for entry in report["classes"]] == ["wall", "cat", "sofa"]
+    assert [entry["name"] for entry in report["parts"]] == ["cat's head", "cat's leg", "sofa's leg", "sofa's cushion"]
+    assert (read_label_map("out/photo.parts.png") != UNLABELED).any()
 
 
 def test_look_of_the_overlay_can_be_chosen(segment: Command) -> None:
     draw_photos("photo.jpg")
 
     def overlay(*options: str) -> np.ndarray:
-        assert segment("photo.jpg", "--words", WORDS, *options).code == 0
+        assert segment("photo.jpg", *WORDS, *options).code == 0
         with Image.open("out/photo.overlay.png") as image:
             return np.array(image)
 
@@ -65,24 +69,6 @@ def test_json_is_one_line_for_each_image_and_nothing_else(segment: Command) -> N
     assert "missing.jpg" in done.err
 
 
-def test_warnings_are_one_line_on_standard_error(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    import warnings
-
-    from tests.inference.small_network import Letters
-
-    plain = Letters.tokenize
-
-    def warn(self: Letters, prompts: list[str], **options: int) -> object:
-        warnings.warn('"cat" is cut\nhere', UserWarning, stacklevel=2)
-        return plain(self, prompts, **options)
-
-    monkeypatch.setattr(Letters, "tokenize", warn)
-    draw_photos("photo.jpg")
-    done = segment("photo.jpg", "--words", WORDS, "--json")
-    assert done.err == 'segvoc: warning: "cat" is cut here\n'
-    assert len(done.out.splitlines()) == 1
-
-
 def test_rest_is_done_where_some_images_fail(segment: Command) -> None:
     draw_photos("a.jpg", "z.jpg")
     Path("empty.jpg").touch()
@@ -90,15 +76,10 @@ def test_rest_is_done_where_some_images_fail(segment: Command) -> None:
     Path("notes.txt").write_text("no image")
     Path("folder").mkdir()
     named = ["missing.jpg", "empty.jpg", "damaged.png", "notes.txt", "folder", "none*.jpg"]
-    done = segment("a.jpg", *named, "z.jpg", "--words", WORDS)
-    assert done.code == 1
-    errors = [line for line in done.err.splitlines() if line.startswith("segvoc: error: ")]
-    assert len(errors) == len(named)
-    for name, line in zip(named, errors, strict=True):
-        assert name in line
-    assert "6 of 8 images failed" in done.err
-    assert "Traceback" not in done.err
-    assert [line.split(":")[0] for line in done.out.splitlines()] == ["a.jpg", "z.jpg"]
+    done = segment("a.jpg", *named, "z.jpg", *WORDS)
+    assert done.code == 1 and "Traceback" not in done.err
+    assert all(name in line for name, line in zip(named, done.errors, strict=True))
+    assert "6 of 8 images failed" in done.err and done.labeled == ["a.jpg", "z.jpg"]
     assert result_files() == [f"{stem}{end}" for stem in "az" for end in (".json", ".overlay.png", ".png")]
 
 
@@ -106,9 +87,9 @@ def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     draw_photos("a.jpg", "z.jpg")
     Path("a.jpg").rename(name)
-    done = segment(name, "z.jpg", "--words", WORDS).ok()
+    done = segment(name, "z.jpg", *WORDS).ok()
     assert len(result_files()) == 6
-    done = segment(name, "--words", WORDS, "--json")
+    done = segment(name, *WORDS, "--json")
     assert _strict(done.out)["image"] == name
 
 
@@ -131,6 +112,10 @@ def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
         (["--words", "cat", "--out", "words.txt"], "'words.txt' is a file"),
         (["--words", "cat", "photo.jpg"], "given twice"),
         (["--words", "cat", "sub/photo.jpg"], "would both write"),
+        (["--parts", "cat:"], "the part '' of 'cat' is empty"),
+        (["--parts", PARTS, "--parts-file", "words.txt"], "both --parts and --parts-file"),
+        (["--parts-file", "missing.json"], "'missing.json' can't be read"),
+        (["--parts", PARTS, "--words", ""], "no words"),
     ],
 )
 def test_wrong_call_is_refused_before_any_work(segment: Command, arguments: list[str], said: str) -> None:
@@ -140,29 +125,12 @@ def test_wrong_call_is_refused_before_any_work(segment: Command, arguments: list
     assert not Path("out").exists()
 
 
-@pytest.fixture
-def segment_photo(segment: Command) -> Command:
-    """`segvoc segment photo.jpg` with a small random network in place of the embedded model."""
+def test_parts_of_a_file_with_any_names(segment: Command) -> None:
     draw_photos("photo.jpg")
-    return lambda *arguments: segment("photo.jpg", *arguments)
-
-
-def test_four_files_for_a_photograph(segment_photo: Command) -> None:
-    done = segment_photo("--words", "wall, cat", "--parts", PARTS)
-    assert (done.code, done.err) == (0, "")
-    assert "; parts: " in done.out
-    assert result_files() == ["photo.json", "photo.overlay.png", "photo.parts.png", "photo.png"]
-    report = _strict(Path("out/photo.json").read_text("utf-8"))
-    assert [entry["name"] for entry in report["classes"]] == ["wall", "cat", "sofa"]
-    assert [entry["name"] for entry in report["parts"]] == ["cat's head", "cat's leg", "sofa's leg", "sofa's cushion"]
-    assert (read_label_map("out/photo.parts.png") != UNLABELED).any()
-
-
-def test_parts_of_a_file_with_any_names(segment_photo: Command) -> None:
     parts = {"猫": ["头", "尾巴"], "driver's seat, chair": ["back, rest"], "wall": [], "*": ["edge"]}
     Path("parts.json").write_text(json.dumps(parts, ensure_ascii=False), encoding="utf-8")
     Path("words.txt").write_text("wall\nsky\n")
-    done = segment_photo("--words-file", "words.txt", "--parts-file", "parts.json", "--json").ok()
+    done = segment("photo.jpg", "--words-file", "words.txt", "--parts-file", "parts.json", "--json").ok()
     report = _strict(Path("out/photo.json").read_text("utf-8"))
     assert _strict(done.out) == report
     assert [entry["name"] for entry in report["classes"]] == ["wall", "sky", "猫", "driver's seat, chair"]
@@ -171,25 +139,9 @@ def test_parts_of_a_file_with_any_names(segment_photo: Command) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--parts", "cat:"], "the part '' of 'cat' is empty"),
-        (["--parts", PARTS, "--parts-file", "good.json"], "both --parts and --parts-file"),
-        (["--parts-file", "missing.json"], "'missing.json' can't be read"),
-        (["--parts", PARTS, "--words", ""], "no words"),
-    ],
-)
-def test_malformed_list_of_parts_is_refused_in_one_line(
-    segment_photo: Command, arguments: list[str], said: str
-) -> None:
-    Path("good.json").write_text('{"cat": ["head"]}')
-    segment_photo(*arguments).refused(said)
-    assert not Path("out").exists()
-
-
 def test_interrupted_run_leaves_whole_result_files(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw_photos(*(f"{name}.png" for name in "abcdefgh"))
+    names = [f"{name}.png" for name in "abcdefgh"]
+    draw_photos(*names)
     run, seen = NetworkSegmenter.run, []
 
     def interrupted(*arguments: Any) -> Any:
@@ -199,15 +151,11 @@ def test_interrupted_run_leaves_whole_result_files(segment: Command, monkeypatch
         return run(*arguments)
 
     monkeypatch.setattr(NetworkSegmenter, "run", interrupted)
-    done = segment(*(f"{name}.png" for name in "abcdefgh"), "--words", WORDS)
+    done = segment(*names, *WORDS)
     assert (done.code, done.err.strip()) == (130, "segvoc: error: interrupted; results written so far are complete")
     assert 3 <= len(result_files()) <= 12
-    for name in result_files():
-        if name.endswith(".json"):
-            _strict(Path("out", name).read_text())
-        else:
-            with Image.open(Path("out", name)) as image:
-                image.load()
+    for path in (Path("out", name) for name in result_files()):
+        assert _strict(path.read_text()) if path.suffix == ".json" else read_image(path).any()
 
 
 @pytest.mark.slow

@@ -16,14 +16,13 @@ KEY = "sixteen-characters-and-more"
 
 
 def test_it_listens_on_this_machine_alone(segvoc_command: Command, served):
-    hosts = ["::1", "127.8.9.1", "localhost"]
-    assert segvoc_command("serve").code == 0
-    for host in hosts:
-        assert segvoc_command("serve", "--host", host, "--queue", "3").code == 0
-    listening = [(options["host"], options["port"]) for _, options in served]
-    assert listening == [(host, 8000) for host in ("127.0.0.1", *hosts)]
-    assert [arguments[1].queue for arguments, _ in served] == [ServiceSettings().queue, 3, 3, 3]
-    assert all(arguments[1].api_key is arguments[1].api_key_file is None for arguments, _ in served)
+    segvoc_command("serve").ok()
+    for host in ("::1", "127.8.9.1", "localhost"):
+        segvoc_command("serve", "--host", host, "--queue", "3").ok()
+    told = [(options["host"], options["port"], settings.queue) for (_, settings), options in served]
+    plain = ("127.0.0.1", 8000, ServiceSettings().queue)
+    assert told == [plain, ("::1", 8000, 3), ("127.8.9.1", 8000, 3), ("localhost", 8000, 3)]
+    assert all(settings.api_key is settings.api_key_file is None for (_, settings), _ in served)
 
 
 def test_plain_tiny_is_served_without_pytorch(segvoc_command: Command, served):
@@ -52,13 +51,9 @@ def test_limits_are_positive(value):
         ServiceSettings(upload_seconds=value)
 
 
-OPTIONS = [parameter for parameter in serve_command.params if isinstance(parameter, click.Option)]
-
-
-def test_it_has_at_most_eighteen_options_and_each_has_a_variable_in_the_help(segvoc_command: Command):
-    assert len(OPTIONS) <= 18
+def test_each_option_has_a_variable_in_the_help(segvoc_command: Command):
     told = "".join(segvoc_command("serve", "--help").out.split())
-    for option in OPTIONS:
+    for option in (parameter for parameter in serve_command.params if isinstance(parameter, click.Option)):
         (flag,) = option.opts
         # SEGVOC_MODEL has the arguments
         name = {"--model": "--models"}.get(flag, flag).removeprefix("--").replace("-", "_").upper()

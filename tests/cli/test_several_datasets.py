@@ -9,8 +9,6 @@ from PIL import Image
 
 from tests.cli.command import Command
 
-SIZE = 48
-
 
 def _yolo(folder: str, names: str) -> None:
     """Four 16-bit images of 12 bits: the upper half is the first word, the rest the second."""
@@ -18,8 +16,8 @@ def _yolo(folder: str, names: str) -> None:
         Path(folder, kind).mkdir(parents=True)
     rng = np.random.default_rng(len(folder))
     for number in range(4):
-        pixels = rng.integers(0, 4096, (SIZE, SIZE)).astype(np.uint16)
-        pixels[: SIZE // 2] //= 4
+        pixels = rng.integers(0, 4096, (48, 48)).astype(np.uint16)
+        pixels[:24] //= 4
         Image.fromarray(pixels).save(f"{folder}/images/{number}.png")
         Path(folder, f"labels/{number}.txt").write_text("0 0 0 1 0 1 .5 0 .5\n1 0 .5 1 .5 1 1 0 1\n", encoding="utf-8")
     Path(folder, "data.yaml").write_text(f"train: images\nnames: {names}\n", encoding="utf-8")

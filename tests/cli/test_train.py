@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -15,6 +14,7 @@ from segvoc.checkpoints.files import read_header
 from segvoc.data.training.augmentations import named_transform
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
+from tests.cli.command import read_json
 from tests.data.captions.drawn_sets import write_captions
 from tests.data.datasets.test_huggingface import NAMES, rows
 from tests.loopback_hub import use_hub
@@ -31,8 +31,12 @@ def folders(tmp_path):
     return FOLDERS
 
 
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def metrics(run):
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return lines_of(run / "metrics.jsonl")
 
 
 def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc_command, folders, tmp_path):
@@ -42,54 +46,52 @@ def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     lines = metrics(run)
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert all(line["loss"] > 0 and line["seconds"] > 0 and line["learning_rate"] > 0 for line in lines)
-    config = json.loads((run / "config.json").read_text())
+    config = read_json(run / "config.json")
     assert config["recipe"]["optimizer"]["steps"] == 3 and config["recipe"]["model"] == "tiny" and config["seed"] == 0
     (session,) = config["sessions"]
-    assert session["command"] and session["machine"]["torch"] == torch.__version__
-    assert session["machine"]["threads"] == torch.get_num_threads() and session["machine"]["instruction_set"]
+    machine = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    assert (
+        session["command"] and session["machine"].items() >= machine.items() and session["machine"]["instruction_set"]
+    )
     assert read_image(run / "curves.png").shape[1] > 500
     assert len(read_image(run / "images/step_000003/0.png")) >= 48
-    validation = json.loads((run / "validation.jsonl").read_text())
+    validation = read_json(run / "validation.jsonl")
     assert validation["step"] == 3 and 0 <= validation["pixel_accuracy"] <= 1 and len(validation["iou"]) == 3
     header = read_header(run / "model.safetensors")
     assert header.preset == "tiny" and header.record["training"]["recipe"]["optimizer"]["steps"] == 3
     trained, shipped = segvoc.load(run / "model.safetensors"), segvoc.load("tiny", dtype="float32")
     assert trained.segment("set/images/0.png", ["red disc", "ground"]).labels.shape == (48, 64)
-    names = [name for name, value in shipped.network.state_dict().items() if value.is_floating_point()]
     ours, before = trained.network.state_dict(), shipped.network.state_dict()
-    moved = {name for name in names if not np.array_equal(ours[name], before[name])}
+    moved = {name for name in before if not np.array_equal(ours[name], before[name])}
     assert moved and all(name.startswith(("image_encoder.project_", "aggregation.")) for name in moved)
 
 
 @pytest.mark.slow
 def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     drawn_images(tmp_path / "set", 10)
-    small = ["--set", "crop_size=64", "--set", "short_sides=64,80", "--set", "views=2", "--device", "cpu"]
-    call = ["train", "finetune", *FOLDERS, "--model", "tiny", "--out", "run", "--steps", 150, *small]
-    outcome = segvoc_command(*call).ok()
+    small = "--set crop_size=64 --set short_sides=64,80 --set views=2 --device cpu --steps 150".split()
+    outcome = segvoc_command("train", "finetune", *FOLDERS, "--model", "tiny", "--out", "run", *small).ok()
     path, figures = outcome.out.splitlines()
     assert path == "run/model.safetensors"
     assert re.fullmatch(r"on 2 held-out images: mean IoU [\d.]+ -> [\d.]+ %, pixels right [\d.]+ -> [\d.]+ %", figures)
     run = tmp_path / "run"
-    validation = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
-    assert validation[0]["step"] == 0 and len(validation) > 2
+    validation = lines_of(run / "validation.jsonl")
     best = max(validation, key=lambda line: line["mean_iou"])
-    assert best["mean_iou"] > validation[0]["mean_iou"]
+    assert validation[0]["step"] == 0 and len(validation) > 2 and best["mean_iou"] > validation[0]["mean_iou"]
     assert len(list((run / "before_after").iterdir())) == 2
-    config = json.loads((run / "config.json").read_text())["recipe"]
+    config = read_json(run / "config.json")["recipe"]
     assert config["method"] == "words" and config["data"]["num_val_images"] == 2 and config["words"]["views"] == 2
     trained, shipped = segvoc.load(run / "model.safetensors", device="cpu"), segvoc.load("tiny", dtype="float32")
     ours, before = trained.network.state_dict(), shipped.network.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in before.items())
     (tuned,) = trained.taught
     assert tuned.record.miou == round(100 * best["mean_iou"], 2)
-    words, photo = ["red disc", "ground", "blue disc"], "set/images/0.png"
-    labels = trained.segment(photo, words).labels
-    assert (labels != shipped.segment(photo, words).labels).any()
-    alone = segvoc.TaughtWords.load(run / "tuned.words.safetensors")
-    assert (shipped.with_taught(alone).segment(photo, words).labels == labels).mean() > 0.99
-    untaught = [trained.segment(photo, ["cat", "tree"]), shipped.segment(photo, ["cat", "tree"])]
-    assert np.array_equal(untaught[0].labels, untaught[1].labels)
+    alone = shipped.with_taught(segvoc.TaughtWords.load(run / "tuned.words.safetensors"))
+    words, untaught = ["red disc", "ground", "blue disc"], ["cat", "tree"]
+    labels, plain, again = (model.segment("set/images/0.png", words).labels for model in (trained, shipped, alone))
+    assert (labels != plain).any() and (again == labels).mean() > 0.99
+    same = [model.segment("set/images/0.png", untaught).labels for model in (trained, shipped)]
+    assert np.array_equal(*same)
 
 
 def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
@@ -134,7 +136,7 @@ def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, undr
     assert "'3.png' is not in" in outcome.err
     lines = metrics(tmp_path / "run")
     assert len(lines) == 2 and all(line[term] >= 0 for line in lines for term in ("align", "cont", "back", "sep"))
-    config = json.loads((tmp_path / "run/config.json").read_text())
+    config = read_json("run/config.json")
     assert config["captions"]["with_phrases"] == 3 and config["captions"]["phrases"] >= 2
     assert len(read_image(tmp_path / "run/images/step_000002/0.png")) >= 48
     header = read_header(tmp_path / "run/model.safetensors")
@@ -200,10 +202,7 @@ def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_pa
         (["train", "tiny", *FOLDERS, *OBJECTS], "tiny is not trained on separate objects"),
         (["train", "tiny-parts", *FOLDERS, "--objects", "set/objects"], "--objects and --object-classes go together"),
         (["train", "tiny-parts", *FOLDERS, "--object", " "], "the object ' ' has no name"),
-        (
-            ["evaluate", "tiny", "--benchmark", "a-150", "--data", "x", "--object", "car"],
-            "--object is for your own images",
-        ),
+        (["evaluate", "tiny", "--benchmark=a-150", "--data=x", "--object", "car"], "--object is for your own images"),
     ],
 )
 def test_wrong_calls_with_parts_are_refused_in_one_line(segvoc_command, call, said):
@@ -217,7 +216,7 @@ def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders,
     call = ["train", "pca-seg-clip-b", *folders, "--out", "run", "--device", "cpu", *small, "--steps", 1]
     done = segvoc_command(*call).ok()
     assert done.out == "run/model.safetensors\n" and len(hub.transfers()) == 1
-    config = json.loads(Path("run/config.json").read_text())
+    config = read_json("run/config.json")
     assert config["started_from"] == [encoders.record()]
     assert config["start"] == {"weights": None, "encoder_weights": None}
     assert read_header("run/model.safetensors").record["training"]["started_from"] == [encoders.record()]
@@ -232,11 +231,11 @@ def test_the_commands_take_saved_folders_of_datasets(segvoc_command, small_tiny,
     (tmp_path / "pets/id2label.json").write_text(json.dumps(dict(enumerate(NAMES))))
     segvoc_command(*call).refused("train, validation; choose one with --split")
     segvoc_command(*call, "--split", "validation").ok()
-    report = json.loads((tmp_path / "report/report.json").read_text())
+    report = read_json("report/report.json")
     assert report["data"]["evaluated"] == 1 and [one["name"] for one in report["classes"]] == NAMES
     # the same again is done already
     assert segvoc_command(*call, "--split", "validation").code == 0
-    again = json.loads((tmp_path / "report/report.json").read_text())
+    again = read_json("report/report.json")
     assert again["run"]["resumed_images"] == 1
     for measured in ("run", "peak_memory_gb"):
         del again[measured], report[measured]
@@ -253,7 +252,7 @@ def test_the_run_records_a_transform_of_the_working_directory_and_goes_on_with_n
     small = ["--steps", 1, "--set", "views=1", "--set", "crop_size=64", "--set", "num_workers=0"]
     call = ["train", "finetune", "--model", "small", "--weights", "random", *folders, "--out", "run", *small]
     segvoc_command(*call, "--transform", "mine_for_the_test:gray").ok()
-    assert json.loads((tmp_path / "run/config.json").read_text())["images"]["transform"] == "mine_for_the_test:gray"
+    assert read_json("run/config.json")["images"]["transform"] == "mine_for_the_test:gray"
     segvoc_command(*call, "--resume").refused("transform")
     problems = {"mine_for_the_test": "MODULE:FUNCTION", "mine_for_the_test:blue": "no function", "nope:f": "nope"}
     for name, problem in problems.items():

@@ -15,9 +15,7 @@ from PIL import Image
 
 import segvoc
 from segvoc.imaging.reading import read_image
-from tests.cli.command import Command, draw_photos, result_files
-
-WORDS = ("--words", "cat, sofa, wall")
+from tests.cli.command import WORDS, Command, draw_photos, result_files
 
 
 def turned_jpeg() -> bytes:

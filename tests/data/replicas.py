@@ -95,35 +95,28 @@ def _coco_stuff(split: str) -> Callable[[Path], Replica]:
 
 
 def _a150(split: str, short: str) -> Callable[[Path], Replica]:
-    first, second = (f"ADE_{short}_0000000{number}" for number in (1, 2))
-    ids, image, labels = (
-        {first: halves(1, 150), second: halves(0, 8)},
-        f"images/{split}/*.jpg",
-        f"annotations/{split}/*.png",
-    )
+    ids = {f"ADE_{short}_00000001": halves(1, 150), f"ADE_{short}_00000002": halves(0, 8)}
+    image, labels = f"images/{split}/*.jpg", f"annotations/{split}/*.png"
 
-    def build(root: Path) -> Replica:
+    def write(root: Path) -> None:
         _write(root / "ADEChallengeData2016", image, labels, ids)
-        return Replica(labels={first: halves(0, 149), second: halves(IGNORED, 7)})
 
-    return build
+    return _drawn(write, ids, halves(0, 149), halves(IGNORED, 7))
 
 
 def _a847(root: Path) -> Replica:
     """Wall is 2978, the adding machine 3148; 5 is none of the 847. The second image is shrunk by two."""
-    folder = "ADE20K_2021_17_01/images/ADE/validation/urban/street"
-    large = (1100, 1024)
-    for stem, ids, size in (
-        ("ADE_val_00000001", halves(2978, 5), SIZE),
-        ("ADE_val_00000002", halves(3148, 2978, large), large),
-    ):
-        draw(root / folder / f"{stem}.jpg", size)
-        save_ade20k_ids(root / folder / f"{stem}_seg.png", ids)
-        save_ids(root / folder / f"{stem}_parts_1.png", ids * 0)
-    files = [("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001"), ("validation", "ADE_val_00000002")]
-    save_ade20k_index(root, [(f"images/ADE/{split}/urban/street", stem) for split, stem in files])
-    small = halves(846, 0, (550, 512))
-    return Replica(labels={"ADE_val_00000001": halves(0, IGNORED), "ADE_val_00000002": small})
+    folder, large = "images/ADE/validation/urban/street", (1100, 1024)
+    maps = {"ADE_val_00000001": halves(2978, 5), "ADE_val_00000002": halves(3148, 2978, large)}
+    for stem, ids in maps.items():
+        place = root / "ADE20K_2021_17_01" / folder
+        draw(place / f"{stem}.jpg", ids.shape[::-1])
+        save_ade20k_ids(place / f"{stem}_seg.png", ids)
+        save_ids(place / f"{stem}_parts_1.png", ids * 0)
+    listed = [("images/ADE/training/urban/street", "ADE_train_00000001"), *((folder, stem) for stem in maps)]
+    save_ade20k_index(root, listed)
+    first, second = maps
+    return Replica(labels={first: halves(0, IGNORED), second: halves(846, 0, (550, 512))})
 
 
 _CONTEXT = ("2008_000002", "2008_000003", "2008_000007")
@@ -137,9 +130,9 @@ def _context_masks(root: Path) -> dict[str, np.ndarray]:
     whole, half = width * height, width // 2 * height
     painted = {
         # wood over all, then aeroplane over the left half: the order decides
-        _CONTEXT[0]: [(458, {"counts": [0, whole]}), (2, {"counts": compressed_runs([0, half, whole - half])})],
+        _CONTEXT[0]: [(458, {"counts": [0, whole]}), (2, {"counts": compressed_runs(halves(1, 0))})],
         # only the right half is painted; the rest stays 0
-        _CONTEXT[1]: [(9, {"counts": compressed_runs([half, whole - half])})],
+        _CONTEXT[1]: [(9, {"counts": compressed_runs(halves(0, 1))})],
         _CONTEXT[2]: [(1, {"counts": [0, half, whole - half]}), (458, {"counts": [half, whole - half]})],
     }
     for stem in painted:

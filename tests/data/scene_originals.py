@@ -137,7 +137,7 @@ def _context(name: str, root: Path, scenes: Mapping[str, Scene]) -> None:
             _save_image(_files(phase, root, stem)[0], scene)
             labels = labels_of(scene, class_names("pc59"), -1)
             found = [int(label) for label in np.unique(labels) if label >= 0]
-            masks[stem] = [(ids[label + 1], {"counts": compressed_runs(runs_of(labels == label))}) for label in found]
+            masks[stem] = [(ids[label + 1], {"counts": compressed_runs(labels == label)}) for label in found]
         phases.append(masks)
     val, train = phases
     save_context_masks(_files(name, root, "")[-1], SIZE, val, train)

@@ -1,19 +1,149 @@
-"""Rare formats: found by their first bytes or, of TGA, by their names; HEIC through an extra."""
+"""Images that can't be read are named in one line, which says what to do; rare formats and HEIC are read."""
 
 import base64
+import io
+import os
 import sys
-from collections import Counter
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from segvoc.errors import InputError
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.image_formats import MAX_SIDE
 from segvoc.imaging.reading import read_image
-from segvoc.imaging.result_paths import image_paths, passed_over_line
-from tests.images import one_line_error
+from segvoc.imaging.result_paths import image_paths
+from tests.images import one_line_error, png, saved
+
+NO_IMAGE, LARGE, DICOM = ("not an image", "JPEG or PNG"), ("too large",), ("DICOM", "8-bit PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("nowhere.jpg", None, ("does not exist", "check the path")),
+        ("empty.jpg", b"", ("empty", "download it again")),
+        ("byte.png", b"P", NO_IMAGE),
+        ("text.png", b"hello, I am no image at all", NO_IMAGE),
+        ("document.png", b"%PDF-1.7 and so on", NO_IMAGE),
+        ("zeros.png", bytes(5000), NO_IMAGE),
+        ("drawing.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", ("not an image of a known format",)),
+        ("scan.dcm", bytes(128) + b"DICM" + bytes(50), DICOM),
+        ("slide", (b"II*\0" + bytes(124)) + b"DICM" + bytes(50), DICOM),
+        ("old.dcm", b"\x08\0\x05\0" + bytes(200), DICOM),
+        ("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), ("HEI",)),
+        ("huge.png", png(100_000, 100_000, 8, 2, bytes(1000)), (*LARGE, "100000 x 100000", "200 megapixels")),
+        ("wide.png", png(MAX_SIDE + 1, 1, 8, 0, b""), LARGE),
+        ("tall.png", png(1, 200_000, 8, 0, b""), LARGE),
+        ("large.png", png(20_000, 10_001, 8, 0, b""), LARGE),
+        ("chatty.png", png(2, 2, 8, 2, bytes(14), (b"zTXt", b"comment\0\0" + zlib.compress(b"a" * 50_000_000))), ()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_files_that_are_no_images_are_named(tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with one_line_error(InputError, name, *said):
+        read_image(tmp_path / name)
+
+
+def test_what_is_no_file_of_bytes_is_named_and_does_not_hang(tmp_path: Path) -> None:
+    with one_line_error(InputError, tmp_path.name, "is a folder", "give the images"):
+        read_image(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    with one_line_error(InputError, "pipe.png", "pipe", "save the image"):
+        read_image(tmp_path / "pipe.png")
+    with one_line_error(UsageError, "binary mode"):
+        read_image(io.StringIO("text"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".jp2", ".ppm", ".avif"])
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.9])
+def test_truncated_files_are_named(tmp_path: Path, suffix: str, kept: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    path = saved(Image.fromarray(noise), tmp_path / f"half{suffix}")
+    content = path.read_bytes()
+    path.write_bytes(content[: max(20, int(len(content) * kept))])
+    with one_line_error(InputError, f"half{suffix}", "damaged", "copy it again"):
+        read_image(path)
+
+
+def test_refused_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(Image.new("RGB", (2, 2)), tmp_path / "secret.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with one_line_error(InputError, "secret.png", "permission denied", "chmod"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a\0b.png", "x" * 5000 + ".png", "\udcff.png"])
+def test_odd_names_are_shown_on_one_line(name: str) -> None:
+    with one_line_error(InputError, ".png"):
+        read_image(name)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "said"),
+    [
+        ((3, 4, 5), torch.float32, "float32"),
+        ((1, 3, 4, 5), torch.uint8, "a batch as a list"),
+        ((4, 5), torch.uint8, "(3, H, W) uint8"),
+        ((4, 5, 3), torch.uint8, "(3, H, W) uint8"),
+        ((3, 0, 5), torch.uint8, "(3, H, W) uint8"),
+        ((3, 4, 3), torch.uint8, "may be (3, H, W) or (H, W, 3)"),
+    ],
+)
+def test_other_tensors_are_refused(shape, kind, said):
+    with one_line_error(UsageError, said):
+        read_image(torch.zeros(shape, dtype=kind))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com/a/photo.jpg?w=9", "s3://bucket/photo.jpg", "data:image/png;base64,x"]
+)
+def test_urls_are_shown_as_they_were_given(url: str) -> None:
+    for source in (url, Path(url)):
+        with one_line_error(InputError, repr(url), "isn't fetched here", "download the image first"):
+            read_image(source)
+    with one_line_error(InputError, "'file:///home/photo.jpg' is a URL", "give the path alone"):
+        read_image("file:///home/photo.jpg")
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "fix"),
+    [
+        ((4, 5), "uint8", "give PIL.Image.fromarray of it"),
+        ((4, 5, 4), "uint8", "give PIL.Image.fromarray of it"),
+        ((4, 5), "uint16", "give PIL.Image.fromarray of it"),
+        ((4, 5), "bool", "give PIL.Image.fromarray of it"),
+        ((4, 5, 1), "uint8", "drop the last axis, array[..., 0]"),
+        ((3, 4, 5), "uint8", "array.transpose(1, 2, 0)"),
+        ((1, 4, 5, 3), "uint8", "array[0]"),
+        ((4, 5, 3), "float32", "(255 * array).astype(numpy.uint8) if its values are from 0 to 1"),
+        ((4, 5), "float64", "(255 * array).astype(numpy.uint8)"),
+        ((4, 5, 3), "int64", "scale it to 8 bits"),
+        ((5, 6, 7), "uint8", "give three bands of it"),
+        ((5,), "uint8", "give three bands of it"),
+        ((0, 5, 3), "uint8", "it has no pixels"),
+    ],
+)
+def test_the_advice_for_an_array_works(shape, kind, fix):
+    array = np.full(shape, 60_000 if kind == "uint16" else 1, kind)
+    with one_line_error(UsageError, "(H, W, 3) uint8", fix):
+        read_image(array)
+    if fix == "give PIL.Image.fromarray of it":
+        assert read_image(Image.fromarray(array)).shape == (4, 5, 3)
+
+
+# ---- rare formats
+
 
 HEIC = base64.b64decode(
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAA"
@@ -70,18 +200,3 @@ def test_libraries_print_nothing_of_their_own(tmp_path: Path, capfd: pytest.Capt
     with one_line_error(InputError, "a.tif"):
         read_image(tmp_path / "a.tif")
     assert capfd.readouterr() == ("", "")
-
-
-def test_other_files_of_folders_are_counted(tmp_path: Path) -> None:
-    Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
-    for name in ("a.txt", "b.TXT", "sub/c.eps", "README", ".hidden.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    counted: Counter[str] = Counter()
-    assert len(image_paths([tmp_path], passed_over=counted)) == 1
-    assert counted == {".txt": 2, ".eps": 1, "": 1}
-    line = passed_over_line(counted)
-    assert line is not None and line.startswith("passed over 4 files that aren't images by their suffix: 2 .txt, ")
-    assert "1 without a suffix" in line and passed_over_line(Counter()) is None
-    many = Counter({f".{letter}": 1 for letter in "abcdefgh"})
-    assert str(passed_over_line(many)).endswith("1 .f, 2 others")

@@ -46,12 +46,9 @@ def test_label_without_color_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "map.png").exists()
 
 
-def test_gray_label_map_of_other_tools_is_read(tmp_path: Path) -> None:
+def test_gray_label_maps_of_other_tools_are_read_and_photographs_are_none(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 7, 255]], np.uint8)).save(tmp_path / "map.png")
     assert read_label_map(tmp_path / "map.png").tolist() == [[0, 7, UNLABELED]]
-
-
-def test_photograph_is_no_label_map(tmp_path: Path) -> None:
     Image.new("RGB", (3, 3)).save(tmp_path / "photo.png")
     with pytest.raises(InputError, match=r"photo\.png.*RGB"):
         read_label_map(tmp_path / "photo.png")
@@ -64,12 +61,6 @@ def test_damaged_label_map_is_named(tmp_path: Path, content: bytes | None) -> No
     path.write_bytes(path.read_bytes()[:-120] if content is None else content)
     with one_line_error(InputError, match=r"map\.png"):
         read_label_map(path)
-
-
-def test_colors_are_different_and_never_gray() -> None:
-    colors = class_colors(10_000)
-    assert len(np.unique(colors, axis=0)) == 10_000
-    assert (np.ptp(colors.astype(int), axis=1) > 15).all()
 
 
 @given(st.integers(0, 70_000), st.integers(0, 70_000))
@@ -85,3 +76,9 @@ def test_colors_are_the_same_in_every_version():
     later = [[132, 252, 0], [144, 96, 204], [0, 24, 208], [8, 136, 192]]
     assert class_colors(1000)[[20, 255, 256, 999]].tolist() == later
     assert sha256(class_colors(23_664).tobytes()).hexdigest()[:16] == "4fd0d65fc2f3c5d1"
+
+
+def test_colors_are_different_and_never_gray() -> None:
+    colors = class_colors(10_000)
+    assert len(np.unique(colors, axis=0)) == 10_000
+    assert (np.ptp(colors.astype(int), axis=1) > 15).all()

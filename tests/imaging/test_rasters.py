@@ -17,8 +17,7 @@ from segvoc.imaging.label_maps import UNLABELED, place_of, read_label_map, write
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
 from segvoc.imaging.reading import ArrayImage, DecodedImage, read_image
-from tests.images import made_photograph, one_line_error, saved
-from tests.imaging.rasters import utm, write_raster
+from tests.images import made_photograph, one_line_error, saved, utm, write_raster
 
 ALL = slice(0, 32), slice(0, 48)
 PHOTO = made_photograph()
@@ -116,15 +115,13 @@ def test_both_ways_of_reading_have_one_rule_of_brightness(
     values = (np.random.default_rng(0).random((1, *size)) * 300).astype(dtype)
     path = write_raster(tmp_path / "a.tif", values, **(utm() if place else {}))
     whole = slice(0, size[0]), slice(0, size[1])
-    with RasterImage(path) as raster:
-        expected = raster.read(*whole)
-    assert 120 < expected.mean() < 135 and expected.min() == 0 and expected.max() == 255
-    np.testing.assert_array_equal(read_image(path), expected)
-    np.testing.assert_array_equal(read_image(path.read_bytes()), expected)
-    np.testing.assert_array_equal(DecodedImage(path).read(*whole), expected)
     given = Stretch.parsed("0,600")
-    with RasterImage(path, stretch=given) as raster:
-        np.testing.assert_array_equal(read_image(path, given), raster.read(*whole))
+    with RasterImage(path) as raster, RasterImage(path, stretch=given) as stretched:
+        expected = raster.read(*whole)
+        np.testing.assert_array_equal(read_image(path, given), stretched.read(*whole))
+    assert 120 < expected.mean() < 135 and expected.min() == 0 and expected.max() == 255
+    for found in (read_image(path), read_image(path.read_bytes()), DecodedImage(path).read(*whole)):
+        np.testing.assert_array_equal(found, expected)
     if dtype in ("float32", "int32"):  # Pillow alone reads these
         monkeypatch.setattr(image_formats, "find_spec", lambda name: None)
         np.testing.assert_array_equal(read_image(path), expected)
@@ -150,9 +147,9 @@ def test_nodata_that_is_not_declared_does_not_set_the_range(tmp_path: Path, band
 def test_a_turned_measurement_is_upright(tmp_path: Path) -> None:
     values, tags = BANDS[0].astype(np.float32), TiffImagePlugin.ImageFileDirectory_v2()
     tags[0x0112] = 6
-    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo=tags)
-    Image.fromarray(np.rot90(values, -1).copy()).save(tmp_path / "upright.tif")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), read_image(tmp_path / "upright.tif"))
+    turned = saved(Image.fromarray(values), tmp_path / "a.tif", tiffinfo=tags)
+    upright = saved(Image.fromarray(np.rot90(values, -1).copy()), tmp_path / "upright.tif")
+    np.testing.assert_array_equal(read_image(turned), read_image(upright))
 
 
 def test_stretch_may_be_given_and_photographs_have_their_full_range(tmp_path: Path) -> None:
@@ -168,13 +165,10 @@ def test_stretch_may_be_given_and_photographs_have_their_full_range(tmp_path: Pa
 def test_nodata_and_nan_hold_no_image(tmp_path: Path) -> None:
     values = BANDS.astype(np.float32) + 1
     values[:, :5], values[0, 10:12], values[:, :, 40:] = -9999, np.nan, np.nan
-    path = write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=-9999, **utm())
-    with RasterImage(path) as raster:
-        valid = raster.valid(*ALL)
-        expected = np.ones((32, 48), bool)
-        expected[:5], expected[10:12], expected[:, 40:] = False, False, False
-        np.testing.assert_array_equal(valid, expected)
-        assert raster.read(*ALL)[~expected].tolist() == [list(NO_IMAGE)] * int((~expected).sum())
+    expected = np.isfinite(values).all(0) & (values != -9999).all(0)
+    with RasterImage(write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=-9999, **utm())) as raster:
+        np.testing.assert_array_equal(raster.valid(*ALL), expected)
+        assert (raster.read(*ALL)[~expected] == NO_IMAGE).all()
         assert raster.read(*ALL)[expected].max() == 255
 
 
@@ -236,33 +230,34 @@ def written(path: Path, words: list[str]) -> Path:
     return out
 
 
-@pytest.mark.parametrize("classes", [2, 300])
-@pytest.mark.parametrize("kind", ["transform", "rotated", "gcps", "rpcs", "bigtiff"])
-def test_label_maps_lie_where_the_image_does(tmp_path: Path, kind: str, classes: int) -> None:
+def _placed(kind: str) -> Any:
+    """Options of a TIFF that lies somewhere."""
     rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
-    options = utm()
     if kind == "rotated":
-        options["transform"] = options["transform"] @ rasterio.Affine.rotation(20)
-    if kind == "bigtiff":
-        options["bigtiff"] = "yes"
+        return utm() | {"transform": utm()["transform"] @ rasterio.Affine.rotation(20)}
     if kind == "rpcs":
         numbers = [float(number) for number in range(1, 21)]
         names = ("line", "samp", "lat", "long", "height")
         ends = {f"{name}_{end}": 2.5 for name in names for end in ("off", "scale")}
         coefficients = {f"{name}_{part}_coeff": numbers for name in ("line", "samp") for part in ("num", "den")}
-        options = {"rpcs": rasterio.rpc.RPC(**ends, **coefficients, err_bias=0.5, err_rand=0.25)}
+        return {"rpcs": rasterio.rpc.RPC(**ends, **coefficients, err_bias=0.5, err_rand=0.25)}
     if kind == "gcps":
         corners = [(0, 0, 15.0, 49.0), (0, 40, 15.1, 49.0), (30, 0, 15.0, 48.9)]
         points = [rasterio.control.GroundControlPoint(*corner, 0.0) for corner in corners]
-        options = {"gcps": points, "crs": "EPSG:4326"}
-    source = write_raster(tmp_path / "scene.tif", GRAY, **options)
+        return {"gcps": points, "crs": "EPSG:4326"}
+    return utm() | ({"bigtiff": "yes"} if kind == "bigtiff" else {})
+
+
+@pytest.mark.parametrize("classes", [2, 300])
+@pytest.mark.parametrize("kind", ["transform", "rotated", "gcps", "rpcs", "bigtiff"])
+def test_label_maps_lie_where_the_image_does(tmp_path: Path, kind: str, classes: int) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
+    source = write_raster(tmp_path / "scene.tif", GRAY, **_placed(kind))
     words = [f"wörd & <{number}>" for number in range(classes)]
     with rasterio.open(source) as one, rasterio.open(written(source, words)) as other:
-        assert (other.crs, other.transform) == (one.crs, one.transform)
-        assert [point.asdict() | {"id": 0} for point in other.gcps[0]] == [
-            point.asdict() | {"id": 0} for point in one.gcps[0]
-        ]
-        assert other.gcps[1] == one.gcps[1]
+        assert (other.crs, other.transform, other.gcps[1]) == (one.crs, one.transform, one.gcps[1])
+        ours, theirs = ([point.asdict() | {"id": 0} for point in file.gcps[0]] for file in (other, one))
+        assert ours == theirs
         assert (other.rpcs is None) == (kind != "rpcs")
         assert other.rpcs is None or other.rpcs.to_dict() == one.rpcs.to_dict()
         assert json.loads(other.tags()["SEGVOC_WORDS"]) == words
@@ -280,44 +275,40 @@ def test_a_world_file_is_a_place(tmp_path: Path) -> None:
         assert other.transform == one.transform
 
 
-@pytest.mark.parametrize("content", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff" + b"\1" * 90])
-def test_what_is_damaged_has_no_place(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "scene.tif"
-    path.write_bytes(content)
-    assert place_of(path) is None
-    assert place_of(tmp_path / "missing.tif") is None
+@pytest.mark.parametrize(
+    "content", [None, b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff" + b"\1" * 90]
+)
+def test_what_is_missing_or_damaged_has_no_place(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "scene.tif").write_bytes(content)
+    assert place_of(tmp_path / "scene.tif") is None
 
 
 WINDOWS = [(slice(0, 5), slice(0, 7)), (slice(10, 20), slice(3, 30)), (slice(0, 20), slice(0, 30))]
 
 
-def _sources(folder: Path) -> dict[str, Path]:
-    photo = Image.fromarray(made_photograph(30, 20))
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    transparent = photo.convert("RGBA")
-    transparent.putalpha(photo.convert("L"))
-    deep = Image.fromarray(made_photograph(30, 20)[..., 0].astype(np.uint16) * 200)
-    floats = Image.fromarray(made_photograph(30, 20)[..., 0].astype(np.float32) * 7)
-    return {
-        "jpeg": saved(photo, folder / "a.jpg", quality=95),
-        "turned": saved(photo.transpose(Image.Transpose.ROTATE_90), folder / "turned.jpg", exif=turned, quality=95),
-        "palette": saved(photo.quantize(20), folder / "palette.png"),
-        "transparent": saved(transparent, folder / "transparent.png"),
-        "deep": saved(deep, folder / "deep.png"),
-        "floats": saved(floats, folder / "floats.tif"),
-        "gray": saved(photo.convert("LA"), folder / "gray.png"),
-    }
-
-
 @pytest.mark.parametrize("kind", ["jpeg", "turned", "palette", "transparent", "deep", "floats", "gray"])
 def test_windows_of_files(tmp_path: Path, kind: str) -> None:
-    path = _sources(tmp_path)[kind]
-    whole, image = read_image(path), DecodedImage(path)
-    assert (image.height, image.width) == (20, 30)
+    photo, exif = Image.fromarray(made_photograph(30, 20)), Image.Exif()
+    exif[0x0112] = 6
+    transparent = photo.convert("RGBA")
+    transparent.putalpha(photo.convert("L"))
+    values = np.asarray(photo)[..., 0]
+    image, suffix, options = {
+        "jpeg": (photo, "jpg", {}),
+        "turned": (photo.transpose(Image.Transpose.ROTATE_90), "jpg", {"exif": exif}),
+        "palette": (photo.quantize(20), "png", {}),
+        "transparent": (transparent, "png", {}),
+        "deep": (Image.fromarray(values.astype(np.uint16) * 200), "png", {}),
+        "floats": (Image.fromarray(values.astype(np.float32) * 7), "tif", {}),
+        "gray": (photo.convert("LA"), "png", {}),
+    }[kind]
+    path = saved(image, tmp_path / f"a.{suffix}", **options)
+    whole, windows = read_image(path), DecodedImage(path)
+    assert (windows.height, windows.width) == (20, 30)
     for rows, columns in WINDOWS:
-        np.testing.assert_array_equal(image.read(rows, columns), whole[rows, columns])
-        assert image.valid(rows, columns) is None
+        np.testing.assert_array_equal(windows.read(rows, columns), whole[rows, columns])
+        assert windows.valid(rows, columns) is None
 
 
 @pytest.mark.parametrize("strip", [1, 90, 10**6])

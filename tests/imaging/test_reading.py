@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 from PIL.PngImagePlugin import PngImageFile
 
-from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError, UsageError
+from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError
 from segvoc.imaging.rasters import NO_IMAGE, Stretch
 from segvoc.imaging.reading import (
     MAX_PLAIN_BYTES,
@@ -133,9 +133,7 @@ def test_a_dark_image_names_the_stretch(tmp_path: Path, suffix: str, brightest: 
 def test_alpha_is_laid_on_white(mode: str) -> None:
     image = Image.new("RGBA", (3, 1))
     image.putdata([(0, 0, 0, 255), (0, 0, 0, 0), (0, 0, 0, 51)])
-    if mode in ("LA", "La"):
-        image = image.convert("LA")
-    source = image if image.mode == mode else image.convert(mode)
+    source = (image.convert("LA") if mode in ("LA", "La") else image).convert(mode)
     if mode == "PA":  # Pillow 11 loses the alpha of what it converts
         source.putpalette(BLACK)
         source.putdata([(0, 255), (0, 0), (0, 51)])
@@ -170,24 +168,21 @@ def test_previews_of_an_image_are_no_pages(tmp_path: Path) -> None:
 
 
 def test_bytes_and_open_files_are_images(tmp_path: Path) -> None:
-    path = saved(Image.fromarray(made_photograph()), tmp_path / "photo.png")
-    content = path.read_bytes()
     written = io.BytesIO()
     Image.fromarray(made_photograph()).save(written, "PNG")  # stands at its end
+    content, path = written.getvalue(), tmp_path / "photo.png"
+    path.write_bytes(content)
     stream = types.SimpleNamespace(read=lambda _=-1: content)  # a download, say: it can't seek
-    for source in (content, bytearray(content), memoryview(content), io.BytesIO(content), written, stream):
-        assert np.array_equal(read_image(source), made_photograph())
     with path.open("rb") as file:
-        assert np.array_equal(read_image(file), made_photograph())
+        for source in (content, bytearray(content), memoryview(content), io.BytesIO(content), written, stream, file):
+            assert np.array_equal(read_image(source), made_photograph())
 
 
 def test_tensors_are_images() -> None:
-    photograph = made_photograph()
-    tensor = torch.from_numpy(photograph.transpose(2, 0, 1).copy())
+    tensor = torch.from_numpy(made_photograph().transpose(2, 0, 1).copy())
     pixels = read_image(tensor)
-    assert pixels.flags.c_contiguous
-    assert np.array_equal(pixels, photograph)
-    assert np.array_equal(read_image(tensor[:, ::2, 1:]), photograph[::2, 1:])
+    assert pixels.flags.c_contiguous and np.array_equal(pixels, made_photograph())
+    assert np.array_equal(read_image(tensor[:, ::2, 1:]), made_photograph()[::2, 1:])
 
 
 @given(
@@ -203,19 +198,17 @@ def test_every_mode_gives_8_bit_rgb_of_the_same_size(mode: str, width: int, heig
     assert (pixels.shape, pixels.dtype) == ((height, width, 3), np.uint8)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the open files of Linux")
 def test_reading_leaves_no_file_open(tmp_path: Path) -> None:
     good = saved(Image.fromarray(made_photograph()), tmp_path / "photo.jpg")
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(good.read_bytes()[:300])
-    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ResourceWarning)
-        for _ in range(20):
-            read_image(good)
-            with pytest.raises(InputError):
-                read_image(bad)
-    if sys.platform == "linux":
-        assert len(os.listdir("/proc/self/fd")) <= before
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        read_image(good)
+        with pytest.raises(InputError):
+            read_image(bad)
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_sizes_are_read_from_headers_and_limited() -> None:
@@ -258,30 +251,3 @@ def test_files_that_would_take_minutes_are_refused() -> None:
     assert read_image(b"P3\n1 1\n255\n1 2 3\n").tolist() == [[[1, 2, 3]]]
     with pytest.raises(InputError, match="decimal numbers"):
         read_image(b"P3\n1 1\n255\n1 2 3\n" + b" " * MAX_PLAIN_BYTES)
-
-
-@pytest.mark.parametrize(
-    ("shape", "kind", "fix"),
-    [
-        ((4, 5), "uint8", "give PIL.Image.fromarray of it"),
-        ((4, 5, 4), "uint8", "give PIL.Image.fromarray of it"),
-        ((4, 5), "uint16", "give PIL.Image.fromarray of it"),
-        ((4, 5), "bool", "give PIL.Image.fromarray of it"),
-        ((4, 5, 1), "uint8", "drop the last axis, array[..., 0]"),
-        ((3, 4, 5), "uint8", "array.transpose(1, 2, 0)"),
-        ((1, 4, 5, 3), "uint8", "array[0]"),
-        ((4, 5, 3), "float32", "(255 * array).astype(numpy.uint8) if its values are from 0 to 1"),
-        ((4, 5), "float64", "(255 * array).astype(numpy.uint8)"),
-        ((4, 5, 3), "int64", "scale it to 8 bits"),
-        ((5, 6, 7), "uint8", "give three bands of it"),
-        ((5,), "uint8", "give three bands of it"),
-        ((0, 5, 3), "uint8", "it has no pixels"),
-    ],
-)
-def test_the_advice_for_an_array_works(shape: tuple[int, ...], kind: str, fix: str) -> None:
-    array = np.full(shape, 60_000 if kind == "uint16" else 1, kind)
-    with pytest.raises(UsageError) as error:
-        read_image(array)
-    assert fix in str(error.value)
-    if fix == "give PIL.Image.fromarray of it":
-        assert read_image(Image.fromarray(array)).shape == (4, 5, 3)

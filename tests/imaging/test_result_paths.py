@@ -176,3 +176,18 @@ def test_results_without_a_place_are_refused(folder: Path, files: list[str], ask
     _touch(folder, *files)
     with pytest.raises(UsageError, match=said):
         plan_results(image_paths(asked), "out")
+
+
+def test_other_files_of_folders_are_counted(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
+    for name in ("a.txt", "b.TXT", "sub/c.eps", "README", ".hidden.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    counted: Counter[str] = Counter()
+    assert len(image_paths([tmp_path], passed_over=counted)) == 1
+    assert counted == {".txt": 2, ".eps": 1, "": 1}
+    line = passed_over_line(counted)
+    assert line is not None and line.startswith("passed over 4 files that aren't images by their suffix: 2 .txt, ")
+    assert "1 without a suffix" in line and passed_over_line(Counter()) is None
+    many = Counter({f".{letter}": 1 for letter in "abcdefgh"})
+    assert str(passed_over_line(many)).endswith("1 .f, 2 others")

@@ -4,7 +4,7 @@ import functools
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def jpeg(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def folder_of(folder: Path, names: Sequence[str]) -> Path:
+def folder_of(folder: Path, names: Iterable[str]) -> Path:
     for seed, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 import os
 import shutil
 from dataclasses import replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +60,17 @@ def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
         np.testing.assert_array_equal(labels_in(row), expected.labels)
         report = expected.report(compact=True)
         assert row["image"] == f"{source}/{row['key']}"
-        figures = itemgetter("name", "fraction", "mean_confidence")
-        assert list(map(figures, row["classes"])) == list(map(figures, report["classes"]))
+        for found, entry in zip(row["classes"], report["classes"], strict=True):
+            assert all(found[name] == entry[name] for name in ("name", "fraction", "mean_confidence"))
         assert row["unlabeled"] == report["unlabeled"]
 
 
 def test_parts_have_masks_too(tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "in", ["a.jpg"])
-    parts = PartVocabulary({"cat": ["head", "leg"]})
+    source, parts = folder_of(tmp_path / "in", ["a.jpg"]), PartVocabulary({"cat": ["head", "leg"]})
     label(source, tmp_path / "out", parts=parts, options=LabelOptions(threshold=0.1))
     (row,) = rows_of(tmp_path / "out")
     expected = quick().segment(source / "a.jpg", WORDS, parts=parts, threshold=0.1).report(compact=True)["parts"]
-    figures = itemgetter("name", "pixels")
-    assert list(map(figures, row["parts"])) == list(map(figures, expected))
+    assert [(part["name"], part["pixels"]) for part in row["parts"]] == [(p["name"], p["pixels"]) for p in expected]
 
 
 def test_files_are_those_of_segment(tmp_path: Path) -> None:
@@ -151,17 +148,16 @@ def test_shards_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("kind", "sink"), [("images", "parquet"), ("images", "files"), ("tars", "parquet"), ("parquet", "parquet")]
 )
 def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, kind: str) -> None:
-    folder = folder_of(tmp_path / "in", [f"{n}.jpg" for n in range(5)])
-    if kind != "images":
-        images = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-        shutil.rmtree(folder)
-        folder.mkdir()
-        for number in range(3):  # one shard each
-            part = {name: content for name, content in images.items() if int(name[0]) // 2 == number}
-            if kind == "parquet":
-                table_of(folder / f"{number}.parquet", {"image": list(part.values())})
-            else:
-                (folder / f"{number}.tar").write_bytes(tar_of(part))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(3):  # one shard each
+        images = {f"{n}.jpg": jpeg(n) for n in range(2 * number, min(2 * number + 2, 5))}
+        if kind == "parquet":
+            table_of(folder / f"{number}.parquet", {"image": list(images.values())})
+        elif kind == "tars":
+            (folder / f"{number}.tar").write_bytes(tar_of(images))
+        else:
+            folder_of(folder, images.keys())
     label(folder, tmp_path / "whole", sink=sink)
     seen = 0
     for stop in (0, 1, 1):
@@ -187,22 +183,23 @@ def test_what_is_done_is_by_content(tmp_path: Path) -> None:
     assert [row["key"] for row in rows_of(tmp_path / "out")] == sorted([*NAMES, "aa.jpg"])
 
 
-@pytest.mark.parametrize("damage", ["result gone", "result cut", "stray result"])
-def test_damaged_results_are_made_again(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "redone"),
+    [
+        (lambda result: result.unlink(), (1, 2)),
+        (lambda result: result.write_bytes(result.read_bytes()[:-1]), (1, 2)),
+        (lambda result: shutil.copy(result, result.with_name(f"part-{'0' * 32}.parquet")), (0,)),
+    ],
+    ids=["gone", "cut", "stray"],
+)
+def test_damaged_results_are_made_again(tmp_path, damage, redone):
     source = folder_of(tmp_path / "in", NAMES)
     label(source, tmp_path / "out")
     before = contents(tmp_path / "out")
-    result = next((tmp_path / "out").glob("*.parquet"))
-    if damage == "result gone":
-        result.unlink()
-    elif damage == "result cut":
-        result.write_bytes(result.read_bytes()[:-1])
-    else:
-        shutil.copy(result, result.with_name(f"part-{'0' * 32}.parquet"))
+    damage(next((tmp_path / "out").glob("*.parquet")))
     engine = Loop()
     label(source, tmp_path / "out", engine)
-    assert contents(tmp_path / "out") == before
-    assert engine.labeled == (0 if damage == "stray result" else pytest.approx(1.5, abs=0.5))
+    assert contents(tmp_path / "out") == before and engine.labeled in redone
 
 
 def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
@@ -219,23 +216,20 @@ def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("source", "options", "told"),
     [
-        ({"words": Vocabulary(["cat", "dog"])}, "words: cat, sofa, wall ["),
-        ({"options": LabelOptions(threshold=0.5)}, "threshold: none, now 0.5"),
-        ({"sink": "files"}, "results: parquet, now files"),
-        ({"shard_images": 3}, "shards: 2 images, now 3 images"),
-        ({"source": "other"}, "source: "),
+        ("in", {"words": Vocabulary(["cat", "dog"])}, "words: cat, sofa, wall ["),
+        ("in", {"options": LabelOptions(threshold=0.5)}, "threshold: none, now 0.5"),
+        ("in", {"sink": "files"}, "results: parquet, now files"),
+        ("in", {"shard_images": 3}, "shards: 2 images, now 3 images"),
+        ("other", {}, "source: "),
     ],
 )
-def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told: str) -> None:
-    source = folder_of(tmp_path / "in", ["a.jpg"])
-    label(source, tmp_path / "out")
-    if "source" in options:
-        source, options = folder_of(tmp_path / "other", ["a.jpg"]), {}
+def test_other_settings_are_named(tmp_path: Path, source: str, options: dict[str, Any], told: str) -> None:
+    label(folder_of(tmp_path / "in", ["a.jpg"]), tmp_path / "out")
     before = contents(tmp_path / "out")
     with one_line_error(UsageError, "has results of another call", told, "--out"):
-        label(source, tmp_path / "out", **options)
+        label(folder_of(tmp_path / source, ["a.jpg"]), tmp_path / "out", **options)
     assert contents(tmp_path / "out") == before
 
 
@@ -259,23 +253,18 @@ def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told:
         ("in", {"workers": 0}, "not positive"),
         ("in", {"cpus": 0.0}, "not positive"),
         ("in", {"gpus": -1.0}, "not positive"),
+        ("in", {"out": "file/out"}, "file"),
     ],
 )
 def test_a_wrong_call_is_one_line(tmp_path: Path, source: str, options: dict[str, Any], told: str, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("file").write_text("in the way")
     folder_of(Path("in"), NAMES)
     Path("empty").mkdir()
     table_of(Path("two/t.parquet"), {"a": [b""], "b": [b""], "n": [1]})
     folder_of(Path("mixed"), ["a.jpg", "b.tar"])
-    with one_line_error(UsageError, told):
+    with one_line_error((OutputError, UsageError), told):
         label(source, options.pop("out", "out"), **options)
-
-
-def test_results_that_cannot_be_written_end_the_run(tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "in", NAMES)
-    (tmp_path / "file").write_text("in the way")
-    with one_line_error((OutputError, UsageError)):
-        label(source, tmp_path / "file" / "out")
 
 
 def test_a_model_that_differs_between_nodes_is_refused(tmp_path: Path) -> None:

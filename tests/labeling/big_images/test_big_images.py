@@ -17,8 +17,7 @@ from segvoc.labeling.big_images import PartialLabels, label_big_image
 from segvoc.labeling.labeling import Output
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
-from tests.images import saved
-from tests.imaging.rasters import utm, write_raster
+from tests.images import saved, utm, write_raster
 from tests.inference.small_network import small_segmenter
 
 WORDS = ["cat", "sofa", "wall", "tree"]
