@@ -123,11 +123,7 @@ def waits() -> Iterator[list[str]]:
 
 def waits_of_a_step(training: Training) -> list[str]:
     """Where the second step waits for the device; the first one also sets up libraries."""
-    recipe = training.recipe
-    sampler = ShardedSampler(
-        batch=recipe.optimizer.batch_size, passes=1, rank=0, ranks=training.processes.count, first_step=0, steps=3
-    )
-    batches = list(training.task.batches(sampler, 0, pinned=True))
+    batches = list(_batches(training, 3))
     if isinstance(batches[0], TrainingBatch):
         assert all(batch.images.is_pinned() and batch.labels.is_pinned() for batch in batches)
         assert batches[0].images.dtype == torch.uint8 and batches[0].labels.dtype == torch.int32
@@ -308,8 +304,7 @@ def test_a_recorded_step_has_the_losses_and_gradients_of_a_plain_one(kind, preci
 
 def test_a_recorded_step_waits_for_the_device_once(tmp_path):
     run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda", steps=8)
-    sampler = ShardedSampler(batch=run.recipe.optimizer.batch_size, passes=1, rank=0, ranks=1, first_step=0, steps=8)
-    batches = iter(list(run.task.batches(sampler, 0, pinned=True)))
+    batches = _batches(run, 8)
     run._training_mode()
     with closing(run.folder):
         for _ in range(6):
@@ -330,12 +325,12 @@ def test_activations_are_stored_where_memory_suffices(free, tmp_path, monkeypatc
     trained = sum(parameter.nbytes for parameter in run.learning.values())
     fit_memory(run.objective, inputs, run._autocast(), trained)
     runtime = run.objective.recipe.runtime
-    assert (runtime.activation_checkpointing, runtime.class_chunk_size) == (
-        (False, 0) if free > 1 << 30 else ("auto", 2)
-    )
+    chosen = (False, 0) if free > 1 << 30 else ("auto", 2)
+    assert (runtime.activation_checkpointing, runtime.class_chunk_size) == chosen
     assert all(torch.equal(value, before[name]) for name, value in run.network.named_buffers())
 
 
-def _batches(run: Training) -> Iterator[TrainingBatch]:
-    sampler = ShardedSampler(batch=run.recipe.optimizer.batch_size, passes=1, rank=0, ranks=1, first_step=0, steps=2)
-    return run.task.batches(sampler, 0, pinned=True)
+def _batches(run: Training, steps: int = 2) -> Iterator[TrainingBatch]:
+    batch, ranks = run.recipe.optimizer.batch_size, run.processes.count
+    sampler = ShardedSampler(batch=batch, passes=1, rank=0, ranks=ranks, first_step=0, steps=steps)
+    return iter(list(run.task.batches(sampler, 0, pinned=True)))

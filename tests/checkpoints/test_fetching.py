@@ -95,9 +95,6 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-# ---- for every file of the manifest
-
-
 @every_file
 def test_what_was_fetched_is_there_without_network(hub, home, monkeypatch, file):
     file = hub.publish(file)
@@ -107,8 +104,7 @@ def test_what_was_fetched_is_there_without_network(hub, home, monkeypatch, file)
     assert path.read_bytes() == content
     assert path == cached(file) == cache_path(file) and path.is_relative_to(home)
     asked = len(hub.asked)
-    assert fetch(file) == path
-    assert len(hub.asked) == asked
+    assert fetch(file) == path and len(hub.asked) == asked
     without_network(monkeypatch)
     assert fetch(file) == path
 
@@ -138,9 +134,6 @@ def test_two_processes_at_once_transfer_each_file_once(hub: LoopbackHub, home: P
     for line, content in zip(first.splitlines(), hub.files.values(), strict=True):
         assert Path(line).read_bytes() == content
     assert sorted(path for path, _ in hub.transfers()) == sorted(hub.files)
-
-
-# ---- for a file of the hub and one with an address of its own
 
 
 @each_kind
@@ -213,8 +206,7 @@ def test_a_file_changed_in_the_cache_is_refused_and_removed(hub, home, monkeypat
     path = fetch(file).resolve()
     path.write_bytes(path.read_bytes()[:-1])
     without_network(monkeypatch)
-    assert "was removed" in _refusal(file)
-    assert not _bodies(home)
+    assert "was removed" in _refusal(file) and not _bodies(home)
 
 
 @each_kind
@@ -228,9 +220,7 @@ def test_a_file_outside_the_cache_is_never_removed(home, monkeypatch, tmp_path, 
     assert not link.is_symlink() and (tmp_path / "own.pth").read_bytes() == b"own"
 
 
-def test_a_file_is_verified_once_and_other_content_is_noticed_though_size_and_time_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_verified_once_and_other_content_of_its_size_and_time_is_noticed(tmp_path, monkeypatch):
     reads: list[Path] = []
     inner = fetching.file_sha256
     monkeypatch.setattr(fetching, "file_sha256", lambda path: reads.append(path) or inner(path))

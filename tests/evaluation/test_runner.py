@@ -188,8 +188,7 @@ def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_pa
     (journal / "rank-1.jsonl").write_bytes(b"".join([header, entries[1], entries[3][:30]]))
     done: list[str] = []
     report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
-    assert done == ["3", "4"]
-    assert scores_of(report) == scores_of(whole)
+    assert done == ["3", "4"] and scores_of(report) == scores_of(whole)
 
 
 def test_words_are_encoded_once(drawn, tmp_path, monkeypatch):

@@ -26,7 +26,6 @@ ONNX_TYPES = {
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny` as a repository."""
     folder = tmp_path_factory.mktemp("exports")
     copy_tiny(folder)
     make_repository(folder)
@@ -35,7 +34,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def configs(repository: Path) -> dict[str, Any]:
-    """The configurations of its models, parsed."""
     schema = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient is missing")
     text_format = pytest.importorskip("google.protobuf.text_format")
     files = sorted(repository.glob("*/config.pbtxt"))

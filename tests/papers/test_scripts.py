@@ -1,4 +1,5 @@
-"""`python -m papers.NAME` as people call it, with networks that are quick to make; classes in images and reports."""
+"""`python -m papers.NAME` as people call it, with networks that are quick to make; classes in
+images and reports, and what blocks of PCA-Seg's Table 4 cost."""
 
 import json
 import subprocess
@@ -8,19 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from papers.blocks import costs_table, measure_costs, published_block, write_costs
 from papers.seen import read_reports, scores_of_report
-from papers.vocabulary import count_classes
+from papers.vocabulary import NearestLabels, count_classes, nearest_labels
 from segvoc.cli.options import ModelOptions
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
+from segvoc.vocabulary import Vocabulary
+from tests.built import built, configured
 from tests.cli.command import Outcome, make_script
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import draw_set, task_of
+from tests.images import squares
 from tests.inference.small_network import small_segmenter
-from tests.papers.small_networks import make_image
 from tests.training.runs import drawn_images
 
 WORDS = ("--words", "cat, sofa, wall")
@@ -29,14 +34,12 @@ Script = Callable[..., Outcome]
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Script:
-    """Runs a script by its name with some arguments, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return lambda name, *arguments: make_script(name, monkeypatch, capfd)(*arguments)
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that is quick to make, whatever is asked for."""
     monkeypatch.setattr(ModelOptions, "load", lambda *_: small_segmenter())
 
 
@@ -61,7 +64,7 @@ def test_wrong_radars_are_refused(script: Script) -> None:
 
 
 def test_a_image_is_not_overwritten(script: Script) -> None:
-    Image.fromarray(make_image()).save("costs.png")
+    Image.fromarray(squares(64, 96)).save("costs.png")
     content = Path("costs.png").read_bytes()
     script("costs", "costs.png", *WORDS, "--out", ".").refused("choose another --out")
     assert Path("costs.png").read_bytes() == content
@@ -173,5 +176,72 @@ def test_reports_are_read_alone_and_of_several_benchmarks(tmp_path):
 def test_a_reports_seen_classes_are_scored_apart_and_its_background_is_neither():
     scores = scores_of_report(report(), frozenset(("cat", "wall")))
     assert (scores.seen, scores.unseen, scores.seen_count, scores.unseen_count) == (80, 30, 1, 2)
+    nothing = scores_of_report(report(), frozenset())
+    assert np.isnan(nothing.seen) and (nothing.unseen, nothing.seen_count) == (pytest.approx(140 / 3), 0)
     collapsed = report(background=None, collapse_from=3)
     assert scores_of_report(collapsed, frozenset(("cat", "wall"))).unseen == 20
+
+
+def test_the_most_similar_training_label_is_found_by_the_cosine_and_of_synonyms_the_first_counts():
+    network, labels, training = small_segmenter(), ("cat", "sofa", "wall"), ("cap", "cat", "walls")
+    found = nearest_labels(network, labels, training)
+    first, second = (network.encode_words(Vocabulary(words))[:, 0] for words in (labels, training))
+    cosines = torch.cosine_similarity(first[:, None], second[None], dim=-1)
+    np.testing.assert_allclose(found.similarity, cosines.amax(dim=1), atol=1e-5)
+    assert found.nearest == tuple(training[at] for at in cosines.argmax(dim=1).tolist())
+    assert (found.nearest[0], found.similarity[0]) == ("cat", pytest.approx(1, abs=1e-6))
+    synonyms = nearest_labels(network, ["door, double door", "sofa"], ["door", "wall, couch"])
+    assert (synonyms.nearest[0], synonyms.share(1.0)) == ("door", 0.5)
+
+
+def test_shares_include_the_threshold_and_seen_labels_are_above_it():
+    found = NearestLabels(
+        names=("a", "b", "c", "d"), nearest=("x",) * 4, similarity=np.array([1 - 1e-6, 0.96, 0.95, 0.5], np.float32)
+    )
+    assert [found.share(value) for value in (1.0, 0.95, 0.5)] == [0.25, pytest.approx(0.75), 1]
+    assert found.seen(float(np.float32(0.95))) == {"a", "b"} and found.seen(0.4) == {"a", "b", "c", "d"}
+
+
+def block(preset: str, **options):
+    with torch.device("meta"):
+        return built(preset, **options).aggregation.blocks[0]
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "multiply_adds"), [("cat-seg-eva-b", 0.68, 53.67), ("pca-seg-b", 1.03, 88.07)]
+)
+def test_blocks_of_table_4(preset, parameters, multiply_adds):
+    one = block(preset)
+    assert sum(parameter.numel() for parameter in one.parameters()) / 1e6 == pytest.approx(parameters, abs=0.005)
+    assert published_block(one, 171, 24) / 1e9 == pytest.approx(multiply_adds, abs=0.01)
+
+
+def test_what_is_not_published_is_refused():
+    for options in ({"class_attention": "softmax"}, {"fusion": "nonsense"}):
+        with pytest.raises(UsageError):
+            published_block(block("pca-seg-b", **options), 171, 24)
+
+
+def test_a_block_is_part_of_its_network(tmp_path):
+    rows = measure_costs("tiny", configured("tiny", fusion="experts"), classes=3, repeat=1, device=torch.device("cpu"))
+    block, network = rows
+    assert [(row.model, row.module) for row in rows] == [("tiny fusion=experts", p) for p in ("block", "network")]
+    assert 0 < block.counted < network.counted and min(block.seconds, network.seconds) > 0
+    assert block.parameters == block.trainable < network.trainable < network.parameters
+    assert (block.published is None, network.published is None) == (False, True)
+    write_costs(tmp_path, rows, {"device": "cpu"})
+    assert json.loads((tmp_path / "blocks.json").read_text())["rows"][1]["counted"] == network.counted
+    assert (tmp_path / "blocks.md").read_text() == costs_table(rows)
+    assert costs_table(rows).count("\n") == 4
+
+
+def test_several_numbers_of_words_have_a_mean_time(script):
+    done = script("blocks", "tiny", "--classes", "3, 2,1", "--repeat", "1", "--device", "cpu", "--out", ".").ok()
+    content = read("blocks.json")
+    networks = [row for row in content["rows"] if row["module"] == "network"]
+    assert [row["classes"] for row in networks] == [3, 2, 1]
+    (mean,) = content["means"]
+    assert mean["seconds"] == pytest.approx(sum(row["seconds"] for row in networks) / 3)
+    assert done.out.splitlines()[-1] == f"| tiny | mean of 3 |  |  |  |  |  | {mean['seconds']:.3f} |"
+    for wrong in ("3,x", "0", "", "100001"):
+        script("blocks", "tiny", "--classes", wrong).refused("must be numbers from 1 to 100000")
