@@ -24,13 +24,11 @@ from segvoc.training.objectives import StreamSimilarity, masked_segmentation_los
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.test_runner import in_force
-from tests.golden_sets import TOLERANCE, compact_case
 from tests.images import squares
 from tests.inference.small_network import small_segmenter
 from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
-from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, images
 from tests.training.runs import RECIPE, RUNS, drawn_images, losses
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
@@ -62,15 +60,6 @@ def test_networks_answer_as_on_the_cpu(kind, selection):
     network.cuda()
     for chunk in (2, 7):
         assert_alike(network(image.cuda(), text.cuda(), selection=selection, chunk=chunk).cpu(), expected)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_logits_of_the_official_code(family):
-    case, network = compact_case(FAMILIES[family].tiny), filled_tiny(family)
-    with torch.no_grad():
-        text = embed(network, compact_case("tiny_pca_eva").record["classes"])
-        logits = network.cuda()(images("image384_u8").cuda(), text.cuda())
-    assert case.error("eval384.logits", logits.cpu()) <= TOLERANCE
 
 
 def test_a_training_step_has_the_cpus_gradients():
@@ -266,14 +255,6 @@ def test_graphs_follow_the_network():
     check(1)
     graphs(image, text, {"selection": VotedShare()})
     assert len(graphs) == 1
-
-
-def test_a_loaded_network_labels_lists_by_graphs():
-    plain, graphs = (segvoc.load("tiny", device="cuda", dtype="float32", optimize=how) for how in ("none", "auto"))
-    photos = SAMPLES * 5
-    for expected, result in zip(plain.segment(photos, WORDS), graphs.segment(photos, WORDS), strict=True):
-        assert (expected.labels == result.labels).mean() > 0.999
-        assert np.abs(expected.confidence - result.confidence).max() < 1e-3
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

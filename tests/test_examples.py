@@ -104,11 +104,8 @@ def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert outputs(ran, "image/jpeg") or outputs(ran, "image/png")
 
 
-def test_a_cell_shows_the_overlay_of_a_result_small_enough_to_keep() -> None:
+def test_a_cell_names_a_model_and_shows_the_overlay_of_a_result_small_enough_to_keep() -> None:
+    assert repr(segvoc.load("tiny")).startswith("<") and "'tiny'" in repr(segvoc.load("tiny"))
     result = drawn_result(np.zeros((3000, 4000), np.uint16), ("cat",))
     shown = Image.open(io.BytesIO(result._repr_jpeg_()))
     assert 180_000 < shown.width * shown.height < 220_000
-
-
-def test_a_model_is_named_by_its_repr() -> None:
-    assert repr(segvoc.load("tiny")).startswith("<") and "'tiny'" in repr(segvoc.load("tiny"))

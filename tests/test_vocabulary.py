@@ -60,6 +60,9 @@ def test_label_map_limits_the_number_of_words_and_parts() -> None:
 def test_the_first_synonym_is_used_alone_or_all_are_averaged() -> None:
     first = Vocabulary(["sofa, couch", "cat"]).prompts(["a {}", "the {}"])
     assert first == [[["a sofa"], ["the sofa"]], [["a cat"], ["the cat"]]]
+    word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
+    assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
+    assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
     average = Vocabulary(["sofa,  couch, settee", "cat"], synonyms="average")
     assert average.prompts(["a {}"]) == [[["a sofa", "a couch", "a settee"]], [["a cat"]]]
     with pytest.raises(UsageError, match="'all' is unknown"):
@@ -181,12 +184,6 @@ def test_parts_of_any_object_belong_to_those_that_do_not_name_them() -> None:
     of_cat, of_wall = parts_by_object(["cat", "wall"], parts.parts)
     assert [(index, part.name) for index, part in of_cat] == [(1, "foot"), (2, "cat's tail"), (3, "cat's head")]
     assert [(index, part.word("wall")) for index, part in of_wall] == [(0, "wall's head"), (1, "wall's foot")]
-
-
-def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
-    word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
-    assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
-    assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
 
 
 @pytest.mark.usefixtures("as_users_call")

@@ -100,13 +100,10 @@ def test_another_webassembly_file_ends_it_too(clone: Path, content: bytes, what:
     assert what in line and line.endswith("run 'make web'")
 
 
-def test_all_files_of_the_page_are_listed() -> None:
+def test_all_files_are_listed_and_both_distributions_have_one_version() -> None:
     command = ["git", "-C", str(ANNOTATE), "ls-files", PAGE]
     tracked = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert {f"{PAGE}/{name}" for name in FILES} == set(tracked)
-
-
-def test_both_distributions_have_one_version_and_this_one_needs_the_other_alone() -> None:
     ours = tomllib.loads((ANNOTATE / "pyproject.toml").read_text("utf-8"))["project"]
     segvoc = tomllib.loads((ANNOTATE.parent / "pyproject.toml").read_text("utf-8"))
     assert ours["version"] == __version__ and ours["dependencies"] == ["segvoc[serve,data]"]

@@ -43,11 +43,9 @@ def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Calla
         monkeypatch.setattr(loading, "load_network", lambda name, **rest: network)
         if not Path("data").exists():
             replica(benchmark, Path("data"))
-            assert segvoc_command("prepare", benchmark, "--data", "data", "--jobs", "1", "--partial").code == 0
+            segvoc_command("prepare", benchmark, "--data", "data", "--jobs", "1", "--partial").ok()
         call = ("evaluate", network.name, "--benchmark", benchmark, "--data", "data", "--out", out, "--json")
-        done = segvoc_command(*call, *options)
-        assert done.code == 0, done.err
-        return json.loads(done.out)
+        return json.loads(segvoc_command(*call, *options).ok().out)
 
     return run
 

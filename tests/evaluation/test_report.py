@@ -101,7 +101,11 @@ def test_best_and_worst_are_the_extremes(out):
     assert report["worst"][0]["miou"] == pytest.approx(by_stem[order[0]])
 
 
-def test_markdown_is_one_row_for_any_names():
+def test_tables_keep_their_columns_for_any_names():
+    table = score_table([reported(title="\x1b[31mred"), reported(title="x" * 30)])
+    head, first, second = table.splitlines()
+    assert len(first) == len(second) == len(head)
+    assert "\x1b" not in table and "12.30" in first
     report = reported(title="a | b\n<c>", model="`m`")
     head, rule, row, *rest = markdown_rows([report]).split("\n")
     assert rest == [""]
@@ -119,13 +123,6 @@ def reported(title: str, model: str = "small") -> dict[str, Any]:
         "protocol": {"window": "auto", "kept_classes": None},
         **{"published": [], "verdict": "", "latency_seconds": {"median": 0.1234}},
     }
-
-
-def test_table_for_the_terminal_keeps_its_columns_and_escapes_names():
-    table = score_table([reported(title="\x1b[31mred"), reported(title="x" * 30)])
-    head, first, second = table.splitlines()
-    assert len(first) == len(second) == len(head)
-    assert "\x1b" not in table and "12.30" in first
 
 
 def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):

@@ -47,7 +47,10 @@ def decoded(entry: dict[str, Any]) -> np.ndarray:
     return mask.decode(entry["rle"]).astype(bool)
 
 
-def test_json_has_the_report_and_a_mask_for_each_class(client):
+def test_json_has_the_report_and_a_mask_for_each_class_and_part(client):
+    expected = expected_result(words=["cat"], parts={"cat": ["head"], "*": ["edge"]})
+    for entry in segment(client, words="cat", parts="cat: head; *: edge").json()["parts"]:
+        np.testing.assert_array_equal(decoded(entry), expected.part_labels == entry["id"])
     expected = expected_result()
     answer = segment(client)
     assert answer.status_code == 200 and answer.headers["content-type"] == "application/json"
@@ -59,7 +62,10 @@ def test_json_has_the_report_and_a_mask_for_each_class(client):
     assert report == json.loads(json.dumps(expected.report())) | own
 
 
-def test_png_is_the_label_map(client):
+def test_png_is_the_label_map_and_types_that_there_are_not_are_not_acceptable(client):
+    for accept in ("text/html", "image/jpeg", ",", "image/png;q=0", "*/*;q=0", "image/*; q=0.000, text/html"):
+        answer = segment(client, accept)
+        assert (answer.status_code, failure(answer)) == (406, "not_acceptable")
     answer = segment(client, "text/html, image/png;q=0.5")
     assert answer.headers["content-type"] == "image/png" and answer.headers["vary"] == "Accept"
     image = Image.open(io.BytesIO(answer.content))
@@ -81,12 +87,6 @@ def test_zip_has_all_files(client):
     np.testing.assert_array_equal(np.load(io.BytesIO(files["probabilities.npy"])), expected.probabilities)
     report = json.loads(files["result.json"])
     assert [entry["pixels"] for entry in report["parts"]] == [entry["pixels"] for entry in expected.report()["parts"]]
-
-
-def test_types_that_there_are_not_are_not_acceptable(client):
-    for accept in ("text/html", "image/jpeg", ",", "image/png;q=0", "*/*;q=0", "image/*; q=0.000, text/html"):
-        answer = segment(client, accept)
-        assert (answer.status_code, failure(answer)) == (406, "not_acceptable")
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,6 @@ def test_a_dark_image_may_be_stretched(client):
     assert (labels[None] != expected).any()
     refused = segment(client, stretch="4,3")
     assert refused.status_code == 422 and "is not a stretch" in refused.json()["error"]["message"]
-
-
-def test_parts_have_masks(client):
-    expected = expected_result(words=["cat"], parts={"cat": ["head"], "*": ["edge"]})
-    for entry in segment(client, words="cat", parts="cat: head; *: edge").json()["parts"]:
-        np.testing.assert_array_equal(decoded(entry), expected.part_labels == entry["id"])
 
 
 @pytest.mark.parametrize(

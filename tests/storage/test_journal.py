@@ -29,7 +29,10 @@ def steps(path):
     return [entry["step"] for entry in read_journal(path)]
 
 
-def test_entries_come_back_in_their_order(tmp_path):
+def test_entries_come_back_in_their_order_and_a_link_to_nowhere_is_an_error(tmp_path):
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "missing/lines.jsonl")
+    with pytest.raises(OutputError, match="can't be written"):
+        Journal(tmp_path / "link.jsonl")
     assert steps(filled(tmp_path / "new/folder/lines.jsonl")) == [1, 2, 3]
     assert list(read_journal(tmp_path / "none.jsonl")) == []
 
@@ -53,12 +56,6 @@ def test_a_damaged_line_is_reported_and_skipped(tmp_path, damage):
         file.write(damage + b'\n{"step": 3}\n')
     with pytest.warns(DamagedJournalWarning, match=r"line 2 of '.*lines\.jsonl' is damaged"):
         assert steps(path) == [1, 3]
-
-
-def test_a_link_to_nowhere_is_an_error(tmp_path):
-    (tmp_path / "lines.jsonl").symlink_to(tmp_path / "missing/lines.jsonl")
-    with pytest.raises(OutputError, match="can't be written"):
-        Journal(tmp_path / "lines.jsonl")
 
 
 def test_one_process_at_a_time_holds_an_exclusive_journal(tmp_path):
@@ -121,21 +118,17 @@ def test_of_many_processes_that_start_at_once_one_gets_the_folder(tmp_path):
     assert outcomes(tmp_path / "new", 5) == ["locked", *[refused] * 4]
 
 
-def test_a_folder_is_locked_until_the_last_block_of_this_process_ends(tmp_path):
+def test_a_folder_is_locked_until_the_last_block_of_this_process_ends_in_any_thread(tmp_path):
+    with ThreadPoolExecutor(4) as threads, ExitStack() as stack:
+        for lock in threads.map(lock_folder, [tmp_path] * 20):
+            stack.enter_context(lock)
+        assert outcomes(tmp_path) != ["locked"]
     with lock_folder(tmp_path):
         with lock_folder(tmp_path):
             assert outcomes(tmp_path) != ["locked"]
         assert outcomes(tmp_path) != ["locked"]
     assert outcomes(tmp_path) == ["locked"]
     assert (tmp_path / LOCK_NAME).exists()
-
-
-def test_threads_can_lock_a_folder_at_once(tmp_path):
-    with ThreadPoolExecutor(4) as threads, ExitStack() as stack:
-        for lock in threads.map(lock_folder, [tmp_path] * 20):
-            stack.enter_context(lock)
-        assert outcomes(tmp_path) != ["locked"]
-    assert outcomes(tmp_path) == ["locked"]
 
 
 KEY = {"model": "tiny", "words": "cat", "pair": (1, 2)}

@@ -36,9 +36,9 @@ def test_from_labels_to_a_dataset_and_back(segvoc_command: Command) -> None:
     assert told[3].split() == ["couch", "1", "-", "100.0", "%"]
     status = json.loads(segvoc_command("project", "status", "street", "--json").out)
     assert [image["done"] for image in status["images"]] == [True, False]
-    assert segvoc_command("project", "export", "street", "--format", "voc", "--out", "out").code == 0
+    segvoc_command("project", "export", "street", "--format", "voc", "--out", "out").ok()
     assert Path("out/VOCdevkit/VOC2012/JPEGImages/a.jpg").exists()
-    assert segvoc_command("project", "zip", "street", "--out", "saved.zip").code == 0
+    segvoc_command("project", "zip", "street", "--out", "saved.zip").ok()
     other = segvoc_command("project", "import", "other", "--dataset", "saved.zip")
     assert other.out == "-> other (2 images, 3 words)\n"
     (Path("photos") / "notes.txt").write_text("none")
@@ -63,8 +63,8 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
     told = segvoc_command("project", "status", "street").out.splitlines()
     assert told[0] == "street: 1 images, 1 done, 0 labeled, 0 unlabeled, 1 accepted"
     assert told[2].split() == ["cat", "1", "-", "100.0", "%"]
-    assert segvoc_command("project", "zip", "street", "--out", "saved.zip").code == 0
-    assert segvoc_command("project", "import", "other", "--dataset", "saved.zip").code == 0
+    segvoc_command("project", "zip", "street", "--out", "saved.zip").ok()
+    segvoc_command("project", "import", "other", "--dataset", "saved.zip").ok()
     review = Project("other").state(Project("other").image("a.png")).review
     assert review is not None and (review.verdict, review.by) == ("accepted", "ben")
 
@@ -81,12 +81,15 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
         (("project", "import", "street"), "give --dataset or --images"),
         (("project", "import", "street", "--images", "photos", "--labels", "x"), "--labels and --classes"),
         (("teach", "--dataset", "street", "--out", "x.words.safetensors"), "is done; mark images as done"),
+        (("page", "tiny", "photos"), "'photos' exists and is not a page; name another folder"),
+        (("page", "no-such-model", "site"), "no-such-model"),
     ],
 )
 def test_wrong_calls_say_what_to_do(segvoc_command: Command, arguments: tuple[str, ...], said: str) -> None:
     draw_photos("photos/a.png")
     Project.create("street", words=["cat"])
     segvoc_command(*arguments).refused(said)
+    assert written(Path(".")) == {"photos", "street"}
 
 
 def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyPatch, segvoc_command: Command) -> None:
@@ -123,7 +126,7 @@ def test_a_mistyped_name_asks_before_a_folder_is_made(monkeypatch: pytest.Monkey
     asked = []
     monkeypatch.setattr("click.confirm", lambda text, **options: asked.append((text, options["default"])))
     for name in ("stret", "forest"):
-        assert segvoc_command("annotate", name, "--no-browser").code == 0
+        segvoc_command("annotate", name, "--no-browser").ok()
     assert asked == [
         ("There is no project 'stret'; did you mean 'street'? Create it?", False),
         ("There is no project 'forest'. Create it?", True),
@@ -136,12 +139,12 @@ def test_a_mistyped_name_asks_before_a_folder_is_made(monkeypatch: pytest.Monkey
 def test_label_studio_and_its_token_come_together(segvoc_command: Command, served, monkeypatch, tmp_path):
     (tmp_path / "token").write_text("a-token\n")
     monkeypatch.setenv("SEGVOC_LABEL_STUDIO_TOKEN", "of-the-environment")
-    assert segvoc_command("serve").code == 0
-    assert segvoc_command("serve", "--label-studio", "http://labels.example").code == 0
+    segvoc_command("serve").ok()
+    segvoc_command("serve", "--label-studio", "http://labels.example").ok()
     studio = ("--label-studio", "http://labels.example", "--label-studio-token-file", "token")
     segvoc_command("serve", *studio).refused("both SEGVOC_LABEL_STUDIO_TOKEN and --label-studio-token-file")
     monkeypatch.delenv("SEGVOC_LABEL_STUDIO_TOKEN")
-    assert segvoc_command("serve", *studio).code == 0
+    segvoc_command("serve", *studio).ok()
     added = [settings.extensions[0].settings for (_, settings), _ in served]
     assert [one.label_studio for one in added] == [None, *["http://labels.example"] * 2]
     assert [one.label_studio_token for one in added] == [None, "of-the-environment", "a-token"]
@@ -174,17 +177,9 @@ def test_an_exported_folder_becomes_a_page(segvoc_command: Command) -> None:
     Path("exported").mkdir()
     copy_tiny(Path("exported"))
     Path("exported/tiny.safetensors").write_bytes(gzip.compress(b"other weights"))
-    assert segvoc_command("page", "exported", "site").code == 0
+    segvoc_command("page", "exported", "site").ok()
     assert written(Path("site/model")) == written(Path("exported"))
     clicks = json.loads(Path("site/clicks/clicks.json").read_text())
     assert clicks["weights"] == {"tiny.safetensors": "tiny.safetensors"}
     segvoc_command("page", "exported", "other", "--weights", "x").refused("with fixed weights; leave out")
     assert not Path("other").exists()
-
-
-def test_other_folders_are_left_alone(segvoc_command: Command) -> None:
-    Path("photos").mkdir()
-    Path("photos/a.txt").write_text("a")
-    segvoc_command("page", "tiny", "photos").refused("'photos' exists and is not a page; name another folder")
-    segvoc_command("page", "no-such-model", "site").refused("no-such-model")
-    assert written(Path(".")) == {"photos"}

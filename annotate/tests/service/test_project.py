@@ -143,17 +143,14 @@ def test_who_comes_late_is_told_how_it_is_now(street: Path) -> None:
         assert unlabeled.status_code == 404 and "label it first" in unlabeled.text
         headers = {"If-Match": '"1"'}
         words = client.get("/v1/project").json()["words"]
-        changed = client.put("/v1/project", json={"words": [*words, _word(2, "wall")]}, headers=headers)
+        wall = words[0] | {"id": 2, "name": "wall"}
+        changed = client.put("/v1/project", json={"words": [*words, wall]}, headers=headers)
         assert (changed.status_code, changed.json()["revision"]) == (200, 2)
         late = client.put("/v1/project", json={"name": "road"}, headers=headers)
         assert (late.status_code, late.json()["current"]["revision"]) == (412, 2)
         assert client.put("/v1/project", json={"name": "road"}).status_code == 422
         gone = client.put("/v1/project", json={"words": words}, headers={"If-Match": '"2"'})
         assert "wall" in gone.json()["error"]["message"]
-
-
-def _word(number: int, name: str) -> dict[str, Any]:
-    return {"id": number, "name": name, "color": [1, 2, 3], "removed": False}
 
 
 def test_changes_are_told_as_they_come(street: Path) -> None:
