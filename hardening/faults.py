@@ -62,7 +62,11 @@ class _Raw(io.FileIO):
     fault: Fault
 
     def write(self, data: Any, /) -> int:
-        self.fault(self.name)
+        try:
+            self.fault(self.name)
+        except OSError:
+            super().write(data[: len(data) // 2])  # as far as a disk has room
+            raise
         return super().write(data) or 0
 
     def truncate(self, size: int | None = None, /) -> int:

@@ -13,12 +13,10 @@ from segvoc.storage.records import with_settings
 
 
 def configured(preset: str, **settings: object) -> NetworkConfig:
-    """The configuration of a preset with some settings changed."""
     return with_settings(find_preset(preset).configuration, settings, preset)
 
 
 def built(preset: str, **settings: object) -> SegmentationNetwork:
-    """Its network, with random weights."""
     return find_preset(preset).build(configured(preset, **settings))
 
 

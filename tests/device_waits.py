@@ -19,7 +19,6 @@ class NoDeviceWaits(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Refuse it, or call it."""
         name = function.overloadpacket.__name__
         assert name not in WAITING, f"{name} waits for the device"
         if name in ("index", "index_put", "index_put_"):

@@ -68,7 +68,6 @@ class GoldenCase:
         return self._noted(f"grad_norm ({len(golden)})", "error", error)
 
     def agreement(self, stage: str, ours: Tensor, theirs: Tensor) -> float:
-        """The share of equal labels."""
         assert ours.shape == theirs.shape
         return self._noted(stage, "agreement", (ours == theirs).float().mean().item())
 

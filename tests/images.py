@@ -21,7 +21,6 @@ def made_photograph(width: int = 48, height: int = 32) -> np.ndarray:
 
 
 def squares(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
-    """An image of colored squares of 15 pixels."""
     colors = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
     return np.kron(colors, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
 
@@ -62,8 +61,7 @@ def one_line_error(kind: type[Exception], *parts: str, match: str | None = None)
     with pytest.raises(kind, match=match) as error:
         yield
     message = str(error.value)
-    assert "\n" not in message
-    assert message.isprintable()
+    assert "\n" not in message and message.isprintable()
     assert len(message) >= 20
     for part in parts:
         assert part in message, message

@@ -29,11 +29,8 @@ class LoopbackHub:
     """What the stand-in serves, how it fails, and what it was asked for."""
 
     url: str = ""
-    """Its address."""
     files: dict[str, bytes] = field(default_factory=dict)
-    """Contents by path."""
     status: int = 200
-    """The status of every answer."""
     stated_size: int | None = None
     """A false size to state."""
     break_after: int | None = None
@@ -62,7 +59,6 @@ class LoopbackHub:
         )
 
     def transfers(self) -> list[tuple[str, int]]:
-        """Path and first byte of each transfer."""
         return [(path, start) for method, path, start in self.asked if method == "GET"]
 
 
@@ -130,7 +126,6 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _body(self) -> bytes:
-        """The request's body, also one that comes in chunks."""
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
         pieces: list[bytes] = []
@@ -146,7 +141,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def loopback_hub() -> Iterator[LoopbackHub]:
-    """Start the stand-in, and stop it in the end."""
     hub = LoopbackHub()
     handler = type("Handler", (_Handler,), {"hub": hub})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -172,5 +166,4 @@ def use_hub(monkeypatch: pytest.MonkeyPatch, home: Path, endpoint: str) -> None:
 
 
 def without_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set HF_HUB_OFFLINE in this process."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

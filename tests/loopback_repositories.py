@@ -15,23 +15,18 @@ class LoopbackRepository:
     """A repository of models with its branches and commits."""
 
     private: bool = False
-    """Whether only its owner sees it."""
     gated: bool = False
     """Whether its files need access that nobody has."""
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """All files of each commit."""
     branches: dict[str, str] = field(default_factory=dict)
-    """The last commit of each branch."""
 
     def commit(self, files: dict[str, bytes], branch: str = MAIN) -> str:
-        """Add a commit with these files; returns its name."""
         told = json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())})
         name = hashlib.sha1(f"{len(self.commits)} {told}".encode()).hexdigest()
         self.commits[name], self.branches[branch] = dict(files), name
         return name
 
     def files(self, branch: str = MAIN) -> dict[str, bytes]:
-        """The files of a branch."""
         return self.commits[self.branches[branch]]
 
     def resolve(self, revision: str) -> str | None:
@@ -41,8 +36,6 @@ class LoopbackRepository:
 
 @dataclass
 class Answer:
-    """What the stand-in answers."""
-
     status: int = 200
     content: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
@@ -62,13 +55,11 @@ class Repositories:
     """All repositories, and who may write."""
 
     known: dict[str, LoopbackRepository] = field(default_factory=dict)
-    """By owner/name."""
     token: str = "hf_writer"
     """The token that may read and write everything; another is refused."""
     reader: str = "hf_reader"
     """A token that may read what is public."""
     objects: dict[str, bytes] = field(default_factory=dict)
-    """Large files by their SHA-256."""
 
     def answer(self, method: str, path: str, body: bytes, authorization: str | None, url: str) -> Answer | None:
         """The answer to a request; None if it isn't about a repository that is known here, or to be made."""

@@ -34,7 +34,6 @@ KINDS = {
 """Presets of whole networks: whose towers and whose aggregation they have, as the keys of `FAMILIES`."""
 
 _ALONE = {"clip-b": ("cat", None), "eva-clip-b": ("pca", None)}
-"""CLIPs alone."""
 
 
 def small_preset(name: str) -> Preset:

@@ -20,7 +20,6 @@ def printed(*arguments: object, **options: Any) -> str:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens at."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 

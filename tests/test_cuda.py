@@ -24,13 +24,11 @@ from segvoc.training.objectives import StreamSimilarity, masked_segmentation_los
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.evaluation.test_runner import in_force
-from tests.golden_sets import TOLERANCE, compact_case
 from tests.images import squares
 from tests.inference.small_network import small_segmenter
 from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
-from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, images
 from tests.training.runs import RECIPE, RUNS, drawn_images, losses
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
@@ -62,15 +60,6 @@ def test_networks_answer_as_on_the_cpu(kind, selection):
     network.cuda()
     for chunk in (2, 7):
         assert_alike(network(image.cuda(), text.cuda(), selection=selection, chunk=chunk).cpu(), expected)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_logits_of_the_official_code(family):
-    case, network = compact_case(FAMILIES[family].tiny), filled_tiny(family)
-    with torch.no_grad():
-        text = embed(network, compact_case("tiny_pca_eva").record["classes"])
-        logits = network.cuda()(images("image384_u8").cuda(), text.cuda())
-    assert case.error("eval384.logits", logits.cpu()) <= TOLERANCE
 
 
 def test_a_training_step_has_the_cpus_gradients():
@@ -123,11 +112,7 @@ def waits() -> Iterator[list[str]]:
 
 def waits_of_a_step(training: Training) -> list[str]:
     """Where the second step waits for the device; the first one also sets up libraries."""
-    recipe = training.recipe
-    sampler = ShardedSampler(
-        batch=recipe.optimizer.batch_size, passes=1, rank=0, ranks=training.processes.count, first_step=0, steps=3
-    )
-    batches = list(training.task.batches(sampler, 0, pinned=True))
+    batches = list(_batches(training, 3))
     if isinstance(batches[0], TrainingBatch):
         assert all(batch.images.is_pinned() and batch.labels.is_pinned() for batch in batches)
         assert batches[0].images.dtype == torch.uint8 and batches[0].labels.dtype == torch.int32
@@ -272,14 +257,6 @@ def test_graphs_follow_the_network():
     assert len(graphs) == 1
 
 
-def test_a_loaded_network_labels_lists_by_graphs():
-    plain, graphs = (segvoc.load("tiny", device="cuda", dtype="float32", optimize=how) for how in ("none", "auto"))
-    photos = SAMPLES * 5
-    for expected, result in zip(plain.segment(photos, WORDS), graphs.segment(photos, WORDS), strict=True):
-        assert (expected.labels == result.labels).mean() > 0.999
-        assert np.abs(expected.confidence - result.confidence).max() < 1e-3
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("kind", ["parallel", "kept classes"])
 def test_a_recorded_step_has_the_losses_and_gradients_of_a_plain_one(kind, precision, tmp_path):
@@ -308,8 +285,7 @@ def test_a_recorded_step_has_the_losses_and_gradients_of_a_plain_one(kind, preci
 
 def test_a_recorded_step_waits_for_the_device_once(tmp_path):
     run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda", steps=8)
-    sampler = ShardedSampler(batch=run.recipe.optimizer.batch_size, passes=1, rank=0, ranks=1, first_step=0, steps=8)
-    batches = iter(list(run.task.batches(sampler, 0, pinned=True)))
+    batches = _batches(run, 8)
     run._training_mode()
     with closing(run.folder):
         for _ in range(6):
@@ -330,12 +306,12 @@ def test_activations_are_stored_where_memory_suffices(free, tmp_path, monkeypatc
     trained = sum(parameter.nbytes for parameter in run.learning.values())
     fit_memory(run.objective, inputs, run._autocast(), trained)
     runtime = run.objective.recipe.runtime
-    assert (runtime.activation_checkpointing, runtime.class_chunk_size) == (
-        (False, 0) if free > 1 << 30 else ("auto", 2)
-    )
+    chosen = (False, 0) if free > 1 << 30 else ("auto", 2)
+    assert (runtime.activation_checkpointing, runtime.class_chunk_size) == chosen
     assert all(torch.equal(value, before[name]) for name, value in run.network.named_buffers())
 
 
-def _batches(run: Training) -> Iterator[TrainingBatch]:
-    sampler = ShardedSampler(batch=run.recipe.optimizer.batch_size, passes=1, rank=0, ranks=1, first_step=0, steps=2)
-    return run.task.batches(sampler, 0, pinned=True)
+def _batches(run: Training, steps: int = 2) -> Iterator[TrainingBatch]:
+    batch, ranks = run.recipe.optimizer.batch_size, run.processes.count
+    sampler = ShardedSampler(batch=batch, passes=1, rank=0, ranks=ranks, first_step=0, steps=steps)
+    return iter(list(run.task.batches(sampler, 0, pinned=True)))

@@ -1,35 +1,32 @@
-"""Every example runs as a newcomer runs it: a script of its own, on a sample photograph or a small set of images."""
+"""Every example runs as a newcomer runs it: a script of its own on a small set, or a notebook from end to end."""
 
+import io
 import json
 import os
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 
+import segvoc
+from tests.labeling.formats.drawn_results import drawn_result
 from tests.processes import printed
+from tools.run_notebooks import NOTEBOOKS, trimmed
+from tools.run_notebooks import run as run_notebook
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = REPOSITORY / "examples"
 CHELSEA = REPOSITORY / "samples" / "chelsea.jpg"
 SMALL = ["steps=2", "crop_size=64", "short_sides=64", "batch_size=1", "num_workers=0"]
-MAX_LINES = 75
 WITHOUT_TORCH = """
 import runpy, sys
-from importlib.machinery import PathFinder
 from pathlib import Path
-
-class OtherModules(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        return None if name == "torch" else PathFinder.find_spec(name, path, target)
-
-sys.meta_path[sys.meta_path.index(PathFinder)] = OtherModules
+sys.modules["torch"] = None  # importing it fails
 sys.argv = {arguments!r}
 sys.path.insert(0, str(Path(sys.argv[0]).parent))
 runpy.run_path(sys.argv[0])
-assert "torch" not in sys.modules
 """
 
 
@@ -89,9 +86,26 @@ def test_labeled_images(tmp_path, labeled, script: str, settings: list[str], sai
     assert all((tmp_path / "run" / name).exists() for name in made)
 
 
-def test_every_example_is_short_and_is_tested() -> None:
-    tests = Path(__file__), Path(__file__).parent / "serving/test_clients.py"
-    tested = "".join(path.read_text(encoding="utf-8") for path in tests)
-    for path in EXAMPLES.glob("*.py"):
-        assert f'"{path.name}"' in tested
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+def outputs(notebook: nbformat.NotebookNode, form: str) -> list[str]:
+    found = (output.get("data", {}).get(form) for cell in notebook.cells for output in cell.get("outputs", []))
+    return [one for one in found if one]
+
+
+@pytest.mark.parametrize(
+    "name", ["first_masks", *(pytest.param(name, marks=pytest.mark.slow) for name in ("look_inside", "teach"))]
+)
+def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that fails raises; what is shown has the forms of what the file keeps."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # the home may be read-only
+    path = NOTEBOOKS / f"{name}.ipynb"
+    kept, ran = nbformat.read(path, as_version=4), trimmed(run_notebook(path))
+    for form in ("image/jpeg", "image/png", "text/plain"):
+        assert len(outputs(ran, form)) == len(outputs(kept, form))
+    assert outputs(ran, "image/jpeg") or outputs(ran, "image/png")
+
+
+def test_a_cell_names_a_model_and_shows_the_overlay_of_a_result_small_enough_to_keep() -> None:
+    assert repr(segvoc.load("tiny")).startswith("<") and "'tiny'" in repr(segvoc.load("tiny"))
+    result = drawn_result(np.zeros((3000, 4000), np.uint16), ("cat",))
+    shown = Image.open(io.BytesIO(result._repr_jpeg_()))
+    assert 180_000 < shown.width * shown.height < 220_000

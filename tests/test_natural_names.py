@@ -33,12 +33,8 @@ to_rle to_pandas df to_csv shape size orig_shape orig_img path speed unlabeled s
 class_ids sem_seg to_geojson mean_confidence to_numpy polygons_of box"""
 
 CALLS: list[tuple[dict[str, Any], str]] = [
-    ({"text": "cat"}, "words"),
-    ({"prompt": "cat"}, "words"),
-    ({"classes": ["cat"]}, "words"),
-    ({"labels": ["cat"]}, "words"),
-    ({"words": "cup, table", "conf": 0.3}, "threshold"),
-    ({"words": "cup, table", "confidence": 0.3}, "threshold"),
+    *(({name: "cat"}, "words") for name in ("text", "prompt", "classes", "labels")),
+    *(({"words": "cup, table", name: 0.3}, "threshold") for name in ("conf", "confidence")),
     ({"words": "cup, table", "imgsz": 640}, "window"),
     ({"words": "cup, table", "return_probs": True}, "return_probabilities"),
     *(({"words": "cup", name: 1}, "segvoc.load") for name in ("device", "half", "cuda")),
@@ -96,14 +92,13 @@ METHODS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
 COMMANDS = [
     *(([typed, "photo.jpg"], f"mean {ours}?") for typed, ours in (("predict", "segment"), ("finetune", "train"))),
     (["photo.jpg"], 'segvoc segment photo.jpg --words "cat, sofa, wall"'),
-    *((["segment", "a.jpg", option, "cat"], "did you mean --words?") for option in ("--text", "--prompt", "--classes")),
-    (["segment", "a.jpg", "--labels", "cat"], "did you mean --words?"),
+    *(
+        (["segment", "a.jpg", f"--{name}", "cat"], "did you mean --words?")
+        for name in "text prompt classes labels".split()
+    ),
     (["segment", "a.jpg", "--words", "cat", "--conf", "0.4"], "did you mean --threshold?"),
     (["segment", "a.jpg", "--words", "cat", "-o", "out"], "did you mean --out?"),
-    *(
-        (["segment", option, "a.jpg"], "images are named without an option")
-        for option in ("--source", "--images", "-i")
-    ),
+    *((["segment", name, "a.jpg"], "images are named without an option") for name in ("--source", "--images", "-i")),
     (["click", "a.jpg", "--point", "2,3"], "points are named without an option"),
     (["segment", "a.jpg", "--cpu"], "did you mean --device?"),
     (["segment", "a.jpg", "--quiet"], "No such option: --quiet (see segvoc segment --help)"),
@@ -122,9 +117,7 @@ def result() -> segvoc.Segmentation:
 
 
 @pytest.mark.parametrize(("kind", "names"), [("segvoc", OF_PACKAGE), ("model", OF_MODEL), ("result", OF_RESULT)])
-def test_a_name_of_other_libraries_works_or_is_answered_with_ours(
-    kind: str, names: str, result: segvoc.Segmentation
-) -> None:
+def test_a_name_of_other_libraries_works_or_is_answered_with_ours(kind, names, result):
     thing = {"segvoc": segvoc, "model": open_tiny(), "result": result}[kind]
     for name in names.split():
         if name in dir(thing):
@@ -173,9 +166,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.parametrize(("arguments", "said"), COMMANDS)
-def test_commands_and_options_of_other_tools_are_answered_with_ours(
-    command: Command, arguments: list[str], said: str
-) -> None:
+def test_commands_and_options_of_other_tools_are_answered_with_ours(command, arguments, said):
     command(*arguments).refused(said)
 
 

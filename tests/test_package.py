@@ -1,4 +1,5 @@
-"""The package as a whole: what importing it costs, which names it has, and that tests check the shapes it promises."""
+"""The package as a whole: what importing it costs, which names and shapes it has, and that it needs nothing that
+Windows lacks (taken away here; its own calls run in its own jobs)."""
 
 import os
 import subprocess
@@ -48,20 +49,14 @@ finally: print("loaded:", *sys.modules)
     # in float32, it would run without PyTorch
     call = ["segment", SAMPLES / "rocket.jpg", "--words", "sky, rocket", "--out", tmp_path, "--dtype", "bfloat16"]
     loaded = set(printed("-c", code, *call).partition("loaded: ")[2].split())
-    assert (tmp_path / "rocket.png").is_file()
-    assert "segvoc.encoders.efficientnet" in loaded
+    assert (tmp_path / "rocket.png").is_file() and "segvoc.encoders.efficientnet" in loaded
     assert not loaded.intersection(UNNEEDED)
 
 
 @pytest.mark.parametrize("name", segvoc.__all__)
-def test_every_public_name_is_there_and_documented(name: str) -> None:
-    assert getattr(segvoc, name).__doc__
-    assert name in dir(segvoc)
-
-
-def test_no_folder_hides_a_public_name() -> None:
-    # importing `segvoc.export.programs` would make `segvoc.export` that folder, as the second call noticed
-    assert not [name for name in segvoc.__all__ if find_spec(f"segvoc.{name}")]
+def test_every_public_name_is_there_documented_and_hidden_by_no_folder(name: str) -> None:
+    assert getattr(segvoc, name).__doc__ and name in dir(segvoc)
+    assert find_spec(f"segvoc.{name}") is None  # else importing a module of it would replace the function
 
 
 def test_a_wrong_shape_is_refused() -> None:
@@ -75,3 +70,41 @@ def test_tests_of_whole_runs_are_there_and_a_wings_own_tests_are_none() -> None:
     assert all((tests / name).exists() for name in WHOLE_RUNS)
     assert is_whole_run(tests / "cli" / "test_segment.py")
     assert not is_whole_run(tests / "layers" / "test_maps.py")
+
+
+WITHOUT = """
+import os, signal, sys
+for name in ("fcntl", "resource", "pwd", "grp"):
+    sys.modules[name] = None
+for module, names in ((signal, ("SIGKILL", "SIGHUP")), (os, ("getloadavg", "nice", "setpgid", "sched_getaffinity"))):
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+import multiprocessing
+multiprocessing.get_all_start_methods = lambda: ["spawn"]
+"""
+
+
+def test_labeling_and_a_journal_need_nothing_of_it(tmp_path: Path) -> None:
+    code = f"""{WITHOUT}
+import importlib
+for name in ("labeling.labeling", "storage.journal", "cli.doctor"):
+    importlib.import_module(f"segvoc.{{name}}")
+from segvoc.runtime.process_settings import WORKER_START, exit_reason
+assert WORKER_START == "spawn" and "killed" in exit_reason(-9)
+from segvoc.cli import main
+main()
+"""
+    printed("-c", code, "segment", SAMPLES / "rocket.jpg", "--words", "sky, rocket", "--out", tmp_path)
+    assert (tmp_path / "rocket.png").is_file()
+
+
+@pytest.mark.slow
+def test_every_module_imports_without_it() -> None:
+    code = f"""{WITHOUT}
+import importlib, pkgutil, segvoc
+for module in pkgutil.walk_packages(segvoc.__path__, "segvoc."):
+    if module.name not in ("segvoc.labeling.batch.engine", "segvoc.serving.ray_app"):  # on Linux, Ray needs some of it
+        importlib.import_module(module.name)
+"""
+    printed("-c", code)

@@ -119,19 +119,16 @@ def test_settings_that_do_not_fit_are_refused(settings, said):
         with_settings(Network(), settings, "it")
 
 
-def test_a_fixed_field_is_none_of_the_settings():
+def test_fixed_fields_and_texts_that_set_nothing_or_twice_are_refused():
     with pytest.raises(UsageError, match="no setting 'width'"):
         with_settings(Network(), {"width": 3}, "it", ["width"])
+    for texts, said in ((["blocks"], "'blocks' sets nothing; write it as NAME=VALUE"), (["a=1", "a=2"], "set twice")):
+        with pytest.raises(UsageError, match=said):
+            parse(texts)
+    with pytest.raises(UsageError, match="NAME=VALUE"):
+        parse(["=2"])
 
 
 @pytest.mark.parametrize("network", [Network(), CHANGED, Network(inner=Blocks(order="serial", sizes=Sizes(heads=1)))])
 def test_differences_are_the_settings_that_make_it(network):
     assert with_settings(Network(), differences(network, Network()), "it") == network
-
-
-def test_texts_that_set_nothing_are_refused():
-    for texts, said in ((["blocks"], "'blocks' sets nothing; write it as NAME=VALUE"), (["=2"], "NAME=VALUE")):
-        with pytest.raises(UsageError, match=said):
-            parse(texts)
-    with pytest.raises(UsageError, match="set twice"):
-        parse(["a=1", "a=2"])

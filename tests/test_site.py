@@ -13,7 +13,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    """The pages of public names."""
     return site_pages.pages()
 
 

@@ -10,15 +10,8 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.layers.selection_rules import (
-    Listed,
-    MostSimilar,
-    Voted,
-    VotedShare,
-    WithParts,
-    may_drop,
-    requested_selection,
-)
+from segvoc.layers import selection_rules as rules
+from segvoc.layers.selection_rules import VotedShare, may_drop, requested_selection
 from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
 from tests.images import one_line_error
 
@@ -51,8 +44,7 @@ def test_what_are_no_words_is_refused_in_one_line(words: object, said: str) -> N
 @pytest.mark.parametrize("word", ["猫", "кошка", "قطة", "बिल्ली", "γάτα", "🐈", "crème brûlée", "%s {} {0} \\"])
 def test_any_script_is_a_word(word: str) -> None:
     vocabulary = Vocabulary([word])
-    assert vocabulary.words == (word,)
-    assert vocabulary.prompts(["a photo of a {}"]) == [[[f"a photo of a {word}"]]]
+    assert vocabulary.words == (word,) and vocabulary.prompts(["a photo of a {}"]) == [[[f"a photo of a {word}"]]]
 
 
 def test_label_map_limits_the_number_of_words_and_parts() -> None:
@@ -68,6 +60,9 @@ def test_label_map_limits_the_number_of_words_and_parts() -> None:
 def test_the_first_synonym_is_used_alone_or_all_are_averaged() -> None:
     first = Vocabulary(["sofa, couch", "cat"]).prompts(["a {}", "the {}"])
     assert first == [[["a sofa"], ["the sofa"]], [["a cat"], ["the cat"]]]
+    word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
+    assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
+    assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
     average = Vocabulary(["sofa,  couch, settee", "cat"], synonyms="average")
     assert average.prompts(["a {}"]) == [[["a sofa", "a couch", "a settee"]], [["a cat"]]]
     with pytest.raises(UsageError, match="'all' is unknown"):
@@ -169,8 +164,7 @@ def test_order_is_kept_and_white_space_around_names_goes() -> None:
     parts = PartVocabulary({" dog ": ["head", "leg\n"], "sofa": [], "cat": [" head"]})
     assert parts.objects == ("dog", "sofa", "cat")
     assert parts.parts == (Part("dog", "head"), Part("dog", "leg"), Part("cat", "head"))
-    assert [part.name for part in parts.parts] == ["dog's head", "dog's leg", "cat's head"]
-    assert len(parts) == 3
+    assert [part.name for part in parts.parts] == ["dog's head", "dog's leg", "cat's head"] and len(parts) == 3
 
 
 def test_line_mapping_and_file_are_the_same(tmp_path: Path) -> None:
@@ -190,12 +184,6 @@ def test_parts_of_any_object_belong_to_those_that_do_not_name_them() -> None:
     of_cat, of_wall = parts_by_object(["cat", "wall"], parts.parts)
     assert [(index, part.name) for index, part in of_cat] == [(1, "foot"), (2, "cat's tail"), (3, "cat's head")]
     assert [(index, part.word("wall")) for index, part in of_wall] == [(0, "wall's head"), (1, "wall's foot")]
-
-
-def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
-    word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
-    assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
-    assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -248,13 +236,6 @@ def test_malformed_file_is_refused_by_its_name(tmp_path: Path, text: str, said: 
 
 
 @pytest.mark.usefixtures("as_users_call")
-def test_callers_ask_for_a_number_or_by_name():
-    assert requested_selection(7) == requested_selection(np.int64(7)) == Voted(7)
-    assert requested_selection("auto") == VotedShare()
-    assert requested_selection("all") is None
-
-
-@pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("wrong", [0, -1, True, False, 2.0, "many", "", "7", b"all", [3], np.array([1, 2]), object()])
 def test_what_is_no_number_of_classes_is_refused(wrong):
     with pytest.raises(UsageError, match="from 1, 'auto' or 'all'"):
@@ -264,14 +245,14 @@ def test_what_is_no_number_of_classes_is_refused(wrong):
 @pytest.mark.parametrize(
     ("rule", "most_that_are_kept"),
     [
-        (MostSimilar(4), 4),
-        (Voted(3), 3),
+        (rules.MostSimilar(4), 4),
+        (rules.Voted(3), 3),
         (VotedShare(least=6), 6),
-        (Listed((0, 2, 5)), 3),
-        (WithParts(Voted(3), 3, ((0,),) * 9), 12),
+        (rules.Listed((0, 2, 5)), 3),
+        (rules.WithParts(rules.Voted(3), 3, ((0,),) * 9), 12),
     ],
 )
 def test_whether_a_rule_may_drop_classes_depends_on_their_number(rule, most_that_are_kept):
     assert not may_drop(rule, most_that_are_kept)
-    assert may_drop(rule, most_that_are_kept + 1) != isinstance(rule, WithParts)  # parts don't compete
-    assert not may_drop(None, 10**6) and may_drop(WithParts(Voted(3), 4, ()), 4)
+    assert may_drop(rule, most_that_are_kept + 1) != isinstance(rule, rules.WithParts)  # parts don't compete
+    assert not may_drop(None, 10**6) and may_drop(rules.WithParts(rules.Voted(3), 4, ()), 4)

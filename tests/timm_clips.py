@@ -155,13 +155,11 @@ def small_tokenizer() -> Tokenizer:
 
 
 def filled(family: str) -> SimpleNamespace:
-    """Both encoders of ours with the weights of open_clip's model."""
     image, text = loaded(weights(family), image_encoder(family, side=SIDE).eval(), text_encoder(family).eval())
     return SimpleNamespace(image=image, text=text)
 
 
 ALL = (*IMAGES, "dino_txt")
-"""All families, with DINOv3."""
 
 
 def small_network_on(family: str) -> SegmentationNetwork:

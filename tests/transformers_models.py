@@ -1,4 +1,10 @@
-"""The small networks of the goldens of Hugging Face's transformers (`tests/golden/make_transformers.py`)."""
+"""The small networks of the goldens in tests/golden/transformers.*, which are outputs of Hugging Face's transformers.
+
+Two versions of it built CLIPSeg, CLIP, SigLIP and DINOv2 with the sizes below, filled by `golden_parameter` from the
+names in the files that `save_pretrained` writes, and read the images and prompts below; photographs came through
+CLIPSeg's image processor, which resizes with Pillow. Stored are those names and shapes, names in memory that differ,
+names and shapes of some published models, and about 300 values of each output (every `step`-th of the flat tensor).
+"""
 
 import re
 from functools import cache
@@ -35,7 +41,6 @@ CLIPSEG_IMAGES = _images(96)
 """Larger than CLIPSeg's position table: 6 x 6 cells, not 4 x 4."""
 
 SIGLIP_TOKENS = (torch.arange(3 * 32).reshape(3, 32) * 37) % 300
-"""Three prompts of a small vocabulary."""
 
 CLIP_IMAGES, DINO_IMAGES = _images(64), _images(56)
 
@@ -48,7 +53,6 @@ PHOTOGRAPHS = [
 
 @cache
 def transformers_case() -> GoldenCase:
-    """Stored names and outputs."""
     return compact_case("transformers")
 
 
@@ -81,11 +85,9 @@ def in_memory(weights: dict[str, Tensor], model: str) -> dict[str, Tensor]:
 
 
 SMALL: dict[str, Any] = {"channels": 64, "width": 64, "layers": 2, "heads": 2, "fine_tuned": "qv"}
-"""Sizes of the text encoders."""
 
 
 def small_towers() -> tuple[OpenAIClipImageEncoder, ClipTextEncoder]:
-    """Encoders of the small CLIP."""
     vit = VitConfig(
         channels=32, width=64, layers=4, heads=2, patch_size=16, pretrained_size=64, input_size=96, taps=(0, 1, 2)
     )
@@ -94,7 +96,6 @@ def small_towers() -> tuple[OpenAIClipImageEncoder, ClipTextEncoder]:
 
 
 def small_siglip() -> tuple[TimmClipImageEncoder, SiglipTextEncoder]:
-    """Encoders of the small SigLIP."""
     sizes = {"embed_dim": 64, "depth": 3, "num_heads": 2, "img_size": 64, "act_layer": "gelu_tanh"}
     tower = timm.create_model("vit_base_patch16_siglip_224", num_classes=0, global_pool="map", **sizes)
     text = ClipTextConfig(**SMALL, quick_gelu=False, context_length=32, vocabulary_size=300, causal=False, siglip=True)
@@ -102,7 +103,6 @@ def small_siglip() -> tuple[TimmClipImageEncoder, SiglipTextEncoder]:
 
 
 def small_clipseg(head: Head, pixels: PixelStatistics = "clip") -> SynSeg:
-    """A SynSeg of the small CLIPSeg's sizes."""
     image_encoder, text_encoder = small_towers()
     image_encoder.pixels = pixels
     text_encoder.unit_length = False
@@ -111,5 +111,4 @@ def small_clipseg(head: Head, pixels: PixelStatistics = "clip") -> SynSeg:
 
 
 def small_dino() -> DinoTokens:
-    """The small DINOv2."""
     return DinoTokens(width=32, depth=2, heads=2, pretrained_size=56).eval()

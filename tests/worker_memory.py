@@ -37,7 +37,6 @@ class WorkerMemory:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-        """The process after a test, without what nothing needs any more."""
         _glibc("mallopt", _MMAP_THRESHOLD, _LARGEST_KEPT)
         result = yield
         if nextitem is None or nextitem.path != item.path:

@@ -21,8 +21,6 @@ WORDS = "cup, table, spoon, rest"
 
 @dataclass
 class Asked(auto_annotation.DetectionFunctionContext):
-    """What CVAT asks for."""
-
     conf_threshold: float | None = None
     conv_mask_to_poly: bool = False
     frame_name: str = "coffee.jpg"

@@ -8,50 +8,26 @@ import segvoc
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 
+COMMANDS_AND_ROUTES = """cli.dataset_options cli.options cli.output cli.serve runtime.process_settings
+runtime.progress serving.answers serving.app serving.bodies serving.labeler serving.middleware serving.settings"""
+
+IMAGES_AND_FORMATS = """data.datasets.maps data.datasets.opening data.labeled_images imaging.annotations
+imaging.connected_regions imaging.image_formats imaging.label_maps imaging.palette imaging.reading imaging.result_paths
+inference.edges inference.label_options labeling.formats.dataset"""
+
+PROGRAMS_OF_THE_PAGE = "inference.clicks inference.exported.manifest inference.exported.segmenter"
+
+FILES = "errors storage.atomic_writes storage.files storage.journal storage.records"
+
 EXTENSION_POINTS = {
-    # commands and routes
-    "segvoc.cli.dataset_options",
-    "segvoc.cli.options",
-    "segvoc.cli.output",
-    "segvoc.cli.serve",
-    "segvoc.runtime.progress",
-    "segvoc.serving.bodies",
-    "segvoc.serving.settings",
-    "segvoc.serving.answers",
-    "segvoc.serving.middleware",
-    "segvoc.serving.app",
-    "segvoc.serving.labeler",
-    "segvoc.runtime.process_settings",
-    # images, label maps and formats
-    "segvoc.imaging.connected_regions",
-    "segvoc.data.datasets.opening",
-    "segvoc.data.datasets.maps",
-    "segvoc.data.labeled_images",
-    "segvoc.labeling.formats.dataset",
-    "segvoc.imaging.annotations",
-    "segvoc.imaging.image_formats",
-    "segvoc.imaging.label_maps",
-    "segvoc.imaging.palette",
-    "segvoc.imaging.reading",
-    "segvoc.imaging.result_paths",
-    "segvoc.inference.label_options",
-    "segvoc.inference.edges",
-    # the programs that the page runs
-    "segvoc.inference.clicks",
-    "segvoc.inference.exported.manifest",
-    "segvoc.inference.exported.segmenter",
-    # files
-    "segvoc.errors",
-    "segvoc.storage.records",
-    "segvoc.storage.atomic_writes",
-    "segvoc.storage.journal",
-    "segvoc.storage.files",
+    f"segvoc.{module}"
+    for modules in (COMMANDS_AND_ROUTES, IMAGES_AND_FORMATS, PROGRAMS_OF_THE_PAGE, FILES)
+    for module in modules.split()
 }
 """A change of one of these is a change of this package, too."""
 
 
 def imports() -> Iterator[tuple[str, str]]:
-    """The modules of segvoc that are imported, with the names."""
     for path in SOURCES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "segvoc":

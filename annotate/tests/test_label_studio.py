@@ -1,23 +1,19 @@
-"""Label Studio's contract: predictions of its labels, where images may come from, and what is refused."""
+"""Label Studio's contract, with a stand-in on loopback: predictions, where images may come from, what is refused."""
 
+import base64
+import contextlib
+import http.server
 import json
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from annotate.tests.label_studios import (
-    BRUSH,
-    TOKEN,
-    Answer,
-    LabelStudio,
-    data_uri,
-    label_studio,
-    predict_body,
-    with_options,
-)
 from annotate.tests.services import in_process
 from segvoc import __version__
 from segvoc.errors import UsageError
@@ -28,9 +24,86 @@ from tests.serving.services import drawn_image, failure, png
 
 WORDS = ["cat", "sofa", "table", "wall"]
 LABELS = ["cat", "Furniture", "W"]
-LABEL_OF_WORD = [0, 1, 1, 2]
+LABEL_OF_WORD = np.array([0, 1, 1, 2])
 VERSION = f"segvoc-numpy-{__version__}"
 KEY = "k" * 20
+
+
+TOKEN = "0123456789abcdef0123456789abcdef01234567"
+
+
+BRUSH = (
+    '<View><Image name="img" value="$photo"/><BrushLabels name="masks" toName="img"><Label value="cat"/>'
+    '<Label value="Furniture" predicted_values="sofa, table"/><Label value="wall" alias="W"/></BrushLabels></View>'
+)
+
+
+def with_options(config: str, options: str) -> str:
+    return config.replace('toName="img"', f'toName="img" {options}')
+
+
+def data_uri(content: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def predict_body(*images: object, config: str = BRUSH) -> dict[str, Any]:
+    """What Label Studio posts to /predict, with much that doesn't matter."""
+    tasks = [
+        {"id": number, "data": {"photo": image, "note": "x"}, "annotations": [], "predictions": [], "is_labeled": False}
+        for number, image in enumerate(images, 1)
+    ]
+    params = {"login": None, "password": None, "context": None}
+    return {"tasks": tasks, "model_version": "old", "project": "7.1700000000", "label_config": config, "params": params}
+
+
+@dataclass
+class Answer:
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class LabelStudio:
+    url: str
+    answers: dict[str, Answer]
+    asked: list[tuple[str, str, str]]
+    """Method, path and query, and authorization of each request."""
+
+
+@contextlib.contextmanager
+def label_studio() -> Iterator[LabelStudio]:
+    """A Label Studio on loopback, with one uploaded image."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            authorization = self.headers.get("Authorization", "")
+            studio.asked.append((self.command, self.path, authorization))
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            answer = studio.answers.get(self.path, Answer(404))
+            if self.command == "POST":
+                assert json.loads(body)["refresh"]
+            elif authorization not in (f"Token {TOKEN}", "Bearer short-lived"):
+                answer = Answer(401)
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(answer.body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        url = f"http://127.0.0.1:{server.server_port}"
+        studio = LabelStudio(url, {"/data/upload/7/a.png": Answer(body=png())}, [])
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield studio
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +158,7 @@ def label_map(prediction: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
 
 def test_health_and_setup_are_as_label_studio_wants_them(client):
     assert client.get("/health").json() == {"status": "UP", "model_class": "numpy"}
-    body = {"project": "7.17", "schema": BRUSH, "hostname": "http://evil.example", "access_token": "secret"}
+    body = {"project": "7.17", "schema": BRUSH, "hostname": "http://evil.example"}
     assert client.post("/setup", json=body).json() == {"model_version": VERSION}
     assert client.post("/setup", json={"project": "7.17", "schema": "<View></View>"}).status_code == 200
     assert client.post("/webhook", json={"action": "ANNOTATION_CREATED", "project": {"id": 7}}).status_code == 200
@@ -97,7 +170,7 @@ def test_masks_are_the_labels_of_the_words(client):
     assert len(found) == 2
     for prediction, image in zip(found, images, strict=True):
         expected = NumpySegmenter().segment(image, WORDS)
-        labels = np.array(LABEL_OF_WORD)[expected.labels]
+        labels = LABEL_OF_WORD[expected.labels]
         np.testing.assert_array_equal(label_map(prediction, labels.shape), labels)
         assert prediction["model_version"] == VERSION
         assert prediction["score"] == pytest.approx(expected.confidence.mean(), abs=1e-4)
@@ -105,8 +178,7 @@ def test_masks_are_the_labels_of_the_words(client):
             own = labels == LABELS.index(region["value"]["brushlabels"][0])
             assert region["score"] == pytest.approx(expected.confidence[own].mean(), abs=1e-4)
             assert (region["from_name"], region["to_name"], region["type"]) == ("masks", "img", "brushlabels")
-        identities = [region["id"] for region in prediction["result"]]
-        assert len(set(identities)) == len(identities)
+        assert len({region["id"] for region in prediction["result"]}) == len(prediction["result"])
 
 
 @pytest.mark.parametrize("background", ["other", "wall"])
@@ -114,24 +186,20 @@ def test_background_and_threshold_are_the_projects(client, background):
     options = f'model_background="{background}" model_score_threshold="0.7"'
     (found,) = predicted(client, data_uri(png()), config=with_options(BRUSH, options))
     expected = NumpySegmenter().segment(drawn_image(), WORDS, background=background, threshold=0.7)
-    table = np.array([*LABEL_OF_WORD, -1])
-    np.testing.assert_array_equal(label_map(found, (48, 64)), table[expected.labels])
+    np.testing.assert_array_equal(label_map(found, (48, 64)), np.append(LABEL_OF_WORD, -1)[expected.labels])
 
 
 def test_images_are_those_of_the_label_studio_that_was_named(connected, studio):
     studio.answers["/data/local-files/?d=a%20b.png"] = Answer(body=png(drawn_image(1)))
     studio.answers["/tasks/3/resolve/?fileuri=czM6Ly9iL2EucG5n"] = Answer(body=png(drawn_image(2)))
     studio.answers["/data/local-files?d=c.png"] = Answer(301, headers={"Location": "/data/local-files/?d=a%20b.png"})
-    sources = [
-        "/data/upload/7/a.png",
-        "/data/local-files/?d=a b.png",
-        "s3://b/a.png",
-        f"{studio.url}/data/upload/7/a.png",
-    ]
-    found = predicted(connected, *sources, "upload/7/a.png", "/data/local-files?d=c.png")
+    uploaded, local = "/data/upload/7/a.png", "/data/local-files/?d=a b.png"
+    shared = f"{studio.url}{uploaded}"
+    sources = (uploaded, local, "s3://b/a.png", shared, "upload/7/a.png", "/data/local-files?d=c.png")
+    found = predicted(connected, *sources)
     for prediction, seed in zip(found, (0, 1, 2, 0, 0, 1), strict=True):
-        labels = np.array(LABEL_OF_WORD)[NumpySegmenter().segment(drawn_image(seed), WORDS).labels]
-        np.testing.assert_array_equal(label_map(prediction, (48, 64)), labels)
+        expected = NumpySegmenter().segment(drawn_image(seed), WORDS).labels
+        np.testing.assert_array_equal(label_map(prediction, (48, 64)), LABEL_OF_WORD[expected])
     assert {authorization for _, _, authorization in studio.asked} == {f"Token {TOKEN}"}
 
 
@@ -183,11 +251,8 @@ def test_personal_access_tokens_are_exchanged_once(studio):
     studio.answers["/api/token/refresh/"] = Answer(body=json.dumps({"access": "short-lived"}).encode())
     with in_process(label_studio=studio.url, label_studio_token="head.body.signature") as client:
         predicted(client, "/data/upload/7/a.png", "/data/upload/7/a.png")
-    assert [(method, path) for method, path, _ in studio.asked] == [
-        ("POST", "/api/token/refresh/"),
-        ("GET", "/data/upload/7/a.png"),
-        ("GET", "/data/upload/7/a.png"),
-    ]
+    asked = [(method, path) for method, path, _ in studio.asked]
+    assert asked == [("POST", "/api/token/refresh/"), *[("GET", "/data/upload/7/a.png")] * 2]
     for bad in (Answer(401), Answer(body=b"[]"), Answer(body=b"<html>")):
         studio.answers["/api/token/refresh/"] = bad
         with in_process(label_studio=studio.url, label_studio_token="head.body.signature") as client:
@@ -208,11 +273,8 @@ def test_odd_images_are_refused(client, image, status):
     assert refused(client, image)[0] == status
 
 
-BOMB = "".join(
-    ['<!DOCTYPE v [<!ENTITY a0 "ha">']
-    + [f'<!ENTITY a{number} "&a{number - 1};&a{number - 1};">' for number in range(1, 60)]
-    + ["]><View>&a59;</View>"]
-)
+ENTITIES = "".join(f'<!ENTITY a{number} "&a{number - 1};&a{number - 1};">' for number in range(1, 60))
+BOMB = f'<!DOCTYPE v [<!ENTITY a0 "ha">{ENTITIES}]><View>&a59;</View>'
 
 
 @pytest.mark.parametrize(
@@ -232,8 +294,7 @@ BOMB = "".join(
 )
 def test_odd_configurations_are_refused(client, config, said):
     status, code, message = refused(client, data_uri(png()), config=config)
-    assert (status, code) == (422, "invalid_request")
-    assert said in message
+    assert (status, code) == (422, "invalid_request") and said in message
     unsafe = any(word in said for word in ("document type", "valid XML", "nested"))
     assert (client.post("/setup", json={"schema": config}).status_code == 422) == unsafe
 
@@ -244,12 +305,12 @@ def test_odd_configurations_are_refused(client, config, said):
 def test_the_key_may_be_the_password(method, path):
     body = {"/predict": predict_body(), "/setup": {"schema": BRUSH}}.get(path)
     with in_process(api_key=KEY, backends=("label-studio",)) as client:
-        for headers in ({}, {"Authorization": "Basic bad"}, {"Authorization": "Bearer wrong"}):
-            answer = client.request(method, path, json=body, headers=headers)
+        ask = partial(client.request, method, path, json=body)
+        wrong = [ask(headers={"Authorization": text}) for text in ("", "Basic bad", "Bearer wrong")]
+        for answer in (*wrong, ask(auth=("anyone", "wrong"))):
             assert (answer.status_code, failure(answer)) == (401, "unauthorized")
-        assert client.request(method, path, json=body, auth=("anyone", "wrong")).status_code == 401
-        assert client.request(method, path, json=body, auth=("anyone", KEY)).status_code == 200
-        assert client.request(method, path, json=body, headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+        assert ask(auth=("anyone", KEY)).status_code == 200
+        assert ask(headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
         assert client.get("/v1/models", auth=("anyone", KEY)).status_code == 401
 
 

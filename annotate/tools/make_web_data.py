@@ -1,7 +1,7 @@
 """Writes what the web page and its tests take from the Python code: the colors of words, and expected results.
 
 Usage: PYTHONPATH=src python annotate/tools/make_web_data.py. Writes src/imaging/palette.json and tests/expected.json in
-annotate/web; annotate/tests/web/test_data.py checks that both are what this gives.
+annotate/web; annotate/tests/test_page_files.py checks that both are what this gives.
 """
 
 import base64

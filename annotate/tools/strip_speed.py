@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from annotate.tests.web.real_service import RealService
+from annotate.tests.web.test_shared_project import RealService
 from segvoc_annotate.projects.project import Project
 
 NAMES = [f"{number:04}.png" for number in range(500)]

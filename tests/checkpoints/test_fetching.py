@@ -95,9 +95,6 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-# ---- for every file of the manifest
-
-
 @every_file
 def test_what_was_fetched_is_there_without_network(hub, home, monkeypatch, file):
     file = hub.publish(file)
@@ -107,8 +104,7 @@ def test_what_was_fetched_is_there_without_network(hub, home, monkeypatch, file)
     assert path.read_bytes() == content
     assert path == cached(file) == cache_path(file) and path.is_relative_to(home)
     asked = len(hub.asked)
-    assert fetch(file) == path
-    assert len(hub.asked) == asked
+    assert fetch(file) == path and len(hub.asked) == asked
     without_network(monkeypatch)
     assert fetch(file) == path
 
@@ -140,11 +136,8 @@ def test_two_processes_at_once_transfer_each_file_once(hub: LoopbackHub, home: P
     assert sorted(path for path, _ in hub.transfers()) == sorted(hub.files)
 
 
-# ---- for a file of the hub and one with an address of its own
-
-
 @each_kind
-def test_another_file_is_refused_and_removed(hub: LoopbackHub, home: Path, file: PublishedFile) -> None:
+def test_another_file_is_refused_and_removed_but_never_outside_the_cache(hub, home, monkeypatch, tmp_path, file):
     file = hub.publish(file)
     ((path, content),) = hub.files.items()
     hub.files[path] = content[:-1] + bytes([content[-1] ^ 1])
@@ -152,7 +145,16 @@ def test_another_file_is_refused_and_removed(hub: LoopbackHub, home: Path, file:
     assert f"{file.filename} was not the published file" in refusal and "was removed; try again" in refusal
     assert not _bodies(home)
     hub.files[path] = content
-    assert fetch(file).read_bytes() == content
+    fetched = fetch(file).resolve()
+    assert fetched.read_bytes() == content
+    fetched.write_bytes(content[:-1])
+    without_network(monkeypatch)
+    assert "was removed" in _refusal(file) and not _bodies(home)
+    (tmp_path / "own.pth").write_bytes(b"own")
+    cache_path(file).unlink(missing_ok=True)
+    cache_path(file).symlink_to(tmp_path / "own.pth")
+    assert "was removed" in _refusal(file)
+    assert not cache_path(file).is_symlink() and (tmp_path / "own.pth").read_bytes() == b"own"
 
 
 @each_kind
@@ -207,30 +209,7 @@ def test_refusals_of_the_server_are_told(hub, home, file):
         assert said in refusal and "weights FILE" in refusal
 
 
-@each_kind
-def test_a_file_changed_in_the_cache_is_refused_and_removed(hub, home, monkeypatch, file):
-    file = hub.publish(file)
-    path = fetch(file).resolve()
-    path.write_bytes(path.read_bytes()[:-1])
-    without_network(monkeypatch)
-    assert "was removed" in _refusal(file)
-    assert not _bodies(home)
-
-
-@each_kind
-def test_a_file_outside_the_cache_is_never_removed(home, monkeypatch, tmp_path, file):
-    (tmp_path / "own.pth").write_bytes(b"own")
-    link = cache_path(file)
-    link.parent.mkdir(parents=True)
-    link.symlink_to(tmp_path / "own.pth")
-    without_network(monkeypatch)
-    assert "was removed" in _refusal(file)
-    assert not link.is_symlink() and (tmp_path / "own.pth").read_bytes() == b"own"
-
-
-def test_a_file_is_verified_once_and_other_content_is_noticed_though_size_and_time_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_verified_once_and_other_content_of_its_size_and_time_is_noticed(tmp_path, monkeypatch):
     reads: list[Path] = []
     inner = fetching.file_sha256
     monkeypatch.setattr(fetching, "file_sha256", lambda path: reads.append(path) or inner(path))

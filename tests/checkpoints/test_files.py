@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,37 +22,26 @@ def _refused(path: Path, *said: str) -> str:
     with warnings.catch_warnings(action="error"), pytest.raises(CheckpointError) as refusal:
         read_weights(path)
     message = str(refusal.value)
-    assert "\n" not in message
-    assert message.count(repr(str(path))) == 1
-    assert "; " in message
-    for part in said:
-        assert part in message
+    assert "\n" not in message and "; " in message and message.count(repr(str(path))) == 1
+    assert all(part in message for part in said), message
     return message
 
 
-def _equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+def assert_equal(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype and torch.equal(found[name], value), name
 
 
-# ---- our format
-
-
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "weights.safetensors"
-    write_weights(path, {**TENSORS, "turned": TENSORS["a.weight"].T}, "tiny", license="Apache-2.0", scores={"mIoU": 17})
+def test_what_is_written_is_read_also_parts_of_one_tensor(tmp_path: Path) -> None:
+    path, packed = tmp_path / "new" / "weights.safetensors", torch.arange(12.0).view(6, 2)
+    tensors = {**TENSORS, **dict(zip("qkv", packed.tensor_split(3), strict=True)), "again": packed, "turned": packed.T}
+    tensors["learned"] = torch.nn.Parameter(packed)
+    write_weights(path, tensors, "tiny", license="Apache-2.0", scores={"mIoU": 17})
     file = read_weights(path)
-    _equal(file.tensors, {**TENSORS, "turned": TENSORS["a.weight"].T})
-    assert file.preset == "tiny"
+    assert_equal(file.tensors, tensors)
+    assert (file.preset, file.path) == ("tiny", str(path))
     assert file.record == {"preset": "tiny", "license": "Apache-2.0", "scores": {"mIoU": 17}}
-    assert file.path == str(path)
-
-
-def test_parts_of_one_tensor_are_written_apart(tmp_path: Path) -> None:
-    packed = torch.arange(12.0).view(6, 2)
-    parts = {**dict(zip("qkv", packed.tensor_split(3), strict=True)), "again": packed, "turned": packed.T}
-    write_weights(tmp_path / "w.safetensors", {**parts, "learned": torch.nn.Parameter(packed)}, "tiny")
-    _equal(read_weights(tmp_path / "w.safetensors").tensors, {**parts, "learned": packed})
 
 
 def test_the_header_is_read_without_the_tensors(tmp_path: Path) -> None:
@@ -82,9 +72,6 @@ def test_malformed_header_of_ours_is_refused(tmp_path: Path, header: str) -> Non
     _refused(tmp_path / "w.safetensors", "fetch it again")
 
 
-# ---- damaged files
-
-
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     for name in ("none.safetensors", "none.pth", "a\nb.pth"):
         with one_line_error(CheckpointError, match="does not exist; check the path"):
@@ -107,9 +94,6 @@ def test_truncated_safetensors_are_refused(tmp_path: Path, kept: int) -> None:
     content = (tmp_path / "w.safetensors").read_bytes()
     (tmp_path / "w.safetensors").write_bytes(content[:kept])
     _refused(tmp_path / "w.safetensors", "damaged", "fetch it again")
-
-
-# ---- files of another kind
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".bin", ""])
@@ -140,10 +124,7 @@ def test_the_content_tells_how_to_read(tmp_path: Path, name: str, written: str) 
         safetensors.torch.save_file(TENSORS, tmp_path / name)
     else:
         torch.save(TENSORS, tmp_path / name, _use_new_zipfile_serialization=written == "torch")
-    _equal(read_weights(tmp_path / name).tensors, TENSORS)
-
-
-# ---- pickles
+    assert_equal(read_weights(tmp_path / name).tensors, TENSORS)
 
 
 @pytest.mark.parametrize("wrapper", [None, "model", "module", "state_dict"])
@@ -153,7 +134,7 @@ def test_state_dicts_are_found(tmp_path: Path, wrapper: str | None, new: bool) -
     saved = content if wrapper is None else {wrapper: content, "iteration": 80_000, "scheduler": {"a": [1, 2]}}
     torch.save(saved, tmp_path / "w.pth", _use_new_zipfile_serialization=new)
     file = read_weights(tmp_path / "w.pth")
-    _equal(file.tensors, TENSORS)
+    assert_equal(file.tensors, TENSORS)
     assert file.preset is None
 
 
@@ -172,9 +153,6 @@ def test_tensors_that_are_no_plain_numbers_are_listed(tmp_path: Path, kind: str)
         unsuitable = torch.quantize_per_tensor(unsuitable, 0.1, 0, torch.qint8)
     torch.save({**TENSORS, "unsuitable": unsuitable}, tmp_path / "w.pth")
     _refused(tmp_path / "w.pth", "has no weights under 'unsuitable'; save only the tensors")
-
-
-# ---- values
 
 
 def test_finite_values_can_be_weights() -> None:

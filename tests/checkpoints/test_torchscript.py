@@ -8,7 +8,7 @@ import sys
 import types
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.official_clip import towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
+from tests.checkpoints.test_files import assert_equal
 from tests.networks.golden_stages import TINY_VIT
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
@@ -61,12 +62,6 @@ def _like_openais() -> nn.Module:
     return model
 
 
-def _equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert found[name].dtype == value.dtype and torch.equal(found[name], value), name
-
-
 def _refused(path: Path, *said: str) -> None:
     for read in (read_torchscript, read_weights):
         with pytest.raises(CheckpointError) as refusal:
@@ -78,16 +73,13 @@ def _refused(path: Path, *said: str) -> None:
             assert all(part in message for part in said), message
 
 
-# ---- what PyTorch finds
-
-
 @pytest.mark.parametrize("build", [_Mixed, _like_openais])
 def test_names_and_values_are_those_of_pytorch_and_fill_towers(build: Callable[[], nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.jit.script(build()).save(path := tmp_path / "ViT-B-16.pt")
     found, expected = read_torchscript(path) or {}, torch.jit.load(path, map_location="cpu").state_dict()
     assert found.keys() - expected.keys() <= {"passing", "no_buffer", "attn_mask"}  # no weights, but tensors
-    _equal({name: found[name] for name in expected}, expected)
+    assert_equal({name: found[name] for name in expected}, expected)
     if build is _like_openais:
         sizes = {"channels": 64, "width": 64, "layers": 2, "heads": 2, "vocabulary_size": 512}
         text = ClipTextEncoder(ClipTextConfig(**sizes, quick_gelu=True, fine_tuned="qv"))
@@ -101,9 +93,6 @@ def test_other_files_are_none(tmp_path: Path, content: bytes) -> None:
     assert read_torchscript(tmp_path / "w.pt") is None
     torch.save({"a": torch.zeros(1)}, tmp_path / "state.pt")
     assert read_torchscript(tmp_path / "state.pt") is None
-
-
-# ---- forged archives
 
 
 class _Storage:
@@ -162,7 +151,7 @@ def _module(module_class: type, **attributes: object) -> object:
 
 def test_an_archive_made_here_is_read(tmp_path: Path, module_class: type) -> None:
     root = _module(module_class, w=_tensor(_Storage(4), 1, (3,), (1,)), other=5)
-    _equal(read_torchscript(_archive(tmp_path / "w.pt", _program(root))) or {}, {"w": torch.zeros(3)})
+    assert_equal(read_torchscript(_archive(tmp_path / "w.pt", _program(root))) or {}, {"w": torch.zeros(3)})
 
 
 @pytest.mark.parametrize(
@@ -204,9 +193,6 @@ def test_false_records_are_refused(tmp_path, module_class, packed, records, said
     _refused(_archive(tmp_path / "w.pt", **{"program": program, "packed": packed, **records}), said)
 
 
-# ---- what would run
-
-
 @pytest.mark.parametrize("protocol", [0, 2])
 @pytest.mark.parametrize("function", [os.system, builtins.exec, getattr, torch._utils._rebuild_qtensor])
 def test_code_in_the_pickle_is_never_run(tmp_path: Path, module_class: type, protocol: int, function: object) -> None:
@@ -226,9 +212,6 @@ def test_code_in_the_pickle_is_never_run(tmp_path: Path, module_class: type, pro
 def test_what_pickles_may_name_can_not_be_changed_by_them(tmp_path: Path, known: bytes) -> None:
     change = known + b"N}X\x01\0\0\0aK\x01s\x86b"  # BUILD with (None, {"a": 1}) sets attributes
     _refused(_archive(tmp_path / "w.pt", b"\x80\x02" + change + b"."), "damaged")
-
-
-# ---- damage
 
 
 @pytest.mark.parametrize(

@@ -70,10 +70,8 @@ def answers(benchmark: Benchmark, drawn: Replica, results: list[Segmentation]) -
 )
 def test_two_commands_from_originals_to_scores(name, segvoc_command, results, tmp_path):
     benchmark, drawn = BENCHMARKS[name], replica(name, tmp_path / "data")
-    prepared = segvoc_command("prepare", name, "--data", "data", "--jobs", "1", "--partial")
-    assert prepared.code == 0, prepared.err
-    done = segvoc_command("evaluate", "tiny", "--benchmark", name, "--data", "data", "--out", "report", "--json")
-    assert done.code == 0, done.err
+    segvoc_command("prepare", name, "--data", "data", "--jobs", "1", "--partial").ok()
+    done = segvoc_command("evaluate", "tiny", "--benchmark", name, "--data", "data", "--out", "report", "--json").ok()
     report, by_stem = json.loads(done.out), answers(benchmark, drawn, results)
     last = 20 if name == "pas-20b" else UNLABELED
     pairs = [(truth, np.minimum(by_stem[stem].labels, last)) for stem, truth in drawn.labels.items()]

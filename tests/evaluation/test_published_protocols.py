@@ -18,7 +18,6 @@ from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, evaluation_protoc
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
 from segvoc.inference.engine import ModelTraits
-from segvoc.inference.protocols import LoaderResize, Sliding
 from segvoc.models import loading
 from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -44,11 +43,9 @@ def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Calla
         monkeypatch.setattr(loading, "load_network", lambda name, **rest: network)
         if not Path("data").exists():
             replica(benchmark, Path("data"))
-            assert segvoc_command("prepare", benchmark, "--data", "data", "--jobs", "1", "--partial").code == 0
+            segvoc_command("prepare", benchmark, "--data", "data", "--jobs", "1", "--partial").ok()
         call = ("evaluate", network.name, "--benchmark", benchmark, "--data", "data", "--out", out, "--json")
-        done = segvoc_command(*call, *options)
-        assert done.code == 0, done.err
-        return json.loads(done.out)
+        return json.loads(segvoc_command(*call, *options).ok().out)
 
     return run
 
@@ -59,13 +56,11 @@ def err_seg() -> NetworkSegmenter:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = small_err_seg()
-    return NetworkSegmenter(
-        name="err-seg-b",
-        network=network,
-        protocols=protocols.err_protocols(64),
-        templates=(CLIP_TEMPLATE,),
-        traits=ModelTraits(own_selection=OWN_SELECTION),
+    model = NetworkSegmenter(
+        name="err-seg-b", network=network, protocols=protocols.err_protocols(64), templates=(CLIP_TEMPLATE,)
     )
+    model.traits = ModelTraits(own_selection=OWN_SELECTION)
+    return model
 
 
 @pytest.mark.parametrize(
@@ -73,8 +68,8 @@ def err_seg() -> NetworkSegmenter:
 )
 def test_err_seg_keeps_as_many_classes_as_published_or_by_its_own_rule(name, evaluated, err_seg):
     report = evaluated(err_seg, name)
-    protocol = report["protocol"]
-    assert (protocol["window"], protocol["kept_classes"], protocol["deviations"]) == ("official", KEPT[name], [])
+    protocol, published = report["protocol"], {"window": "official", "kept_classes": KEPT[name], "deviations": []}
+    assert published.items() <= protocol.items()
     assert protocol["source"].startswith("ERR-Seg, Tables 8") == (name != "cityscapes")
     if name == "cityscapes":
         assert report["verdict"] == "no paper that segvoc knows reports a score of err-seg-b on Cityscapes"
@@ -88,41 +83,18 @@ def test_costs_are_counted_for_the_same_numbers():
     assert [err_seg_kept(words) for words in (8, 171, 1000)] == [8, 43, 48]
 
 
-def small_windows(network: NetworkSegmenter) -> NetworkSegmenter:
-    """The network with few pixels in its official windows."""
-    official = replace(network.protocols["official"], sliding=Sliding(canvas=48, window=32, stride=16))
-    official = replace(official, loader=LoaderResize(shortest=48, longest=96))
-    network.protocols = {**network.protocols, "official": official}
-    return network
-
-
-SCORES = ("miou", "fwiou", "pixel_accuracy", "classes", "protocol", "verdict")
-
-
-def test_the_official_window_is_the_default_to_the_last_digit(evaluated):
-    network = small_windows(small_segmenter(name="cat-seg-b", template=CLIP_TEMPLATE))
-    default = evaluated(network, "pas-20")
-    official = evaluated(network, "pas-20", "--window", "official", out="official")
-    other = evaluated(network, "pas-20", "--window", "auto", out="auto")
-    assert {name: default[name] for name in SCORES} == {name: official[name] for name in SCORES}
-    assert default["classes"] != other["classes"]
-    assert other["protocol"]["deviations"] == ["window auto instead of official"]
-
-
 def test_options_that_say_the_same_do_not_deviate_and_others_are_named_everywhere(evaluated, segvoc_command, err_seg):
     same = evaluated(err_seg, "pc-59", "--keep-classes", "24", "--window", "official", out="same")
     assert same["protocol"]["deviations"] == []
-    report = evaluated(err_seg, "pc-59", "--keep-classes", "8", "--window", "single", "--threshold", "0.25")
+    options = ("--keep-classes", "8", "--window", "single", "--threshold", "0.25")
+    report = evaluated(err_seg, "pc-59", *options)
     named = ["window single instead of official", "keep_classes 8 instead of 24", "threshold 0.25 instead of none"]
-    assert report["protocol"]["deviations"] == named
-    assert report["protocol"]["kept_classes"] == 8
+    assert (report["protocol"]["deviations"], report["protocol"]["kept_classes"]) == (named, 8)
     assert f"the protocol deviates: {', '.join(named)}" in report["verdict"]
     texts = [Path(f"report/{file}").read_text(encoding="utf-8") for file in ("row.md", "index.html")]
     call = ("evaluate", "err-seg-b", "--benchmark", "pc-59", "--data", "data", "--out", "report")
-    printed = segvoc_command(*call, "--keep-classes", "8", "--window", "single", "--threshold", "0.25").out
-    for text in (*texts, printed):
-        assert "window single instead of official" in text
-        assert "8 instead of 24" in text
+    for text in (*texts, segvoc_command(*call, *options).out):
+        assert "window single instead of official" in text and "8 instead of 24" in text
 
 
 def test_every_published_score_has_a_published_protocol():
@@ -167,12 +139,9 @@ def test_cat_seg_and_pca_seg_slide_and_keep_256_classes():
 
 def test_syn_seg_has_a_background_in_two_benchmarks_of_its_table():
     table = {name: protocol_of("syn-seg-b", name) for name in ("voc-21", "coco-object", "pc-59", "cityscapes", "a-150")}
-    assert {name: (protocol.options.background, protocol.options.threshold) for name, protocol in table.items()} == {
-        **dict.fromkeys(("voc-21", "coco-object"), ("background", 0.5)),
-        **dict.fromkeys(("pc-59", "cityscapes", "a-150"), (None, None)),
-    }
-    ways = {(protocol.options.window, protocol.templates) for protocol in table.values()}
-    assert ways == {("official", (SYN_TEMPLATE,))}
+    rules = [(protocol.options.background, protocol.options.threshold) for protocol in table.values()]
+    assert rules == [("background", 0.5)] * 2 + [(None, None)] * 3
+    assert {(one.options.window, one.templates) for one in table.values()} == {("official", (SYN_TEMPLATE,))}
     assert "threshold" in str(table["voc-21"].origin()["chosen"])
     tcl = protocol_of("syn-seg-b", "voc-21", window="tcl", threshold=0.4)
     assert tcl.deviations == ("window tcl instead of official", "threshold 0.4 instead of 0.5")
@@ -192,13 +161,10 @@ def test_prompts_limits_and_options_of_the_network_are_deviations():
     network = small_segmenter(name="cat-seg-b")
     images = LabeledImages(name="set", vocabulary=Vocabulary(("cat", "dog")), images=())
     task = EvaluationTask(name="a", title="A", images=images, classes=("cat", "dog"), benchmark=BENCHMARKS["a-150"])
-    assert evaluation_protocol(network, task, EvaluationSettings(limit=7)).deviations == (
-        f"prompts '{{}}' instead of {CLIP_TEMPLATE!r}",
-        "only the first 7 images",
-    )
+    found = evaluation_protocol(network, task, EvaluationSettings(limit=7)).deviations
+    assert found == (f"prompts '{{}}' instead of {CLIP_TEMPLATE!r}", "only the first 7 images")
     preset = PRESETS["cat-seg-b"]
     changed = with_settings(preset.configuration, {"blocks": 1, "prompts": "imagenet"}, "cat-seg-b")
     network.origin = {"preset": "cat-seg-b", **configuration_record(changed)}
-    assert evaluation_protocol(network, task, EvaluationSettings()).deviations[1:] == (
-        "the network differs from the preset: blocks=1",
-    )
+    found = evaluation_protocol(network, task, EvaluationSettings()).deviations
+    assert found[1:] == ("the network differs from the preset: blocks=1",)

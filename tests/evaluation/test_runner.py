@@ -68,10 +68,12 @@ def miou_of(drawn, results) -> float:
     return Confusion.total(counts, 5).scores().miou
 
 
-def test_a_background_that_is_named_is_no_word(small, drawn, tmp_path):
-    named = evaluate(small, task_of(drawn, "wall"), tmp_path / "named")
-    results = (small.segment(drawn / f"images/{number}.png", WORDS, background="wall") for number in range(5))
-    assert named["miou"] == miou_of(drawn, results)
+def test_batches_and_a_named_background_are_scored_as_they_are_segmented(small, drawn, tmp_path):
+    images, several = [drawn / f"images/{number}.png" for number in range(5)], small_segmenter(batch=4)
+    results = [*several.segment(images[:4], WORDS), *several.segment(images[4:], WORDS)]
+    assert evaluate(several, task_of(drawn), tmp_path / "four")["miou"] == miou_of(drawn, results)
+    results = [small.segment(image, WORDS, background="wall") for image in images]
+    assert evaluate(small, task_of(drawn, "wall"), tmp_path / "named")["miou"] == miou_of(drawn, results)
 
 
 def test_threshold_leaves_pixels_unlabeled_which_are_misses(small, drawn, tmp_path):
@@ -79,12 +81,6 @@ def test_threshold_leaves_pixels_unlabeled_which_are_misses(small, drawn, tmp_pa
     assert report["data"]["unlabeled_predictions"] == report["data"]["labeled_pixels"]
     assert (report["miou"], report["pixel_accuracy"]) == (0, 0)
     assert {pair["prediction"] for pair in report["confusions"]} == {None}
-
-
-def test_batches_are_scored_as_they_are_segmented(drawn, tmp_path):
-    images, several = [drawn / f"images/{number}.png" for number in range(5)], small_segmenter(batch=4)
-    results = [*several.segment(images[:4], WORDS), *several.segment(images[4:], WORDS)]
-    assert evaluate(several, task_of(drawn), tmp_path / "four")["miou"] == miou_of(drawn, results)
 
 
 def test_limit_takes_the_first(small, drawn, tmp_path):
@@ -188,8 +184,7 @@ def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_pa
     (journal / "rank-1.jsonl").write_bytes(b"".join([header, entries[1], entries[3][:30]]))
     done: list[str] = []
     report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
-    assert done == ["3", "4"]
-    assert scores_of(report) == scores_of(whole)
+    assert done == ["3", "4"] and scores_of(report) == scores_of(whole)
 
 
 def test_words_are_encoded_once(drawn, tmp_path, monkeypatch):

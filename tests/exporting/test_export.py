@@ -1,7 +1,9 @@
-"""Exporting a small network, and what the exported folder gives."""
+"""Exporting a small network, also with taught words, and what the exported folder gives."""
 
+import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,12 @@ from segvoc.encoders.clip_text import clip_tokenizer
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.exporting import export as exporting
 from segvoc.exporting import onnx_files
-from segvoc.exporting.export import Comparison, export
+from segvoc.exporting.export import Comparison, compare_with_export, export
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
-from tests.exporting.small_export import IMAGES, WORDS, assert_alike, small_cat_seg, small_timm_clip
+from tests.exporting.conftest import IMAGES, WORDS, assert_alike, small_cat_seg, small_timm_clip
+from tests.inference.taught.drawn_examples import drawn_examples
 from tests.timm_clips import ALL
 
 
@@ -62,8 +65,7 @@ def test_published_windows_have_another_pooling(tmp_path: Path, untyped: None) -
 
 def test_the_folder_says_what_it_is(folder: Path) -> None:
     about = json.loads((folder / "segvoc.json").read_text())
-    assert about["name"] == "small"
-    assert about["dtype"] == "float32"
+    assert about["name"] == "small" and about["dtype"] == "float32"
     assert set(about["files"]) == {path.name for path in folder.iterdir()} - {"segvoc.json"}
     assert not any(b"site-packages" in path.read_bytes() for path in folder.glob("*.onnx"))
     weights = (folder / "weights.safetensors").stat().st_size
@@ -165,3 +167,38 @@ def test_tokens_are_open_clips() -> None:
     for text in (*ODD, *class_names("ade847"), *class_names("pc459")):
         expected = [theirs.sot_token_id, *theirs.encode(text), theirs.eot_token_id]
         assert ours.encode(text).ids == expected, text
+
+
+TAUGHT = ["grass", "sky", "brick", "cat"]
+UNSEEN = drawn_examples(3).images[2]
+
+
+def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny_network, taught, tmp_path, monkeypatch):
+    tuned = copy.copy(tiny_network)
+    tuned.origin = {**tiny_network.origin, "training": {"steps": 1}}
+    monkeypatch.setattr(exporting, "SIZES", ((96, 128),))
+    monkeypatch.setattr(exporting, "_write_programs", None)
+    assert export(tuned, tmp_path / "out", taught=[taught]).equal_labels > 0.999
+    assert tuned.taught == ()
+    exported = ExportedSegmenter(tmp_path / "out")
+    assert exported.origin["training"] == {"steps": 1}
+    assert [one.digest for one in exported.taught] == [taught.digest]
+    one, other = (model.segment(UNSEEN, TAUGHT) for model in (tiny_network.with_taught(taught), exported))
+    assert (one.labels == other.labels).mean() > 0.999
+
+
+def test_the_comparison_is_about_taught_words_too(model, folder, monkeypatch):
+    monkeypatch.setattr(exporting, "SIZES", ((96, 128),))
+    taught, words = segvoc.teach(model, drawn_examples(4)), Vocabulary(["cat", "grass", "wall"])
+    exported, better = ExportedSegmenter(folder), model.with_taught(taught)
+    assert compare_with_export(better, exported.with_taught(taught), "float32", words).agrees
+    changed = replace(taught, bias=taught.bias + np.float32(0.1))
+    assert not compare_with_export(better, exported.with_taught(changed), "float32", words).agrees
+
+
+def test_taught_words_of_other_weights_or_for_triton_are_refused(tiny_network, taught, tmp_path):
+    with pytest.raises(CheckpointError, match="were taught to 'tiny', and 'small' has other weights"):
+        export(small_cat_seg(), tmp_path / "out", taught=[taught])
+    with pytest.raises(UsageError, match=r"nothing of taught words; export without them, .* --model OUT --taught FILE"):
+        export(tiny_network, tmp_path / "out", format="triton", taught=[taught])
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,8 @@
-"""Programs refer to weights in .safetensors files, and select with tensors as settings what the rules do."""
+"""Programs refer to weights in .safetensors files, select with tensors as settings what
+the rules do, and take words of parts as inputs."""
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,17 @@ import torch
 from safetensors.torch import save_file
 
 from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
+from segvoc.encoders.prompts import PartWordEncoder
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.exporting.onnx_files import refer_to
-from segvoc.exporting.programs import traced_selection
-from segvoc.inference.exported.segmenter import selection_inputs
+from segvoc.exporting.programs import PartProgram, traced_selection
+from segvoc.inference.exported.segmenter import part_inputs, selection_inputs
 from segvoc.layers.class_selection import kept_classes
 from segvoc.layers.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts
+from segvoc.networks.part_cat_seg import PART_CAT_SEG
+from segvoc.vocabulary import Vocabulary
+from tests.networks.contract import make_image
+from tests.networks.test_part_cat_seg import small
 
 TABLE = torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
 NUMBERS = np.array([[3, 39, 0], [7, 7, 1]])
@@ -106,3 +114,27 @@ def test_ties_go_to_lower_classes() -> None:
     cost = torch.zeros(1, 1, CLASSES, 2, 2)
     cost[:, :, 9:12] = 1 - torch.arange(3)[:, None, None] / 10  # all votes go to these
     assert _traced(Voted(6))(cost).tolist() == [[0, 1, 2, 9, 10, 11]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dog's head", "dog's leg", "cat", "cat's head", "sofa"],
+        ["none", "dog's head", "dog's leg"],
+        ["none", "dog's head", "dog"],
+        ["none", "dog", "cat"],
+        ["dog", "cat"],
+    ],
+)
+def test_the_program_answers_as_the_network(words: list[str]) -> None:
+    torch.manual_seed(0)
+    network, image = small(PART_CAT_SEG).eval(), make_image(1, 64, 96)
+    encode = PartWordEncoder(VocabularyEncoder(network.text_encoder, ("a {}", "the {}")))
+    text = encode(Vocabulary(words), none="none" if "none" in words else None)
+    arrays = {field.name: getattr(text, field.name) for field in fields(text)}
+    arrays = {name: value.numpy() for name, value in arrays.items() if isinstance(value, torch.Tensor)}
+    inputs = {name: torch.from_numpy(np.asarray(value)) for name, value in part_inputs(replace(text, **arrays)).items()}
+    with torch.no_grad():
+        features = network.encoded(image).named()
+        logits = PartProgram(network, (2, 2))(features | inputs)["logits"]
+        torch.testing.assert_close(logits, network(image, text, pooling=(2, 2)), rtol=0, atol=1e-5)

@@ -26,7 +26,6 @@ ONNX_TYPES = {
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny` as a repository."""
     folder = tmp_path_factory.mktemp("exports")
     copy_tiny(folder)
     make_repository(folder)
@@ -35,14 +34,15 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def configs(repository: Path) -> dict[str, Any]:
-    """The configurations of its models, parsed."""
     schema = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient is missing")
     text_format = pytest.importorskip("google.protobuf.text_format")
     files = sorted(repository.glob("*/config.pbtxt"))
     return {file.parent.name: text_format.Parse(file.read_text(), schema.ModelConfig()) for file in files}
 
 
-def test_the_layout(repository: Path) -> None:
+def test_the_layout_and_that_segvoc_takes_it(repository: Path) -> None:
+    one, other = (model.segment(SAMPLE, WORDS) for model in (open_tiny(), segvoc.load(repository)))
+    np.testing.assert_array_equal(one.labels, other.labels)
     programs = [f"{name}/1/model.{end}" for name in ("image", "text", "words") for end in ("onnx", "weights")]
     expected = {"tiny/1/.keep", "tokenizer.json", "edges.onnx", *(f"tiny_{program}" for program in programs)}
     expected |= {f"{name}/config.pbtxt" for name in ("tiny", "tiny_image", "tiny_text", "tiny_words")}
@@ -84,8 +84,3 @@ def test_the_ensemble_gives_the_logits(repository: Path, configs: dict[str, Any]
     logits, kept = model.run(pixels, text, protocol)
     np.testing.assert_array_equal(tensors["logits"], logits)
     np.testing.assert_array_equal(tensors["kept"], kept)
-
-
-def test_segvoc_takes_the_repository(repository: Path) -> None:
-    one, other = (model.segment(SAMPLE, WORDS) for model in (open_tiny(), segvoc.load(repository)))
-    np.testing.assert_array_equal(one.labels, other.labels)

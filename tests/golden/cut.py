@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 VALUES = 6_000
-"""About so many values of a stage are kept."""
 
 COMPACT = Path(__file__).resolve().parent
 CASES = ("cat_aggregator", "pca_aggregator", "tiny_cat_openai", "tiny_pca_eva")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.golden.cut import CASES, cut
-from tests.golden_sets import COMPACT, compact_case
+from tests.golden_sets import compact_case
 
 
 @pytest.mark.golden
@@ -17,7 +17,3 @@ def test_the_committed_cut_is_that_of_the_full_set(golden, case):
     assert committed.record == json.loads(json.dumps(record))
     assert committed.tensors.keys() == tensors.keys()
     assert all(torch.equal(committed.tensors[name], tensors[name]) for name in tensors)
-
-
-def test_the_compact_set_is_small():
-    assert sum(path.stat().st_size for path in COMPACT.iterdir()) <= 4_100_000

@@ -47,7 +47,6 @@ ODD = (None, True, -1, 0, 1.5, 1 << 70, float("nan"), "", "\0", "../../x", "a" *
 
 @cache
 def image(kind: str, mode: str) -> bytes:
-    """A small image."""
     values = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8).repeat(4, 0).repeat(4, 1)
     content = io.BytesIO()
     Image.fromarray(values).convert(mode).save(content, kind)
@@ -56,7 +55,6 @@ def image(kind: str, mode: str) -> bytes:
 
 @cache
 def weights(kind: str) -> bytes:
-    """Three small tensors, as safetensors or pickled."""
     tensors = {"a.weight": torch.ones(3, 4), "a.bias": torch.zeros(3, dtype=torch.float16), "steps": torch.arange(5)}
     content = io.BytesIO()
     if kind == "safetensors":
@@ -119,10 +117,6 @@ def read_or_refused(read: Read, name: str, content: bytes, folder: Path) -> None
         assert len(str(error)) < 2000
 
 
-def _captions(path: Path) -> None:
-    find_captions(path, path.parent)
-
-
 def _shape_and_type(path: Path) -> None:
     labels = read_label_map(path)
     assert labels.ndim == 2 and labels.dtype == np.uint16
@@ -131,21 +125,12 @@ def _shape_and_type(path: Path) -> None:
 IMAGES = [(kind, mode) for kind in ("JPEG", "PNG", "TIFF", "GIF", "BMP", "PPM", "WEBP") for mode in ("RGB", "L")]
 
 
-@settings(max_examples=150)
-@given(data=st.data())
-def test_images(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    kind, mode = data.draw(st.sampled_from(IMAGES))
-    content = data.draw(changed(image(kind, mode)))
-    read = data.draw(st.sampled_from((read_image, _shape_and_type)))
-    read_or_refused(read, f"x.{kind.lower()}", content, tmp_path_factory.mktemp("image"))
-
-
 TEXTS: dict[str, tuple[Read, str]] = {
     "words.txt": (Vocabulary.read, "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"),
     "parts.json": (PartVocabulary.read, '{"dog": ["head", "leg"], "*": ["skin"], "cat, kitten": []}'),
     "classes.json": (Vocabulary.read_classes, '["ground", "red disc", "blue disc"]'),
     "captions.json": (
-        _captions,
+        lambda path: find_captions(path, path.parent),
         '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "a cat"}]}',
     ),
     "segvoc.json": (ExportManifest.read, (SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8")),
@@ -153,21 +138,28 @@ TEXTS: dict[str, tuple[Read, str]] = {
 }
 
 
-@settings(max_examples=150)
-@given(data=st.data())
-def test_texts(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    name = data.draw(st.sampled_from(sorted(TEXTS)))
+def changed_image(draw: Callable[..., Any]) -> tuple[Read, str, bytes]:
+    kind, mode = draw(st.sampled_from(IMAGES))
+    return draw(st.sampled_from((read_image, _shape_and_type))), f"x.{kind.lower()}", draw(changed(image(kind, mode)))
+
+
+def changed_text(draw: Callable[..., Any]) -> tuple[Read, str, bytes]:
+    name = draw(st.sampled_from(sorted(TEXTS)))
     read, text = TEXTS[name]
     made = [changed(text.encode()), *([other_json(text)] if name.endswith(".json") else [])]
-    read_or_refused(read, name, data.draw(st.one_of(made)), tmp_path_factory.mktemp("text"))
+    return read, name, draw(st.one_of(made))
 
 
-@settings(max_examples=100)
+def changed_weights(draw: Callable[..., Any]) -> tuple[Read, str, bytes]:
+    kind, suffix = draw(st.sampled_from((("safetensors", ".safetensors"), ("pickled", ".pth"))))
+    return draw(st.sampled_from((read_weights, read_header))), f"x{suffix}", draw(changed(weights(kind)))
+
+
+@pytest.mark.parametrize("file", [changed_image, changed_text, changed_weights])
+@settings(max_examples=150)
 @given(data=st.data())
-def test_weights(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    kind, suffix = data.draw(st.sampled_from((("safetensors", ".safetensors"), ("pickled", ".pth"))))
-    read = data.draw(st.sampled_from((read_weights, read_header)))
-    read_or_refused(read, f"x{suffix}", data.draw(changed(weights(kind))), tmp_path_factory.mktemp("weights"))
+def test_a_changed_file_is_read_or_refused_in_one_line(file, data, tmp_path_factory):
+    read_or_refused(*file(data.draw), tmp_path_factory.mktemp("changed"))
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)

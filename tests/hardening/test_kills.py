@@ -5,7 +5,6 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,7 @@ def test_commands_go_on_after_kills_and_failing_writes(names: str) -> None:
     rows = kills("--only", names, f"--kills={2 * count}", f"--faults={count}")
     assert [row["command"] for row in rows] == names.split(",")
     for row in rows:
-        assert row["problems"] == []
-        assert row["kills"] >= 2
+        assert row["problems"] == [] and row["kills"] >= 2
         assert row["failing writes"] >= 1
 
 
@@ -67,8 +65,6 @@ def test_a_work_that_writes_in_place_is_caught(tmp_path: Path) -> None:
     problems = [kill(work, whole, tmp_path / "broken", random.Random(seed))[1] for seed in range(4)]
     assert any("torn" in problem for problem in problems)
     assert torn({"a": 1}, {"a": 1, "b": 2}) == []
-    lasting = replace(work, call=lambda: Path("out").write_text("other"))
-    assert "another result" in kill(lasting, whole, tmp_path / "other", random.Random(0))[1] or "torn" in problems[0]
 
 
 @pytest.mark.parametrize("kind", sorted(ERRORS))
@@ -92,21 +88,25 @@ def test_an_atomic_write_that_fails_anywhere_leaves_the_old_file(tmp_path: Path,
 
 @pytest.mark.parametrize("lasts", [False, True])
 @pytest.mark.parametrize("kind", sorted(ERRORS))
-def test_a_journal_whose_disk_fails_keeps_all_entries_before(tmp_path: Path, kind: str, lasts: bool) -> None:
+def test_a_journal_whose_disk_fails_keeps_all_entries_and_goes_on(tmp_path: Path, kind: str, lasts: bool) -> None:
     path = tmp_path / "work.journal"
     for moment in range(1, 8):
         path.unlink(missing_ok=True)
-        kept = 0
+        kept, errors = set[int](), list[str]()
         with faults(Fault(kind=kind, moment=moment, lasts=lasts, below=str(tmp_path))):
             try:
                 with Journal(path) as journal:
                     for number in range(4):
-                        journal.append({"number": number})
-                        kept += 1
-            except OutputError:
-                pass
+                        try:
+                            journal.append({"number": number})
+                            kept.add(number)
+                        except OutputError as error:
+                            errors.append(str(error))
+            except OutputError as error:
+                errors.append(str(error))
+        assert all(FIXES.get(kind, "can't be written") in error for error in errors)
         entries = [entry["number"] for entry in read_journal(path)]
-        assert entries[:kept] == list(range(kept))
+        assert kept <= set(entries) and entries == sorted(entries)
         with Journal(path) as journal:
             journal.append({"number": "last"})
         assert [entry["number"] for entry in read_journal(path)] == [*entries, "last"]

@@ -73,9 +73,7 @@ def small(inputs: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def program(
-    inputs: Path, small: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
+def program(inputs, small, monkeypatch, capfd, tmp_path) -> Command:
     """Runs the words of a command, of `segvoc` or of a script, in a new folder that has all inputs."""
     for path in inputs.iterdir():
         (tmp_path / path.name).symlink_to(path)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -138,7 +137,6 @@ def small_protocol(way: Protocol, side: int) -> Protocol:
 
 
 def small_preset(preset: Preset) -> Preset:
-    """A preset of a paper in small."""
     protocols_of, side = preset.protocols_of, side_of(preset.family)
     # where there are two encoders, one small file stands for both
     encoders = preset.encoders[1:] if isinstance(preset.configuration, PartNetworkConfig) else preset.encoders
@@ -199,19 +197,10 @@ def small_recipe(name: str, recipe: Callable[[], Recipe]) -> Callable[[], Recipe
             own = replace(own, model=_IN_PLACE_OF_TINY.get(name, "small"), network=None)
         pixels = side_of(PRESETS[own.model].family)
         words = 0 if isinstance(PRESETS[own.model].configuration, PartNetworkConfig) else 4
-        return own.with_settings(
-            short_sides=(pixels,),
-            crop_size=pixels,
-            resize_crop_to=0,
-            num_sampled_classes=words,
-            num_kept_classes=min(own.objective.num_kept_classes, 3),
-            extractor="rules",
-            steps=1,
-            batch_size=1,
-            num_workers=0,
-            precision="float32",
-            eval_every=0,
-        )
+        sizes = {"short_sides": (pixels,), "crop_size": pixels, "resize_crop_to": 0, "num_sampled_classes": words}
+        short = {"steps": 1, "batch_size": 1, "num_workers": 0, "eval_every": 0, "precision": "float32"}
+        kept = min(own.objective.num_kept_classes, 3)
+        return own.with_settings(**sizes, **short, num_kept_classes=kept, extractor="rules")
 
     return small
 
@@ -264,9 +253,3 @@ def segmenter(**options) -> NetworkSegmenter:
     return NetworkSegmenter(
         name="small", network=network.requires_grad_(False), protocols=small_protocols(), templates=("{}",)
     )
-
-
-def make_image(seed: int = 0, height: int = 64, width: int = 96) -> np.ndarray:
-    """Colored squares of 16 pixels."""
-    squares = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
-    return np.kron(squares, np.ones((16, 16, 1), np.uint8))

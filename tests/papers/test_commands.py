@@ -69,7 +69,6 @@ def cases() -> Iterator[Any]:
 
 
 def rows_of(words: list[str]) -> list[PublishedRow]:
-    """The published rows that `papers.reproduce` compares with."""
     name = words[3]
     if "," in name:
         return list(find_rows(name))
@@ -90,7 +89,6 @@ def test_the_network_of_a_row_is_built(command: str, small: None) -> None:
 
 
 def leaves(words: list[str]) -> dict[Path, tuple[str, ...]]:
-    """The files that a command writes."""
     name = name_of(words)
     named = [f"{name} {word}" for word in words if f"{name} {word}" in LEAVES]
     files = dict(LEAVES[name])

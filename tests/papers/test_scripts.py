@@ -1,4 +1,5 @@
-"""`python -m papers.NAME` as people call it, with networks that are quick to make; classes in images and reports."""
+"""`python -m papers.NAME` as people call it, with networks that are quick to make; classes in
+images and reports, and what blocks of PCA-Seg's Table 4 cost."""
 
 import json
 import subprocess
@@ -8,19 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from papers.blocks import costs_table, measure_costs, published_block, write_costs
 from papers.seen import read_reports, scores_of_report
-from papers.vocabulary import count_classes
+from papers.vocabulary import NearestLabels, count_classes, nearest_labels
 from segvoc.cli.options import ModelOptions
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
+from segvoc.vocabulary import Vocabulary
+from tests.built import built, configured
 from tests.cli.command import Outcome, make_script
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import draw_set, task_of
+from tests.images import squares
 from tests.inference.small_network import small_segmenter
-from tests.papers.small_networks import make_image
 from tests.training.runs import drawn_images
 
 WORDS = ("--words", "cat, sofa, wall")
@@ -29,14 +34,12 @@ Script = Callable[..., Outcome]
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Script:
-    """Runs a script by its name with some arguments, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return lambda name, *arguments: make_script(name, monkeypatch, capfd)(*arguments)
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that is quick to make, whatever is asked for."""
     monkeypatch.setattr(ModelOptions, "load", lambda *_: small_segmenter())
 
 
@@ -52,39 +55,21 @@ def test_a_script_is_run_from_a_clone() -> None:
     assert done.stderr.startswith("segvoc: error: --line 'ours' has no line name") and done.stderr.count("\n") == 1
 
 
-def test_wrong_radars_are_refused(script: Script) -> None:
-    script("radar", "--line", "ours=pca-part-x").refused("no published row", "did you mean pca-part-b")
-    Path("nowhere").mkdir()
-    script("radar", "--line", "ours=nowhere").failed(1, "is not a report of segvoc evaluate")
-    done = script("radar", "--line", "paper=pca-seg-b", "--line", "serial=PCA-Seg, Table 3, serial", "--out", "drawn")
-    assert done.out.endswith("drawn/radar.png\n") and Path("drawn/radar.png").exists()
-
-
-def test_a_image_is_not_overwritten(script: Script) -> None:
-    Image.fromarray(make_image()).save("costs.png")
-    content = Path("costs.png").read_bytes()
-    script("costs", "costs.png", *WORDS, "--out", ".").refused("choose another --out")
-    assert Path("costs.png").read_bytes() == content
-
-
 def test_classes_in_the_images_of_a_benchmark(script: Script, tmp_path: Path) -> None:
     drawn = replica("pas-20", tmp_path / "data")
     prepare(find_benchmark("pas-20"), tmp_path / "data", allow_missing=True)
-    done = script("vocabulary", "--benchmark", "pas-20", "--data", "data", "--out", "tables")
-    assert done.code == 0, done.err
+    done = script("vocabulary", "--benchmark", "pas-20", "--data", "data", "--out", "tables").ok()
     counts = [len(np.setdiff1d(np.unique(drawn.labels[stem]), [65535])) for stem in drawn.labels]
     found = read("tables/vocabulary.json")["images"]["PAS-20"]
     assert (found["images"], found["classes"]) == (len(counts), 20)
-    assert found["mean"] == pytest.approx(np.mean(counts))
-    assert found["redundancy"] == pytest.approx(1 - np.mean(counts) / 20)
+    assert (found["mean"], found["redundancy"]) == pytest.approx((np.mean(counts), 1 - np.mean(counts) / 20))
     assert done.out == Path("tables/vocabulary.md").read_text()
     assert f"| PAS-20 | {len(counts)} | 20 | {np.mean(counts):.1f} |" in done.out
 
 
 @pytest.mark.usefixtures("quick")
 def test_labels_of_benchmarks_are_compared_without_data(script: Script) -> None:
-    done = script("vocabulary", "--benchmark", "pas-20", "pc-59", "--model", "err-seg-b", "--out", "tables")
-    assert done.code == 0, done.err
+    script("vocabulary", "--benchmark", "pas-20", "pc-59", "--model", "err-seg-b", "--out", "tables").ok()
     facts = read("tables/vocabulary.json")
     assert (facts["training"], list(facts["similarity"])) == ("coco-stuff", ["PAS-20", "PC-59"])
     # 14 of the 20 names are COCO-Stuff's to the letter
@@ -92,51 +77,52 @@ def test_labels_of_benchmarks_are_compared_without_data(script: Script) -> None:
     assert "images" not in facts
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ((), "Missing option '--benchmark'"),
-        (("--benchmark", "a-150"), "give --data ROOT"),
-        (("--benchmark", "a-150", "--data", "d"), "segvoc prepare a-150 --data d"),
-        (("--benchmark", "a-150", "--model", "tiny", "--training", "coco"), "'coco' is unknown"),
-    ],
-)
-def test_wrong_vocabularies_are_refused(script: Script, options: tuple[str, ...], said: str) -> None:
-    script("vocabulary", *options).refused(said)
-
-
 @pytest.mark.usefixtures("quick")
 def test_seen_classes_of_reports_are_scored_apart(script: Script) -> None:
-    script("seen", "nowhere", "--model", "tiny").refused("'nowhere' holds no report", "--out")
     Path("report").mkdir()
     Path("report/report.json").write_text(json.dumps(report({"cat": 80.0, "rocket": 20.0}, background=None)))
     Path("learned.json").write_text('["cat"]')
-    done = script("seen", "report", "--model", "err-seg-b", "--training", "learned.json", "--above", 0.999)
-    assert done.code == 0, done.err
+    done = script("seen", "report", "--model", "err-seg-b", "--training", "learned.json", "--above", 0.999).ok()
     last = Path("out/seen.md").read_text().splitlines()[-1]
     assert done.out.splitlines()[-1] == "| own | drawn | 80.00 | 1 | 20.00 | 1 |" == last
     written = read("out/seen.json")
+    scores = {"model": "own", "data": "drawn", "miou": 50.0, "seen": 80.0, "unseen": 20.0}
     assert written["above"] == 0.999
-    assert written["rows"][0] == {
-        **{"model": "own", "data": "drawn", "miou": 50.0, "seen": 80.0, "unseen": 20.0},
-        **{"seen_count": 1, "unseen_count": 1, "seen_names": ["cat"]},
-    }
+    assert written["rows"][0] == scores | {"seen_count": 1, "unseen_count": 1, "seen_names": ["cat"]}
 
 
-def test_wrong_ablations_are_refused_in_one_line(script, tmp_path):
-    drawn_images(tmp_path / "set", 4)
-    folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
+SET = ("ablation", "--out=out", "--images=set/images", "--labels=set/labels", "--classes=set/classes.json")
 
-    def ablation(*arguments):
-        return script("ablation", *arguments, "--out", "out")
 
-    ablation(*folders[:4]).refused("Missing option '--classes'")
-    ablation(*folders, "--recipe", "tinny").refused("recipe 'tinny' is unknown; it is one of cat-seg-b,")
-    ablation(*folders, "--grid", "9").refused("grid '9' is unknown; it is one of aggregation, 5a")
-    ablation(*folders, "--folds", 5).refused("folds=5 don't work for 4 images")
-    ablation(*folders, "--set", "speed=1").refused("no setting 'speed'")
-    call = (*folders, "--grid", "5a", "--recipe", "err-seg-b", "--weights", "random")
-    ablation(*call).refused("a recipe for err-seg-b has no setting")
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (("radar", "--line=ours=pca-part-x"), "did you mean pca-part-b"),
+        (("costs", "costs.png", *WORDS, "--out=."), "choose another --out"),
+        (("seen", "nowhere", "--model=tiny"), "'nowhere' holds no report"),
+        (("vocabulary",), "Missing option '--benchmark'"),
+        (("vocabulary", "--benchmark=a-150"), "give --data ROOT"),
+        (("vocabulary", "--benchmark=a-150", "--data=d"), "segvoc prepare a-150 --data d"),
+        (("vocabulary", "--benchmark=a-150", "--model=tiny", "--training=coco"), "'coco' is unknown"),
+        (SET[:-1], "Missing option '--classes'"),
+        ((*SET, "--recipe=tinny"), "recipe 'tinny' is unknown; it is one of cat-seg-b,"),
+        ((*SET, "--grid=9"), "grid '9' is unknown; it is one of aggregation, 5a"),
+        ((*SET, "--folds=5"), "folds=5 don't work for 4 images"),
+        ((*SET, "--set=speed=1"), "no setting 'speed'"),
+        ((*SET, "--grid=5a", "--recipe=err-seg-b", "--weights=random"), "a recipe for err-seg-b has no setting"),
+    ],
+)
+def test_wrong_calls_are_refused_in_one_line(script: Script, call: tuple[str, ...], said: str) -> None:
+    drawn_images(Path("set"), 4)
+    Image.fromarray(squares(64, 96)).save("costs.png")
+    content = Path("costs.png").read_bytes()
+    script(*call).refused(said)
+    assert Path("costs.png").read_bytes() == content
+
+
+def test_a_radar_needs_reports(script: Script) -> None:
+    Path("nowhere").mkdir()
+    script("radar", "--line", "ours=nowhere").failed(1, "is not a report of segvoc evaluate")
 
 
 def test_images_that_can_not_be_read_are_told(tmp_path):
@@ -173,5 +159,72 @@ def test_reports_are_read_alone_and_of_several_benchmarks(tmp_path):
 def test_a_reports_seen_classes_are_scored_apart_and_its_background_is_neither():
     scores = scores_of_report(report(), frozenset(("cat", "wall")))
     assert (scores.seen, scores.unseen, scores.seen_count, scores.unseen_count) == (80, 30, 1, 2)
+    nothing = scores_of_report(report(), frozenset())
+    assert np.isnan(nothing.seen) and (nothing.unseen, nothing.seen_count) == (pytest.approx(140 / 3), 0)
     collapsed = report(background=None, collapse_from=3)
     assert scores_of_report(collapsed, frozenset(("cat", "wall"))).unseen == 20
+
+
+def test_the_most_similar_training_label_is_found_by_the_cosine_and_of_synonyms_the_first_counts():
+    network, labels, training = small_segmenter(), ("cat", "sofa", "wall"), ("cap", "cat", "walls")
+    found = nearest_labels(network, labels, training)
+    first, second = (network.encode_words(Vocabulary(words))[:, 0] for words in (labels, training))
+    cosines = torch.cosine_similarity(first[:, None], second[None], dim=-1)
+    np.testing.assert_allclose(found.similarity, cosines.amax(dim=1), atol=1e-5)
+    assert found.nearest == tuple(training[at] for at in cosines.argmax(dim=1).tolist())
+    assert (found.nearest[0], found.similarity[0]) == ("cat", pytest.approx(1, abs=1e-6))
+    synonyms = nearest_labels(network, ["door, double door", "sofa"], ["door", "wall, couch"])
+    assert (synonyms.nearest[0], synonyms.share(1.0)) == ("door", 0.5)
+
+
+def test_shares_include_the_threshold_and_seen_labels_are_above_it():
+    found = NearestLabels(
+        names=("a", "b", "c", "d"), nearest=("x",) * 4, similarity=np.array([1 - 1e-6, 0.96, 0.95, 0.5], np.float32)
+    )
+    assert [found.share(value) for value in (1.0, 0.95, 0.5)] == [0.25, pytest.approx(0.75), 1]
+    assert found.seen(float(np.float32(0.95))) == {"a", "b"} and found.seen(0.4) == {"a", "b", "c", "d"}
+
+
+def block(preset: str, **options):
+    with torch.device("meta"):
+        return built(preset, **options).aggregation.blocks[0]
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "multiply_adds"), [("cat-seg-eva-b", 0.68, 53.67), ("pca-seg-b", 1.03, 88.07)]
+)
+def test_blocks_of_table_4(preset, parameters, multiply_adds):
+    one = block(preset)
+    assert sum(parameter.numel() for parameter in one.parameters()) / 1e6 == pytest.approx(parameters, abs=0.005)
+    assert published_block(one, 171, 24) / 1e9 == pytest.approx(multiply_adds, abs=0.01)
+
+
+def test_what_is_not_published_is_refused():
+    for options in ({"class_attention": "softmax"}, {"fusion": "nonsense"}):
+        with pytest.raises(UsageError):
+            published_block(block("pca-seg-b", **options), 171, 24)
+
+
+def test_a_block_is_part_of_its_network(tmp_path):
+    rows = measure_costs("tiny", configured("tiny", fusion="experts"), classes=3, repeat=1, device=torch.device("cpu"))
+    block, network = rows
+    assert [(row.model, row.module) for row in rows] == [("tiny fusion=experts", p) for p in ("block", "network")]
+    assert 0 < block.counted < network.counted and min(block.seconds, network.seconds) > 0
+    assert block.parameters == block.trainable < network.trainable < network.parameters
+    assert (block.published is None, network.published is None) == (False, True)
+    write_costs(tmp_path, rows, {"device": "cpu"})
+    assert json.loads((tmp_path / "blocks.json").read_text())["rows"][1]["counted"] == network.counted
+    assert (tmp_path / "blocks.md").read_text() == costs_table(rows)
+    assert costs_table(rows).count("\n") == 4
+
+
+def test_several_numbers_of_words_have_a_mean_time(script):
+    done = script("blocks", "tiny", "--classes", "3, 2,1", "--repeat", "1", "--device", "cpu", "--out", ".").ok()
+    content = read("blocks.json")
+    networks = [row for row in content["rows"] if row["module"] == "network"]
+    assert [row["classes"] for row in networks] == [3, 2, 1]
+    (mean,) = content["means"]
+    assert mean["seconds"] == pytest.approx(sum(row["seconds"] for row in networks) / 3)
+    assert done.out.splitlines()[-1] == f"| tiny | mean of 3 |  |  |  |  |  | {mean['seconds']:.3f} |"
+    for wrong in ("3,x", "0", "", "100001"):
+        script("blocks", "tiny", "--classes", wrong).refused("must be numbers from 1 to 100000")

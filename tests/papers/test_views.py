@@ -20,18 +20,19 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.selection_rules import Voted
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
+from tests.images import squares
 from tests.inference.small_network import views
 from tests.labeling.formats.drawn_results import drawn_result
 from tests.networks.contract import assert_alike
 from tests.networks.test_err_seg import small
-from tests.papers.small_networks import WORDS, make_image, segmenter
+from tests.papers.small_networks import WORDS, segmenter
 
 
 def test_before_are_the_cosines_and_after_the_networks_probabilities():
     small = segmenter()
-    seen = cost_views(small, make_image(), WORDS, show=["wall", "cat"], window="single")
+    seen = cost_views(small, squares(64, 96), WORDS, show=["wall", "cat"], window="single")
     assert seen.words == ("wall", "cat")
-    image = np.asarray(Image.fromarray(make_image()).resize((64, 64), Image.Resampling.BILINEAR))
+    image = np.asarray(Image.fromarray(squares(64, 96)).resize((64, 64), Image.Resampling.BILINEAR))
     pixels = torch.tensor(image).permute(2, 0, 1)[None].float()
     text = small.encode_words(Vocabulary(WORDS))
     with torch.no_grad():
@@ -44,10 +45,10 @@ def test_before_are_the_cosines_and_after_the_networks_probabilities():
 
 def test_sliding_windows_are_looked_at_as_a_whole():
     small = segmenter()
-    whole = views(make_image(), small.protocol(LabelOptions(window="official", keep_classes="all"), 5))[-1:]
+    whole = views(squares(64, 96), small.protocol(LabelOptions(window="official", keep_classes="all"), 5))[-1:]
     with torch.no_grad():
         logits = small.network(whole, small.encode_words(Vocabulary(WORDS)), pooling=(1, 1))[0]
-    torch.testing.assert_close(forward_single_view(small, make_image(), WORDS, "official").logits, logits)
+    torch.testing.assert_close(forward_single_view(small, squares(64, 96), WORDS, "official").logits, logits)
 
 
 ROWS = np.random.default_rng(0)
@@ -83,7 +84,7 @@ def test_experts_of_equal_weights_are_redundant_and_others_less():
     for values in (values for block in small.network.aggregation.blocks for values in block.fuse.parse.parameters()):
         width = len(values) // 3
         values[2 * width :] = values[:width]
-    found = expert_redundancy(small, [make_image(), make_image(1)], WORDS)
+    found = expert_redundancy(small, [squares(64, 96), squares(64, 96, 1)], WORDS)
     assert found.rows == 2 * len(WORDS) * 16
     assert len(found.cca) == len(found.svcca)
     for block in (*found.cca, *found.svcca):
@@ -140,13 +141,13 @@ def err_seg() -> NetworkSegmenter:
 
 @pytest.fixture(scope="module")
 def maps(err_seg):
-    return attention_maps(err_seg, make_image(), NAMES, LabelOptions(keep_classes=4))
+    return attention_maps(err_seg, squares(64, 96), NAMES, LabelOptions(keep_classes=4))
 
 
 def test_the_weights_are_those_that_the_layer_attends_with(err_seg, maps):
     layer, inputs = err_seg.network.aggregation.blocks[1].spatial, []
     handle = layer.register_forward_pre_hook(lambda module, given: inputs.append(given))
-    pixels = views(make_image(), err_seg.protocol(LabelOptions(keep_classes=4), 12))[-1:]
+    pixels = views(squares(64, 96), err_seg.protocol(LabelOptions(keep_classes=4), 12))[-1:]
     text = err_seg.encode_words(Vocabulary(NAMES))
     _, kept = err_seg.network.selected_logits(pixels, text, selection=Voted(4))
     handle.remove()

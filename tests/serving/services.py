@@ -99,12 +99,16 @@ def labeled(url: str, image: bytes, words: Sequence[str], key: str | None = None
     return {name: opened.get(name, lambda png: np.asarray(Image.open(io.BytesIO(png))))(files[name]) for name in files}
 
 
+def wait_until_open(client: TestClient, requests: int, **headers: str) -> None:
+    """Until so many requests are open, the one that asks included."""
+    while f"segvoc_open_requests {requests}.0" not in client.get("/metrics", headers=headers).text:
+        time.sleep(0.02)
+
+
 def failure(response: Any) -> str:
-    """The code of a failure, whose form is checked."""
     assert response.headers["content-type"] == "application/json"
     error = response.json()["error"]
-    assert set(error) == {"code", "message", "request_id"}
-    assert error["request_id"] == response.headers["x-request-id"]
+    assert set(error) == {"code", "message", "request_id"} and error["request_id"] == response.headers["x-request-id"]
     assert error["message"] and "\n" not in error["message"] and "Traceback" not in error["message"]
     assert "/src/" not in error["message"]
     return error["code"]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.service import ASKED, TEMPLATE, answered, behind_nginx, burst
+from benchmarks.service import ASKED, answered, behind_nginx, burst
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
@@ -39,7 +39,6 @@ def connected(port: int) -> socket.socket:
 
 
 def status(connection: socket.socket) -> int:
-    """The status of an answer on a connection that stays open."""
     response = http.client.HTTPResponse(connection)
     response.begin()
     response.read()
@@ -135,9 +134,3 @@ def test_behind_nginx_one_address_does_not_keep_others_waiting_and_bodies_are_li
 def test_sixty_tls_connections_at_once_are_all_answered():
     with listening(NumpySegmenter()) as port, behind_nginx(f"http://127.0.0.1:{port}", tls=True) as address:
         assert set(burst(address)) <= {200, 429}
-
-
-def test_no_site_shows_nginx_s_version():
-    site = TEMPLATE.read_text("utf-8")
-    assert re.search(r"(?m)^server_tokens off;", site)  # for all servers, that of port 80 too
-    assert site.count("server_tokens") == 1

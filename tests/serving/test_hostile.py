@@ -10,7 +10,6 @@ import os
 import socket
 import struct
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from tests import images
 from tests.serving.services import listening, png
 from tests.serving.test_connections import ask
 
@@ -55,20 +55,6 @@ def _segment(image: bytes, words: bytes = b"cat, wall") -> bytes:
     return _post("/v1/segment", _FORM, _form(image, words))
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def _png_of(width: int, height: int, *chunks: bytes) -> bytes:
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + _chunk(b"IEND", b"")
-
-
-@functools.cache
-def _zeros(number: int) -> bytes:
-    return zlib.compress(b"\0" * number)
-
-
 @functools.cache
 def _drawn(side: int, kind: str) -> bytes:
     buffer = io.BytesIO()
@@ -81,7 +67,7 @@ def bombs(random: Random) -> Hostile:
     screen = struct.pack("<HH", 65_535, 65_535)
     image = random.choice(
         [
-            _png_of(width, height, _chunk(b"IDAT", _zeros(10**7))),
+            images.png(width, height, 8, 2, bytes(10**7)),
             b"GIF89a" + screen + b"\xf7\0\0" + bytes(768) + b",\0\0\0\0" + screen + b"\0\x08\x01\0\0;",
             b"P6\n%d %d\n255\n" % (width % 10**6 + 9000, height % 10**6 + 9000) + bytes(100),
             b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),

@@ -24,17 +24,13 @@ from tests.serving.services import labeled, png
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = """
-import sys, time
+import sys
+from functools import partial
 from segvoc.serving.app import run
 from segvoc.serving.settings import ServiceSettings
-from tests.inference.numpy_engine import NumpySegmenter
+from tests.serving.services import SlowSegmenter
 
-class Slow(NumpySegmenter):
-    def run(self, *arguments):
-        time.sleep(0.3)
-        return super().run(*arguments)
-
-run(Slow, ServiceSettings(), host="127.0.0.1", port=int(sys.argv[1]))
+run(partial(SlowSegmenter, 0.3), ServiceSettings(), host="127.0.0.1", port=int(sys.argv[1]))
 """
 
 
@@ -50,7 +46,6 @@ class Service:
         return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
 
     def url(self, patience: float = 300) -> str:
-        """Its address, once it takes requests."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
             assert self.process.poll() is None, self.log.read_text()

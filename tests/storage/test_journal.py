@@ -1,18 +1,21 @@
-"""Journals: what a kill, a full disk or a damaged line leaves behind; and a folder belongs to one process at a time."""
+"""Journals, and what they say is done: after a kill, on a full disk, with damaged lines, of several processes,
+for other settings; and a folder belongs to one process at a time."""
 
-import errno
 import multiprocessing
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
 from segvoc.storage import journal
 from segvoc.storage.journal import LOCK_NAME, Journal, lock_folder, read_journal
+from segvoc.storage.resume import ResumableWork, read_done
 
 
 def filled(path, count=3):
@@ -26,7 +29,10 @@ def steps(path):
     return [entry["step"] for entry in read_journal(path)]
 
 
-def test_entries_come_back_in_their_order(tmp_path):
+def test_entries_come_back_in_their_order_and_a_link_to_nowhere_is_an_error(tmp_path):
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "missing/lines.jsonl")
+    with pytest.raises(OutputError, match="can't be written"):
+        Journal(tmp_path / "link.jsonl")
     assert steps(filled(tmp_path / "new/folder/lines.jsonl")) == [1, 2, 3]
     assert list(read_journal(tmp_path / "none.jsonl")) == []
 
@@ -50,39 +56,6 @@ def test_a_damaged_line_is_reported_and_skipped(tmp_path, damage):
         file.write(damage + b'\n{"step": 3}\n')
     with pytest.warns(DamagedJournalWarning, match=r"line 2 of '.*lines\.jsonl' is damaged"):
         assert steps(path) == [1, 3]
-
-
-def test_a_link_to_nowhere_is_an_error(tmp_path):
-    (tmp_path / "lines.jsonl").symlink_to(tmp_path / "missing/lines.jsonl")
-    with pytest.raises(OutputError, match="can't be written"):
-        Journal(tmp_path / "lines.jsonl")
-
-
-def test_what_a_full_disk_leaves_is_taken_back(tmp_path, monkeypatch):
-    path = filled(tmp_path / "lines.jsonl", 1)
-
-    class Full:
-        """A file on a disk with room for five bytes more."""
-
-        def __init__(self, file):
-            self.file, self.room = file, 5
-
-        def write(self, line):
-            if not self.room:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            written, self.room = self.file.write(line[: self.room]), 0
-            return written
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-    with Journal(path) as journal:
-        monkeypatch.setattr(journal, "_file", Full(journal._file))
-        with pytest.raises(OutputError, match=r"lines\.jsonl' can't be written: .*; free some space"):
-            journal.append({"step": 2})
-        journal._file.room = 100
-        journal.append({"step": 3})
-    assert steps(path) == [1, 3]
 
 
 def test_one_process_at_a_time_holds_an_exclusive_journal(tmp_path):
@@ -126,44 +99,94 @@ def attempt(folder, start, done, results) -> None:
         done.wait()
 
 
-def test_of_many_processes_that_start_at_once_one_gets_the_folder(tmp_path):
-    context, count = multiprocessing.get_context("fork"), 5
-    for number in range(2):
-        start, done, results = context.Barrier(count), context.Event(), context.Queue()
-        folder = tmp_path / f"new-{number}"
-        processes = [context.Process(target=attempt, args=(folder, start, done, results)) for _ in range(count)]
-        for process in processes:
-            process.start()
-        outcomes = [results.get(timeout=60) for _ in processes]
-        done.set()
-        for process in processes:
-            process.join()
-        refused = f"another process works in {str(folder)!r}; wait until it ends"
-        assert sorted(outcomes, key=len) == ["locked", *[refused] * (count - 1)]
-
-
-def locked_by_another(folder) -> bool:
+def outcomes(folder, count=1) -> list[str]:
+    """What processes get that try to lock a folder at once."""
     context = multiprocessing.get_context("fork")
-    start, done, results = context.Barrier(1), context.Event(), context.Queue()
+    start, done, results = context.Barrier(count), context.Event(), context.Queue()
+    processes = [context.Process(target=attempt, args=(folder, start, done, results)) for _ in range(count)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=60) for _ in processes]
     done.set()
-    process = context.Process(target=attempt, args=(folder, start, done, results))
-    process.start()
-    process.join()
-    return results.get(timeout=60) != "locked"
+    for process in processes:
+        process.join()
+    return sorted(found, key=len)
 
 
-def test_a_folder_is_locked_until_the_last_block_of_this_process_ends(tmp_path):
-    with lock_folder(tmp_path):
-        with lock_folder(tmp_path):
-            assert locked_by_another(tmp_path)
-        assert locked_by_another(tmp_path)
-    assert not locked_by_another(tmp_path)
-    assert (tmp_path / LOCK_NAME).exists()
+def test_of_many_processes_that_start_at_once_one_gets_the_folder(tmp_path):
+    refused = f"another process works in {str(tmp_path / 'new')!r}; wait until it ends"
+    assert outcomes(tmp_path / "new", 5) == ["locked", *[refused] * 4]
 
 
-def test_threads_can_lock_a_folder_at_once(tmp_path):
+def test_a_folder_is_locked_until_the_last_block_of_this_process_ends_in_any_thread(tmp_path):
     with ThreadPoolExecutor(4) as threads, ExitStack() as stack:
         for lock in threads.map(lock_folder, [tmp_path] * 20):
             stack.enter_context(lock)
-        assert locked_by_another(tmp_path)
-    assert not locked_by_another(tmp_path)
+        assert outcomes(tmp_path) != ["locked"]
+    with lock_folder(tmp_path):
+        with lock_folder(tmp_path):
+            assert outcomes(tmp_path) != ["locked"]
+        assert outcomes(tmp_path) != ["locked"]
+    assert outcomes(tmp_path) == ["locked"]
+    assert (tmp_path / LOCK_NAME).exists()
+
+
+KEY = {"model": "tiny", "words": "cat", "pair": (1, 2)}
+
+
+def kept(path: Path, key: dict[str, object] = KEY, **values: object) -> Path:
+    with ResumableWork(path, key) as work:
+        for item, value in values.items():
+            work.finish(item, (1, 2), value)
+    return path
+
+
+def items(*paths: Path, key: dict[str, object] = KEY) -> dict[str, Any]:
+    return {item: value for item, _, value in read_done(paths, key)}
+
+
+def test_items_are_done_with_their_stamp_alone(tmp_path: Path) -> None:
+    done = read_done([kept(tmp_path / "new/a.jsonl", a=3, b=None)], KEY)
+    assert done.has("a", (1, 2)) and done.has("b", [1, 2]) and done.get("a", (1, 2)) == 3
+    assert not done.has("a", (1, 3)) and not done.has("a") and not done.has("c", (1, 2))
+    assert done.get("a", (2, 2)) is None and list(done) == [("a", [1, 2], 3), ("b", [1, 2], None)]
+
+
+def test_journals_of_all_processes_count(tmp_path: Path) -> None:
+    kept(tmp_path / "work-0.jsonl", a=1)
+    kept(tmp_path / "other.jsonl", x=1)
+    with ResumableWork(tmp_path / "work-1.jsonl", KEY, writers="work-*.jsonl") as work:
+        assert {item for item, _, _ in work.done} == {"a"}
+        work.finish("b")
+    assert items(*tmp_path.glob("work-*")) == {"a": 1, "b": None}
+
+
+def test_only_other_keys_are_refused_with_the_newest_of_them(tmp_path: Path) -> None:
+    old = kept(tmp_path / "z.jsonl", KEY | {"words": "dog"}, a=1)
+    os.utime(old, (0, 0))
+    kept(tmp_path / "a.jsonl", KEY | {"words": "bird", "pair": None}, a=1)
+    with pytest.raises(UsageError) as error:
+        read_done(tmp_path.iterdir(), KEY).require_key("out/", "do something")
+    assert str(error.value) == (
+        "'out/' has results of another call (words: bird, now cat; pair: none, now [1, 2]); do something"
+    )
+    kept(old, b=1)
+    read_done(tmp_path.iterdir(), KEY).require_key("out/")
+    read_done([], KEY).require_key("out/")
+
+
+def test_a_line_that_a_kill_cut_and_a_damaged_one_are_no_entries(tmp_path: Path) -> None:
+    path = kept(tmp_path / "a.jsonl", a=1, b=2, c=3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], b"{damaged\n", lines[3][:-5]]))
+    with pytest.warns(DamagedJournalWarning):
+        assert items(path) == {"a": 1}
+    path.write_bytes(b"".join([lines[1], lines[3]]))
+    assert items(path) == {"a": 1, "c": 3}  # also without the line that spells the key out
+
+
+def test_a_second_writer_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with ResumableWork(path, KEY), pytest.raises(UsageError, match=r"^wait!$"):
+        ResumableWork(path, KEY, busy="wait!")
+    ResumableWork(path, KEY, busy="wait!").close()

@@ -16,7 +16,6 @@ SIZE = (48, 64)
 
 
 def drawn_labels(*ids: int) -> np.ndarray:
-    """Horizontal bands of ids."""
     return np.repeat(np.array(ids, np.uint16), SIZE[0] // len(ids))[:, None].repeat(SIZE[1], axis=1)
 
 
@@ -30,7 +29,6 @@ def drawn_work(*ids: int) -> LabelWork:
 
 
 def drawn_project(folder: Path, *names: str, words: tuple[str, ...] = ("cat", "sofa", "wall")) -> Project:
-    """A project with images of these names."""
     project = Project.create(folder, words=words)
     for number, name in enumerate(names):
         project.add(name, png(drawn_image(number, SIZE)), by="anna")

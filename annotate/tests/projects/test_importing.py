@@ -1,7 +1,10 @@
-"""Projects as datasets, and datasets as projects."""
+"""Projects as datasets and as one zip, datasets and zips as projects; and zips that would harm."""
 
 import json
 import shutil
+import stat
+import zipfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.labeling.formats.dataset import FORMAT_NAMES
+from segvoc_annotate.projects.archive import archived, open_project
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
@@ -96,15 +100,62 @@ def test_folders_of_images_and_labels(street: Project, tmp_path: Path) -> None:
     assert plain.images(str(tmp_path / "images")).added == ["0.png", "1.png", "2.png"]
 
 
-def test_turned_label_maps_are_imported_upright(tmp_path: Path) -> None:
-    labels, exif = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3, Image.Exif()
-    exif[0x0112] = 7  # tests/data/datasets/test_turned_maps.py has all eight orientations
-    for name, image in (("images", Image.new("RGB", (4, 3))), ("labels", Image.fromarray(labels))):
-        (tmp_path / name).mkdir()
-        image.transpose(Image.Transpose.TRANSVERSE).save(tmp_path / name / "a.png", exif=exif)
-    (tmp_path / "classes.json").write_text(json.dumps(["cat", "sofa", "wall"]))
-    images = LabeledImages.from_folders(tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
-    project = Project.create(tmp_path / "project")
-    assert Importing(project=project).dataset(images).problems == []
-    found = project.work(project.image("a.png").name)[1].labels
-    np.testing.assert_array_equal(found, labels)
+def saved(project: Project, path: Path) -> Path:
+    path.write_bytes(b"".join(archived(project)))
+    return path
+
+
+def test_a_zip_becomes_the_same_project(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street", "a.png", "sub/b.png", "gone.png")
+    project.write("a.png", drawn_work(0, 1), expected=0)
+    project.write("gone.png", drawn_work(2), expected=0)
+    project.set_done("a.png", True, expected=1)
+    project.remove("gone.png")
+    path = saved(project, tmp_path / "other.zip")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert all(not name.split("/")[-1].startswith(".") for name in archive.namelist())
+        kinds = {entry.filename: entry.compress_type for entry in archive.infolist()}
+        assert (kinds["images/a.png"], kinds["project.json"]) == (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    other = open_project(path)
+    assert other.folder == tmp_path / "other" and other.recover() == []
+    assert (other.states(), other.record, other.removed()) == (project.states(), project.record, ["gone.png"])
+    assert other.restore("gone.png").pixels == {"2": 3072}
+    with pytest.raises(UsageError, match="already exists; open it"):
+        open_project(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("images/../../evil.png", b"x", "points outside"),
+        ("images\\..\\..\\evil.png", b"x", "points outside"),
+        ("images/a.png", b"x", "twice"),
+        ("images/zeros.png", bytes(60_000_000), "more than images and label maps can"),
+        ("images/link.png", None, "a link or a device"),
+        ("project.json", b'{"format": "segvoc project", "name": "x", "images": "/etc"}', "twice"),
+    ],
+)
+def test_zips_that_would_harm_are_refused(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+    path = saved(drawn_project(tmp_path / "street", "a.png"), tmp_path / "evil.zip")
+    with pytest.warns(UserWarning) if "twice" in said else nullcontext(), zipfile.ZipFile(path, "a") as archive:
+        entry = zipfile.ZipInfo(name)
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        if content is None:
+            entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(entry, content or b"/etc/passwd")
+    with pytest.raises(UsageError, match=said):
+        open_project(path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["evil.zip", "street"]
+
+
+def test_other_zips_are_refused(tmp_path: Path) -> None:
+    path = saved(drawn_project(tmp_path / "street", "a.png"), tmp_path / "cut.zip")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UsageError, match=r"has no project\.json"):
+        open_project(path)
+    with zipfile.ZipFile(tmp_path / "elsewhere.zip", "w") as archive:
+        archive.writestr("project.json", '{"format": "segvoc project", "name": "x", "images": "/etc"}')
+    with pytest.raises(UsageError, match="references images outside"):
+        open_project(tmp_path / "elsewhere.zip")
+    assert not (tmp_path / "elsewhere").exists()

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from segvoc_annotate.service.improving import corrected_places, done_images, why
 from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
 from tests.inference.small_network import small_segmenter
-from tests.inference.taught.drawn_examples import DrawnExamples, drawn_examples
+from tests.inference.taught.drawn_examples import drawn_examples
 from tests.serving.services import png
 
 ADDRESS = "/v1/project/improvement"
@@ -43,17 +42,11 @@ def stuck() -> Segmenter:
 
 
 @pytest.fixture
-def examples() -> DrawnExamples:
-    return drawn_examples(4)
-
-
-@pytest.fixture
-def project(tmp_path: Path, examples: DrawnExamples) -> Project:
-    """A project of four images, of which three are done."""
+def project(tmp_path: Path) -> Project:
+    examples = drawn_examples(4)
     project = Project.create(tmp_path / "drawn", words=["to be removed", *examples.vocabulary.words])
-    first = project.record.words[0]
-    words = (first.__class__(id=0, name=first.name, color=first.color, removed=True), *project.record.words[1:])
-    project.update(expected=1, words=words)
+    first, *others = project.record.words
+    project.update(expected=1, words=(replace(first, removed=True), *others))
     for number in range(4):
         name = f"{number}.png"
         project.add(name, png(examples.images[number]))
@@ -70,16 +63,7 @@ def client_of(project: Project, open_model: Any = open_tiny) -> TestClient:
     return TestClient(create_app(open_model, settings), base_url="http://127.0.0.1")
 
 
-@pytest.fixture
-def waiting(project: Project) -> Iterator[Improvement]:
-    """A job whose process doesn't come far."""
-    improvement = Improvement(project, stuck)
-    assert improvement.start(finetune=False, by="anna").state == "running"
-    yield improvement
-    improvement.stop()
-
-
-def test_images_that_are_done_teach_the_service(project: Project, examples: DrawnExamples) -> None:
+def test_images_that_are_done_teach_the_service(project: Project) -> None:
     with client_of(project, small_segmenter) as client:
         assert client.get(ADDRESS).json()["state"] == "none"
         told = client.post(ADDRESS, json={}, headers={"X-Segvoc-User": "anna"}).json()
@@ -91,7 +75,7 @@ def test_images_that_are_done_teach_the_service(project: Project, examples: Draw
             told = client.get(ADDRESS).json()
         assert (told["state"], told["message"]) == ("done", None)
         assert shares == sorted(shares) and len(set(shares)) > 2
-        assert list(told["scores"]["after"]["words"]) == list(examples.vocabulary.words)
+        assert list(told["scores"]["after"]["words"]) == list(drawn_examples(1).vocabulary.words)
         assert told["scores"]["after"]["accuracy"] > told["scores"]["before"]["accuracy"]
         assert project.record.options.taught == (IMPROVED_FILE,)
         change = project.history.after(0)[-1]
@@ -125,17 +109,15 @@ def test_images_that_nobody_corrected_teach_and_do_not_judge(project: Project) -
     assert ended.scores is None and "none of the done images was corrected" in str(ended.message)
 
 
-def test_a_job_is_joined_and_canceled_and_leaves_nothing(project: Project, waiting: Improvement) -> None:
-    found = [waiting.state(), waiting.start(finetune=False, by="ben"), waiting.cancel(), waiting.cancel()]
-    assert [(one.state, one.by) for one in found] == [
-        ("running", "anna"),
-        ("running", "anna"),
-        ("canceled", "anna"),
-        ("canceled", "anna"),
-    ]
-    assert not (project.folder / IMPROVED_FILE).exists()
-    assert project.record.options.taught == ()
+def test_a_job_is_joined_and_canceled_and_leaves_nothing(project: Project) -> None:
+    improvement = Improvement(project, stuck)
+    found = [improvement.start(finetune=False, by=name) for name in ("anna", "ben")]
+    found += [improvement.state(), improvement.cancel(), improvement.cancel()]
+    assert [one.state for one in found] == ["running", "running", "running", "canceled", "canceled"]
+    assert {one.by for one in found} == {"anna"}
+    assert not (project.folder / IMPROVED_FILE).exists() and project.record.options.taught == ()
     assert [path.name for path in (project.folder / "taught").iterdir()] == ["improvement.json"]
+    improvement.stop()
 
 
 def test_a_killed_service_says_so(project: Project) -> None:
@@ -182,7 +164,6 @@ def until(improvement: Improvement, stage: str | None) -> ImprovementState:
 
 
 def tune_forever(folder: Path, said: Path) -> None:
-    """A service that fine-tunes, and says when it has come so far."""
     improvement = Improvement(Project(folder), open_network, steps=100_000)
     improvement.start(finetune=True, by="anna")
     said.write_text(str(until(improvement, "fine-tuning").stage))

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from annotate.tests.web.fake_service import FakeService
-from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
+from annotate.tests.web.fake_service import HEADERS, ISOLATION, FakeService, PageFiles
 from annotate.tests.web.site import Site
 from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc_annotate.static_page import write_page
@@ -22,7 +21,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
     "desktop": {"viewport": {"width": 1280, "height": 860}},
 }
-"""Screens that the page is tested on."""
 
 SCREENS = ["desktop", pytest.param("phone", marks=pytest.mark.slow)]
 """The same, for tests that do the same on all."""
@@ -108,6 +106,5 @@ def service(page_folder: Path) -> FakeService:
 
 @pytest.fixture
 def served(browser: Any, service: FakeService, tmp_path: Path, screen: str) -> Iterator[Site]:
-    """The page with a service behind it."""
     with opened(browser, service.server(), tmp_path, screen) as site:
         yield site

@@ -1,4 +1,4 @@
-"""A service with the answers that the page knows, in the process of the test."""
+"""Servers for the page: of its files alone, and a service with the answers that the page knows, in this process."""
 
 import email
 import email.policy
@@ -6,14 +6,35 @@ import functools
 import http.server
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.serving.answers import zip_answer
+from segvoc.serving.middleware import HEADERS as SENT
 from segvoc.vocabulary import PartVocabulary
+
+HEADERS = {name: SENT[name] for name in ("Content-Security-Policy", "Permissions-Policy", "Referrer-Policy")}
+
+
+ISOLATION = {name: SENT[name] for name in ("Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy")}
+"""Headers with which browsers let a page share memory between threads."""
+
+
+class PageFiles(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *arguments: Any, headers_too: Mapping[str, str] = HEADERS, **options: Any) -> None:
+        self.headers_too = headers_too
+        super().__init__(*arguments, **options)
+
+    def end_headers(self) -> None:
+        for name, value in self.headers_too.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Be quiet."""
 
 
 @dataclass
@@ -21,17 +42,13 @@ class FakeService:
     """What the service does, and what it was asked."""
 
     folder: Path
-    """The page's files."""
     key: str | None = None
-    """The key that it asks for."""
     busy: int = 0
     """Requests that it refuses first, because it is busy."""
     is_down: bool = False
     """Whether connections end without an answer, as while it is restarted."""
     hold: threading.Event | None = None
-    """Answers wait for it."""
     taught: list[str] = field(default_factory=list)
-    """Words that its model knows by examples."""
     forms: list[dict[str, str]] = field(default_factory=list)
     """Fields of the forms that were sent, without images."""
 

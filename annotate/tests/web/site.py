@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+import segvoc
+
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
 AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -32,9 +34,7 @@ class Site:
     tab: Any
     address: str
     folder: Path
-    """For files that are saved."""
     requests: list[str] = field(default_factory=list)
-    """Addresses that were asked for."""
     complaints: list[str] = field(default_factory=list)
     """Errors and warnings on the console, uncaught ones included."""
 
@@ -55,7 +55,6 @@ class Site:
         self.tab.get_by_label("Words to look for").press("Enter")
 
     def label(self, image: Path, words: str) -> None:
-        """Drop an image, type words, and wait for the result."""
         self.drop(image)
         self.tab.get_by_role("button", name=f"{image.name}, ").last.wait_for()
         self.type(words)
@@ -70,6 +69,10 @@ class Site:
 
     def is_open(self, name: str) -> None:
         self.tab.locator(f".thumbnail[aria-current=true][title='{name}']").wait_for()
+
+    def go_to(self, name: str, state: str = "labeled") -> None:
+        self.press(f"{name}, {state}")
+        self.is_open(name)
 
     def press(self, name: str, *, exact: bool = False) -> None:
         self.tab.get_by_role("button", name=name, exact=exact).click()
@@ -141,6 +144,16 @@ class Site:
         self.tab.get_by_role("application").focus()
         for key in keys:
             self.tab.keyboard.press(key)
+
+
+def has_line(labels: np.ndarray, y: float, value: int, left: float = 0.2, right: float = 0.8) -> bool:
+    height, width = labels.shape
+    return bool((labels[int(y * height), int(left * width) : int(right * width)] == value).all())
+
+
+def in_python(image: Path | np.ndarray, words: Sequence[str], **options: Any) -> segvoc.Segmentation:
+    """What the model of the page finds in Python."""
+    return segvoc.load("tiny", dtype="float32").segment(image, list(words), **options)
 
 
 def check(site: Site, state: str) -> None:

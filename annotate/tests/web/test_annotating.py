@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import segvoc
 from annotate.tests.web.conftest import SCREENS
 from annotate.tests.web.fake_service import FakeService
-from annotate.tests.web.site import SAMPLES, Site
+from annotate.tests.web.site import SAMPLES, Site, has_line, in_python
 from segvoc.imaging.reading import read_image
 from segvoc_annotate.projects.archive import unpack_project
 
@@ -65,14 +64,12 @@ def test_the_tab_that_was_opened_last_has_the_work_and_no_correction_is_lost(ser
     second = replace(served, tab=first.context.new_page())
     second.tab.goto(served.address)
     second.done()
-    height, width = second.labels().shape
-    assert (second.labels()[int(0.2 * height), int(0.2 * width) : int(0.8 * width)] == 1).all()
+    assert has_line(second.labels(), 0.2, 1)
     first.get_by_text("open in another tab").wait_for()
     second.paint("table", (0.1, 0.5), (0.9, 0.5))
     first.get_by_role("button", name="Continue here").click()
     served.done()
-    for y in (0.2, 0.5):
-        assert (served.labels()[int(y * height), int(0.2 * width) : int(0.8 * width)] == 1).all()
+    assert all(has_line(served.labels(), y, 1) for y in (0.2, 0.5))
     second.tab.get_by_text("open in another tab").wait_for()
 
 
@@ -90,8 +87,7 @@ def test_a_turned_webp_is_kept_and_sent_as_the_page_shows_it(served: Site, tmp_p
     image = read_image(project.image("turned.webp").path)
     assert image.shape[:2] == (state.height, state.width) == work.labels.shape
     # the file that is saved and its label map fit
-    words = ["rocket", "sky", "ground"]
-    assert (segvoc.load("tiny", dtype="float32").segment(image, words).labels == work.labels).mean() > 0.99
+    assert (in_python(image, ["rocket", "sky", "ground"]).labels == work.labels).mean() > 0.99
 
 
 NAMES = ("coffee.jpg", "rocket.jpg", "chelsea.jpg")
@@ -112,21 +108,18 @@ def test_images_are_found_worked_through_and_counted(served: Site):
     served.drop(*(SAMPLES / name for name in NAMES[1:]))
     served.tab.get_by_text("3 of 3 images labeled").wait_for()
 
-    served.press("coffee.jpg, labeled")
-    served.is_open("coffee.jpg")
+    served.go_to("coffee.jpg")
     served.press("Find images")
     served.tab.get_by_label("File name").fill("ROCK")
     assert listed(served) == ["coffee.jpg", "rocket.jpg"]  # the open one stays in sight
-    served.press("rocket.jpg, labeled")
-    served.is_open("rocket.jpg")
+    served.go_to("rocket.jpg")
     assert listed(served) == ["rocket.jpg"]
     served.press("Show all", exact=True)
     choose(served, "Order", "By name")
     assert listed(served) == ["chelsea.jpg", "coffee.jpg", "rocket.jpg"]
 
     # what is done leaves the images that aren't, and the next one in this order follows
-    served.press("chelsea.jpg, labeled")
-    served.is_open("chelsea.jpg")
+    served.go_to("chelsea.jpg")
     choose(served, "State", "Labeled, not corrected")
     served.press("Done", exact=True)
     served.is_open("coffee.jpg")
@@ -136,12 +129,9 @@ def test_images_are_found_worked_through_and_counted(served: Site):
 
     served.press("Progress")
     dialog = served.tab.get_by_role("dialog")
-    told = dialog.get_by_text("1 of 3 images done, 0 corrected, 2 labeled by the model alone, 0 not labeled.")
-    told.wait_for()
+    dialog.get_by_text("1 of 3 images done, 0 corrected, 2 labeled by the model alone, 0 not labeled.").wait_for()
     row = dialog.get_by_role("row").filter(has_text="cup")
-    images, done = (int(cell) for cell in row.get_by_role("cell").all_inner_texts()[1:])
-    assert images == 3
-    assert done == 1
+    assert [int(cell) for cell in row.get_by_role("cell").all_inner_texts()[1:]] == [3, 1]  # images, done
     row.get_by_role("button").click()
     dialog.wait_for(state="detached")
     assert served.tab.get_by_role("search").get_by_label("Word").input_value() != ""

@@ -16,7 +16,6 @@ from segvoc.imaging.palette import class_colors
 
 
 def _annotations(site: Site, word: str) -> list[dict]:
-    """The objects of a word in the COCO file that is saved."""
     content = json.loads(site.saved("COCO masks").read_text(encoding="utf-8"))
     (category,) = [entry["id"] for entry in content["categories"] if entry["name"] == word]
     of_word = [entry for entry in content["annotations"] if entry["category_id"] == category]
@@ -82,36 +81,25 @@ def test_a_region_becomes_two_objects_by_a_line_and_one_again(served: Site):
 WORDS = ["cup", "table", "spoon, teaspoon"]
 
 
-@pytest.fixture
-def corrected(served: Site) -> Site:
-    """A labeled photograph with a hole painted into a region."""
+def test_files_of_the_image_and_the_zip_of_all_have_the_corrected_labels(served: Site):
     served.open_and_label("coffee.jpg", "cup, table, spoon = teaspoon")
     served.paint("no word", (0.1, 0.8), (0.2, 0.8))
-    return served
-
-
-def test_every_format_has_the_corrected_labels(corrected: Site):
-    label_map = corrected.saved("Label map")
-    labels = segvoc.read_label_map(label_map)
+    label_map = served.saved("Label map")
     with Image.open(label_map) as opened:
         assert opened.getpalette()[: 3 * len(WORDS)] == class_colors(len(WORDS)).ravel().tolist()
-    assert (labels == 65535).any()
+    found = segvoc.read_label_map(label_map)
+    report = json.loads(served.saved("Shares").read_text(encoding="utf-8"))
+    assert 0 < report["unlabeled"] == (found == 65535).sum()
+    pixels = [(word, (found == label).sum()) for label, word in enumerate(WORDS)]
+    assert [(entry["name"], entry["pixels"]) for entry in report["classes"]] == pixels
 
-    report = json.loads(corrected.saved("Shares").read_text(encoding="utf-8"))
-    assert [entry["name"] for entry in report["classes"]] == WORDS
-    assert report["unlabeled"] == (labels == 65535).sum()
-    assert [entry["pixels"] for entry in report["classes"]] == [(labels == label).sum() for label in range(3)]
-
-
-def test_the_zip_has_everything_of_all_images(corrected: Site):
-    corrected.drop(SAMPLES / "rocket.jpg")
-    corrected.tab.get_by_text("2 of 2 images labeled").wait_for()
-    labels = {"rocket": corrected.labels()}
-    corrected.tab.get_by_role("button", name="coffee.jpg, labeled").click()
-    corrected.tab.wait_for_function("document.querySelector('.thumbnail[aria-current=true]').title === 'coffee.jpg'")
-    corrected.tab.get_by_role("button", name="Undo").and_(corrected.tab.locator(":enabled")).wait_for()
-    labels["coffee"] = corrected.labels()
-    path = corrected.saved("Everything")
+    served.drop(SAMPLES / "rocket.jpg")
+    served.tab.get_by_text("2 of 2 images labeled").wait_for()
+    labels = {"rocket": served.labels()}
+    served.go_to("coffee.jpg")
+    served.tab.get_by_role("button", name="Undo").and_(served.tab.locator(":enabled")).wait_for()
+    labels["coffee"] = served.labels()
+    path = served.saved("Everything")
     assert path.name == "segvoc.zip"
     endings = (".png", ".overlay.png", ".json")
     with zipfile.ZipFile(path) as archive:

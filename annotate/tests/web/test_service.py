@@ -3,17 +3,16 @@
 import numpy as np
 import pytest
 
-import segvoc
 from annotate.tests.web.conftest import SCREENS
 from annotate.tests.web.fake_service import FakeService
-from annotate.tests.web.site import SAMPLES, Site
+from annotate.tests.web.site import SAMPLES, Site, in_python
 
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_the_service_labels_images_until_the_page_does_it_itself(served: Site, service: FakeService):
     served.open_and_label("coffee.jpg", "cup = mug, table")
     assert service.forms[-1] == {"words": '["cup, mug","table"]'}
-    result = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "coffee.jpg", ["cup", "table"])
+    result = in_python(SAMPLES / "coffee.jpg", ["cup", "table"])
     assert (served.labels() == result.labels).mean() > 0.999
     served.tab.get_by_label("Look for all synonyms").check()
     served.tab.wait_for_function("true")
@@ -39,10 +38,9 @@ def test_parts_are_asked_for_shown_and_explained(served: Site, service: FakeServ
     field.press("Enter")
     served.tab.get_by_role("list", name="Parts", exact=True).wait_for()
     assert service.forms[-1]["parts"] == "cat: head, ear"
-    result = segvoc.load("tiny", dtype="float32").segment(
-        SAMPLES / "chelsea.jpg", ["cat", "wall"], parts={"cat": ["head", "ear"]}
-    )
-    row, column = np.argwhere(result.part_labels == 0)[len(np.argwhere(result.part_labels == 0)) // 2]
+    result = in_python(SAMPLES / "chelsea.jpg", ["cat", "wall"], parts={"cat": ["head", "ear"]})
+    places = np.argwhere(result.part_labels == 0)
+    row, column = places[len(places) // 2]
     height, width = result.part_labels.shape
     served.tab.mouse.move(*served.place((column + 0.5) / width, (row + 0.5) / height))
     assert served.reading().startswith("cat, head")

@@ -1,21 +1,67 @@
-"""A project on the real service, with two people on it, and with a service that is killed."""
+"""A project on the real service: two people on it, learning from done images, and a service that is killed."""
 
+import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 
 from annotate.tests.web.conftest import SIZES
-from annotate.tests.web.real_service import RealService
-from annotate.tests.web.site import SAMPLES, Site
+from annotate.tests.web.site import SAMPLES, Site, check, has_line
+from segvoc.vocabulary import Vocabulary
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.work_files import LabelWork
+from tests.inference.taught.drawn_examples import DrawnExamples
+from tests.processes import free_port
+from tests.serving.services import png
 
 NAMES = ("coffee.jpg", "rocket.jpg")
+
+
+START_SECONDS = 120
+
+
+@dataclass
+class RealService:
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "segvoc", "serve", "tiny", "--project", str(self.folder)]
+        with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port)], stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
+            )
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.address}healthz", timeout=5):
+                    return
+            except (URLError, OSError):
+                time.sleep(0.1)
+        raise RuntimeError(f"the service didn't start; see {self.folder}.log")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
 
 
 @pytest.fixture
@@ -41,7 +87,6 @@ def anna(browser: Any, street: RealService, tmp_path: Path) -> Iterator[Site]:
 
 
 def saved(site: Site) -> None:
-    """Wait until the service has everything."""
     site.tab.get_by_text("All changes are saved").wait_for()
 
 
@@ -49,22 +94,26 @@ def paint(site: Site, word: str, y: float) -> None:
     site.paint(word, (0.1, y), (0.9, y))
 
 
-def has_line(labels: np.ndarray, y: float, value: int) -> bool:
-    height, width = labels.shape
-    return bool((labels[int(y * height), int(0.2 * width) : int(0.8 * width)] == value).all())
+def until(site: Site, holds: Callable[[np.ndarray], bool]) -> None:
+    """Wait until the labels are as somebody else or something learned has made them."""
+    for _ in range(100):
+        if holds(site.labels()):
+            return
+        site.tab.wait_for_timeout(200)
+    raise AssertionError("the labels stay as they are")
 
 
 def shows_line(site: Site, y: float, value: int) -> None:
-    """Wait until a line of somebody else is there."""
-    for _ in range(60):
-        if has_line(site.labels(), y, value):
-            return
-        site.tab.wait_for_timeout(250)
-    raise AssertionError(f"no line at {y}")
+    until(site, lambda labels: has_line(labels, y, value))
+
+
+def begin(site: Site, words: str) -> None:
+    site.tab.goto(site.address)
+    site.type(words)
+    site.done()
 
 
 def whoever_is_asked(*sites: Site) -> Site:
-    """Wait until one of the pages asks something."""
     for _ in range(600):
         for site in sites:
             if site.tab.get_by_role("dialog").count():
@@ -74,9 +123,7 @@ def whoever_is_asked(*sites: Site) -> Site:
 
 
 def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, street: RealService):
-    anna.tab.goto(anna.address)
-    anna.type("cup, table, spoon")
-    anna.done()
+    begin(anna, "cup, table, spoon")
     anna.tab.get_by_label("Your name").fill("anna")
     anna.tab.get_by_label("Your name").press("Tab")
     ben = replace(anna, tab=anna.tab.context.new_page())
@@ -120,9 +167,7 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, st
 
 @pytest.mark.slow
 def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street: RealService):
-    anna.tab.goto(anna.address)
-    anna.type("cup, table")
-    anna.done()
+    begin(anna, "cup, table")
     saved(anna)
     street.kill()
     paint(anna, "table", 0.2)
@@ -149,9 +194,7 @@ def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street:
 
 
 def test_words_are_merged_for_everybody_and_separated_again(anna: Site, street: RealService):
-    anna.tab.goto(anna.address)
-    anna.type("cup, mug, table")
-    anna.done()
+    begin(anna, "cup, mug, table")
     paint(anna, "mug", 0.3)
     saved(anna)
     anna.tab.get_by_role("list", name="Words").get_by_role("button", name="mug", exact=True).click()
@@ -174,9 +217,7 @@ def test_words_are_merged_for_everybody_and_separated_again(anna: Site, street: 
 
 
 def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: RealService):
-    anna.tab.goto(anna.address)
-    anna.type("cup, table")
-    anna.done()
+    begin(anna, "cup, table")
     paint(anna, "table", 0.3)
     anna.stage_key("n")
     anna.is_open("rocket.jpg")
@@ -197,3 +238,66 @@ def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: RealService)
     saved(anna)
     state = ProjectFolder(street.folder).states()[0][0]
     assert state.done and state.review is not None and state.review.verdict == "accepted"
+
+
+TAUGHT_WORDS = ("grass", "brick")
+COLORS = np.array([(170, 60, 40), (40, 160, 40)])
+"""Against their text: what the first word is called has the color of the second."""
+
+LAYOUTS = ([0, 1], [1, 0], [1, 0], [0, 1])
+"""The words of the left and the right half of each image."""
+
+
+def drawn() -> DrawnExamples:
+    images, labels = [], []
+    for number, words in enumerate(LAYOUTS):
+        drawn = np.array(words, np.uint16)[None].repeat(96, axis=0).repeat(64, axis=1)
+        noise = np.random.default_rng(number).integers(-25, 26, (*drawn.shape, 3))
+        images.append(np.clip(COLORS[drawn] + noise, 0, 255).astype(np.uint8))
+        labels.append(drawn)
+    return DrawnExamples(images, labels, Vocabulary(TAUGHT_WORDS))
+
+
+@pytest.fixture
+def painted(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
+    """A service whose project has three images that are done, and another; `page_folder` has files that it needs."""
+    examples = drawn()
+    project = Project.create(tmp_path / "halves", words=TAUGHT_WORDS)
+    for number, image in enumerate(examples.images):
+        project.add(name := f"{number}.png", png(image))
+        if number < 3:
+            state = project.write(name, LabelWork.of_labels(examples.labels[number]), expected=0)
+            project.set_done(name, True, expected=state.revision)
+    service = RealService(project.folder)
+    project.close()
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("screen", SIZES)
+def test_done_images_teach_the_service_and_everybody_on_it(browser, painted, screen, tmp_path):
+    examples, project = drawn(), ProjectFolder(painted.folder)
+    done = {name: project.work_content(f"{name}.png") for name in range(3)}
+    context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
+    context.set_default_timeout(120_000)
+    anna, ben = (Site(context.new_page(), painted.address, tmp_path) for _ in range(2))
+    for site in (anna, ben):
+        site.tab.goto(site.address)
+        site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
+    anna.press("Improve with 3 done images")
+    anna.tab.get_by_role("table", name="IoU [%] on corrected images that were held out of the 3").wait_for()
+    check(anna, "improved on the service")
+    for site in (anna, ben):
+        site.tab.get_by_title("grass, brick").wait_for()
+        site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
+        site.go_to("3.png")
+        until(site, lambda labels: (labels == examples.labels[3]).mean() > 0.9)
+    assert {name: project.work_content(f"{name}.png") for name in range(3)} == done
+    assert project.record.options.taught == ("taught/improved.words.safetensors",)
+    # another change of the project keeps its taught words
+    ben.type("sky")
+    ben.tab.get_by_text("All changes are saved").wait_for()
+    assert project.record.options.taught == ("taught/improved.words.safetensors",)
+    context.close()

@@ -13,7 +13,7 @@ from PIL import Image
 
 import segvoc
 from annotate.tests.web.conftest import opened
-from annotate.tests.web.pages import PageFiles
+from annotate.tests.web.fake_service import PageFiles
 from annotate.tests.web.site import SAMPLES, Site
 from segvoc.inference.exported.manifest import add_taught
 from segvoc.inference.exported.segmenter import open_tiny
@@ -46,7 +46,6 @@ def drawn(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def taught_site(browser: Any, page_folder: Path, taught: TaughtWords, tmp_path: Path) -> Iterator[Site]:
-    """A page of `tiny` that was exported with taught words."""
     folder = Path(shutil.copytree(page_folder, tmp_path / "site"))
     add_taught(folder / "model", [taught])
     handler = functools.partial(PageFiles, directory=str(folder))
@@ -59,7 +58,6 @@ def give(site: Site, path: Path) -> None:
 
 
 def relabeled(site: Site, before: np.ndarray) -> np.ndarray:
-    """The labels, once they are others than before."""
     for _ in range(200):
         site.done()
         found = site.labels()

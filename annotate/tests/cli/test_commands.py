@@ -1,5 +1,6 @@
-"""`segvoc project` and `segvoc annotate`."""
+"""`segvoc project`, `segvoc annotate`, `segvoc page`, and `segvoc serve` with Label Studio."""
 
+import gzip
 import json
 import logging
 import socket
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc.serving.settings import ServiceSettings
+from segvoc_annotate import static_page
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from tests.cli.command import Command, draw_photos
@@ -25,21 +28,19 @@ def test_from_labels_to_a_dataset_and_back(segvoc_command: Command) -> None:
     Path("classes.json").write_text('["cat", "sofa"]')
     folders = ("--images", "photos", "--labels", "labels", "--classes", "classes.json")
     assert segvoc_command("project", "import", "street", *folders, "--done").out == "-> street (2 images, 2 words)\n"
-    listed = segvoc_command(
-        "project", "words", "street", "--add", "wall, door", "--rename", "sofa", "couch", "--remove", "wall"
-    )
+    changes = ("--add", "wall, door", "--rename", "sofa", "couch", "--remove", "wall")
+    listed = segvoc_command("project", "words", "street", *changes)
     assert listed.out.split() == ["0", "cat", "1", "couch", "3", "door"]
     told = segvoc_command("project", "status", "street").out.splitlines()
     assert told[0] == "street: 2 images, 1 done, 0 labeled, 1 unlabeled"
     assert told[3].split() == ["couch", "1", "-", "100.0", "%"]
     status = json.loads(segvoc_command("project", "status", "street", "--json").out)
     assert [image["done"] for image in status["images"]] == [True, False]
-    assert segvoc_command("project", "export", "street", "--format", "voc", "--out", "out").code == 0
+    segvoc_command("project", "export", "street", "--format", "voc", "--out", "out").ok()
     assert Path("out/VOCdevkit/VOC2012/JPEGImages/a.jpg").exists()
-    assert segvoc_command("project", "zip", "street", "--out", "saved.zip").code == 0
-    assert (
-        segvoc_command("project", "import", "other", "--dataset", "saved.zip").out == "-> other (2 images, 3 words)\n"
-    )
+    segvoc_command("project", "zip", "street", "--out", "saved.zip").ok()
+    other = segvoc_command("project", "import", "other", "--dataset", "saved.zip")
+    assert other.out == "-> other (2 images, 3 words)\n"
     (Path("photos") / "notes.txt").write_text("none")
     third = segvoc_command("project", "import", "third", "--images", "photos")
     assert third.out == "-> third (2 images, 0 words)\n" and "passed over 1 file" in third.err and "1 .txt" in third.err
@@ -50,8 +51,7 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
     draw_photos("photos/a.png")
     with Project.create("street", words=["cat", "sofa"]) as project:
         project.add("a.png", Path("photos/a.png").read_bytes())
-        height, width = project.state(project.image("a.png")).height, project.state(project.image("a.png")).width
-        project.write("a.png", LabelWork.of_labels(np.ones((height, width), np.uint16)), expected=0)
+        project.write("a.png", LabelWork.of_labels(np.ones((40, 60), np.uint16)), expected=0)
         project.set_done("a.png", True, expected=1)
     segvoc_command("project", "words", "street", "--rename", "sofa", "cat").refused("--merge OLD 'cat'")
     segvoc_command("project", "words", "street", "--merge", "sofa", "dog").refused("no word 'dog'")
@@ -63,8 +63,8 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
     told = segvoc_command("project", "status", "street").out.splitlines()
     assert told[0] == "street: 1 images, 1 done, 0 labeled, 0 unlabeled, 1 accepted"
     assert told[2].split() == ["cat", "1", "-", "100.0", "%"]
-    assert segvoc_command("project", "zip", "street", "--out", "saved.zip").code == 0
-    assert segvoc_command("project", "import", "other", "--dataset", "saved.zip").code == 0
+    segvoc_command("project", "zip", "street", "--out", "saved.zip").ok()
+    segvoc_command("project", "import", "other", "--dataset", "saved.zip").ok()
     review = Project("other").state(Project("other").image("a.png")).review
     assert review is not None and (review.verdict, review.by) == ("accepted", "ben")
 
@@ -77,19 +77,19 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
         (("annotate", "new", "--images", "none"), "the folder 'none' does not exist"),
         (("annotate", "street", "--images", "photos"), "leave out --images"),
         (("serve", "--project", "photos"), "has images but no project.json"),
-        (
-            ("project", "export", "street", "--format", "voc", "--out", "out"),
-            "no image of the project 'street' is done",
-        ),
+        (("project", "export", "street", "--format=voc", "--out=out"), "no image of the project 'street' is done"),
         (("project", "import", "street"), "give --dataset or --images"),
         (("project", "import", "street", "--images", "photos", "--labels", "x"), "--labels and --classes"),
         (("teach", "--dataset", "street", "--out", "x.words.safetensors"), "is done; mark images as done"),
+        (("page", "tiny", "photos"), "'photos' exists and is not a page; name another folder"),
+        (("page", "no-such-model", "site"), "no-such-model"),
     ],
 )
 def test_wrong_calls_say_what_to_do(segvoc_command: Command, arguments: tuple[str, ...], said: str) -> None:
     draw_photos("photos/a.png")
     Project.create("street", words=["cat"])
     segvoc_command(*arguments).refused(said)
+    assert written(Path(".")) == {"photos", "street"}
 
 
 def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyPatch, segvoc_command: Command) -> None:
@@ -98,7 +98,6 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("webbrowser.open", opened.append)
 
     def run(_: object, settings: ServiceSettings, *, host: str, port: int) -> None:
-        """Answer after a while."""
         assert not logging.getLogger("segvoc.serving").isEnabledFor(logging.INFO)
         time.sleep(0.3)
         with socket.create_server((host, port)) as listener:
@@ -127,7 +126,7 @@ def test_a_mistyped_name_asks_before_a_folder_is_made(monkeypatch: pytest.Monkey
     asked = []
     monkeypatch.setattr("click.confirm", lambda text, **options: asked.append((text, options["default"])))
     for name in ("stret", "forest"):
-        assert segvoc_command("annotate", name, "--no-browser").code == 0
+        segvoc_command("annotate", name, "--no-browser").ok()
     assert asked == [
         ("There is no project 'stret'; did you mean 'street'? Create it?", False),
         ("There is no project 'forest'. Create it?", True),
@@ -135,3 +134,52 @@ def test_a_mistyped_name_asks_before_a_folder_is_made(monkeypatch: pytest.Monkey
     segvoc_command("annotate", "street", "--no-browser")
     segvoc_command("annotate", "field", "--words", "grass", "--no-browser")
     assert len(asked) == 2
+
+
+def test_label_studio_and_its_token_come_together(segvoc_command: Command, served, monkeypatch, tmp_path):
+    (tmp_path / "token").write_text("a-token\n")
+    monkeypatch.setenv("SEGVOC_LABEL_STUDIO_TOKEN", "of-the-environment")
+    segvoc_command("serve").ok()
+    segvoc_command("serve", "--label-studio", "http://labels.example").ok()
+    studio = ("--label-studio", "http://labels.example", "--label-studio-token-file", "token")
+    segvoc_command("serve", *studio).refused("both SEGVOC_LABEL_STUDIO_TOKEN and --label-studio-token-file")
+    monkeypatch.delenv("SEGVOC_LABEL_STUDIO_TOKEN")
+    segvoc_command("serve", *studio).ok()
+    added = [settings.extensions[0].settings for (_, settings), _ in served]
+    assert [one.label_studio for one in added] == [None, *["http://labels.example"] * 2]
+    assert [one.label_studio_token for one in added] == [None, "of-the-environment", "a-token"]
+    segvoc_command("serve", "--label-studio", "http://labels.example").refused("SEGVOC_LABEL_STUDIO_TOKEN")
+    segvoc_command("serve", "--label-studio-token-file", "token").refused("without its address")
+
+
+@pytest.fixture
+def no_files_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static_page, "write_page_files", lambda folder: (folder / "index.html").touch())
+
+
+def written(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("no_files_of_the_page")
+def test_tiny_has_its_weights_once(segvoc_command: Command) -> None:
+    for _ in range(2):  # an earlier page is replaced
+        assert segvoc_command("page", "tiny", "site").out == "-> site\n"
+    assert written(Path("site")) == {"index.html", "model", "clicks"}
+    assert json.loads(Path("site/model/segvoc.json").read_text())["name"] == "tiny"
+    assert written(Path("site/clicks")) == {"clicks.json", "clicks.onnx", "clicks_image.onnx"}
+    clicks = json.loads(Path("site/clicks/clicks.json").read_text())
+    assert clicks["weights"] == {"tiny.safetensors": "../model/tiny.safetensors"}
+
+
+@pytest.mark.usefixtures("no_files_of_the_page")
+def test_an_exported_folder_becomes_a_page(segvoc_command: Command) -> None:
+    Path("exported").mkdir()
+    copy_tiny(Path("exported"))
+    Path("exported/tiny.safetensors").write_bytes(gzip.compress(b"other weights"))
+    segvoc_command("page", "exported", "site").ok()
+    assert written(Path("site/model")) == written(Path("exported"))
+    clicks = json.loads(Path("site/clicks/clicks.json").read_text())
+    assert clicks["weights"] == {"tiny.safetensors": "tiny.safetensors"}
+    segvoc_command("page", "exported", "other", "--weights", "x").refused("with fixed weights; leave out")
+    assert not Path("other").exists()
