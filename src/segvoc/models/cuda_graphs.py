@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from segvoc.layers.aggregation_context import ForwardOptions
@@ -127,8 +126,8 @@ class NetworkGraphs:
     def __len__(self) -> int:
         return len(self._graphs)
 
-    def __call__(self, image: Images, text: Float[Tensor, "T P C"], options: ForwardOptions) -> SelectedLogits:
-        """`SegmentationNetwork.selected_logits` with these options."""
+    def __call__(self, image: Images, text: Any, options: ForwardOptions) -> SelectedLogits:
+        """`SegmentationNetwork.selected_logits` with these options, of words as the network takes them."""
         if not _may_capture(text, options):
             return self.network.selected_logits(image, text, **options)
         key = (image.shape, image.dtype, text.shape, text.dtype, *sorted(options.items()))
