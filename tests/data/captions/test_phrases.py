@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from segvoc.data.captions.phrases import (
     LONGEST,
     CleaningRules,
-    _third_person,
     noun_chunks,
     phrase_extractor,
     spacy_extractor,
@@ -22,11 +21,6 @@ from segvoc.data.captions.phrases import (
 )
 from segvoc.errors import UsageError
 from tests.images import one_line_error
-
-
-def test_an_unknown_extractor_is_named():
-    with one_line_error(UsageError, "'nltk'", "rules, spacy"):
-        phrase_extractor("nltk")
 
 
 class Chunk(list):
@@ -71,7 +65,9 @@ def test_of_spacys_chunks_those_with_a_common_noun_count(spacy):
     assert extractor.identity == "spacy en_core_web_sm 3.8.0"
 
 
-def test_without_spacy_or_its_model_it_says_what_to_install(spacy, monkeypatch):
+def test_unknown_and_missing_extractors_are_named(spacy, monkeypatch):
+    with one_line_error(UsageError, "'nltk'", "rules, spacy"):
+        phrase_extractor("nltk")
     with one_line_error(UsageError, "'en_core_web_xl' is not installed", "'rules'"):
         spacy_extractor("en_core_web_xl")
     monkeypatch.setitem(sys.modules, "spacy", None)
@@ -87,6 +83,8 @@ WRITTEN = Path(__file__).parent
     ("caption", "phrases"),
     [
         ("A man riding a wave on top of a surfboard.", "A man|a wave|a surfboard"),
+        ("A man carries a bag, a dog catches a ball", "A man|a bag|a dog|a ball"),
+        ("A train passes a town. A dog goes home, a cat plays", "A train|a town|A dog|home|a cat"),
         ("a couple of dogs", "dogs"),
         ("A baseball player swings a bat.", "A baseball player|a bat"),
         ("Knives and forks are on two plates", "Knives|forks|two plates"),
@@ -180,8 +178,3 @@ def test_which_phrases_an_image_keeps(rules, captions, kept):
 def test_unknown_rules_are_wrong_calls(wrong, as_users_call):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         CleaningRules(**wrong)
-
-
-def test_verbs_of_one_subject_are_spelled() -> None:
-    verbs = {"play": "plays", "carry": "carries", "pass": "passes", "catch": "catches", "go": "goes", "walk": "walks"}
-    assert {verb: _third_person(verb) for verb in verbs} == verbs

@@ -61,12 +61,6 @@ def test_cocos_captions(folder):
     assert any("'x.png' is not in" in problem for problem in problems)
 
 
-def test_images_are_in_the_files_own_folder_by_default(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    assert found(write_captions(Path("here.json"), ("a.png", "A dog.")))[0] == {1: ["A dog."]}
-    assert found(write_captions(folder / "captions.json", ("sub/b.png", "A cat.")))[0] == {2: ["A cat."]}
-
-
 def test_bad_captions_are_named_and_the_others_kept(folder):
     captions = [("a.png", text) for text in ("A dog.", "", "A   dog.")]
     captions += [("c.png", text) for text in ("A \0 cat", "long " * 3000, "A caf\udce9")]
@@ -78,7 +72,10 @@ def test_bad_captions_are_named_and_the_others_kept(folder):
     assert all(any(part in problem for problem in problems) for part in said)
 
 
-def test_an_image_outside_of_the_folder_gets_a_name_inside(folder):
+def test_images_are_in_the_files_own_folder_by_default_and_others_get_a_name_inside(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert found(write_captions(Path("here.json"), ("a.png", "A dog.")))[0] == {1: ["A dog."]}
+    assert found(write_captions(folder / "captions.json", ("sub/b.png", "A cat.")))[0] == {2: ["A cat."]}
     (folder.parent / "out.png").write_bytes(png(6))
     path = write_captions(folder.parent / "captions.json", ("../out.png", "A dog."), (str(folder / "c.png"), "A cat."))
     names = [image.name for image in read(find_captions(path, folder))]
@@ -143,7 +140,7 @@ def test_webdatasets_tars_are_read_in_place(tmp_path):
     assert [image.name for image in read(find_captions(tmp_path))] == ["set-000/001", "set-000/002", "set-001/003"]
 
 
-def test_of_a_range_the_tars_that_are_missing_or_compressed_are_named(tmp_path):
+def test_tars_that_are_missing_compressed_or_cut_off_are_named(tmp_path):
     samples(tmp_path / "set-000.tar", (1,))
     with tarfile.open(tmp_path / "set-002.tar", "w:gz") as archive:
         member(archive, "1.png", png(1))
@@ -151,6 +148,10 @@ def test_of_a_range_the_tars_that_are_missing_or_compressed_are_named(tmp_path):
     assert captions == {1: ["Number 1."]}
     assert "set-001.tar' is not a file" in problems[0]
     assert len(problems) == 2 and "set-002.tar' is compressed; unpack it first (gunzip)" in problems[1]
+    whole = samples(tmp_path / "whole.tar", range(1, 6)).read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: 4 * 1024 + 600])  # in the middle of the third sample
+    captions, problems = found(tmp_path / "cut.tar")
+    assert captions == {1: ["Number 1."], 2: ["Number 2."]} and problems
 
 
 def test_members_that_are_no_files_or_lead_out_of_the_tar_are_refused(tmp_path):
@@ -170,14 +171,6 @@ def test_members_that_are_no_files_or_lead_out_of_the_tar_are_refused(tmp_path):
     refused = {problem.split("member ")[-1].split()[0] for problem in problems[:5]}
     assert refused == {"'../5.png'", "'/etc/4.png'", "'2.png'", "'3.png'", "'dev.png'"}
     assert "'6.png' has no caption" in problems[5]
-
-
-def test_a_tar_that_is_cut_off_gives_what_is_whole(tmp_path):
-    whole = samples(tmp_path / "whole.tar", range(1, 6)).read_bytes()
-    (tmp_path / "cut.tar").write_bytes(whole[: 4 * 1024 + 600])  # in the middle of the third sample
-    captions, problems = found(tmp_path / "cut.tar")
-    assert captions == {1: ["Number 1."], 2: ["Number 2."]}
-    assert problems
 
 
 def test_a_damaged_image_in_a_tar_is_named_when_it_is_read(tmp_path):

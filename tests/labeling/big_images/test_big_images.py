@@ -153,21 +153,16 @@ def _open(out: Path, **changed: Any) -> PartialLabels:
     return PartialLabels(output, "sub/scene", **PARTIAL | changed)
 
 
-@pytest.mark.parametrize("changed", [{"image": (11, 20)}, {"image": None}, {"size": (12, 6)}, {"resume": False}])
-def test_another_image_begins_anew(tmp_path: Path, changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changed", [{"image": (11, 20)}, {"image": None}, {"size": (12, 6)}, {"resume": False}, {}], ids=str
+)
+def test_another_image_and_a_file_that_was_cut_off_begin_anew(tmp_path: Path, changed: dict[str, Any]) -> None:
     with _open(tmp_path) as partial:
         partial.begin(None)
         _add(partial, 4, _labels(4))
+    if not changed:
+        os.truncate(partial.labels, 23)
     with _open(tmp_path, **changed) as partial:
-        assert partial.is_new
-
-
-def test_a_file_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
-    with _open(tmp_path) as partial:
-        partial.begin(None)
-        _add(partial, 4, _labels(4))
-    os.truncate(partial.labels, 23)
-    with _open(tmp_path) as partial:
         assert partial.is_new
 
 

@@ -91,16 +91,11 @@ def test_the_overlay_video_shows_the_labels_over_each_frame(model: NetworkSegmen
     style = OverlayStyle(alpha=0.6, names=False, legend=False)
     label_video(model, path, WORDS, Output(tmp_path / "out", overlay=style), every=3)
     assert sorted(file.name for file in (tmp_path / "out/video").iterdir()) == ["000000.png", "000003.png"]
-    shown = shown_frames(tmp_path / "out/video.overlay.mp4")
-    with OpenVideo(path) as video:
-        frames = [frame.pixels for frame in video.frames()]
+    shown, frames = shown_frames(tmp_path / "out/video.overlay.mp4"), shown_frames(path)
     assert len(shown) == len(frames) == 6
-    colors = class_colors(len(WORDS))
     for number, (drawn, pixels) in enumerate(zip(shown, frames, strict=True)):
-        assert pixels is not None
         labels = read_label_map(tmp_path / f"out/video/{number // 3 * 3:06}.png")
-        regions = class_regions(labels, WORDS, colors)
-        expected = draw_overlay(pixels, regions, style)
+        expected = draw_overlay(pixels, class_regions(labels, WORDS, class_colors(len(WORDS))), style)
         # H.264 keeps the brightness of each pixel, but colors of 2 x 2 pixels
         gray = [np.asarray(Image.fromarray(one).convert("L"), float) for one in (drawn, np.asarray(expected), pixels)]
         assert np.abs(gray[0] - gray[1]).mean() < 10
@@ -160,6 +155,10 @@ def test_other_settings_are_refused_and_other_results_replaced(model: NetworkSeg
         patched.setattr(videos, "_move", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             label_video(model, path, WORDS, Output(tmp_path / "out"))
+    with pytest.raises(UsageError, match="every=0"):
+        label_video(model, path, WORDS, every=0)
+    with pytest.raises(UsageError, match="parts or groups"):
+        model.segment_many([], WORDS, groups=[[0, 1]], smooth=0.5)
     with pytest.raises(UsageError, match="every: 1, now 2"):
         label_video(model, path, WORDS, Output(tmp_path / "out", resume=True), every=2)
     others = model.encode([*WORDS, "nothing"]), model.encode(Vocabulary(WORDS, synonyms="average"))
@@ -205,12 +204,11 @@ def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, encoder,
     assert [(sound.codec, sound.copied) for sound in result.sound] == [(codec, copied)]
     with av.open(str(path)) as source, av.open(str(tmp_path / "out/video.overlay.mp4")) as overlay:
         assert len(overlay.streams.audio) == copied
-        if copied:
-            ours, theirs = (
-                [(bytes(packet), packet.pts) for packet in video.demux(audio=0) if packet.size]
-                for video in (source, overlay)
-            )
-            assert ours == theirs
+        packets = [
+            [(bytes(packet), packet.pts) for packet in video.demux(audio=0) if packet.size]
+            for video in ((source, overlay) if copied else ())
+        ]
+    assert not copied or packets[0] == packets[1] != []
 
 
 def test_smoothing_calms_labels(model: NetworkSegmenter, tmp_path: Path) -> None:
@@ -244,13 +242,6 @@ def test_classes_that_come_and_go_are_averaged_as_absent(model: NetworkSegmenter
     alone = model.segment(frames[0], WORDS, keep_classes=2)
     np.testing.assert_array_equal(one[2].labels, alone.labels)
     assert one[2].selected.sum() == 2
-
-
-def test_wrong_options_are_refused(model: NetworkSegmenter) -> None:
-    with pytest.raises(UsageError, match="every=0"):
-        label_video(model, "video.mp4", WORDS, every=0)
-    with pytest.raises(UsageError, match="parts or groups"):
-        model.segment_many([], WORDS, groups=[[0, 1]], smooth=0.5)
 
 
 @pytest.mark.parametrize(("streams", "seconds"), [(1, 3.0), (2, None)])
