@@ -1,8 +1,9 @@
-"""The service under more load than it can take, and behind nginx while one address misuses it.
+"""The service under more load than it can take, and behind nginx while one address misuses it; and batches on Ray.
 
     python -m benchmarks.service load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
     python -m benchmarks.service nginx
     python -m benchmarks.service memory [--requests 2000] [--model tiny] [-- --max-pixels N ...]
+    python -m benchmarks.service batch [--images 300]
 
 `load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
 comes back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not
@@ -16,6 +17,9 @@ connections to nginx at once, each with a request, and fails unless all are answ
 
 `memory` sends mixed requests from 8 clients (photographs of 0.3 to 24 megapixels, all three types of answer), the last
 of which are 100 megapixels as a JPEG, once for each type. Fails if the service's peak is above 1.5 GB.
+
+`batch` labels photographs by `segvoc batch` with one worker and with two, and with two of which one is killed halfway.
+Fails unless every photograph has one row in each result. A worker has one core.
 
 `python tools/make_tables.py` then renews the tables of the pages that show results.
 """
@@ -355,10 +359,61 @@ def nginx(_arguments: argparse.Namespace) -> int:
     return int(guarded[0]["answered"] != ASKED or any(row["unanswered"] or row["failed"] for row in rows))
 
 
+SHARD = 4
+"""Photographs of a shard, which a worker does as a whole."""
+
+
+def batches(arguments: argparse.Namespace) -> int:
+    """Label photographs on Ray with one and two workers, and with two of which one is killed; the exit code."""
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Path(folder, "photos")
+        photos.mkdir()
+        for number in range(arguments.images):
+            photo = Image.open(SAMPLES[number % len(SAMPLES)]).convert("RGB")
+            (photos / f"{number:05}.jpg").write_bytes(_jpeg(photo.resize((640, 480 + number % 97))))
+        for workers, killed in ((1, False), (2, False), (2, True)):
+            rows.append(labeled_by_workers(photos, Path(folder, f"{workers}-{killed}"), workers, killed=killed))
+    keep("service_batch", rows)
+    return int(any(row["code"] or row["missing"] or row["twice"] for row in rows))
+
+
+def labeled_by_workers(photos: Path, out: Path, workers: int, *, killed: bool) -> dict[str, object]:
+    """Label a folder; what came out, and how fast after the first shard, when Ray and the models had started."""
+    import psutil  # here, as both come with the extra `batch`
+    from pyarrow import parquet
+
+    names = sorted(path.name for path in photos.iterdir())
+    command = [sys.executable, "-m", "segvoc", "batch", str(photos), "--out", str(out), "--words", ", ".join(WORDS)]
+    command += ["--workers", str(workers), "--cpus", "1", "--shard-images", str(SHARD)]
+    begin, process = time.perf_counter(), subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    if killed:
+        while len(list(out.glob("part-*"))) < len(names) / SHARD / 2:
+            assert process.poll() is None, "it ended before a worker could be killed; give more --images"
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children(recursive=True)
+        next(child for child in children if "_Label" in " ".join(child.cmdline())).kill()
+    code, seconds = process.wait(), time.perf_counter() - begin
+    tables = sorted(out.glob("part-*"), key=lambda path: path.stat().st_mtime)
+    keys = Counter(row["key"] for table in tables for row in parquet.read_table(table).to_pylist() if not row["error"])
+    first, last = (tables[place].stat().st_mtime for place in (0, -1))
+    return {
+        "workers": workers,
+        "killed": int(killed),
+        "images": len(names),
+        "seconds": round(seconds, 1),
+        "images_per_second": round((len(names) - SHARD) / (last - first), 3),
+        "missing": len({*names} - {*keys}),
+        "twice": len(keys - Counter(names)),
+        "code": code,
+    }
+
+
 BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "load": load,
     "nginx": nginx,
     "memory": most_memory,
+    "batch": batches,
 }
 
 
@@ -367,6 +422,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=BENCHMARKS)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--clients", type=int, default=32)

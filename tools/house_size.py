@@ -16,7 +16,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], int, int | None]] = {
     "the page": (("annotate/web",), (".ts", ".tsx"), 16_135, None),
     "papers": (("papers",), (".py",), 4_900, None),
     "tests": (("tests", "annotate/tests"), (".py",), 38_890, None),
-    "around": (("benchmarks", "tools", "hardening", "examples"), (".py",), 8_010, None),
+    "around": (("benchmarks", "tools", "hardening", "examples"), (".py",), 8_085, None),
 }
 """What git tracks below some folders, by suffix: at most so many lines in at most so many files."""
 

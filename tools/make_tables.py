@@ -55,6 +55,17 @@ MEASURED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "seconds": "{seconds:.1f}",
         },
     },
+    "batch": {
+        "service_batch": {
+            "workers": "{workers}",
+            "killed": "{killed}",
+            "photographs": "{images}",
+            "missing": "{missing}",
+            "twice": "{twice}",
+            "seconds, with the start": "{seconds:.0f}",
+            "images per second": "{images_per_second:.2f}",
+        },
+    },
 }
 """By page, the tables of benchmarks/results: their columns, and what a row has there."""
 
