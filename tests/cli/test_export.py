@@ -13,12 +13,11 @@ from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.presets import PRESETS
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
-from tests.cli.command import Command
+from tests.cli.command import WORDS, Command
 from tests.networks.test_part_cat_seg import small as small_part_network
 from tests.official_checkpoints import small_preset
 
 MODEL = ("cat-seg-b", "--weights", "random")
-WORDS = "cat, sofa, wall"
 needs_export = pytest.mark.skipif(find_spec("onnx_ir") is None, reason="the extra export isn't installed")
 
 
@@ -37,12 +36,12 @@ def command(segvoc_command: Command, as_users_call: None, monkeypatch: pytest.Mo
     monkeypatch.setitem(PRESETS, "cat-seg-b", preset)
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     Image.fromarray(pixels).resize((80, 60)).save("photo.png")
-    Path("words.txt").write_text(WORDS.replace(", ", "\n"))
+    Path("words.txt").write_text("cat\nsofa\nwall")
     return segvoc_command
 
 
 def _labels(command: Command, out: str, *model: str) -> np.ndarray:
-    command("segment", "photo.png", "--words", WORDS, "--out", out, "--model", *model).ok()
+    command("segment", "photo.png", *WORDS, "--out", out, "--model", *model).ok()
     return read_label_map(Path(out) / "photo.png")
 
 

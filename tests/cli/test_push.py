@@ -35,8 +35,7 @@ def made_run(folder: str) -> None:
     """The folder of a run, as `segvoc train` leaves it, with a small random network."""
     run = Path(folder)
     (run / "images/step_000004/street").mkdir(parents=True)
-    model = segvoc.load("cat-seg-b", weights="random", device="cpu")
-    segvoc.save(model, run / SHARED_WEIGHTS)
+    segvoc.save(segvoc.load("cat-seg-b", weights="random", device="cpu"), run / SHARED_WEIGHTS)
     recipe = {
         "method": "network",
         "optimizer": {"steps": 4, "batch_size": 2, "lr": 0.001},
@@ -44,15 +43,9 @@ def made_run(folder: str) -> None:
         "data": {"num_val_images": 2},
         "runtime": {"patience": 0},
     }
-    images = {
-        "name": "street",
-        "classes": ["sky", "a|b", "none"],
-        "background": "none",
-        "count": 7,
-        "validation": ["1", "2"],
-    }
+    images = {"name": "street", "classes": ["sky", "a|b", "none"], "background": "none", "count": 7}
     session = {"command": ["/home/anna/segvoc"], "machine": {"device": "cpu", "segvoc": "0.1.0"}}
-    config = {"recipe": recipe, "seed": 3, "images": images, "sessions": [session]}
+    config = {"recipe": recipe, "seed": 3, "images": images | {"validation": ["1", "2"]}, "sessions": [session]}
     (run / "config.json").write_text(json.dumps(config))
     scored = [
         {"step": 0, "pixel_accuracy": 0.25, "mean_iou": 0.1, "iou": [0.2, None, 0.0]},
@@ -67,9 +60,8 @@ def made_run(folder: str) -> None:
 def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
     monkeypatch.setitem(PRESETS, "cat-seg-b", small_preset("cat-seg-b"))
     made_run("run")
-    done = command(
-        "push", "run", "lab/street", "--license", "mit", "--data", "Streets of Ulm, CC BY 4.0", "--private"
-    ).ok()
+    options = ("--license", "mit", "--data", "Streets of Ulm, CC BY 4.0", "--private")
+    done = command("push", "run", "lab/street", *options).ok()
     assert done.out.startswith(f"-> {hub.url}/lab/street\n") and "--model lab/street" in done.out
     assert "shows 1 of the run's images (--no-images: none)" in done.err
     files = hub.repositories.known["lab/street"].files()

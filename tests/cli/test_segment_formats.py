@@ -49,21 +49,6 @@ def test_resumed_shards_and_processes_make_one_dataset(segment: Command, labeled
     assert _files() == whole
 
 
-def test_images_of_a_call_with_other_words_are_left_out_of_yolo(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/b.jpg")
-    for image, words in (("in/a.jpg", "cat, road"), ("in/b.jpg", "road, cat")):
-        segment(image, "--words", words, "--format", "yolo-seg").ok()
-    assert [image.stem for image in segvoc.read_dataset("out").images] == ["b"]
-
-
-def test_dataset_without_images(segment: Command) -> None:
-    draw_photos("in/a.jpg")
-    segment("in/a.jpg", *WORDS, "--format", "coco-instances", "--no-copy-images")
-    assert result_files() == ["annotations/instances_default.json"]
-    dataset = segvoc.read_dataset("out", images="in")
-    assert dataset.read(0).labels.shape == (40, 60)
-
-
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -96,3 +81,13 @@ def test_objects_are_counted_in_reports_and_datasets(segment: Command) -> None:
     assert "a.objects.png" not in result_files()
     for wrong in (("--least-object", "4"), ("--objects", "--tile", "64")):
         assert segment("in", *WORDS, *wrong).code == 2
+
+
+def test_images_may_be_left_out_and_those_of_other_words_are_in_yolo(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    segment("in/a.jpg", *WORDS, "--format", "coco-instances", "--no-copy-images", "--out", "bare")
+    assert result_files("bare") == ["annotations/instances_default.json"]
+    assert segvoc.read_dataset("bare", images="in").read(0).labels.shape == (40, 60)
+    for image, words in (("in/a.jpg", "cat, road"), ("in/b.jpg", "road, cat")):
+        segment(image, "--words", words, "--format", "yolo-seg").ok()
+    assert [image.stem for image in segvoc.read_dataset("out").images] == ["b"]

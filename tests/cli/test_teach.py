@@ -33,20 +33,21 @@ def segmented(command: Command, *more: object) -> list[dict[str, Any]]:
 
 def test_teach_and_use(command):
     options = drawn_examples(4).write(Path("set"))
-    done = command("teach", *options, "--out", "drawn.words.safetensors").ok()
+    taught = ("--taught", "drawn.words.safetensors")
+    done = command("teach", *options, "--out", taught[1]).ok()
     title, head, *rows, last = done.out.splitlines()
     assert "learned from 4 images" in title and head.split()[:3] == ["word", "images", "pixels"]
     assert rows[0].startswith("grass") and rows[-1].startswith("pixels right")
-    assert last == "-> drawn.words.safetensors"
-    assert TaughtWords.load("drawn.words.safetensors").record.images == 4
-    assert segmented(command) != segmented(command, "--taught", "drawn.words.safetensors")
-    done = command("segment", "set/images/0.png", "--taught", "drawn.words.safetensors", "--json")  # its own words
+    assert last == f"-> {taught[1]}"
+    assert TaughtWords.load(taught[1]).record.images == 4
+    assert segmented(command) != segmented(command, *taught)
+    done = command("segment", "set/images/0.png", *taught, "--json")  # its own words
     own = [entry["name"] for entry in json.loads(done.out)["classes"]]
     assert sorted(own) == ["brick", "grass", "sky"] and f"segvoc: the words of small: {', '.join(own)}" in done.err
-    done = command("segment", "set/images/0.png", "--taught", "drawn.words.safetensors", "--words", "cat, dog")
+    done = command("segment", "set/images/0.png", *taught, "--words", "cat, dog")
     assert "hint: none of the words that this model was taught" in done.err
     command("segment", "set/images/0.png").refused("no words are given")
-    done = command("evaluate", "tiny", *options, "--taught", "drawn.words.safetensors", "--out", "report").ok()
+    command("evaluate", "tiny", *options, *taught, "--out", "report").ok()
     command("evaluate", "tiny", *options, "--out", "report").refused("taught")  # another evaluation than before
 
 

@@ -18,10 +18,9 @@ from segvoc.imaging.reading import read_image
 from tests.cli.command import WORDS, Command, draw_photos, result_files
 
 
-def turned_jpeg() -> bytes:
-    content, exif = io.BytesIO(), Image.Exif()
-    exif[0x0112] = 6
-    Image.open("photo.png").convert("RGB").save(content, "JPEG", exif=exif)
+def jpeg(**options: object) -> bytes:
+    content = io.BytesIO()
+    Image.open("photo.png").convert("RGB").save(content, "JPEG", **options)
     return content.getvalue()
 
 
@@ -30,15 +29,15 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A JPEG's bytes."""
     monkeypatch.chdir(tmp_path)
     draw_photos("photo.png")
-    content = io.BytesIO()
-    Image.open("photo.png").convert("RGB").save(content, "JPEG")
-    return content.getvalue()
+    return jpeg()
 
 
 @pytest.fixture
 def root(photo: bytes) -> Iterator[str]:
     """The address of a server that has the photo, and below /turned/ with an orientation."""
-    turned = turned_jpeg()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = jpeg(exif=exif)
 
     class Server(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -14,9 +14,7 @@ from segvoc.cli.output import unquoted_hint
 from segvoc.errors import UsageError
 from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.inference.exported.segmenter import open_tiny
-from tests.cli.command import Command, draw_photos
-
-PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
+from tests.cli.command import SAMPLES, Command, draw_photos, read_json
 
 
 def test_words_file_may_be_a_list_of_classes(segment: Command) -> None:
@@ -60,19 +58,19 @@ def test_hints_and_warnings_go_to_standard_error_and_refuse_nothing(segvoc_comma
 
 
 def test_what_was_seen_is_said(segvoc_command: Command) -> None:
-    done = segvoc_command("segment", PHOTO, "--words", "cup, table, submarine")
+    done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "cup, table, submarine")
     (line,) = done.out.splitlines()
     assert "confidence 0." in line and "; not found: submarine -> out/" in line
-    report = json.loads(Path("out/coffee.json").read_text())
+    report = read_json("out/coffee.json")
     assert (report["not_found"], report["unsure"]) == (["submarine"], False) and report["mean_confidence"] > 0.12
-    done = segvoc_command("segment", PHOTO, "--words", "tax return, inflation")
+    done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "tax return, inflation")
     assert "unsure nearly everywhere (0.0" in done.out.splitlines()[1]
-    assert json.loads(Path("out/coffee.json").read_text())["unsure"]
+    assert read_json("out/coffee.json")["unsure"]
 
 
 @pytest.fixture(scope="module")
 def result() -> segvoc.Segmentation:
-    return open_tiny().segment(PHOTO, ["cup", "floor, ground"])
+    return open_tiny().segment(SAMPLES / "coffee.jpg", ["cup", "floor, ground"])
 
 
 def test_result_shows_itself_and_gives_masks(result: segvoc.Segmentation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,15 +97,9 @@ def test_results_stay_in_their_folder(result: segvoc.Segmentation, stem: str, tm
 
 @pytest.mark.parametrize(("display", "why"), [("", "no display"), (":0", "no viewer for images")])
 def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
-    result: segvoc.Segmentation,
-    display: str,
-    why: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    started = tmp_path / "started"
-    viewer = tmp_path / "bin" / "xdg-open"  # as any desktop has it
+    result, display, why, tmp_path, monkeypatch, capfd
+):
+    started, viewer = tmp_path / "started", tmp_path / "bin/xdg-open"  # as any desktop has it
     viewer.parent.mkdir()
     viewer.write_text(f"#!/bin/sh\ntouch {started}\n")
     viewer.chmod(0o755)
@@ -120,8 +112,7 @@ def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
         monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: ImageShow._viewers[0].show(image, title=title))
     result.show()
     (saved,) = tmp_path.glob("segvoc-*.overlay.png")
-    out, err = capfd.readouterr()
-    assert not out and err == f"segvoc: there is {why}; the overlay was saved as {str(saved)!r}\n"
+    assert capfd.readouterr() == ("", f"segvoc: there is {why}; the overlay was saved as {str(saved)!r}\n")
     with Image.open(saved) as overlay:
         assert np.array_equal(np.asarray(overlay), np.asarray(result.overlay(**asdict(SAVED_OVERLAY))))
     assert not started.exists()
@@ -132,6 +123,6 @@ def test_names_are_checked_before_pytorch_is_asked_for(
 ) -> None:
     for module in ("models.catalog", "models.opening", "cli.info"):
         monkeypatch.setattr(f"segvoc.{module}.find_spec", lambda name: None)
-    for command in (["segment", PHOTO, "--words", "cup", "--model"], ["info"]):
+    for command in (["segment", SAMPLES / "coffee.jpg", "--words", "cup", "--model"], ["info"]):
         segvoc_command(*command, "tinny").refused("model 'tinny' is unknown; the nearest are tiny, ")
     assert json.loads(segvoc_command("info", "tiny", "--json").out)["weights"]["status"] == "shipped"

@@ -67,7 +67,7 @@ def test_parts_belong_to_objects(name, objects, unseen_classes, unseen):
     assert list(parts.seen_classes) == seen_classes == read_class_list(parts.class_list)["seen_class_names"]
 
 
-def test_the_scores_that_papers_report_for_a_preset_and_unknown_benchmarks():
+def test_the_scores_that_papers_report_for_a_preset():
     assert [row.scores["a-150"] for row in published_for("a-150", "pca-seg-b")] == [{"miou": 38.1}]
     rows = published_for("pascal-part-116", "pca-part-b")
     assert [row.protocol for row in rows] == ["pred-all", "oracle-obj"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from segvoc.errors import ImageTooLargeError, InputError, UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.imaging import image_formats, reading
 from segvoc.imaging.label_maps import UNLABELED, place_of, read_label_map, write_placed_label_map
 from segvoc.imaging.palette import class_colors
@@ -320,10 +320,3 @@ def test_overviews_are_means_whatever_the_strips(monkeypatch: pytest.MonkeyPatch
     means = pixels[:18].reshape(6, 3, 10, 3, 3).mean((1, 3))
     assert np.abs(reduced[:6] - means).max() <= 0.51
     np.testing.assert_array_equal(ArrayImage(pixels).overview(30), pixels)
-
-
-def test_the_limit_can_be_raised(tmp_path: Path) -> None:
-    path = saved(Image.new("RGB", (40, 30)), tmp_path / "a.png")
-    with pytest.raises(ImageTooLargeError, match="--max-megapixels"):
-        DecodedImage(path, max_pixels=1199)
-    assert DecodedImage(path, max_pixels=1200).width == 40

@@ -102,7 +102,9 @@ def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_tars_stream_from_s3(s3: FlakyS3) -> None:
+def test_tars_stream_from_s3_and_a_bucket_that_is_not_there_is_refused(s3: FlakyS3, tmp_path: Path) -> None:
+    with one_line_error(UsageError, "s3://nobody/in"):
+        label("s3://nobody/in", tmp_path / "out")
     images = {f"{n}.jpg": (b"x" if n == 2 else b"") for n in range(3)}
     folder_at("s3://bucket/tars").write("0.tar", tar_of(images))
     done = label("s3://bucket/tars/0.tar", "s3://bucket/from_tars")
@@ -121,8 +123,3 @@ def test_a_storage_that_does_not_answer_is_one_line(s3: FlakyS3) -> None:
             folder.write("out", b"x")
     finally:
         s3.share = 0.0
-
-
-def test_a_bucket_that_is_not_there_is_refused(s3: FlakyS3, tmp_path: Path) -> None:
-    with one_line_error(UsageError, "s3://nobody/in"):
-        label("s3://nobody/in", tmp_path / "out")
