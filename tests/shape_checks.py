@@ -24,10 +24,7 @@ WHOLE_RUNS = (
     *"benchmarks checkpoints cli exporting hardening inference/exported labeling/batch labeling/big_images".split(),
     *"labeling/videos models networks papers serving test_examples.py labeling/test_labeling.py".split(),
     *(f"evaluation/test_{name}.py" for name in ("benchmarks", "report", "runner")),
-    *(
-        f"inference/test_{name}.py"
-        for name in "keep_classes libraries parts protocol_goldens segmentation segmenter tiled".split()
-    ),
+    *(f"inference/test_{name}.py" for name in "keep_classes libraries parts segmentation segmenter tiled".split()),
     *(f"training/test_{name}.py" for name in "loop callbacks processes steps start".split()),
     *(f"../annotate/tests/{name}" for name in ("cli", "service", "test_cvat.py", "test_label_studio.py", "web")),
 )

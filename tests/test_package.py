@@ -69,7 +69,7 @@ def test_tests_of_whole_runs_are_there_and_a_wings_own_tests_are_none() -> None:
     tests = Path(__file__).parent
     assert all((tests / name).exists() for name in WHOLE_RUNS)
     assert is_whole_run(tests / "cli" / "test_segment.py")
-    assert not is_whole_run(tests / "layers" / "test_maps.py")
+    assert not is_whole_run(tests / "layers" / "test_layers.py")
 
 
 WITHOUT = """

@@ -5,7 +5,7 @@ import importlib
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from segvoc.layers.precision import reduce_precision
-from tests.device_waits import NoDeviceWaits
 
 
 def make_image(batch: int, height: int, width: int) -> Tensor:
@@ -44,6 +44,27 @@ def torch_threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+WAITING = (
+    *("_local_scalar_dense", "item", "is_nonzero", "equal"),  # a value on the host
+    *("nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive"),  # a size on the host
+)
+"""Operators whose result the host waits for."""
+
+
+class NoDeviceWaits(TorchDispatchMode):
+    """Raises an error at an operator that the host waits for: `.item()`, `if tensor:`, a boolean index."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = function.overloadpacket.__name__
+        assert name not in WAITING, f"{name} waits for the device"
+        if name in ("index", "index_put", "index_put_"):
+            places = [place for place in args[1] if place is not None]
+            assert all(place.dtype not in (torch.bool, torch.uint8) for place in places), f"{name} by a mask waits"
+        return function(*args, **(kwargs or {}))
 
 
 class Adapted(nn.Module):

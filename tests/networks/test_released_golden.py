@@ -1,14 +1,22 @@
-"""CAT-Seg and PCA-Seg against the official code, stage by stage: aggregators at real size, whole networks."""
+"""CAT-Seg and PCA-Seg against the official code: aggregators at real size, whole networks, the published protocols."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
+from torch import Tensor
 
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
+from segvoc.inference.protocols import Protocol, clip_protocols
+from segvoc.inference.strongest_class import StrongestClass
+from segvoc.inference.windows import merged
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import aggregator_name
 from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, cases_of, compact_case, full_case, golden_input
+from tests.inference.small_network import views
 from tests.networks import golden_stages as own
 
 pytestmark = pytest.mark.golden
@@ -169,3 +177,64 @@ class TestFullNetwork:
         if stage in ("logits", "sem_seg"):
             theirs = case.tensors[f"eval384.{name}"].argmax(-3)
             assert case.agreement(f"eval384.{name}", value.argmax(-3), theirs) >= 0.999
+
+
+SIZE = (300, 390)
+PROTOCOLS = {
+    "evalrect": replace(clip_protocols(384, 16)["official-single"], loader=None),
+    "sliding": replace(clip_protocols(384, 16)["official"], loader=None, pooling=(2, 2)),
+}
+
+
+def answered(network: SegmentationNetwork, protocol: Protocol, names: list[str]) -> tuple[Tensor, Tensor]:
+    """Logits of all views of the golden rectangular image, and the map that they are put together to."""
+    image = compact_case("tiny_pca_eva").tensors["image_rect_u8"].permute(1, 2, 0).contiguous().numpy()
+    with torch.no_grad():
+        text = own.embed(network, names)
+        seen = views(image, protocol)
+        logits = network(seen, text, pooling=protocol.pooling, selection=protocol.selection, chunk=8)
+    return logits, merged(logits, protocol)
+
+
+def at_image_size(maps: Tensor) -> Tensor:
+    return F.interpolate(maps[None], size=SIZE, mode="bilinear")[0]
+
+
+def labels(maps: Tensor) -> Tensor:
+    best = StrongestClass(*SIZE, maps)
+    best.update(maps, torch.arange(len(maps)))
+    return best.index
+
+
+@cache
+def tiny_answer(family: str, protocol: str) -> tuple[Tensor, Tensor]:
+    return answered(own.tiny(family), PROTOCOLS[protocol], compact_case("tiny_pca_eva").record["classes"])
+
+
+@pytest.mark.parametrize("family", own.FAMILIES)
+class TestProtocols:
+    @pytest.mark.parametrize(("protocol", "step"), [("evalrect", 1), ("sliding", 2)])
+    def test_logits_of_all_views(self, tiny_of, family, protocol, step):
+        logits = tiny_answer(family, protocol)[0][..., ::step, ::step]
+        assert tiny_of(family).error(f"{protocol}.logits", logits) <= TOLERANCE
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_probabilities_at_image_size(self, tiny_of, family, protocol):
+        maps = at_image_size(tiny_answer(family, protocol)[1])
+        assert tiny_of(family).error(f"{protocol}.sem_seg_s3", maps[:, ::3, ::3]) <= TOLERANCE
+
+    def test_labels_of_sliding_windows(self, golden, family):
+        case = full_case(golden, own.FAMILIES[family].tiny)
+        ours = labels(tiny_answer(family, "sliding")[1])
+        assert case.agreement("sliding.argmax", ours, case.tensors["sliding.argmax"]) >= 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", own.FAMILIES)
+def test_sliding_windows_at_full_size(golden, family):
+    case = full_case(golden, own.FAMILIES[family].full)
+    _, maps = answered(own.full_network(golden, family), PROTOCOLS["sliding"], own.FULL_WORDS)
+    theirs = case.tensors["sliding.sem_seg_s6"]
+    probabilities = at_image_size(maps)[:, ::6, ::6].reshape(theirs.shape)
+    assert case.error("sliding.sem_seg_s6", probabilities) <= TOLERANCE
+    assert case.agreement("sliding.argmax_s2", labels(maps)[::2, ::2], case.tensors["sliding.argmax_s2"]) >= 0.999

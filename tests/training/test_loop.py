@@ -25,9 +25,9 @@ from segvoc.training import run_folder
 from segvoc.training.loop import BestWeights, Training
 from segvoc.training.objectives import PartObjective
 from segvoc.training.run_folder import RunFolder
-from tests.device_waits import NoDeviceWaits
 from tests.images import one_line_error
 from tests.inference.small_network import small_network
+from tests.networks.contract import NoDeviceWaits
 from tests.timm_clips import ALL, small_network_on
 from tests.training.runs import (
     RECIPE,

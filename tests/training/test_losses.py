@@ -11,8 +11,8 @@ from torch import Tensor
 from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartNames
 from segvoc.training import objectives
-from tests.device_waits import NoDeviceWaits
 from tests.golden_sets import TOLERANCE, err_case, err_record
+from tests.networks.contract import NoDeviceWaits
 
 
 @pytest.mark.parametrize("loss", objectives.SEGMENTATION_LOSSES.values())

@@ -18,9 +18,8 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.training_data import LabelTask, chosen_words
 from tests.built import built
-from tests.device_waits import NoDeviceWaits
 from tests.inference.small_network import small_network
-from tests.networks.contract import torch_threads
+from tests.networks.contract import NoDeviceWaits, torch_threads
 from tests.networks.test_err_seg import small as small_err_seg
 from tests.training.runs import RECIPE, RUNS, drawn_images, open_run
 

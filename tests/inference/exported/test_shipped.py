@@ -1,8 +1,10 @@
-"""`tiny` without PyTorch gives what its network gives; programs are loaded once by all threads, pickled, and copied."""
+"""`tiny` without PyTorch gives what its network gives, also with taught words; it is loaded once, copied, pickled."""
 
 import contextlib
 import copy
+import json
 import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference import onnx_program
+from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, add_taught
 from segvoc.inference.exported.segmenter import (
     TINY_MANIFEST,
     ExportedSegmenter,
@@ -27,11 +30,14 @@ from segvoc.inference.exported.segmenter import (
 )
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection_rules import Listed, Voted
+from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import assert_same_results
+from tests.inference.taught.drawn_examples import drawn_examples
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 WORDS = ["cat", "person", "sky", "rocket", "cup", "spoon", "table", "flag", "wall", "tree", "flame", "tower"]
@@ -153,3 +159,74 @@ def test_an_exported_model_is_pickled_and_copied() -> None:
     expected = model.segment(image, ["cat", "wall"])
     for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         assert_same_results(other.segment(image, ["cat", "wall"]), expected)
+
+
+DRAWN_WORDS = ["grass", "sky", "brick", "cat"]
+IMAGE = drawn_examples(3).images[2]
+FIRST = "taught_1.words.safetensors"
+
+
+@pytest.fixture(scope="module")
+def whole(taught: TaughtWords, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("model")
+    copy_tiny(out)
+    add_taught(out, [taught])
+    return out
+
+
+@pytest.fixture(scope="module")
+def opened(whole: Path) -> ExportedSegmenter:
+    return ExportedSegmenter(whole)
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "model"))
+
+
+def test_a_folder_applies_its_words_by_itself(exported, whole, opened, taught):
+    expected = exported.with_taught(taught).segment(IMAGE, DRAWN_WORDS)
+    assert [one.digest for one in opened.taught] == [taught.digest]
+    assert np.array_equal(opened.segment(IMAGE, DRAWN_WORDS).labels, expected.labels)
+    assert (exported.segment(IMAGE, DRAWN_WORDS).labels != expected.labels).mean() > 0.01
+    about = json.loads((whole / MANIFEST).read_text())
+    assert about["taught"] == [FIRST]
+    assert len(about["files"][FIRST]["sha256"]) == 64
+
+
+def test_more_words_add_to_those_of_the_folder(exported, opened, taught):
+    other = replace(taught, weights=taught.weights[::-1], bias=taught.bias[::-1])  # colors are swapped
+    model = opened.with_taught(other)
+    assert [one.digest for one in model.taught] == [taught.digest, other.digest]
+    last = exported.with_taught(other).segment(IMAGE, DRAWN_WORDS).labels
+    assert np.array_equal(model.segment(IMAGE, DRAWN_WORDS).labels, last)
+    assert not np.array_equal(opened.segment(IMAGE, DRAWN_WORDS).labels, last)
+    assert model_record(model)["taught"] != model_record(opened)["taught"]
+
+
+def test_without_words_those_of_training_and_of_examples_are_asked_for(opened):
+    model = copy.copy(opened)
+    examples = model.own_words
+    model.known_words, model.known_background = ("road", examples[0].title(), "none"), "none"
+    result = model.segment(IMAGE)
+    assert result.words == ("road", examples[0].title(), "none", *examples[1:])
+    assert result.background == "none" and len(examples) > 1
+
+
+def test_damaged_and_foreign_files_are_refused(folder):
+    content = (folder / FIRST).read_bytes()
+    (folder / FIRST).write_bytes(content[:-4])
+    ExportManifest.read(folder / MANIFEST).write(folder)  # fits the files, as somebody may make it who changes one
+    with pytest.raises(CheckpointError, match=rf"{FIRST}' are cut off or damaged"):
+        ExportedSegmenter(folder)
+    manifest = ExportManifest.read(folder / MANIFEST)
+    (folder / MANIFEST).write_text(replace(manifest, taught=("../a.words.safetensors",)).to_json(), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"names '\.\./a\.words\.safetensors', a file outside of it"):
+        ExportedSegmenter(folder)
+
+
+def test_words_of_another_model_are_refused(folder, taught):
+    replace(taught, probe=taught.probe + 1, record=replace(taught.record, model="theirs")).save(folder / FIRST)
+    ExportManifest.read(folder / MANIFEST).write(folder)
+    with pytest.raises(CheckpointError, match="were taught to 'theirs', and 'tiny' has other weights"):
+        ExportedSegmenter(folder)
