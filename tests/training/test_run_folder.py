@@ -8,7 +8,7 @@ import pytest
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.storage.journal import Journal
 from segvoc.training.run_folder import STATE, RunFolder
-from tests.storage.test_journal import locked_by_another
+from tests.storage.test_journal import outcomes
 
 RUNTIME = {"num_workers": 2, "save_every": 10, "eval_every": 0}
 CONFIG = {"recipe": {"optimizer": {"steps": 3}, "runtime": RUNTIME}, "seed": 0}
@@ -82,8 +82,8 @@ def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_pa
 
 def test_two_processes_can_not_train_in_one_folder(tmp_path, monkeypatch):
     with RunFolder.open(tmp_path, CONFIG, resume=False)[0]:
-        assert locked_by_another(tmp_path)
-    assert not locked_by_another(tmp_path)
+        assert outcomes(tmp_path) != ["locked"]
+    assert outcomes(tmp_path) == ["locked"]
     monkeypatch.setattr("segvoc.training.run_folder.lock_folder", Mock(side_effect=UsageError("locked")))
     with pytest.raises(UsageError, match=rf"^another process trains in {str(tmp_path)!r}; wait"):
         RunFolder.open(tmp_path, CONFIG, resume=True)
