@@ -21,7 +21,7 @@ from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.evaluation import report
+from segvoc.evaluation import runner
 from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, Strides
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
@@ -171,7 +171,7 @@ def small_papers(folder: Path) -> Iterator[None]:
         for module in (loading, start, reproduce):
             patch.setattr(module, "fetch", fetch)
         patch.setattr(training_data, "LOOKED_AT", 1)
-        patch.setattr(report, "write_examples", lambda *_: {"worst": [], "best": []})
+        patch.setattr(runner, "write_examples", lambda *_: {"worst": [], "best": []})
         yield
 
 
