@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], int, int | None]] = {
     "segvoc": (("src/segvoc",), (".py",), 43_685, 215),
     "segvoc-annotate": (("annotate/src", "annotate/tools"), (".py",), 5_485, None),
-    "the page": (("annotate/web",), (".ts", ".tsx"), 16_135, None),
+    "the page": (("annotate/web",), (".ts", ".tsx"), 14_955, None),
     "papers": (("papers",), (".py",), 4_900, None),
     "tests": (("tests", "annotate/tests"), (".py",), 38_890, None),
     "around": (("benchmarks", "tools", "hardening", "examples"), (".py",), 8_085, None),
