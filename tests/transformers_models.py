@@ -1,10 +1,4 @@
-"""The small networks of the goldens in tests/golden/transformers.*, which are outputs of Hugging Face's transformers.
-
-Two versions of it built CLIPSeg, CLIP, SigLIP and DINOv2 with the sizes below, filled by `golden_parameter` from the
-names in the files that `save_pretrained` writes, and read the images and prompts below; photographs came through
-CLIPSeg's image processor, which resizes with Pillow. Stored are those names and shapes, names in memory that differ,
-names and shapes of some published models, and about 300 values of each output (every `step`-th of the flat tensor).
-"""
+"""The small networks of the goldens of Hugging Face's transformers (`tests/golden/make_transformers.py`)."""
 
 import re
 from functools import cache
