@@ -232,10 +232,10 @@ def test_readers_leave_when_the_run_is_killed_or_ends(folder, run):
     started = context.Queue()
     process = context.Process(target=run, args=(folder, started))
     process.start()
-    reader = started.get(timeout=60)
+    reader = started.get(timeout=300)
     if run is read_and_wait:
         process.kill()
-    process.join(60)
+    process.join(300)
     assert process.exitcode == (0 if run is read_and_leave else -signal.SIGKILL)
     assert survivors([reader]) == []
 
