@@ -69,6 +69,13 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
         assert np.array_equal(read_image(image), pixels)
 
 
+def test_an_orientation_that_exif_does_not_know_turns_nothing(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    path = saved(Image.new("RGB", (9, 5)), tmp_path / "photo.jpg", exif=exif)
+    assert upright_size(path) == read_image(path).shape[:2] == (5, 9)
+
+
 def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(Image.new("RGB", (9, 5)), tmp_path / "photo.png")
     monkeypatch.setattr(PngImageFile, "load", lambda *_: pytest.fail("the image was decoded"))

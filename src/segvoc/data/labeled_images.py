@@ -317,11 +317,12 @@ class LabeledImages:
 
 def distinct_names(names: Sequence[str]) -> list[str]:
     """The names, those that are taken with the next free number: "val", "val-3", "val-2" for "val", "val", "val-2"."""
-    taken, found = set(names), dict[str, None]()
+    taken, found, numbers = set(names), dict[str, None](), dict[str, int]()
     for name in names:
-        number, free = 2, name
+        free = name
         while free in found or (free != name and free in taken):
-            free, number = f"{name}-{number}", number + 1
+            numbers[name] = numbers.get(name, 1) + 1
+            free = f"{name}-{numbers[name]}"
         found[free] = None
     return list(found)
 

@@ -246,6 +246,7 @@ def _ahead(items: Iterable[_T], start: Callable[[_T], _R], number: int) -> Itera
     begun: deque[_R] = deque()
     for item in items:
         begun.append(start(item))
+        del item  # what has begun holds the last reference, such as to logits on a GPU
         if len(begun) > number:
             yield begun.popleft()
     yield from begun

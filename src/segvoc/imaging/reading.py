@@ -480,7 +480,7 @@ def upright_size(path: str | os.PathLike[str], content: bytes | None = None) -> 
     """Upright height and width of an image [px], from its header; the arguments and errors are `opened_image`'s."""
     with opened_image(path, content=content) as image:
         # Pillow's sizes of TIFFs are upright
-        is_sideways = image.format != "TIFF" and stored_orientation(image) >= 5
+        is_sideways = image.format != "TIFF" and 5 <= stored_orientation(image) <= 8
         return (image.width, image.height) if is_sideways else (image.height, image.width)
 
 

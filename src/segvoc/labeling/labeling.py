@@ -176,7 +176,7 @@ def label_images(
 
     results = model.segment_many(paths(), labeling.encoded(model), options=labeling.options, yield_errors=True)
 
-    def calls() -> Iterator[tuple[Callable[[], str | SegvocError], int]]:
+    def calls() -> Generator[tuple[Callable[[], str | SegvocError], int], None, None]:
         for (path, files), result in zip(images, results, strict=True):
             pixels = 0 if isinstance(result, InputError) else result.labels.size
             yield partial(_written, labeling, work, path, files, stamps.popleft(), result), pixels
@@ -195,13 +195,14 @@ _Outcome = TypeVar("_Outcome")
 
 def in_order(
     pool: ThreadPoolExecutor,
-    calls: Iterable[tuple[Callable[[], _Outcome], int]],
+    calls: Generator[tuple[Callable[[], _Outcome], int], None, None],
     most: int,
     most_size: float = math.inf,
 ) -> Iterator[_Outcome]:
     """Run calls, each given with a size, in a pool, and yield their outcomes in order as soon as they are there.
 
-    It doesn't take the next call while more than `most` are unfinished, or more than `most_size` together.
+    It doesn't take the next call while more than `most` are unfinished, or more than `most_size` together. After an
+    error of a call, `calls` is closed.
     """
     waiting: deque[tuple[Future[_Outcome], int]] = deque()
 
@@ -209,11 +210,12 @@ def in_order(
         unfinished = [size for future, size in waiting if not future.done()]
         return len(unfinished) > most or sum(unfinished) > most_size
 
-    for call, size in calls:
-        waiting.append((pool.submit(call), size))
-        del call
-        while waiting and (are_too_many() or waiting[0][0].done()):
-            yield waiting.popleft()[0].result()
+    with closing(calls):
+        for call, size in calls:
+            waiting.append((pool.submit(call), size))
+            del call
+            while waiting and (are_too_many() or waiting[0][0].done()):
+                yield waiting.popleft()[0].result()
     while waiting:
         yield waiting.popleft()[0].result()
 

@@ -285,7 +285,7 @@ def _label_frames(
         if overlay is not None:
             overlay.show(result.labels, every)
 
-    def calls() -> Iterator[tuple[Callable[[], object], int]]:
+    def calls() -> Generator[tuple[Callable[[], object], int], None, None]:
         if overlay is not None:
             for number in range(0, first, every):
                 yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every), 1

@@ -146,6 +146,11 @@ def map_in_processes(
         yield from executor.map(function, items, chunksize=max(1, min(16, len(items) // (4 * workers))))
     except BrokenProcessPool:
         raise killed from None
+    except BaseException:
+        # after Ctrl-C or an error they would first finish what they have taken, which may take minutes
+        for process in list(executor._processes.values()):
+            process.terminate()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
 

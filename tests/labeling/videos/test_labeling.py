@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import threading
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.errors import UsageError
+from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
@@ -124,6 +125,25 @@ def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch,
     assert not (tmp_path / "out/video.json").exists()
     label_video(model, path, WORDS, Output(tmp_path / "out", resume=True), **settings)
     _assert_same_results(tmp_path / "out", tmp_path / "whole")
+
+
+def test_no_thread_reads_a_video_that_is_closed_after_an_error(model, tmp_path, monkeypatch):
+    def fail(*_: Any) -> None:
+        raise OutputError("the disk is full")
+
+    readers: list[str] = []
+    close = OpenVideo.close
+
+    def closed(video: OpenVideo) -> None:
+        readers.extend(one.name for one in threading.enumerate() if one.name.startswith("segvoc-video-reader"))
+        close(video)
+
+    path = write_video(tmp_path / "video.mp4", 40)
+    monkeypatch.setattr(videos.OverlayVideo, "show", fail)
+    monkeypatch.setattr(OpenVideo, "close", closed)
+    with pytest.raises(OutputError, match="full"):
+        label_video(model, path, WORDS, Output(tmp_path / "out"))
+    assert not readers
 
 
 def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeypatch):

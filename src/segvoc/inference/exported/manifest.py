@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import CheckpointError, UsageError, one_line
-from segvoc.inference.engine import ModelTraits
+from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.protocols import Protocols
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection_rules import MostSimilar
@@ -146,6 +146,8 @@ class ExportManifest(ModelTraits):
             if record.pop("format") != FOLDER_FORMAT:
                 raise CheckpointError(f"{str(path)!r} has another format; install a newer segvoc")
             manifest = from_json(cls, record)
+            if missing := vars(PLAIN).keys() - record.keys():  # their defaults are those of other models
+                raise UsageError(f"{min(missing)!r} is missing")
             check_amounts(replace(manifest, origin={}, files={}))  # files may have more bytes than an amount
             manifest._check_sizes(path.name)
             return manifest

@@ -7,7 +7,7 @@ reports of `--to files` include times.
 import io
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -139,7 +139,7 @@ class ShardLabeler:
         encode, write = (_row, self._write_table) if self.batch.sink == "parquet" else (_files, self._write_files)
         failed = list[tuple[str, str]]()
 
-        def calls() -> Iterator[tuple[Callable[[], Any], int]]:
+        def calls() -> Generator[tuple[Callable[[], Any], int], None, None]:
             for image, result in self._results(shard):
                 if isinstance(result, str):
                     failed.append((image.address, result))
