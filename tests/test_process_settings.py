@@ -6,12 +6,15 @@ import platform
 import resource
 import subprocess
 import sys
+import time
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from segvoc.errors import SegvocError
 from segvoc.runtime import hardware, process_settings
 from tests.inference.small_network import small_segmenter
 from tests.processes import printed
@@ -163,3 +166,18 @@ def test_peak_memory_is_in_bytes_by_the_thousand(monkeypatch: pytest.MonkeyPatch
     for system, unit in (("linux", 1024), ("darwin", 1)):
         monkeypatch.setattr(sys, "platform", system)
         assert hardware.peak_gigabytes() == pytest.approx(2e6 * unit / 1e9)
+
+
+def late_file(path: str) -> str:
+    """Write a file, after five seconds if its name says so."""
+    time.sleep(5 if "late" in path else 0)
+    Path(path).touch()
+    return path
+
+
+def test_who_stops_early_waits_for_no_process(tmp_path):
+    files = [str(tmp_path / name) for name in ("first", "late")]
+    outcomes = process_settings.map_in_processes(late_file, files, 2, SegvocError("killed"))
+    assert next(outcomes) == files[0]
+    outcomes.close()
+    assert not Path(files[1]).exists()

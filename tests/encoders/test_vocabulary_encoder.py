@@ -26,7 +26,7 @@ from tests.inference.small_network import Letters
 from tests.networks.contract import torch_threads
 from tools.make_clip_words import clip_words
 
-PROMPTS = ["a photo of a cat in the scene", "sofa", "Traffic  LIGHT's", "a 12 year old", "猫 🦊", ""]
+PROMPTS = ["a photo of a cat in the scene", "sofa", "Traffic  LIGHT's", "a 12 year old", "猫 🦊", "ΦΩΣ", ""]
 
 
 @pytest.fixture(scope="module")

@@ -103,8 +103,10 @@ def _config(channels: int, *, layers: int, quick_gelu: bool = False, fine_tuned:
 class ClipTextEncoder(nn.Module):
     """Encodes a prompt as the projected state of its end token (largest id) or last position, optionally normalized."""
 
-    clean = staticmethod(basic_clean)
-    """What is done to a prompt before it is tokenized: wrongly decoded text and HTML entities are repaired."""
+    @staticmethod
+    def clean(prompt: str) -> str:
+        """Repair encoding and HTML entities, and write in lower case as open_clip does, also a final sigma."""
+        return basic_clean(prompt).lower()
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()
@@ -212,7 +214,11 @@ class SiglipTextEncoder(ClipTextEncoder):
     """Encodes a prompt, in lower case and without punctuation, as the projected state of its last position."""
 
     tokenizer: UInt8[Tensor, " N"]
-    clean = staticmethod(str)
+
+    @staticmethod
+    def clean(prompt: str) -> str:
+        """The prompt: its tokenizer cleans it."""
+        return prompt
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__(config)
