@@ -1,6 +1,7 @@
 """Journals, and what they say is done: after a kill, on a full disk, with damaged lines, of several processes,
 for other settings; and a folder belongs to one process at a time."""
 
+import errno
 import multiprocessing
 import os
 import subprocess
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -106,11 +108,32 @@ def outcomes(folder, count=1) -> list[str]:
     processes = [context.Process(target=attempt, args=(folder, start, done, results)) for _ in range(count)]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in processes]
+    found = [results.get(timeout=300) for _ in processes]
     done.set()
     for process in processes:
         process.join()
     return sorted(found, key=len)
+
+
+@pytest.mark.parametrize("truncates", [True, False])
+def test_what_a_full_disk_leaves_is_taken_back(tmp_path, monkeypatch, truncates):
+    path = filled(tmp_path / "lines.jsonl", 1)
+    with Journal(path) as journal:
+        file, room = journal._file, [5]
+
+        def write(line):
+            if not room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return file.write(line[: room.pop()])
+
+        full = Mock(wraps=file, write=write)
+        full.truncate.side_effect = None if truncates else OSError(errno.EIO, "")
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "_file", full)
+            with pytest.raises(OutputError, match=r"lines\.jsonl' can't be written: .*; free some space"):
+                journal.append({"step": 2})
+        journal.append({"step": 3})
+    assert steps(path) == [1, 3]
 
 
 def test_of_many_processes_that_start_at_once_one_gets_the_folder(tmp_path):
