@@ -160,10 +160,18 @@ def test_another_image_and_a_file_that_was_cut_off_begin_anew(tmp_path: Path, ch
     with _open(tmp_path) as partial:
         partial.begin(None)
         _add(partial, 4, _labels(4))
+        _add(partial, 10, _labels(6))
+    (partial.folder / "folder").mkdir()
     if not changed:
         os.truncate(partial.labels, 23)
     with _open(tmp_path, **changed) as partial:
-        assert partial.is_new
+        assert partial.is_new and [path.name for path in partial.folder.iterdir()] == ["steps.jsonl"]
+        with pytest.raises(UsageError, match="another process"):
+            _open(tmp_path)
+        partial.begin(None)
+        _add(partial, 10, _labels(10))
+    with _open(tmp_path, **changed | {"resume": True}) as partial:
+        assert partial.rows == 1
 
 
 @pytest.mark.parametrize("classes", [3, 300])
