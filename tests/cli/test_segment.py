@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.reading import read_image
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import SAMPLES, WORDS, Command, draw_photos, result_files
+from tests.inference.small_network import Letters
 
 PARTS = "cat: head, leg; sofa: leg, cushion"
 SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()", "segment")
@@ -43,6 +45,19 @@ def test_a_photograph_has_three_files_and_with_parts_four(segment: Command) -> N
     assert [entry["name"] for entry in report["classes"]] == ["wall", "cat", "sofa"]
     assert [entry["name"] for entry in report["parts"]] == ["cat's head", "cat's leg", "sofa's leg", "sofa's cushion"]
     assert (read_label_map("out/photo.parts.png") != UNLABELED).any()
+
+
+def test_warnings_of_libraries_are_one_line(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Letters.tokenize
+
+    def tokenize(*arguments: Any, **options: int) -> Any:
+        warnings.warn('"cat" is cut\nhere', UserWarning, stacklevel=2)
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(Letters, "tokenize", tokenize)
+    draw_photos("photo.jpg")
+    done = segment("photo.jpg", *WORDS, "--json")
+    assert done.err == 'segvoc: warning: "cat" is cut here\n' and len(done.out.splitlines()) == 1
 
 
 def test_look_of_the_overlay_can_be_chosen(segment: Command) -> None:

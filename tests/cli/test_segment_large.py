@@ -73,7 +73,7 @@ def test_several_videos_keep_a_journal_and_their_suffixes(segment: Command) -> N
         (["scene.tif", "--bands=1,2"], "--bands '1,2'"),
         (["scene.tif", "--bands=a"], "--bands 'a'"),
         (["scene.tif", "--stretch=9"], "'9' is not a stretch"),
-        (["scene.tif", "--tile=64", "--out=."], "'scene.tif'"),
+        (["scene.tif", "--tile=64", "--out=."], "would overwrite the input 'scene.tif'"),
     ],
 )
 def test_calls_that_make_no_sense_are_refused(segment: Command, arguments: list[str], said: str) -> None:

@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import sqlite3
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,6 +252,18 @@ def test_words_are_encoded_once(tower: Letters, cache: Path, average: bool) -> N
     assert len(tower.calls) <= 3  # "dog", in a batch for each length
     assert torch.equal(again[1:], first)
     assert len(list(cache.rglob("*.sqlite"))) == 1
+
+
+def test_a_file_that_is_locked_for_too_long_costs_nothing(tower, cache, monkeypatch):
+    first, connect = _encoder(tower)(MANY), sqlite3.connect
+    (path,) = cache.rglob("*.sqlite")
+    file = path.stat().st_ino
+    monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=0.01))
+    with closing(connect(path)) as other:
+        other.execute("begin exclusive")
+        assert torch.equal(_encoder(tower)(MANY), first) and path.stat().st_ino == file
+    tower.calls.clear()
+    assert torch.equal(_encoder(tower)(MANY), first) and not tower.calls
 
 
 def test_damage_anywhere_is_encoded_again(tower: Letters, cache: Path) -> None:

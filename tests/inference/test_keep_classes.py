@@ -106,7 +106,7 @@ def test_auto_keeps_what_the_votes_tell_and_a_network_may_have_a_rule_of_its_own
     assert _segment(own, None).selected.sum() == 10
     assert _segment(own, None, words=WORDS[:37], background="word 5").selected.sum() == 9 + 1
     _identical(_segment(own, "all"), _segment(small, None))
-    assert _segment(own, 7).selected.sum() == 7
+    assert _segment(own, 7).selected.sum() == _segment(own, np.int64(7)).selected.sum() == 7
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from segvoc.inference.label_options import LabelOptions
@@ -36,7 +37,7 @@ def run(
         labeler = Labeler(model or NumpySegmenter(), ServiceSettings(**settings), metrics)
         await labeler.start()
         try:
-            await asyncio.wait_for(scenario(labeler), 20)
+            await asyncio.wait_for(scenario(labeler), 300)
         finally:
             if isinstance(model, GatedSegmenter):
                 model.gate.set()
@@ -120,6 +121,17 @@ def test_a_queue_that_is_full_or_takes_too_long_says_when_to_come_back(settings,
         assert len(await asyncio.gather(*tasks)) == BATCHES + waiting
 
     run(scenario, model, **settings)
+
+
+def test_an_output_that_is_not_finite_is_no_fault_of_the_caller():
+    model = NumpySegmenter()
+
+    async def scenario(labeler: Labeler) -> None:
+        model.colors = model.colors * np.float32(np.nan)
+        with pytest.raises(RuntimeError, match="not finite"):
+            await labeler.label(*work())
+
+    run(scenario, model)
 
 
 def test_an_answer_that_cannot_be_made_fails_alone():
