@@ -54,6 +54,11 @@ class TestGuidedByABackbone(AggregationContract):
             assert not torch.allclose(network(image, text), before, atol=1e-4)
 
 
+class TestGuidedByClip(AggregationContract):
+    build = staticmethod(lambda: guided(backbone=False))
+    unused = TestGuidedByABackbone.unused
+
+
 class TestSpatialAlone(SelectionContract):
     """Table 2, IV."""
 
