@@ -24,7 +24,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def survivors(pids: Iterable[int], seconds: float = 60) -> list[int]:
+def survivors(pids: Iterable[int], seconds: float = 300) -> list[int]:
     """Processes that don't end within some time, and are killed then."""
     end, left = time.monotonic() + seconds, list(pids)
     while (left := [pid for pid in left if _runs(pid)]) and time.monotonic() < end:

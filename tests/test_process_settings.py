@@ -169,8 +169,8 @@ def test_peak_memory_is_in_bytes_by_the_thousand(monkeypatch: pytest.MonkeyPatch
 
 
 def late_file(path: str) -> str:
-    """Write a file, after five seconds if its name says so."""
-    time.sleep(5 if "late" in path else 0)
+    """Write a file, after two minutes if its name says so."""
+    time.sleep(120 if "late" in path else 0)
     Path(path).touch()
     return path
 

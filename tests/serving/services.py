@@ -32,7 +32,7 @@ class GatedSegmenter(NumpySegmenter):
 
     def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
         self.sizes.append(len(pixels))
-        assert self.gate.wait(30)
+        assert self.gate.wait(300)
         return super().run(pixels, text, protocol)
 
 
@@ -83,7 +83,7 @@ def listening(model: Segmenter | None = None, **changes: Any) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(300)
             assert not thread.is_alive()
 
 

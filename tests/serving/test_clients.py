@@ -56,7 +56,7 @@ class Unsteady(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             return
         headers = {name: self.headers[name] for name in ("Content-Type", "Accept", "Authorization")}
-        answer = httpx2.post(f"http://127.0.0.1:{self.port}{self.path}", content=body, headers=headers, timeout=60)
+        answer = httpx2.post(f"http://127.0.0.1:{self.port}{self.path}", content=body, headers=headers, timeout=300)
         self.send_response(answer.status_code)
         for name in ("Content-Type", "X-Segvoc-Model"):
             if name in answer.headers:

@@ -35,7 +35,7 @@ WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
 def connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+    return socket.create_connection(("127.0.0.1", port), timeout=300)
 
 
 def status(connection: socket.socket) -> int:
@@ -47,7 +47,7 @@ def status(connection: socket.socket) -> int:
 
 def wait_for(port: int, requests: int, queued: int) -> None:
     """Until so many requests are open, and so many of them wait for the model."""
-    found, end = {}, time.monotonic() + 20
+    found, end = {}, time.monotonic() + 300
     while found != {"open_requests": requests + 1, "queue": queued}:  # the one that asks is open too
         assert time.monotonic() < end, found
         text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text

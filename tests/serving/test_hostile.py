@@ -131,7 +131,7 @@ KINDS: Sequence[Callable[[Random], Hostile]] = (bombs, lengths, slow, headers)
 
 def status_of(port: int, hostile: Hostile) -> int:
     """Send a request as long as it is taken; the status of the answer."""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
         with contextlib.suppress(OSError):
             for chunk in hostile.chunks:
                 connection.sendall(chunk)

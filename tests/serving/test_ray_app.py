@@ -140,6 +140,6 @@ def test_two_nodes_answer_as_one_service_and_lose_nothing_when_one_is_killed(mon
         with ThreadPoolExecutor(8) as threads:
             calls = [threads.submit(call, number) for number in range(30)]
             for _ in range(8):
-                assert half.acquire(timeout=60)
+                assert half.acquire(timeout=300)
             cluster.remove_node(second, allow_graceful=False)
             assert all(one.result() for one in calls)

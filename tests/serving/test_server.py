@@ -90,7 +90,7 @@ def test_sighup_and_sigterm_lose_no_request_and_after_sigkill_the_address_is_fre
         calls = sent(threads, service.url())
         service.process.send_signal(signal.SIGHUP)
         assert all(call.result()["result.json"]["model"] == "numpy" for call in calls)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not any(line["message"] == "reloaded" for line in service.lines()):
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -102,7 +102,7 @@ def test_sighup_and_sigterm_lose_no_request_and_after_sigkill_the_address_is_fre
         service.process.send_signal(signal.SIGTERM)
         labels = [call.result()["labels.png"] for call in calls]
         assert all(np.array_equal(labels[0], one) for one in labels)
-        assert service.process.wait(30) == 0
+        assert service.process.wait(300) == 0
         with pytest.raises(urllib.error.URLError):
             urllib.request.urlopen(f"{url}/v1/models")
         assert "Traceback" not in service.log.read_text()
@@ -120,6 +120,6 @@ def test_the_command_serves_tiny_and_interrupting_ends_it_quietly(tmp_path):
         result = labeled(url, chelsea, ["cat", "grass"], key="k" * 20)
         assert (result["labels.png"] == 0).mean() > 0.3
         service.process.send_signal(signal.SIGINT)
-        assert service.process.wait(30) == 0
+        assert service.process.wait(300) == 0
         assert service.lines() and all("logger" in line for line in service.lines())
         assert "k" * 20 not in service.log.read_text()

@@ -52,7 +52,7 @@ class Installation:
     def run(self, **environment: str) -> tuple[int, list[str]]:
         """Its exit code, and what it did."""
         with self.start(**environment) as process:
-            process.communicate(timeout=60)
+            process.communicate(timeout=300)
         return process.returncode, self.steps()
 
     def steps(self) -> list[str]:

@@ -104,7 +104,7 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
             listener.accept()[0].close()
             for thread in threading.enumerate():
                 if thread.name == "segvoc-address":
-                    thread.join(20)
+                    thread.join(300)
         served.append((settings.extensions[0].settings.project, port))
 
     monkeypatch.setattr("segvoc.serving.app.run", run)
