@@ -144,6 +144,16 @@ def tiles_and_strides() -> NetworkSegmenter:
     return small_segmenter(network=small_syn_seg(), protocols=protocols, template="a photo of a {}.")
 
 
+@pytest.mark.parametrize("window", ["single", "official", "tcl"])
+def test_every_window_labels_the_whole_image_and_each_of_a_list(window):
+    image, segmenter = _quarters(70, 120), tiles_and_strides()
+    images, words = [image, image[:, ::-1].copy()], ["cat", "sofa", "wall"]
+    alone = [segmenter.segment(one, words, window=window, return_probabilities=True) for one in images]
+    assert alone[0].labels.shape == (70, 120) and alone[0].probabilities.shape == (3, 70, 120)
+    for one, other in zip(segmenter.segment(images, words, window=window), alone, strict=True):
+        assert_alike(torch.from_numpy(one.confidence), torch.from_numpy(other.confidence))
+
+
 def test_maps_of_some_classes_are_theirs_where_none_was_dropped() -> None:
     logits = np.random.default_rng(0).standard_normal((1, 4, 2, 2), np.float32)
     output, protocol = ViewLogits(logits, None, 4), Protocol(size=2)
