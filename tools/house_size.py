@@ -15,7 +15,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], int, int | None]] = {
     "segvoc-annotate": (("annotate/src", "annotate/tools"), (".py",), 5_480, None),
     "the page": (("annotate/web",), (".ts", ".tsx"), 14_955, None),
     "papers": (("papers",), (".py",), 4_900, None),
-    "tests": (("tests", "annotate/tests"), (".py",), 36_050, None),
+    "tests": (("tests", "annotate/tests"), (".py",), 36_110, None),
     "around": (("benchmarks", "tools", "hardening", "examples"), (".py",), 8_085, None),
 }
 """What git tracks below some folders, by suffix: at most so many lines in at most so many files."""
