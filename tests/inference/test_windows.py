@@ -149,6 +149,7 @@ def test_every_window_labels_the_whole_image_and_each_of_a_list(window):
     image, segmenter = _quarters(70, 120), tiles_and_strides()
     images, words = [image, image[:, ::-1].copy()], ["cat", "sofa", "wall"]
     alone = [segmenter.segment(one, words, window=window, return_probabilities=True) for one in images]
+    segmenter.batch = 2
     assert alone[0].labels.shape == (70, 120) and alone[0].probabilities.shape == (3, 70, 120)
     for one, other in zip(segmenter.segment(images, words, window=window), alone, strict=True):
         assert_alike(torch.from_numpy(one.confidence), torch.from_numpy(other.confidence))
