@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], int, int | None]] = {
-    "segvoc": (("src/segvoc",), (".py",), 42_640, 215),
+    "segvoc": (("src/segvoc",), (".py",), 42_690, 215),
     "segvoc-annotate": (("annotate/src", "annotate/tools"), (".py",), 5_480, None),
     "the page": (("annotate/web",), (".ts", ".tsx"), 14_955, None),
     "papers": (("papers",), (".py",), 4_900, None),

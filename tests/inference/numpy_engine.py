@@ -48,6 +48,9 @@ class DrawnWords(PromptedWordEncoder):
         rows = [np.random.default_rng(row[row > 0]).standard_normal(CHANNELS) for row in tokens]
         return np.array(rows, np.float32)
 
+    def digest(self) -> str:
+        return "drawn"
+
 
 class NumpySegmenter(Segmenter):
     """Logits of words are linear in the mean colors of cells of 16 x 16 pixels."""

@@ -169,7 +169,7 @@ class PromptedWordEncoder(ABC):
     """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
 
     on_disk = False
-    """Whether embeddings of longer lists are also cached on disk, by a `digest` that the encoder has then."""
+    """Whether embeddings of longer lists are also cached on disk, by their `digest`."""
 
     def __init__(self, templates: Sequence[str], *, average: bool = False) -> None:
         self.templates = tuple(templates)
@@ -196,9 +196,9 @@ class PromptedWordEncoder(ABC):
     def embed(self, tokens: Int[np.ndarray, "N L"]) -> Float[Array, "N C"]:
         """Run the text encoder on the token ids of N prompts (`batch` of them)."""
 
+    @abstractmethod
     def digest(self) -> str:
         """Digest of everything that the embeddings depend on, the key of the on-disk cache."""
-        raise NotImplementedError
 
     def restored(self, embeddings: Float32[np.ndarray, "P C"]) -> Float[Array, "P C"]:
         """Embeddings from disk, as an array of the text encoder's library on its device."""
@@ -243,23 +243,22 @@ class PromptedWordEncoder(ABC):
     def _cached_or_encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Load the embeddings of classes from disk, or compute them."""
         file = self._file() if len(classes) * len(self.templates) >= KEPT_FROM else None
-        keys = {prompts: digest_of(prompts, self.average) for prompts in classes} if file else {}
-        found = (
-            _in_database(file, "select * from kept where key = ?", [(key,) for key in keys.values()]) if file else []
-        )
-        each = 1 if self.average else len(self.templates)
-        stored = {
-            key: np.frombuffer(content, "<f4").reshape(each, -1).copy()
-            for key, content, checksum in found
-            if checksum == _checksum(key, content)
-        }
-        embeddings = {prompts: self.restored(stored[key]) for prompts, key in keys.items() if key in stored}
+        embeddings: dict[ClassPrompts, Float[Array, "P C"]] = {}
+        keys: dict[ClassPrompts, str] = {}
+        if file is not None:
+            keys = {prompts: digest_of(prompts, self.average) for prompts in classes}
+            found = _in_database(file, "select * from kept where key = ?", [(key,) for key in keys.values()])
+            whole = {key: content for key, content, checksum in found if checksum == _checksum(key, content)}
+            each = 1 if self.average else len(self.templates)
+            for prompts, key in keys.items():
+                if key in whole:
+                    embeddings[prompts] = self.restored(np.frombuffer(whole[key], "<f4").reshape(each, -1).copy())
         missing = [prompts for prompts in classes if prompts not in embeddings]
         step = max(1, PROMPTS_AT_ONCE // len(self.templates))
         for start in range(0, len(missing), step):
             encoded = self._encoded(missing[start : start + step])
-            if file and str(next(iter(encoded.values())).dtype).endswith("float32"):
-                rows = [(keys[prompts], to_numpy(rows).astype("<f4").tobytes()) for prompts, rows in encoded.items()]
+            if file is not None and str(next(iter(encoded.values())).dtype).endswith("float32"):
+                rows = [(keys[prompts], to_numpy(part).astype("<f4").tobytes()) for prompts, part in encoded.items()]
                 checked = [(*row, _checksum(*row)) for row in rows]
                 _in_database(file, "insert or replace into kept values (?, ?, ?)", checked)
             embeddings |= encoded

@@ -95,9 +95,7 @@ def build_report(
         "classes_per_image": _classes_per_image([score.confusion for score in scored]),
         "classes": _classes(task, confusion, scores, oracle.scores().iou),
         "parts": _parts(task, confusion, oracle),
-        "published": []
-        if (benchmark := task.benchmark) is None
-        else [row.score_on(benchmark.name) for row in benchmark.published if row.preset == origin.preset],
+        "published": task.published_for(origin.preset),
         "confusions": _confusions(task, confusion),
         "failures": [{"stem": stem, "error": error} for stem, error in failures.items()],
         "protocol": {

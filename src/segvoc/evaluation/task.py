@@ -180,6 +180,12 @@ class EvaluationTask:
         collapsed = (labels >= self.collapse_from) & (labels != UNLABELED)
         return np.where(collapsed, np.uint16(self.collapse_from), labels)
 
+    def published_for(self, preset: str) -> list[dict[str, Any]]:
+        """The scores reported for a network in papers, as plain values."""
+        if (benchmark := self.benchmark) is None:
+            return []
+        return [row.score_on(benchmark.name) for row in benchmark.published if row.preset == preset]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageScore:

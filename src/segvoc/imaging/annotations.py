@@ -34,12 +34,13 @@ def stuff_classes(words: Sequence[str], background: str | None) -> frozenset[int
 
     The last word of the first synonym is in `STUFF_NAMES`, in singular or plural.
     """
-    found = set()
-    for index, word in enumerate(words):
-        last = (re.sub("[-_]", " ", word.split(",")[0]).lower().split() or [""])[-1]
-        if word == background or last in STUFF_NAMES or last.removesuffix("s") in STUFF_NAMES:
-            found.add(index)
-    return frozenset(found)
+    return frozenset(index for index, word in enumerate(words) if word == background or _is_stuff(word))
+
+
+def _is_stuff(word: str) -> bool:
+    parts = word.split(",")[0].replace("-", " ").replace("_", " ").lower().split()
+    last = parts[-1] if parts else ""
+    return last in STUFF_NAMES or last.removesuffix("s") in STUFF_NAMES
 
 
 MaskForm = Literal["rle", "polygons"]
@@ -196,9 +197,12 @@ def labelme_content(
 ) -> dict[str, Any]:
     """The content of LabelMe's file of an image; the polygons of an object have its number as their group.
 
-    Labels without a word (65535: unlabeled) have no polygon. `objects` has the number of each pixel's object, 0 for
-    none; without it, connected regions are the objects. `path` is that of the image, relative to the file; LabelMe
-    reads it from there unless `data` has the image file in base64.
+    Args:
+        labels: the index of each pixel's word; indices without a word (65535: unlabeled) have no polygon.
+        words: the words.
+        objects: the number of each pixel's object, 0 for none; None: connected regions are the objects.
+        path: path of the image, relative to the file.
+        data: the image file in base64; None: LabelMe reads it from `path`.
     """
     regions = [piece for region in connected_regions(labels, len(words), objects) for piece in pieces_of(region)]
     # LabelMe draws outlines too, so a region in a hole has to come after the region around it
@@ -233,10 +237,13 @@ def detections(
     confidence: Float32[np.ndarray, "H W"],
     objects: UInt16[np.ndarray, "H W"] | None = None,
 ) -> "supervision.Detections":
-    """A detection for each word that has pixels, or for each of its objects, with the mean `confidence` in [0, 1].
+    """A detection for each word that has pixels, or for each of its objects.
 
-    Pixels without a word (65535: unlabeled) are in no detection, nor are those of a word with objects that are in none
-    of these (0 in `objects`).
+    Args:
+        labels: the index of each pixel's word; indices without a word (65535: unlabeled) are in no detection.
+        words: the words.
+        confidence: the probability of each pixel's word, in [0, 1]; a detection has the mean over its pixels.
+        objects: the number of each pixel's object, 0 for none; other pixels of a word with objects are in no detection.
     """
     try:
         from supervision import Detections
@@ -295,23 +302,25 @@ def packed_runs(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.nda
     pieces = -(-lengths // _LONGEST)
     last = np.cumsum(pieces) - 1
     values = np.repeat(values, pieces)
-    rest = lengths - (pieces - 1) * _LONGEST
-    lengths = np.full(values.size, _LONGEST)
-    lengths[last] = rest
-    index = np.searchsorted(1 << _WIDTHS, lengths)
-    width = _WIDTHS[index]
+    pieces_of = np.full(values.size, _LONGEST)
+    pieces_of[last] = lengths - (pieces - 1) * _LONGEST
     header = [(pixels * _CHANNELS, 32), (_VALUE_BITS - 1, 5), *((width - 1, 4) for width in _WIDTHS)]
     left = np.concatenate([_bits(np.array([number]), np.array([size])) for number, size in header])
     packed = []
     for start in range(0, values.size, _BLOCK):
-        some, number = slice(start, start + _BLOCK), index[start : start + _BLOCK]
-        codes = (((0b100 | number) << width[some] | (lengths[some] - 1)) << _VALUE_BITS) | values[some]
-        bits = np.concatenate((left, _bits(codes, 3 + width[some] + _VALUE_BITS)))
+        bits = np.concatenate((left, _run_bits(pieces_of[start : start + _BLOCK], values[start : start + _BLOCK])))
         whole = bits.size - bits.size % 8
         packed.append(np.packbits(bits[:whole]))
         left = bits[whole:]
     # the missing bits of the last byte are 0
     return np.concatenate((*packed, np.packbits(left)))
+
+
+def _run_bits(lengths: Integer[np.ndarray, " R"], values: Integer[np.ndarray, " R"]) -> UInt8[np.ndarray, " N"]:
+    number = np.searchsorted(1 << _WIDTHS, lengths)
+    width = _WIDTHS[number]
+    codes = (((0b100 | number) << width | (lengths - 1)) << _VALUE_BITS) | values
+    return _bits(codes, 3 + width + _VALUE_BITS)
 
 
 def _bits(numbers: Integer[np.ndarray, " R"], sizes: Integer[np.ndarray, " R"]) -> UInt8[np.ndarray, " N"]:

@@ -76,10 +76,15 @@ def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Intege
 
 
 def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
-    """Read the index of each pixel's class, 65535 for unlabeled, from an 8-bit palette or gray image, or 16-bit gray.
+    """Read a label map: 8-bit palette or gray with 255 as unlabeled, or 16-bit gray with 65535 as unlabeled.
 
-    In 8 bits, 255 is unlabeled. The EXIF orientation is applied, as to images. `InputError` if the file can't be read,
-    or is another image.
+    The EXIF orientation is applied, as to images.
+
+    Returns:
+        The index of each pixel's class; 65535 is unlabeled.
+
+    Raises:
+        InputError: the file can't be read, or isn't a palette or gray image.
     """
     with opened_image(path) as image:
         return labels_of(image, repr(os.fspath(path)))

@@ -73,11 +73,16 @@ SAVED_OVERLAY = OverlayStyle(max_pixels=4_000_000)
 def draw_overlay(
     image: UInt8[np.ndarray, "H W 3"], regions: Regions, style: OverlayStyle, notes: Sequence[str] = ()
 ) -> Image.Image:
-    """Blend the colors of regions over an RGB image, with outlines, names and a legend, to which `notes` are added.
+    """Blend the colors of the regions over an image, and draw outlines, white with dark edges: visible on any color.
 
-    Pixels without a class (65535) are unchanged. Outlines are white with dark edges: visible on any color. The result
-    has the image's size, unless the legend is outside; `max_pixels` is the caller's. `UsageError` for an `alpha`
-    outside [0, 1].
+    Args:
+        image: the image, RGB.
+        regions: the regions; pixels without a class (65535) are unchanged.
+        style: the settings; `max_pixels` is the caller's. An `alpha` outside [0, 1] is a `UsageError`.
+        notes: further lines of the legend.
+
+    Returns:
+        An RGB image, of the size of `image` unless the legend is outside.
     """
     if not 0 <= style.alpha <= 1:
         raise UsageError(f"alpha={style.alpha} is not the weight of the colors; give a number from 0 to 1")

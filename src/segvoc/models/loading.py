@@ -97,7 +97,8 @@ def load_network(
             segmenter.taught = taught_words_of(file)
             segmenter.known_words = tuple(map(str, classes)) if isinstance(classes, list) else ()
         encoder = segmenter.encode_words
-        cast(VocabularyEncoder, encoder.encode if isinstance(encoder, PartWordEncoder) else encoder).on_disk = True
+        encoder = encoder.encode if isinstance(encoder, PartWordEncoder) else encoder
+        cast(VocabularyEncoder, encoder).on_disk = True
         return found.named(segmenter)
 
 

@@ -232,10 +232,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def segment(request: Request) -> Response:
         kind = negotiated(request.headers.get("accept"))
         with service.place():
-            image, name, definition, options, model = await segment_call(request, service.settings)
-            options = options if kind == ZIP else replace(options, return_probabilities=False)
-            answer = partial(_answered, kind=kind, name=name)
-            work = service.label(image, definition, options, answer, model, tiles=True)
+            call = await segment_call(request, service.settings)
+            options = call.options if kind == ZIP else replace(call.options, return_probabilities=False)
+            answer = partial(_answered, kind=kind, name=call.name)
+            work = service.label(call.image, call.definition, options, answer, call.model, tiles=True)
             return await unless_gone(request, work)
 
     @app.post(

@@ -4,7 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from fastapi import Request
@@ -134,13 +134,20 @@ _WORD_LIST = TypeAdapter(WordList)
 _PART_LISTS = TypeAdapter(PartLists)
 
 
-async def segment_call(
-    request: Request, settings: ServiceSettings
-) -> tuple[bytes, str | None, VocabularyDefinition, LabelOptions, str | None]:
-    """Read the body of POST /v1/segment: the image, its file name, the words, the options, the model's name.
+@dataclass(frozen=True)
+class SegmentCall:
+    """A parsed labeling request."""
 
-    Raises a `ServiceFailure` or `UsageError` if it can't be used.
-    """
+    image: bytes
+    name: str | None
+    """Its file name in the form."""
+    definition: VocabularyDefinition
+    options: LabelOptions
+    model: str | None
+
+
+async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCall:
+    """Read the body of POST /v1/segment; raises a `ServiceFailure` or `UsageError` if it can't be used."""
     content_type(request, FORM)
     fields = await _form(request, settings)
     file = fields.get("image")
@@ -159,7 +166,7 @@ async def segment_call(
         raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
     else:
         definition = await asyncio.to_thread(_named, body.vocabulary, settings)
-    return image, name, definition, options, body.model
+    return SegmentCall(image, name, definition, options, body.model)
 
 
 async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[str, VocabularyDefinition, str | None]:

@@ -146,7 +146,7 @@ def key_settings(file: str | None, option: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """Routes of another distribution."""
+    """Routes of another distribution, which registers it in the entry-point group `segvoc.routes`."""
 
     options: Sequence[click.Option] = ()
     """Their options of `segvoc serve`."""

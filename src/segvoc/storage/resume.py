@@ -1,4 +1,20 @@
-"""Resuming: records the finished items of some work, so that a kill costs at most the items in progress."""
+"""Resuming: records the finished items of some work, so that a kill costs at most the items in progress.
+
+All resumable work uses this: folders of images, tiles, videos, batches, evaluation, preparation, reproduction,
+ablations. The terms:
+
+    key     all settings that the results depend on, as plain values under readable names. Results under another key
+            don't count; `DoneItems.require_key` raises an error that names the differences.
+    item    the name of a result: an image, a row of tiles, a chunk of a video, a shard.
+    stamp   the source and result files of an item, by size and time (`stamp_of`). An item whose stamp has changed is
+            not done.
+    done    an entry with an item, its stamp and a small value, written after all files of the item are complete on
+            disk. So after a kill, an item either has its entry, or is redone into the same files.
+
+`ResumableWork` keeps the entries in a locked journal (`segvoc.storage.journal`) per process. `StepwiseWork` is for
+items that build on each other. A batch, whose results may be in object storage, which can't append to files, rewrites a
+manifest every few seconds (`segvoc.labeling.batch.run`).
+"""
 
 import json
 import os

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -84,8 +84,7 @@ class CaptionBatch(NamedTuple):
     """Features of B images and their M phrases. If no image can be read, there are no taps, and M is 0."""
 
     taps: tuple[Float[Tensor, "B ..."], ...]
-    """Tokens of intermediate blocks of the image encoder (B L C); as read from files, the pixels (B 3 S S), or those
-    of a single image (3 S S)."""
+    """Tokens of intermediate blocks of the image encoder (B L C); as read from files, the pixels (B 3 S S)."""
     phrases: Float[Tensor, "M C"]
     """Embeddings of all phrases of all images, not normalized."""
     owner: Int[Tensor, " M"]
@@ -94,8 +93,17 @@ class CaptionBatch(NamedTuple):
     """A line per unreadable image that was replaced."""
 
 
+class DrawnImage(NamedTuple):
+    """An image at a place in the training order."""
+
+    pixels: UInt8[Tensor, "3 S S"] | None
+    """The image, squashed and possibly mirrored; None if no image can be read."""
+    phrases: Float[Tensor, "M C"]
+    problems: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
-class CaptionReader(Dataset[CaptionBatch]):
+class CaptionReader(Dataset[DrawnImage]):
     """Captioned images by position in the data set, and whether to mirror them."""
 
     dataset: CaptionDataset
@@ -106,8 +114,8 @@ class CaptionReader(Dataset[CaptionBatch]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, draw: tuple[int, bool]) -> CaptionBatch:
-        """Read the image, squashed and possibly mirrored, or the next readable one."""
+    def __getitem__(self, draw: tuple[int, bool]) -> DrawnImage:
+        """Read the image, or the next readable one."""
         (image, mirrored), problems = draw, list[str]()
         side = (self.input_size, self.input_size)
         for offset in range(len(self)):
@@ -120,10 +128,9 @@ class CaptionReader(Dataset[CaptionBatch]):
                 problems.append(str(error))
                 continue
             pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)
-            pixels = (pixels.flip(2) if mirrored else pixels).contiguous()
-            return CaptionBatch((pixels,), phrases, torch.zeros(len(phrases), dtype=torch.int64), tuple(problems))
+            return DrawnImage((pixels.flip(2) if mirrored else pixels).contiguous(), phrases, tuple(problems))
         # not an exception, which would lose its type in a worker
-        return CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), tuple(problems))
+        return DrawnImage(None, torch.empty(0, 0), tuple(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,11 +300,11 @@ class FrozenEncoders:
         return self._encode(Vocabulary(phrases, synonyms="first")).mean(dim=1)
 
 
-def _collate(samples: Sequence[CaptionBatch]) -> CaptionBatch:
+def _collate(samples: Sequence[DrawnImage]) -> CaptionBatch:
     problems = tuple(problem for sample in samples for problem in sample.problems)
-    good = [sample for sample in samples if sample.taps]
-    if not good:
-        return samples[0]._replace(problems=problems)
-    owner = torch.arange(len(good)).repeat_interleave(torch.tensor([len(sample.phrases) for sample in good]))
-    pixels, phrases = torch.stack([sample.taps[0] for sample in good]), torch.cat([sample.phrases for sample in good])
-    return CaptionBatch((pixels,), phrases, owner, problems)
+    pixels = [sample.pixels for sample in samples if sample.pixels is not None]
+    if not pixels:
+        return CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), problems)
+    good = [sample.phrases for sample in samples if sample.pixels is not None]
+    owner = torch.arange(len(good)).repeat_interleave(torch.tensor([len(phrases) for phrases in good]))
+    return CaptionBatch((torch.stack(pixels),), torch.cat(good), owner, problems)

@@ -65,8 +65,7 @@ def not_finite(
     The forward passes, as many in every process, are repeated without gradients, in the network's mode, so they change
     running statistics. They run under the caller's autocast: float16 may overflow where float32 doesn't.
     """
-    outputs: list[str] = []
-    """The first module with finite inputs but a non-finite output; inner modules come first."""
+    outputs: list[str] = []  # the first module with finite inputs but a non-finite output; inner ones come first
     names = {module: name for name, module in network.named_modules()}
 
     def look(module: nn.Module, given: object, named: object, result: object) -> None:

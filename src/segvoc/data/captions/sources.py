@@ -310,8 +310,11 @@ def find_captions(
 ) -> CaptionSource:
     """Find the captioned images of a path, without reading images or scanning tars.
 
-    `captions` is COCO's captions JSON, a tar, a folder of tars, or a pattern of tars ("set/{000000..000099}.tar",
-    "set/*.tar"); the `file_name` of COCO's images starts from the folder `images`, by default the JSON's own folder.
+    Args:
+        captions: COCO's captions JSON, a tar, a folder of tars, or a pattern of tars ("set/{000000..000099}.tar",
+            "set/*.tar").
+        images: the folder that the `file_name` of COCO's images starts from; by default the JSON's own folder.
+        on_problem: receives one line for each caption or image that is skipped.
 
     `UsageError` if the path doesn't exist, its format is unknown, or no image has a caption.
     """

@@ -52,11 +52,8 @@ class ExportedSegmenter(Segmenter):
             traits=about,
             origin=about.origin,
         )
-        self.taught = tuple(TaughtWords.load(self.folder / name) for name in about.taught)
-        if self.taught:
-            features = self.probed_features()
-            for taught in self.taught:
-                taught.check_model(self.name, features)
+        if about.taught:
+            self.taught = self.with_taught(*(TaughtWords.load(self.folder / name) for name in about.taught)).taught
         self.known_words, self.known_background = about.known_words, about.known_background
 
     @property
