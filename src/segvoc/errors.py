@@ -1,8 +1,12 @@
 """Errors and warnings: one line each, which says what is wrong and how to fix it."""
 
 import json
+import os
+import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial, wraps
 from inspect import Parameter, signature
@@ -60,8 +64,32 @@ class CheckpointError(UsageError):
     """A checkpoint is missing, damaged, unsafe to load, or for another network."""
 
 
+WriteOption = Callable[[str, object], str]
+"""Writes an option and its value: `python_option` as in Python, the command line as its flag."""
+
+
+def python_option(name: str, value: object) -> str:
+    """An option as a keyword argument."""
+    return f"{name}={value!r}"
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A line about labels that are probably not what was meant."""
+
+    pieces: tuple[str | tuple[str, object], ...]
+    """Pieces of text, and options with their values."""
+
+    def written(self, option: WriteOption) -> str:
+        """The line, with options as they are written where it is read."""
+        return "".join(piece if isinstance(piece, str) else option(*piece) for piece in self.pieces)
+
+    def __str__(self) -> str:
+        return self.written(python_option)
+
+
 class LabelingWarning(UserWarning):
-    """Labels are probably not what was meant: words mean something else, don't cover the image, or aren't in it."""
+    """Labels are probably not what was meant (a `Hint`): words mean something else, or don't cover the image."""
 
 
 class PromptTruncatedWarning(UserWarning):
@@ -90,6 +118,17 @@ class DarkImageWarning(UserWarning):
 
 class FirstFrameWarning(UserWarning):
     """An image file has several frames or pages; only the first is read."""
+
+
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
+
+
+def warn_caller(warning: Warning) -> None:
+    """Warn at the line outside of segvoc that called it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(warning, stacklevel=level)
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:

@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -61,12 +61,16 @@ class Vocabulary:
     synonyms: Literal["first", "average"] = "first"
     """"first" uses only the first synonym, as the released networks do; "average" averages their embeddings."""
 
+    is_line: bool = field(default=False, compare=False, repr=False)
+    """Whether the words were given as a line, in which commas separate them."""
+
     def __init__(
         self, words: str | Iterable[str] | Mapping[Any, Any], *, synonyms: Literal["first", "average"] = "first"
     ) -> None:
         if isinstance(words, str | os.PathLike) and _names_file(words):
             fix = "read it: --words-file FILE, or segvoc.Vocabulary.read(FILE)"
             raise UsageError(f"the words {_shortened(words)} name a file; {fix}")
+        object.__setattr__(self, "is_line", isinstance(words, str))
         if isinstance(words, str):
             if words.strip()[:1] + words.strip()[-1:] in ("[]", "{}"):
                 raise UsageError(
@@ -123,6 +127,10 @@ class Vocabulary:
             UsageError: no word is left.
         """
         return Vocabulary([word for word in self.words if word != name], synonyms=self.synonyms)
+
+    def with_words(self, *names: str) -> "Vocabulary":
+        """Return the vocabulary with more words at its end."""
+        return Vocabulary((*self.words, *names), synonyms=self.synonyms) if names else self
 
     def prompts(self, templates: Sequence[str]) -> list[list[list[str]]]:
         """For each class and template, the prompts whose embeddings are averaged: one, or one per synonym."""

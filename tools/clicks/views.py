@@ -122,7 +122,7 @@ def fill(folder: Path, views: Sequence[View]) -> None:
     for at in tqdm(range(done, len(views)), miniters=100, maxinterval=60):
         photo, box = views[at]
         pixels = np.asarray(photo.pixels().crop(box).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-        found = model.find_features(pixels.transpose(2, 0, 1)[None].astype(np.float32))
+        found = model.encode_views(pixels.transpose(2, 0, 1)[None].astype(np.float32))
         for name in FEATURES:
             arrays[name][at] = found[name][0]
         cells = SIZE // LABEL_STRIDE

@@ -94,7 +94,7 @@ def _maps(
     for place, scored in tqdm(some, desc=images.name):
         image, labels = images.read(place)
         view = views(image, protocol)
-        features = model.find_features(view)
+        features = model.encode_views(view)
         maps, kept = model.compare(features, query.embeddings(text) if query else text, protocol)
         maps = query(maps, kept, features) if query else maps
         rows.append(

@@ -125,7 +125,7 @@ def _options(model: Segmenter) -> list[LabelOptions]:
 def _logits(
     model: Segmenter, image: UInt8[np.ndarray, "H W 3"], words: Sequence[str], options: LabelOptions
 ) -> np.ndarray:
-    job = model._job(words, replace(options, edges=False), None, ())
+    job = model._job(words, replace(options, edges=False), None)
     return to_numpy(job.view_logits([image])[0].logits)
 
 

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.errors import UsageError
+from segvoc.inference.background import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
-from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.taught.features import FeatureArrays
 from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes
@@ -22,6 +21,8 @@ class ModelTraits:
 
     has_background: bool = False
     """Whether the network predicts a map for "none of the words"."""
+    has_parts: bool = False
+    """Whether it is a network of objects and parts, which sorts words into both; others can't be taught to it."""
     selects: bool = True
     """Whether the network supports class selection."""
     own_selection: OwnSelection | None = None
@@ -47,7 +48,7 @@ all, in order). Both arrays are of the same library and on the same device."""
 
 
 class Engine(ABC):
-    """Runs a network, on any array library. A subclass has `find_features` and `compare` if words can be taught."""
+    """Runs a network, on any array library: images and words are encoded apart, and then compared."""
 
     name: str
     """The model's name in results."""
@@ -62,7 +63,7 @@ class Engine(ABC):
 
     @property
     def batches_ahead(self) -> int:
-        """Batches that a stream starts before it waits for the results of the one before them."""
+        """Batches submitted ahead of post-processing."""
         return 0
 
     def to_device(self, image: UInt8[np.ndarray, "H W 3"], /) -> UInt8[Array, "H W 3"]:
@@ -70,31 +71,22 @@ class Engine(ABC):
         return image
 
     @abstractmethod
-    def run(self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol) -> Maps:
-        """Run the network on views of images.
+    def encode_views(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
+        """Run the image encoder on N views of images, RGB with values in [0, 255].
+
+        Returns:
+            Feature maps (N C h w) by name: the input of `compare`, and what taught words read.
+        """
+
+    @abstractmethod
+    def compare(self, features: FeatureArrays, text: EncodedWords, protocol: Protocol) -> Maps:
+        """Compare encoded views with words.
 
         Args:
-            pixels: N views, RGB with values in [0, 255].
+            features: output of `encode_views`.
             text: the words, encoded by `Segmenter.encode_words`.
             protocol: how class aggregation pools, and which classes are selected.
 
         Returns:
             The maps, and which classes they are of; see `Maps`.
         """
-
-    def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
-        """Run the image encoder on views of images: the first half of `run`.
-
-        Returns:
-            The feature maps that taught words read, and the inputs of `compare`.
-
-        Raises:
-            UsageError: the network is a part network.
-        """
-        raise UsageError(
-            f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"
-        )
-
-    def compare(self, features: FeatureArrays, text: EncodedWords, protocol: Protocol) -> Maps:
-        """Compare the output of `find_features` with words: the second half of `run`; see there."""
-        raise UsageError(f"words can't be taught to {self.name!r}, which has no features to compare them with")

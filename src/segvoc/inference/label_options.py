@@ -12,6 +12,7 @@ import numpy as np
 
 from segvoc.errors import UsageError, argument_meant
 from segvoc.imaging.rasters import Stretch
+from segvoc.inference.background import AUTO
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
@@ -54,9 +55,6 @@ class OptionText:
     minimum: float | None = None
     maximum: float | None = None
 
-
-AUTO = "auto"
-"""As the background: pixels where no word is likely enough are unlabeled."""
 
 
 @dataclass(frozen=True, kw_only=True)

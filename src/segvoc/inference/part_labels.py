@@ -39,8 +39,7 @@ def words_with_objects(
         return Vocabulary(parts.objects)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
     known = set(vocabulary.words)
-    added = [name for name in parts.objects if name not in known]
-    return Vocabulary((*vocabulary.words, *added), synonyms=vocabulary.synonyms) if added else vocabulary
+    return vocabulary.with_words(*(name for name in parts.objects if name not in known))
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Candidate:
     """Whether the part was requested of any object rather than of this one."""
 
 
-def beside_parts(
+def with_part_words(
     vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None, stand_ins: Sequence[str] = ()
 ) -> tuple[Vocabulary, tuple[Candidate, ...]]:
     """Add the words of parts ("dog's head"; a part of any object has one per object) to the requested words.

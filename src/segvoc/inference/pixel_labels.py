@@ -32,23 +32,21 @@ def search_classes(
     size: tuple[int, int],
     query: ClassQuery,
     protocol: Protocol,
-    threshold: float | None,
     *,
     return_probabilities: bool = False,
 ) -> Callable[[], ClassLabels]:
     """Start to find the strongest class of every pixel, in an image of a size [px].
 
-    A pixel is background, or unlabeled without a background, below the threshold, a probability in [0, 1]. So are
-    pixels where a stand-in is likelier than all words. The function that is returned waits for a GPU and gives the
-    result.
+    A pixel is background, or unlabeled without a background class, below the background's threshold. So are pixels
+    where a stand-in is likelier than all words. The function that is returned waits for a GPU and gives the result.
     """
     xp, where = array_namespace(output.logits), device(output.logits)
     best = StrongestClass(*size, output.logits)
     probabilities = np.zeros((len(query.words), *size), np.float32) if return_probabilities else None
-    count = len(query.asked_indices)
+    background, count = query.background_index, len(query.class_indices)
     indices = xp.arange(count, device=where)
-    if query.background is not None:
-        indices = indices + xp.astype(indices >= query.background, indices.dtype)
+    if background is not None:
+        indices = indices + xp.astype(indices >= background, indices.dtype)
     for maps, classes in output.maps(protocol, size, classes=range(count)):
         chosen = indices[classes]
         best.update(maps, chosen)
@@ -56,31 +54,32 @@ def search_classes(
             full = bilinear(maps[None, ...], size)[0, ...]
             probabilities[to_numpy(chosen)] = to_numpy(full if protocol.sigmoid_first else sigmoid(full))
     stand_in = StrongestClass(*size, output.logits)
-    for maps, classes in output.maps(protocol, size, classes=range(count, query.named)):
+    for maps, classes in output.maps(protocol, size, classes=range(count, query.num_words)):
         stand_in.update(maps, classes)
-    if probabilities is not None and query.background is not None:
-        probabilities[query.background] = to_numpy(_background_probability(best, stand_in, query, protocol))
-    decision = decide(best, stand_in, query, protocol, threshold)
+    if probabilities is not None and background is not None:
+        probabilities[background] = to_numpy(_background_probability(best, stand_in, query, protocol))
+    decision = decide(best, stand_in, query, protocol)
     return lambda: ClassLabels(*decision(), probabilities, best.value)
 
 
 def decide(
-    best: StrongestClass, stand_in: StrongestClass, query: ClassQuery, protocol: Protocol, threshold: float | None
+    best: StrongestClass, stand_in: StrongestClass, query: ClassQuery, protocol: Protocol
 ) -> Callable[[], tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]]:
-    """Decide the labels of pixels and their probabilities, by the strongest word, stand-in (or -inf) and threshold.
+    """Decide the labels of pixels and their probabilities, by the strongest word and stand-in (or -inf).
 
     The function that is returned waits for a GPU and gives both.
     """
     xp = array_namespace(best.value)
     confidence = _probability(best.value, protocol)
-    labels, below = best.index, None if threshold is None else confidence < threshold
-    if query.rejects:
-        behind = stand_in.value + query.margin > best.value
+    labels, background, threshold = best.index, query.background_index, query.background.threshold
+    below = None if threshold is None else confidence < threshold
+    if query.stand_ins:
+        behind = stand_in.value + query.background.margin > best.value
         below = behind if below is None else below | behind
-    if below is not None and query.background is not None:
+    if below is not None and background is not None:
         confidence = xp.where(below, _background_probability(best, stand_in, query, protocol), confidence)
     if below is not None:
-        labels = xp.where(below, UNLABELED if query.background is None else query.background, labels)
+        labels = xp.where(below, UNLABELED if background is None else background, labels)
     if confidence is best.value:  # nobody may change the score through the result
         confidence = xp.asarray(confidence, copy=True)
     copied = start_copy(xp.astype(labels, xp.int32), confidence)
@@ -97,7 +96,7 @@ def _background_probability(
 ) -> Float32[Array, "H W"]:
     # at a threshold of 0.5, the background's probability is the highest exactly where it is the label
     xp = array_namespace(best.value)
-    ahead = _probability(stand_in.value + query.margin, protocol)
+    ahead = _probability(stand_in.value + query.background.margin, protocol)
     return xp.maximum(1 - _probability(best.value, protocol), ahead)
 
 
@@ -107,9 +106,9 @@ def _probability(scores: Float32[Array, "H W"], protocol: Protocol) -> Float32[A
 
 def selected_classes(kept: Sequence[int] | None, query: ClassQuery) -> Bool[np.ndarray, " K"]:
     """Classes that class selection kept (None: all), of the queried ones; a thresholded background is always kept."""
-    selected, asked = np.ones(len(query.words), dtype=bool), query.asked_indices
+    selected, queried = np.ones(len(query.words), dtype=bool), query.class_indices
     if kept is not None:
-        selected[asked] = np.isin(range(len(asked)), kept)
+        selected[queried] = np.isin(range(len(queried)), kept)
     return selected
 
 
@@ -128,7 +127,7 @@ def strongest_of_groups(
     """The strongest word of each group at every pixel, or the group's first word if all of its words were dropped."""
     xp, where = array_namespace(output.logits), device(output.logits)
     best = [StrongestClass(*size, output.logits) for _ in groups]
-    indices = xp.asarray(query.asked_indices, device=where)
+    indices = xp.asarray(query.class_indices, device=where)
     for maps, classes in output.maps(protocol, size, classes=xp.arange(len(indices), device=where)):
         for group, strongest in zip(groups, best, strict=True):
             inside = xp.isin(indices[classes], xp.asarray(group, device=where))

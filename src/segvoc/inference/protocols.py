@@ -108,6 +108,11 @@ class Protocol:
         """Whether the number of refined classes depends on the image; it is the same within a batch."""
         return isinstance(self.selection, VotedShare | WithParts)
 
+    @property
+    def view_settings(self) -> "Protocol":
+        """The protocol reduced to what decides the views: equal ones give an image equal views."""
+        return replace(self, pooling=(1, 1), selection=None, sigmoid_first=False)
+
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the image encoder's input for an image of this size [px]."""
         ratio = max(height, width) / min(height, width)

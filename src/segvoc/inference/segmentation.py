@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
 from PIL import Image, ImageShow
 
-from segvoc.errors import OutputError, UsageError, checked_call, did_you_mean, missing_package, no_attribute
+from segvoc.errors import Hint, OutputError, UsageError, checked_call, did_you_mean, missing_package, no_attribute
 from segvoc.imaging.annotations import (
     MaskForm,
     categories,
@@ -118,6 +118,8 @@ class Segmentation:
     """The word that stands for "none of the others", if the call named one."""
     unsure_below: float | None = None
     """Mean confidence below which perhaps none of the words is in the image; None if unknown."""
+    hints: tuple[Hint, ...] = ()
+    """What suggests that other words or options were meant."""
 
     def __repr__(self) -> str:
         counts = self._statistics.pixels

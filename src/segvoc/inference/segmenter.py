@@ -3,32 +3,35 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast, overload
 
 import numpy as np
 
 from segvoc.encoders.word_encoder import WordEncoder
-from segvoc.errors import InputError, SegvocError, UsageError, checked_call, no_attribute
-from segvoc.imaging.label_maps import UNLABELED
+from segvoc.errors import InputError, UsageError, checked_call, no_attribute
 from segvoc.imaging.reading import ImageSource
+from segvoc.inference.background import Background
+from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
 from segvoc.inference.engine import PLAIN, Engine, ModelTraits
-from segvoc.inference.job import LabelingJob, Outcomes, ReadImage, StartBatch, label_stream, raising, warning
-from segvoc.inference.label_options import AUTO, LabelKeywords, LabelOptions
-from segvoc.inference.part_labels import words_with_objects
-from segvoc.inference.pixel_labels import checked_groups
+from segvoc.inference.hints import Hints
+from segvoc.inference.job import LabelingJob, Outcomes, StartBatch, label_stream, raising
+from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
-from segvoc.inference.protocols import Protocol, Protocols
+from segvoc.inference.protocols import Protocol, Protocols, Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.taught.features import FeatureArrays, read_features
-from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords, probe_image
+from segvoc.inference.taught.taught_words import TaughtWords, probe_image
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import views
-from segvoc.inference.word_hints import SURE, model_hints, surroundings_hints, word_hints
 from segvoc.layers.selection_rules import requested_selection
 from segvoc.vocabulary import Vocabulary, folded
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
+
+GivenSource = ImageSource | EncodedImage
+"""Accepted as an image: see `read_given`; or an image encoded by the model."""
 
 Words = str | Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
@@ -39,7 +42,6 @@ class CallKeywords(LabelKeywords, total=False):
 
     options: LabelOptions | None
     parts: Parts | None
-    groups: Sequence[Sequence[int]]
 
 
 class StreamKeywords(CallKeywords, total=False):
@@ -79,10 +81,8 @@ class Segmenter(Engine):
         """Taught words; if a word is there several times, the last counts."""
         self.known_words: tuple[str, ...] = ()
         """The words that the model was trained on or taught, if its file or repository lists them."""
-        self._warned: set[str] = set()
-        """What calls have warned of; each is said once, also where another library resets Python's own record."""
-        self._checked: tuple[str, ...] | None = None
-        """The last words for which a call has looked whether they cover its image."""
+        self._hints = Hints()
+        self._image_encoder = object()  # copies share it
         self.known_background: str | None = None
         """The word among them that means "none of the others"."""
 
@@ -105,9 +105,17 @@ class Segmenter(Engine):
         return self.known_background if self.known_background in self.own_words else None
 
     def probed_features(self) -> FeatureArrays:
-        """Features of a synthetic image, the fingerprint by which taught words recognize their model."""
+        """Features of a synthetic image, the fingerprint by which taught words recognize their model.
+
+        Raises:
+            UsageError: words can't be taught to a network of objects and parts.
+        """
+        if self.traits.has_parts:
+            raise UsageError(
+                f"words can't be taught to {self.name!r}, a network of objects and parts; teach another, such as tiny"
+            )
         self.prepare_to_run()
-        return read_features(self.find_features(views(probe_image(), self.protocols["single"])[:1]))
+        return read_features(self.encode_views(views(probe_image(), self.protocols["single"])[:1]))
 
     @checked_call
     def with_taught(self: AnySegmenter, *taught: TaughtWords) -> AnySegmenter:
@@ -156,28 +164,58 @@ class Segmenter(Engine):
         prepared = self._prepared(words, parts, background)
         self.prepare_to_run()
         for threshold in (None, 0.0):  # in advance, for any threshold
-            prepared.query(threshold)
+            prepared.query(self._background(prepared, threshold))
         return prepared
+
+    @checked_call
+    def encode_image(
+        self, image: ImageSource, *, window: Window = "auto", stretch: str | None = None
+    ) -> EncodedImage:
+        """Encode an image once, for any number of calls with any words.
+
+            image = model.encode_image("photo.jpg")
+            animals, rooms = model.segment(image, "cat, dog"), model.segment(image, "wall, floor")
+
+        Args:
+            image: as for `segment`.
+            window: the protocol by which the image is cut into views; see there.
+            stretch: see `LabelOptions`.
+
+        Returns:
+            The encoded image; pass it to `segment`, `segment_many` or `start` in place of the image. The labels are
+            those of the image itself.
+
+        Raises:
+            InputError: the image can't be read.
+            UsageError: the model doesn't have the window.
+        """
+        options = LabelOptions(window=window, stretch=stretch)
+        protocol = self._window(options)
+        self.prepare_to_run()
+        read = ReadImage.of(image, options.value_range, "the image")
+        (encoded,) = encode_pixels([read.pixels], protocol, self)
+        return EncodedImage(
+            image=read, window=window, protocol=protocol, views=encoded, encoder=self._image_encoder
+        )
 
     @overload
     def segment(
-        self, images: ImageSource, words: Words | None = None, **more: Unpack[CallKeywords]
+        self, images: GivenSource, words: Words | None = None, **more: Unpack[CallKeywords]
     ) -> Segmentation: ...
 
     @overload
     def segment(
-        self, images: Sequence[ImageSource], words: Words | None = None, **more: Unpack[CallKeywords]
+        self, images: Sequence[GivenSource], words: Words | None = None, **more: Unpack[CallKeywords]
     ) -> list[Segmentation]: ...
 
     @checked_call
     def segment(
         self,
-        images: ImageSource | Sequence[ImageSource],
+        images: GivenSource | Sequence[GivenSource],
         words: Words | None = None,
         *,
         options: LabelOptions | None = None,
         parts: Parts | None = None,
-        groups: Sequence[Sequence[int]] = (),
         **changes: Unpack[LabelKeywords],
     ) -> Segmentation | list[Segmentation]:
         """Label every pixel of an image or a list of images with a word.
@@ -185,16 +223,14 @@ class Segmenter(Engine):
             model.segment("photo.jpg", ["cat", "sofa"], background="other", threshold=0.4)
 
         Args:
-            images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
-                or a list of images of any sizes.
+            images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`;
+                or an `EncodedImage`, whose window counts), or a list of images of any sizes.
             words: one per class, a line ("cat, sofa") or names by id; "sofa=couch" has a synonym. None uses the objects
                 of `parts`, or the words that the model was trained on or taught. A vocabulary prepared by `encode`
                 includes parts and background.
             options: labeling options (default: `LabelOptions()`).
             parts: the names of each object's parts, {"dog": ["head", "leg"]} or "dog: head, leg"; "*" stands for every
                 object. Objects missing from the words are appended. Parts lie inside their objects.
-            groups: groups of words, as indices. For each group, the result also has its most likely word at every pixel
-                (`group_labels`).
             changes: options of `LabelOptions` by name (window, keep_classes, threshold, ...), which override `options`.
 
         Returns:
@@ -208,11 +244,14 @@ class Segmenter(Engine):
         if options.smooth:
             raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
-        sources = cast(Sequence[ImageSource], images if several else [images])
-        job = self._job(words, options, parts, groups)
+        sources = cast(Sequence[GivenSource], images if several else [images])
+        windows = {image.window for image in sources if isinstance(image, EncodedImage)}
+        if options.window == "auto" and len(windows) == 1:
+            options = replace(options, window=windows.pop())
+        job = self._job(words, options, parts)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
         outcomes = label_stream(_start(job), job, sources, places)
-        results = list(raising(self._warning(outcomes, words, job)))
+        results = list(raising(self._warning(outcomes)))
         return results if several else results[0]
 
     __call__ = segment
@@ -224,7 +263,7 @@ class Segmenter(Engine):
 
     def start(
         self,
-        images: Sequence[ImageSource],
+        images: Sequence[GivenSource],
         words: Words | None = None,
         *,
         options: LabelOptions | None = None,
@@ -232,12 +271,27 @@ class Segmenter(Engine):
     ) -> Callable[[], list[Segmentation]]:
         """Start `segment` for a list of images, so that a GPU has work before the results of the last call are made.
 
-        Takes the arguments of `segment`, and raises its errors. The function that is returned waits for the results; it
-        raises `InputError` if the network's output is not finite.
+        Args:
+            images: see `segment`, like the words.
+            words: see there.
+            options: labeling options (default: `LabelOptions()`).
+            groups: groups of words, as indices. For each group, results also have its most likely word at every pixel
+                (`group_labels`).
+
+        Returns:
+            A function that waits for the results; it raises `InputError` if the network's output is not finite.
+
+        Raises:
+            InputError: an image can't be read.
+            UsageError: words or options conflict.
         """
-        job = self._job(words, LabelOptions.of(options, {}), None, groups)
+        options = options or LabelOptions()
+        if options.smooth:
+            raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
+        job = replace(self._job(words, options, None, groups=groups), hints=None)
         read = [
-            ReadImage.of(image, job.options.value_range, f"image {number}") for number, image in enumerate(images, 1)
+            image if isinstance(image, EncodedImage) else ReadImage.of(image, options.value_range, f"image {number}")
+            for number, image in enumerate(images, 1)
         ]
         start = _start(job)
         started = [start(read[at : at + job.batch]) for at in range(0, len(read), job.batch)]
@@ -251,12 +305,12 @@ class Segmenter(Engine):
         Raises:
             UsageError: words or options conflict, the words have parts, or there is no tile.
         """
-        return TiledLabeling(self._job(words, LabelOptions.of(options, changes), None, ()))
+        return TiledLabeling(self._job(words, LabelOptions.of(options, changes), None))
 
     @overload
     def segment_many(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[GivenSource],
         words: Words | None = None,
         *,
         yield_errors: Literal[False] = False,
@@ -266,7 +320,7 @@ class Segmenter(Engine):
     @overload
     def segment_many(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[GivenSource],
         words: Words | None = None,
         *,
         yield_errors: Literal[True],
@@ -276,14 +330,13 @@ class Segmenter(Engine):
     @checked_call
     def segment_many(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[GivenSource],
         words: Words | None = None,
         *,
         yield_errors: bool = False,
         options: LabelOptions | None = None,
         smoothing: Smoothing | None = None,
         parts: Parts | None = None,
-        groups: Sequence[Sequence[int]] = (),
         **changes: Unpack[LabelKeywords],
     ) -> Iterator[Segmentation | InputError]:
         """Label a stream of images, in order and constant memory; words are encoded once.
@@ -298,7 +351,6 @@ class Segmenter(Engine):
             options: as for `segment`, like what follows; with `smooth`, images are the frames of a video.
             smoothing: the mean of earlier frames to continue (default: a new one if `smooth` is set).
             parts: see there.
-            groups: see there.
             changes: see there.
 
         Returns:
@@ -309,80 +361,52 @@ class Segmenter(Engine):
             UsageError: words or options conflict; raised by this call, not by the iterator.
         """
         if isinstance(images, str | bytes | np.ndarray) or not isinstance(images, Iterable):
-            told = " ".join(repr(images).split())
-            raise UsageError(f"the images must be an iterable of images, not {told:.80}; give a list")
-        job = self._job(words, LabelOptions.of(options, changes), parts, groups, smoothing)
-        outcomes = self._warning(label_stream(_start(job), job, images), words, job)
+            shown = " ".join(repr(images).split())
+            raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list")
+        job = self._job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
+        outcomes = self._warning(label_stream(_start(job), job, images))
         return outcomes if yield_errors else raising(outcomes)
 
     def protocol(self, options: LabelOptions, words: int) -> Protocol:
-        """The protocol of the options' window, with their class selection.
+        """The protocol of the options' window, with their class selection for a number of words.
 
         Raises:
             UsageError: the model doesn't have the window.
         """
-        window = options.window
-        if window not in [*self.protocols]:  # a list, since `window` may not be hashable
-            raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
-        protocol = self.protocols[window]
+        protocol = self._window(options)
         if options.keep_classes is not None:
             return replace(protocol, selection=requested_selection(options.keep_classes, self.traits.votes))
         if self.traits.own_selection is None or not self.traits.selects or self.taught:
             return protocol  # class selection by text must not drop taught words
         return replace(protocol, selection=self.traits.own_selection.rule(words, self.traits.votes))
 
-    def share_of_surroundings(
-        self, image: ImageSource, words: Sequence[str] | Vocabulary, options: LabelOptions
-    ) -> float:
-        """Share of an image in which stand-ins for the background (wall, sky, ...) are likelier than all words.
+    def _window(self, options: LabelOptions) -> Protocol:
+        window = options.window
+        if window not in [*self.protocols]:  # a list, since `window` may not be hashable
+            raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
+        return self.protocols[window]
 
-        This is another pass through the network. The share is 0 for a model without such words
-        (`ModelTraits.background_words`), a single word, and options that set a background, a threshold or tiles.
-        """
-        free = self.traits.background_words is not None and options.fills_image and options.tiling is None
-        if not free or len(words_with_objects(words, None)) < 2:
-            return 0.0
-        rejecting = replace(options, background=AUTO, threshold=0.0, return_probabilities=False, smooth=0.0)
-        try:
-            (result,) = self.start([image], words, options=rejecting)()
-        except SegvocError:  # the call itself says what is wrong
-            return 0.0
-        return float(np.mean(result.labels == UNLABELED))
-
-    def _warning(self, outcomes: Outcomes, words: Words | None, job: LabelingJob) -> Outcomes:
-        """Pass results on, with warnings where the command line prints hints; each is said once."""
-        asked, fills, hints = job.query.words, job.options.fills_image and job.query.parts is None, list[str]()
-        checks_cover, checks_sureness = False, self.traits.unsure_below is not None
-        if words is not None and not isinstance(words, PreparedVocabulary):
-            hints += word_hints(asked, "line" if isinstance(words, str) else "list", fills_image=fills)
-            hints += model_hints(asked, self.own_words)
-            checks_cover = fills and self._checked != asked
-
-        def news(result: Segmentation) -> list[str]:
-            nonlocal checks_cover, checks_sureness
-            if checks_cover:
-                checks_cover, self._checked = False, asked
-                if float(result.confidence.mean()) < SURE:  # words that cover an image are likely in it
-                    share = self.share_of_surroundings(result.image, asked, job.options)
-                    hints.extend(surroundings_hints(share))
-            if checks_sureness and result.is_unsure:
-                checks_sureness = False
-                hints.append("unsure nearly everywhere: perhaps none of the words is in the image")
-            new = [hint for hint in hints if hint not in self._warned]
-            self._warned.update(new)
-            hints.clear()
-            return new
-
-        return warning(outcomes, news)
+    def _warning(self, outcomes: Outcomes) -> Outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Segmentation):
+                self._hints.warn(outcome)
+            yield outcome
+            del outcome
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):
             words, background = own, background or self.own_background
         if isinstance(words, PreparedVocabulary):
             return words.reused(self.encode_words, parts, background)
-        learns, stand_ins = self.traits.has_background, self.traits.background_words
-        return PreparedVocabulary(
-            self.encode_words, words, parts, background, learns_background=learns, background_words=stand_ins
+        return PreparedVocabulary(self.encode_words, words, parts, background)
+
+    def _background(self, words: PreparedVocabulary, threshold: float | None) -> Background:
+        return Background.of(
+            words.background,
+            threshold,
+            is_single_word=words.is_single_word,
+            learned=self.traits.has_background,
+            stand_ins=self.traits.background_words,
         )
 
     def _job(
@@ -390,31 +414,25 @@ class Segmenter(Engine):
         words: Words | None,
         options: LabelOptions,
         parts: Parts | None,
-        groups: Sequence[Sequence[int]],
+        *,
+        groups: Sequence[Sequence[int]] = (),
         smoothing: Smoothing | None = None,
     ) -> LabelingJob:
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
-        query, text = prepared.query(options.threshold)
-        protocol = query.adapted(self.protocol(options, query.named))
-        taught = TaughtQuery.of(self.taught, query.asked.words, len(text))
-        edges = options.edges
-        if edges is None:  # by default, maps of `tiny`'s words in its own windows are refined, of taught ones if better
-            edges = self.traits.refines_edges and options.window in ("auto", "single", "fine") and not query.candidates
-            edges = edges and (taught is None or taught.edges)
+        background = self._background(prepared, options.threshold)
+        query, _ = prepared.query(background)
         return LabelingJob(
             engine=self,
+            image_encoder=self._image_encoder,
             options=options,
-            query=query,
-            text=text if taught is None else taught.embeddings(text),
-            protocol=protocol,
-            threshold=query.threshold(options.threshold),
-            taught=taught,
-            groups=checked_groups(groups, len(query.words)),
-            # the classes kept for an image must not depend on the other images in its batch
-            batch=1 if protocol.counts_classes or options.tiling is not None else self.batch,
-            edges=edges,
+            words=prepared,
+            background=background,
+            protocol=self.protocol(options, query.num_words),
+            taught_words=self.taught,
+            groups=groups,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
+            hints=partial(self._hints.of, self.own_words),
         )
 
 

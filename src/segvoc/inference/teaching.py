@@ -226,7 +226,7 @@ class _Examples:
         for index in range(len(self.images)):
             image, labels = self.images.read(index)
             if (labels != UNLABELED).any():
-                yield index, self.model.find_features(views(image, self.protocol)[:1]), labels
+                yield index, self.model.encode_views(views(image, self.protocol)[:1]), labels
             self.on_step(task, index + 1, len(self.images))
 
     def _mixed_texts(self, regions: Mapping[int, WordRegions], seed: int) -> dict[int, list[EncodedWords]]:

@@ -14,7 +14,8 @@ from jaxtyping import Float32, UInt8, UInt16
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import ArrayImage, WindowedImage
-from segvoc.inference.job import LabelingJob, Outcomes, ReadImage, not_finite_error
+from segvoc.inference.encoded_image import EncodedImage, GivenImage, ReadImage
+from segvoc.inference.job import LabelingJob, Outcomes, not_finite_error
 from segvoc.inference.pixel_labels import decide, selected_classes
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.reports import LabelStatistics
@@ -82,6 +83,7 @@ class TiledLabeling:
         """
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
         protocol = replace(self.job.protocol, selection=None if classes is None else Listed(classes))
+        job = replace(self.job, protocol=protocol)
         begin = rows.first_tile(first_row)
         places = [(rows.starts[row], column) for row in range(begin, len(rows)) for column in columns.starts]
         outputs: dict[int, list[ViewLogits | None]] = {}
@@ -91,9 +93,7 @@ class TiledLabeling:
                 outputs[row] = [
                     output
                     for start in range(0, len(columns), batch)
-                    for output in self._outputs(
-                        [next(tiles) for _ in columns.starts[start : start + batch]], protocol, name
-                    )
+                    for output in _outputs(job, [next(tiles) for _ in columns.starts[start : start + batch]], name)
                 ]
                 if row < first_row:
                     continue
@@ -117,11 +117,13 @@ class TiledLabeling:
                 statistics += LabelStatistics.of(cell.labels, cell.confidence)
             yield first.rows, labels, statistics
 
-    def start(self, read: Sequence[ReadImage | InputError]) -> Callable[[], Outcomes]:
+    def start(self, given: Sequence[GivenImage]) -> Callable[[], Outcomes]:
         """See `LabelingJob.start`; the work is done where the results are asked for."""
+        if any(isinstance(image, EncodedImage) for image in given):
+            raise UsageError("tiles are encoded one by one; give the image itself, or leave out the tile")
 
         def finish() -> Outcomes:
-            for image in read:
+            for image in given:
                 try:
                     yield image if isinstance(image, InputError) else self.segmentation(image)
                 except InputError as error:
@@ -146,7 +148,7 @@ class TiledLabeling:
             seconds=image.seconds + time.perf_counter() - start,
             source=image.source,
             content=image.content,
-            **self.job.about,
+            **self.job.result_metadata,
         )
 
     def _looks(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
@@ -171,18 +173,6 @@ class TiledLabeling:
                 yield pixels
             yield ahead.result()
 
-    def _outputs(
-        self, tiles: Sequence[UInt8[np.ndarray, "h w 3"] | None], protocol: Protocol, name: str
-    ) -> list[ViewLogits | None]:
-        seen = [pixels for pixels in tiles if pixels is not None]
-        outputs = replace(self.job, protocol=protocol).view_logits(seen) if seen else []
-        for output in outputs:
-            xp = array_namespace(output.logits)
-            if not bool(xp.all(xp.isfinite(output.logits))):
-                raise not_finite_error(name)
-        found = iter(outputs)
-        return [None if pixels is None else next(found) for pixels in tiles]
-
     def _cell(self, image: WindowedImage, cover: "_Cover", row: int, column: int, protocol: Protocol) -> LabeledCell:
         down, across = cover.rows.cell(row), cover.columns.cell(column)
         size = down.stop - down.start, across.stop - across.start
@@ -192,13 +182,13 @@ class TiledLabeling:
             return LabeledCell(down, across, np.full(size, UNLABELED, np.uint16), np.zeros(size, np.float32))
         like = pieces[0].tiles[0][0].logits
         xp, where, query = array_namespace(like), device(like), self.job.query
-        indices = xp.asarray(query.asked_indices, device=where)
+        indices = xp.asarray(query.class_indices, device=where)
         best, stand_in = StrongestClass(*size, like), StrongestClass(*size, like)
         cover.update(best, pieces, protocol, range(len(indices)), indices)
         if query.stand_ins:
-            others = range(len(indices), query.named)
-            cover.update(stand_in, pieces, protocol, others, xp.arange(query.named, device=where))
-        labels, confidence = decide(best, stand_in, query, protocol, self.job.threshold)()
+            others = range(len(indices), query.num_words)
+            cover.update(stand_in, pieces, protocol, others, xp.arange(query.num_words, device=where))
+        labels, confidence = decide(best, stand_in, query, protocol)()
         if valid is not None:
             labels[~valid], confidence[~valid] = UNLABELED, 0
         return LabeledCell(down, across, labels, confidence)
@@ -253,6 +243,19 @@ class _Cover:
             for piece in pieces:
                 layers = [Layer(maps[id(output)], *axes, down, across) for output, down, across in piece.tiles]
                 best.update_piece(piece.rows, piece.columns, layers, indices[chosen])
+
+
+def _outputs(
+    job: LabelingJob, tiles: Sequence[UInt8[np.ndarray, "h w 3"] | None], name: str
+) -> list[ViewLogits | None]:
+    seen = [pixels for pixels in tiles if pixels is not None]
+    outputs = job.view_logits(seen) if seen else []
+    for output in outputs:
+        xp = array_namespace(output.logits)
+        if not bool(xp.all(xp.isfinite(output.logits))):
+            raise not_finite_error(name)
+    found = iter(outputs)
+    return [None if pixels is None else next(found) for pixels in tiles]
 
 
 def _tile(image: WindowedImage, at: tuple[int, int], size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"] | None:

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.layers.aggregation_context import ForwardOptions
-from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.selection_rules import MostSimilar, Voted
-from segvoc.layers.shapes import Images
+from segvoc.models.network_steps import NetworkSteps, Step, StepOutputs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 
 Outputs = TypeVar("Outputs")
@@ -97,8 +96,8 @@ class _State:
         )
 
 
-class NetworkGraphs:
-    """Runs a network in evaluation mode as CUDA graphs: one for each shape of its inputs and each set of options.
+class NetworkGraphs(NetworkSteps):
+    """Runs a network in evaluation mode as CUDA graphs: one for each step, shape of its inputs and set of options.
 
     A call whose shape comes for the first time runs plainly, and the second one records. Where a graph isn't possible
     (class selection that counts on the host, hooks, a network that waits for the GPU), all calls run plainly. Graphs
@@ -108,10 +107,10 @@ class NetworkGraphs:
     """
 
     def __init__(self, network: SegmentationNetwork) -> None:
-        self.network = network
+        super().__init__(network)
         self.reserved = 0
         """Memory that the graphs reserve [bytes]."""
-        self._graphs: dict[tuple[object, ...], CapturedFunction[SelectedLogits]] = {}
+        self._graphs: dict[tuple[object, ...], CapturedFunction[StepOutputs]] = {}
         self._seen: set[tuple[object, ...]] = set()
         self._plain: set[tuple[object, ...]] = set()
         """Calls that can't be recorded."""
@@ -126,28 +125,27 @@ class NetworkGraphs:
     def __len__(self) -> int:
         return len(self._graphs)
 
-    def __call__(self, image: Images, text: Any, options: ForwardOptions) -> SelectedLogits:
-        """`SegmentationNetwork.selected_logits` with these options, of words as the network takes them."""
-        if not _may_capture(text, options):
-            return self.network.selected_logits(image, text, **options)
-        key = (image.shape, image.dtype, text.shape, text.dtype, *sorted(options.items()))
+    def run(self, step: Step, inputs: Sequence[Any], options: ForwardOptions | None) -> StepOutputs:
+        """Run a step, as a graph where it was recorded."""
+        if not _may_capture(inputs, options or {}):
+            return step(*inputs)
+        key = (*((x.shape, x.dtype) for x in inputs), options and (*sorted(options.items()),))
         with self._lock:
             if self._state is None or not self._state.is_current:
                 self.clear()
                 self._state = _State(self.network)
             if self._state.runs_python:
-                return self.network.selected_logits(image, text, **options)
+                return step(*inputs)
             graph = self._graphs.get(key)
             if graph is None and key in self._seen - self._plain:
-                graph = self._capture(key, image, text, options)
+                graph = self._capture(key, step, inputs)
             self._seen.add(key)
             if graph is None:
-                return self.network.selected_logits(image, text, **options)
-            stream = torch.cuda.current_stream(image.device)
+                return step(*inputs)
+            stream = torch.cuda.current_stream(inputs[0].device)
             if self._idle is not None:  # another thread's stream may still use the graphs
                 stream.wait_event(self._idle)
-            logits, kept = graph(image, text)
-            found = logits.clone(), None if kept is None else kept.clone()
+            found = {name: None if x is None else x.clone() for name, x in graph(*inputs).items()}
             self._idle = torch.cuda.Event()
             self._idle.record(stream)
             return found
@@ -159,35 +157,33 @@ class NetworkGraphs:
         self._pool, self.reserved, self._idle = None, 0, None
 
     def _capture(
-        self, key: tuple[object, ...], image: Images, text: Tensor, options: ForwardOptions
-    ) -> CapturedFunction[SelectedLogits] | None:
+        self, key: tuple[object, ...], step: Step, inputs: Sequence[Tensor]
+    ) -> CapturedFunction[StepOutputs] | None:
         """Record a graph; None where that isn't possible."""
-        limit = LARGEST_SHARE * torch.cuda.get_device_properties(image.device).total_memory
+        device = inputs[0].device
+        limit = LARGEST_SHARE * torch.cuda.get_device_properties(device).total_memory
         if len(self) >= MOST_GRAPHS or self.reserved > limit:
             self.clear()
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         torch.cuda.empty_cache()  # recording does so, too, and what it adds after that is the graph's
-        before = torch.cuda.memory_reserved(image.device)
-
-        def forward(image: Images, text: Tensor) -> SelectedLogits:
-            return self.network.selected_logits(image, text, **options)
-
+        before = torch.cuda.memory_reserved(device)
         try:
-            graph = CapturedFunction(forward, (image, text), self._pool)
+            graph = CapturedFunction(step, inputs, self._pool)
         except RuntimeError:  # memory has run out, or the network waits for the GPU
             self.clear()
             self._plain.add(key)
             return None
-        self.reserved += max(0, torch.cuda.memory_reserved(image.device) - before)
+        self.reserved += max(0, torch.cuda.memory_reserved(device) - before)
         self._graphs[key] = graph
         return graph
 
 
-def _may_capture(text: object, options: ForwardOptions) -> bool:
-    """Whether the options leave all decisions to the GPU."""
+def _may_capture(inputs: Sequence[object], options: ForwardOptions) -> bool:
+    """Whether all decisions are left to the GPU."""
     selection = options.get("selection")
     decides = selection is None or isinstance(selection, MostSimilar | Voted)
-    return decides and isinstance(text, Tensor) and text.device.type == "cuda" and options.get("observe") is None
+    on_gpu = all(isinstance(x, Tensor) and x.device.type == "cuda" for x in inputs)
+    return decides and on_gpu and options.get("observe") is None
 
 
 def runs_python(network: nn.Module) -> bool:

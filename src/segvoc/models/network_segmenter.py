@@ -1,9 +1,9 @@
 """The segmenter that runs a PyTorch network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Float32, Int
@@ -19,10 +19,14 @@ from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import lowest_precision
 from segvoc.models.cuda_graphs import NetworkGraphs, compile_aggregation
+from segvoc.models.network_steps import NetworkSteps
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.runtime.arrays import Array
 from segvoc.runtime.hardware import Optimize
 from segvoc.runtime.process_settings import check_fork
+
+_T = TypeVar("_T")
 
 COMPILED_CLASSES = 256
 """Chunk size in classes of compiled networks: a chunk is a copy of the code, and fused steps need less memory."""
@@ -62,13 +66,18 @@ class NetworkSegmenter(Segmenter):
             protocols=protocols,
             encode_words=network.word_encoder(templates),
             batch=batch or (1 if on_cpu else 8),
-            traits=replace(traits, has_background=network.has_background, selects=network.selects),
+            traits=replace(
+                traits,
+                has_background=network.has_background,
+                has_parts=isinstance(network, PartNetwork),
+                selects=network.selects,
+            ),
             origin=origin,
         )
         self.class_chunk = classes_at_a_time(self.device)
         """Classes refined per chunk; bounds memory without affecting results."""
         self._views_at_once = self.batch
-        self._graphs = None if optimize == "none" else NetworkGraphs(network)
+        self._steps = NetworkSteps(network) if optimize == "none" else NetworkGraphs(network)
         self._compiled = optimize == "compile" and not on_cpu
         if self._compiled:
             compile_aggregation(network)
@@ -95,57 +104,55 @@ class NetworkSegmenter(Segmenter):
         """Raise `UsageError` where PyTorch would hang or raise an obscure error: after a fork, or without weights."""
         if any(parameter.is_meta for parameter in self.network.parameters()):
             raise UsageError(f"{self.name!r} has no weights: its network is on 'meta'; load it again with segvoc.load")
+        if self.network.training:
+            raise UsageError(f"the network of {self.name!r} is in training mode; call its eval() first")
         if self.device.type == "cpu":
             check_fork()
 
     @torch.inference_mode()
-    def run(
-        self, pixels: Float32[Array, "N 3 H W"], text: EncodedWords, protocol: Protocol
-    ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
-        """Run the network on views of images; see `Segmenter.run`."""
-        image, words = self.to_device(pixels), cast(Any, text).to(self.device)
-        options = self._options(protocol)
-        ran: list[SelectedLogits] = []
-        start = 0
-        while start < len(image):
-            count = len(image) if protocol.counts_classes else self._views_at_once
-            try:
-                ran.append(self._forward(image[start : start + count], words, options))
-                start += count
-            except torch.cuda.OutOfMemoryError:
-                count = min(count, len(image) - start)
-                if count == 1 or protocol.counts_classes:
-                    raise
-                self._views_at_once = count // 2
-                torch.cuda.empty_cache()
-        if len(ran) == 1:
-            return ran[0][0].float(), ran[0][1]
-        kept = [of_views for _, of_views in ran if of_views is not None]
-        return torch.cat([logits.float() for logits, _ in ran]), torch.cat(kept) if kept else None
-
-    def _forward(self, image: Float32[Tensor, "N 3 H W"], words: Any, options: ForwardOptions) -> SelectedLogits:
-        # compiled, plain attention is twice as fast as PyTorch's kernel for float32
-        plain = self._compiled and self.dtype == "float32"
-        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
-            if self._graphs is not None:
-                return self._graphs(image, words, options)
-            return self.network.selected_logits(image, words, **options)
-
-    @torch.inference_mode()
-    def find_features(self, pixels: Float32[Array, "N 3 H W"]) -> Mapping[str, Tensor]:
-        """Run the image encoder; see `Segmenter.find_features`."""
-        if not self.network.takes_examples:
-            return super().find_features(pixels)
-        return self.network.encoded(self.to_device(pixels)).named()
+    def encode_views(self, pixels: Float32[Array, "N 3 H W"]) -> dict[str, Tensor]:
+        """Run the image encoder; see `Engine.encode_views`."""
+        image = self.to_device(pixels)
+        encoded = self._in_batches(lambda views: self._steps.encode(image[views]), len(image))
+        return {name: _joined([features[name] for features in encoded]) for name in encoded[0]}
 
     @torch.inference_mode()
     def compare(
         self, features: Mapping[str, Tensor], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
-        """Run the rest of the network; see `Segmenter.compare`."""
-        found, words = self.network.features_type.of_named(features), cast(Any, text).to(self.device)
-        logits, kept = self.network.compared(found, words, **self._options(protocol))
-        return logits.float(), kept
+        """Run the rest of the network; see `Engine.compare`."""
+        words = cast(Any, text).to(self.device)
+        options: ForwardOptions = {
+            "pooling": protocol.pooling, "selection": protocol.selection, "chunk": self.class_chunk
+        }  # fmt: skip
+
+        def compared(views: slice) -> SelectedLogits:
+            # compiled, plain attention is twice as fast as PyTorch's kernel for float32
+            plain = self._compiled and self.dtype == "float32"
+            with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+                return self._steps.compare({name: maps[views] for name, maps in features.items()}, words, options)
+
+        count = len(next(iter(features.values())))
+        outputs = self._in_batches(compared, count, together=protocol.counts_classes)
+        kept = [of_views for _, of_views in outputs if of_views is not None]
+        return _joined([logits.float() for logits, _ in outputs]), _joined(kept) if kept else None
+
+    def _in_batches(self, run: Callable[[slice], _T], views: int, *, together: bool = False) -> list[_T]:
+        """Run a step on all views, by half as many at a time if the GPU's memory runs out."""
+        outputs: list[_T] = []
+        start = 0
+        while start < views:
+            count = views if together else self._views_at_once
+            try:
+                outputs.append(run(slice(start, start + count)))
+                start += count
+            except torch.cuda.OutOfMemoryError:
+                count = min(count, views - start)
+                if count == 1 or together:
+                    raise
+                self._views_at_once = count // 2
+                torch.cuda.empty_cache()
+        return outputs
 
     def to_device(self, image: Array) -> Tensor:
         """See `Segmenter.to_device`; views, too, arrays or tensors. Copies to a GPU are pinned and asynchronous."""
@@ -154,8 +161,9 @@ class NetworkSegmenter(Segmenter):
         tensor = torch.from_numpy(image if image.flags.writeable else image.copy())  # PyTorch warns of read-only arrays
         return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
-    def _options(self, protocol: Protocol) -> ForwardOptions:
-        return {"pooling": protocol.pooling, "selection": protocol.selection, "chunk": self.class_chunk}
+
+def _joined(maps: list[Tensor]) -> Tensor:
+    return maps[0] if len(maps) == 1 else torch.cat(maps)
 
 
 def classes_at_a_time(device: torch.device) -> int:

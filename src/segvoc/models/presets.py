@@ -13,7 +13,7 @@ from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import TIMM_CLIPS, clip_seg_b16, vit_b16, vit_l14
 from segvoc.inference import protocols
 from segvoc.inference.engine import PLAIN, ModelTraits
-from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords
+from segvoc.inference.background import STUFF, BackgroundWords
 from segvoc.inference.protocols import Protocols
 from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnShare, Votes

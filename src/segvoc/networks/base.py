@@ -121,8 +121,6 @@ class SegmentationNetwork(Float32Parts):
     """Whether the network predicts a map for "none of the words"."""
     selects = True
     """Whether the network supports class selection."""
-    takes_examples = True
-    """Whether image features are compared with words in a separate step (`compared`), as taught words require."""
     features_type: type = ImageFeatures
     """Type returned by `encoded`."""
     float32_parts = ("text_encoder",)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed, shapes_of, with_prefixes
+from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.official_clip import is_plain_clip, towers_state
 from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.vit import VitConfig
@@ -195,7 +196,6 @@ class PartNetwork(SegmentationNetwork):
     aggregation: PartAggregation
     has_background = True
     selects = False
-    takes_examples = False
 
     def word_encoder(self, templates: Sequence[str]) -> PartWordEncoder:
         """The encoder that turns a vocabulary into `PartWords`."""
@@ -203,25 +203,25 @@ class PartNetwork(SegmentationNetwork):
 
     # its `word_encoder` sorts the words first: a plain embedding tensor carries no information about parts
     def forward(self, image: Images, text: PartWords, **options: Unpack[ForwardOptions]) -> Logits:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Logits of every word; see `selected_logits`."""
-        return self.selected_logits(image, text, **options)[0]
+        """Logits of every word; see `compared`."""
+        return self.compared(self.encoded(image), text, **options)[0]
 
-    def selected_logits(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def compared(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        image: Images,
+        features: ImageFeatures,
         text: PartWords,
         *,
         selection: ClassSelection | None = None,
         **options: Unpack[ClassOptions],
     ) -> SelectedLogits:
-        """Logits of every word, and None, because all words are kept.
+        """Logits of every word, and None, because all words are kept; see `SegmentationNetwork.compared`.
 
         The word for "none of the others" gets the logits of "no object", or of "no part" if only parts of objects are
         queried. Class selection is refused, since it could drop words that the other level needs.
         """
         if selection is not None:
             raise UsageError("part networks don't support class selection; leave out keep_classes, or give 'all'")
-        first, second = self.levels(image, text, **options)
+        first, second = self._levels(features, text, **options)
         objects = first.logits[:, text.parts :]
         if second is None:
             return objects[:, text.places], None  # the last map is "none of them"
@@ -233,7 +233,11 @@ class PartNetwork(SegmentationNetwork):
 
         See `SegmentationNetwork.selected_logits` for the arguments. The second level is None if no word is a part.
         """
-        features = self.image_encoder(image)
+        return self._levels(self.encoded(image), words, **options)
+
+    def _levels(
+        self, features: ImageFeatures, words: PartWords, **options: Unpack[ClassOptions]
+    ) -> tuple[Level, Level | None]:
         context = AggregationContext(**options, class_logits=features.class_logits)
         return self.aggregation.levels(features.maps, words, features.guidance, context)
 

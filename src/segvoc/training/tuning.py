@@ -137,7 +137,7 @@ def _encoded(
         return sample.problems[0]  # the replacement image has separate views
     side = recipe.data.input_size
     pixels = bilinear(sample.image[None].float(), (side, side)).numpy()
-    found = segmenter.find_features(pixels)
+    found = segmenter.encode_views(pixels)
     logits, _ = segmenter.compare(found, text, replace(segmenter.protocols["single"], selection=None))
     maps = {name: value for name, value in read_features(found).items() if name != CLASS_LOGITS}
     coarse = next(iter(maps.values()))
@@ -366,7 +366,7 @@ def held_out_temperature(model: NetworkSegmenter, words: TaughtWords, images: La
             image, labels = images.read(index)
         except InputError:
             continue
-        features = model.find_features(views(image, protocol)[:1])
+        features = model.encode_views(views(image, protocol)[:1])
         logits = model.compare(features, text, protocol)[0]
         logits = logits if query is None else query(logits, None, features)
         sampled.append(sampled_cells(read_features(features), logits, labels, index, CELLS_OF_IMAGE, random))

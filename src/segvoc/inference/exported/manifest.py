@@ -88,8 +88,6 @@ class ExportManifest(ModelTraits):
     embeddings: str | None
     """File of the fixed vocabulary's embeddings (NumPy's .npz)."""
     protocols: Protocols
-    has_parts: bool
-    """Whether to sort words into objects and parts first."""
     origin: Mapping[str, Any]
     """Origin of the weights: the preset and its configuration; for shipped weights also sources and licenses."""
     files: Mapping[str, Mapping[str, Any]]

@@ -66,17 +66,8 @@ class ExportedSegmenter(Segmenter):
         """Precision of most weights: "float32", "float16" or "int8"."""
         return self.manifest.dtype
 
-    def run(
-        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
-    ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
-        """Run the programs on views of images; see `Segmenter.run`, and `find_features` and `compare` for errors."""
-        return self.compare(self._features(pixels), text, protocol)
-
-    def find_features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
-        """Run the program for images, which may not be smaller than it supports; see `Segmenter.find_features`."""
-        return super().find_features(pixels) if self.manifest.has_parts else self._features(pixels)
-
-    def _features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
+    def encode_views(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
+        """Run the program for images, which may not be smaller than it supports; see `Engine.encode_views`."""
         smallest = self.manifest.smallest
         if min(pixels.shape[2:]) < smallest:
             squares = (
@@ -91,7 +82,7 @@ class ExportedSegmenter(Segmenter):
     def compare(
         self, features: Mapping[str, np.ndarray], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
-        """Run the program for words; see `Segmenter.compare`."""
+        """Run the program for words; see `Engine.compare`."""
         inputs, views = dict(features), len(next(iter(features.values())))
         if self.manifest.has_parts:
             if protocol.selection is not None:
