@@ -12,7 +12,6 @@ from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.taught.features import FeatureArrays
-from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes
 from segvoc.runtime.arrays import Array
 
 
@@ -24,10 +23,6 @@ class ModelTraits:
     """Whether the network predicts a map for "none of the words"."""
     selects: bool = True
     """Whether the network supports class selection."""
-    own_selection: OwnSelection | None = None
-    """Class selection for `keep_classes=None`; None: the protocol's."""
-    votes: Votes = PUBLISHED_VOTES
-    """How the cells of an image vote for classes."""
     parts_against: PartsAgainst = "object"
     """The rule by which a pixel of an object gets one of its parts."""
     background_words: BackgroundWords | None = None

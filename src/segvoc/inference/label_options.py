@@ -15,7 +15,7 @@ from segvoc.imaging.rasters import Stretch
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
-from segvoc.layers.selection_rules import KeepClasses, requested_selection
+from segvoc.layers.selection import KeepClasses, requested_selection
 from segvoc.storage.records import field_types, field_value
 from segvoc.vocabulary import as_word
 

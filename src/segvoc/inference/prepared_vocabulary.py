@@ -10,7 +10,6 @@ from segvoc.errors import UsageError
 from segvoc.inference.label_options import AUTO, checked_background
 from segvoc.inference.part_labels import Candidate, beside_parts, words_with_objects
 from segvoc.inference.protocols import Protocol
-from segvoc.layers.selection_rules import WithParts
 from segvoc.runtime.arrays import Array, array_namespace, normalized
 from segvoc.storage.files import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary, folded
@@ -111,7 +110,7 @@ class ClassQuery:
         owners: list[list[int]] = [[] for _ in range(len(self.asked) - self.named)]
         for candidate in self.candidates:
             owners[candidate.place - self.named].append(candidate.owner)
-        return replace(protocol, selection=WithParts(protocol.selection, self.named, tuple(map(tuple, owners))))
+        return replace(protocol, selection=replace(protocol.selection, owners=tuple(map(tuple, owners))))
 
 
 class PreparedVocabulary:

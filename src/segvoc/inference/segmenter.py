@@ -25,7 +25,7 @@ from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords, probe
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import views
 from segvoc.inference.word_hints import SURE, model_hints, surroundings_hints, word_hints
-from segvoc.layers.selection_rules import requested_selection
+from segvoc.layers.selection import requested_selection
 from segvoc.vocabulary import Vocabulary, folded
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
@@ -315,7 +315,7 @@ class Segmenter(Engine):
         outcomes = self._warning(label_stream(_start(job), job, images), words, job)
         return outcomes if yield_errors else raising(outcomes)
 
-    def protocol(self, options: LabelOptions, words: int) -> Protocol:
+    def protocol(self, options: LabelOptions) -> Protocol:
         """The protocol of the options' window, with their class selection.
 
         Raises:
@@ -325,11 +325,10 @@ class Segmenter(Engine):
         if window not in [*self.protocols]:  # a list, since `window` may not be hashable
             raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
         protocol = self.protocols[window]
-        if options.keep_classes is not None:
-            return replace(protocol, selection=requested_selection(options.keep_classes, self.traits.votes))
-        if self.traits.own_selection is None or not self.traits.selects or self.taught:
-            return protocol  # class selection by text must not drop taught words
-        return replace(protocol, selection=self.traits.own_selection.rule(words, self.traits.votes))
+        selection = requested_selection(options.keep_classes, protocol.selection)
+        if options.keep_classes is None and self.taught:
+            selection = None  # class selection by text must not drop taught words
+        return replace(protocol, selection=selection)
 
     def share_of_surroundings(
         self, image: ImageSource, words: Sequence[str] | Vocabulary, options: LabelOptions
@@ -396,7 +395,7 @@ class Segmenter(Engine):
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
         query, text = prepared.query(options.threshold)
-        protocol = query.adapted(self.protocol(options, query.named))
+        protocol = query.adapted(self.protocol(options))
         taught = TaughtQuery.of(self.taught, query.asked.words, len(text))
         edges = options.edges
         if edges is None:  # by default, maps of `tiny`'s words in its own windows are refined, of taught ones if better

@@ -22,7 +22,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestClass
 from segvoc.inference.tile_grid import Share, TileAxis
 from segvoc.inference.windows import ViewLogits
-from segvoc.layers.selection_rules import Listed, may_drop
+from segvoc.layers.selection import ClassSelection
 from segvoc.runtime.arrays import Array, array_namespace, to_numpy
 
 OVERVIEW, SAMPLE, MOST_SAMPLES = 1024, 8, 16
@@ -63,8 +63,8 @@ class TiledLabeling:
         spread tiles: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. The tiles catch small things that the
         downscaled image doesn't show, at little cost. None (without reading the image) if the rule can't drop any.
         """
-        number = len(self.job.text)
-        if not may_drop(self.job.protocol.selection, number):
+        number, selection = len(self.job.text), self.job.protocol.selection
+        if selection is None or not selection.may_drop(number):
             return None
         kept: set[int] = set()
         for pixels in self._looks(image):
@@ -81,7 +81,7 @@ class TiledLabeling:
         of two rows of tiles, and a cell. `InputError`: the image is damaged, or the network's output isn't finite.
         """
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
-        protocol = replace(self.job.protocol, selection=None if classes is None else Listed(classes))
+        protocol = replace(self.job.protocol, selection=None if classes is None else ClassSelection(classes=classes))
         begin = rows.first_tile(first_row)
         places = [(rows.starts[row], column) for row in range(begin, len(rows)) for column in columns.starts]
         outputs: dict[int, list[ViewLogits | None]] = {}

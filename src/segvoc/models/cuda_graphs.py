@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
-from segvoc.layers.selection_rules import MostSimilar, Voted
 from segvoc.layers.shapes import Images
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 
@@ -186,7 +185,7 @@ class NetworkGraphs:
 def _may_capture(text: object, options: ForwardOptions) -> bool:
     """Whether the options leave all decisions to the GPU."""
     selection = options.get("selection")
-    decides = selection is None or isinstance(selection, MostSimilar | Voted)
+    decides = selection is None or not (selection.couples_views or selection.classes)
     return decides and isinstance(text, Tensor) and text.device.type == "cuda" and options.get("observe") is None
 
 
