@@ -19,8 +19,8 @@ import segvoc
 from benchmarks.multiply_adds import err_seg_kept
 from benchmarks.official_code import LONGEST, build_official
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
-from segvoc.layers.selection_rules import DROPPED, MostSimilar, Voted
+from segvoc.layers.class_selection import SelectedLogits, scatter_to_all
+from segvoc.layers.selection import DROPPED, ClassSelection
 from segvoc.models.builders import weightless
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
@@ -225,9 +225,9 @@ class OurNetwork(OurCall):
         self.network = self.segmenter.network
         selection: ClassSelection | None = None
         if setting.keep or setting.model.startswith("err-seg"):
-            selection = Voted(setting.keep or setting.kept)
+            selection = ClassSelection(keep=setting.keep or setting.kept)
         elif setting.kept < setting.words:
-            selection = MostSimilar(setting.kept)
+            selection = ClassSelection(keep=setting.kept, by="similarity")
         self.protocol = replace(self.segmenter.protocols["single"], selection=selection)
 
     def __call__(self) -> None:

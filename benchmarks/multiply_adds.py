@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.evaluation.protocol import ERR_SEG_KEPT
+from segvoc.inference.protocols import ERR_SELECTION
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import OWN_SELECTION
 
 
 def multiply_adds_of(work: Callable[[], object]) -> int:
@@ -36,7 +36,7 @@ def _of_convolution_backward(out: Sequence[int], x: Sequence[int], weight: Seque
 def err_seg_kept(classes: int) -> int:
     """Number of classes that ERR-Seg keeps: P of the benchmark with this many classes, else by our rule."""
     by_size = {len(find_benchmark(name).classes): kept for name, kept in ERR_SEG_KEPT.items()}
-    return by_size.get(classes, OWN_SELECTION.keep(classes))
+    return by_size.get(classes, ERR_SELECTION.number(classes))
 
 
 def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int | None:

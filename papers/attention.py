@@ -126,7 +126,7 @@ def attention_maps(
     layers = spatial_aggregations(segmenter)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
     options = options or LabelOptions()
-    protocol = segmenter.protocol(options, len(vocabulary))
+    protocol = segmenter.protocol(options)
     array = read_image(image)
     height, width = array.shape[:2]
     pixels = torch.from_numpy(views(array, protocol)[-1:]).to(segmenter.device)
@@ -138,7 +138,7 @@ def attention_maps(
     chosen, places = _shown(vocabulary.words, show, kept, labels), {at: place for place, at in enumerate(kept.tolist())}
     points = {at: point or _strongest(logits[places[at]], height, width) for at in chosen}
     queries = {at: _Query(points[at][0] / width, points[at][1] / height) for at in chosen}
-    everything = segmenter.protocol(options.keeping_all(), len(vocabulary))
+    everything = segmenter.protocol(options.keeping_all())
     with _observed(layers, {places[at]: query for at, query in queries.items()}) as reduced:
         _logits(segmenter, pixels, text, protocol)
     with _observed(layers, queries) as full:

@@ -33,7 +33,7 @@ from segvoc.inference.protocols import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, WindowBlock
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.selection_rules import Voted
+from segvoc.layers.selection import ClassSelection
 from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.loading import find_device, named_model
 from segvoc.models.network_segmenter import classes_at_a_time
@@ -189,7 +189,10 @@ def measure_costs(
     image = np.random.default_rng(0).integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
     pixels = torch.from_numpy(views(image, protocol)).to(device)
     text = torch.randn(classes, 1, cast(ImageEncoder, network.image_encoder).channels, device=device)
-    options: Any = {"selection": Voted(kept) if reduced else protocol.selection, "pooling": protocol.pooling}
+    options: Any = {
+        "selection": ClassSelection(keep=kept) if reduced else protocol.selection,
+        "pooling": protocol.pooling,
+    }
     parameters = dict(network.named_parameters())
     whole = row(
         "network" if window == "single" else f"network, {len(pixels)} views",

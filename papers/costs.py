@@ -79,7 +79,7 @@ def forward_single_view(
     """
     require_single_level(segmenter.network)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
-    protocol = segmenter.protocol(LabelOptions(window=window).keeping_all(), len(vocabulary))
+    protocol = segmenter.protocol(LabelOptions(window=window).keeping_all())
     array = read_image(image)
     pixels = torch.from_numpy(views(array, protocol)[-1:]).to(segmenter.device)
     text = cast(Tensor, segmenter.encode_words(vocabulary))

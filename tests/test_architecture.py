@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from segvoc.cli import command_line
-from segvoc.layers.selection_rules import MostSimilar
+from segvoc.layers.selection import ClassSelection
 from tests.networks.contract import NetworkContract
 from tests.networks.test_aggregations import TestCatSeg as OpenAIContract
 from tests.networks.test_aggregations import TestPcaSeg as EvaContract
@@ -64,7 +64,7 @@ def functions_of_one_forward(contract: NetworkContract) -> set[tuple[str, str]]:
     sys.setprofile(watch)
     try:
         with torch.no_grad():
-            network(image, text, selection=MostSimilar(2))
+            network(image, text, selection=ClassSelection(keep=2, by="similarity"))
     finally:
         sys.setprofile(before)
     return seen

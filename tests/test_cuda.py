@@ -15,7 +15,7 @@ from torch import distributed
 import segvoc
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch
 from segvoc.inference.windows import views
-from segvoc.layers.selection_rules import MostSimilar, Voted, VotedShare
+from segvoc.layers.selection import AUTO_SELECTION, ClassSelection
 from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.runtime.distributed import Processes, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
@@ -51,7 +51,11 @@ def full_precision():
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("selection", [None, MostSimilar(3), Voted(3)], ids=["all", "similar", "voted"])
+@pytest.mark.parametrize(
+    "selection",
+    [None, ClassSelection(keep=3, by="similarity"), ClassSelection(keep=3)],
+    ids=["all", "similar", "voted"],
+)
 def test_networks_answer_as_on_the_cpu(kind, selection):
     torch.manual_seed(0)
     network = NETWORKS[kind]().eval().requires_grad_(False)
@@ -208,7 +212,11 @@ def test_presets_run_on_the_gpu(preset, dtype):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("selection", [None, MostSimilar(3), Voted(3)], ids=["all", "similar", "voted"])
+@pytest.mark.parametrize(
+    "selection",
+    [None, ClassSelection(keep=3, by="similarity"), ClassSelection(keep=3)],
+    ids=["all", "similar", "voted"],
+)
 @torch.inference_mode()
 def test_graphs_have_the_networks_logits(kind, selection):
     torch.manual_seed(0)
@@ -253,7 +261,7 @@ def test_graphs_follow_the_network():
     assert len(seen) == 6  # three times by graphs, three times by the network
     handle.remove()
     check(1)
-    graphs(image, text, {"selection": VotedShare()})
+    graphs(image, text, {"selection": AUTO_SELECTION})
     assert len(graphs) == 1
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.layers import selection_rules as rules
-from segvoc.layers.selection_rules import VotedShare, may_drop, requested_selection
+from segvoc.layers.selection import ClassSelection, requested_selection
 from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
 from tests.images import one_line_error
 
@@ -243,16 +242,27 @@ def test_what_is_no_number_of_classes_is_refused(wrong):
 
 
 @pytest.mark.parametrize(
-    ("rule", "most_that_are_kept"),
+    ("selection", "most_that_are_kept"),
     [
-        (rules.MostSimilar(4), 4),
-        (rules.Voted(3), 3),
-        (VotedShare(least=6), 6),
-        (rules.Listed((0, 2, 5)), 3),
-        (rules.WithParts(rules.Voted(3), 3, ((0,),) * 9), 12),
+        (ClassSelection(keep=4, by="similarity"), 4),
+        (ClassSelection(keep=3), 3),
+        (ClassSelection(fraction=0.25, least=5), 5),
+        (ClassSelection(fraction=0.9, keep=5), 5),
+        (ClassSelection(share=0.9, least=6), 6),
+        (ClassSelection(classes=(0, 2, 5)), 3),
     ],
 )
-def test_whether_a_rule_may_drop_classes_depends_on_their_number(rule, most_that_are_kept):
-    assert not may_drop(rule, most_that_are_kept)
-    assert may_drop(rule, most_that_are_kept + 1) != isinstance(rule, rules.WithParts)  # parts don't compete
-    assert not may_drop(None, 10**6) and may_drop(rules.WithParts(rules.Voted(3), 4, ()), 4)
+def test_whether_classes_may_be_dropped_depends_on_their_number(selection, most_that_are_kept):
+    assert not selection.may_drop(most_that_are_kept)
+    assert selection.may_drop(most_that_are_kept + 1)
+
+
+def test_parts_do_not_compete_with_objects():
+    assert not ClassSelection(keep=3, owners=((0,),) * 9).may_drop(3 + 9)
+    assert ClassSelection(keep=3, owners=((0,),) * 9).may_drop(4 + 9)
+
+
+@pytest.mark.parametrize("wrong", [{"keep": 0}, {"share": 1.5}, {"share": 0.5, "keep": 3}, {"fraction": -0.1}])
+def test_impossible_class_selections_are_refused(wrong):
+    with pytest.raises(UsageError, match=r"out of range|no keep or fraction"):
+        ClassSelection(**wrong)

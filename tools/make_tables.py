@@ -15,7 +15,6 @@ import numpy as np
 
 from segvoc.data.benchmarks import BENCHMARKS, Download
 from segvoc.evaluation.protocol import PUBLISHED_PROTOCOLS
-from segvoc.layers.selection_rules import MostSimilar
 from segvoc.models.presets import PRESETS
 from segvoc.storage.files import SHIPPED
 
@@ -258,8 +257,8 @@ def protocols() -> Rows:
         preset = next(preset for preset in PRESETS.values() if preset.family == family)
         for one in dict.fromkeys(by_benchmark.values()):
             names = ", ".join(f"`{name}`" for name, other in by_benchmark.items() if other == one)
-            rule, below = preset.protocols[one.options.window].selection, one.options.threshold
-            most = f"at most {rule.keep}" if isinstance(rule, MostSimilar) else "all"
+            selection, below = preset.protocols[one.options.window].selection, one.options.threshold
+            most = "all" if selection is None else f"at most {selection.keep}"
             prompt = f"`{one.templates[0]}`" if len(one.templates) == 1 else f"{len(one.templates)} of ImageNet"
             cells = (family, names, f"`{one.options.window}`", one.options.keep_classes or most, prompt)
             yield *cells, "" if below is None else below, one.source, one.chosen

@@ -14,7 +14,7 @@ from benchmarks.official_code import CLIP_FILE, ERR_FILE, USED, find_model, offi
 from segvoc.errors import SegvocError, UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.class_selection import count_votes
-from segvoc.layers.selection_rules import DROPPED, PUBLISHED_VOTES
+from segvoc.layers.selection import DROPPED, PUBLISHED_VOTES
 from segvoc.models.presets import PRESETS
 from tests.benchmarks.official_stand_in import make_checkout
 from tests.official_checkpoints import small_preset

@@ -17,12 +17,10 @@ from segvoc.evaluation import report_page
 from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, evaluation_protocol, published_protocol
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
-from segvoc.inference.engine import ModelTraits
 from segvoc.models import loading
 from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE
-from segvoc.networks.err_seg import OWN_SELECTION
 from segvoc.storage.records import with_settings
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command
@@ -59,7 +57,6 @@ def err_seg() -> NetworkSegmenter:
     model = NetworkSegmenter(
         name="err-seg-b", network=network, protocols=protocols.err_protocols(64), templates=(CLIP_TEMPLATE,)
     )
-    model.traits = ModelTraits(own_selection=OWN_SELECTION)
     return model
 
 

@@ -16,10 +16,10 @@ from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
 from segvoc.encoders.prompts import PartWordEncoder
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.exporting.onnx_files import refer_to
-from segvoc.exporting.programs import PartProgram, traced_selection
+from segvoc.exporting.programs import PartProgram, TracedContext
 from segvoc.inference.exported.segmenter import part_inputs, selection_inputs
 from segvoc.layers.class_selection import kept_classes
-from segvoc.layers.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts
+from segvoc.layers.selection import AUTO_SELECTION, ClassSelection
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import Vocabulary
 from tests.networks.contract import make_image
@@ -79,31 +79,34 @@ def test_of_a_table_only_the_rows_that_are_looked_up_are_computed(dtype: str, tm
 
 CLASSES = 30
 
-RULES: list[SelectionRule | None] = [
+RULES: list[ClassSelection | None] = [
     None,
-    Voted(7),
-    Voted(1000),
-    VotedShare(),
-    VotedShare(share=0.5, least=3),
-    VotedShare(share=1.0, least=1),
-    MostSimilar(5),
-    WithParts(Voted(4), 20, tuple((number % 20,) for number in range(10))),
-    WithParts(VotedShare(share=0.6, least=2), 25, ((0, 3), (3,), (24,), (7, 8), (9,))),
-    WithParts(MostSimilar(3), 28, ((1,), (27,))),
+    ClassSelection(keep=7),
+    ClassSelection(keep=1000),
+    ClassSelection(fraction=0.25, least=3, keep=12),
+    ClassSelection(share=0.5, least=3, by="similarity"),
+    AUTO_SELECTION,
+    ClassSelection(share=0.5, least=3),
+    ClassSelection(share=1.0, least=1),
+    ClassSelection(keep=5, by="similarity"),
+    ClassSelection(keep=4, owners=tuple((number % 20,) for number in range(10))),
+    ClassSelection(share=0.6, least=2, owners=((0, 3), (3,), (24,), (7, 8), (9,))),
+    ClassSelection(keep=3, by="similarity", owners=((1,), (27,))),
 ]
 
 
-def _traced(rule: SelectionRule | None) -> Callable[[torch.Tensor], torch.Tensor]:
-    return traced_selection({name: torch.as_tensor(value) for name, value in selection_inputs(rule, CLASSES).items()})
+def _traced(rule: ClassSelection | None) -> Callable[[torch.Tensor], torch.Tensor]:
+    inputs = selection_inputs(rule, CLASSES).items()
+    return TracedContext(settings={name: torch.as_tensor(value) for name, value in inputs}).select
 
 
 @pytest.mark.parametrize(("images", "prompts"), [(1, 1), (3, 2)])
 @pytest.mark.parametrize("rule", RULES)
-def test_the_same_classes_are_kept(rule: SelectionRule | None, prompts: int, images: int) -> None:
+def test_the_same_classes_are_kept(rule: ClassSelection | None, prompts: int, images: int) -> None:
     for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
         cost = torch.rand(images, prompts, CLASSES, 6, 7, generator=generator)
-        if isinstance(rule, VotedShare | WithParts) and images > 1:
+        if rule is not None and rule.couples_views and images > 1:
             cost = cost[:1].expand(images, -1, -1, -1, -1)
         expected = kept_classes(rule, cost)
         everything = torch.arange(CLASSES).expand(images, -1)
@@ -113,7 +116,7 @@ def test_the_same_classes_are_kept(rule: SelectionRule | None, prompts: int, ima
 def test_ties_go_to_lower_classes() -> None:
     cost = torch.zeros(1, 1, CLASSES, 2, 2)
     cost[:, :, 9:12] = 1 - torch.arange(3)[:, None, None] / 10  # all votes go to these
-    assert _traced(Voted(6))(cost).tolist() == [[0, 1, 2, 9, 10, 11]]
+    assert _traced(ClassSelection(keep=6))(cost).tolist() == [[0, 1, 2, 9, 10, 11]]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_configurations_are_those_of_the_programs(repository: Path, configs: dic
 
 def test_the_ensemble_gives_the_logits(repository: Path, configs: dict[str, Any]) -> None:
     model = ExportedSegmenter(repository)
-    protocol = model.protocol(LabelOptions(window="single", keep_classes=2), len(WORDS))
+    protocol = model.protocol(LabelOptions(window="single", keep_classes=2))
     pixels, text = views(np.zeros((90, 120, 3), np.uint8), protocol), model.encode_words(Vocabulary(WORDS))
     tensors: dict[str, Any] = {"pixels": pixels, "words": text, **selection_inputs(protocol.selection, len(WORDS))}
     assert set(tensors) == {one.name for one in configs["tiny"].input}

@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segvoc.inference.engine import ModelTraits
 from segvoc.inference.protocols import Protocols, Sliding, Window, clip_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.windows import merged
-from segvoc.layers.selection_rules import KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
+from segvoc.layers.selection import AUTO_SELECTION, ClassSelection, KeepClasses
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
@@ -24,7 +23,7 @@ WORDS = tuple(f"word {number}" for number in range(40))
 GRID = 16 * 16  # cells of the small network's answer to a square
 
 
-def _protocols(selection: SelectionRule | None = None) -> Protocols:
+def _protocols(selection: ClassSelection | None = None) -> Protocols:
     """The small network's, with small sliding windows; the official ones with a selection."""
     protocols = small_protocols()
     sliding = Sliding(canvas=100, window=64, stride=36)
@@ -53,7 +52,7 @@ def _probabilities(segmenter: NetworkSegmenter, keep: int, window: Window) -> Te
     protocol = segmenter.protocols[window]
     text, seen = segmenter.encode_words(Vocabulary(WORDS)), views(squares(), protocol)
     with torch.no_grad():
-        logits = segmenter.network(seen, text, pooling=protocol.pooling, selection=Voted(keep))
+        logits = segmenter.network(seen, text, pooling=protocol.pooling, selection=ClassSelection(keep=keep))
     full = F.interpolate(merged(logits, protocol)[None], size=(90, 120), mode="bilinear")[0]
     return full if protocol.sigmoid_first else full.sigmoid()
 
@@ -98,11 +97,12 @@ def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep:
 def test_auto_keeps_what_the_votes_tell_and_a_network_may_have_a_rule_of_its_own(small: NetworkSegmenter) -> None:
     text, seen = small.encode_words(Vocabulary(WORDS)), views(squares(), small.protocols["auto"])
     with torch.no_grad():
-        kept = small.network.selected_logits(seen, text, selection=VotedShare())[1]
+        kept = small.network.selected_logits(seen, text, selection=AUTO_SELECTION)[1]
     result = _segment(small, "auto")
     assert np.flatnonzero(result.selected).tolist() == kept[0].tolist()
     assert 16 <= result.selected.sum() < 40
-    own = _segmenter(traits=ModelTraits(own_selection=OwnQuarter(least=1, most=100)))
+    quarter = ClassSelection(fraction=0.25, keep=100)
+    own = _segmenter({name: replace(protocol, selection=quarter) for name, protocol in _protocols().items()})
     assert _segment(own, None).selected.sum() == 10
     assert _segment(own, None, words=WORDS[:37], background="word 5").selected.sum() == 9 + 1
     _identical(_segment(own, "all"), _segment(small, None))
@@ -112,7 +112,7 @@ def test_auto_keeps_what_the_votes_tell_and_a_network_may_have_a_rule_of_its_own
 @pytest.mark.slow
 def test_all_lifts_the_bound_of_the_official_windows() -> None:
     words = [f"word {number}" for number in range(400)]
-    bounded, unbounded = _segmenter(_protocols(MostSimilar(256))), _segmenter()
+    bounded, unbounded = _segmenter(_protocols(ClassSelection(keep=256, by="similarity"))), _segmenter()
     results = {keep: _segment(bounded, keep, words=words, window="official") for keep in (None, "all", 400)}
     assert not results[None].selected.all()
     assert results[None].selected.sum() >= 256
@@ -122,7 +122,11 @@ def test_all_lifts_the_bound_of_the_official_windows() -> None:
     _identical(result, _segment(unbounded, 8, words=words, window="official"))
     assert result.selected.sum() <= 5 * 8
     published = clip_protocols(384, 16)
-    assert published["official"].selection == published["official-single"].selection == MostSimilar(256)
+    assert (
+        published["official"].selection
+        == published["official-single"].selection
+        == ClassSelection(keep=256, by="similarity")
+    )
 
 
 def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) -> None:

@@ -19,7 +19,7 @@ from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
 from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.class_selection import kept_classes
-from segvoc.layers.selection_rules import MostSimilar, WithParts
+from segvoc.layers.selection import ClassSelection
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.vocabulary import parts_by_object
@@ -203,9 +203,9 @@ def test_parts_of_what_any_view_keeps_go_on_in_all_views() -> None:
     cost = torch.full((2, 1, 7, 2, 2), 0.0)
     cost[0, :, 0], cost[1, :, 2] = 1, 1
     cost[:, :, 3:] = 5  # parts, which don't vote
-    selection = WithParts(MostSimilar(1), 3, ((0,), (1,), (2,), (1, 2)))
+    selection = ClassSelection(keep=1, by="similarity", owners=((0,), (1,), (2,), (1, 2)))
     assert kept_classes(selection, cost).tolist() == [[0, 3, 5, 6], [2, 3, 5, 6]]
-    assert kept_classes(WithParts(MostSimilar(3), 3, ((0,), (1,), (2,), (1, 2))), cost) is None
+    assert kept_classes(replace(selection, keep=3), cost) is None
 
 
 @pytest.mark.usefixtures("as_users_call")

@@ -19,7 +19,7 @@ from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.tile_grid import TileAxis, Tiling
 from segvoc.inference.windows import ViewLogits, views
-from segvoc.layers.selection_rules import Listed, Voted
+from segvoc.layers.selection import ClassSelection
 from segvoc.runtime.arrays import bilinear, sigmoid
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import assert_same_results, small_segmenter
@@ -225,14 +225,14 @@ def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
 class _Selecting(NumpySegmenter):
     def __init__(self) -> None:
         super().__init__()
-        self.rules: list[Any] = []
+        self.selections: list[Any] = []
 
     def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
-        self.rules.append(protocol.selection)
+        self.selections.append(protocol.selection)
         logits, _ = super().run(pixels, text, replace(protocol, selection=None))
         if protocol.selection is None:
             return logits, None
-        if isinstance(protocol.selection, Listed):
+        if protocol.selection.classes is not None:
             kept = np.tile(np.array(protocol.selection.classes), (len(logits), 1))
         else:
             kept = np.sort(np.argsort(-logits.max((2, 3)), 1, kind="stable")[:, : protocol.selection.keep], 1)
@@ -242,10 +242,10 @@ class _Selecting(NumpySegmenter):
 def test_words_are_selected_once_for_the_whole_image() -> None:
     model, words = _Selecting(), [f"word {number}" for number in range(20)]
     result = model.segment(_image(420, 420, cells=60), words, tile=120, keep_classes=3)
-    looks = [rule for rule in model.rules if isinstance(rule, Voted)]
-    [listed] = {rule for rule in model.rules if isinstance(rule, Listed)}
+    looks = [selection for selection in model.selections if selection == ClassSelection(keep=3)]
+    [listed] = {selection for selection in model.selections if selection.classes is not None}
     tiles = len(Tiling.checked(120).rows(420)) ** 2
-    assert (len(looks), len(model.rules)) == (1 + tiles // 8, 1 + tiles // 8 + tiles)
+    assert (len(looks), len(model.selections)) == (1 + tiles // 8, 1 + tiles // 8 + tiles)
     assert listed.classes == tuple(np.flatnonzero(result.selected))
     assert 3 <= len(listed.classes) < 20
     assert set(np.unique(result.labels)) <= set(listed.classes)

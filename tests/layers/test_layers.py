@@ -16,7 +16,7 @@ from segvoc.layers.class_selection import count_votes, gather_classes, kept_clas
 from segvoc.layers.cost_sum import CostSum, NoAggregation, SynthesizedClassifiers, all_costs
 from segvoc.layers.maps import pool, unpool, windows_of
 from segvoc.layers.precision import Float32Parts, reduce_precision
-from segvoc.layers.selection_rules import DROPPED, MostSimilar, Voted, VotedShare, Votes
+from segvoc.layers.selection import DROPPED, ClassSelection, Votes
 from segvoc.models.builders import weightless
 from segvoc.models.presets import PRESETS
 from segvoc.networks.pca_seg import ExpertParser
@@ -230,7 +230,7 @@ def test_votes_and_kept_classes_are_the_official_ones(golden, number):
     moved = (count_votes(cost, Votes())[0] - score).abs().sum()
     assert moved <= 2 * facts["pixels_with_tied_topk"] + 1e-4 * score.sum()
     if not facts["tie_at_boundary"]:
-        ours = kept_classes(Voted(facts["K"]), cost)
+        ours = kept_classes(ClassSelection(keep=facts["K"]), cost)
         assert torch.equal(torch.arange(facts["T"]) if ours is None else ours[0], kept)
 
 
@@ -243,15 +243,15 @@ def test_ranks_and_decay_weigh_the_votes():
     assert count_votes(cost, Votes(top=2, decay=0.5))[0, 0] == 1.5
     cost = torch.zeros(1, 2, 3, 1, 1)
     cost[0, 1, 2] = 1  # a cell votes with its best prompt
-    assert kept_classes(Voted(1), cost).tolist() == [[2]]
+    assert kept_classes(ClassSelection(keep=1), cost).tolist() == [[2]]
 
 
 def test_of_equal_classes_the_lower_index_is_kept_in_ascending_order():
     cost = torch.zeros(2, 1, 9, 2, 2)
     cost[0, 0, 7] = 1
     cost[1, 0, 4, 0, 0] = 2
-    assert kept_classes(MostSimilar(3), cost).tolist() == [[0, 1, 7], [0, 1, 4]]
-    assert kept_classes(Voted(3, Votes(top=1)), cost)[0].tolist() == [0, 1, 7]
+    assert kept_classes(ClassSelection(keep=3, by="similarity"), cost).tolist() == [[0, 1, 7], [0, 1, 4]]
+    assert kept_classes(ClassSelection(keep=3, votes=Votes(top=1)), cost)[0].tolist() == [0, 1, 7]
 
 
 def agreed(*shares: int) -> torch.Tensor:
@@ -267,13 +267,13 @@ def test_share_keeps_as_many_as_hold_it(share, kept):
     # 59 + 30 + 11 first votes; class 5 is second in all cells (10 votes), class 4 third (1 vote)
     cost = agreed(59, 30, 11, 0, 0, 0)
     assert count_votes(cost, Votes())[0].tolist() == pytest.approx([59, 30, 11, 0, 1, 10])
-    assert kept_classes(VotedShare(share, least=1), cost).tolist() == [kept]
+    assert kept_classes(ClassSelection(share=share), cost).tolist() == [kept]
 
 
 def test_views_keep_as_many_as_the_one_that_needs_most():
     cost = torch.cat((agreed(50, 0, 0, 0, 50, 0, 0, 0), agreed(0, 25, 25, 25, 25, 0, 0, 0)))
-    alone = [kept_classes(VotedShare(0.8, least=1), view[None])[0].tolist() for view in cost]
-    together = kept_classes(VotedShare(0.8, least=1), cost)
+    alone = [kept_classes(ClassSelection(share=0.8), view[None])[0].tolist() for view in cost]
+    together = kept_classes(ClassSelection(share=0.8), cost)
     assert [len(kept) for kept in alone] == [2, 4]
     assert together[1].tolist() == alone[1]
     assert together.shape == (2, 4) and set(alone[0]) < set(together[0].tolist())
@@ -282,7 +282,8 @@ def test_views_keep_as_many_as_the_one_that_needs_most():
 def test_each_image_keeps_its_own_classes_and_they_return_to_their_places():
     cost = torch.randn(2, 1, 6, 4, 5)
     text = torch.randn(2, 6, 1, 8)
-    kept_cost, kept_text, kept = select_classes(cost, text, MostSimilar(2))
+    kept = kept_classes(ClassSelection(keep=2, by="similarity"), cost)
+    kept_cost, kept_text = select_classes(cost, text, kept)
     assert kept_cost.shape == (2, 1, 2, 4, 5) and kept_text.shape == (2, 2, 1, 8)
     for image in range(2):
         assert torch.equal(kept_cost[image], cost[image][:, kept[image]])

@@ -22,7 +22,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import float32_tensors, reduce_precision
-from segvoc.layers.selection_rules import VotedShare
+from segvoc.layers.selection import AUTO_SELECTION
 from segvoc.models.builders import weightless
 from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.models.digests import model_record
@@ -61,7 +61,7 @@ def test_without_a_gpu_the_network_runs_as_it_is():
     model = small_segmenter(optimize="auto")
     text = model.encode(WORDS).query(None)[1]
     graphs, image = NetworkGraphs(model.network), torch.rand(1, 3, 96, 96) * 255
-    for options in ({}, {"selection": VotedShare()}):
+    for options in ({}, {"selection": AUTO_SELECTION}):
         for _ in range(3):
             found, expected = graphs(image, text, options), model.network.selected_logits(image, text, **options)
             torch.testing.assert_close(found[0], expected[0])

@@ -71,7 +71,7 @@ def photograph_logits(model: NetworkSegmenter) -> Tensor:
     """
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(windows, "_loaded", resized_by_pillow)
-        pixels = torch.cat([views(image, model.protocol(LabelOptions(), len(PHRASES))) for image in PHOTOGRAPHS])
+        pixels = torch.cat([views(image, model.protocol(LabelOptions())) for image in PHOTOGRAPHS])
     text = model.encode_words(Vocabulary(PHRASES))
     assert isinstance(text, Tensor)
     with torch.inference_mode():

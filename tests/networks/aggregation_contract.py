@@ -9,7 +9,7 @@ from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.layers.selection_rules import DROPPED, MostSimilar
+from segvoc.layers.selection import DROPPED, ClassSelection
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
@@ -63,7 +63,7 @@ class SelectionContract(NetworkContract):
     def test_only_the_most_similar_classes_are_kept(self, built):
         image, text = self.inputs(built, batch=2, classes=6)
         with torch.no_grad():
-            logits = built(image, text, selection=MostSimilar(2))
+            logits = built(image, text, selection=ClassSelection(keep=2, by="similarity"))
             kept = [(each != DROPPED).any(dim=(1, 2)).nonzero().flatten() for each in logits]
             assert [len(classes) for classes in kept] == [2, 2]
             for number, classes in enumerate(kept):

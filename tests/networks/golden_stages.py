@@ -21,7 +21,7 @@ from segvoc.encoders.vit import VitConfig
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
-from segvoc.layers.selection_rules import MostSimilar
+from segvoc.layers.selection import ClassSelection
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
@@ -186,7 +186,10 @@ def aggregator_variant(name: str, variant: str) -> Tensor:
     module = aggregation(name, **changes)
     with torch.no_grad():
         logits, kept = module(
-            [image], text, guidance, AggregationContext(pooling, keep and MostSimilar(keep), chunk or text.shape[1])
+            [image],
+            text,
+            guidance,
+            AggregationContext(pooling, keep and ClassSelection(keep=keep, by="similarity"), chunk or text.shape[1]),
         )
     return scatter_to_all(logits, kept, text.shape[1])[..., ::step, ::step]
 
@@ -312,7 +315,7 @@ def network_stages(
     for stage, part in hooked.items():
         record(part, seen, stage)
     with torch.no_grad():
-        logits = network(image, text, pooling=(2, 2), selection=MostSimilar(256), chunk=chunk)
+        logits = network(image, text, pooling=(2, 2), selection=ClassSelection(keep=256, by="similarity"), chunk=chunk)
         probabilities = F.interpolate(logits.sigmoid(), (384, 384), mode="bilinear", align_corners=False)[0]
     for part in hooked.values():
         part._forward_hooks.clear()

@@ -18,9 +18,9 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.layers.aggregation import DecoderSizes, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import scatter_to_all
+from segvoc.layers.class_selection import GroundTruthFirst, scatter_to_all
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.layers.selection_rules import Voted, Votes
+from segvoc.layers.selection import ClassSelection, Votes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import (
     ErrAggregation,
@@ -32,7 +32,7 @@ from segvoc.networks.err_seg import (
     err_seg_state,
 )
 from segvoc.storage.records import parse_settings
-from segvoc.training.objectives import GroundTruthFirst, released_segmentation_loss
+from segvoc.training.objectives import released_segmentation_loss
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
 from tests.golden_sets import ERR_FOLDER, TOLERANCE, err_case, err_record
@@ -83,7 +83,7 @@ class ErrContract(SelectionContract):
     def test_voted_classes_alone_give_what_they_give_in_the_crowd(self, built):
         image, text = self.inputs(built, classes=9)
         with torch.no_grad():
-            logits, kept = built.selected_logits(image, text, selection=Voted(4))
+            logits, kept = built.selected_logits(image, text, selection=ClassSelection(keep=4))
             assert kept is not None and kept.shape == (1, 4)
             assert_alike(logits, built(image, text[kept[0]]))
 
@@ -134,7 +134,7 @@ def test_the_voting_map_is_the_released_or_the_papers(voting_map, kept):
     text = torch.eye(32)[:4, None]
     s3, s4 = (text[label].view(1, 32, 1, 1).expand(1, 32, cells, cells) for label, cells in ((1, 4), (3, 2)))
     taps = [torch.randn(1, channels, cells, cells) for channels, cells in ((64, 2), (32, 4), (16, 8), (8, 16))]
-    context = AggregationContext((2, 2), Voted(1), None)
+    context = AggregationContext((2, 2), ClassSelection(keep=1), None)
     with torch.no_grad():
         _, selected = network.aggregation((s3, s4), text[None], (s3, *taps), context)
     assert selected.tolist() == [kept]
@@ -184,10 +184,11 @@ def model():
 def test_side_and_votes_are_those_of_the_segmenter(model):
     """Table 14, Table 7, Fig. 6: what the command line's --set asks for is what images get."""
     assert model.protocols["single"].size == model.protocols["official"].size == 64
-    assert model.traits.votes == Votes(top=1, decay=0.5)
     found = model.segment(np.zeros((90, 70, 3), np.uint8), ["cat", "dog", "sofa"], keep_classes=2)
     assert found.labels.shape == (90, 70) and found.selected.sum() == 2
-    assert model.protocol(LabelOptions(), 40).selection == Voted(16, Votes(top=1, decay=0.5))
+    for options, kept in ((LabelOptions(), 16), (LabelOptions(keep_classes=7), 7)):
+        selection = model.protocol(options).selection
+        assert selection.votes == Votes(top=1, decay=0.5) and selection.number(40) == kept
 
 
 class TestTowersAlone(ErrContract):
@@ -246,7 +247,7 @@ def stages(case, head):
         record(part, seen, name)
     maps, text, guidance = inputs(case)
     with torch.no_grad():
-        logits, kept = head(maps, text, guidance, AggregationContext((2, 2), Voted(12), 12))
+        logits, kept = head(maps, text, guidance, AggregationContext((2, 2), ClassSelection(keep=12), 12))
     for part in hooked.values():
         part._forward_hooks.clear()
     seen["aggregator_layers.0.class_fusion"] = seen["aggregator_layers.0"]
@@ -303,8 +304,9 @@ def step(case, golden):
     for leaf in leaves.values():
         leaf.requires_grad_(True)
     labels = case.tensors["in.targets"]
-    selection = GroundTruthFirst(labels, Voted(12), fill="released")
-    logits, kept = module(maps, text, [maps[0].detach(), *guidance[1:]], AggregationContext((2, 2), selection, 12))
+    first = GroundTruthFirst(labels, fill="released")
+    context = AggregationContext((2, 2), ClassSelection(keep=12), 12, first=first)
+    logits, kept = module(maps, text, [maps[0].detach(), *guidance[1:]], context)
     logits = scatter_to_all(logits, kept, 20)
     loss = released_segmentation_loss(logits, labels)
     loss.backward()

@@ -15,7 +15,7 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.selection_rules import MostSimilar
+from segvoc.layers.selection import ClassSelection
 from segvoc.networks.part_cat_seg import (
     PART_CAT_SEG,
     PCA_PART,
@@ -83,7 +83,7 @@ class PartContract(NetworkContract):
 
     def test_dropping_words_is_refused(self, built):
         with pytest.raises(UsageError, match="leave out keep_classes"):
-            built(*self.inputs(built), selection=MostSimilar(2))
+            built(*self.inputs(built), selection=ClassSelection(keep=2, by="similarity"))
 
 
 class TestSerial(PartContract):

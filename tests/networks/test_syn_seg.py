@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.selection_rules import MostSimilar
+from segvoc.layers.selection import ClassSelection
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, decoder_state
 from tests.golden_sets import TOLERANCE, err_case
 from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, words
@@ -38,7 +38,7 @@ def test_words_that_go_on_keep_their_logits(network):
     image, text = make_image(2, 64, 64), words(7, 1, 32)
     with torch.no_grad():
         every = network(image, text)
-        logits, kept = network.selected_logits(image, text, selection=MostSimilar(3), chunk=2)
+        logits, kept = network.selected_logits(image, text, selection=ClassSelection(keep=3, by="similarity"), chunk=2)
         features = network.image_encoder.tokens(image, dense=True)
         best = cost_volume(features.maps[0], text.expand(2, -1, -1, -1)).amax(dim=(1, 3, 4))
     assert kept.tolist() == [row.topk(3).indices.sort().values.tolist() for row in best]
@@ -51,7 +51,7 @@ def test_blocks_behind_the_deepest_tap_run_only_to_choose_words(network):
     with torch.no_grad():
         network(make_image(1, 64, 64), words(3, 1, 32))
         assert not ran
-        network(make_image(1, 64, 64), words(3, 1, 32), selection=MostSimilar(2))
+        network(make_image(1, 64, 64), words(3, 1, 32), selection=ClassSelection(keep=2, by="similarity"))
     assert ran
 
 

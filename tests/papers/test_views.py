@@ -17,7 +17,7 @@ from papers.experts import PrincipalDirections, canonical_correlations, expert_r
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import err_protocols
 from segvoc.inference.segmentation import Segmentation
-from segvoc.layers.selection_rules import Voted
+from segvoc.layers.selection import ClassSelection
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
@@ -45,7 +45,7 @@ def test_before_are_the_cosines_and_after_the_networks_probabilities():
 
 def test_sliding_windows_are_looked_at_as_a_whole():
     small = segmenter()
-    whole = views(squares(64, 96), small.protocol(LabelOptions(window="official", keep_classes="all"), 5))[-1:]
+    whole = views(squares(64, 96), small.protocol(LabelOptions(window="official", keep_classes="all")))[-1:]
     with torch.no_grad():
         logits = small.network(whole, small.encode_words(Vocabulary(WORDS)), pooling=(1, 1))[0]
     torch.testing.assert_close(forward_single_view(small, squares(64, 96), WORDS, "official").logits, logits)
@@ -147,9 +147,9 @@ def maps(err_seg):
 def test_the_weights_are_those_that_the_layer_attends_with(err_seg, maps):
     layer, inputs = err_seg.network.aggregation.blocks[1].spatial, []
     handle = layer.register_forward_pre_hook(lambda module, given: inputs.append(given))
-    pixels = views(squares(64, 96), err_seg.protocol(LabelOptions(keep_classes=4), 12))[-1:]
+    pixels = views(squares(64, 96), err_seg.protocol(LabelOptions(keep_classes=4)))[-1:]
     text = err_seg.encode_words(Vocabulary(NAMES))
-    _, kept = err_seg.network.selected_logits(pixels, text, selection=Voted(4))
+    _, kept = err_seg.network.selected_logits(pixels, text, selection=ClassSelection(keep=4))
     handle.remove()
     ((x, *_, guided),) = inputs
     q, k, v = layer.queries_keys_values(layer.norm1(x), guided)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.layers.selection_rules import VotedShare
+from segvoc.layers.selection import AUTO_SELECTION
 from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import CostAggregation
 from tools.tiny.refinement import AGGREGATION, RefinementRecipe
@@ -41,7 +41,7 @@ def test_an_aggregation_that_adds_nothing_gives_the_sum_and_its_classes(aggregat
     maps, class_logits, text, guidance = inputs
     for parameter in aggregation.decoder.head.parameters():
         parameter.zero_()
-    context = AggregationContext((2, 2), VotedShare(), 8, class_logits=class_logits)
+    context = AggregationContext((2, 2), AUTO_SELECTION, 8, class_logits=class_logits)
     expected, chosen = NoAggregation(aggregation.skip, aggregation.synthesized)(maps, text, guidance, context)
     logits, kept = aggregation(maps, text, guidance, context)
     assert torch.equal(kept, chosen)

@@ -11,9 +11,10 @@ from torch.testing import assert_close
 
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.selection_rules import Voted
+from segvoc.layers.class_selection import GroundTruthFirst, kept_classes
+from segvoc.layers.selection import ClassSelection
 from segvoc.training.loop import SavedTensors, StepPasses, without_recomputation
-from segvoc.training.objectives import GroundTruthFirst, Objective
+from segvoc.training.objectives import Objective
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.training_data import LabelTask, chosen_words
@@ -49,12 +50,16 @@ def test_labels_count_the_words_of_their_step(as_users_call):
 def test_classes_are_chosen_by_labels_then_by_votes_without_waiting_for_the_device(fill):
     votes = torch.tensor([4.0, 0.0, 3.0, 1.0, 5.0, 2.0])
     cost = votes.view(1, 1, 6, 1, 1).expand(1, 1, 6, 2, 2).contiguous()
+
+    def kept(labels, keep, ignored):
+        return kept_classes(ClassSelection(keep=keep), cost, GroundTruthFirst(torch.tensor([labels]), ignored, fill))
+
     with NoDeviceWaits(), pytest.raises(AssertionError, match="_unique2 waits for the device"):
         votes.unique()
     with NoDeviceWaits():
-        few = GroundTruthFirst(torch.tensor([[[1, 255], [3, 1]]]), Voted(4), 255, fill)(cost)
-        many = GroundTruthFirst(torch.tensor([[[5, 1], [3, 2]]]), Voted(3), 255, fill)(cost)
-        none = GroundTruthFirst(torch.tensor([[[6, 5], [65535, 5]]]), Voted(3), 65535, fill)(cost)
+        few = kept([[1, 255], [3, 1]], 4, 255)
+        many = kept([[5, 1], [3, 2]], 3, 255)
+        none = kept([[6, 5], [65535, 5]], 3, 65535)
     assert {1, 3} <= set(few[0].tolist()) and few.shape == (1, 4)
     assert 5 in none[0] and none.max() < 6 and none.shape == (1, 3)  # pixels of no class select none
     assert many.tolist() == [[1, 2, 3]]  # those with the lowest indices

@@ -88,7 +88,7 @@ def _maps(
     table = torch.full((NO_LABEL + 1,), UNLABELED)
     for value, name in enumerate(names):
         table[value] = NONE if name == none else own.index(name)
-    text, protocol = model.encode_words(segvoc.Vocabulary(asked)), model.protocol(LabelOptions(), len(asked))
+    text, protocol = model.encode_words(segvoc.Vocabulary(asked)), model.protocol(LabelOptions())
     query = TaughtQuery.of(model.taught, asked, len(asked))
     rows = []
     for place, scored in tqdm(some, desc=images.name):

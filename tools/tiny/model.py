@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segvoc.inference.protocols import TINY_SELECTION
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
-from segvoc.layers.selection_rules import PUBLISHED_VOTES
-from segvoc.models.presets import TINY_SELECTION
 from segvoc.networks.base import CostAggregation
 from segvoc.storage.atomic_writes import write_atomically
 from tools.tiny.features import TrainingData
@@ -55,8 +54,7 @@ class Model:
         middle = features.middle[views].float()
         (*maps, logits), stages = self.projections.maps(torch.zeros_like(views), self.data.tower, middle)
         guidance = (stages, features.stride_8[views].float(), features.stride_4[views].float())
-        selection = TINY_SELECTION.rule(len(columns), PUBLISHED_VOTES)
-        context = AggregationContext((2, 2), selection, len(columns), class_logits=logits)
+        context = AggregationContext((2, 2), TINY_SELECTION, len(columns), class_logits=logits)
         logits, kept = self.aggregation(maps, self.data.text[columns][None, :, None], guidance, context)
         return scatter_to_all(logits, kept, len(columns))[0]
 

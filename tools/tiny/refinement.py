@@ -18,7 +18,7 @@ from segvoc.encoders.efficientnet import IMAGENET_CLASSES, EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import count_votes
 from segvoc.layers.cost_sum import all_costs
-from segvoc.layers.selection_rules import PUBLISHED_VOTES
+from segvoc.layers.selection import PUBLISHED_VOTES
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.tiny import MAPS, TinyAggregationConfig
 from tools.tiny.features import TrainingData

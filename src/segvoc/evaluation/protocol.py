@@ -10,7 +10,7 @@ from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
-from segvoc.layers.selection_rules import MostSimilar, SelectionRule, Voted, may_drop
+from segvoc.layers.selection import ClassSelection
 from segvoc.models.headers import CONFIGURATION
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE, Family
 from segvoc.storage.records import differences, from_json, to_json
@@ -100,7 +100,7 @@ class EvaluationProtocol:
 
     options: LabelOptions
     steps: Protocol
-    """The resolved window and class selection: resize, views, class pooling and selection rule."""
+    """The resolved window and class selection: resize, views, class pooling and selection."""
     classes: int
     """Number of classes in the forward pass, without the background but with up to all of its stand-ins."""
     templates: tuple[str, ...]
@@ -111,14 +111,15 @@ class EvaluationProtocol:
     """What differs from `published`, each in a few words."""
 
     @property
-    def selection(self) -> SelectionRule | None:
-        """The rule that selects classes; None if it can't drop any of them."""
-        return self.steps.selection if may_drop(self.steps.selection, self.classes) else None
+    def selection(self) -> ClassSelection | None:
+        """How classes are selected; None if none of them can be dropped."""
+        selection = self.steps.selection
+        return selection if selection is not None and selection.may_drop(self.classes) else None
 
     @property
     def kept_classes(self) -> int | None:
         """Number of classes kept per image; None: all, or a number that depends on the image."""
-        return self.selection.keep if isinstance(self.selection, MostSimilar | Voted) else None
+        return None if self.selection is None or self.selection.share else self.selection.number(self.classes)
 
     def facts(self) -> dict[str, object]:
         """Everything that may change a score, as plain values by readable names."""
@@ -166,7 +167,7 @@ def evaluation_protocol(
     options = replace(options, background=background)
     protocol = EvaluationProtocol(
         options=options,
-        steps=segmenter.protocol(options, asked),
+        steps=segmenter.protocol(options),
         classes=asked,
         templates=tuple(segmenter.templates),
         substring_guide=published.substring_guide if settings.substring_guide is None else settings.substring_guide,
@@ -176,7 +177,7 @@ def evaluation_protocol(
         return protocol
     usual = replace(published.options, background=background)
     same_window = replace(options, keep_classes=usual.keep_classes)
-    as_published = replace(protocol, options=usual, steps=segmenter.protocol(same_window, asked))
+    as_published = replace(protocol, options=usual, steps=segmenter.protocol(same_window))
     deviations = (*_deviations(protocol, as_published, settings, segmenter), *_of_network(segmenter))
     return replace(protocol, deviations=deviations)
 

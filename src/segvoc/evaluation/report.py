@@ -15,7 +15,6 @@ from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.score_tables import PLAIN_COLUMNS, verdict
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, ImageScore
 from segvoc.inference.segmenter import Segmenter
-from segvoc.layers.selection_rules import VotedShare
 from segvoc.models.presets import PRESETS
 
 RULE = (
@@ -123,7 +122,7 @@ def _absent(task: EvaluationTask, confusion: Confusion) -> str | None:
 
 def _kept_classes(protocol: EvaluationProtocol, words: int, scored: Sequence[ImageScore]) -> int | float | None:
     """(Mean) number of classes kept per image; None: all."""
-    if not isinstance(protocol.selection, VotedShare):
+    if protocol.selection is None or protocol.selection.share is None:
         return protocol.kept_classes
     kept = [score.kept_classes for score in scored]
     return None if not kept or min(kept) >= words else round(statistics.fmean(kept), 2)

@@ -46,6 +46,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import reduce_precision
+from segvoc.layers.selection import PUBLISHED_VOTES
 from segvoc.models.headers import has_shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS
@@ -259,12 +260,14 @@ def _write_programs(
     say("writing the program for images")
     write(image_program(network), folder / "image.onnx")
     prompts = 1 if network.average_prompts else len(model.templates)
+    selections = [protocol.selection for protocol in model.protocols.values() if protocol.selection is not None]
+    votes = selections[0].votes if selections else PUBLISHED_VOTES
     for pooling, name in _word_programs(model).items():
         say(f"writing the program for words ({name})")
-        whole = word_program(network, pooling, prompts, model.traits.votes)
+        whole = word_program(network, pooling, prompts, votes)
         write(whole, folder / name)
         if splits:
-            halves = programs_apart(whole, network, pooling, model.traits.votes)
+            halves = programs_apart(whole, network, pooling, votes)
             for half, file in zip(halves, files_apart(name), strict=True):
                 write(half, folder / file)
     if vocabulary is not None:

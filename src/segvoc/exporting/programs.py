@@ -6,7 +6,7 @@ a second implementation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -26,7 +26,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Kept, count_votes, select_classes
 from segvoc.layers.cost_sum import all_costs
 from segvoc.layers.maps import Windows, resized
-from segvoc.layers.selection_rules import PUBLISHED_VOTES, Votes
+from segvoc.layers.selection import PUBLISHED_VOTES, Votes
 from segvoc.layers.shapes import CostVolume
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartAggregation, PartNetwork
@@ -34,43 +34,42 @@ from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.networks.syn_seg import SynSeg
 
 
-def traced_selection(inputs: Mapping[str, Tensor], votes: Votes = PUBLISHED_VOTES) -> Callable[[CostVolume], Kept]:
-    """Class selection with tensors as settings; see `segvoc.layers.class_selection` for the rules in Python.
+@dataclass(frozen=True)
+class TracedContext(AggregationContext):
+    """The context of a program with class selection, whose settings are tensors; `kept_classes` is the same in Python.
 
-    Args:
-        inputs: "least", the minimum number of objects to keep; "share" of the votes that the kept objects hold, in
-            [0, 1]; "by_similarity": score by the maximum similarity at any cell instead of by votes; "objects": number
-            of objects, which are the first classes. The others are parts, which are kept with their objects: "part" (M)
-            are classes that are parts (one that is an object has no effect), "owner" (M) for each an object that it is
-            kept with, in all images if any image keeps the object.
-        votes: how cells vote; constant in the program.
-
-    Returns:
-        The function that selects classes, in ascending order.
+    They are "least", the minimum number of objects to keep; "share" of the votes that the kept objects hold, in [0, 1];
+    "by_similarity": score by the maximum similarity at any cell instead of by votes; "objects": number of objects,
+    which are the first classes. The others are parts, which are kept with their objects: "part" (M) are classes that
+    are parts (one that is an object has no effect), "owner" (M) for each an object that it is kept with, in all images
+    if any image keeps the object.
     """
 
-    def kept_objects(cost: CostVolume, is_object: Bool[Tensor, " T"]) -> Bool[Tensor, "B T"]:
-        counted = count_votes(cost, votes).double() * is_object
-        held = counted.sort(dim=1, descending=True).values.cumsum(dim=1)
-        needed = 1 + (held < inputs["share"] * held[:, -1:]).sum(dim=1).amax(dim=0)
-        score = torch.where(inputs["by_similarity"], cost.amax(dim=(1, 3, 4)).double(), counted)
-        score = score.masked_fill(~is_object, -torch.inf)
-        rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        return (rank < torch.maximum(inputs["least"], needed)) & is_object
+    settings: Mapping[str, Tensor] = field(default_factory=dict)
+    votes: Votes = PUBLISHED_VOTES
+    """How cells vote; constant in the program."""
 
-    def select(cost: CostVolume) -> Kept:
-        is_object = torch.arange(cost.shape[2], device=cost.device) < inputs["objects"]
+    def select(self, cost: CostVolume) -> Kept:
+        """Select the classes of each image, in ascending order."""
+        is_object = torch.arange(cost.shape[2], device=cost.device) < self.settings["objects"]
         cost = cost.masked_fill(~is_object[:, None, None], -torch.inf)
-        kept = kept_objects(cost, is_object)
-        owner_kept = kept.any(dim=0)[inputs["owner"]].float()
-        with_owner = owner_kept.new_zeros(cost.shape[2]).scatter_add(0, inputs["part"], owner_kept)
+        kept = self._kept_objects(cost, is_object)
+        owner_kept = kept.any(dim=0)[self.settings["owner"]].float()
+        with_owner = owner_kept.new_zeros(cost.shape[2]).scatter_add(0, self.settings["part"], owner_kept)
         kept = kept | ((with_owner > 0) & ~is_object)
         count = cast(int, kept[0].sum().item())
         torch._check(count >= 1)
         torch._check(count <= kept.shape[1])
         return kept.int().argsort(dim=1, descending=True, stable=True)[:, :count]
 
-    return select
+    def _kept_objects(self, cost: CostVolume, is_object: Bool[Tensor, " T"]) -> Bool[Tensor, "B T"]:
+        counted = count_votes(cost, self.votes).double() * is_object
+        held = counted.sort(dim=1, descending=True).values.cumsum(dim=1)
+        needed = 1 + (held < self.settings["share"] * held[:, -1:]).sum(dim=1).amax(dim=0)
+        score = torch.where(self.settings["by_similarity"], cost.amax(dim=(1, 3, 4)).double(), counted)
+        score = score.masked_fill(~is_object, -torch.inf)
+        rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        return (rank < torch.maximum(self.settings["least"], needed)) & is_object
 
 
 def _example_of_selection() -> tuple[dict[str, Tensor], dict[str, dict[int, Any]]]:
@@ -162,8 +161,9 @@ class WordProgram(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logits of the selected words, and their indices."""
-        selection = None if self.votes is None else traced_selection(inputs, self.votes)
-        context = AggregationContext(self.pooling, selection, None, class_logits=inputs.get(CLASS_LOGITS))
+        context = AggregationContext(self.pooling, class_logits=inputs.get(CLASS_LOGITS))
+        if self.votes is not None:
+            context = TracedContext(**vars(context), settings=inputs, votes=self.votes)
         maps = numbered("map", inputs)
         words = inputs["words"].expand(inputs["tap_0" if self.reads_tokens else "map_0"].shape[0], -1, -1, -1)
         if self.reads_tokens:
@@ -188,7 +188,7 @@ class PartProgram(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logits of all words."""
         maps = numbered("map", inputs)
-        context = AggregationContext(self.pooling, None, None, class_logits=inputs.get(CLASS_LOGITS))
+        context = AggregationContext(self.pooling, class_logits=inputs.get(CLASS_LOGITS))
         of_words = {name: inputs[name] for name in ("general", "specific", "part_of", "object_of", "places")}
         words = PartWords(**of_words, parts=0, names_objects=True)
         guidance = (inputs.get(APPEARANCE, maps[0]), *numbered("tap", inputs))
@@ -327,15 +327,14 @@ class SharedByClasses(nn.Module):
         """The inputs of `OfEachClass`, by name, and the selected classes; see `CostAggregation.forward`."""
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
-        selection = traced_selection(inputs, self.votes)
+        context = TracedContext(self.pooling, settings=inputs, votes=self.votes)
         maps = numbered("map", inputs)
         text = inputs["words"].expand(maps[0].shape[0], -1, -1, -1)
-        cost, by = all_costs(maps, text, whole.synthesized, inputs.get(CLASS_LOGITS)), None
+        cost = all_costs(maps, text, whole.synthesized, inputs.get(CLASS_LOGITS))
         if whole.skip is not None:
-            by = whole.skip(cost, text)[:, None]
-            cost = torch.cat((cost, by), dim=1)
-        cost, text, kept = select_classes(cost, text, selection, by)
-        assert kept is not None
+            cost = torch.cat((cost, whole.skip(cost, text)[:, None]), dim=1)
+        kept = context.select(cost if whole.skip is None else cost[:, -1:])
+        cost, text = select_classes(cost, text, kept)
         x = whole.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
         x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
         appearance = rearrange(F.relu(whole.guidance(inputs.get(APPEARANCE, maps[0]))), "b c h w -> b h w c")
@@ -344,7 +343,7 @@ class SharedByClasses(nn.Module):
         outputs = {"kept": kept, "class_features": x, "class_words": words}
         if whole.skip is not None:
             outputs["class_costs"] = cost[:, -1]
-        outputs |= _named("summary", block.semantic.summarize(x, words, AggregationContext(self.pooling)))
+        outputs |= _named("summary", block.semantic.summarize(x, words, context))
         for number, guided in enumerate(block.spatial.precompute_guidance(appearance)):
             outputs |= {f"{name}_{number}": value for name, value in _shared(guided).items()}
         return outputs | _named("guide", guides)

@@ -93,9 +93,7 @@ class Background:
             return cls(kind="learned", name=name)
         if threshold is None:
             threshold = DEFAULT_THRESHOLD if stand_ins is None else stand_ins.threshold
-        return cls(
-            kind="unlabeled" if name is None else "class", name=name, threshold=threshold, stand_ins=stand_ins
-        )
+        return cls(kind="unlabeled" if name is None else "class", name=name, threshold=threshold, stand_ins=stand_ins)
 
     @property
     def margin(self) -> float:

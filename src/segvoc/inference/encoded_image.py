@@ -125,7 +125,9 @@ class EncodedImage:
 
     def __repr__(self) -> str:
         source = f"{self.image.source!r}, " if self.image.source else ""
-        return f"<EncodedImage {source}{self.width} x {self.height}, window={self.window!r}, {self.nbytes / 1e6:.0f} MB>"
+        return (
+            f"<EncodedImage {source}{self.width} x {self.height}, window={self.window!r}, {self.nbytes / 1e6:.0f} MB>"
+        )
 
     def check_use(self, encoder: object, protocol: Protocol, name: str) -> None:
         """Raise `UsageError` unless an encoder made it, and of the same views as a protocol's."""

@@ -11,7 +11,6 @@ from segvoc.inference.background import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.taught.features import FeatureArrays
-from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes
 from segvoc.runtime.arrays import Array
 
 
@@ -25,10 +24,6 @@ class ModelTraits:
     """Whether it is a network of objects and parts, which sorts words into both; others can't be taught to it."""
     selects: bool = True
     """Whether the network supports class selection."""
-    own_selection: OwnSelection | None = None
-    """Class selection for `keep_classes=None`; None: the protocol's."""
-    votes: Votes = PUBLISHED_VOTES
-    """How the cells of an image vote for classes."""
     parts_against: PartsAgainst = "object"
     """The rule by which a pixel of an object gets one of its parts."""
     background_words: BackgroundWords | None = None

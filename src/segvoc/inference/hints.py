@@ -149,7 +149,9 @@ def _separator_hint(word: str) -> Hint:
     names = re.split(r"\." if word[-1] == "." else _SEPARATORS, word)
     listed = ", ".join(filter(None, map(str.strip, names)))
     quoted = " ".join(word.split())
-    return Hint((f'"{quoted}" is taken as a single word; separate words with commas: "{listed}" (in a file: by lines)',))
+    return Hint(
+        (f'"{quoted}" is taken as a single word; separate words with commas: "{listed}" (in a file: by lines)',)
+    )
 
 
 def known_word_hints(words: Sequence[str], known: Sequence[str]) -> list[Hint]:

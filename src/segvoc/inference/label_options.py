@@ -16,7 +16,7 @@ from segvoc.inference.background import AUTO
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
-from segvoc.layers.selection_rules import KeepClasses, requested_selection
+from segvoc.layers.selection import KeepClasses, requested_selection
 from segvoc.storage.records import field_types, field_value
 from segvoc.vocabulary import as_word
 
@@ -54,7 +54,6 @@ class OptionText:
     """Where it applies: all images, image files only, tiled images, or frames of a video."""
     minimum: float | None = None
     maximum: float | None = None
-
 
 
 @dataclass(frozen=True, kw_only=True)

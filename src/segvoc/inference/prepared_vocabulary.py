@@ -10,7 +10,6 @@ from segvoc.inference.background import AUTO, Background
 from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import Candidate, with_part_words, words_with_objects
 from segvoc.inference.protocols import Protocol
-from segvoc.layers.selection_rules import WithParts
 from segvoc.storage.files import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary, folded
 
@@ -58,7 +57,7 @@ class ClassQuery:
         owners: list[list[int]] = [[] for _ in range(len(self.queried) - self.num_words)]
         for candidate in self.candidates:
             owners[candidate.place - self.num_words].append(candidate.owner)
-        return replace(protocol, selection=WithParts(protocol.selection, self.num_words, tuple(map(tuple, owners))))
+        return replace(protocol, selection=replace(protocol.selection, owners=tuple(map(tuple, owners))))
 
 
 class PreparedVocabulary:
@@ -123,7 +122,7 @@ class PreparedVocabulary:
 
     def _query(self, background: Background) -> ClassQuery:
         words, stand_ins = self.vocabulary, tuple[str, ...]()
-        if background.kind == "class":
+        if background.kind == "class" and background.name is not None:
             words = words.without(background.name)
         if background.kind == "learned" and background.name is None:
             stand_ins = (_unused_name(words),)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from segvoc.layers.selection_rules import MostSimilar, SelectionRule, VotedShare, WithParts
+from segvoc.layers.selection import PUBLISHED_VOTES, ClassSelection, Votes
 
 Window = Literal["auto", "single", "official", "official-single", "tcl", "fine"]
 """The protocol by which an image is segmented.
@@ -44,7 +44,7 @@ class Sliding:
     """Overlapping windows of a square, averaged with each other and then with a view of the whole image."""
 
     kind: Literal["sliding"] = "sliding"
-    """Tells the ways to split an image apart."""
+    """Discriminator."""
     canvas: int
     """Side of the square that the image is resized to [px]."""
     window: int
@@ -58,7 +58,7 @@ class Tiles:
     """Equal tiles without overlap, stitched together and then averaged with a view of the whole image."""
 
     kind: Literal["tiles"] = "tiles"
-    """Tells the ways to split an image apart."""
+    """Discriminator."""
     rows: int = 2
     columns: int = 2
 
@@ -68,7 +68,7 @@ class Strides:
     """Overlapping windows of the image at its aspect ratio, averaged (mmseg's `slide`)."""
 
     kind: Literal["strides"] = "strides"
-    """Tells the ways to split an image apart."""
+    """Discriminator."""
     window: int
     """Side of a window [px]."""
     stride: int
@@ -97,8 +97,8 @@ class Protocol:
     """Splits the image into several views, each resized to the input size."""
     pooling: tuple[int, int] = (2, 2)
     """Cells (rows, columns) over which class aggregation pools."""
-    selection: SelectionRule | None = None
-    """Selects the classes to refine (None: all)."""
+    selection: ClassSelection | None = None
+    """Selects the classes to refine if the caller requests no number (None: all)."""
     sigmoid_first: bool = False
     """Convert logits to probabilities before interpolating them to the image, instead of after. Windows of `Strides`
     are averaged in the same form; other views always as probabilities."""
@@ -106,7 +106,7 @@ class Protocol:
     @property
     def counts_classes(self) -> bool:
         """Whether the number of refined classes depends on the image; it is the same within a batch."""
-        return isinstance(self.selection, VotedShare | WithParts)
+        return self.selection is not None and self.selection.couples_views
 
     @property
     def view_settings(self) -> "Protocol":
@@ -126,7 +126,10 @@ class Protocol:
 Protocols = dict[Window, Protocol]
 """A network's protocol for each `window`."""
 
-TINY_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
+TINY_SELECTION = ClassSelection(share=0.98, least=16)
+"""Class selection of `tiny`: keeps all of up to 16 words, otherwise those with nearly all votes."""
+
+TINY_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0, selection=TINY_SELECTION)
 """How `tiny` views an image; photographs up to 2:1 score at least as well squashed as at their aspect ratio."""
 
 
@@ -138,7 +141,10 @@ def clip_protocols(size: int, patch_size: int) -> Protocols:
     """
     single = Protocol(size=size)
     loaded = replace(
-        single, loader=LoaderResize(shortest=640, longest=2560), selection=MostSimilar(256), sigmoid_first=True
+        single,
+        loader=LoaderResize(shortest=640, longest=2560),
+        selection=ClassSelection(keep=256, by="similarity"),
+        sigmoid_first=True,
     )
     return {
         "auto": replace(single, multiple=2 * patch_size, max_aspect=2.0),
@@ -160,12 +166,17 @@ def part_protocols(size: int) -> Protocols:
     return {"auto": single, "single": single, "official": official, "official-single": replace(official, pad_to=32)}
 
 
-def err_protocols(size: int) -> Protocols:
+ERR_SELECTION = ClassSelection(fraction=0.25, least=16, keep=48)
+"""Class selection of ERR-Seg for an arbitrary vocabulary. It is ours: the paper only has a number per benchmark
+(`segvoc.evaluation.protocol`), and the bounds are the smallest and largest of these."""
+
+
+def err_protocols(size: int, votes: Votes = PUBLISHED_VOTES) -> Protocols:
     """Protocols of ERR-Seg, whose image encoder takes squares of `size` pixels: a loader's resize, then the square.
 
     `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square.
     """
-    single = Protocol(size=size)
+    single = Protocol(size=size, selection=replace(ERR_SELECTION, votes=votes))
     official = replace(single, loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
     return {
         "auto": replace(single, multiple=32, max_aspect=2.0),
@@ -226,7 +237,7 @@ def tiny_protocols() -> Protocols:
     `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
     """
     side = TINY_VIEW.size
-    single = Protocol(size=side)
+    single = Protocol(size=side, selection=TINY_SELECTION)
     fine = replace(
         single,
         loader=LoaderResize(shortest=side, longest=8 * side),

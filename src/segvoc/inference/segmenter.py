@@ -25,7 +25,7 @@ from segvoc.inference.taught.features import FeatureArrays, read_features
 from segvoc.inference.taught.taught_words import TaughtWords, probe_image
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import views
-from segvoc.layers.selection_rules import requested_selection
+from segvoc.layers.selection import requested_selection
 from segvoc.vocabulary import Vocabulary, folded
 
 AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
@@ -168,9 +168,7 @@ class Segmenter(Engine):
         return prepared
 
     @checked_call
-    def encode_image(
-        self, image: ImageSource, *, window: Window = "auto", stretch: str | None = None
-    ) -> EncodedImage:
+    def encode_image(self, image: ImageSource, *, window: Window = "auto", stretch: str | None = None) -> EncodedImage:
         """Encode an image once, for any number of calls with any words.
 
             image = model.encode_image("photo.jpg")
@@ -194,9 +192,7 @@ class Segmenter(Engine):
         self.prepare_to_run()
         read = ReadImage.of(image, options.value_range, "the image")
         (encoded,) = encode_pixels([read.pixels], protocol, self)
-        return EncodedImage(
-            image=read, window=window, protocol=protocol, views=encoded, encoder=self._image_encoder
-        )
+        return EncodedImage(image=read, window=window, protocol=protocol, views=encoded, encoder=self._image_encoder)
 
     @overload
     def segment(
@@ -367,18 +363,17 @@ class Segmenter(Engine):
         outcomes = self._warning(label_stream(_start(job), job, images))
         return outcomes if yield_errors else raising(outcomes)
 
-    def protocol(self, options: LabelOptions, words: int) -> Protocol:
-        """The protocol of the options' window, with their class selection for a number of words.
+    def protocol(self, options: LabelOptions) -> Protocol:
+        """The protocol of the options' window, with their class selection.
 
         Raises:
             UsageError: the model doesn't have the window.
         """
         protocol = self._window(options)
-        if options.keep_classes is not None:
-            return replace(protocol, selection=requested_selection(options.keep_classes, self.traits.votes))
-        if self.traits.own_selection is None or not self.traits.selects or self.taught:
-            return protocol  # class selection by text must not drop taught words
-        return replace(protocol, selection=self.traits.own_selection.rule(words, self.traits.votes))
+        selection = requested_selection(options.keep_classes, protocol.selection)
+        if options.keep_classes is None and self.taught:
+            selection = None  # class selection by text must not drop taught words
+        return replace(protocol, selection=selection)
 
     def _window(self, options: LabelOptions) -> Protocol:
         window = options.window
@@ -421,14 +416,13 @@ class Segmenter(Engine):
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
         background = self._background(prepared, options.threshold)
-        query, _ = prepared.query(background)
         return LabelingJob(
             engine=self,
             image_encoder=self._image_encoder,
             options=options,
             words=prepared,
             background=background,
-            protocol=self.protocol(options, query.num_words),
+            protocol=self.protocol(options),
             taught_words=self.taught,
             groups=groups,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,

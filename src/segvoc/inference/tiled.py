@@ -23,7 +23,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestClass
 from segvoc.inference.tile_grid import Share, TileAxis
 from segvoc.inference.windows import ViewLogits
-from segvoc.layers.selection_rules import Listed, may_drop
+from segvoc.layers.selection import ClassSelection
 from segvoc.runtime.arrays import Array, array_namespace, to_numpy
 
 OVERVIEW, SAMPLE, MOST_SAMPLES = 1024, 8, 16
@@ -64,8 +64,8 @@ class TiledLabeling:
         spread tiles: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. The tiles catch small things that the
         downscaled image doesn't show, at little cost. None (without reading the image) if the rule can't drop any.
         """
-        number = len(self.job.text)
-        if not may_drop(self.job.protocol.selection, number):
+        number, selection = len(self.job.text), self.job.protocol.selection
+        if selection is None or not selection.may_drop(number):
             return None
         kept: set[int] = set()
         for pixels in self._looks(image):
@@ -82,7 +82,7 @@ class TiledLabeling:
         of two rows of tiles, and a cell. `InputError`: the image is damaged, or the network's output isn't finite.
         """
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
-        protocol = replace(self.job.protocol, selection=None if classes is None else Listed(classes))
+        protocol = replace(self.job.protocol, selection=None if classes is None else ClassSelection(classes=classes))
         job = replace(self.job, protocol=protocol)
         begin = rows.first_tile(first_row)
         places = [(rows.starts[row], column) for row in range(begin, len(rows)) for column in columns.starts]
@@ -119,13 +119,14 @@ class TiledLabeling:
 
     def start(self, given: Sequence[GivenImage]) -> Callable[[], Outcomes]:
         """See `LabelingJob.start`; the work is done where the results are asked for."""
-        if any(isinstance(image, EncodedImage) for image in given):
+        images = [image for image in given if not isinstance(image, EncodedImage)]
+        if len(images) < len(given):
             raise UsageError("tiles are encoded one by one; give the image itself, or leave out the tile")
 
         def finish() -> Outcomes:
-            for image in given:
+            for image in images:
                 try:
-                    yield image if isinstance(image, InputError) else self.segmentation(image)
+                    yield self.segmentation(image) if isinstance(image, ReadImage) else image
                 except InputError as error:
                     yield error
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from segvoc.inference.protocols import Protocol, Sliding, Strides, Tiles
 from segvoc.inference.tile_grid import TileAxis
-from segvoc.layers.selection_rules import DROPPED
+from segvoc.layers.selection import DROPPED
 from segvoc.runtime.arrays import Array, array_namespace, bilinear, interpolated, sigmoid
 
 Rgb = Float32[Array, "_ _ 3"]

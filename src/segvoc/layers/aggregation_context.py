@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from segvoc.layers.class_selection import ClassSelection
-from segvoc.layers.shapes import ClassTokens
+from segvoc.layers.class_selection import GroundTruthFirst, Kept, kept_classes
+from segvoc.layers.selection import ClassSelection
+from segvoc.layers.shapes import ClassTokens, CostVolume
 
 _Result = TypeVar("_Result")
 
@@ -32,6 +33,7 @@ class ForwardOptions(ClassOptions, total=False):
     """The same, with class selection."""
 
     selection: ClassSelection | None
+    first: GroundTruthFirst | None
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,18 @@ class AggregationContext:
     """Max classes per chunk (None: all); bounds memory without affecting the result."""
     observe: StreamObserver | None = None
     """Called with the two streams of each block."""
+    first: GroundTruthFirst | None = None
+    """In training: classes that are selected before all others."""
     recompute: bool = False
     """Recompute the activations of a chunk in the backward pass instead of storing them."""
     class_logits: Float[Tensor, "B K h w"] | None = None
     """The image encoder's logits of K known classes, on the grid of the dense maps; see `ImageFeatures`."""
     block: int = 0
     """Number of the block that receives this context."""
+
+    def select(self, cost: CostVolume) -> Kept | None:
+        """Select the classes of each image by these costs; see `kept_classes`."""
+        return kept_classes(self.selection, cost, self.first)
 
     def of_block(self, number: int) -> "AggregationContext":
         """The context for the block with this number."""

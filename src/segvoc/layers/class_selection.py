@@ -1,21 +1,14 @@
 """Class selection: drops classes that are probably absent from the image before refinement."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from segvoc.layers.selection_rules import (
-    DROPPED,
-    Listed,
-    MostSimilar,
-    SelectionRule,
-    Voted,
-    VotedShare,
-    Votes,
-    WithParts,
-)
+from segvoc.layers.selection import DROPPED, ClassSelection, Votes
 from segvoc.layers.shapes import CostVolume, Logits, PromptEmbeddings
 
 Kept = Int[Tensor, "B K"]
@@ -24,34 +17,67 @@ Kept = Int[Tensor, "B K"]
 SelectedLogits = tuple[Float[Tensor, "B K h w"], Kept | None]
 """Logits of the selected classes, and their indices (None: all)."""
 
-ClassSelection = SelectionRule | Callable[[CostVolume], Kept | None]
-"""A rule, or a function from the first cost volume (B P T H W) to the classes to keep of each image (None: all)."""
+
+@dataclass(frozen=True, eq=False)
+class GroundTruthFirst:
+    """In ERR-Seg's training, the classes of an image's labels are selected before all others.
+
+    If more of them exist than are kept, those with the lowest indices are.
+    """
+
+    labels: Int[Tensor, "B H W"]
+    """The class of every pixel; other values are of no class."""
+    ignored: int = 255
+    """Value of unlabeled pixels."""
+    fill: Literal["strongest", "released"] = "strongest"
+    """How other classes are added: by most votes, or as in the released code, which drops the classes with the highest
+    indices instead of the fewest votes."""
+
+    def raised(self, score: Float[Tensor, "B T"], keep: int) -> Float[Tensor, "B T"]:
+        """The scores by which `keep` classes are selected, infinite for the classes of the labels."""
+        classes = score.shape[1]
+        if self.fill == "released":
+            score = torch.zeros_like(score).scatter(1, _highest(score, keep), 1)
+        known = (self.labels < classes) & (self.labels != self.ignored)
+        seen = self.labels.where(known, classes).flatten(1).to(score.device)
+        # a mask of fixed size: counting the labels would wait for the device
+        labeled = torch.zeros(len(score), classes + 1, device=score.device).scatter(1, seen, 1)[:, :-1].bool()
+        return score.masked_fill(labeled, torch.inf)
 
 
-def kept_classes(selection: ClassSelection | None, cost: CostVolume) -> Kept | None:
+def kept_classes(
+    selection: ClassSelection | None, cost: CostVolume, first: GroundTruthFirst | None = None
+) -> Kept | None:
     """Select the classes to keep for each image by the first cost volume; None if all are kept."""
-    match selection:
-        case None:
-            return None
-        case MostSimilar(keep):
-            return _highest(cost.detach().amax(dim=(1, 3, 4)), keep)
-        case Voted(keep, votes):
-            return _highest(count_votes(cost, votes), keep)
-        case VotedShare(share, least, votes):
-            counted = count_votes(cost, votes)
-            held = counted.to(_exact(counted.device)).sort(dim=1, descending=True).values.cumsum(dim=1)
-            needed = 1 + int((held < share * held[:, -1:]).sum(dim=1).max())
-            return _highest(counted, max(least, needed))
-        case WithParts(objects, number, owners):
-            if (kept := kept_classes(objects, cost[:, :, :number])) is None:
-                return None
-            anywhere = set(kept.unique().tolist())
-            chosen = [number + part for part, owned_by in enumerate(owners) if not anywhere.isdisjoint(owned_by)]
-            parts = torch.tensor(chosen, dtype=kept.dtype, device=kept.device)
-            return torch.cat((kept, parts.expand(kept.shape[0], -1)), dim=1)
-        case Listed(classes):
-            return torch.tensor(classes, device=cost.device).repeat(cost.shape[0], 1)
-    return selection(cost)
+    if selection is None:
+        return None
+    if selection.classes is not None:
+        return torch.tensor(selection.classes, device=cost.device).repeat(cost.shape[0], 1)
+    objects = cost.shape[2] - len(selection.owners)
+    cost, keep, votes = cost[:, :, :objects], selection.number(objects), None
+    if selection.share is not None:
+        votes = count_votes(cost, selection.votes)
+        held = votes.to(_exact(votes.device)).sort(dim=1, descending=True).values.cumsum(dim=1)
+        keep = max(keep, 1 + int((held < selection.share * held[:, -1:]).sum(dim=1).max()))
+    if keep >= objects:
+        return None
+    if selection.by == "similarity":
+        score = cost.detach().amax(dim=(1, 3, 4))
+    else:
+        score = count_votes(cost, selection.votes) if votes is None else votes
+    kept = _highest(score if first is None else first.raised(score, keep), keep)
+    return _with_parts(kept, objects, selection.owners) if selection.owners else kept
+
+
+def _highest(score: Float[Tensor, "B T"], keep: int) -> Kept:
+    return score.argsort(dim=1, descending=True, stable=True)[:, :keep].sort(dim=1).values
+
+
+def _with_parts(kept: Kept, objects: int, owners: Sequence[Sequence[int]]) -> Kept:
+    anywhere = set(kept.unique().tolist())
+    chosen = [objects + part for part, owned_by in enumerate(owners) if not anywhere.isdisjoint(owned_by)]
+    parts = torch.tensor(chosen, dtype=kept.dtype, device=kept.device)
+    return torch.cat((kept, parts.expand(kept.shape[0], -1)), dim=1)
 
 
 def count_votes(cost: CostVolume, votes: Votes) -> Float[Tensor, "B T"]:
@@ -70,14 +96,10 @@ def _exact(device: torch.device) -> torch.dtype:
 
 
 def select_classes(
-    cost: CostVolume,
-    text: PromptEmbeddings,
-    selection: ClassSelection | None,
-    by: Float[Tensor, "B _ T H W"] | None = None,
-) -> tuple[Float[Tensor, "B P K H W"], Float[Tensor, "B K N C"], Kept | None]:
-    """Select classes by the cost volume `by` (None: `cost`): their costs, prompt embeddings and indices (None: all)."""
-    kept = kept_classes(selection, cost if by is None else by)
-    return (cost, text, None) if kept is None else (gather_classes(cost, kept, 2), gather_classes(text, kept, 1), kept)
+    cost: CostVolume, text: PromptEmbeddings, kept: Kept | None
+) -> tuple[Float[Tensor, "B P K H W"], Float[Tensor, "B K N C"]]:
+    """Costs and prompt embeddings of the selected classes (None: all)."""
+    return (cost, text) if kept is None else (gather_classes(cost, kept, 2), gather_classes(text, kept, 1))
 
 
 def gather_classes(values: Tensor, kept: Kept, axis: int) -> Tensor:
@@ -92,9 +114,3 @@ def scatter_to_all(logits: Float[Tensor, "B K h w"], kept: Kept | None, classes:
         return logits
     everything = logits.new_full((logits.shape[0], classes, *logits.shape[2:]), DROPPED)
     return everything.scatter_(1, kept[:, :, None, None].expand_as(logits), logits)
-
-
-def _highest(score: Float[Tensor, "B T"], keep: int) -> Kept | None:
-    if keep >= score.shape[1]:
-        return None
-    return score.argsort(dim=1, descending=True, stable=True)[:, :keep].sort(dim=1).values

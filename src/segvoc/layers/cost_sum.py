@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
+from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import Float32Parts, at_least_float32, without_autocast
 from segvoc.layers.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
@@ -129,7 +129,7 @@ class NoAggregation(Float32Parts):
         maps = [resized(image, size) for image in maps]
         cost = all_costs(maps, text, self.synthesized, context.class_logits)
         logits = self.skip(cost, text)
-        kept = kept_classes(context.selection, logits[:, None])
+        kept = context.select(logits[:, None])
         return (logits if kept is None else gather_classes(logits, kept, 1)), kept
 
 

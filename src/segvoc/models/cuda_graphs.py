@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.layers.aggregation_context import ForwardOptions
-from segvoc.layers.selection_rules import MostSimilar, Voted
 from segvoc.models.network_steps import NetworkSteps, Step, StepOutputs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 
@@ -181,7 +180,7 @@ class NetworkGraphs(NetworkSteps):
 def _may_capture(inputs: Sequence[object], options: ForwardOptions) -> bool:
     """Whether all decisions are left to the GPU."""
     selection = options.get("selection")
-    decides = selection is None or isinstance(selection, MostSimilar | Voted)
+    decides = selection is None or not (selection.couples_views or selection.classes)
     on_gpu = all(isinstance(x, Tensor) and x.device.type == "cuda" for x in inputs)
     return decides and on_gpu and options.get("observe") is None
 

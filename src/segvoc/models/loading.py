@@ -31,7 +31,7 @@ from segvoc.models.headers import (
     taught_words_of,
 )
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
+from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import cosine_state
 from segvoc.runtime.hardware import DtypeName, Optimize, bfloat16_instructions, device_name
@@ -124,7 +124,6 @@ def segmenter_of(
         templates=preset.templates_of(configuration),
         traits=replace(
             preset.traits,
-            votes=votes_of(configuration),
             parts_against="half" if network.has_background else preset.traits.parts_against,
             background_words=None if trained else preset.traits.background_words,
             refines_edges=preset.refines_edges_of(configuration),

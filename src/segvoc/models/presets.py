@@ -12,11 +12,10 @@ from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, 
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import TIMM_CLIPS, clip_seg_b16, vit_b16, vit_l14
 from segvoc.inference import protocols
-from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.background import STUFF, BackgroundWords
+from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.protocols import Protocols
 from segvoc.layers.cost_sum import COSINES, CosineLogits
-from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnShare, Votes
 from segvoc.models import builders
 from segvoc.models.catalog import unknown_model
 from segvoc.networks.base import SegmentationNetwork
@@ -28,7 +27,7 @@ from segvoc.networks.cost_aggregation_config import (
     OpenAIEncoders,
     TimmEncoders,
 )
-from segvoc.networks.err_seg import OWN_SELECTION, ErrSegConfig, err_seg_state
+from segvoc.networks.err_seg import ErrSegConfig, err_seg_state
 from segvoc.networks.official_weights import network_state
 from segvoc.networks.part_cat_seg import (
     PART_CAT_SEG,
@@ -154,11 +153,6 @@ class Preset:
         return {} if self.record is None else json.loads((SHIPPED / self.record).read_text(encoding="utf-8"))
 
 
-def votes_of(configuration: builders.NetworkConfig) -> Votes:
-    """The settings by which an image's cells vote for classes."""
-    return configuration.votes if isinstance(configuration, ErrSegConfig) else PUBLISHED_VOTES
-
-
 def _none_published(unconfirmed: UnconfirmedFile | None = None) -> str:
     """Why a preset's weights aren't fetched, as the beginning of a sentence."""
     if unconfirmed is None:
@@ -247,8 +241,7 @@ def _err_preset(
         configuration=ErrSegConfig(encoder=encoder, side=side, maps="single" if is_vit else "hierarchical"),
         build=builders.build_err_seg,
         templates_of=lambda configuration: (CLIP_TEMPLATE,),
-        protocols_of=lambda configuration: protocols.err_protocols(configuration.side),
-        traits=ModelTraits(own_selection=OWN_SELECTION),
+        protocols_of=lambda configuration: protocols.err_protocols(configuration.side, configuration.votes),
         encoders=(encoders,),
         how_to_get=(
             f"{_none_published(None if is_vit else UNCONFIRMED['err-seg'])}; train them, or give a checkpoint of its "
@@ -285,10 +278,6 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
     )
 
 
-TINY_SELECTION = OwnShare(share=0.98, least=16)
-"""Class selection of tiny: keeps all of up to 16 words, otherwise those with nearly all votes."""
-
-
 def _part_preset(
     network: Family,
     aggregation: PartAggregationConfig,
@@ -319,7 +308,6 @@ PRESETS: dict[str, Preset] = {
         templates_of=lambda configuration: ("{}",),
         protocols_of=lambda configuration: protocols.tiny_protocols(),
         traits=ModelTraits(
-            own_selection=TINY_SELECTION,
             background_words=BackgroundWords(words=(*STUFF, "bed"), margin=0.5),  # pets on beds lie on no sofa
             parts_against="contrast",
             # on 66 photos of ten datasets, nonsense words have 0.007 to 0.118, and the datasets' words 0.076 to 0.76,

@@ -67,7 +67,8 @@ class CostAggregation(Float32Parts):
         cost = all_costs(maps, text, self.synthesized, context.class_logits)
         if self.skip is not None:
             cost = torch.cat((cost, self.skip(cost, text)[:, None]), dim=1)
-        cost, text, kept = select_classes(cost, text, context.selection, None if self.skip is None else cost[:, -1:])
+        kept = context.select(cost if self.skip is None else cost[:, -1:])
+        cost, text = select_classes(cost, text, kept)
         return self.refined(cost, text, guidance, context), kept
 
     def refined(

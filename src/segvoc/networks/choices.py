@@ -174,7 +174,9 @@ class FeatureAggregation(nn.Module):
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> SelectedLogits:
         """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
-        text, kept = select_classes(cost_volume(maps[0], text), text, context.selection)[1:]
+        cost = cost_volume(maps[0], text)
+        kept = context.select(cost)
+        _, text = select_classes(cost, text, kept)
         image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]
         words = F.normalize(text.mean(dim=2), dim=-1).to(image.dtype)[:, :, None, None]
         guided = self.decoder.precompute_guidance(guidance[1:])

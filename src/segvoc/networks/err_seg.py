@@ -21,11 +21,11 @@ from segvoc.encoders.official_clip import is_plain_clip
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import DecoderSizes, StageGuidance, UpsamplingDecoder, UpsamplingStage, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
+from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import on_maps, plus_shared, pool, resized, unpool
 from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
-from segvoc.layers.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
+from segvoc.layers.selection import PUBLISHED_VOTES, Votes
 from segvoc.layers.shapes import ClassTokens, FeatureMaps, ImageGuidance, PromptEmbeddings, TextGuidance
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import clip_state, cosine_state, split_terms
@@ -40,12 +40,6 @@ STRIDE = 32
 
 LARGEST_TAP = 16.0
 """The image encoder's taps are clamped to this magnitude before they serve as guidance."""
-
-
-OWN_SELECTION = OwnQuarter(least=16, most=48)
-"""Classes to keep from an arbitrary vocabulary. The rule is ours: the paper only has a number per benchmark
-(`segvoc.evaluation.protocol`), and these are the smallest and largest."""
-
 
 ERR_SEG_DECODER = DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
 """Decoder sizes of the released code, with the taps of ConvNeXt-B."""
@@ -351,7 +345,7 @@ class ErrAggregation(Float32Parts):
         taps = [tap.to(dtype).clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[-self.taps :]]
         stride_16 = taps[-3]
         costs = [cost_volume(image, text) for image in maps]
-        kept = kept_classes(context.selection, costs[self.voting_cost])
+        kept = context.select(costs[self.voting_cost])
         if kept is not None:
             costs, text = [gather_classes(cost, kept, 2) for cost in costs], gather_classes(text, kept, 1)
         size = (stride_16.shape[2], stride_16.shape[3])

@@ -25,9 +25,10 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions
-from segvoc.layers.class_selection import ClassSelection, SelectedLogits
+from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.cost_sum import all_costs
 from segvoc.layers.precision import at_least_float32, without_autocast
+from segvoc.layers.selection import ClassSelection
 from segvoc.layers.shapes import ClassTokens, CostVolume, FeatureMaps, Images, Logits
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import block_of

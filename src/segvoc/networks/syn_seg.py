@@ -25,7 +25,7 @@ from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
-from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
+from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import Float32Parts, at_least_float32, lowest_precision, without_autocast
@@ -195,7 +195,7 @@ class ConditionedDecoder(Float32Parts):
         encoder's dense map.
         """
         cost, summed = self._costs(features, text)
-        kept = kept_classes(context.selection, cost if summed is None else summed[:, None])
+        kept = context.select(cost if summed is None else summed[:, None])
         if kept is not None:
             text, summed = gather_classes(text, kept, 1), None if summed is None else gather_classes(summed, kept, 1)
         dtype = lowest_precision(self)

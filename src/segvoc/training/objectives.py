@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -15,11 +15,11 @@ from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartWords
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import ClassOptions
-from segvoc.layers.class_selection import Kept, count_votes
+from segvoc.layers.class_selection import GroundTruthFirst
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32
-from segvoc.layers.selection_rules import Voted
-from segvoc.layers.shapes import ClassTokens, CostVolume, Logits
+from segvoc.layers.selection import ClassSelection
+from segvoc.layers.shapes import ClassTokens, Logits
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
@@ -393,41 +393,6 @@ def orthogonality_loss(means: StreamMeans, weight: float = 0.01) -> Float[Tensor
 # ---- networks with their losses
 
 
-@dataclass(frozen=True, eq=False)
-class GroundTruthFirst:
-    """ERR-Seg's selection in training: the classes of an image's labels, then others up to `voted.keep`.
-
-    If more labeled classes exist than fit, those with the lowest indices are kept.
-    """
-
-    labels: Int[Tensor, "B H W"]
-    """The class of every pixel."""
-    voted: Voted
-    """Number of kept classes, and the vote settings."""
-    ignored: int = 255
-    """Value of unlabeled pixels."""
-    fill: Literal["strongest", "released"] = "strongest"
-    """How other classes are added: by most votes, or as in the released code, which drops the classes with the highest
-    indices instead of the fewest votes."""
-
-    def __call__(self, cost: CostVolume) -> Kept | None:
-        """Select classes."""
-        keep, classes = self.voted.keep, cost.shape[2]
-        if keep >= classes:
-            return None
-        order = count_votes(cost, self.voted.votes).argsort(dim=1, descending=True, stable=True)
-        if self.fill == "released":
-            order = order[:, :keep].sort(dim=1).values
-        # ranking avoids masks, whose sizes would force a device sync
-        number = torch.arange(classes, device=order.device).expand(len(order), -1)
-        rank = torch.full_like(number, classes).scatter(1, order, number[:, : order.shape[1]])
-        known = (self.labels < classes) & (self.labels != self.ignored)
-        seen = self.labels.where(known, classes).flatten(1).to(order.device)
-        labeled = rank.new_zeros(len(order), classes + 1).scatter(1, seen, 1)[:, :-1].bool()
-        rank = torch.where(labeled, number - classes, rank)
-        return rank.argsort(dim=1, stable=True)[:, :keep].sort(dim=1).values
-
-
 class PartObjective(TrainingObjective):
     """The losses of a batch, by name; "loss" is minimized.
 
@@ -551,14 +516,14 @@ class Objective(TrainingObjective):
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         text = words if words.is_floating_point() else self._embedded(words)
-        selection = None
+        selection, first = None, None
         if recipe.objective.num_kept_classes:
-            voted = Voted(recipe.objective.num_kept_classes)
-            selection = GroundTruthFirst(labels, voted, IGNORED, recipe.objective.fill_classes)
+            selection = ClassSelection(keep=recipe.objective.num_kept_classes)
+            first = GroundTruthFirst(labels, IGNORED, recipe.objective.fill_classes)
         streams = self.streams()
         # up to three times as fast for the encoders' convolutions, especially depthwise ones in the backward pass
         images = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
-        logits = self.network(images, text, selection=selection, **self.class_options(streams))
+        logits = self.network(images, text, selection=selection, first=first, **self.class_options(streams))
         chunk = recipe.runtime.class_chunk_size if recipe.runtime.recomputes else 0
         divisor = {} if pixels is None else {"pixels": pixels}
         loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk or None, **divisor)

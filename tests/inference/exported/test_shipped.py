@@ -31,7 +31,7 @@ from segvoc.inference.exported.segmenter import (
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.taught.taught_words import TaughtWords
-from segvoc.layers.selection_rules import Listed, Voted
+from segvoc.layers.selection import ClassSelection
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
@@ -78,9 +78,9 @@ def test_listed_words_are_refined_as_if_the_program_had_selected_them(tiny_netwo
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 448, 448)).astype(np.float32)
     for model in (tiny_network, exported):
         text, single = model.encode_words(Vocabulary(WORDS)), model.protocols["single"]
-        chosen, kept = model.run(pixels[:1], text, replace(single, selection=Voted(5)))
+        chosen, kept = model.run(pixels[:1], text, replace(single, selection=ClassSelection(keep=5)))
         classes = tuple(np.asarray(kept)[0].tolist())
-        listed, same = model.run(pixels, text, replace(single, selection=Listed(classes)))
+        listed, same = model.run(pixels, text, replace(single, selection=ClassSelection(classes=classes)))
         assert np.asarray(same).tolist() == [list(classes)] * 2
         np.testing.assert_allclose(np.asarray(listed)[0], np.asarray(chosen)[0], atol=1e-4)
 
@@ -116,9 +116,9 @@ def test_the_programs_halves_give_what_the_whole_gives(exported: ExportedSegment
     features, text = halved.find_features(pixels), halved.encode_words(Vocabulary(WORDS))
     (words,) = halved.manifest.words
     assert words.apart is not None
-    inputs = {**features, "words": text, **selection_inputs(Voted(5), len(WORDS))}
+    inputs = {**features, "words": text, **selection_inputs(ClassSelection(keep=5), len(WORDS))}
     whole = OnnxProgram(exported.folder / words.program, threads)(inputs)
-    logits, kept = halved.compare(features, text, replace(halved.protocols["single"], selection=Voted(5)))
+    logits, kept = halved.compare(features, text, replace(halved.protocols["single"], selection=ClassSelection(keep=5)))
     assert kept is not None and np.array_equal(kept, whole["kept"])
     np.testing.assert_allclose(logits, whole["logits"], atol=1e-5)
 

@@ -14,7 +14,6 @@ from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.protocols import Protocols
 from segvoc.inference.taught.taught_words import TaughtWords
-from segvoc.layers.selection_rules import MostSimilar
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import file_sha256
 from segvoc.storage.records import check_amounts, from_json, leaves, to_json
@@ -162,8 +161,8 @@ class ExportManifest(ModelTraits):
         for window, protocol in self.protocols.items():
             if all(words.pooling != protocol.pooling for words in self.words):
                 raise UsageError(f"no program pools as {window} does, over {protocol.pooling} cells")
-            if not isinstance(protocol.selection, MostSimilar | None):
-                raise UsageError(f"{window} selects classes by {protocol.selection.kind}, which no program can")
+            if protocol.selection is not None and (protocol.selection.owners or protocol.selection.classes):
+                raise UsageError(f"{window} selects given classes, but the words are free")
             # 0 is the loader's size; selection is limited by the number of words
             steps = replace(protocol, size=protocol.size or 1, selection=None)
             sizes += leaves(to_json(steps), window)

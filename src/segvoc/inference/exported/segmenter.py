@@ -21,7 +21,7 @@ from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
-from segvoc.layers.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
+from segvoc.layers.selection import ClassSelection
 from segvoc.storage.files import SHIPPED, digest_of
 from segvoc.vocabulary import Vocabulary
 
@@ -89,14 +89,14 @@ class ExportedSegmenter(Segmenter):
                 raise UsageError("part networks don't support class selection; leave out keep_classes, or give 'all'")
             inputs |= part_inputs(cast(PartWords, text))
         else:
-            words, rule = cast(np.ndarray, text), protocol.selection
-            if isinstance(rule, Listed):  # words are inputs, so just leave out the others
-                words, rule = words[list(rule.classes)], None
+            words, selection = cast(np.ndarray, text), protocol.selection
+            if selection is not None and selection.classes is not None:  # words are inputs: just leave out the others
+                words, selection = words[list(selection.classes)], None
             inputs["words"] = words
             if self.traits.selects:
-                inputs |= selection_inputs(rule, len(words))
+                inputs |= selection_inputs(selection, len(words))
         outputs = self._words[protocol.pooling](inputs)
-        if isinstance(protocol.selection, Listed):
+        if protocol.selection is not None and protocol.selection.classes is not None:
             return outputs["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (views, 1))
         # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
         return outputs["logits"], None if protocol.selection is None else outputs["kept"].view(np.int64)
@@ -120,22 +120,16 @@ class ExportedSegmenter(Segmenter):
         return PartWordEncoder(encoder) if about.has_parts else encoder
 
 
-def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:
-    """Convert a class selection rule (None keeps all) to inputs of a program, for so many words."""
-    part, owner, objects = [0], [0], words
-    if isinstance(rule, WithParts):
-        pairs = [(rule.number + at, owner) for at, owners in enumerate(rule.owners) for owner in owners]
-        part, owner = ([pair[i] for pair in pairs] or [0] for i in (0, 1))
-        rule, objects = rule.objects, rule.number
-    least, share = 1 << 30, 0.0  # more than any vocabulary has
-    if isinstance(rule, VotedShare):
-        least, share = rule.least, rule.share
-    elif isinstance(rule, Voted | MostSimilar):
-        least = rule.keep
+def selection_inputs(selection: ClassSelection | None, words: int) -> dict[str, Any]:
+    """Convert class selection (None keeps all) to inputs of a program, for so many words."""
+    selection = selection or ClassSelection()
+    objects = words - len(selection.owners)
+    pairs = [(objects + at, owner) for at, owners in enumerate(selection.owners) for owner in owners]
+    part, owner = ([pair[i] for pair in pairs] or [0] for i in (0, 1))
     return {
-        "least": np.int64(least),
-        "share": np.float64(share),
-        "by_similarity": np.bool_(isinstance(rule, MostSimilar)),
+        "least": np.int64(selection.number(objects)),
+        "share": np.float64(selection.share or 0),
+        "by_similarity": np.bool_(selection.by == "similarity"),
         "objects": np.int64(objects),
         "part": np.array(part, np.int64),
         "owner": np.array(owner, np.int64),

@@ -96,7 +96,7 @@ def find_facts(batch: Batch) -> ModelFacts:
         warnings.simplefilter("always", UserWarning)
         model = batch.load()
         words = labeling.encoded(model)
-        model.protocol(batch.options, len(words))
+        model.protocol(batch.options)
         settings = dict(labeling.settings(model))
     messages = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
     return ModelFacts(settings=settings, words=words, warnings=tuple(dict.fromkeys(messages)))
