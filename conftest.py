@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,26 +92,6 @@ def shipped_programs_loaded_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_program.OnnxProgram, "_session", session)
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_second_look() -> Iterator[Callable[..., float]]:
-    """No image is labeled again for a hint at the background, which takes as long as labeling it.
-
-    Yields the method that does so, for `second_look`.
-    """
-    from segvoc.inference.segmenter import Segmenter  # behind the hook above
-
-    plain = Segmenter.share_of_surroundings
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Segmenter, "share_of_surroundings", lambda *_: 0.0)
-        yield plain
-
-
-@pytest.fixture
-def second_look(no_second_look: Callable[..., float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hints at the background, as users get them."""
-    monkeypatch.setattr("segvoc.inference.segmenter.Segmenter.share_of_surroundings", no_second_look)
 
 
 @pytest.fixture(scope="session", autouse=True)

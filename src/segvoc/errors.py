@@ -89,7 +89,11 @@ class Hint:
 
 
 class LabelingWarning(UserWarning):
-    """Labels are probably not what was meant (a `Hint`): words mean something else, or don't cover the image."""
+    """Labels are probably not what was meant: words mean something else, or don't cover the image."""
+
+    def __init__(self, hint: Hint) -> None:
+        super().__init__(hint)
+        self.hint = hint
 
 
 class PromptTruncatedWarning(UserWarning):

@@ -61,10 +61,12 @@ class NumpySegmenter(Segmenter):
         super().__init__(name="numpy", protocols=PROTOCOLS, encode_words=DrawnWords(), **options)
         self.colors = np.random.default_rng(0).standard_normal((3, CHANNELS)).astype(np.float32)
 
-    def run(self, pixels: np.ndarray, text: Any, protocol: Protocol) -> tuple[Any, Any]:
+    def encode_views(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         n, _, height, width = pixels.shape
-        cells = pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5
-        logits = np.einsum("nchw,cd,td->nthw", cells, self.colors, text.mean(1)).astype(np.float32) * 5
+        return {"map_0": pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5}
+
+    def compare(self, features: Any, text: Any, protocol: Protocol) -> tuple[Any, Any]:
+        logits = np.einsum("nchw,cd,td->nthw", features["map_0"], self.colors, text.mean(1)).astype(np.float32) * 5
         if protocol.selection is None or len(text) < 4:
             return logits, None
         kept = np.sort(np.argsort(-logits.max((2, 3)), axis=1, kind="stable")[:, : len(text) // 2], axis=1)

@@ -67,7 +67,7 @@ def test_images_of_few_pixels_can_be_clicked(size: tuple[int, int], at: tuple[fl
 
 def test_what_clicks_read_of_an_image_is_what_tiny_sees(image: ClickedImage) -> None:
     pixels = image.image.astype(np.float32).transpose(2, 0, 1)[None]
-    found, wanted = VIEW_PROGRAM({"pixels": pixels}), open_tiny().find_features(pixels)
+    found, wanted = VIEW_PROGRAM({"pixels": pixels}), open_tiny().encode_views(pixels)
     assert sorted(found) == ["appearance", "tap_0", "tap_1"]
     for name, values in found.items():
         np.testing.assert_allclose(values, wanted[name], rtol=0, atol=1e-4 * np.abs(wanted[name]).max())

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from segvoc.inference.background import BackgroundWords
 from segvoc.inference.engine import ModelTraits
 from segvoc.inference.part_labels import PartsAgainst
-from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol, Window
 from tests.inference.numpy_engine import PROTOCOLS, NumpySegmenter
 
@@ -23,8 +23,8 @@ IMAGE = np.asarray(np.random.default_rng(1).integers(0, 256, (7, 9, 3), np.uint8
 
 
 class TorchSegmenter(NumpySegmenter):
-    def run(self, pixels: np.ndarray, text: Any, protocol: Protocol) -> tuple[Any, Any]:
-        logits, kept = super().run(pixels, text, protocol)
+    def compare(self, features: Any, text: Any, protocol: Protocol) -> tuple[Any, Any]:
+        logits, kept = super().compare(features, text, protocol)
         return torch.from_numpy(logits), None if kept is None else torch.from_numpy(kept)
 
 
@@ -52,12 +52,11 @@ def test_both_libraries_label_alike(window: Window, against: PartsAgainst, keep:
                 keep_classes=keep,
                 parts={"word 3": ["head", "leg"], "*": ["edge"]},
                 background="none",
-                groups=[[0, 1, 2], [5, 7]],
                 return_probabilities=True,
             )
         )
     ours, theirs = results
-    for name in ("labels", "part_labels", "group_labels"):
+    for name in ("labels", "part_labels"):
         assert (getattr(ours, name) == getattr(theirs, name)).mean() > 0.999, name
         assert getattr(ours, name).dtype == np.uint16
     for name in ("confidence", "part_confidence", "probabilities"):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import segvoc
+from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
 from segvoc.inference.engine import ModelTraits
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
@@ -43,9 +44,12 @@ class Noise(SegmentationNetwork):
         self.seed = seed
         self.asked: list[int] = []
 
-    def selected_logits(self, image: torch.Tensor, text: Any, *, selection: Any = None, **_: Any) -> Any:
+    def encoded(self, image: torch.Tensor) -> ImageFeatures:
+        return ImageFeatures(maps=(image,), taps=())
+
+    def compared(self, features: ImageFeatures, text: Any, *, selection: Any = None, **_: Any) -> Any:
         self.asked.append(len(text))
-        seeds = [self.seed + int(view.double().mean() * 1000) for view in image]
+        seeds = [self.seed + int(view.double().mean() * 1000) for view in features.maps[0]]
         noise = [torch.randn(400, 9, 7, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         logits = torch.stack(noise)[:, : len(text)]
         kept = kept_classes(selection, logits[:, None])
@@ -136,13 +140,13 @@ def test_parts_nest_inside_objects_whatever_a_network_says(seed, objects, number
 def contrast_segmenter(offsets: Sequence[float], spread: float = 1.0) -> NetworkSegmenter:
     """A segmenter of random logits around an offset for each class, by the rule "contrast"."""
     segmenter = noise_segmenter(11, "contrast")
-    plain = segmenter.network.selected_logits
+    plain = segmenter.network.compared
 
-    def offset(image: torch.Tensor, text: Any, **way: Any) -> Any:
-        logits, kept = plain(image, text, **way)
+    def offset(features: ImageFeatures, text: Any, **way: Any) -> Any:
+        logits, kept = plain(features, text, **way)
         return spread * logits + torch.tensor(offsets)[:, None, None], kept
 
-    segmenter.network.selected_logits = offset
+    segmenter.network.compared = offset
     return segmenter
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 import segvoc
 from segvoc.encoders import vocabulary_encoder
+from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import InputError, UsageError
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.protocols import Protocol, Window
@@ -172,14 +173,14 @@ def test_output_that_is_not_finite_is_named(tmp_path: Path, value: float, monkey
 
     model, path = small_segmenter(batch=3), tmp_path / "dark.png"
     Image.fromarray(np.zeros_like(_image())).save(path)
-    plain = model.network.selected_logits
+    plain = model.network.encoded
 
-    def broken(pixels: torch.Tensor, *arguments: object, **options: object) -> tuple[torch.Tensor, object]:
-        logits, kept = plain(pixels, *arguments, **options)  # type: ignore[arg-type]
-        logits[pixels.amax((1, 2, 3)) == 0, 0, 0, 0] = value
-        return logits, kept
+    def broken(pixels: torch.Tensor) -> ImageFeatures:
+        features = plain(pixels)
+        features.maps[0][pixels.amax((1, 2, 3)) == 0] = value
+        return features
 
-    monkeypatch.setattr(model.network, "selected_logits", broken)
+    monkeypatch.setattr(model.network, "encoded", broken)
     with pytest.raises(InputError, match=r"dark\.png.*not finite"):
         model.segment(path, WORDS)
     with pytest.raises(InputError, match=r"image 2 of 3.*not finite"):
@@ -339,8 +340,9 @@ def test_every_kind_of_image_gives_the_same_labels(small: NetworkSegmenter, tmp_
 
 def test_no_more_views_go_through_a_network_together_than_it_takes(small: NetworkSegmenter, monkeypatch) -> None:
     """Five views of an image by the published protocol; where each keeps its own number of words, all together."""
-    sizes, run = [], small.network.encoded
-    monkeypatch.setattr(small.network, "encoded", lambda image: sizes.append(len(image)) or run(image))
+    sizes, run = [], small.network.compared
+    counted = lambda features, *rest, **options: sizes.append(len(features.maps[0])) or run(features, *rest, **options)  # noqa: E731
+    monkeypatch.setattr(small.network, "compared", counted)
     image = squares()
     alone = small.segment(image, WORDS, window="official", return_probabilities=True)
     assert sizes == [1] * 5
@@ -356,7 +358,8 @@ def test_no_more_views_go_through_a_network_together_than_it_takes(small: Networ
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
     groups = ((1, 3, 4), (2,), (0, 1, 2, 3, 4))
-    result = small.segment(squares(), WORDS, window=window, groups=groups, return_probabilities=True)
+    options = LabelOptions(window=window, return_probabilities=True)
+    (result,) = small.start([squares()], WORDS, options=options, groups=groups)()
     assert result.group_labels.shape == (3, 90, 120)
     for group, labels in zip(groups, result.group_labels, strict=True):
         best = result.probabilities[list(group)].argmax(0)
@@ -368,13 +371,14 @@ def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
 
 
 def test_words_that_were_dropped_leave_the_group_to_the_others_and_a_group_of_none_is_refused(small):
-    result = small.segment(squares(), WORDS, keep_classes=1, groups=[(0, 1, 2, 3, 4), (1, 2)])
+    options, groups = LabelOptions(keep_classes=1), [(0, 1, 2, 3, 4), (1, 2)]
+    (result,) = small.start([squares()], WORDS, options=options, groups=groups)()
     (kept,) = np.flatnonzero(result.selected)
     assert (result.group_labels[0] == kept).all()
     assert (result.group_labels[1] == (kept if kept in (1, 2) else 1)).all()
     for group in ((), (5,), (-1, 2)):
         with pytest.raises(UsageError, match="has no valid words"):
-            small.segment(squares(), WORDS, groups=[group])
+            small.start([squares()], WORDS, groups=[group])
 
 
 def _part_network() -> NetworkSegmenter:

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from segvoc.errors import UsageError
 from segvoc.inference import strongest_class
 from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.tile_grid import TileAxis, Tiling
 from segvoc.inference.windows import ViewLogits, views
@@ -156,7 +158,7 @@ def _blended(model: NumpySegmenter, image: np.ndarray, tiling: Tiling, window: s
         for column, left in enumerate(columns.starts):
             along = np.arange(left, left + columns.size) % image.shape[1]
             tile = image[top : top + rows.size][:, along]
-            logits, _ = model.run(views(tile, protocol), text, protocol)
+            logits, _ = model.compare(model.encode_views(views(tile, protocol)), text, protocol)
             [(maps, _)] = ViewLogits(logits, None, len(WORDS)).maps(protocol, tile.shape[:2])
             full = np.zeros_like(total)
             full[:, top : top + rows.size, along] = bilinear(maps[None], tile.shape[:2])[0]
@@ -227,9 +229,9 @@ class _Selecting(NumpySegmenter):
         super().__init__()
         self.selections: list[Any] = []
 
-    def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
+    def compare(self, features: Any, text: Any, protocol: Any) -> tuple[Any, Any]:
         self.selections.append(protocol.selection)
-        logits, _ = super().run(pixels, text, replace(protocol, selection=None))
+        logits, _ = super().compare(features, text, replace(protocol, selection=None))
         if protocol.selection is None:
             return logits, None
         if protocol.selection.classes is not None:
@@ -253,9 +255,15 @@ def test_words_are_selected_once_for_the_whole_image() -> None:
 
 def test_what_tiles_cannot_do_is_refused() -> None:
     model, image = NumpySegmenter(), _image(80, 80)
-    for options in ({"parts": {"cat": ["head"]}}, {"return_probabilities": True}, {"groups": [[0]]}):
+    for options in ({"parts": {"cat": ["head"]}}, {"return_probabilities": True}):
         with pytest.raises(UsageError, match=r"tiles don't support (parts|probabilities)"):
             model.segment(image, WORDS, tile=64, **options)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="tiles don't support parts or groups"):
+        model.start([image], WORDS, options=LabelOptions(tile=64), groups=[[0]])
+    with pytest.raises(UsageError, match="tiles don't support smoothing"):
+        model.segment_many([image], WORDS, tile=64, smoothing=Smoothing(0.5))
+    with pytest.raises(UsageError, match="give the image itself, or leave out the tile"):
+        model.segment(model.encode_image(image), WORDS, tile=64)
     with pytest.raises(UsageError, match="tiles don't support parts"):
         model.segment(image, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
     with pytest.raises(UsageError, match="there is no tile"):

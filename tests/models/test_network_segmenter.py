@@ -19,6 +19,7 @@ import segvoc
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
+from segvoc.inference.background import Background
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import float32_tensors, reduce_precision
@@ -37,33 +38,34 @@ WORDS = ["cat", "sofa", "wall", "sky"]
 def test_views_that_do_not_fit_into_memory_run_in_smaller_batches(monkeypatch):
     model, photos = small_segmenter(batch=8), [squares(70, 90, seed) for seed in range(8)]
     expected, sizes = model.segment(photos, WORDS), []
-    forward = model.network.selected_logits
+    forward = model.network.encoded
 
-    def limited(image, *arguments, **options):
+    def limited(image):
         sizes.append(len(image))
         if len(image) > 3:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return forward(image, *arguments, **options)
+        return forward(image)
 
-    monkeypatch.setattr(model.network, "selected_logits", limited)
+    monkeypatch.setattr(model.network, "encoded", limited)
     for ours, theirs in zip(model.segment(photos, WORDS), expected, strict=True):
         assert (ours.labels == theirs.labels).mean() > 0.999
     assert sizes == [8, 4, 2, 2, 2, 2]
     sizes.clear()
     model.segment(photos, WORDS)
     assert sizes == [2, 2, 2, 2]  # what fits is remembered
-    monkeypatch.setattr(model.network, "selected_logits", Mock(side_effect=torch.cuda.OutOfMemoryError("CUDA")))
+    monkeypatch.setattr(model.network, "encoded", Mock(side_effect=torch.cuda.OutOfMemoryError("CUDA")))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         model.segment(photos, WORDS)
 
 
 def test_without_a_gpu_the_network_runs_as_it_is():
     model = small_segmenter(optimize="auto")
-    text = model.encode(WORDS).query(None)[1]
+    text = model.encode(WORDS).query(Background(kind="fill"))[1]
     graphs, image = NetworkGraphs(model.network), torch.rand(1, 3, 96, 96) * 255
     for options in ({}, {"selection": AUTO_SELECTION}):
         for _ in range(3):
-            found, expected = graphs(image, text, options), model.network.selected_logits(image, text, **options)
+            found = graphs.compare(graphs.encode(image), text, options)
+            expected = model.network.selected_logits(image, text, **options)
             torch.testing.assert_close(found[0], expected[0])
     assert len(graphs) == 0
 
@@ -148,14 +150,14 @@ def test_equal_models_have_equal_records() -> None:
 
 def test_loaded_network_keeps_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
-    first = segvoc.load("tiny", device="cpu", dtype="float32").encode(THINGS).query(None)[1]
+    first = segvoc.load("tiny", device="cpu", dtype="float32").encode(THINGS).query(Background(kind="fill"))[1]
     again = segvoc.load("tiny", device="cpu", dtype="float32")
 
     def refuse(*_: object) -> None:
         raise AssertionError("words were encoded again")
 
     monkeypatch.setattr(type(again.encode_words), "embed", refuse)
-    assert again.encode(THINGS).query(None)[1].equal(first)  # type: ignore[attr-defined]
+    assert again.encode(THINGS).query(Background(kind="fill"))[1].equal(first)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("load", [lambda: segvoc.load("tiny", weights="random", device="cpu"), open_tiny])
@@ -188,8 +190,8 @@ def test_a_copy_with_other_weights_has_their_words(tmp_path, monkeypatch, is_use
     state = {name: value.flip(0) for name, value in second.network.text_encoder.state_dict().items()}
     second.network.text_encoder.load_state_dict(state)
     first.encode(THINGS)
-    assert torch.equal(second.encode(THINGS).query(None)[1], _words_of(second))  # type: ignore[arg-type]
-    assert torch.equal(first.encode(THINGS).query(None)[1], _words_of(first))  # type: ignore[arg-type]
+    assert torch.equal(second.encode(THINGS).query(Background(kind="fill"))[1], _words_of(second))  # type: ignore[arg-type]
+    assert torch.equal(first.encode(THINGS).query(Background(kind="fill"))[1], _words_of(first))  # type: ignore[arg-type]
 
 
 def test_equal_weights_with_another_activation_have_other_words(tmp_path, monkeypatch):

@@ -17,8 +17,8 @@ from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError
 from segvoc.inference import windows
+from segvoc.inference.background import BackgroundWords
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol
 from segvoc.models.builders import build_aggregation
 from segvoc.models.conversion import convert

@@ -14,8 +14,8 @@ from tqdm import tqdm
 import segvoc
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.imaging.label_maps import UNLABELED as NO_LABEL
+from segvoc.inference.background import STUFF
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.prepared_vocabulary import STUFF
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import views

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from segvoc.cli.output import echo
+from segvoc.cli.output import echo, flag
 from segvoc.errors import LabelingWarning, SegvocError, UsageError, did_you_mean, naming_torch, option_meant
 from segvoc.runtime import process_settings
 from segvoc.runtime.version import __version__
@@ -148,7 +148,7 @@ def run_command(command: click.Command, name: str) -> None:
     process_settings.for_own_process()
     warnings.showwarning = _one_line_warning
     process_settings.ignore_warnings_of_image_libraries()
-    warnings.simplefilter("ignore", LabelingWarning)  # commands print the same as hints
+    warnings.simplefilter("ignore", LabelingWarning)  # but for commands that label images
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a file name that the terminal can't encode must not stop the remaining images
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -215,4 +215,7 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 
 def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
-    echo(f"segvoc: warning: {' '.join(str(message).split())}", err=True)
+    kind, text = "warning", str(message)
+    if isinstance(message, LabelingWarning):
+        kind, text = "hint", message.hint.written(flag)
+    echo(f"segvoc: {kind}: {' '.join(text.split())}", err=True)

@@ -43,7 +43,6 @@ from segvoc.imaging.result_paths import (
     plan_files,
 )
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
-from segvoc.inference.word_hints import SURE, model_hints, surroundings_hints, word_hints
 from segvoc.labeling.big_images import label_big_image
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.labeling.labeling import (
@@ -227,10 +226,6 @@ def segment_command(
     segmenter = load()
     if asked_parts is None:
         vocabulary, labels = words_or_own(vocabulary, segmenter, labels)
-    asked = () if vocabulary is None else vocabulary.words
-    place = "line" if words_file is None else "file"
-    hints = word_hints(asked, place, fills_image=labels.fills_image and asked_parts is None, option=flag)
-    show_hints([*hints, *model_hints(asked, segmenter.own_words)])
     style = OverlayStyle(alpha=opacity, names=names, legend=legend, max_pixels=round(overlay_megapixels * 1e6))
     labeling = Labeling(
         load=load,
@@ -269,10 +264,6 @@ def segment_command(
         with closing(lines):
             failures = _print_all(kind, work, done, lines, as_json=as_json, silent=len(inputs) == 1)
         finish_dataset(dataset, all_words, None if kept is None else kept.key)
-    may_miss = kind == IMAGES and asked_parts is None and unfinished and not _is_sure(unfinished[0][1])
-    if segmenter is not None and vocabulary is not None and may_miss:
-        share = segmenter.share_of_surroundings(unfinished[0][0], vocabulary, labels)
-        show_hints(surroundings_hints(share, flag))
     return 1 if failures or damaged else 0
 
 
@@ -387,14 +378,6 @@ def _print_all(
         rest = "" if failures == len(work) else ", the others are done"
         print_line(f"segvoc: {failures} of {len(work)} {what} failed{rest}")
     return failures
-
-
-def _is_sure(files: ResultFiles) -> bool:
-    """Whether the words of an image are likely, by its report; False without one."""
-    try:
-        return (files.read_report()["mean_confidence"] or 0) >= SURE
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def _report_again(files: ResultFiles) -> str | SegvocError:

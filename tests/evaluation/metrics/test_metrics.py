@@ -215,9 +215,9 @@ class Answering(PartNetwork):
 
     height = 0.0
 
-    def selected_logits(self, image, text, **way):
+    def compared(self, features, text, **way):
         heights = torch.where(text.places < 0, self.height, text.places.float() / 1000)
-        return heights[None, :, None, None].expand(len(image), -1, 4, 6), None
+        return heights[None, :, None, None].expand(len(features.maps[0]), -1, 4, 6), None
 
 
 @pytest.mark.parametrize(("none", "unlabeled"), [(1.0, 24 * 3), (-1.0, 0)])

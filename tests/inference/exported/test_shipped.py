@@ -78,9 +78,11 @@ def test_listed_words_are_refined_as_if_the_program_had_selected_them(tiny_netwo
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 448, 448)).astype(np.float32)
     for model in (tiny_network, exported):
         text, single = model.encode_words(Vocabulary(WORDS)), model.protocols["single"]
-        chosen, kept = model.run(pixels[:1], text, replace(single, selection=ClassSelection(keep=5)))
+        features = model.encode_views(pixels)
+        first = {name: maps[:1] for name, maps in features.items()}
+        chosen, kept = model.compare(first, text, replace(single, selection=ClassSelection(keep=5)))
         classes = tuple(np.asarray(kept)[0].tolist())
-        listed, same = model.run(pixels, text, replace(single, selection=ClassSelection(classes=classes)))
+        listed, same = model.compare(features, text, replace(single, selection=ClassSelection(classes=classes)))
         assert np.asarray(same).tolist() == [list(classes)] * 2
         np.testing.assert_allclose(np.asarray(listed)[0], np.asarray(chosen)[0], atol=1e-4)
 
@@ -113,7 +115,7 @@ def test_the_programs_halves_give_what_the_whole_gives(exported: ExportedSegment
     threads = 3
     halved = ExportedSegmenter(exported.folder, manifest=TINY_MANIFEST, threads=threads)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 128, 160)).astype(np.float32)
-    features, text = halved.find_features(pixels), halved.encode_words(Vocabulary(WORDS))
+    features, text = halved.encode_views(pixels), halved.encode_words(Vocabulary(WORDS))
     (words,) = halved.manifest.words
     assert words.apart is not None
     inputs = {**features, "words": text, **selection_inputs(ClassSelection(keep=5), len(WORDS))}

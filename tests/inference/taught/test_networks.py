@@ -127,6 +127,6 @@ def test_weights_of_low_precision():
 
 def test_a_network_of_parts_is_refused():
     model = small_model("clip")
-    model.network.takes_examples = False
-    with pytest.raises(UsageError, match="a network of objects and parts; teach another model"):
+    model.traits = replace(model.traits, has_parts=True)
+    with pytest.raises(UsageError, match="a network of objects and parts; teach another"):
         segvoc.teach(model, drawn_examples(3))

@@ -32,13 +32,15 @@ class QuickSegmenter(ExportedSegmenter):
 
     def __init__(self) -> None:
         super().__init__(SHIPPED, manifest=TINY_MANIFEST, threads=1)
-        self.traits = replace(self.traits, refines_edges=False)  # for which `find_features` would run
+        self.traits = replace(self.traits, refines_edges=False)
 
-    def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
+    def encode_views(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         n, _, height, width = pixels.shape
-        cells = pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5
+        return {"map_0": pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5}
+
+    def compare(self, features: Any, text: Any, protocol: Any) -> tuple[Any, Any]:
         colors = np.random.default_rng(0).standard_normal((3, text.shape[-1])).astype(np.float32)
-        return np.einsum("nchw,cd,td->nthw", cells, colors, text.mean(1)).astype(np.float32) * 5, None
+        return np.einsum("nchw,cd,td->nthw", features["map_0"], colors, text.mean(1)).astype(np.float32) * 5, None
 
 
 @functools.cache

@@ -10,11 +10,16 @@ from segvoc.cli.output import flag
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import LabelingWarning
 from segvoc.inference.exported.segmenter import open_tiny
-from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.word_hints import model_hints, word_hints
+from segvoc.inference.hints import known_word_hints, word_hints
+from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command, make_command
 
 PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
+
+
+def written(words: object, **options: bool) -> list[str]:
+    vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)  # pyright: ignore
+    return [hint.written(flag) for hint in word_hints(vocabulary, **options)]
 
 
 @pytest.mark.parametrize(
@@ -24,37 +29,31 @@ PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
         *(([words], '"cat, wall, sofa"') for words in ("cat. wall. sofa.", "cat . wall . sofa")),
         (["cat | wall"], '"cat, wall"'),
         (["cat\uff0cwall\u3001sofa"], '"cat, wall, sofa"'),
-        (["cat dog"], 'use commas: "cat, dog"'),
+        ("cat dog", 'use commas: "cat, dog"'),
         (["cat"], "--threshold 0 gives it the whole image"),
         (["cup", "Background"], "--background Background"),
+        (["cat, wall, sofa"], "give each its own entry (in a file, its own line)"),
     ],
 )
-def test_words_that_were_probably_meant_otherwise_get_a_hint(words: list[str], said: str) -> None:
-    (hint,) = word_hints(words, option=flag)
+def test_words_that_were_probably_meant_otherwise_get_a_hint(words: object, said: str) -> None:
+    (hint,) = written(words)
     assert said in hint
 
 
-def test_lines_of_a_file_with_several_classes_get_a_hint() -> None:
-    assert [hint.split("; ")[-1] for hint in word_hints(["cat; wall", "sofa"], "file")] == ["write one class per line"]
-    (hint,) = word_hints(["cat, wall, sofa"], "file")
-    assert "one per line" in hint
-    (hint,) = word_hints(["cat, wall, sofa"], "list")
-    assert "its own entry" in hint
-
-
 def test_plain_words_get_no_hint() -> None:
-    assert word_hints(["cat", "traffic light"]) == word_hints(["cat"], fills_image=False) == []
-    assert word_hints(["cup", "background"], fills_image=False) == []
-    assert word_hints(class_names("ade847"), "file") == []
+    assert written(["cat", "traffic light"]) == written(["cat"], fills_image=False) == []
+    assert written(["cup", "background"], fills_image=False) == []
+    assert written(class_names("ade847")) == []
 
 
-def test_names_that_the_network_knows_better_are_told() -> None:
-    assert model_hints(["man", "Woman", "car"], ()) == ['"man" and "woman" may be missed; "person" works better']
-    assert model_hints(["man", "person"], ()) == model_hints(["cat"], ()) == []
-    assert model_hints(["cat"], ["rust", "dent"]) == [
-        "none of the words that this model was taught (rust, dent) is used"
-    ]
-    assert model_hints(["Rust"], ["rust", "dent"]) == []
+def test_names_that_the_network_knows_better_are_named() -> None:
+    def hints(words: list[str], known: list[str]) -> list[str]:
+        return list(map(str, known_word_hints(words, known)))
+
+    assert hints(["man", "Woman", "car"], []) == ['"man" and "woman" may be missed; "person" works better']
+    assert hints(["man", "person"], []) == hints(["cat"], []) == []
+    assert hints(["cat"], ["rust", "dent"]) == ["none of the words that this model was taught (rust, dent) is used"]
+    assert hints(["Rust"], ["rust", "dent"]) == []
 
 
 def warned(words: object, calls: int = 1, **options: object) -> list[str]:
@@ -64,11 +63,10 @@ def warned(words: object, calls: int = 1, **options: object) -> list[str]:
         model = open_tiny()
         for _ in range(calls):
             list(model.segment_many([PHOTO] * calls, words, **options))  # pyright: ignore
-    assert all(one.category is LabelingWarning for one in caught)
+    assert all(one.category is LabelingWarning and one.filename == __file__ for one in caught)
     return [str(one.message) for one in caught]
 
 
-@pytest.mark.usefixtures("second_look")
 def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
     (single,) = warned("cup", calls=2)
     assert single == "pixels where a single word is unlikely are unlabeled; threshold=0 gives it the whole image"
@@ -79,13 +77,12 @@ def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
     assert warned(["cup", "table"]) == warned(["cup", "table"], background="other") == []
 
 
-@pytest.mark.usefixtures("second_look")
 def test_words_that_leave_out_most_of_the_image_hint_at_the_background(monkeypatch, capfd, tmp_path):
     hint, _unsure = warned("dog, tree")
     assert "background='auto' leaves it unlabeled" in hint
     assert not [line for line in warned("dog, tree", parts="dog: tail") if "looks like none" in line]
-    for quiet in (LabelOptions(background="auto"), LabelOptions(threshold=0.0), LabelOptions(tile=512)):
-        assert open_tiny().share_of_surroundings(PHOTO, ["dog", "tree"], quiet) == 0.0
+    for quiet in ({"background": "auto"}, {"threshold": 0.0}, {"tile": 512}):
+        assert not [line for line in warned("dog, tree", **quiet) if "looks like none" in line]
     monkeypatch.chdir(tmp_path)
     command: Command = make_command(monkeypatch, capfd)
     done = command("segment", PHOTO, "--words", "dog, tree").ok()

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 import segvoc
+from segvoc.inference.background import STUFF, Background, BackgroundWords
 from segvoc.inference.pixel_labels import search_classes, selected_classes
-from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords, PreparedVocabulary
+from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
 from segvoc.models.headers import TRAINING
@@ -41,7 +42,21 @@ class _Plane:
 )
 def test_what_is_requested_is_no_background(words: list[str], parts: list[str], expected: tuple[str, ...]) -> None:
     background = BackgroundWords(words=("grass", "wall", "door", "sky"), similarity=0.7)
-    assert background.beside(Vocabulary(words), parts, _Plane()) == expected
+    assert background.distinct_from(Vocabulary(words), parts, _Plane()) == expected
+
+
+def _query(
+    words: list[str],
+    background: str | None,
+    threshold: float | None,
+    stand_ins: BackgroundWords | None,
+    *,
+    learned: bool = False,
+) -> ClassQuery:
+    prepared = PreparedVocabulary(_Plane(), words, None, background)
+    single = prepared.is_single_word
+    chosen = Background.of(prepared.background, threshold, is_single_word=single, learned=learned, stand_ins=stand_ins)
+    return prepared.query(chosen)[0]
 
 
 @pytest.mark.parametrize("sigmoid_first", [False, True])
@@ -51,9 +66,8 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
     wall, sky = [-1.0, 1.5, 1.0, -2.5, 0.5], [0.0, -3.0, 2.5, -4.0, -9.0]
     logits = torch.tensor([[[cat], [dog], [wall], [sky]]])
     stand_ins, words = BackgroundWords(words=("wall", "sky"), similarity=1.0), ["nothing", "cat", "dog"]
-    prepared = PreparedVocabulary(_Plane(), words, None, "nothing", learns_background=False, background_words=stand_ins)
-    query, protocol = prepared.query(0.5)[0], Protocol(size=1, sigmoid_first=sigmoid_first)
-    found = search_classes(ViewLogits(logits, None, 4), (1, 5), query, protocol, 0.5, return_probabilities=True)()
+    query, protocol = _query(words, "nothing", 0.5, stand_ins), Protocol(size=1, sigmoid_first=sigmoid_first)
+    found = search_classes(ViewLogits(logits, None, 4), (1, 5), query, protocol, return_probabilities=True)()
     assert found.labels.tolist() == [[1, 0, 2, 0, 0]]
     np.testing.assert_array_equal(found.probabilities.argmax(axis=0), found.labels)
     np.testing.assert_allclose(found.probabilities.max(axis=0), found.confidence)
@@ -72,34 +86,47 @@ def test_a_word_as_likely_as_a_stand_in_with_its_margin_keeps_the_pixel(margin: 
 
 def _labels(maps: dict[str, list[float]], words: list[str], background: str | None, threshold: float | None, stand_ins):
     """Labels of pixels with these logits of the words that are asked for."""
-    prepared = PreparedVocabulary(
-        _Plane(), words, None, background, learns_background=False, background_words=stand_ins
-    )
-    query, _ = prepared.query(threshold)
-    logits = torch.tensor([[[maps[word]] for word in query.asked.words]])
-    output, size = ViewLogits(logits, None, len(query.asked)), (1, logits.shape[3])
-    found = search_classes(
-        output, size, query, Protocol(size=1), query.threshold(threshold), return_probabilities=True
-    )()
-    assert found.probabilities is not None and len(found.probabilities) == len(query.words) == len(prepared.words)
+    query = _query(words, background, threshold, stand_ins)
+    logits = torch.tensor([[[maps[word]] for word in query.queried.words]])
+    output, size = ViewLogits(logits, None, len(query.queried)), (1, logits.shape[3])
+    found = search_classes(output, size, query, Protocol(size=1), return_probabilities=True)()
+    assert found.probabilities is not None and len(found.probabilities) == len(query.words)
     assert selected_classes(None, query).tolist() == [True] * len(query.words)
     return found.labels.tolist()[0]
 
 
 def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
-    def stand_ins(background: str | None, *, learns: bool, threshold: float | None) -> tuple[str, ...]:
-        words, asked = BackgroundWords(words=("grass", "wall"), similarity=0.7), ["cat", "lawn"]
-        prepared = PreparedVocabulary(
-            _Plane(), asked, None, background, learns_background=learns, background_words=words
-        )
-        query, _ = prepared.query(threshold)
-        assert query.threshold(None) == (None if query.background is None else 0.3) and query.threshold(0.7) == 0.7
+    def stand_ins(background: str | None, *, learned: bool, threshold: float | None) -> tuple[str, ...]:
+        words = BackgroundWords(words=("grass", "wall"), similarity=0.7)
+        query = _query(["cat", "lawn"], background, threshold, words, learned=learned)
+        expected = threshold if threshold is not None or learned else 0.3
+        assert query.background.threshold == expected
         return query.stand_ins
 
-    assert stand_ins(None, learns=False, threshold=0.5) == ()
-    assert stand_ins("sky", learns=False, threshold=None) == ("wall",)
-    assert stand_ins("sky", learns=True, threshold=None) == ()
-    assert stand_ins("sky", learns=True, threshold=0.5) == ("wall",)
+    assert stand_ins(None, learned=False, threshold=0.5) == ()
+    assert stand_ins("sky", learned=False, threshold=None) == ("wall",)
+    assert stand_ins("sky", learned=True, threshold=None) == ()
+    assert stand_ins("sky", learned=True, threshold=0.5) == ("wall",)
+
+
+@pytest.mark.parametrize(
+    ("requested", "threshold", "single", "learned", "kind"),
+    [
+        (None, None, False, False, "fill"),
+        (None, None, True, False, "unlabeled"),
+        (None, 0.2, True, True, "unlabeled"),
+        ("auto", None, False, False, "unlabeled"),
+        ("auto", None, False, True, "learned"),
+        ("rest", None, False, False, "class"),
+        ("rest", 0.2, False, True, "class"),
+        ("rest", None, False, True, "learned"),
+    ],
+)
+def test_a_background_is_of_one_of_four_kinds(requested, threshold, single, learned, kind) -> None:
+    found = Background.of(requested, threshold, is_single_word=single, learned=learned, stand_ins=None)
+    assert (found.kind, found.name) == (kind, None if requested == "auto" else requested)
+    decided = threshold is not None or kind in ("fill", "learned")
+    assert found.threshold == (threshold if decided else 0.5)
 
 
 def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_path: Path) -> None:
@@ -133,9 +160,8 @@ def test_pixels_where_no_word_is_likely_stay_unlabeled(words, background, thresh
 
 
 def test_a_learned_background_rejects_words_without_a_threshold() -> None:
-    prepared = PreparedVocabulary(_Plane(), ["cat", "background"], None, "auto", learns_background=True)
-    query, _ = prepared.query(None)
-    assert (query.words, query.none, query.named) == (("cat", "background"), "background'", 3)
+    query = _query(["cat", "background"], "auto", None, None, learned=True)
+    assert (query.words, query.none_word, query.num_words) == (("cat", "background"), "background'", 3)
     logits = torch.tensor([[[[-1.0, -1.0]], [[-2.0, -2.0]], [[-3.0, 0.5]]]])
-    found = search_classes(ViewLogits(logits, None, 3), (1, 2), query, Protocol(size=1), query.threshold(None))()
+    found = search_classes(ViewLogits(logits, None, 3), (1, 2), query, Protocol(size=1))()
     assert found.labels.tolist() == [[0, 65535]]
