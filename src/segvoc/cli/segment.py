@@ -27,7 +27,7 @@ from segvoc.cli.options import (
     word_options,
     words_or_own,
 )
-from segvoc.cli.output import example, flag, show_hints, unquoted_hint
+from segvoc.cli.output import example, unquoted_hint
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import place_of

@@ -105,7 +105,7 @@ class EncodedImage:
     """The same, resolved."""
     views: EncodedViews
     encoder: object
-    """Identifies the image encoder."""
+    """See `Engine.image_encoder`."""
 
     @property
     def height(self) -> int:
@@ -129,10 +129,10 @@ class EncodedImage:
             f"<EncodedImage {source}{self.width} x {self.height}, window={self.window!r}, {self.nbytes / 1e6:.0f} MB>"
         )
 
-    def check_use(self, encoder: object, protocol: Protocol, name: str) -> None:
-        """Raise `UsageError` unless an encoder made it, and of the same views as a protocol's."""
-        if self.encoder is not encoder:
-            raise UsageError(f"this image was encoded by another model than {name!r}; encode it with this one")
+    def check_use(self, engine: Engine, protocol: Protocol) -> None:
+        """Raise `UsageError` unless the engine encoded it, in the views of a protocol."""
+        if self.encoder is not engine.image_encoder:
+            raise UsageError(f"this image was encoded by another model than {engine.name!r}; encode it with this one")
         if self.protocol.view_settings != protocol.view_settings:
             raise UsageError(
                 f"this image was encoded with window={self.window!r}; give the same window, or encode it again"

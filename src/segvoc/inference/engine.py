@@ -1,17 +1,26 @@
-"""What runs a network, as labeling sees it: its traits, and the passes over views and words."""
+"""A model: a network on any array library, what it can do, its test protocols, and the words that it knows."""
 
+import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
-from segvoc.encoders.word_encoder import EncodedWords
+from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
+from segvoc.errors import UsageError, checked_call
 from segvoc.inference.background import BackgroundWords
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.part_labels import PartsAgainst
-from segvoc.inference.protocols import Protocol
-from segvoc.inference.taught.features import FeatureArrays
+from segvoc.inference.protocols import Protocol, Protocols, Window
+from segvoc.inference.taught.features import FeatureArrays, read_features
+from segvoc.inference.taught.taught_words import TaughtWords, probe_image
+from segvoc.inference.windows import views
+from segvoc.layers.selection import requested_selection
 from segvoc.runtime.arrays import Array
+from segvoc.vocabulary import folded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +51,44 @@ Maps = tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]
 all, in order). Both arrays are of the same library and on the same device."""
 
 
-class Engine(ABC):
-    """Runs a network, on any array library: images and words are encoded apart, and then compared."""
+AnyEngine = TypeVar("AnyEngine", bound="Engine")
 
-    name: str
-    """The model's name in results."""
-    traits: ModelTraits
-    batch: int
-    """Batch size, in images or windows of images."""
+
+class Engine(ABC):
+    """A model: images and words are encoded apart, and then compared.
+
+    A subclass runs the network.
+
+    Args:
+        name: the model's name in results.
+        protocols: one per `window`.
+        encode_words: encodes vocabularies for the network.
+        traits: what the model can do.
+        batch: batch size, in images or windows of images.
+        origin: metadata of a weights file, from which `segvoc.load` builds the same network: "preset" and
+            "configuration".
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        protocols: Protocols,
+        encode_words: WordEncoder,
+        traits: ModelTraits = PLAIN,
+        batch: int = 1,
+        origin: Mapping[str, object] | None = None,
+    ) -> None:
+        self.name, self.protocols, self.encode_words = name, protocols, encode_words
+        self.traits, self.batch, self.origin = traits, batch, dict(origin or {})
+        self.taught: tuple[TaughtWords, ...] = ()
+        """Taught words; if a word is there several times, the last counts."""
+        self.known_words: tuple[str, ...] = ()
+        """The words that the model was trained on or taught, if its file or repository lists them."""
+        self.image_encoder = object()
+        """Identifies the image encoder; models with other words share it."""
+        self.known_background: str | None = None
+        """The word among them that means "none of the others"."""
 
     @property
     @abstractmethod
@@ -85,3 +124,75 @@ class Engine(ABC):
         Returns:
             The maps, and which classes they are of; see `Maps`.
         """
+
+    @property
+    def own_words(self) -> tuple[str, ...]:
+        """The words that the model was trained on and taught, if any; `segment` asks for them by default."""
+        taught = (word.name for one in self.taught for word in one.record.words)
+        names: dict[str, str] = {}
+        for name in (*self.known_words, *taught):
+            names.setdefault(folded(name), name)
+        return tuple(names.values())
+
+    @property
+    def own_background(self) -> str | None:
+        """The word among them that means "none of the others"."""
+        return self.known_background if self.known_background in self.own_words else None
+
+    def probed_features(self) -> FeatureArrays:
+        """Features of a synthetic image, the fingerprint by which taught words recognize their model.
+
+        Raises:
+            UsageError: words can't be taught to a network of objects and parts.
+        """
+        if self.traits.has_parts:
+            raise UsageError(
+                f"words can't be taught to {self.name!r}, a network of objects and parts; teach another, such as tiny"
+            )
+        self.prepare_to_run()
+        return read_features(self.encode_views(views(probe_image(), self.protocols["single"])[:1]))
+
+    @checked_call
+    def with_taught(self: AnyEngine, *taught: TaughtWords) -> AnyEngine:
+        """Return this model with taught words, sharing its weights.
+
+        Args:
+            taught: results of `segvoc.teach`, added to earlier taught words. If a word is taught several times, the
+                last counts.
+
+        Raises:
+            CheckpointError: the words were taught to another model.
+        """
+        features = self.probed_features()
+        for one in taught:
+            one.check_model(self.name, features)
+        other = copy.copy(self)
+        other.taught = (*self.taught, *taught)
+        return other
+
+    def prepare_to_run(self) -> None:
+        """Hook at the start of each call that encodes words or labels images; an engine may raise or warn here."""
+        return
+
+    @property
+    def templates(self) -> Sequence[str]:
+        """Prompt templates; `{}` stands for the word."""
+        return self.encode_words.templates
+
+    def protocol(self, options: LabelOptions) -> Protocol:
+        """The protocol of the options' window, with their class selection.
+
+        Raises:
+            UsageError: the model doesn't have the window.
+        """
+        protocol = self.window_protocol(options.window)
+        selection = requested_selection(options.keep_classes, protocol.selection)
+        if options.keep_classes is None and self.taught:
+            selection = None  # class selection by text must not drop taught words
+        return replace(protocol, selection=selection)
+
+    def window_protocol(self, window: Window) -> Protocol:
+        """The protocol of a window, with its class selection; `UsageError` if the model doesn't have it."""
+        if window not in [*self.protocols]:  # a list, since `window` may not be hashable
+            raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
+        return self.protocols[window]

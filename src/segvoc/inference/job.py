@@ -25,7 +25,7 @@ from segvoc.inference.encoded_image import (
     read_in_batches,
 )
 from segvoc.inference.engine import Engine, Maps
-from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import label_parts
 from segvoc.inference.pixel_labels import (
     ClassLabels,
@@ -34,12 +34,12 @@ from segvoc.inference.pixel_labels import (
     selected_classes,
     strongest_of_groups,
 )
-from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
+from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.taught.calibration import softmax_logits
-from segvoc.inference.taught.taught_words import TaughtQuery, TaughtWords
+from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import ViewLogits
 from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 
@@ -48,6 +48,20 @@ Outcomes = Iterator[Segmentation | InputError]
 
 StartBatch = Callable[[Sequence[GivenImage]], Callable[[], Outcomes]]
 """Starts to label a batch of images; what it returns waits for the results."""
+
+
+class CallKeywords(LabelKeywords, total=False):
+    """Keyword arguments of `Segmenter.segment`."""
+
+    options: LabelOptions | None
+    parts: Parts | None
+
+
+class StreamKeywords(CallKeywords, total=False):
+    """Keyword arguments of `Segmenter.segment_many`."""
+
+    smoothing: Smoothing | None
+
 
 ResultHints = Callable[[Segmentation, EncodedViews, "LabelingJob"], tuple[Hint, ...]]
 """What there is to say about a result; see `segvoc.inference.hints`."""
@@ -93,14 +107,11 @@ class LabelingJob:
     """The model and the settings of one call, shared by its images; parts and groups exclude tiles and smoothing."""
 
     engine: Engine
-    image_encoder: object
-    """Identifies the image encoder; see `EncodedImage.encoder`."""
     options: LabelOptions
     words: PreparedVocabulary
     background: Background
     protocol: Protocol
     """That of the options' window, with their class selection, which keeps the parts of selected objects."""
-    taught_words: Sequence[TaughtWords] = ()
     groups: Sequence[Sequence[int]] = ()
     """Groups of words, as indices; results have the most likely word of each."""
     smoothing: Smoothing | None = None
@@ -116,9 +127,30 @@ class LabelingJob:
     edges: bool = field(init=False)
     """Whether to refine maps by the image's edges."""
 
+    @classmethod
+    def of(
+        cls,
+        engine: Engine,
+        words: PreparedVocabulary,
+        options: LabelOptions,
+        *,
+        smoothing: Smoothing | None = None,
+        **more: Any,
+    ) -> "LabelingJob":
+        """The job of a call; `UsageError` if words and options conflict."""
+        return cls(
+            engine=engine,
+            options=options,
+            words=words,
+            background=background_of(engine, words, options.threshold),
+            protocol=engine.protocol(options),
+            smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
+            **more,
+        )
+
     def __post_init__(self) -> None:
         query, text = self.words.query(self.background)
-        taught = TaughtQuery.of(self.taught_words, query.queried.words, len(text))
+        taught = TaughtQuery.of(self.engine.taught, query.queried.words, len(text))
         edges = self.options.edges
         if edges is None:  # by default, maps of `tiny`'s words in its own windows are refined, of taught ones if better
             edges = self.engine.traits.refines_edges and self.options.window in ("auto", "single", "fine")
@@ -191,7 +223,7 @@ class LabelingJob:
         """The views of the images that could be read; those of the others are encoded."""
         for image in given:
             if isinstance(image, EncodedImage):
-                image.check_use(self.image_encoder, self.protocol, self.engine.name)
+                image.check_use(self.engine, self.protocol)
         plain = [image.pixels for image in given if isinstance(image, ReadImage)]
         encoded = iter(encode_pixels(plain, self.protocol, self.engine) if plain else ())
         return [
@@ -298,6 +330,17 @@ class LabelingJob:
             words = slice(count) if kept is None else to_numpy(kept[number, ...]) < count
             maps[words] = without_islands(maps[words])
         return array_namespace(logits).asarray(fine, device=device(logits))
+
+
+def background_of(engine: Engine, words: PreparedVocabulary, threshold: float | None) -> Background:
+    """What becomes of pixels of none of the words; see `Background.of`."""
+    return Background.of(
+        words.background,
+        threshold,
+        is_single_word=words.is_single_word,
+        learned=engine.traits.has_background,
+        stand_ins=engine.traits.background_words,
+    )
 
 
 def not_finite_error(name: str) -> InputError:

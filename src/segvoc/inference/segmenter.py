@@ -1,34 +1,34 @@
 """The segmenter: labels images with a network on any engine, by its protocols."""
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast, overload
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
 
-from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.errors import InputError, UsageError, checked_call, no_attribute
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.background import Background
 from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
-from segvoc.inference.engine import PLAIN, Engine, ModelTraits
+from segvoc.inference.engine import Engine
 from segvoc.inference.hints import Hints
-from segvoc.inference.job import LabelingJob, Outcomes, StartBatch, label_stream, raising
+from segvoc.inference.job import (
+    CallKeywords,
+    LabelingJob,
+    Outcomes,
+    StartBatch,
+    StreamKeywords,
+    background_of,
+    label_stream,
+    raising,
+)
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
-from segvoc.inference.protocols import Protocol, Protocols, Window
+from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.taught.features import FeatureArrays, read_features
-from segvoc.inference.taught.taught_words import TaughtWords, probe_image
 from segvoc.inference.tiled import TiledLabeling
-from segvoc.inference.windows import views
-from segvoc.layers.selection import requested_selection
-from segvoc.vocabulary import Vocabulary, folded
-
-AnySegmenter = TypeVar("AnySegmenter", bound="Segmenter")
+from segvoc.vocabulary import Vocabulary
 
 GivenSource = ImageSource | EncodedImage
 """Accepted as an image: see `read_given`; or an image encoded by the model."""
@@ -37,111 +37,16 @@ Words = str | Iterable[str] | Mapping[int, str] | Vocabulary | PreparedVocabular
 """Accepted as words: one per class, a line ("cat, sofa"), names by id, or a vocabulary encoded by the model."""
 
 
-class CallKeywords(LabelKeywords, total=False):
-    """Keyword arguments of `Segmenter.segment`."""
-
-    options: LabelOptions | None
-    parts: Parts | None
-
-
-class StreamKeywords(CallKeywords, total=False):
-    """Keyword arguments of `Segmenter.segment_many`."""
-
-    smoothing: Smoothing | None
-
-
 class Segmenter(Engine):
-    """Labels images with words; created by `segvoc.load`.
+    """Labels images with words; created by `segvoc.load`. A subclass runs the network: it is an `Engine`."""
 
-    A subclass runs the network: it is an `Engine`.
-
-    Args:
-        name: the model's name in results.
-        protocols: one per `window`.
-        encode_words: encodes vocabularies for the network.
-        traits: what the model can do.
-        batch: batch size, in images or windows of images.
-        origin: metadata of a weights file, from which `segvoc.load` builds the same network: "preset" and
-            "configuration".
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        protocols: Protocols,
-        encode_words: WordEncoder,
-        traits: ModelTraits = PLAIN,
-        batch: int = 1,
-        origin: Mapping[str, object] | None = None,
-    ) -> None:
-        self.name, self.protocols, self.encode_words = name, protocols, encode_words
-        self.traits, self.batch, self.origin = traits, batch, dict(origin or {})
-        self.taught: tuple[TaughtWords, ...] = ()
-        """Taught words; if a word is there several times, the last counts."""
-        self.known_words: tuple[str, ...] = ()
-        """The words that the model was trained on or taught, if its file or repository lists them."""
-        self._hints = Hints()
-        self._image_encoder = object()  # copies share it
-        self.known_background: str | None = None
-        """The word among them that means "none of the others"."""
+    @cached_property
+    def _hints(self) -> Hints:
+        return Hints()
 
     def __repr__(self) -> str:
         taught = sum(len(one.words) for one in self.taught)
         return f"<{type(self).__name__} {self.name!r}, {self.dtype}{f', {taught} taught words' if taught else ''}>"
-
-    @property
-    def own_words(self) -> tuple[str, ...]:
-        """The words that the model was trained on and taught, if any; `segment` asks for them by default."""
-        taught = (word.name for one in self.taught for word in one.record.words)
-        names: dict[str, str] = {}
-        for name in (*self.known_words, *taught):
-            names.setdefault(folded(name), name)
-        return tuple(names.values())
-
-    @property
-    def own_background(self) -> str | None:
-        """The word among them that means "none of the others"."""
-        return self.known_background if self.known_background in self.own_words else None
-
-    def probed_features(self) -> FeatureArrays:
-        """Features of a synthetic image, the fingerprint by which taught words recognize their model.
-
-        Raises:
-            UsageError: words can't be taught to a network of objects and parts.
-        """
-        if self.traits.has_parts:
-            raise UsageError(
-                f"words can't be taught to {self.name!r}, a network of objects and parts; teach another, such as tiny"
-            )
-        self.prepare_to_run()
-        return read_features(self.encode_views(views(probe_image(), self.protocols["single"])[:1]))
-
-    @checked_call
-    def with_taught(self: AnySegmenter, *taught: TaughtWords) -> AnySegmenter:
-        """Return this model with taught words, sharing its weights.
-
-        Args:
-            taught: results of `segvoc.teach`, added to earlier taught words. If a word is taught several times, the
-                last counts.
-
-        Raises:
-            CheckpointError: the words were taught to another model.
-        """
-        features = self.probed_features()
-        for one in taught:
-            one.check_model(self.name, features)
-        other = copy.copy(self)
-        other.taught = (*self.taught, *taught)
-        return other
-
-    def prepare_to_run(self) -> None:
-        """Hook at the start of each call that encodes words or labels images; an engine may raise or warn here."""
-
-    @property
-    def templates(self) -> Sequence[str]:
-        """Prompt templates; `{}` stands for the word."""
-        return self.encode_words.templates
 
     def encode(
         self, words: Words | None, *, parts: Parts | None = None, background: str | None = None
@@ -164,7 +69,7 @@ class Segmenter(Engine):
         prepared = self._prepared(words, parts, background)
         self.prepare_to_run()
         for threshold in (None, 0.0):  # in advance, for any threshold
-            prepared.query(self._background(prepared, threshold))
+            prepared.query(background_of(self, prepared, threshold))
         return prepared
 
     @checked_call
@@ -188,11 +93,11 @@ class Segmenter(Engine):
             UsageError: the model doesn't have the window.
         """
         options = LabelOptions(window=window, stretch=stretch)
-        protocol = self._window(options)
+        protocol = self.window_protocol(window)
         self.prepare_to_run()
         read = ReadImage.of(image, options.value_range, "the image")
         (encoded,) = encode_pixels([read.pixels], protocol, self)
-        return EncodedImage(image=read, window=window, protocol=protocol, views=encoded, encoder=self._image_encoder)
+        return EncodedImage(image=read, window=window, protocol=protocol, views=encoded, encoder=self.image_encoder)
 
     @overload
     def segment(
@@ -363,24 +268,6 @@ class Segmenter(Engine):
         outcomes = self._warning(label_stream(_start(job), job, images))
         return outcomes if yield_errors else raising(outcomes)
 
-    def protocol(self, options: LabelOptions) -> Protocol:
-        """The protocol of the options' window, with their class selection.
-
-        Raises:
-            UsageError: the model doesn't have the window.
-        """
-        protocol = self._window(options)
-        selection = requested_selection(options.keep_classes, protocol.selection)
-        if options.keep_classes is None and self.taught:
-            selection = None  # class selection by text must not drop taught words
-        return replace(protocol, selection=selection)
-
-    def _window(self, options: LabelOptions) -> Protocol:
-        window = options.window
-        if window not in [*self.protocols]:  # a list, since `window` may not be hashable
-            raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
-        return self.protocols[window]
-
     def _warning(self, outcomes: Outcomes) -> Outcomes:
         for outcome in outcomes:
             if isinstance(outcome, Segmentation):
@@ -395,39 +282,10 @@ class Segmenter(Engine):
             return words.reused(self.encode_words, parts, background)
         return PreparedVocabulary(self.encode_words, words, parts, background)
 
-    def _background(self, words: PreparedVocabulary, threshold: float | None) -> Background:
-        return Background.of(
-            words.background,
-            threshold,
-            is_single_word=words.is_single_word,
-            learned=self.traits.has_background,
-            stand_ins=self.traits.background_words,
-        )
-
-    def _job(
-        self,
-        words: Words | None,
-        options: LabelOptions,
-        parts: Parts | None,
-        *,
-        groups: Sequence[Sequence[int]] = (),
-        smoothing: Smoothing | None = None,
-    ) -> LabelingJob:
+    def _job(self, words: Words | None, options: LabelOptions, parts: Parts | None, **more: Any) -> LabelingJob:
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
-        background = self._background(prepared, options.threshold)
-        return LabelingJob(
-            engine=self,
-            image_encoder=self._image_encoder,
-            options=options,
-            words=prepared,
-            background=background,
-            protocol=self.protocol(options),
-            taught_words=self.taught,
-            groups=groups,
-            smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
-            hints=partial(self._hints.of, self.own_words),
-        )
+        return LabelingJob.of(self, prepared, options, hints=partial(self._hints.of, self.own_words), **more)
 
 
 def _start(job: LabelingJob) -> StartBatch:
