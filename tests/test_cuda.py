@@ -222,10 +222,15 @@ def test_graphs_have_the_networks_logits(kind, selection):
     torch.manual_seed(0)
     network = NETWORKS[kind]().eval().requires_grad_(False).cuda()
     graphs, text = NetworkGraphs(network), words(7, 1, network.image_encoder.channels).cuda()
+    options = {"selection": selection, "chunk": 4}
+
+    def step(image, text):
+        return dict(zip(("logits", "kept"), network.selected_logits(image, text, **options), strict=True))
+
     sizes = [(96, 128)] * 3 + [(128, 96)] * 2 + [(96, 128)]
     for number, size in enumerate(sizes):
         image = make_image(2, *size).cuda() + number
-        logits, kept = graphs(image, text, {"selection": selection, "chunk": 4})
+        logits, kept = graphs.run(step, (image, text), options).values()
         expected, of_network = network.selected_logits(image, text, selection=selection, chunk=4)
         assert_alike(logits, expected)
         assert (kept is None) == (of_network is None) and (kept is None or torch.equal(kept, of_network))
@@ -239,9 +244,12 @@ def test_graphs_follow_the_network():
     graphs, image = NetworkGraphs(network), make_image(1, 96, 96).cuda()
     text = words(5, 1, network.image_encoder.channels).cuda()
 
+    def logits(**options):
+        return graphs.run(lambda *inputs: {"logits": network(*inputs, **options)}, (image, text), options)["logits"]
+
     def check(recorded: int) -> None:
         for _ in range(3):
-            assert_alike(graphs(image, text, {})[0], network(image, text))
+            assert_alike(logits(), network(image, text))
         assert len(graphs) == recorded
 
     check(1)
@@ -252,7 +260,7 @@ def test_graphs_follow_the_network():
     network.aggregation.blocks[1] = torch.nn.Module()
     network.aggregation.blocks[1].forward = lambda x, *others: x
     for _ in range(3):  # Python runs
-        assert_alike(graphs(image, text, {})[0], network(image, text))
+        assert_alike(logits(), network(image, text))
     del network.aggregation.blocks[1]
     check(1)
     seen = []
@@ -261,7 +269,7 @@ def test_graphs_follow_the_network():
     assert len(seen) == 6  # three times by graphs, three times by the network
     handle.remove()
     check(1)
-    graphs(image, text, {"selection": AUTO_SELECTION})
+    logits(selection=AUTO_SELECTION)
     assert len(graphs) == 1
 
 

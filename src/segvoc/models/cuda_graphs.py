@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.layers.aggregation_context import ForwardOptions
-from segvoc.models.network_steps import NetworkSteps, Step, StepOutputs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 
 Outputs = TypeVar("Outputs")
 
-MOST_GRAPHS = 16
+MOST_GRAPHS = 32
 """Graphs of a network that are kept at a time."""
 
 LARGEST_SHARE = 0.25
@@ -55,6 +54,12 @@ class CapturedFunction(Generic[Outputs]):
             kept.copy_(x, non_blocking=True)
         self._graph.replay()
         return self.outputs
+
+
+StepOutputs = Mapping[str, Tensor | None]
+
+Step = Callable[..., StepOutputs]
+"""A part of a network's forward pass, from tensors to tensors: the image encoder, or all behind it."""
 
 
 class _State:
@@ -95,8 +100,8 @@ class _State:
         )
 
 
-class NetworkGraphs(NetworkSteps):
-    """Runs a network in evaluation mode as CUDA graphs: one for each step, shape of its inputs and set of options.
+class NetworkGraphs:
+    """Runs steps of a network in evaluation mode as CUDA graphs: one for each shape of their inputs and set of options.
 
     A call whose shape comes for the first time runs plainly, and the second one records. Where a graph isn't possible
     (class selection that counts on the host, hooks, a network that waits for the GPU), all calls run plainly. Graphs
@@ -106,7 +111,7 @@ class NetworkGraphs(NetworkSteps):
     """
 
     def __init__(self, network: SegmentationNetwork) -> None:
-        super().__init__(network)
+        self.network = network
         self.reserved = 0
         """Memory that the graphs reserve [bytes]."""
         self._graphs: dict[tuple[object, ...], CapturedFunction[StepOutputs]] = {}
@@ -125,7 +130,7 @@ class NetworkGraphs(NetworkSteps):
         return len(self._graphs)
 
     def run(self, step: Step, inputs: Sequence[Any], options: ForwardOptions | None) -> StepOutputs:
-        """Run a step, as a graph where it was recorded."""
+        """Run a step, as a graph where it was recorded; `options` are those that it compares words with, if any."""
         if not _may_capture(inputs, options or {}):
             return step(*inputs)
         key = (*((x.shape, x.dtype) for x in inputs), options and (*sorted(options.items()),))

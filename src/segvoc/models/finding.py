@@ -13,8 +13,8 @@ from typing import Any
 from segvoc.checkpoints.hub import CONFIG, LIBRARY, SHARED_WEIGHTS, HubRepository, SharedModel, Token
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
-from segvoc.inference.exported.manifest import MANIFEST, is_exported
 from segvoc.inference.engine import AnyEngine as AnySegmenter
+from segvoc.inference.exported.manifest import MANIFEST, is_exported
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.catalog import list_models
 from segvoc.storage.files import read_json

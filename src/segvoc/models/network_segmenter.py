@@ -16,10 +16,8 @@ from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
-from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import lowest_precision
-from segvoc.models.cuda_graphs import NetworkGraphs, compile_aggregation
-from segvoc.models.network_steps import NetworkSteps
+from segvoc.models.cuda_graphs import NetworkGraphs, Step, StepOutputs, compile_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.runtime.arrays import Array
@@ -77,7 +75,7 @@ class NetworkSegmenter(Segmenter):
         self.class_chunk = classes_at_a_time(self.device)
         """Classes refined per chunk; bounds memory without affecting results."""
         self._views_at_once = self.batch
-        self._steps = NetworkSteps(network) if optimize == "none" else NetworkGraphs(network)
+        self._graphs = None if optimize == "none" or on_cpu else NetworkGraphs(network)
         self._compiled = optimize == "compile" and not on_cpu
         if self._compiled:
             compile_aggregation(network)
@@ -113,29 +111,42 @@ class NetworkSegmenter(Segmenter):
     def encode_views(self, pixels: Float32[Array, "N 3 H W"]) -> dict[str, Tensor]:
         """Run the image encoder; see `Engine.encode_views`."""
         image = self.to_device(pixels)
-        encoded = self._in_batches(lambda views: self._steps.encode(image[views]), len(image))
-        return {name: _joined([features[name] for features in encoded]) for name in encoded[0]}
+
+        def encode(image: Tensor) -> StepOutputs:
+            return self.network.encoded(image).named()
+
+        encoded = self._in_batches(lambda views: self._run(encode, (image[views],), None), len(image))
+        return {name: _joined([cast(Tensor, features[name]) for features in encoded]) for name in encoded[0]}
 
     @torch.inference_mode()
     def compare(
         self, features: Mapping[str, Tensor], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
         """Run the rest of the network; see `Engine.compare`."""
-        words = cast(Any, text).to(self.device)
+        words, names, maps = cast(Any, text).to(self.device), tuple(features), tuple(features.values())
         options: ForwardOptions = {
             "pooling": protocol.pooling, "selection": protocol.selection, "chunk": self.class_chunk
         }  # fmt: skip
 
-        def compared(views: slice) -> SelectedLogits:
-            # compiled, plain attention is twice as fast as PyTorch's kernel for float32
-            plain = self._compiled and self.dtype == "float32"
-            with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
-                return self._steps.compare({name: maps[views] for name, maps in features.items()}, words, options)
+        def compare(words: Any, *maps: Tensor) -> StepOutputs:
+            found = self.network.features_type.of_named(dict(zip(names, maps, strict=True)))
+            logits, kept = self.network.compared(found, words, **options)
+            return {"logits": logits, "kept": kept}
 
-        count = len(next(iter(features.values())))
-        outputs = self._in_batches(compared, count, together=protocol.counts_classes)
-        kept = [of_views for _, of_views in outputs if of_views is not None]
-        return _joined([logits.float() for logits, _ in outputs]), _joined(kept) if kept else None
+        outputs = self._in_batches(
+            lambda views: self._run(compare, (words, *(each[views] for each in maps)), options),
+            len(maps[0]),
+            together=protocol.counts_classes,
+        )
+        kept = [of_views for output in outputs if (of_views := output["kept"]) is not None]
+        logits = _joined([cast(Tensor, output["logits"]).float() for output in outputs])
+        return logits, _joined(kept) if kept else None
+
+    def _run(self, step: Step, inputs: tuple[Any, ...], options: ForwardOptions | None) -> StepOutputs:
+        # compiled, plain attention is twice as fast as PyTorch's kernel for float32
+        plain = self._compiled and self.dtype == "float32"
+        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+            return step(*inputs) if self._graphs is None else self._graphs.run(step, inputs, options)
 
     def _in_batches(self, run: Callable[[slice], _T], views: int, *, together: bool = False) -> list[_T]:
         """Run a step on all views, by half as many at a time if the GPU's memory runs out."""
