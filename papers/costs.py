@@ -18,17 +18,17 @@ from papers.drawing import new_figure, save_figure, show_image, show_map
 from papers.view_options import ViewOptions, view_options
 from segvoc.cli import run_command
 from segvoc.cli.output import echo
-from segvoc.encoders.base import ImageFeatures
+from segvoc.encoders.base import ClassifiedFeatures, ImageFeatures
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.cost_sum import SynthesizedClassifiers
 from segvoc.layers.shapes import ClassTokens
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.networks.tiny import TinyCosts
 from segvoc.storage.files import write_json
 from segvoc.vocabulary import Vocabulary
 
@@ -87,11 +87,10 @@ def forward_single_view(
     network = segmenter.network
     with torch.inference_mode():
         features: ImageFeatures = cast(nn.Module, network.image_encoder)(pixels)
-        synthesized: SynthesizedClassifiers | None = getattr(network.aggregation, "synthesized", None)
-        known = None if features.class_logits is None else features.class_logits.float()
-        costs = [cost_volume(dense.float(), text[None].float())[0].mean(dim=0) for dense in features.maps]
-        if synthesized is not None and known is not None:
-            costs.append(synthesized(known, text[None].float())[0].mean(dim=0))
+        embeddings = text[None].float()
+        costs = [cost_volume(dense.float(), embeddings)[0].mean(dim=0) for dense in features.maps]
+        if isinstance(features, ClassifiedFeatures) and isinstance(network.aggregation, TinyCosts):
+            costs.append(network.aggregation.synthesized(features.class_logits.float(), embeddings)[0].mean(dim=0))
         # all classes in one chunk, so that each block calls back once
         logits, _ = network.selected_logits(
             pixels, text, pooling=protocol.pooling, observe=lambda _, *both: streams.append(both)

@@ -54,6 +54,7 @@ def functions_of_one_forward(contract: NetworkContract) -> set[tuple[str, str]]:
     seen = set()
     network = contract.build().eval()
     image, text = contract.inputs(network)
+    selection = ClassSelection(keep=2, by="similarity")
 
     def watch(frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
@@ -64,7 +65,7 @@ def functions_of_one_forward(contract: NetworkContract) -> set[tuple[str, str]]:
     sys.setprofile(watch)
     try:
         with torch.no_grad():
-            network(image, text, selection=ClassSelection(keep=2, by="similarity"))
+            network(image, text, selection=selection)
     finally:
         sys.setprofile(before)
     return seen

@@ -41,10 +41,3 @@ class LastTapInWords(nn.Module):
         cells = [one.flatten(2).mT for one in maps]
         taps = tuple(torch.cat((tap.mean(1, keepdim=True), tap), dim=1) for tap in cells)
         return TokenFeatures(taps=taps, grid=(maps[0].shape[2], maps[0].shape[3]))
-
-
-def small_with_costs() -> SynSeg:
-    """One whose decoder adds to a sum of costs."""
-    tower = LastTapInWords()
-    config = replace(CONFIG, finer=4, skip="sum")
-    return SynSeg(tower, text_tower("qv"), build_decoder(config, tower))

@@ -7,15 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segvoc.encoders.efficientnet import IMAGENET_CLASSES
 from segvoc.errors import UsageError
-from segvoc.models.builders import build_aggregation, build_tiny
+from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG, LastStream
 from segvoc.networks.choices import FUSIONS, fusion_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.networks.tiny import MAPS, TWO_BLOCKS, TinyAggregationConfig, TinyConfig
 from tests.built import built
 from tests.networks.aggregation_contract import (
     SMALL,
@@ -153,25 +151,6 @@ class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract):
             assert_alike(built(image, text), expected)
 
 
-class TestOnTheSumOfCosts(AggregationContract):
-    """As in tiny; the head is no longer zero, as after a step."""
-
-    def build(self) -> nn.Module:
-        network = small(skip="sum", blocks=1)
-        nn.init.normal_(network.aggregation.decoder.head.weight)
-        return network
-
-    def test_it_starts_as_the_sum(self, built):
-        image, text = self.inputs(built)
-        fresh, none = small(skip="sum"), small(aggregation="none")
-        assert fresh.aggregation.skip.state_dict().keys() == none.aggregation.skip.state_dict().keys()
-        none.load_state_dict(fresh.state_dict(), strict=False)
-        with torch.no_grad():
-            sums, logits = none(image, text), fresh(image, text)
-            assert_alike(logits, F.interpolate(sums, size=logits.shape[2:], mode="bilinear"))
-            assert not torch.allclose(built(image, text), logits, atol=1e-2)
-
-
 def test_experts_go_with_a_fusion_that_has_some():
     for fusion in ("last", "single"):
         with pytest.raises(UsageError, match=f"experts=2 doesn't go with fusion={fusion}; add fusion=experts"):
@@ -185,29 +164,3 @@ def test_a_line_in_the_table_of_fusions_is_all_that_a_new_one_needs(monkeypatch)
     assert isinstance(small(fusion="new").aggregation.blocks[0].fuse, LastStream)
     with pytest.raises(UsageError, match=r"fusion=nothing is unknown; it is one of experts, .*, last, new"):
         small(fusion="nothing")
-
-
-WITH_CLASSES = {"costs": MAPS + 1, "known_classes": IMAGENET_CLASSES}
-
-
-@pytest.mark.parametrize(
-    "aggregation",
-    [TinyAggregationConfig(), TWO_BLOCKS, replace(TWO_BLOCKS, kind="none")],
-    ids=["own", "two blocks", "none"],
-)
-@torch.inference_mode()
-def test_known_classes_add_a_cost_that_counts(aggregation: TinyAggregationConfig) -> None:
-    torch.manual_seed(0)
-    network = build_tiny(TinyConfig(aggregation=replace(aggregation, **WITH_CLASSES))).eval()
-    image, text = 255 * torch.rand(1, 3, 64, 96), torch.randn(5, 1, 384)
-    logits = network(image, text)
-    assert logits.shape[:2] == (1, 5) and logits.isfinite().all()
-    network.aggregation.get_submodule("synthesized").get_buffer("anchors").normal_()
-    assert not torch.allclose(network(image, text), logits)
-
-
-@torch.inference_mode()
-def test_without_known_classes_there_is_no_such_cost() -> None:
-    network = build_tiny(TinyConfig(aggregation=TinyAggregationConfig(costs=MAPS, known_classes=0)))
-    assert not any("synthesized" in name for name in network.state_dict())
-    assert len(network.image_encoder(torch.rand(1, 3, 64, 64)).maps) == MAPS

@@ -127,12 +127,6 @@ class TestParallel(PartContract, PaperContract):
                 assert (other[name] - expected).abs().max() <= 2**-8 * expected.abs().max(), name
 
 
-class TestAddedToTheCosts(PartContract):
-    """As on tiny's towers: what is learned is added to a sum of costs."""
-
-    build = staticmethod(lambda: small(PART_CAT_SEG, blocks=1, skip="sum"))
-
-
 # ---- words
 
 

@@ -3,14 +3,13 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.selection import ClassSelection
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, decoder_state
 from tests.golden_sets import TOLERANCE, err_case
 from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, words
-from tests.networks.small_syn_seg import small_syn_seg, small_with_costs
+from tests.networks.small_syn_seg import small_syn_seg
 
 PROJECTOR = {"aggregation.projector.weight", "aggregation.projector.bias"}
 """What only training uses."""
@@ -20,11 +19,6 @@ class TestPlain(NetworkContract, PaperContract):
     finer = 16
 
     build = staticmethod(small_syn_seg)
-    idle = frozenset(PROJECTOR)
-
-
-class TestOnCosts(NetworkContract):
-    build = staticmethod(small_with_costs)
     idle = frozenset(PROJECTOR)
 
 
@@ -55,10 +49,9 @@ def test_blocks_behind_the_deepest_tap_run_only_to_choose_words(network):
     assert ran
 
 
-@pytest.mark.parametrize("build", [small_syn_seg, small_with_costs])
-def test_what_is_learned_is_what_segments(build):
+def test_what_is_learned_is_what_segments():
     torch.manual_seed(0)
-    network, images, text = build().eval(), make_image(2, 64, 64), words(5, 1, 32)
+    network, images, text = small_syn_seg().eval(), make_image(2, 64, 64), words(5, 1, 32)
     owner = torch.tensor([0, 0, 1, 1, 1])
     with torch.no_grad():
         taps = network.image_encoder.tokens(images, dense=False).taps
@@ -76,18 +69,6 @@ def test_synergy_vectors_are_the_papers_sums_over_the_full_map(network):
     full = cells.view(3, 2, 3, 32).repeat_interleave(16, 1).repeat_interleave(16, 2)
     for found, weight in zip(vectors, (activation, 1 - activation), strict=True):
         assert_alike(found, (weight[..., None] * full).mean(dim=(1, 2)))
-
-
-def test_a_decoder_that_begins_as_the_cost_says_the_cost():
-    torch.manual_seed(0)
-    network, image, text = small_with_costs().eval(), make_image(1, 64, 64), words(4, 1, 32)
-    network.aggregation.begin_as_cost(words(60, 1, 32)[:, 0])
-    with torch.no_grad():
-        logits = network(image, text)
-        deepest = network.image_encoder.tokens(image, dense=False).taps[-1][:, 1:]
-        cosine = F.normalize(deepest, dim=-1) @ F.normalize(text[:, 0], dim=-1).mT
-    expected = 10 * (cosine.mT.view(1, 4, 4, 4) - 0.15)
-    assert_alike(logits, F.interpolate(expected, size=(16, 16), mode="bilinear"))
 
 
 @pytest.mark.golden

@@ -1,17 +1,13 @@
 """How tiny's aggregation is trained: on costs that nothing learned, and as an addition to their sum."""
 
-from typing import cast
-
 import pytest
 import torch
 from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.selection import AUTO_SELECTION
-from segvoc.models.builders import build_aggregation
-from segvoc.networks.base import CostAggregation
+from segvoc.networks.tiny import TinyAggregation, TinyWithoutAggregation
 from tools.tiny.refinement import AGGREGATION, RefinementRecipe
 from tools.tiny.scoring import counts, scores
 from tools.tiny.trunk import UpperTrunk
@@ -21,10 +17,10 @@ RECIPE = RefinementRecipe()
 
 
 @pytest.fixture
-def aggregation() -> CostAggregation:
+def aggregation() -> TinyAggregation:
     torch.manual_seed(0)
-    tower = EfficientNetLite(own_appearance=True, known_classes=True)
-    return cast(CostAggregation, build_aggregation(AGGREGATION, tower).eval())
+    tower = EfficientNetLite(own_appearance=True)
+    return TinyAggregation(AGGREGATION, tower.channels, tower.tap_channels).eval()
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +28,19 @@ def inputs() -> tuple[list[torch.Tensor], torch.Tensor, list[torch.Tensor]]:
     chance = torch.Generator().manual_seed(0)
     sizes = ((472, 8), (48, 16), (24, 32))
     guidance = [torch.randn(1, channels, side, side, generator=chance) for channels, side in sizes]
-    *maps, class_logits = [torch.randn(1, channels, 8, 8, generator=chance) for channels in (384, 384, 384, 1000)]
-    return maps, class_logits, torch.randn(1, WORDS, 1, 384, generator=chance), guidance
+    maps = [torch.randn(1, channels, 8, 8, generator=chance) for channels in (384, 384, 384, 1000)]
+    return maps, torch.randn(1, WORDS, 1, 384, generator=chance), guidance
 
 
 @torch.inference_mode()
 def test_an_aggregation_that_adds_nothing_gives_the_sum_and_its_classes(aggregation, inputs):
-    maps, class_logits, text, guidance = inputs
+    maps, text, guidance = inputs
     for parameter in aggregation.decoder.head.parameters():
         parameter.zero_()
-    context = AggregationContext((2, 2), AUTO_SELECTION, 8, class_logits=class_logits)
-    expected, chosen = NoAggregation(aggregation.skip, aggregation.synthesized)(maps, text, guidance, context)
+    context = AggregationContext((2, 2), AUTO_SELECTION, 8)
+    costs = TinyWithoutAggregation(AGGREGATION, 384)
+    costs.load_state_dict({name: aggregation.state_dict()[name] for name in costs.state_dict()})
+    expected, chosen = costs(maps, text, guidance, context)
     logits, kept = aggregation(maps, text, guidance, context)
     assert torch.equal(kept, chosen)
     assert torch.allclose(logits, F.interpolate(expected, size=(32, 32), mode="bilinear"), atol=1e-6)

@@ -13,7 +13,7 @@ from torch import Tensor
 from segvoc.inference.protocols import TINY_SELECTION
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
-from segvoc.networks.base import CostAggregation
+from segvoc.networks.tiny import TinyAggregation
 from segvoc.storage.atomic_writes import write_atomically
 from tools.tiny.features import TrainingData
 from tools.tiny.projections import Fits, ProjectionRecipe, Projections, fit_projections
@@ -44,7 +44,7 @@ class Model:
     """What it was trained on, with its own trunk."""
     projections: Projections
     """One fit."""
-    aggregation: CostAggregation
+    aggregation: TinyAggregation
     """What refines their costs."""
 
     @torch.no_grad()
@@ -52,9 +52,9 @@ class Model:
         """Logits (K h w) of the words of `columns` (K) in one view, as `segment` finds them."""
         features, views = self.data.features, torch.tensor([view], device=self.data.features.device)
         middle = features.middle[views].float()
-        (*maps, logits), stages = self.projections.maps(torch.zeros_like(views), self.data.tower, middle)
+        maps, stages = self.projections.maps(torch.zeros_like(views), self.data.tower, middle)
         guidance = (stages, features.stride_8[views].float(), features.stride_4[views].float())
-        context = AggregationContext((2, 2), TINY_SELECTION, len(columns), class_logits=logits)
+        context = AggregationContext((2, 2), TINY_SELECTION, len(columns))
         logits, kept = self.aggregation(maps, self.data.text[columns][None, :, None], guidance, context)
         return scatter_to_all(logits, kept, len(columns))[0]
 

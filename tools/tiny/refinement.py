@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.encoders.efficientnet import IMAGENET_CLASSES, EfficientNetLite
+from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import count_votes
-from segvoc.layers.cost_sum import all_costs
 from segvoc.layers.selection import PUBLISHED_VOTES
-from segvoc.networks.base import CostAggregation
-from segvoc.networks.tiny import MAPS, TinyAggregationConfig
+from segvoc.networks.tiny import TinyAggregation, TinyAggregationConfig
 from tools.tiny.features import TrainingData
 from tools.tiny.optimization import Optimization
 from tools.tiny.photos import DATA_SETS, SHARES
@@ -28,7 +26,7 @@ from tools.tiny.projections import Alternatives, Fits, Projections
 
 MASKED = -1e4
 
-AGGREGATION = TinyAggregationConfig(costs=MAPS + 1, known_classes=IMAGENET_CLASSES)
+AGGREGATION = TinyAggregationConfig()
 """The aggregation that is trained, with a fourth cost of classifiers blended from those of ImageNet's classes."""
 
 
@@ -111,13 +109,13 @@ def cost_weights(text: Tensor, known: Tensor, recipe: RefinementRecipe) -> Tenso
     return weights + novelty * of_novelty
 
 
-def new_aggregation(data: TrainingData, known: Tensor, recipe: RefinementRecipe) -> CostAggregation:
+def new_aggregation(data: TrainingData, known: Tensor, recipe: RefinementRecipe) -> TinyAggregation:
     """The aggregation before training: it adds nothing to the sum. Its convolutions see maps of like size."""
     torch.manual_seed(recipe.seed)
     tower, features, familiar = data.tower, data.features, data.text[known]
     config = replace(AGGREGATION, familiar_words=len(familiar))
     channels, taps = familiar.shape[1], EfficientNetLite.tap_channels
-    aggregation = CostAggregation(config, channels, taps).to(familiar.device)
+    aggregation = TinyAggregation(config, channels, taps).to(familiar.device)
     values = {"weight": torch.tensor(recipe.cost_weights), "novelty_weight": torch.tensor(recipe.novelty_weights)}
     aggregation.get_submodule("skip").load_state_dict(values | {"bias": torch.zeros(()), "familiar": familiar})
     aggregation.get_submodule("skip").requires_grad_(False)
@@ -160,7 +158,7 @@ def _vote(costs: Tensor, vocabulary: Tensor) -> Tensor:
 @torch.enable_grad()
 def train_aggregation(
     data: TrainingData, cross_fit: CrossFit, projections: Projections, recipe: RefinementRecipe, unfinished: Path
-) -> CostAggregation:
+) -> TinyAggregation:
     """An aggregation that refines the costs of the model whose fits these are, in evaluation mode.
 
     Softmax cross-entropy of every fourth pixel against the words that the most cells vote for and "none of them", which
@@ -204,8 +202,8 @@ def train_aggregation(
         fits = 1 + hidden[step] * recipe.groups + cross_fit.group[features.photo[views]]
         label = _without(features.labels[views], may_learn).long()
         with torch.no_grad():
-            (*maps, class_logits), stages = projections.maps(fits, tower, features.middle[views].float())
-            costs = all_costs(maps, text.expand(len(views), -1, -1)[:, :, None], aggregation.synthesized, class_logits)
+            maps, stages = projections.maps(fits, tower, features.middle[views].float())
+            costs = aggregation.costs(maps, text.expand(len(views), -1, -1)[:, :, None])
             summed = torch.einsum("bpthw,btp->bthw", costs, weights[fits])
             stuff = torch.rand(len(views), 1, device=device, generator=random) < 0.5
             offered = alternatives.own[sets] | (alternatives.none[sets] & stuff)
@@ -252,7 +250,7 @@ def _vocabulary(allowed: Tensor, recipe: RefinementRecipe, random: torch.Generat
 
 
 @torch.no_grad()
-def rescale(aggregation: CostAggregation, scale: float, added: float = 1.0, bias: float = 0.0) -> None:
+def rescale(aggregation: TinyAggregation, scale: float, added: float = 1.0, bias: float = 0.0) -> None:
     """Change the logits to scale * sum + added * what the aggregation adds to the sum + bias, in place."""
     skip, head = aggregation.get_submodule("skip"), aggregation.decoder.head
     skip.get_parameter("weight").mul_(scale)

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { PageError } from "../src/backend";
-import { checkedDescription, inputSize, ownSelection, wordsProgram, type Description } from "../src/onnx/description";
+import { checkedDescription, inputSize, selectionInputs, wordsProgram, type Description } from "../src/onnx/description";
 import { withoutIslands } from "../src/onnx/edges";
 import { NONE } from "../src/labels/labeling";
 import { beside, rejecting } from "../src/onnx/model";
@@ -22,8 +22,6 @@ const description: Description = {
   words: [{ program: "other.onnx", pooling: [1, 1] }, { program: "words.onnx", pooling: [2, 2] }],
   text,
   has_parts: false,
-  selects: true,
-  own_selection: { kind: "share", share: 0.98, least: 24 },
   background_words: null,
   protocols: { auto: protocol },
   files: {},
@@ -97,17 +95,16 @@ test("a usable description is taken, and its program for the protocol's pooling 
   assert.throws(() => wordsProgram(taken, { ...protocol, pooling: [3, 3] }), PageError);
 });
 
-test("words are selected by the model's own rule, else, and where words were taught, by the protocol's", () => {
-  assert.equal(ownSelection(description, protocol, 100, true).least, 100);
-  assert.equal(ownSelection(description, { ...protocol, selection: { keep: 7 } }, 100, true).least, 7);
-  const bySimilarity = { ...protocol, selection: { keep: 256 } };
-  assert.deepEqual(ownSelection(description, protocol, 100, false), { least: 24, share: 0.98, bySimilarity: false });
-  const quarter = { ...description, own_selection: { kind: "quarter", least: 16, most: 64 } } as const;
-  assert.deepEqual([8, 100, 1000].map((words) => ownSelection(quarter, protocol, words, false).least), [16, 25, 64]);
-  const none = { ...description, own_selection: null };
-  assert.deepEqual(ownSelection(none, bySimilarity, 1000, false), { least: 256, share: 0, bySimilarity: true });
-  assert.equal(ownSelection(none, protocol, 1000, false).least, 1000);
-  assert.equal(ownSelection({ ...description, selects: false }, bySimilarity, 1000, false).least, 1000);
+test("words are selected as the protocol says, and all of them where words were taught", () => {
+  const none = { keep: null, fraction: null, share: null, least: 1, by: "votes" } as const;
+  const inputs = (selection: object, words: number, isTaught = false) =>
+    selectionInputs({ ...protocol, selection: { ...none, ...selection } }, words, isTaught);
+  const share = { share: 0.98, least: 24 }, quarter = { fraction: 0.25, least: 16, keep: 64 };
+  assert.deepEqual(inputs(share, 100), { least: 24, share: 0.98, bySimilarity: false });
+  assert.deepEqual(inputs(share, 100, true), { least: 100, share: 0, bySimilarity: false });
+  assert.deepEqual([8, 100, 1000].map((words) => inputs(quarter, words).least), [8, 25, 64]);
+  assert.deepEqual(inputs({ keep: 256, by: "similarity" }, 1000), { least: 256, share: 0, bySimilarity: true });
+  assert.equal(selectionInputs(protocol, 1000, false).least, 1000);
 });
 
 for (const [wrong, message] of [

@@ -36,8 +36,11 @@ class ImageFeatures:
     """Intermediate maps that guide the decoder, in its order of use."""
     appearance: Float[Tensor, "B _ _ _"] | None = None
     """Guidance of the aggregation on the first dense map's grid; None: the first dense map."""
-    class_logits: Float[Tensor, "B K h w"] | None = None
-    """Logits of K known classes of the encoder, on the same grid, if any."""
+
+    @property
+    def cost_maps(self) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """The maps that the aggregation compares with the words."""
+        return self.maps
 
     @property
     def guidance(self) -> tuple[Float[Tensor, "B _ _ _"], ...]:
@@ -48,18 +51,35 @@ class ImageFeatures:
         """All maps by their names in exported programs and taught words."""
         named = {f"map_{i}": feature for i, feature in enumerate(self.maps)}
         named |= {f"tap_{i}": feature for i, feature in enumerate(self.taps)}
-        others = {"appearance": self.appearance, "class_logits": self.class_logits}
-        return named | {name: feature for name, feature in others.items() if feature is not None}
+        return named if self.appearance is None else named | {"appearance": self.appearance}
 
     @classmethod
     def of_named(cls, named: Mapping[str, Tensor]) -> "ImageFeatures":
         """The inverse of `named`, which ignores other names."""
-        return cls(
-            maps=numbered("map", named),
-            taps=numbered("tap", named),
-            appearance=named.get("appearance"),
-            class_logits=named.get("class_logits"),
-        )
+        maps, taps = numbered("map", named), numbered("tap", named)
+        return cls(maps=maps, taps=taps, appearance=named.get("appearance"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifiedFeatures(ImageFeatures):
+    """Features of an encoder that classifies each cell into known classes."""
+
+    class_logits: Float[Tensor, "B K h w"]
+    """Logits of the K known classes, on the grid of the dense maps."""
+
+    @property
+    def cost_maps(self) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """The dense maps, then the logits of the known classes."""
+        return (*self.maps, self.class_logits)
+
+    def named(self) -> dict[str, Tensor]:
+        """See `ImageFeatures.named`."""
+        return super().named() | {"class_logits": self.class_logits}
+
+    @classmethod
+    def of_named(cls, named: Mapping[str, Tensor]) -> "ClassifiedFeatures":
+        """See `ImageFeatures.of_named`."""
+        return cls(**vars(ImageFeatures.of_named(named)), class_logits=named["class_logits"])
 
 
 def numbered(prefix: str, named: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

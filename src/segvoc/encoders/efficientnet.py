@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segvoc.encoders.base import ImageFeatures, TokenFeatures
+from segvoc.encoders.base import ClassifiedFeatures, TokenFeatures
 from segvoc.layers.precision import Float32Parts, at_least_float32
 
 STEM_CHANNELS = 32
@@ -166,8 +166,8 @@ class EfficientNetLite(Float32Parts):
 
     Maps: (1) a projection of the head's 1280 channels; (2) a projection of the stride-16 stage and the last stage;
     (3) ConSE: the trunk's ImageNet probabilities of each cell times the embeddings of the class names. The first two
-    are trained on few words; the third isn't trained on words, so it works equally well for all. With `known_classes`,
-    there are also the logits of the ImageNet classes.
+    are trained on few words; the third isn't trained on words, so it works equally well for all. The
+    logits of the ImageNet classes come with them.
     Taps: the stages at stride 8 and 4. Appearance, with `own_appearance`: the stages that map 2 is a projection of.
     The last stages are dilated instead of running at stride 32: same weights, twice the resolution.
     """
@@ -184,9 +184,9 @@ class EfficientNetLite(Float32Parts):
     """bfloat16 in the first five groups of blocks would change 2 % of the labels, in the sixth 0.4 %, in all other
     layers together 0.2 %."""
 
-    def __init__(self, *, own_appearance: bool = False, known_classes: bool = False) -> None:
+    def __init__(self, *, own_appearance: bool = False) -> None:
         super().__init__()
-        self.own_appearance, self.known_classes = own_appearance, known_classes
+        self.own_appearance = own_appearance
         self.trunk = EfficientNetTrunk()
         self.project_head = nn.Conv2d(HEAD_CHANNELS, self.channels, 1)
         self.project_stages = nn.Conv2d(self.appearance_channels, self.channels, 1)
@@ -196,7 +196,7 @@ class EfficientNetLite(Float32Parts):
         """Names of the projections' parameters. The trunk is frozen."""
         return tuple(name for name, _ in self.named_parameters() if name.startswith("project_"))
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> ClassifiedFeatures:
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
         stride_4, stride_8, stride_16, last = self.stages(image)
         stages = torch.cat([stride_16, last], dim=1)
@@ -205,11 +205,11 @@ class EfficientNetLite(Float32Parts):
         of_stages = self.project_stages(stages.to(self.project_stages.weight.dtype))
         maps = (self.project_head(head), of_stages, self.conse(logits))
         of_head, of_stages, of_classes = (at_least_float32(dense) for dense in maps)
-        return ImageFeatures(
+        return ClassifiedFeatures(
             maps=(smoothed(of_head), of_stages, smoothed(of_classes)),
             taps=(stride_8, stride_4),
             appearance=stages if self.own_appearance else None,
-            class_logits=smoothed(logits.movedim(-1, 1)) if self.known_classes else None,
+            class_logits=smoothed(logits.movedim(-1, 1)),
         )
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:

@@ -17,21 +17,20 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures, numbered
+from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder, TokenEncoder, numbered
 from segvoc.encoders.prompts import PartWords
 from segvoc.inference.onnx_program import OF_CLASSES
-from segvoc.inference.taught.features import APPEARANCE, CLASS_LOGITS
 from segvoc.layers.aggregation import StageGuidance, UpsamplingDecoder, UpsamplingStage, WindowBlock, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import Kept, count_votes, select_classes
-from segvoc.layers.cost_sum import all_costs
-from segvoc.layers.maps import Windows, resized
+from segvoc.layers.class_selection import Kept, count_votes
+from segvoc.layers.maps import Windows
 from segvoc.layers.selection import PUBLISHED_VOTES, Votes
 from segvoc.layers.shapes import CostVolume
-from segvoc.networks.base import CostAggregation, SegmentationNetwork
-from segvoc.networks.part_cat_seg import PartAggregation, PartNetwork
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.networks.syn_seg import SynSeg
+from segvoc.networks.tiny import TinyAggregation, with_sum
 
 
 @dataclass(frozen=True)
@@ -155,22 +154,17 @@ class WordProgram(nn.Module):
 
     def __init__(self, network: SegmentationNetwork, pooling: tuple[int, int], votes: Votes) -> None:
         super().__init__()
-        self.aggregation, self.pooling = network.aggregation, pooling
+        self.aggregation, self.pooling = network.aggregation, pooling  # the program has no other weights
+        self.aggregated, self.features_type = network.aggregated, network.features_type
         self.votes = votes if network.selects else None
-        self.reads_tokens = isinstance(network, SynSeg)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logits of the selected words, and their indices."""
-        context = AggregationContext(self.pooling, class_logits=inputs.get(CLASS_LOGITS))
+        context = AggregationContext(self.pooling)
         if self.votes is not None:
-            context = TracedContext(**vars(context), settings=inputs, votes=self.votes)
-        maps = numbered("map", inputs)
-        words = inputs["words"].expand(inputs["tap_0" if self.reads_tokens else "map_0"].shape[0], -1, -1, -1)
-        if self.reads_tokens:
-            logits, kept = self.aggregation(TokenFeatures.of_named(inputs), words, context)
-        else:
-            guidance = (inputs.get(APPEARANCE, maps[0]), *numbered("tap", inputs))
-            logits, kept = self.aggregation(maps, words, guidance, context)
+            context = TracedContext(self.pooling, settings=inputs, votes=self.votes)
+        features = self.features_type.of_named(inputs)
+        logits, kept = self.aggregated(features, inputs["words"], context)
         return {"logits": logits.float()} if kept is None else {"logits": logits.float(), "kept": kept}
 
 
@@ -183,16 +177,15 @@ class PartProgram(nn.Module):
 
     def __init__(self, network: PartNetwork, pooling: tuple[int, int]) -> None:
         super().__init__()
-        self.aggregation, self.pooling = network.aggregation, pooling
+        self.aggregation, self.pooling, self.features_type = network.aggregation, pooling, network.features_type
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logits of all words."""
-        maps = numbered("map", inputs)
-        context = AggregationContext(self.pooling, class_logits=inputs.get(CLASS_LOGITS))
+        features = self.features_type.of_named(inputs)
         of_words = {name: inputs[name] for name in ("general", "specific", "part_of", "object_of", "places")}
         words = PartWords(**of_words, parts=0, names_objects=True)
-        guidance = (inputs.get(APPEARANCE, maps[0]), *numbered("tap", inputs))
-        first, second = cast(PartAggregation, self.aggregation).levels(maps, words, guidance, context)
+        context = AggregationContext(self.pooling)
+        first, second = self.aggregation.levels(features.cost_maps, words, features.guidance, context)
         assert second is not None  # there is at least one specific part
         return {"logits": torch.cat((first.logits, second.logits), dim=1)[:, inputs["places"]].float()}
 
@@ -296,7 +289,7 @@ def _axis(name: str, least: int = 1) -> Any:
 def comes_apart(network: SegmentationNetwork) -> bool:
     """Whether a network's word program can be split in two: its classes interact in a single place."""
     aggregation = network.aggregation
-    if not network.selects or type(aggregation) is not CostAggregation or len(aggregation.blocks) != 1:
+    if type(aggregation) is not TinyAggregation or aggregation.skip is None or len(aggregation.blocks) != 1:
         return False
     return type(aggregation.blocks[0]) is ParallelBlock and type(aggregation.decoder) is UpsamplingDecoder
 
@@ -308,7 +301,7 @@ def programs_apart(
 
     `comes_apart` is true for its network.
     """
-    aggregation = cast(CostAggregation, network.aggregation)
+    aggregation = cast(TinyAggregation, network.aggregation)
     shared = Program(module=SharedByClasses(aggregation, pooling, votes).eval(), inputs=words.inputs, free=words.free)
     inputs = shared.outputs()
     del inputs["kept"]
@@ -319,30 +312,25 @@ def programs_apart(
 class SharedByClasses(nn.Module):
     """From the inputs of `WordProgram` to the selected classes ("kept"), per-class tensors, and shared tensors."""
 
-    def __init__(self, aggregation: CostAggregation, pooling: tuple[int, int], votes: Votes) -> None:
+    def __init__(self, aggregation: TinyAggregation, pooling: tuple[int, int], votes: Votes) -> None:
         super().__init__()
         self.aggregation, self.pooling, self.votes = aggregation, pooling, votes
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The inputs of `OfEachClass`, by name, and the selected classes; see `CostAggregation.forward`."""
+        """The inputs of `OfEachClass`, by name, and the selected classes; see `TinyAggregation.forward`."""
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
         context = TracedContext(self.pooling, settings=inputs, votes=self.votes)
-        maps = numbered("map", inputs)
-        text = inputs["words"].expand(maps[0].shape[0], -1, -1, -1)
-        cost = all_costs(maps, text, whole.synthesized, inputs.get(CLASS_LOGITS))
-        if whole.skip is not None:
-            cost = torch.cat((cost, whole.skip(cost, text)[:, None]), dim=1)
-        kept = context.select(cost if whole.skip is None else cost[:, -1:])
-        cost, text = select_classes(cost, text, kept)
+        features = ClassifiedFeatures.of_named(inputs)
+        text = inputs["words"].expand(features.maps[0].shape[0], -1, -1, -1)
+        cost, text, kept = whole.selected_costs(features.cost_maps, text, context)
+        assert kept is not None
         x = whole.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
         x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
-        appearance = rearrange(F.relu(whole.guidance(inputs.get(APPEARANCE, maps[0]))), "b c h w -> b h w c")
+        appearance = rearrange(F.relu(whole.guidance(features.guidance[0])), "b c h w -> b h w c")
         words = F.relu(whole.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
-        guides = [guided.shared for guided in decoder.precompute_guidance(numbered("tap", inputs))]
-        outputs = {"kept": kept, "class_features": x, "class_words": words}
-        if whole.skip is not None:
-            outputs["class_costs"] = cost[:, -1]
+        guides = [guided.shared for guided in decoder.precompute_guidance(features.taps)]
+        outputs = {"kept": kept, "class_features": x, "class_words": words, "class_costs": cost[:, -1]}
         outputs |= _named("summary", block.semantic.summarize(x, words, context))
         for number, guided in enumerate(block.spatial.precompute_guidance(appearance)):
             outputs |= {f"{name}_{number}": value for name, value in _shared(guided).items()}
@@ -352,12 +340,12 @@ class SharedByClasses(nn.Module):
 class OfEachClass(nn.Module):
     """From the outputs of `SharedByClasses` to "logits" (B K h w); per-class inputs may cover a subset."""
 
-    def __init__(self, aggregation: CostAggregation, pooling: tuple[int, int]) -> None:
+    def __init__(self, aggregation: TinyAggregation, pooling: tuple[int, int]) -> None:
         super().__init__()
         self.aggregation, self.pooling = aggregation, pooling
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The logits of the classes; see `CostAggregation.refined`."""
+        """The logits of the classes; see `TinyAggregation.refined`."""
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
         x = inputs["class_features"]
@@ -367,9 +355,7 @@ class OfEachClass(nn.Module):
         stages = [cast(UpsamplingStage, stage) for stage in decoder.stages]
         guides = zip(stages, numbered("guide", inputs), strict=True)
         logits = decoder(x, [StageGuidance(stage.merged_kernel(), guide) for stage, guide in guides])
-        if "class_costs" in inputs:
-            logits = logits + resized(inputs["class_costs"], (logits.shape[2], logits.shape[3]))
-        return {"logits": logits.float()}
+        return {"logits": with_sum(logits, inputs["class_costs"]).float()}
 
 
 def _shared(guided: WindowGuidance) -> dict[str, Tensor]:

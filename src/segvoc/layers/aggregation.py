@@ -52,6 +52,11 @@ def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"])
         return torch.einsum("bchw,btpc->bpthw", image, text)
 
 
+def cost_volumes(maps: FeatureMaps, text: Float[Tensor, "B T P C"]) -> Float[Tensor, "B _ T H W"]:
+    """The cost volumes of several maps on one grid: for each map, P costs of every class."""
+    return torch.cat([cost_volume(image, text) for image in maps], dim=1)
+
+
 class WindowGuidance(NamedTuple):
     """Shared by all classes of an image in a window block: guidance and windows."""
 

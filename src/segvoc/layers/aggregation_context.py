@@ -1,4 +1,4 @@
-"""Context of an aggregation besides its features: class chunking and selection, and the encoder's known classes."""
+"""Context of an aggregation besides its features: class pooling, selection and chunks."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -52,8 +51,6 @@ class AggregationContext:
     """In training: classes that are selected before all others."""
     recompute: bool = False
     """Recompute the activations of a chunk in the backward pass instead of storing them."""
-    class_logits: Float[Tensor, "B K h w"] | None = None
-    """The image encoder's logits of K known classes, on the grid of the dense maps; see `ImageFeatures`."""
     block: int = 0
     """Number of the block that receives this context."""
 

@@ -22,7 +22,7 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggre
 from segvoc.networks.err_seg import VIT_LIFTS, VIT_TAPS, ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork, PartNetworkConfig
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, SynSeg, SynSegConfig
-from segvoc.networks.tiny import TinyConfig
+from segvoc.networks.tiny import TinyConfig, TinySizes, TinySynSeg, tiny_network
 
 NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegConfig | TinyConfig
 
@@ -76,7 +76,7 @@ def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -
     tower = cast(ImageEncoder, image_encoder)
     channels = tower.channels
     if config.kind == "none":
-        return NoAggregation(config.build_cost_sum(channels), config.build_synthesized_classifiers(channels))
+        return NoAggregation(CostSum(config.costs))
     if config.kind == "features":
         decoder = DECODERS[config.decoder](2 * channels, tower.tap_channels, config.decoder_sizes)
         return FeatureAggregation(decoder)
@@ -150,25 +150,17 @@ def build_decoder(config: ConditionedDecoderConfig, image_encoder: nn.Module) ->
 
 
 def build_tiny(config: TinyConfig) -> SegmentationNetwork:
-    """Build tiny, with its own aggregation or a small version of one of the papers'."""
+    """Build tiny, or a small version of one of the papers' networks on its encoders."""
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
-    aggregation = config.aggregation
-    if isinstance(aggregation, ConditionedDecoderConfig):
-        image_encoder = EfficientNetLite()
-        return SynSeg(image_encoder, MiniLM(), build_decoder(aggregation, image_encoder))
-    image_encoder = EfficientNetLite(
-        own_appearance=aggregation.appearance_channels is not None, known_classes=aggregation.known_classes > 0
-    )
-    if isinstance(aggregation, PartAggregationConfig):
-        return part_segmentation_network(aggregation, image_encoder, MiniLM())
-    return SegmentationNetwork(image_encoder, MiniLM(), build_aggregation(aggregation, image_encoder))
+    appearance = isinstance(config.aggregation, TinySizes) and config.aggregation.appearance_channels is not None
+    return tiny_network(config, EfficientNetLite(own_appearance=appearance), MiniLM())
 
 
 def start_tiny_from_towers(network: SegmentationNetwork) -> None:
     """Initialize SynSeg's decoder on tiny's encoders so that its logits are the costs; other networks stay."""
-    if isinstance(network, SynSeg):
+    if isinstance(network, TinySynSeg):
         network.aggregation.begin_as_cost(cast(Tensor, network.image_encoder.class_embeddings))
 
 

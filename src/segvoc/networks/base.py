@@ -7,7 +7,6 @@ Each paper defines its own order of spatial and class aggregation and its own fu
 from collections.abc import Sequence
 from typing import Unpack, cast
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,11 +15,9 @@ from torch.nn import functional as F
 from segvoc.encoders.base import ImageFeatures, Tower
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.encoders.word_encoder import WordEncoder
-from segvoc.layers.aggregation import StageGuidance
+from segvoc.layers.aggregation import StageGuidance, cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits, scatter_to_all, select_classes
-from segvoc.layers.cost_sum import all_costs, start_at_zero
-from segvoc.layers.maps import resized
 from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
 from segvoc.layers.shapes import ClassTokens, CostVolume, FeatureMaps, ImageGuidance, Images, Logits, PromptEmbeddings
 from segvoc.networks.choices import DECODERS, block_of
@@ -30,7 +27,7 @@ from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 class CostAggregation(Float32Parts):
     """Computes logits from dense image features and word embeddings: cost volume, aggregation blocks, decoder."""
 
-    float32_parts = ("skip", "synthesized", "embed_cost")
+    float32_parts = ("embed_cost",)
 
     def __init__(self, config: CostAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
         """Build the aggregation with random weights.
@@ -41,14 +38,10 @@ class CostAggregation(Float32Parts):
             tap_channels: channels of the image encoder's taps, from coarse to fine.
         """
         super().__init__()
-        self.skip = config.build_cost_sum(channels) if config.skip == "sum" else None
-        self.synthesized = config.build_synthesized_classifiers(channels)
-        self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)
+        self.embed_cost = nn.Conv2d(config.costs, config.dim, kernel_size=7, padding=3)
         self.guidance, self.text_guidance = config.build_guidance(channels)
         self.blocks = nn.ModuleList(block_of(config) for _ in range(config.blocks))
         self.decoder = DECODERS[config.decoder](config.dim, tap_channels, config.decoder_sizes)
-        if self.skip is not None:
-            start_at_zero(self.decoder.head)
 
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
@@ -64,20 +57,22 @@ class CostAggregation(Float32Parts):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
-        cost = all_costs(maps, text, self.synthesized, context.class_logits)
-        if self.skip is not None:
-            cost = torch.cat((cost, self.skip(cost, text)[:, None]), dim=1)
-        kept = context.select(cost if self.skip is None else cost[:, -1:])
+        cost = self.costs(maps, text)
+        kept = context.select(cost)
         cost, text = select_classes(cost, text, kept)
         return self.refined(cost, text, guidance, context), kept
+
+    def costs(self, maps: FeatureMaps, text: PromptEmbeddings) -> CostVolume:
+        """Compare the maps with the words."""
+        return cost_volumes(maps, text)
 
     def refined(
         self, cost: CostVolume, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> Logits:
-        """Refine and decode the selected classes; with a skip, the last cost is the weighted sum of the others."""
+        """Refine and decode the selected classes."""
         appearance, guided = self.precompute_guidance(guidance)
         x = self.refine(self.embed_cost, self.blocks, cost, text, appearance, context)
-        return self.decode(x, guided, cost, context)
+        return self.decode(x, guided, context)
 
     def precompute_guidance(self, guidance: FeatureMaps) -> tuple[ImageGuidance, list[StageGuidance]]:
         """Guidance of the blocks and of the decoder, which all classes of an image share."""
@@ -104,12 +99,9 @@ class CostAggregation(Float32Parts):
             x = block(x, appearance, words, context.of_block(number))
         return x
 
-    def decode(
-        self, x: ClassTokens, guided: Sequence[StageGuidance], cost: CostVolume, context: AggregationContext
-    ) -> Logits:
-        """Decode the refined classes; with a skip, add the last cost."""
-        logits = context.map(self.decoder, x, shared=(guided,))
-        return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
+    def decode(self, x: ClassTokens, guided: Sequence[StageGuidance], context: AggregationContext) -> Logits:
+        """Decode the refined classes."""
+        return context.map(self.decoder, x, shared=(guided,))
 
 
 class SegmentationNetwork(Float32Parts):
@@ -192,6 +184,11 @@ class SegmentationNetwork(Float32Parts):
             text: P prompt embeddings for each of T classes, from the text encoder.
             options: fields of `AggregationContext`.
         """
-        context = AggregationContext(**options, class_logits=features.class_logits)
+        return self.aggregated(features, text, AggregationContext(**options))
+
+    def aggregated(
+        self, features: ImageFeatures, text: Float[Tensor, "T P C"], context: AggregationContext
+    ) -> SelectedLogits:
+        """Compute logits as `compared` does, with the settings of a context."""
         text = text.expand(features.maps[0].shape[0], -1, -1, -1)
-        return self.aggregation(features.maps, text, features.guidance, context)
+        return self.aggregation(features.cost_maps, text, features.guidance, context)

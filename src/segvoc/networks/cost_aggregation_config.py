@@ -13,7 +13,6 @@ from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
 from segvoc.encoders.vit import TIMM_CLIPS, Activation, TimmClipName, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.layers.cost_sum import CostSum, SynthesizedClassifiers
 from segvoc.storage.records import check_range
 
 
@@ -32,7 +31,6 @@ class NoGuidance(nn.Module):
 Order = Literal["parallel", "serial"]
 ClassAttention = Literal["linear", "softmax", "query"]
 Decoder = Literal["transposed", "none"]
-Skip = Literal["sum", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +56,8 @@ class CostAggregationConfig:
     """Pad the class axis to this length with a learned token; 0: no padding."""
     decoder: Decoder = "transposed"
     """The released decoder, or the head alone (CAT-Seg, Table 10)."""
-    skip: Skip = "none"
-    """Whether a weighted sum of the costs is appended as an extra cost, added to the logits, and used to select
-    classes."""
-    familiar_words: int = 0
-    """Number of words that the costs were trained on, if the weights of the sum depend on a word's distance to them."""
     costs: int = 1
     """Costs per class: prompts x feature maps."""
-    known_classes: int = 0
-    """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
-    sharpness: float = 25.0
-    """How strongly the blend concentrates on the known classes whose names are most similar to the word."""
     appearance_channels: int | None = None
     """Channels of the feature map that guides the blocks; None: same as the image encoder's dense maps."""
     dim: int = 128
@@ -84,19 +73,10 @@ class CostAggregationConfig:
 
     def __post_init__(self) -> None:
         sizes = ("costs", "experts", "appearance_channels", "dim", "heads", "window")
-        counts = ("blocks", "pad_classes", "familiar_words", "known_classes", "sharpness", "guidance_dim")
+        counts = ("blocks", "pad_classes", "guidance_dim")
         check_range(self, {name: (0, 1000) for name in counts} | {name: (1, 4096) for name in sizes})
         if self.dim % self.heads:
             raise UsageError(f"dim={self.dim} does not divide into heads={self.heads}; give a multiple")
-
-    def build_cost_sum(self, channels: int) -> CostSum:
-        """Build the weighted sum of the costs, for word embeddings with this many channels."""
-        return CostSum(self.costs, self.familiar_words if self.skip == "sum" else 0, channels)
-
-    def build_synthesized_classifiers(self, channels: int) -> SynthesizedClassifiers | None:
-        """Build the blends of known classes, if there are any, for word embeddings with this many channels."""
-        classes = self.known_classes
-        return SynthesizedClassifiers(classes, channels, self.sharpness) if classes else None
 
     def build_guidance(self, channels: int) -> tuple[nn.Module, nn.Module]:
         """Build the projections of image and word guidance, for word embeddings with this many channels."""

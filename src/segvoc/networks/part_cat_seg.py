@@ -26,7 +26,6 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
-from segvoc.layers.cost_sum import all_costs
 from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.layers.selection import ClassSelection
 from segvoc.layers.shapes import ClassTokens, CostVolume, FeatureMaps, Images, Logits
@@ -53,11 +52,7 @@ PART_CAT_SEG_DECODER = DecoderSizes(lifts=(), taps=(384, 384))
 
 @dataclass(frozen=True, kw_only=True)
 class PartAggregationConfig(CostAggregationConfig):
-    """Sizes and layers of the aggregation of both levels; the defaults are PartCATSeg's.
-
-    With `skip`, the sum of costs is an extra cost on each level and is added to its logits. The "none of the words"
-    class has no such sum.
-    """
+    """Sizes and layers of the aggregation of both levels; the defaults are PartCATSeg's."""
 
     kind: Literal["parts", "none"] = "parts"  # pyright: ignore[reportIncompatibleVariableOverride]
     """Whether to aggregate the costs of both levels; "none" uses the costs as logits."""
@@ -128,8 +123,7 @@ class PartAggregation(CostAggregation):
 
     def __init__(self, config: PartAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
         super().__init__(config, channels, tap_channels)
-        more = 0 if self.skip is None else 1
-        self.embed_specific = nn.Conv2d(config.prompts + more, config.dim, kernel_size=7, padding=3)
+        self.embed_specific = nn.Conv2d(config.prompts, config.dim, kernel_size=7, padding=3)
         self.specific_blocks = nn.ModuleList(block_of(config) for _ in range(config.blocks))
         self.project = nn.Linear(2 * config.dim, channels)
         # the released code draws a new one at every start and never trains it; here it is saved with the weights
@@ -141,18 +135,17 @@ class PartAggregation(CostAggregation):
         """Both levels, or only the first if no word is a part; see `SegmentationNetwork.selected_logits`."""
         appearance, guided = self.precompute_guidance(guidance)
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
-        cost = all_costs(maps, general, self.synthesized, context.class_logits)
-        costs = self._with_sum(cost, maps, general, context)
-        x = self.refine(self.embed_cost, self.blocks, costs, general, appearance, context)
-        first = Level(cost, self.decode(x, guided, costs, context))
+        cost = self.costs(maps, general)
+        x = self.refine(self.embed_cost, self.blocks, cost, general, appearance, context)
+        first = Level(cost, self.decode(x, guided, context))
         if words.specific.shape[0] == 0:
             return first, None
         last = words.part_of.new_full((1,), words.general.shape[0])
         part_of, object_of = torch.cat((words.part_of, last)), torch.cat((words.object_of, last))
         cost = self._specific_cost(x, specific, part_of, object_of, context)
-        costs, context = self._with_sum(cost, maps, specific, context), context.of_block(len(self.blocks))
-        x = self.refine(self.embed_specific, self.specific_blocks, costs, specific, appearance, context)
-        return first, Level(cost, self.decode(x, guided, costs, context))
+        context = context.of_block(len(self.blocks))
+        x = self.refine(self.embed_specific, self.specific_blocks, cost, specific, appearance, context)
+        return first, Level(cost, self.decode(x, guided, context))
 
     def _specific_cost(
         self,
@@ -171,16 +164,6 @@ class PartAggregation(CostAggregation):
                 return torch.einsum("bthwc,btnc->bnthw", mapped, text)
 
         return torch.cat(context.each(costs, text, part_of[None], object_of[None]), dim=2)
-
-    def _with_sum(
-        self, cost: CostVolume, maps: FeatureMaps, text: Float[Tensor, "B T N C"], context: AggregationContext
-    ) -> Float[Tensor, "B _ T H W"]:
-        """Append the sum of the raw costs of a level's classes, 0 for "none of them", if the logits are added to it."""
-        if self.skip is None:
-            return cost
-        raw = all_costs(maps, text[:, :-1], self.synthesized, context.class_logits)
-        summed = F.pad(self.skip(raw, text[:, :-1]), (0, 0, 0, 0, 0, 1))
-        return torch.cat((cost, summed[:, None]), dim=1)
 
     def _with_none(self, text: Float[Tensor, "T N C"], image: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B T1 N C"]:
         none = cast(Tensor, self.none).to(text).expand(1, *text.shape[1:])
@@ -239,8 +222,8 @@ class PartNetwork(SegmentationNetwork):
     def _levels(
         self, features: ImageFeatures, words: PartWords, **options: Unpack[ClassOptions]
     ) -> tuple[Level, Level | None]:
-        context = AggregationContext(**options, class_logits=features.class_logits)
-        return self.aggregation.levels(features.maps, words, features.guidance, context)
+        context = AggregationContext(**options)
+        return self.aggregation.levels(features.cost_maps, words, features.guidance, context)
 
 
 _NONE = f"{PREDICTOR}non_object_embedding"

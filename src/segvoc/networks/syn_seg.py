@@ -23,15 +23,12 @@ from segvoc.encoders.base import TokenEncoder, TokenFeatures
 from segvoc.encoders.official_clip import is_plain_clip
 from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.aggregation import cost_volume
+from segvoc.layers.aggregation import cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
-from segvoc.layers.class_selection import SelectedLogits, gather_classes
-from segvoc.layers.cost_sum import CostSum
-from segvoc.layers.maps import resized
+from segvoc.layers.class_selection import Kept, SelectedLogits, gather_classes
 from segvoc.layers.precision import Float32Parts, at_least_float32, lowest_precision, without_autocast
-from segvoc.layers.shapes import Images, Logits, PromptEmbeddings
+from segvoc.layers.shapes import Images, PromptEmbeddings
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import Skip
 from segvoc.networks.official_weights import clip_state
 from segvoc.storage.records import check_range
 
@@ -45,12 +42,6 @@ REFINED = 16
 
 FILM_WIDTH = 2
 """Width of the hidden layer of FiLM's MLP, in multiples of the decoder's channels; the paper only says "small"."""
-
-NEARLY = 0.1
-"""Factor on FiLM's random weights when it starts close to the identity."""
-
-COST_SCALE, LIKELY_COST = 10.0, 0.15
-"""Initial logit as a function of the cost: its scale, and the cosine similarity with a probability of one half."""
 
 Tokens = Float[Tensor, "... L C"]
 """Tokens of (image, word) pairs: a global token, then one token per cell."""
@@ -69,8 +60,6 @@ class ConditionedDecoderConfig:
     """Features that the synergy vectors are sums of: the deepest tap after FiLM, as in the paper ("conditional"); the
     tap before FiLM ("visual"); or the tap itself ("map"), if it is a map in the text embedding space, which needs no
     projector."""
-    skip: Skip = "none"
-    """Whether the decoder's output is added to a sum of costs; the deepest tap then holds the maps for these costs."""
     dim: int = 64
     """Decoder channels."""
     heads: int = 4
@@ -175,7 +164,7 @@ def refined_head(dim: int) -> nn.Module:
 class ConditionedDecoder(Float32Parts):
     """Computes an activation map for each word from the taps of a frozen image encoder and the word embeddings."""
 
-    float32_parts = ("head", "skip")
+    float32_parts = ("head",)
 
     def __init__(self, config: ConditionedDecoderConfig, channels: int, tap_channels: Sequence[int]) -> None:
         super().__init__()
@@ -185,24 +174,21 @@ class ConditionedDecoder(Float32Parts):
         self.layers = nn.ModuleList(DecoderLayer(c.dim, c.heads, c.hidden) for _ in tap_channels)
         self.head = refined_head(c.dim) if c.head == "refined" else PlainHead(c.dim, c.finer)
         self.projector, self.pooled = nn.Linear(c.dim, channels), c.pooled
-        self.costs = tap_channels[-1] // channels if c.skip == "sum" else 0
-        self.skip = CostSum(self.costs) if c.skip == "sum" else None
 
     def forward(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> SelectedLogits:
-        """Logits of the selected words, and their indices (None: all); the prompt embeddings of a word are averaged.
-
-        Words are selected by the sum of costs if there is one, otherwise by the cosine similarity with the image
-        encoder's dense map.
-        """
-        cost, summed = self._costs(features, text)
-        kept = context.select(cost if summed is None else summed[:, None])
+        """Logits of the selected words, and their indices (None: all); the prompt embeddings of a word are averaged."""
+        kept = self.select(features, text, context)
         if kept is not None:
-            text, summed = gather_classes(text, kept, 1), None if summed is None else gather_classes(summed, kept, 1)
+            text = gather_classes(text, kept, 1)
         dtype = lowest_precision(self)
         reduced = [tap[:, None] for tap in self.reduce_taps([tap.to(dtype) for tap in features.taps])]
         words = text.mean(dim=2).to(dtype)
         logits = context.map(lambda part: self.decode(self.conditioned(reduced, part), reduced, features.grid), words)
-        return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3])), kept
+        return logits, kept
+
+    def select(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> Kept | None:
+        """Select words by their cosine similarity with the dense maps; without these, all words are kept."""
+        return context.select(cost_volumes(features.maps, text)) if features.maps else None
 
     def reduce_taps(self, taps: Sequence[Float[Tensor, "B L _"]]) -> list[Float[Tensor, "B L C"]]:
         """Project the taps to the decoder's channels, deepest first; all words share the result."""
@@ -222,26 +208,6 @@ class ConditionedDecoder(Float32Parts):
         with without_autocast(cells):
             return self.head(cells)[:, 0].unflatten(0, x.shape[:-2])
 
-    @torch.no_grad()
-    def begin_as_cost(self, embeddings: Float[Tensor, "N W"]) -> None:
-        """Initialize the logit as the sum of costs and the synergy vectors as means of the deepest tap.
-
-        The deepest tap is projected onto the principal directions of these word embeddings and FiLM leaves it almost
-        unchanged. The projector maps it back to the text embedding space. The head outputs zero.
-        """
-        reduce, dim = self.reduce[0], self.projector.in_features
-        main = torch.linalg.svd(F.normalize(embeddings.float(), dim=-1), full_matrices=False).Vh[:dim]
-        cast(Tensor, reduce.weight).copy_(main)
-        self.projector.weight.copy_(main.mT)
-        self.film.mul.weight.mul_(NEARLY)
-        self.film.add.weight.mul_(NEARLY)
-        self.film.mul.bias.fill_(1)
-        for bias in (reduce.bias, self.projector.bias, self.film.add.bias, *self.head.parameters()):
-            cast(Tensor, bias).zero_()
-        if self.skip is not None:
-            cast(CostSum, self.skip).weight.fill_(COST_SCALE / self.costs)
-            cast(CostSum, self.skip).bias.fill_(-COST_SCALE * LIKELY_COST)
-
     def synergy(
         self, cells: Float[Tensor, "M N C"], activation: Float[Tensor, "M h w"], grid: tuple[int, int]
     ) -> Synergy:
@@ -252,21 +218,6 @@ class ConditionedDecoder(Float32Parts):
         inside = F.adaptive_avg_pool2d(activation[:, None], grid).flatten(1)
         foreground, background = (torch.einsum("ml,mlc->mc", weight, cells) for weight in (inside, 1 - inside))
         return Synergy(foreground / cells.shape[1], background / cells.shape[1])
-
-    def cost_sum(self, deepest: Float[Tensor, "B L D"], text: PromptEmbeddings, rows: int) -> Logits:
-        """Sum of the costs for the maps in the deepest tap."""
-        maps = rearrange(deepest[:, 1:], "b (h w) (p c) -> p b c h w", h=rows, p=self.costs)
-        return cast(nn.Module, self.skip)(torch.cat([cost_volume(image, text) for image in maps], dim=1), text)
-
-    def _costs(
-        self, features: TokenFeatures, text: PromptEmbeddings
-    ) -> tuple[Float[Tensor, "B _ T _ _"], Logits | None]:
-        """Costs to select words by, and their sum if the decoder adds to it."""
-        if self.skip is not None:
-            summed = self.cost_sum(features.taps[-1], text, features.grid[0])
-            return summed[:, None], summed
-        costs = [cost_volume(dense, text) for dense in features.maps]
-        return torch.cat(costs, dim=1) if costs else text.new_zeros(text.shape[0], 1, text.shape[1], 1, 1), None
 
 
 class SynSeg(SegmentationNetwork):
@@ -285,34 +236,39 @@ class SynSeg(SegmentationNetwork):
         """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
         # the encoder's last blocks are only needed to select words
         dense = options.get("selection") is not None
-        return self.compared(cast(TokenEncoder, self.image_encoder).tokens(image, dense=dense), text, **options)
+        features = cast(TokenEncoder, self.image_encoder).tokens(image, dense=dense)
+        return self.aggregated(features, text, AggregationContext(**options))
 
     def encoded(self, image: Images) -> TokenFeatures:  # pyright: ignore[reportIncompatibleMethodOverride]
         """See `SegmentationNetwork.encoded`: the tokens, and the dense maps."""
         return cast(TokenEncoder, self.image_encoder).tokens(image, dense=True)
 
-    def compared(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, features: TokenFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
+    def aggregated(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, features: TokenFeatures, text: Float[Tensor, "T P C"], context: AggregationContext
     ) -> SelectedLogits:
-        """Compute logits from tokens; see `SegmentationNetwork.compared`."""
-        return self.aggregation(features, text.expand(len(features.taps[0]), -1, -1, -1), AggregationContext(**options))
+        """Compute logits from tokens; see `SegmentationNetwork.aggregated`."""
+        return self.aggregation(features, text.expand(len(features.taps[0]), -1, -1, -1), context)
 
     def learn(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
     ) -> tuple[Synergy, Float[Tensor, "M h w"]]:
         """Synergy vectors and logits of M phrases, each with its image's index; the taps' grids must be square."""
         decoder, side = self.aggregation, round((taps[0].shape[1] - 1) ** 0.5)
-        reduced = [tap[owner] for tap in decoder.reduce_taps(taps)]
-        conditional = decoder.conditioned(reduced, phrases)
-        logits = decoder.decode(conditional, reduced, (side, side))
-        if decoder.skip is not None:
-            summed = decoder.cost_sum(taps[-1][owner], phrases[:, None, None], side)
-            logits = logits + resized(summed, (logits.shape[1], logits.shape[2]))[:, 0]
+        logits, visual, conditional = self.activations(taps, phrases, owner)
         if decoder.pooled == "map":
             cells = taps[-1][owner][:, 1:]
         else:
-            cells = decoder.projector((conditional if decoder.pooled == "conditional" else reduced[0])[:, 1:])
+            cells = decoder.projector((conditional if decoder.pooled == "conditional" else visual)[:, 1:])
         return decoder.synergy(cells, logits.sigmoid(), (side, side)), logits
+
+    def activations(
+        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
+    ) -> tuple[Float[Tensor, "M h w"], Tokens, Tokens]:
+        """Logits of M phrases, and the deepest tap before and after FiLM; see `learn`."""
+        decoder, side = self.aggregation, round((taps[0].shape[1] - 1) ** 0.5)
+        reduced = [tap[owner] for tap in decoder.reduce_taps(taps)]
+        conditional = decoder.conditioned(reduced, phrases)
+        return decoder.decode(conditional, reduced, (side, side)), reduced[0], conditional
 
 
 _DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")

@@ -1,12 +1,33 @@
-"""tiny: the network that ships with segvoc, and small versions of the papers' aggregations for its encoders."""
+"""tiny: the network that ships with segvoc, and small versions of the papers' networks on its encoders.
 
-from dataclasses import dataclass
-from typing import Literal
+Its image encoder gives three dense maps and the logits of ImageNet's classes, hence four costs of each word. A weighted
+sum of them is the logit; a small cost aggregation adds to it. The papers' networks in small do so, too.
+"""
 
-from segvoc.layers.aggregation import DecoderSizes
-from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Order, Skip
-from segvoc.networks.part_cat_seg import PartAggregationConfig
-from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder, TokenEncoder, TokenFeatures
+from segvoc.encoders.prompts import PartWords
+from segvoc.layers.aggregation import DecoderSizes, cost_volume, cost_volumes
+from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.class_selection import Kept, SelectedLogits, gather_classes, select_classes
+from segvoc.layers.cost_sum import CostSum, NoAggregation
+from segvoc.layers.maps import resized
+from segvoc.layers.precision import at_least_float32, without_autocast
+from segvoc.layers.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
+from segvoc.networks.base import CostAggregation, SegmentationNetwork
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Order
+from segvoc.networks.part_cat_seg import Level, PartAggregation, PartAggregationConfig, PartNetwork
+from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, Pooled, SynSeg, Tokens
+from segvoc.storage.records import check_range
 
 MAPS = 3
 """Dense maps of the image encoder in the text embedding space; each gives one cost."""
@@ -15,16 +36,26 @@ DECODER = DecoderSizes(lifts=(), taps=(48, 24), guidance=(8, 8), stages=(32, 16)
 """Decoder sizes; the taps are the image encoder's."""
 
 
+NEARLY = 0.1
+"""Factor on FiLM's random weights when SynSeg's decoder starts close to the identity."""
+
+COST_SCALE, LIKELY_COST = 10.0, 0.15
+"""Its initial logit as a function of the cost: the scale, and the cosine similarity with a probability of one half."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TinySizes:
-    """Sizes of an aggregation on tiny's encoders, in place of those of `CostAggregationConfig`, which explains them."""
+    """Sizes of an aggregation on tiny's encoders, most in place of those that `CostAggregationConfig` explains."""
 
+    familiar_words: int = 406
+    """Number of words that the dense maps were trained on."""
+    known_classes: Literal[1000] = 1000
+    """ImageNet's classes, whose logits the image encoder gives; each word is compared with a blend of them."""
+    sharpness: float = 25.0
+    """How strongly the blend concentrates on the known classes whose names are most similar to the word."""
     blocks: int = 1
     pad_classes: int = 0
-    skip: Skip = "sum"
-    familiar_words: int = 406
     costs: int = MAPS + 1
-    known_classes: int = 1000
     appearance_channels: int | None = 472
     """Channels of the feature map that guides the blocks: the last stages, or None for the first dense map."""
     dim: int = 48
@@ -33,13 +64,29 @@ class TinySizes:
     window: int = 7
     decoder_sizes: DecoderSizes = DECODER
 
+    def build_cost_sum(self, channels: int) -> "FamiliarCostSum":
+        """Build the weighted sum of the costs, for word embeddings with this many channels."""
+        return FamiliarCostSum(self.costs, self.familiar_words, channels)
+
+    def build_synthesized_classifiers(self, channels: int) -> "SynthesizedClassifiers":
+        """Build the blends of known classes, for word embeddings with this many channels."""
+        return SynthesizedClassifiers(self.known_classes, channels, self.sharpness)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TinyAggregationConfig(TinySizes, CostAggregationConfig):
     """tiny's own aggregation: one small block that adds to the sum of the costs."""
 
+    kind: Literal["cost", "none"] = "cost"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Whether an aggregation adds to the sum of the costs; "none" uses the sum as the logits."""
+    skip: Literal["sum", "none"] = "sum"
+    """Whether the sum of the costs is appended as an extra cost, added to the logits, and used to select classes."""
     order: Order = "parallel"
     fusion: str = "concatenation"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, {"familiar_words": (1, 65_535), "sharpness": (0, 1000)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +104,6 @@ class TinySynergyConfig(ConditionedDecoderConfig):
     hidden: int = 128
     finer: int = 8
     pooled: Pooled = "visual"
-    skip: Skip = "sum"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,3 +127,243 @@ TWO_BLOCKS = TinyAggregationConfig(
     decoder_sizes=DecoderSizes(lifts=(), taps=(48, 24), guidance=(16, 8), stages=(32, 16)),
 )
 """Two parallel blocks with experts, for small-scale comparisons of the papers (the recipe `tiny-aggregation`)."""
+
+
+class SynthesizedClassifiers(nn.Module):
+    """Blends the classifiers of known classes into a classifier for each word.
+
+    A word's classifier is a convex combination of the classifiers of the known classes, weighted by how similar their
+    names are to the word: w_t = sum_k s_tk w_k with s_t = softmax(sharpness * cos(text_t, anchor_k)). It equals the
+    same combination of the classes' logits, so only logits are needed.
+
+    Source: Changpinyo et al., "Synthesized classifiers for zero-shot learning", CVPR 2016, Eqs. 2 and 3, with cosine
+    similarities instead of distances.
+    """
+
+    anchors: Tensor
+
+    def __init__(self, classes: int, channels: int, sharpness: float) -> None:
+        super().__init__()
+        self.sharpness = sharpness
+        self.register_buffer("anchors", torch.randn(classes, channels))
+
+    def forward(self, class_logits: Float[Tensor, "B K H W"], text: PromptEmbeddings) -> CostVolume:
+        """Weighted mean over the known classes of each cell's centered logits, which have unit norm in each cell."""
+        class_logits, text = at_least_float32(class_logits), at_least_float32(text)
+        with without_autocast(text):
+            similarity = F.normalize(text, dim=-1) @ F.normalize(self.anchors, dim=-1).mT
+            share = (self.sharpness * similarity).softmax(dim=-1)
+            centered = class_logits - class_logits.mean(dim=1, keepdim=True)
+            return torch.einsum("bkhw,btpk->bpthw", F.normalize(centered, dim=1), share)
+
+
+class FamiliarCostSum(CostSum):
+    """A sum of the costs whose weights depend on how novel a word is.
+
+    Feature maps say little about words that they weren't trained on. With `familiar`, the words that they were trained
+    on, and a word's novelty, its distance to the nearest of these, 1 - max cos:
+    logit_t = sum_p (weight_p + novelty_t * novelty_weight_p) cost_pt + bias.
+    """
+
+    familiar: Tensor
+
+    def __init__(self, costs: int, familiar_words: int, channels: int) -> None:
+        super().__init__(costs)
+        self.novelty_weight = nn.Parameter(torch.zeros(costs))
+        self.register_buffer("familiar", torch.zeros(familiar_words, channels))
+
+    # unlike those of a plain sum, the weights depend on the word
+    def forward(self, cost: CostVolume, text: PromptEmbeddings) -> Logits:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Logits on the grid of the cost volume; `text` holds the prompt embeddings of each class, any norm."""
+        with without_autocast(cost):
+            words = F.normalize(at_least_float32(text).mean(dim=2), dim=-1)
+            novelty = 1 - (words @ F.normalize(self.familiar, dim=-1).mT).amax(dim=-1, keepdim=True)
+            weights = self.weight.expand(*text.shape[:2], -1) + novelty * self.novelty_weight
+        return self.weighted(cost, weights)
+
+
+class TinyCosts(nn.Module):
+    """What the aggregations on tiny's encoders have in common: the costs of a word.
+
+    `maps` are the dense maps, then the logits of the known classes, all on one grid.
+    """
+
+    float32_parts = ("skip", "synthesized")
+    synthesized: SynthesizedClassifiers
+
+    def costs(self, maps: FeatureMaps, text: PromptEmbeddings) -> CostVolume:
+        """Compare the dense maps with the words by cosine, and the known classes by synthesized classifiers."""
+        *dense, class_logits = maps
+        return torch.cat((cost_volumes(dense, text), self.synthesized(class_logits, text)), dim=1)
+
+
+class TinyAggregation(TinyCosts, CostAggregation):
+    """Computes logits as the sum of the costs plus what a cost aggregation adds to it."""
+
+    float32_parts = (*TinyCosts.float32_parts, *CostAggregation.float32_parts)
+
+    def __init__(self, config: TinyAggregationConfig, channels: int, tap_channels: Sequence[int]) -> None:
+        adds = config.skip == "sum"
+        super().__init__(replace(config, costs=config.costs + adds), channels, tap_channels)
+        self.skip = config.build_cost_sum(channels) if adds else None
+        self.synthesized = config.build_synthesized_classifiers(channels)
+        if adds:
+            start_at_zero(self.decoder.head)
+
+    def forward(
+        self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
+    ) -> SelectedLogits:
+        """Compute logits; see `CostAggregation.forward` and, for the maps, `TinyCosts`."""
+        cost, text, kept = self.selected_costs(maps, text, context)
+        return self.refined(cost, text, guidance, context), kept
+
+    def selected_costs(
+        self, maps: FeatureMaps, text: PromptEmbeddings, context: AggregationContext
+    ) -> tuple[Float[Tensor, "B P K H W"], Float[Tensor, "B K N C"], Kept | None]:
+        """The costs of the classes selected by their sum, which is the last cost; their embeddings and indices."""
+        cost = self.costs(maps, text)
+        if self.skip is not None:
+            cost = torch.cat((cost, self.skip(cost, text)[:, None]), dim=1)
+        kept = context.select(cost if self.skip is None else cost[:, -1:])
+        return *select_classes(cost, text, kept), kept
+
+    def refined(
+        self, cost: CostVolume, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
+    ) -> Logits:
+        """Refine and decode the selected classes, and add the sum of the costs, the last cost."""
+        logits = super().refined(cost, text, guidance, context)
+        return logits if self.skip is None else with_sum(logits, cost[:, -1])
+
+
+class TinyWithoutAggregation(TinyCosts, NoAggregation):
+    """The sum of the costs alone."""
+
+    float32_parts = TinyCosts.float32_parts
+
+    def __init__(self, config: TinyAggregationConfig, channels: int) -> None:
+        super().__init__(config.build_cost_sum(channels))
+        self.synthesized = config.build_synthesized_classifiers(channels)
+
+    def logits(self, maps: FeatureMaps, text: PromptEmbeddings) -> Logits:
+        """See `NoAggregation.logits`."""
+        return self.skip(self.costs(maps, text), text)
+
+
+class Tiny(SegmentationNetwork):
+    """tiny, with its own aggregation or none."""
+
+    features_type = ClassifiedFeatures
+
+
+class TinyPartAggregation(TinyCosts, PartAggregation):
+    """PartCATSeg's aggregation, which adds to the sum of the costs of each level."""
+
+    float32_parts = (*TinyCosts.float32_parts, *PartAggregation.float32_parts)
+
+    def __init__(self, config: TinyPartsConfig, channels: int, tap_channels: Sequence[int]) -> None:
+        super().__init__(config, channels, tap_channels)
+        self.skip = config.build_cost_sum(channels)
+        self.synthesized = config.build_synthesized_classifiers(channels)
+        start_at_zero(self.decoder.head)
+
+    def levels(
+        self, maps: FeatureMaps, words: PartWords, guidance: FeatureMaps, context: AggregationContext
+    ) -> tuple[Level, Level | None]:
+        """See `PartAggregation.levels` and, for the maps, `TinyCosts`."""
+        first, second = super().levels(maps, words, guidance, context)
+        first = self._with_sum(first, maps, words.general)
+        return first, None if second is None else self._with_sum(second, maps, words.specific)
+
+    def _with_sum(self, level: Level, maps: FeatureMaps, text: Float[Tensor, "T P C"]) -> Level:
+        words = text.expand(maps[0].shape[0], -1, -1, -1)
+        summed = self.skip(self.costs(maps, words), words)
+        none = (0, 0, 0, 0, 0, 1)  # "none of them" has no costs
+        return Level(level.cost, with_sum(level.logits, F.pad(summed, none)))
+
+
+class TinyPartNetwork(PartNetwork):
+    """PartCATSeg on tiny's encoders."""
+
+    features_type = ClassifiedFeatures
+
+
+class TinyDecoder(ConditionedDecoder):
+    """SynSeg's decoder, which adds to the cost of the deepest tap, a map in the text embedding space."""
+
+    float32_parts = (*ConditionedDecoder.float32_parts, "skip")
+
+    def __init__(self, config: ConditionedDecoderConfig, channels: int, tap_channels: Sequence[int]) -> None:
+        super().__init__(config, channels, tap_channels)
+        self.skip = CostSum(1)
+
+    def forward(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> SelectedLogits:
+        """Logits of the selected words; see `ConditionedDecoder.forward`."""
+        logits, kept = super().forward(features, text, context)
+        text = text if kept is None else gather_classes(text, kept, 1)
+        return with_sum(logits, self.cost(features.taps[-1], text, features.grid[0])), kept
+
+    def select(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> Kept | None:
+        """Select words by their cost."""
+        return context.select(self.cost(features.taps[-1], text, features.grid[0])[:, None])
+
+    def cost(self, deepest: Float[Tensor, "B L C"], text: PromptEmbeddings, rows: int) -> Logits:
+        """The cost of the deepest tap as a logit."""
+        return self.skip(cost_volume(rearrange(deepest[:, 1:], "b (h w) c -> b c h w", h=rows), text))
+
+    @torch.no_grad()
+    def begin_as_cost(self, embeddings: Float[Tensor, "N W"]) -> None:
+        """Initialize the logit as the cost and the synergy vectors as means of the deepest tap.
+
+        The deepest tap is projected onto the principal directions of these word embeddings and FiLM leaves it almost
+        unchanged. The projector maps it back to the text embedding space. The head outputs zero.
+        """
+        reduce, dim = cast(nn.Linear, self.reduce[0]), self.projector.in_features
+        main = torch.linalg.svd(F.normalize(embeddings.float(), dim=-1), full_matrices=False).Vh[:dim]
+        reduce.weight.copy_(main)
+        self.projector.weight.copy_(main.mT)
+        self.film.mul.weight.mul_(NEARLY)
+        self.film.add.weight.mul_(NEARLY)
+        self.film.mul.bias.fill_(1)
+        for bias in (reduce.bias, self.projector.bias, self.film.add.bias, *self.head.parameters()):
+            bias.zero_()
+        self.skip.weight.fill_(COST_SCALE)
+        self.skip.bias.fill_(-COST_SCALE * LIKELY_COST)
+
+
+class TinySynSeg(SynSeg):
+    """SynSeg on tiny's encoders."""
+
+    aggregation: TinyDecoder  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def activations(
+        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
+    ) -> tuple[Float[Tensor, "M h w"], Tokens, Tokens]:
+        """See `SynSeg.activations`; the logits include the cost."""
+        logits, visual, conditional = super().activations(taps, phrases, owner)
+        cost = self.aggregation.cost(taps[-1][owner], phrases[:, None, None], round((taps[0].shape[1] - 1) ** 0.5))
+        return with_sum(logits[:, None], cost)[:, 0], visual, conditional
+
+
+def with_sum(logits: Logits, summed: Float[Tensor, "B T H W"]) -> Logits:
+    """Add the sum of the costs, interpolated to the size of the logits."""
+    return logits + resized(summed, (logits.shape[2], logits.shape[3]))
+
+
+def start_at_zero(head: nn.Module) -> None:
+    """Initialize a head to output zeros; random logits would drown the cost sum that they are added to."""
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+
+
+def tiny_network(config: TinyConfig, image_encoder: nn.Module, text_encoder: nn.Module) -> SegmentationNetwork:
+    """Build a network on tiny's encoders, with random weights."""
+    aggregation, channels = config.aggregation, cast(ImageEncoder, image_encoder).channels
+    if isinstance(aggregation, TinySynergyConfig):
+        decoder = TinyDecoder(aggregation, channels, cast(TokenEncoder, image_encoder).token_channels)
+        return TinySynSeg(image_encoder, text_encoder, decoder)
+    taps = cast(ImageEncoder, image_encoder).tap_channels
+    if isinstance(aggregation, TinyPartsConfig):
+        return TinyPartNetwork(image_encoder, text_encoder, TinyPartAggregation(aggregation, channels, taps))
+    if aggregation.kind == "none":
+        return Tiny(image_encoder, text_encoder, TinyWithoutAggregation(aggregation, channels))
+    return Tiny(image_encoder, text_encoder, TinyAggregation(aggregation, channels, taps))

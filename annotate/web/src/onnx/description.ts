@@ -16,10 +16,6 @@ export interface Description {
   readonly text: Text | null;
   /** Whether words are sorted into objects and parts first. */
   readonly has_parts: boolean;
-  /** Whether the program of the words selects those that are worth refining. */
-  readonly selects: boolean;
-  /** The model's own selection; null: the protocol's. */
-  readonly own_selection: OwnSelection | null;
   /** Words for what surrounds a single word, and when a pixel is left to them; null: the word fills the image. */
   readonly background_words: BackgroundWords | null;
   readonly protocols: Readonly<Record<string, Protocol>>;
@@ -28,10 +24,14 @@ export interface Description {
   readonly files: Readonly<Record<string, { readonly bytes: number }>>;
 }
 
-/** Keeps the fewest words with a share of an image's votes, or a quarter of the words, within bounds. */
-export type OwnSelection =
-  | { readonly kind: "share"; readonly share: number; readonly least: number }
-  | { readonly kind: "quarter"; readonly least: number; readonly most: number };
+/** `ClassSelection` of segvoc: at most `keep` words, a fraction of them, or the fewest with a share of the votes. */
+export interface ClassSelection {
+  readonly keep: number | null;
+  readonly fraction: number | null;
+  readonly share: number | null;
+  readonly least: number;
+  readonly by: "votes" | "similarity";
+}
 
 export interface BackgroundWords {
   readonly words: readonly string[];
@@ -67,13 +67,13 @@ export interface Protocol {
   readonly pad_to: number;
   readonly sliding: object | null;
   readonly pooling: readonly number[];
-  /** Keeps so many of the words that are most similar to any place of the image. */
-  readonly selection: { readonly keep: number } | null;
+  /** Which words to refine; null: all. */
+  readonly selection: ClassSelection | null;
   readonly sigmoid_first: boolean;
 }
 
-/** How the program of the words selects those that are worth refining. */
-export interface Selection {
+/** The program's inputs for class selection. */
+export interface SelectionInputs {
   readonly least: number;
   /** Share of the votes that the kept words hold, in [0, 1]. */
   readonly share: number;
@@ -101,18 +101,12 @@ export function wordsProgram({ words }: Description, { pooling }: Protocol): str
   return found.program;
 }
 
-/** The model's own selection for a number of words; words that were taught can't be dropped by their text. */
-export function ownSelection(
-  { selects, own_selection: own }: Description,
-  protocol: Protocol,
-  words: number,
-  isTaught: boolean,
-): Selection {
-  const all = { least: words, share: 0, bySimilarity: false };
-  if (!selects) return all;
-  if (!own || isTaught) return protocol.selection ? { ...all, least: protocol.selection.keep, bySimilarity: true } : all;
-  if (own.kind === "share") return { ...all, least: own.least, share: own.share };
-  return { ...all, least: Math.min(own.most, Math.max(own.least, Math.ceil(words / 4))) };
+/** Selection by the protocol, for a number of words; words that were taught can't be dropped by their text. */
+export function selectionInputs({ selection }: Protocol, words: number, isTaught: boolean): SelectionInputs {
+  if (!selection || isTaught) return { least: words, share: 0, bySimilarity: false };
+  const { keep, fraction, share, least, by } = selection;
+  const wanted = share !== null ? least : fraction !== null ? Math.max(least, Math.ceil(fraction * words)) : words;
+  return { least: Math.min(words, wanted, keep ?? words), share: share ?? 0, bySimilarity: by === "similarity" };
 }
 
 /** Height and width of the image encoder's input for an image of this size [px], as `Protocol.input_size`. */

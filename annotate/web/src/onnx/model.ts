@@ -8,8 +8,8 @@ import { MOST_PIXELS } from "../imaging/reading";
 import { resizedPlanes } from "../imaging/resize";
 import { NONE } from "../labels/labeling";
 import { firstName, names } from "../labels/synonyms";
-import { checkedDescription, inputSize, ownSelection, wordsProgram } from "./description";
-import type { BackgroundWords, Description, Protocol, Selection } from "./description";
+import { checkedDescription, inputSize, selectionInputs, wordsProgram } from "./description";
+import type { BackgroundWords, Description, Protocol, SelectionInputs } from "./description";
 import { EDGES, refined } from "./edges";
 import { type FeatureMap, readNames } from "./feature_maps";
 import { float16 } from "./float16";
@@ -111,7 +111,7 @@ export class Model {
     const standIns = words.length === 1 && !byExamples ? this.description.background_words : null;
     const text = standIns ? beside(asked, await this.embedded(lookedFor(standIns.words, "first")), standIns.similarity) : asked;
     const embeddings = byExamples?.embeddings(text) ?? text;
-    const selection = ownSelection(this.description, this.protocol, text.words, known.length > 0);
+    const selection = selectionInputs(this.protocol, text.words, known.length > 0);
     const { logits, kept } = await this.logits(features, embeddings, selection);
     const [, classes, rows, columns] = logits.dims;
     // words that weren't kept have no map
@@ -132,7 +132,7 @@ export class Model {
   private async logits(
     features: Features,
     { values, words: count, prompts, channels }: Embeddings,
-    { least, share, bySimilarity }: Selection,
+    { least, share, bySimilarity }: SelectionInputs,
   ): Promise<{ logits: ort.Tensor; kept: ort.Tensor | undefined }> {
     const integer = (value: number, dims: number[]) => new ort.Tensor("int64", [BigInt(value)], dims);
     const inputs: Features = {
