@@ -24,7 +24,7 @@ def test_a_loss_in_chunks_is_the_loss(loss):
     results = []
     for chunk in (None, 1, 2, 5, 9):
         leaf = logits.clone().requires_grad_(True)
-        value = loss(leaf, labels, 255, chunk)
+        value = loss(leaf, labels, chunk)
         value.backward()
         results.append((value.detach(), leaf.grad))
     for result in results[1:]:
@@ -72,7 +72,7 @@ def test_cross_entropy_is_pytorchs_and_leaves_out_what_is_no_class():
     labels[:, :2], labels[:, 2] = 65535, 3  # unlabeled, and the background's
     scores = torch.nn.functional.interpolate(logits, size=(9, 8), mode="bilinear")
     expected = torch.nn.functional.cross_entropy(scores, labels.where(labels < 3, -100))
-    torch.testing.assert_close(objectives.cross_entropy_segmentation_loss(logits, labels, 65535, 2), expected)
+    torch.testing.assert_close(objectives.cross_entropy_segmentation_loss(logits, labels, 2), expected)
 
 
 OWNER = [0, 0, 0, 1, 2, 2]
@@ -156,7 +156,9 @@ NAMES = PartNames.of(["cat's tail", "cat's head", "bus's wheel"])
 
 def targets(parts: Tensor, objects: Tensor) -> objectives.PartTargets:
     related = {"part_of": torch.tensor(NAMES.part_of), "object_of": torch.tensor(NAMES.object_of)}
-    return objectives.PartTargets(parts=parts, objects=objects, general_parts=len(NAMES.parts), **related)
+    return objectives.PartTargets(
+        parts=parts, objects=objects, general_parts=len(NAMES.parts), num_objects=2, **related
+    )
 
 
 def terms(inputs: dict[str, Tensor], of: objectives.PartTargets, **options) -> dict[str, Tensor]:
@@ -234,7 +236,7 @@ def test_unevenly_labeled_batches_add_up(options):
     parts[1, 0, :3], objects[1, 0, :3], parts[:, 1], objects[:, 1] = 1, 1, NONE, NONE
     whole = targets(parts, objects)
     halves = [targets(parts[[n]], objects[[n]]) for n in range(2)]
-    counts = torch.stack([half.counted() for half in halves]).sum(0) / 2
+    counts = torch.stack([half.pixel_counts() for half in halves]).sum(0) / 2
     with NoDeviceWaits():
         found = [
             terms({name: value[[n]] for name, value in inputs.items()}, replace(half, counts=counts), **options)

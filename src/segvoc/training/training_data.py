@@ -159,7 +159,7 @@ class LabelTask:
             seed = seed_of(self.training_set.seed, "words", *number)
             chosen = chosen_words(batch.labels, len(words), self.chosen, seed)
             chosen = (chosen.pin_memory() if device.type == "cuda" else chosen).to(**to)
-            labels = torch.where(labels < len(words), torch.searchsorted(chosen, labels), labels)
+            labels = torch.where(labels <= len(words), torch.searchsorted(chosen, labels), labels)
             words = words[chosen]
         return batch.images.to(**to), labels, words
 
