@@ -3,13 +3,16 @@
 import errno
 import json
 import os
+import random
 import signal
 from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,7 +26,9 @@ from segvoc.runtime.distributed import Processes
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training import run_folder
 from segvoc.training.loop import BestWeights, Training
+from segvoc.training.monitor import Monitor
 from segvoc.training.objectives import PartObjective
+from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
 from tests.images import one_line_error
 from tests.inference.small_network import small_network
@@ -271,6 +276,46 @@ def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_th
     for kept in (again.weights(), again.network.state_dict()):
         assert all(torch.equal(kept[name], value) for name, value in best.items())
     assert any(not torch.equal(best[name], last[name]) for name in best if "running_" in name)
+
+
+def test_a_network_in_memory_gets_the_weights_of_the_file(images, tmp_path, small_preset, undrawn, monkeypatch):
+    """The best ones, with their buffers, not those of the last step."""
+    states = {}
+
+    def validate(monitor: Monitor, step: int) -> float:
+        states[step] = {name: value.clone() for name, value in network.state_dict().items()}
+        return 0.9 if step == 2 else 0.1
+
+    monkeypatch.setattr(Monitor, "validate", validate)
+    network, recipe = small_network(), RECIPE.with_settings(steps=4, eval_every=1, patience=9)
+    result = train(recipe, images, tmp_path / "run", network=network, device="cpu", progress=False)
+    stored, ours = load_file(result.weights), network.state_dict()
+    assert stored.keys() == ours.keys()
+    for name, value in ours.items():
+        assert torch.equal(stored[name], value) and torch.equal(states[2][name], value), name
+    different = [name for name, value in ours.items() if not torch.equal(states[4][name], value)]
+    assert any("running_mean" in name for name in different) and any("weight" in name for name in different)
+
+
+def random_states() -> tuple[list[int], object, object, int]:
+    return torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate(), torch.initial_seed()
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_training_leaves_random_numbers_as_they_were(images, tmp_path, small_preset, undrawn, workers):
+    torch.manual_seed(1234)
+    network = small_network()
+    network.aggregation.embed_cost = nn.Sequential(network.aggregation.embed_cost, nn.Dropout(0.3))
+    recipe = RECIPE.with_settings(steps=2, num_workers=workers, save_every=1)
+    options = {"network": network, "device": "cpu", "progress": False}
+    torch.rand(3), np.random.rand(3), random.random()
+    before = random_states()
+    train(recipe, images, tmp_path / "run", **options)
+    assert random_states() == before
+    network.aggregation.decoder.head.register_forward_hook(lambda module, given, result: result * float("nan"))
+    with pytest.raises(TrainingError):
+        train(recipe.with_settings(max_bad_steps=1), images, tmp_path / "bad", **options)
+    assert random_states() == before
 
 
 def test_an_equal_score_keeps_the_earlier_weights() -> None:

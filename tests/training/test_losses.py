@@ -43,6 +43,32 @@ def test_the_released_loss_counts_pixels_without_a_label_as_no_class_and_the_mas
     assert none == 0
 
 
+UNLABELED_IS_IGNORED = ["masked", "competing", "cross-entropy"]
+
+
+@pytest.mark.parametrize("name", UNLABELED_IS_IGNORED)
+@pytest.mark.parametrize("unlabeled", [255, 65535])
+def test_unlabeled_pixels_of_both_depths_are_ignored(name, unlabeled):
+    loss, generator = objectives.SEGMENTATION_LOSSES[name], torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(1, 3, 4, 6, generator=generator), torch.randint(4, (1, 4, 6), generator=generator)
+    assert loss(logits, torch.full_like(labels, unlabeled)) == 0
+    partly = labels.clone()
+    partly[..., 3:] = unlabeled
+    torch.testing.assert_close(loss(logits, partly), loss(logits[..., :3], labels[..., :3]))
+
+
+@pytest.mark.parametrize("classes", [254, 255, 256])
+def test_255_is_a_label_where_a_class_or_the_background_has_that_number(classes):
+    logits, labels = torch.zeros(1, classes, 1, 2), torch.tensor([[[0, 255]]])
+    softplus = torch.log(torch.tensor(2.0))
+    for name, expected in (("masked", softplus), ("competing", torch.log(torch.tensor(classes + 1.0)))):
+        found = objectives.SEGMENTATION_LOSSES[name](logits, labels)
+        torch.testing.assert_close(found, expected)
+        # the second pixel's share: nothing below 255 classes, where it has no label
+        alone = objectives.SEGMENTATION_LOSSES[name](logits[..., 1:], labels[..., 1:])
+        torch.testing.assert_close(alone, expected if classes >= 255 else torch.zeros(()))
+
+
 def test_classes_compete_with_each_other_and_with_none_of_them():
     logits = torch.randn(1, 3, 1, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([[[2, 0, 3, 255]]])

@@ -100,9 +100,9 @@ class CudaPasses(Passes):
         working = torch.cuda.max_memory_allocated(self.device) - before
         free, _ = torch.cuda.mem_get_info(self.device)
         free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        # gradients and moments of the trained parameters have to fit, too; in the backward pass gradients of activations
-        # take about as much as the working memory of the forward pass; a tenth stays free
-        return saved.bytes + 2 * working + 3 * sum(one.nbytes for one in self._trained) < 0.9 * free
+        trained = sum(parameter.nbytes for parameter in self._trained)  # their gradients and moments have to fit, too
+        # in the backward pass gradients of activations take about as much as the working memory of the forward pass
+        return saved.bytes + 2 * working + 3 * trained < 0.9 * free  # a tenth stays free
 
     def _plain(self, *inputs: Any) -> Losses:
         return super().gradients(inputs, is_last=True)

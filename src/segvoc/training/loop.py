@@ -124,8 +124,8 @@ class Passes:
 
     def gradients(self, inputs: Inputs, *, is_last: bool) -> Losses:
         """Run a pass: its losses, and its share of the gradients, which processes exchange after a step's last pass."""
-        exchanged = is_last or not isinstance(self.module, DistributedDataParallel)
-        with nullcontext() if exchanged else self.module.no_sync():
+        accumulating = self.module if isinstance(self.module, DistributedDataParallel) and not is_last else None
+        with nullcontext() if accumulating is None else accumulating.no_sync():
             with self.autocast():
                 losses: Losses = self.module(*inputs)
             self.scaler.scale(losses["loss"] / self.accumulated).backward()
