@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -295,7 +296,7 @@ class OurTraining(OurCall):
         freeze_others(self.network, learning_rates(self.network, built.recipe))
         self.objective = Objective(self.network, built.recipe).train()
         task = cast(TrainingTask, None)  # the inputs are given, not read
-        self.passes = (Passes if on_cpu else CudaPasses)(task, self.objective, Processes(), lambda problems: None)
+        self.passes = (Passes if on_cpu else CudaPasses)(task, self.objective, Processes())
         self.tokens = cast(Any, self.network.text_encoder).tokenize(prompts(setting))[:, None].to(setting.device)
 
     def __call__(self) -> None:

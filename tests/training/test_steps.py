@@ -209,7 +209,8 @@ def numbers_of_a_step(kind: str, threads: int, folder, **changes) -> dict[str, T
     training._training_mode()
     with torch_threads(threads):
         torch.manual_seed(0)
-        (inputs,) = training.passes.read(iter(training.task.batches(sampler, 0, pinned=False)), 0)
+        loader = iter(training.task.batches(sampler, 0, pinned=False))
+        (inputs,) = training.passes.read(loader, 0, lambda problems: None)
         losses = training.objective(*inputs)
         losses["loss"].backward()
     training.folder.close()

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from segvoc.errors import SegvocError, UsageError
 
@@ -92,7 +92,8 @@ def float32_products(*, tf32: bool, benchmark: bool = False) -> Iterator[None]:
     """
     import torch  # here, since it takes seconds to import
 
-    cudnn, block = torch.backends.cudnn, object()
+    cudnn: Any = torch.backends.cudnn
+    block = object()
 
     def apply() -> None:
         innermost = {thread: asked for thread, *asked in _products.values()}

@@ -26,10 +26,8 @@ class CudaPasses(Passes):
     Steps with recomputation, several processes or passes, or compiled modules aren't recorded.
     """
 
-    def __init__(
-        self, task: TrainingTask, objective: TrainingObjective, processes: Processes, on_problems: OnProblems
-    ) -> None:
-        super().__init__(task, objective, processes, on_problems)
+    def __init__(self, task: TrainingTask, objective: TrainingObjective, processes: Processes) -> None:
+        super().__init__(task, objective, processes)
         runtime = objective.recipe.runtime
         self._copies = torch.cuda.Stream(self.device)
         self._following: tuple[Iterator[Any], ForwardPass] | None = None
@@ -41,10 +39,10 @@ class CudaPasses(Passes):
         is_recorded = runtime.cuda_graph and not runtime.compile and self.accumulated * processes.count == 1
         self.recorded = RecordedPass(self._plain, objective, self._trained) if is_recorded else None
 
-    def next_inputs(self, loader: Iterator[Any], number: ForwardPass) -> Inputs:
+    def next_inputs(self, loader: Iterator[Any], number: ForwardPass, on_problems: OnProblems) -> Inputs:
         """The inputs of a batch that may have been copied ahead; the GPU waits for copies, this process doesn't."""
         (batch, inputs), self._ahead = self._ahead or (next(loader), None), None
-        self.on_problems(batch.problems)
+        on_problems(batch.problems)
         if inputs is None:
             inputs = self.task.inputs(batch, number, self.device)
         stream = torch.cuda.current_stream(self.device)

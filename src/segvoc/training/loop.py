@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -19,6 +19,7 @@ from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, available_cores, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
+from segvoc.training.nonfinite import find_nonfinite, is_finite
 from segvoc.training.objectives import TrainingObjective
 from segvoc.training.recipe import OptimizerConfig, Recipe, freeze_others, learning_rates, parameter_groups
 from segvoc.training.run_folder import RunFolder
@@ -92,34 +93,32 @@ class TrainingTask(Protocol):
 class Passes:
     """Reads and runs the passes of steps; on a GPU see `segvoc.training.cuda_passes`."""
 
-    def __init__(
-        self, task: TrainingTask, objective: TrainingObjective, processes: Processes, on_problems: OnProblems
-    ) -> None:
+    def __init__(self, task: TrainingTask, objective: TrainingObjective, processes: Processes) -> None:
         recipe = objective.recipe
-        self.task, self.objective, self.processes, self.on_problems = task, objective, processes, on_problems
+        self.task, self.objective, self.processes = task, objective, processes
         self.accumulated, self.precision = recipe.optimizer.grad_accum_steps, recipe.runtime.precision
         self.device = next(objective.parameters()).device
         self.module = wrap_distributed(objective, processes)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
 
-    def read(self, loader: Iterator[Any], step: int) -> list[Inputs]:
+    def read(self, loader: Iterator[Any], step: int, on_problems: OnProblems) -> list[Inputs]:
         """Read the inputs of a step's passes.
 
         Inputs of an objective with a divisor end with its mean over all passes and processes: dividing a pass's sums
         by it makes their mean over passes the mean over all labeled pixels.
         """
         rank, count = self.processes.rank, self.processes.count
-        passes = [self.next_inputs(loader, (step, rank, number)) for number in range(self.accumulated)]
+        passes = [self.next_inputs(loader, (step, rank, number), on_problems) for number in range(self.accumulated)]
         divisors = [divisor for inputs in passes if (divisor := self.objective.divisor(*inputs)) is not None]
         if not divisors:
             return passes
         total = self.processes.total(torch.stack(divisors).sum(0)).clamp(min=1)
         return [(*inputs, total / (len(passes) * count)) for inputs in passes]
 
-    def next_inputs(self, loader: Iterator[Any], number: ForwardPass) -> Inputs:
+    def next_inputs(self, loader: Iterator[Any], number: ForwardPass, on_problems: OnProblems) -> Inputs:
         """Read a batch, and move its inputs to the device."""
         batch = next(loader)
-        self.on_problems(batch.problems)
+        on_problems(batch.problems)
         return self.task.inputs(batch, number, self.device)
 
     def gradients(self, inputs: Inputs, *, is_last: bool) -> Losses:
@@ -207,7 +206,7 @@ class Training:
         self._gpus = [self.device] if self.device.type == "cuda" else []
         self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
         self.objective = self.task.objective(self.network, recipe)
-        self.passes = self.runner(self.task, self.objective, self.processes, self._report_unreadable)
+        self.passes = self.runner(self.task, self.objective, self.processes)
         if recipe.runtime.compile:
             # compile a block's parts, which only take tensors; the block's arguments change at every step
             blocks = getattr(self.network.aggregation, "blocks", ())
@@ -280,7 +279,7 @@ class Training:
         statistics = {name: value.clone() for name, value in self.network.named_buffers()}
         unreadable = len(self.unreadable)
 
-        passes = self.passes.read(loader, self.step)
+        passes = self.passes.read(loader, self.step, self._report_unreadable)
         losses: dict[str, Tensor] = {}
         for number, inputs in enumerate(passes, 1):
             for name, value in self.passes.gradients(inputs, is_last=number == len(passes)).items():
@@ -297,10 +296,10 @@ class Training:
                 self._report_unreadable(problems)
 
         self.step += 1
-        problem, is_finite = None, math.isfinite(norm)
-        if all(map(math.isfinite, means.values())) and (is_finite or self.scaler.is_enabled()):
+        problem, norm_is_finite = None, math.isfinite(norm)
+        if all(map(math.isfinite, means.values())) and (norm_is_finite or self.scaler.is_enabled()):
             self.bad_in_a_row = 0
-            if is_finite:  # `scaler.step` would sync again to check this
+            if norm_is_finite:  # `scaler.step` would sync again to check this
                 self.optimizer.step()
         else:
             problem = self._skip(means, passes, statistics)
@@ -334,7 +333,7 @@ class Training:
         """Skip a step: restore the running statistics; return a description of the non-finite tensors."""
         self.bad_in_a_row += 1
         with torch.random.fork_rng(self._gpus):
-            where = not_finite(self.objective, losses, passes, self.passes.autocast)
+            where = find_nonfinite(self.objective, losses, passes, self.passes.autocast)
         with torch.no_grad():
             for name, value in statistics.items():
                 self.network.get_buffer(name).copy_(value)
@@ -433,7 +432,7 @@ class Training:
     def _save_if_finite(self) -> bool:
         """Save unless the weights are non-finite in any process; return whether it saved."""
         weights = [*self.learning.values(), *self.network.aggregation.buffers()]
-        nonfinite = torch.tensor(float(not _finite(weights)), device=self.device)
+        nonfinite = torch.tensor(float(not is_finite(weights)), device=self.device)
         (share,) = self.processes.mean({"nonfinite": nonfinite}).values()
         if not share:
             self.save()
@@ -467,56 +466,3 @@ def rate_factor(optimizer: OptimizerConfig, step: int) -> float:
 
 def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def not_finite(
-    network: nn.Module,
-    losses: dict[str, float],
-    passes: Sequence[tuple[Any, ...]],
-    autocast: Callable[[], AbstractContextManager[Any]],
-) -> str:
-    """Name non-finite losses, weights and gradients, and the module where they start, in one line.
-
-    The forward passes, as many in every process, are repeated without gradients, in the network's mode, so they change
-    running statistics. They run under the caller's autocast: float16 may overflow where float32 doesn't.
-    """
-    outputs: list[str] = []  # the first module with finite inputs but a non-finite output; inner ones come first
-    names = {module: name for name, module in network.named_modules()}
-
-    def look(module: nn.Module, given: object, named: object, result: object) -> None:
-        if not outputs and not _finite(result) and _finite(given) and _finite(named):
-            outputs.append(names[module])
-
-    handles = [module.register_forward_hook(look, with_kwargs=True) for module in names]
-    try:
-        for inputs in passes:  # run all, since batch norm may wait for other processes
-            with torch.no_grad(), autocast():
-                network(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    parameters = dict(network.named_parameters())
-    gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
-    found = {
-        "losses": [f"{name} ({value})" for name, value in losses.items() if not math.isfinite(value)],
-        "weights": [name for name, value in parameters.items() if not _finite(value)],
-        "outputs of": outputs,
-        "gradients of": [name for name, value in gradients.items() if not _finite(value)],
-    }
-    return "; ".join(f"{kind} {_some(names)}" for kind, names in found.items() if names)
-
-
-def _finite(value: object) -> bool:
-    """Whether all numbers in a tensor, or in containers of tensors, are finite; other values count as finite."""
-    if isinstance(value, Tensor):
-        return not value.is_floating_point() or bool(value.isfinite().all())
-    if is_dataclass(value):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return all(map(_finite, value)) if isinstance(value, list | tuple) else True
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(name or "the network" for name in names[:3]) + more
