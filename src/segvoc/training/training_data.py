@@ -83,8 +83,8 @@ class TrainOptions(TypedDict, total=False):
 
     network: SegmentationNetwork | None
     """A custom network with its weights, used instead of the recipe's model; for example, a preset with a different
-    aggregation. It is trained in place; afterwards it is in evaluation mode and has the weights of the file. Image sizes and prompts are those of the
-    recipe's model. `segvoc.load(..., network=...)` loads the result."""
+    aggregation. It is trained in place; afterwards it has the weights of the file and is in evaluation mode. Image
+    sizes and prompts are those of the recipe's model. `segvoc.load(..., network=...)` loads the result."""
     start: Start | None
     """The initial weights; omit it if you pass `network`."""
     validation: LabeledImages | EvaluationTask | None
