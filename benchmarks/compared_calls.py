@@ -24,7 +24,9 @@ from segvoc.layers.selection import DROPPED, ClassSelection
 from segvoc.models.builders import weightless
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.training.loop import StepPasses, fit_memory
+from segvoc.runtime.distributed import Processes
+from segvoc.training.cuda_passes import CudaPasses
+from segvoc.training.loop import Passes, TrainingTask
 from segvoc.training.objectives import Objective
 from segvoc.training.recipe import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES
@@ -286,37 +288,30 @@ class OurTraining(OurCall):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
-        settings = ("class_chunk_size=16", "activation_checkpointing=true") if setting.device == "cpu" else ()
-        built = build(RECIPES[RECIPE[setting.model]]().with_settings(settings), Start(weights="random"), 0)
+        on_cpu = setting.device == "cpu"
+        settings = ("class_chunk_size=16", "activation_checkpointing=true") if on_cpu else ()
+        recipe = RECIPES[RECIPE[setting.model]]().with_settings((*settings, f"precision={dtype}"))
+        built = build(recipe, Start(weights="random"), 0)
         self.network = built.network.to(setting.device)
         freeze_others(self.network, learning_rates(self.network, built.recipe))
         self.objective = Objective(self.network, built.recipe).train()
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        scaler = torch.amp.GradScaler(setting.device, enabled=False)
-        self.passes = StepPasses(self.objective, self._autocast, scaler, trained)
-        self.is_fitted = setting.device == "cpu"
+        task = cast(TrainingTask, None)  # the inputs are given, not read
+        self.passes = (Passes if on_cpu else CudaPasses)(task, self.objective, Processes())
         self.tokens = cast(Any, self.network.text_encoder).tokenize(prompts(setting))[:, None].to(setting.device)
 
     def __call__(self) -> None:
         """Run the passes of a step as `segvoc train` does: on a GPU with stored activations if they fit, as a graph."""
         self.objective.zero_grad(set_to_none=True)
-        if not self.is_fitted:
-            weights = sum(parameter.nbytes for parameter in self.passes.trained)
-            fit_memory(self.objective, self._batch(), self._autocast(), weights)
-            self.is_fitted = True
-        self.passes(self._batch()) if self.setting.device != "cpu" else self.passes.plain(*self._batch())
+        self.passes.gradients(self._batch(), is_last=True)
 
     def plainly(self) -> None:
         """Run both passes without a graph."""
         self.objective.zero_grad(set_to_none=True)
-        self.passes.plain(*self._batch())
+        Passes.gradients(self.passes, self._batch(), is_last=True)
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         count = self.setting.images
         return torch.stack([self.image] * count), torch.stack([self.truth] * count), self.tokens
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.setting.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     def result(self) -> Tensor:
         """All gradients."""

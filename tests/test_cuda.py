@@ -19,7 +19,7 @@ from segvoc.layers.selection import AUTO_SELECTION, ClassSelection
 from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.runtime.distributed import Processes, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
-from segvoc.training.loop import Training, fit_memory
+from segvoc.training.loop import Training
 from segvoc.training.objectives import StreamSimilarity, masked_segmentation_loss, orthogonality_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
@@ -122,9 +122,9 @@ def waits_of_a_step(training: Training) -> list[str]:
         assert batches[0].images.dtype == torch.uint8 and batches[0].labels.dtype == torch.int32
     training._training_mode()
     with closing(training.folder):
-        training._one_step(iter(batches[:1]))
+        training.run_step(iter(batches[:1]))
         with waits() as found:
-            training._one_step(iter(batches[1:]))
+            training.run_step(iter(batches[1:]))
     return found
 
 
@@ -143,7 +143,7 @@ def test_a_step_of_two_processes_waits_once_too(tmp_path):
     try:
         run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda")
         run.processes = Processes(rank=0, count=2)
-        run.module = wrap_distributed(run.objective, run.processes)
+        run.passes.processes, run.passes.module = run.processes, wrap_distributed(run.objective, run.processes)
         found = waits_of_a_step(run)
         assert len(found) == 1, found
     finally:
@@ -163,7 +163,7 @@ def test_views_of_images_are_copied_without_a_wait():
 def test_training_uses_tf32_and_leaves_the_precision_as_it_was(tmp_path, small_preset, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        Training, "_one_step", lambda self, *given, own=Training._one_step: seen.append(in_force()) or own(self, *given)
+        Training, "run_step", lambda self, *given, own=Training.run_step: seen.append(in_force()) or own(self, *given)
     )
     before, sets = in_force(), drawn_images(tmp_path / "set", 4)
     for tf32 in (True, False):
@@ -279,7 +279,7 @@ def test_a_recorded_step_has_the_losses_and_gradients_of_a_plain_one(kind, preci
     """With the same weights: Adam would blow up what sums in another order change in gradients of almost zero."""
     run = RUNS[kind](tmp_path / "set", tmp_path / "run", device="cuda", precision=precision, steps=6)
     run._training_mode()
-    passes = run._replayed
+    passes = run.passes.recorded
     buffers = {name: value.clone() for name, value in run.network.named_buffers()}
     inputs, found = run.task.inputs(next(_batches(run)), (0, 0, 0), run.device), []
     for _ in range(6):
@@ -305,10 +305,10 @@ def test_a_recorded_step_waits_for_the_device_once(tmp_path):
     run._training_mode()
     with closing(run.folder):
         for _ in range(6):
-            run._one_step(batches)
-        assert run._replayed.graph is not None
+            run.run_step(batches)
+        assert run.passes.recorded.graph is not None
         with waits() as found:
-            run._one_step(batches)
+            run.run_step(batches)
     assert len(found) == 1, found
 
 
@@ -319,8 +319,7 @@ def test_activations_are_stored_where_memory_suffices(free, tmp_path, monkeypatc
     run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda", **changes)
     before = {name: value.clone() for name, value in run.network.named_buffers()}
     inputs = run.task.inputs(next(_batches(run)), (0, 0, 0), run.device)
-    trained = sum(parameter.nbytes for parameter in run.learning.values())
-    fit_memory(run.objective, inputs, run._autocast(), trained)
+    run.passes.fit_memory(inputs)
     runtime = run.objective.recipe.runtime
     chosen = (False, 0) if free > 1 << 30 else ("auto", 2)
     assert (runtime.activation_checkpointing, runtime.class_chunk_size) == chosen

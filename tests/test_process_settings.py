@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
+import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -181,3 +182,50 @@ def test_who_stops_early_waits_for_no_process(tmp_path):
     assert next(outcomes) == files[0]
     outcomes.close()
     assert not Path(files[1]).exists()
+
+
+def _products() -> tuple[object, ...]:
+    cudnn = torch.backends.cudnn
+    return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+
+
+@pytest.mark.parametrize("first_leaves_first", [True, False])
+def test_overlapping_threads_leave_the_precision_of_products_as_it_was(first_leaves_first: bool) -> None:
+    """While they overlap, the more exact one counts."""
+    of_process = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        before = _products()
+        entered, leave = [threading.Event() for _ in range(2)], [threading.Event() for _ in range(2)]
+        seen: list[tuple[object, ...]] = []
+
+        def use(number: int) -> None:
+            with process_settings.float32_products(tf32=number == 1):
+                entered[number].set()
+                assert leave[number].wait(60)
+
+        threads = [threading.Thread(target=use, args=(number,)) for number in range(2)]
+        for number, thread in enumerate(threads):
+            thread.start()
+            assert entered[number].wait(60)
+            seen.append(_products())
+        for number in (0, 1) if first_leaves_first else (1, 0):
+            leave[number].set()
+            threads[number].join()
+            seen.append(_products())
+        exact, rough = ("highest", False, False), ("high", True, False)
+        assert seen == [exact, exact, rough if first_leaves_first else exact, before]
+    finally:
+        torch.set_float32_matmul_precision(of_process)
+
+
+def test_blocks_of_products_nest() -> None:
+    before = _products()
+    with process_settings.float32_products(tf32=True):
+        with process_settings.float32_products(tf32=False):
+            assert _products()[:2] == ("highest", False)
+            with process_settings.float32_products(tf32=True):
+                assert _products()[:2] == ("high", True)
+            assert _products()[:2] == ("highest", False)
+        assert _products()[:2] == ("high", True)
+    assert _products() == before

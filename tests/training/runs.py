@@ -20,7 +20,8 @@ from segvoc.networks.part_cat_seg import PCA_PART, PartAggregation, PartAggregat
 from segvoc.runtime.distributed import Processes
 from segvoc.storage.records import to_json
 from segvoc.training.caption_task import CaptionBatch, CaptionTask
-from segvoc.training.loop import ForwardPass, Training, TrainingTask
+from segvoc.training.cuda_passes import CudaPasses
+from segvoc.training.loop import ForwardPass, Passes, Training, TrainingTask
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.training_data import LabelTask, class_words
@@ -81,7 +82,14 @@ def begun(
     processes = processes or Processes()
     folder, state = open_together(processes, out, {"recipe": to_json(recipe)}, resume=resume)
     training = Training(
-        network=network, task=task, recipe=recipe, folder=folder, seed=1, processes=processes, warn=warn
+        network=network,
+        task=task,
+        recipe=recipe,
+        folder=folder,
+        seed=1,
+        processes=processes,
+        runner=CudaPasses if next(network.parameters()).device.type == "cuda" else Passes,
+        warn=warn,
     )
     if state is not None:
         training.restore(state)

@@ -3,13 +3,16 @@
 import errno
 import json
 import os
+import random
 import signal
 from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,7 +26,9 @@ from segvoc.runtime.distributed import Processes
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training import run_folder
 from segvoc.training.loop import BestWeights, Training
+from segvoc.training.monitor import Monitor
 from segvoc.training.objectives import PartObjective
+from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
 from tests.images import one_line_error
 from tests.inference.small_network import small_network
@@ -95,7 +100,7 @@ def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
         decay = 0 if name.rpartition(".")[0] in norms else 0.1
         # AdamW's first step: both moments, without their bias, are g and g^2
         expected[name] = value * (1 - rate * decay) - rate * gradient / (gradient.abs() + 1e-8)
-    training._one_step(iter([batch]))
+    training.run_step(iter([batch]))
     training.folder.close()
     ours = dict(training.network.named_parameters())
     torch.testing.assert_close({name: ours[name] for name in expected}, expected, rtol=1e-6, atol=1e-6)
@@ -163,12 +168,12 @@ def test_a_step_that_is_not_finite_is_named_and_skipped(images, tmp_path):
     conv = training.network.image_encoder.project
     handle = conv.register_forward_hook(lambda module, given, result: result * float("nan"))
     batch = batch_of(training)
-    training._one_step(iter([batch]))
+    training.run_step(iter([batch]))
     assert "step 1 is skipped" in told[0] and "loss (nan)" in told[0]
     assert "outputs of network.image_encoder.project" in told[0] and "gradients of" in told[0]
     assert all(torch.equal(value, before[name]) for name, value in training.network.state_dict().items())
     handle.remove()
-    training._one_step(iter([batch]))
+    training.run_step(iter([batch]))
     training.folder.close()
     assert training.bad_in_a_row == 0
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
@@ -189,12 +194,12 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_
     assert ["problem" in line for line in lines] == [False, False, True, True]
 
 
-@pytest.mark.parametrize("spoilt", ["weight", "running_mean", "running_var"])
-def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, monkeypatch, spoilt):
+@pytest.mark.parametrize("place", ["weight", "running_mean", "running_var"])
+def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, monkeypatch, place):
     """Nor are the statistics of batch norm, which training doesn't read, so that its losses stay finite."""
     training = open_run(images, tmp_path / "run", save_every=1, steps=3)
     step = training.optimizer.step
-    value = next(value for name, value in training._state().items() if name.endswith(spoilt))
+    value = next(value for name, value in training._state().items() if name.endswith(place))
 
     def spoil(*arguments, **keywords):
         step(*arguments, **keywords)
@@ -226,7 +231,7 @@ def test_passes_and_clipping_wait_for_no_device(images, tmp_path, monkeypatch):
     batch = batch_of(training)
     monkeypatch.setattr(Processes, "mean", Mock(side_effect=Killed))  # the only wait of a step
     with NoDeviceWaits(), pytest.raises(Killed):
-        training._one_step(iter([batch]))
+        training.run_step(iter([batch]))
     training.folder.close()
 
 
@@ -266,17 +271,57 @@ def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_th
     again = open_run(images, tmp_path / "run", resume=True, **options)
     again.validate = lambda step: 0.1 * step
     again.run()
-    saved, best = again.weights(), seen[1]
+    best, last = seen[1], RunFolder(tmp_path / "run").state()["weights"]
     assert any("running_mean" in name for name in best) and again.step == 6
-    assert all(torch.equal(saved[name], value) for name, value in best.items())
-    last = again.network.state_dict()
-    assert any(not torch.equal(saved[name], last[name]) for name in best if "running_" in name)
+    for kept in (again.weights(), again.network.state_dict()):
+        assert all(torch.equal(kept[name], value) for name, value in best.items())
+    assert any(not torch.equal(best[name], last[name]) for name in best if "running_" in name)
+
+
+def test_a_network_in_memory_gets_the_weights_of_the_file(images, tmp_path, small_preset, undrawn, monkeypatch):
+    """The best ones, with their buffers, not those of the last step."""
+    states = {}
+
+    def validate(monitor: Monitor, step: int) -> float:
+        states[step] = {name: value.clone() for name, value in network.state_dict().items()}
+        return 0.9 if step == 2 else 0.1
+
+    monkeypatch.setattr(Monitor, "validate", validate)
+    network, recipe = small_network(), RECIPE.with_settings(steps=4, eval_every=1, patience=9)
+    result = train(recipe, images, tmp_path / "run", network=network, device="cpu", progress=False)
+    stored, ours = load_file(result.weights), network.state_dict()
+    assert stored.keys() == ours.keys()
+    for name, value in ours.items():
+        assert torch.equal(stored[name], value) and torch.equal(states[2][name], value), name
+    different = [name for name, value in ours.items() if not torch.equal(states[4][name], value)]
+    assert any("running_mean" in name for name in different) and any("weight" in name for name in different)
+
+
+def random_states() -> tuple[list[int], object, object, int]:
+    return torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate(), torch.initial_seed()
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_training_leaves_random_numbers_as_they_were(images, tmp_path, small_preset, undrawn, workers):
+    torch.manual_seed(1234)
+    network = small_network()
+    network.aggregation.embed_cost = nn.Sequential(network.aggregation.embed_cost, nn.Dropout(0.3))
+    recipe = RECIPE.with_settings(steps=2, num_workers=workers, save_every=1)
+    options = {"network": network, "device": "cpu", "progress": False}
+    torch.rand(3), np.random.rand(3), random.random()
+    before = random_states()
+    train(recipe, images, tmp_path / "run", **options)
+    assert random_states() == before
+    network.aggregation.decoder.head.register_forward_hook(lambda module, given, result: result * float("nan"))
+    with pytest.raises(TrainingError):
+        train(recipe.with_settings(max_bad_steps=1), images, tmp_path / "bad", **options)
+    assert random_states() == before
 
 
 def test_an_equal_score_keeps_the_earlier_weights() -> None:
     best, value = BestWeights(patience=2), torch.zeros(1)
     for step, score in enumerate((0.4, 0.5, 0.5, None, 0.5), 1):
-        best.note(score, step, {"value": value.fill_(step)})
+        best.update(score, step, {"value": value.fill_(step)})
     assert (best.score, best.step, best.waited) == (0.5, 2, 2)
     assert best.weights["value"] == 2
 
@@ -306,7 +351,7 @@ def test_unevenly_labeled_passes_add_up_to_the_batch(images, tmp_path, loss):
         labels = whole.labels.clone()
         labels[2:, 1:] = IGNORED  # a thirtieth of the second pass
         halves = zip(whole.images.chunk(passes), labels.chunk(passes), strict=True)
-        training._one_step(iter([TrainingBatch(*half, ()) for half in halves]))
+        training.run_step(iter([TrainingBatch(*half, ()) for half in halves]))
         training.folder.close()
         found.append([*losses(tmp_path / f"{passes}")[0]])
     assert found[1] == pytest.approx(found[0], rel=1e-6)

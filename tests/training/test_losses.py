@@ -24,7 +24,7 @@ def test_a_loss_in_chunks_is_the_loss(loss):
     results = []
     for chunk in (None, 1, 2, 5, 9):
         leaf = logits.clone().requires_grad_(True)
-        value = loss(leaf, labels, 255, chunk)
+        value = loss(leaf, labels, chunk)
         value.backward()
         results.append((value.detach(), leaf.grad))
     for result in results[1:]:
@@ -41,6 +41,32 @@ def test_the_released_loss_counts_pixels_without_a_label_as_no_class_and_the_mas
     torch.testing.assert_close(objectives.masked_segmentation_loss(logits, labels), known / 2)
     none = objectives.masked_segmentation_loss(logits, torch.full_like(labels, 255))
     assert none == 0
+
+
+UNLABELED_IS_IGNORED = ["masked", "competing", "cross-entropy"]
+
+
+@pytest.mark.parametrize("name", UNLABELED_IS_IGNORED)
+@pytest.mark.parametrize("unlabeled", [255, 65535])
+def test_unlabeled_pixels_of_both_depths_are_ignored(name, unlabeled):
+    loss, generator = objectives.SEGMENTATION_LOSSES[name], torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(1, 3, 4, 6, generator=generator), torch.randint(4, (1, 4, 6), generator=generator)
+    assert loss(logits, torch.full_like(labels, unlabeled)) == 0
+    partly = labels.clone()
+    partly[..., 3:] = unlabeled
+    torch.testing.assert_close(loss(logits, partly), loss(logits[..., :3], labels[..., :3]))
+
+
+@pytest.mark.parametrize("classes", [254, 255, 256])
+def test_255_is_a_label_where_a_class_or_the_background_has_that_number(classes):
+    logits, labels = torch.zeros(1, classes, 1, 2), torch.tensor([[[0, 255]]])
+    softplus = torch.log(torch.tensor(2.0))
+    for name, expected in (("masked", softplus), ("competing", torch.log(torch.tensor(classes + 1.0)))):
+        found = objectives.SEGMENTATION_LOSSES[name](logits, labels)
+        torch.testing.assert_close(found, expected)
+        # the second pixel's share: nothing below 255 classes, where it has no label
+        alone = objectives.SEGMENTATION_LOSSES[name](logits[..., 1:], labels[..., 1:])
+        torch.testing.assert_close(alone, expected if classes >= 255 else torch.zeros(()))
 
 
 def test_classes_compete_with_each_other_and_with_none_of_them():
@@ -72,7 +98,7 @@ def test_cross_entropy_is_pytorchs_and_leaves_out_what_is_no_class():
     labels[:, :2], labels[:, 2] = 65535, 3  # unlabeled, and the background's
     scores = torch.nn.functional.interpolate(logits, size=(9, 8), mode="bilinear")
     expected = torch.nn.functional.cross_entropy(scores, labels.where(labels < 3, -100))
-    torch.testing.assert_close(objectives.cross_entropy_segmentation_loss(logits, labels, 65535, 2), expected)
+    torch.testing.assert_close(objectives.cross_entropy_segmentation_loss(logits, labels, 2), expected)
 
 
 OWNER = [0, 0, 0, 1, 2, 2]
@@ -156,7 +182,9 @@ NAMES = PartNames.of(["cat's tail", "cat's head", "bus's wheel"])
 
 def targets(parts: Tensor, objects: Tensor) -> objectives.PartTargets:
     related = {"part_of": torch.tensor(NAMES.part_of), "object_of": torch.tensor(NAMES.object_of)}
-    return objectives.PartTargets(parts=parts, objects=objects, general_parts=len(NAMES.parts), **related)
+    return objectives.PartTargets(
+        parts=parts, objects=objects, general_parts=len(NAMES.parts), num_objects=2, **related
+    )
 
 
 def terms(inputs: dict[str, Tensor], of: objectives.PartTargets, **options) -> dict[str, Tensor]:
@@ -234,7 +262,7 @@ def test_unevenly_labeled_batches_add_up(options):
     parts[1, 0, :3], objects[1, 0, :3], parts[:, 1], objects[:, 1] = 1, 1, NONE, NONE
     whole = targets(parts, objects)
     halves = [targets(parts[[n]], objects[[n]]) for n in range(2)]
-    counts = torch.stack([half.counted() for half in halves]).sum(0) / 2
+    counts = torch.stack([half.pixel_counts() for half in halves]).sum(0) / 2
     with NoDeviceWaits():
         found = [
             terms({name: value[[n]] for name, value in inputs.items()}, replace(half, counts=counts), **options)

@@ -1,6 +1,5 @@
 """Steps: which classes they look at; the same numbers in chunks, stored or recomputed, with any number of threads."""
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +12,7 @@ from segvoc.data.training.training_set import ShardedSampler, TrainingBatch
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.class_selection import GroundTruthFirst, kept_classes
 from segvoc.layers.selection import ClassSelection
-from segvoc.training.loop import SavedTensors, StepPasses, without_recomputation
+from segvoc.training.cuda_passes import RecordedPass, SavedTensors
 from segvoc.training.objectives import Objective
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
@@ -43,7 +42,7 @@ def test_labels_count_the_words_of_their_step(as_users_call):
     known = labels < 20
     assert relabeled.dtype == torch.int64 and len(chosen) == 6
     assert torch.equal(chosen[relabeled[known], 0, 0], labels[known].float())
-    assert relabeled[~known].tolist() == [20, 65535]
+    assert relabeled[~known].tolist() == [6, 65535]
 
 
 @pytest.mark.parametrize("fill", ["strongest", "released"])
@@ -51,15 +50,15 @@ def test_classes_are_chosen_by_labels_then_by_votes_without_waiting_for_the_devi
     votes = torch.tensor([4.0, 0.0, 3.0, 1.0, 5.0, 2.0])
     cost = votes.view(1, 1, 6, 1, 1).expand(1, 1, 6, 2, 2).contiguous()
 
-    def kept(labels, keep, ignored):
-        return kept_classes(ClassSelection(keep=keep), cost, GroundTruthFirst(torch.tensor([labels]), ignored, fill))
+    def kept(labels, keep):
+        return kept_classes(ClassSelection(keep=keep), cost, GroundTruthFirst(torch.tensor([labels]), fill))
 
     with NoDeviceWaits(), pytest.raises(AssertionError, match="_unique2 waits for the device"):
         votes.unique()
     with NoDeviceWaits():
-        few = kept([[1, 255], [3, 1]], 4, 255)
-        many = kept([[5, 1], [3, 2]], 3, 255)
-        none = kept([[6, 5], [65535, 5]], 3, 65535)
+        few = kept([[1, 255], [3, 1]], 4)
+        many = kept([[5, 1], [3, 2]], 3)
+        none = kept([[6, 5], [65535, 5]], 3)
     assert {1, 3} <= set(few[0].tolist()) and few.shape == (1, 4)
     assert 5 in none[0] and none.max() < 6 and none.shape == (1, 3)  # pixels of no class select none
     assert many.tolist() == [[1, 2, 3]]  # those with the lowest indices
@@ -161,8 +160,6 @@ def test_recomputation_stores_less():
 def test_auto_recomputes_until_memory_is_known():
     recipe = RECIPE.with_settings(["activation_checkpointing=auto", "class_chunk_size=3"])
     assert recipe.runtime.recomputes and recipe.runtime.activation_checkpointing == "auto"
-    plain = without_recomputation(recipe).runtime
-    assert (plain.recomputes, plain.class_chunk_size) == (False, 0)
     changes = {"class_chunk_size": 2, "fod_weight": 0.01}
     auto, always = (computed(small_network(2), activation_checkpointing=how, **changes) for how in ("auto", True))
     assert_close(auto, always, rtol=1e-9, atol=1e-11)
@@ -176,9 +173,15 @@ def test_steps_that_can_not_be_recorded_run_as_they_are(monkeypatch):
     def refuse(*arguments):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr("segvoc.training.loop.CapturedFunction", refuse)
+    monkeypatch.setattr("segvoc.training.cuda_passes.CapturedFunction", refuse)
+
+    def plain(x):
+        losses = objective(x)
+        losses["loss"].backward()
+        return losses
+
     objective, x = Doubled(3, 1), torch.ones(2, 3)
-    passes = StepPasses(objective, nullcontext, torch.amp.GradScaler("cpu", enabled=False), [*objective.parameters()])
+    passes = RecordedPass(plain, objective, [*objective.parameters()])
     for number in range(6):
         objective.zero_grad(set_to_none=True)
         loss = passes([x])["loss"]
@@ -211,8 +214,9 @@ def numbers_of_a_step(kind: str, threads: int, folder, **changes) -> dict[str, T
     training._training_mode()
     with torch_threads(threads):
         torch.manual_seed(0)
-        (inputs,) = training._passes(iter(training.task.batches(sampler, 0, pinned=False)), [])
-        losses = training.module(*inputs)
+        loader = iter(training.task.batches(sampler, 0, pinned=False))
+        (inputs,) = training.passes.read(loader, 0, lambda problems: None)
+        losses = training.objective(*inputs)
         losses["loss"].backward()
     training.folder.close()
     numbers = {f"loss {name}": value.detach() for name, value in losses.items()}

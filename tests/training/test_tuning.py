@@ -20,6 +20,7 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune, tuned_words
 from segvoc.training.run import TrainingResult, train
 from segvoc.training.start import Start
+from tests.images import one_line_error
 from tests.training.runs import RECIPE, drawn_images
 
 SMALL = {"crop_size": 64, "short_sides": (64, 80), "views": 2, "pyramid_channels": 16, "save_every": 2}
@@ -182,3 +183,11 @@ def test_settings_follow_from_the_number_of_images_and_the_method():
     assert whole == finetune("cat-seg-b") and whole.method == "network"
     assert words.method == "words" and words.data.crop_size == whole.data.crop_size
     assert words.optimizer == finetune("tiny").optimizer
+
+
+@pytest.mark.parametrize("method", ["words", "network"])
+@pytest.mark.parametrize("number", [{"steps": 0}, {"steps": -3}, {"images": 0}, {"images": -5}])
+def test_numbers_below_one_are_refused_by_name(number, method):
+    ((name, value),) = number.items()
+    with one_line_error(UsageError, match=f"^{name}={value} is out of range; give a number from 1$"):
+        finetune("tiny", method=method, **number)

@@ -220,22 +220,37 @@ class LabeledImages:
     def joined(
         cls, sets: Sequence["LabeledImages"], *, rename: Mapping[str, str] | None = None, drop: str | Iterable[str] = ()
     ) -> "LabeledImages":
-        """Join several sets, merging classes of the same name.
+        """Join several sets, and their object maps, merging classes of the same name.
 
         Args:
             sets: at least one.
-            rename: new names of classes: {"sofa": "couch"}.
-            drop: classes whose pixels become unlabeled; a list or set of names.
+            rename: new names of classes, also of those of object maps: {"sofa": "couch"}.
+            drop: classes whose pixels become unlabeled, also in object maps; a list or set of names.
 
         Raises:
-            UsageError: a renamed or dropped class is unknown, no class is left, or there are several backgrounds.
+            UsageError: a renamed or dropped class is unknown, no class is left, there are several backgrounds, or only
+                some of the sets have object maps.
         """
         rename, drop = dict(rename or {}), frozenset(Vocabulary(drop).words if isinstance(drop, str) else drop)
-        known = list(dict.fromkeys(word for one in sets for word in one.vocabulary.words))
+        maps = [one.object_maps for one in sets if one.object_maps is not None]
+        if 0 < len(maps) < len(sets):
+            without = next(one.name for one in sets if one.object_maps is None)
+            raise UsageError(f"{without!r} has no object maps, but {maps[0].name!r} has; join sets that all have some")
+        known = list(dict.fromkeys(word for one in (*sets, *maps) for word in one.vocabulary.words))
         if unknown := [word for word in (*rename, *sorted(drop)) if word not in known]:
             raise UsageError(
                 f"no class is called {unknown[0]!r}{did_you_mean(unknown[0], known)}; rename or drop others"
             )
+        prefixes = [f"{name}/" for name in distinct_names([one.name for one in sets])] if len(sets) > 1 else [""]
+        object_maps = cls._merged(maps, prefixes, rename, drop) if maps else None
+        return replace(cls._merged(sets, prefixes, rename, drop), object_maps=object_maps)
+
+    @classmethod
+    def _merged(
+        cls, sets: Sequence["LabeledImages"], prefixes: Sequence[str], rename: Mapping[str, str], drop: frozenset[str]
+    ) -> "LabeledImages":
+        """The images of all sets, whose stems get the sets' prefixes, without their object maps."""
+        known = dict.fromkeys(word for one in sets for word in one.vocabulary.words)
         words = list(dict.fromkeys(rename.get(word, word) for word in known if word not in drop))
         found = dict.fromkeys(one.background for one in sets if one.background not in (None, *drop))
         backgrounds = list(dict.fromkeys(rename.get(str(word), str(word)) for word in found))
@@ -246,15 +261,14 @@ class LabeledImages:
             )
         label_of = {word: label for label, word in enumerate(words)}
         images = []
-        for one, prefix in zip(sets, distinct_names([one.name for one in sets]), strict=True):
+        for one, prefix in zip(sets, prefixes, strict=True):
             table = [UNLABELED if word in drop else label_of[rename.get(word, word)] for word in one.vocabulary.words]
             # one tuple for all images with the same labels so far
             new_labels: dict[tuple[int, ...] | None, tuple[int, ...]] = {None: tuple(table)}
             for image in one.images:
                 if (before := image.new_labels) is not None and before not in new_labels:
                     new_labels[before] = tuple(UNLABELED if label == UNLABELED else table[label] for label in before)
-                stem = image.stem if len(sets) == 1 else f"{prefix}/{image.stem}"
-                images.append(replace(image, stem=stem, new_labels=new_labels[before]))
+                images.append(replace(image, stem=f"{prefix}{image.stem}", new_labels=new_labels[before]))
         return cls(
             name="+".join(dict.fromkeys(one.name for one in sets)),
             vocabulary=Vocabulary(words),

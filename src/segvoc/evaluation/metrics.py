@@ -34,10 +34,13 @@ class Confusion:
     def count(
         cls, truth: UInt16[np.ndarray, "H W"], prediction: UInt16[np.ndarray, "H W"], classes: int
     ) -> "Confusion":
-        """Count the pairs of one label map; `ValueError` if a label is not below `classes`.
+        """Count the pairs of one label map; `ValueError` if sizes differ, or a label is not below `classes`.
 
         A truth of 65535 is ignored; a prediction of 65535 (unlabeled) is wrong where there is a true class.
         """
+        if truth.shape != prediction.shape:
+            sizes = " and ".join(" x ".join(map(str, labels.shape[::-1])) for labels in (truth, prediction))
+            raise ValueError(f"the truth and the prediction have {sizes} pixels; compare maps of one size")
         known = truth != UNLABELED
         true, predicted = truth[known].astype(np.int64), prediction[known].astype(np.int64)
         for what, labels in (("truth", true), ("prediction", predicted[predicted != UNLABELED])):

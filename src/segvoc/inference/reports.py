@@ -57,6 +57,7 @@ class LabelStatistics:
         for label, (pixels, confidence) in by_label.items():
             self.pixels[int(label)] += pixels
             self.confidence[int(label)] += confidence
+        vars(self).pop("total", None)
 
     @functools.cached_property
     def total(self) -> int:

@@ -27,8 +27,6 @@ class GroundTruthFirst:
 
     labels: Int[Tensor, "B H W"]
     """The class of every pixel; other values are of no class."""
-    ignored: int = 255
-    """Value of unlabeled pixels."""
     fill: Literal["strongest", "released"] = "strongest"
     """How other classes are added: by most votes, or as in the released code, which drops the classes with the highest
     indices instead of the fewest votes."""
@@ -38,8 +36,7 @@ class GroundTruthFirst:
         classes = score.shape[1]
         if self.fill == "released":
             score = torch.zeros_like(score).scatter(1, _highest(score, keep), 1)
-        known = (self.labels < classes) & (self.labels != self.ignored)
-        seen = self.labels.where(known, classes).flatten(1).to(score.device)
+        seen = self.labels.clamp(max=classes).flatten(1).to(score.device)
         # a mask of fixed size: counting the labels would wait for the device
         labeled = torch.zeros(len(score), classes + 1, device=score.device).scatter(1, seen, 1)[:, :-1].bool()
         return score.masked_fill(labeled, torch.inf)

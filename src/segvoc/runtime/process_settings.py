@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from segvoc.errors import SegvocError, UsageError
 
@@ -75,23 +75,47 @@ def ignore_warnings_of_image_libraries() -> None:
     warnings.filterwarnings("ignore", "Dataset has no geotransform")
 
 
+_products_lock = threading.Lock()
+_products: dict[object, tuple[int, bool, bool]] = {}
+"""Thread, `tf32` and `benchmark` of the running blocks of `float32_products`, in the order of their starts."""
+_products_before: list[tuple[str, bool, bool]] = []
+"""The settings outside of these blocks."""
+
+
 @contextmanager
 def float32_products(*, tf32: bool, benchmark: bool = False) -> Iterator[None]:
-    """Set the GPU precision of float32 matrix products and convolutions in this block; restores it afterwards.
+    """Set the GPU precision of float32 matrix products and convolutions in this block.
 
-    TF32 has ten bits of mantissa; `benchmark` lets cuDNN benchmark its algorithms for each new size.
+    TF32 has ten bits of mantissa; `benchmark` lets cuDNN benchmark its algorithms for each new size. The settings are
+    those of the process: while blocks of several threads overlap, the most exact one counts, and after the last one the
+    settings are as before the first.
     """
     import torch  # here, since it takes seconds to import
 
-    cudnn = torch.backends.cudnn
-    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
-    try:
+    cudnn: Any = torch.backends.cudnn
+    block = object()
+
+    def apply() -> None:
+        innermost = {thread: asked for thread, *asked in _products.values()}
+        tf32, benchmark = (all(values) for values in zip(*innermost.values(), strict=True))
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         cudnn.allow_tf32, cudnn.benchmark = tf32, benchmark
+
+    with _products_lock:
+        if not _products:
+            _products_before[:] = [(torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark)]
+        _products[block] = threading.get_ident(), tf32, benchmark
+        apply()
+    try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        cudnn.allow_tf32, cudnn.benchmark = before[1:]
+        with _products_lock:
+            del _products[block]
+            if _products:
+                apply()
+            else:
+                precision, cudnn.allow_tf32, cudnn.benchmark = _products_before.pop()
+                torch.set_float32_matmul_precision(precision)
 
 
 @contextmanager

@@ -4,25 +4,22 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, is_dataclass, replace
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.parallel import DistributedDataParallel
 
 from segvoc.data.training.training_set import ShardedSampler, seed_of
-from segvoc.errors import CheckpointError, InputError, TrainingError, UsageError
+from segvoc.errors import CheckpointError, TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
-from segvoc.models.cuda_graphs import CapturedFunction, runs_python
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, available_cores, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
+from segvoc.training.nonfinite import find_nonfinite, is_finite
 from segvoc.training.objectives import TrainingObjective
 from segvoc.training.recipe import OptimizerConfig, Recipe, freeze_others, learning_rates, parameter_groups
 from segvoc.training.run_folder import RunFolder
@@ -54,61 +51,17 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def not_finite(
-    network: nn.Module,
-    losses: dict[str, float],
-    passes: Sequence[tuple[Any, ...]],
-    autocast: Callable[[], AbstractContextManager[Any]],
-) -> str:
-    """Name non-finite losses, weights and gradients, and the module where they start, in one line.
-
-    The forward passes, as many in every process, are repeated without gradients, in the network's mode, so they change
-    running statistics. They run under the caller's autocast: float16 may overflow where float32 doesn't.
-    """
-    outputs: list[str] = []  # the first module with finite inputs but a non-finite output; inner ones come first
-    names = {module: name for name, module in network.named_modules()}
-
-    def look(module: nn.Module, given: object, named: object, result: object) -> None:
-        if not outputs and not _finite(result) and _finite(given) and _finite(named):
-            outputs.append(names[module])
-
-    handles = [module.register_forward_hook(look, with_kwargs=True) for module in names]
-    try:
-        for inputs in passes:  # run all, since batch norm may wait for other processes
-            with torch.no_grad(), autocast():
-                network(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    parameters = dict(network.named_parameters())
-    gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
-    found = {
-        "losses": [f"{name} ({value})" for name, value in losses.items() if not math.isfinite(value)],
-        "weights": [name for name, value in parameters.items() if not _finite(value)],
-        "outputs of": outputs,
-        "gradients of": [name for name, value in gradients.items() if not _finite(value)],
-    }
-    return "; ".join(f"{kind} {_some(names)}" for kind, names in found.items() if names)
-
-
-def _finite(value: object) -> bool:
-    """Whether all numbers in a tensor, or in containers of tensors, are finite; other values count as finite."""
-    if isinstance(value, Tensor):
-        return not value.is_floating_point() or bool(value.isfinite().all())
-    if is_dataclass(value):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return all(map(_finite, value)) if isinstance(value, list | tuple) else True
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(name or "the network" for name in names[:3]) + more
-
-
 ForwardPass = tuple[int, int, int]
 """Step, rank and number (within the step) of a forward pass, from 0."""
+
+Inputs = tuple[Any, ...]
+"""The arguments of the objective in a pass."""
+
+Losses = dict[str, Tensor]
+"""Scalars by name; "loss" is minimized."""
+
+OnProblems = Callable[[Sequence[str]], None]
+"""Called with the problems of each batch."""
 
 
 @runtime_checkable
@@ -128,13 +81,63 @@ class TrainingTask(Protocol):
         """The sampler's batches, loaded by `workers` processes (0: this process); see `read_ahead`."""
         ...
 
-    def inputs(self, batch: Any, number: ForwardPass, device: torch.device) -> tuple[Any, ...]:
+    def inputs(self, batch: Any, number: ForwardPass, device: torch.device) -> Inputs:
         """The arguments of the objective, moved to the device.
 
         Raises:
             InputError: the batch is empty because none of its images could be read.
         """
         ...
+
+
+class Passes:
+    """Reads and runs the passes of steps; on a GPU see `segvoc.training.cuda_passes`."""
+
+    def __init__(self, task: TrainingTask, objective: TrainingObjective, processes: Processes) -> None:
+        recipe = objective.recipe
+        self.task, self.objective, self.processes = task, objective, processes
+        self.accumulated, self.precision = recipe.optimizer.grad_accum_steps, recipe.runtime.precision
+        self.device = next(objective.parameters()).device
+        self.module = wrap_distributed(objective, processes)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
+
+    def read(self, loader: Iterator[Any], step: int, on_problems: OnProblems) -> list[Inputs]:
+        """Read the inputs of a step's passes.
+
+        Inputs of an objective with a divisor end with its mean over all passes and processes: dividing a pass's sums
+        by it makes their mean over passes the mean over all labeled pixels.
+        """
+        rank, count = self.processes.rank, self.processes.count
+        passes = [self.next_inputs(loader, (step, rank, number), on_problems) for number in range(self.accumulated)]
+        divisors = [divisor for inputs in passes if (divisor := self.objective.divisor(*inputs)) is not None]
+        if not divisors:
+            return passes
+        total = self.processes.total(torch.stack(divisors).sum(0)).clamp(min=1)
+        return [(*inputs, total / (len(passes) * count)) for inputs in passes]
+
+    def next_inputs(self, loader: Iterator[Any], number: ForwardPass, on_problems: OnProblems) -> Inputs:
+        """Read a batch, and move its inputs to the device."""
+        batch = next(loader)
+        on_problems(batch.problems)
+        return self.task.inputs(batch, number, self.device)
+
+    def gradients(self, inputs: Inputs, *, is_last: bool) -> Losses:
+        """Run a pass: its losses, and its share of the gradients, which processes exchange after a step's last pass."""
+        accumulating = self.module if isinstance(self.module, DistributedDataParallel) and not is_last else None
+        with nullcontext() if accumulating is None else accumulating.no_sync():
+            with self.autocast():
+                losses: Losses = self.module(*inputs)
+            self.scaler.scale(losses["loss"] / self.accumulated).backward()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision of a forward pass."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.precision))
+
+    def release(self) -> None:
+        """Free memory for a validation."""
 
 
 @dataclass(kw_only=True)
@@ -151,7 +154,7 @@ class BestWeights:
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     @torch.no_grad()
-    def note(self, score: float | None, step: int, state: Mapping[str, Tensor]) -> None:
+    def update(self, score: float | None, step: int, state: Mapping[str, Tensor]) -> None:
         """Keep the validated state if its score is the best; validations without a score are ignored."""
         if not self.patience or score is None:
             return
@@ -162,8 +165,8 @@ class BestWeights:
         self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
 
 
-_NORM, _UNREADABLE, _STOPPED = "gradient norm", "unreadable images", "stopped by a signal"
-"""Values besides the losses that a step averages over all processes."""
+_SHARED = ("gradient norm", "unreadable images", "stopped by a signal")
+"""What a step averages over all processes, besides its losses."""
 
 
 @dataclass(kw_only=True)
@@ -177,6 +180,8 @@ class Training:
     seed: int
     """Seed for dropout."""
     processes: Processes = field(default_factory=Processes)
+    runner: type[Passes] = Passes
+    """Runs the passes of steps; `CudaPasses` on a GPU."""
     on_step: Callable[[dict[str, Any]], None] = lambda metrics: None
     """Called on rank 0 with the metrics of every step."""
     warn: Callable[[str], None] = lambda line: None
@@ -198,32 +203,31 @@ class Training:
         if recipe.runtime.sync_batch_norm and count > 1:
             share_norms(self.network.aggregation)
         self.device = next(self.network.parameters()).device
+        self._gpus = [self.device] if self.device.type == "cuda" else []
         self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
         self.objective = self.task.objective(self.network, recipe)
-        self.module = wrap_distributed(self.objective, self.processes)
+        self.passes = self.runner(self.task, self.objective, self.processes)
         if recipe.runtime.compile:
             # compile a block's parts, which only take tensors; the block's arguments change at every step
             blocks = getattr(self.network.aggregation, "blocks", ())
             for module in (self.network.image_encoder, *(part for block in blocks for part in block.children())):
                 module.compile()
         groups = parameter_groups(self.network, rates, recipe.optimizer.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=self.device.type == "cuda")
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=bool(self._gpus))
+        self.scaler = self.passes.scaler
         self.learning = {name: value for name, value in self.network.named_parameters() if name in rates}
         self.buffers = dict(self.network.named_buffers())
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.runtime.precision == "float16")
-        on_gpu = self.device.type == "cuda"
-        self._copies = torch.cuda.Stream(self.device) if on_gpu else None
-        self._ahead: tuple[Any, tuple[Any, ...] | None] | None = None
-        """The next batch and its inputs, which a GPU copies while it computes."""
-        self._replayed: StepPasses | None = None
-        if on_gpu and recipe.runtime.cuda_graph and not recipe.runtime.compile and count * accumulated == 1:
-            self._replayed = StepPasses(self.objective, self._autocast, self.scaler, list(self.learning.values()))
-        torch.manual_seed(seed_of(self.seed, "dropout", self.processes.rank))
-        self.step, self.bad_in_a_row, self.unreadable, self._fitted = 0, 0, set[str](), False
+        seed = seed_of(self.seed, "dropout", self.processes.rank)
+        self._generators = [torch.default_generator, *(torch.cuda.default_generators[gpu.index] for gpu in self._gpus)]
+        self._random_states = [torch.Generator(one.device).manual_seed(seed).get_state() for one in self._generators]
+        """What `run` begins with, and a checkpoint restores."""
+        self.step, self.bad_in_a_row, self.unreadable = 0, 0, set[str]()
         self.best = BestWeights(patience=recipe.runtime.patience)
 
     def run(self) -> None:
-        """Run all remaining steps.
+        """Run all remaining steps; the network then has the weights to keep: the best, or the last.
+
+        PyTorch's global generators draw the run's random numbers; afterwards they are as before.
 
         Raises:
             TrainingError: too many consecutive steps had no finite loss, or the last step left non-finite weights.
@@ -242,13 +246,15 @@ class Training:
         )
         workers = min(recipe.runtime.num_workers, available_cores())  # more workers would compete for cores
         self._training_mode()
-        with closing(self.folder), stop_signals() as received:
-            loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda", signals=received)
+        with closing(self.folder), stop_signals() as received, torch.random.fork_rng(self._gpus):
+            for generator, random_state in zip(self._generators, self._random_states, strict=True):
+                generator.set_state(random_state)
+            loader = self.task.batches(sampler, workers, pinned=bool(self._gpus), signals=received)
             lines = self.folder.read_lines("validation.jsonl")
             if self._validates_now() and all(line["step"] != self.step for line in lines):
                 self._validate()  # before the first step, or after a kill between the checkpoint and its validation
             while self.step < recipe.optimizer.steps and not 0 < self.best.patience <= self.best.waited:
-                stopped = self._one_step(loader, received)
+                stopped = self.run_step(loader, received)
                 last = self.step == recipe.optimizer.steps
                 validated = bool(self.best.patience) and self._validates_now()
                 if validated:
@@ -257,135 +263,55 @@ class Training:
                 on_time = self.step % recipe.runtime.save_every == 0 and not self.bad_in_a_row
                 saved = (last or stopped or validated or on_time) and self._save_if_finite()
                 if last and not saved:
-                    raise TrainingError(f"the weights are not finite after the last step; {self._kept()}")
+                    raise TrainingError(f"the weights are not finite after the last step; {self._checkpoint_note()}")
                 if self._validates_now() and not validated:
                     self._validate()
                 if stopped and not last:
-                    self._leave(received, saved)
+                    self._exit(received, saved)
+        self.network.load_state_dict(self.best.weights, strict=False)
 
-    def _save_if_finite(self) -> bool:
-        """Save unless the weights are non-finite in any process; return whether it saved."""
-        weights = [*self.learning.values(), *self.network.aggregation.buffers()]
-        spoilt = torch.tensor(float(not _finite(weights)), device=self.device)
-        (share,) = self.processes.mean({"spoilt": spoilt}).values()
-        if not share:
-            self.save()
-        return not share
-
-    def _kept(self) -> str:
-        """Message on the state of a failed run, and the fix."""
-        path = self.folder.path
-        saved = (path / "checkpoint.pt").exists()
-        kept = "the last good checkpoint stays" if saved else "no checkpoint has been written yet"
-        return f"{kept} in {str(path)!r}: check the images, or lower lr in a new run"
-
-    def _validates_now(self) -> bool:
-        every = self.recipe.runtime.eval_every
-        if not self.step:
-            return self.recipe.runtime.eval_first
-        return self.step == self.recipe.optimizer.steps or (every > 0 and self.step % every == 0)
-
-    def _state(self) -> dict[str, Tensor]:
-        """Trained parameters and all saved buffers, by name in the network."""
-        state = self.network.state_dict(keep_vars=True)
-        return {name: value for name, value in state.items() if name in self.learning or name in self.buffers}
-
-    def _passes(self, loader: Iterator[Any], unreadable: list[str]) -> Iterator[tuple[Any, ...]]:
-        """The objective's inputs per pass of a step; adds new image problems to `unreadable`."""
-        for number in range(self.recipe.optimizer.grad_accum_steps):
-            (batch, inputs), self._ahead = self._ahead or (next(loader), None), None
-            unreadable += self._pass_over(batch.problems)
-            if inputs is None:
-                inputs = self.task.inputs(batch, (self.step, self.processes.rank, number), self.device)
-            if self._copies is not None:
-                stream = torch.cuda.current_stream(self.device)
-                stream.wait_stream(self._copies)
-                for tensor in inputs:
-                    if isinstance(tensor, Tensor):
-                        tensor.record_stream(stream)
-            yield inputs
-
-    def _copy_ahead(self, loader: Iterator[Any]) -> None:
-        """Start to copy the first batch of the next step to a GPU, if there is one."""
-        if self._copies is None or (batch := next(loader, None)) is None:
-            return
-        inputs = None
-        # a batch without images is refused in its own step
-        with torch.cuda.stream(self._copies), suppress(InputError):
-            inputs = self.task.inputs(batch, (self.step + 1, self.processes.rank, 0), self.device)
-        self._ahead = batch, inputs
-
-    def _counted(self, passes: Iterator[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
-        """Append to each pass the mean number of labeled pixels over all passes and processes.
-
-        Dividing a pass's sums by it makes their mean over passes the mean over all labeled pixels. Passes of objectives
-        that don't count pixels are read one by one.
-        """
-        first = next(passes)
-        if (count := self.objective.counted(*first)) is None:
-            return chain((first,), passes)
-        every = [first, *passes]
-        counts = [count, *(self.objective.counted(*inputs) for inputs in every[1:])]
-        mean = self.processes.total(torch.stack(counts).sum(0)).clamp(min=1) / (len(counts) * self.processes.count)
-        return [(*inputs, mean) for inputs in every]
-
-    def _one_step(self, loader: Iterator[Any], received: Sequence[int] = ()) -> bool:
+    def run_step(self, loader: Iterator[Any], received: Sequence[int] = ()) -> bool:
         """Run a step; return whether any process received a signal (with several, checked one step late)."""
-        recipe, start = self.recipe, time.perf_counter()
-        factor = rate_factor(recipe.optimizer, self.step)
+        start = time.perf_counter()
+        factor = rate_factor(self.recipe.optimizer, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-        running = {name: value.clone() for name, value in self.network.named_buffers()}
-        totals: dict[str, Tensor] = {}
-        inputs, unreadable = (), list[str]()
-        accumulated = recipe.optimizer.grad_accum_steps
-        passes = self._counted(self._passes(loader, unreadable))
-        for number, inputs in enumerate(passes):
-            if not self._fitted:
-                trained = sum(parameter.nbytes for parameter in self.learning.values())
-                fit_memory(
-                    self.objective, inputs, self._autocast(), trained, lambda fits: all(self.processes.gather(fits))
-                )
-                self._fitted = True
-            is_last = number == accumulated - 1  # processes exchange gradients after this pass alone
-            shared = None if is_last or not isinstance(self.module, DistributedDataParallel) else self.module
-            with nullcontext() if shared is None else shared.no_sync():
-                losses = self._pass(inputs)
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0) + value.detach() / accumulated
-        self._copy_ahead(loader)
-        found = self._clip_gradients()
+        statistics = {name: value.clone() for name, value in self.network.named_buffers()}
+        unreadable = len(self.unreadable)
+
+        passes = self.passes.read(loader, self.step, self._report_unreadable)
+        losses: dict[str, Tensor] = {}
+        for number, inputs in enumerate(passes, 1):
+            for name, value in self.passes.gradients(inputs, is_last=number == len(passes)).items():
+                losses[name] = losses.get(name, 0) + value / len(passes)
+        norm = self._clip_gradients()
+
         # the step's only device sync; non-finite values in one process make the mean non-finite
-        flags = {_UNREADABLE: bool(unreadable), _STOPPED: bool(received)}
-        noted = {_NORM: found} | {name: torch.full_like(found, float(flag)) for name, flag in flags.items()}
-        means = self.processes.mean(totals | noted)
-        norm, passed_over, stopped = means.pop(_NORM), means.pop(_UNREADABLE) > 0, means.pop(_STOPPED) > 0
-        bad, unstable = not all(map(math.isfinite, means.values())), not math.isfinite(norm)
-        if passed_over:
-            for problems in self.processes.gather(unreadable):
-                self._pass_over(problems)
+        flags = (len(self.unreadable) > unreadable, bool(received))
+        shared = [norm, *(torch.full_like(norm, float(flag)) for flag in flags)]
+        means = self.processes.mean(losses | dict(zip(_SHARED, shared, strict=True)))
+        norm, any_unreadable, stopped = (means.pop(name) for name in _SHARED)
+        if any_unreadable:
+            for problems in self.processes.gather(sorted(self.unreadable)):
+                self._report_unreadable(problems)
+
         self.step += 1
-        problem = None
-        if bad or (unstable and not self.scaler.is_enabled()):
-            problem = self._skip(means, passes if isinstance(passes, list) else [inputs], running)
-        else:
+        problem, norm_is_finite = None, math.isfinite(norm)
+        if all(map(math.isfinite, means.values())) and (norm_is_finite or self.scaler.is_enabled()):
             self.bad_in_a_row = 0
-            if not unstable:  # `scaler.step` would sync again to check this
+            if norm_is_finite:  # `scaler.step` would sync again to check this
                 self.optimizer.step()
+        else:
+            problem = self._skip(means, passes, statistics)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self._note(means, norm, factor, time.perf_counter() - start, problem)
-        if self.bad_in_a_row >= recipe.runtime.max_bad_steps:
-            raise TrainingError(f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {self._kept()}")
-        return stopped or (self.processes.count == 1 and bool(received))
 
-    def _pass(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
-        if self._replayed is not None and not self.objective.recipe.runtime.recomputes:
-            return self._replayed(inputs)
-        with self._autocast():
-            losses: dict[str, Tensor] = self.module(*inputs)
-        self.scaler.scale(losses["loss"] / self.recipe.optimizer.grad_accum_steps).backward()
-        return losses
+        self._log(means, norm, factor, time.perf_counter() - start, problem)
+        if self.bad_in_a_row >= self.recipe.runtime.max_bad_steps:
+            raise TrainingError(
+                f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {self._checkpoint_note()}"
+            )
+        return stopped > 0 or (self.processes.count == 1 and bool(received))
 
     def _clip_gradients(self) -> Tensor:
         """Clip the global gradient norm; returns the norm before."""
@@ -396,34 +322,83 @@ class Training:
         limit = self.recipe.optimizer.max_grad_norm or math.inf
         return nn.utils.clip_grad_norm_(list(self.learning.values()), limit, foreach=True)
 
-    def _pass_over(self, problems: Iterable[str]) -> list[str]:
-        """Warn about unreadable images, counting each once; return the new ones."""
+    def _report_unreadable(self, problems: Sequence[str]) -> None:
+        """Count unreadable images and warn about them, once each."""
         new = [problem for problem in dict.fromkeys(problems) if problem not in self.unreadable]
         self.unreadable.update(new)
         for problem in new:
             self.warn(f"passed over: {problem}")
-        return new
 
-    def _skip(self, losses: dict[str, float], passes: Sequence[tuple[Any, ...]], running: Mapping[str, Tensor]) -> str:
+    def _skip(self, losses: dict[str, float], passes: Sequence[Inputs], statistics: Mapping[str, Tensor]) -> str:
         """Skip a step: restore the running statistics; return a description of the non-finite tensors."""
         self.bad_in_a_row += 1
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            where = not_finite(self.objective, losses, passes, self._autocast)
+        with torch.random.fork_rng(self._gpus):
+            where = find_nonfinite(self.objective, losses, passes, self.passes.autocast)
         with torch.no_grad():
-            buffers = dict(self.network.named_buffers())
-            for name, value in running.items():
-                buffers[name].copy_(value)
+            for name, value in statistics.items():
+                self.network.get_buffer(name).copy_(value)
         self.warn(f"step {self.step} is skipped, not finite: {where}")
         return where
+
+    def _log(self, losses: dict[str, float], norm: float, factor: float, seconds: float, problem: str | None) -> None:
+        if not self.processes.first:
+            return
+        rates = sorted({group["rate"] * factor for group in self.optimizer.param_groups}, reverse=True)
+        metrics: dict[str, Any] = {"step": self.step, **losses, "gradient_norm": norm}
+        metrics |= {"learning_rate": self.recipe.optimizer.lr * factor, "learning_rates": rates, "seconds": seconds}
+        if self._gpus:
+            metrics["gigabytes"] = torch.cuda.max_memory_allocated(self.device) / 1e9
+        if self.unreadable:
+            metrics["unreadable_images"] = len(self.unreadable)
+        if problem is not None:
+            metrics["problem"] = f"step {self.step} is skipped, not finite: {problem}"
+        self.folder.note("metrics.jsonl", metrics)
+        self.on_step(metrics)
+
+    def _validates_now(self) -> bool:
+        every = self.recipe.runtime.eval_every
+        if not self.step:
+            return self.recipe.runtime.eval_first
+        return self.step == self.recipe.optimizer.steps or (every > 0 and self.step % every == 0)
+
+    def _validate(self) -> None:
+        self.passes.release()
+        with float32_products(tf32=False):
+            # without sync, batch norm statistics differ between processes; those of rank 0 are saved
+            self.processes.copy_from_first(self.network.buffers())
+            self.network.image_encoder.to(memory_format=torch.contiguous_format)
+            try:
+                score = self.validate(self.step)
+            finally:
+                self.network.image_encoder.to(memory_format=torch.channels_last)
+                self._training_mode()
+            self.best.update(score, self.step, self._state())
+
+    def _training_mode(self) -> None:
+        """Training mode for all modules except the encoders' batch norms, which keep their pre-trained statistics."""
+        self.passes.module.train()
+        for tower in (self.network.image_encoder, self.network.text_encoder):
+            for module in tower.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
+    # ---- checkpoints
+
+    def _state(self) -> dict[str, Tensor]:
+        """Trained parameters and all saved buffers, by name in the network."""
+        state = self.network.state_dict(keep_vars=True)
+        return {name: value for name, value in state.items() if name in self.learning or name in self.buffers}
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network's weights by name, on the CPU."""
+        return {name: value.cpu() for name, value in self.network.state_dict().items()}
 
     def save(self) -> None:
         """Write a checkpoint that the run can resume from; every process must call this.
 
         Raises: OutputError: it can't be written; the previous checkpoint is kept.
         """
-        generators = self.processes.gather(torch.get_rng_state())
-        on_gpu = self.device.type == "cuda"
-        gpu_generators = self.processes.gather(torch.cuda.get_rng_state(self.device)) if on_gpu else []
+        random_states = self.processes.gather([generator.get_state() for generator in self._generators])
         if self.processes.first:
             self.folder.save(
                 {
@@ -432,8 +407,7 @@ class Training:
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": self.scaler.state_dict(),
                     "best": vars(self.best),
-                    "generators": generators,
-                    "gpu_generators": gpu_generators,
+                    "random_states": random_states,
                     "unreadable": sorted(self.unreadable),
                 }
             )
@@ -449,63 +423,32 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.best = BestWeights(**state["best"])
-        rank = self.processes.rank
-        if rank < len(state["generators"]):
-            torch.set_rng_state(state["generators"][rank])
-        if self.device.type == "cuda" and rank < len(state["gpu_generators"]):
-            torch.cuda.set_rng_state(state["gpu_generators"][rank], self.device)
+        # more processes than before, or a GPU where there was none, keep the states of their seeds
+        saved = dict(enumerate(state["random_states"])).get(self.processes.rank, [])
+        self._random_states = [*saved, *self._random_states[len(saved) :]][: len(self._random_states)]
         self.unreadable = set(state["unreadable"])
         self.step = state["step"]
 
-    def weights(self) -> dict[str, Tensor]:
-        """The network's weights by name, on the CPU; the best ones if the recipe asks for them."""
-        return {name: value.cpu() for name, value in self.network.state_dict().items()} | self.best.weights
+    def _save_if_finite(self) -> bool:
+        """Save unless the weights are non-finite in any process; return whether it saved."""
+        weights = [*self.learning.values(), *self.network.aggregation.buffers()]
+        nonfinite = torch.tensor(float(not is_finite(weights)), device=self.device)
+        (share,) = self.processes.mean({"nonfinite": nonfinite}).values()
+        if not share:
+            self.save()
+        return not share
 
-    def _validate(self) -> None:
-        if self._replayed is not None:
-            self._replayed.release()  # its memory is for the validation
-        with float32_products(tf32=False):
-            # without sync, batch norm statistics differ between processes; those of rank 0 are saved
-            self.processes.copy_from_first(self.network.buffers())
-            self.network.image_encoder.to(memory_format=torch.contiguous_format)
-            try:
-                score = self.validate(self.step)
-            finally:
-                self.network.image_encoder.to(memory_format=torch.channels_last)
-                self._training_mode()
-            self.best.note(score, self.step, self._state())
+    def _checkpoint_note(self) -> str:
+        """The checkpoint of a failed run, and the fix."""
+        path = self.folder.path
+        saved = (path / "checkpoint.pt").exists()
+        checkpoint = "the last good checkpoint stays" if saved else "no checkpoint has been written yet"
+        return f"{checkpoint} in {str(path)!r}: check the images, or lower lr in a new run"
 
-    def _leave(self, received: list[int], saved: bool) -> None:
-        state = f"step {self.step} is saved" if saved else f"the weights are not finite, and {self._kept()}"
+    def _exit(self, received: list[int], saved: bool) -> None:
+        state = f"step {self.step} is saved" if saved else f"the weights are not finite, and {self._checkpoint_note()}"
         self.warn(f"stopped by a signal: {state}; continue with --resume")
         raise SystemExit(128 + (received or [signal.SIGTERM])[0])
-
-    def _note(self, losses: dict[str, float], norm: float, factor: float, seconds: float, problem: str | None) -> None:
-        if not self.processes.first:
-            return
-        rates = sorted({group["rate"] * factor for group in self.optimizer.param_groups}, reverse=True)
-        metrics: dict[str, Any] = {"step": self.step, **losses, "gradient_norm": norm}
-        metrics |= {"learning_rate": self.recipe.optimizer.lr * factor, "learning_rates": rates, "seconds": seconds}
-        if self.device.type == "cuda":
-            metrics["gigabytes"] = torch.cuda.max_memory_allocated(self.device) / 1e9
-        if self.unreadable:
-            metrics["unreadable_images"] = len(self.unreadable)
-        if problem is not None:
-            metrics["problem"] = f"step {self.step} is skipped, not finite: {problem}"
-        self.folder.note("metrics.jsonl", metrics)
-        self.on_step(metrics)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        kind = self.recipe.runtime.precision
-        return nullcontext() if kind == "float32" else torch.autocast(self.device.type, getattr(torch, kind))
-
-    def _training_mode(self) -> None:
-        """Training mode for all modules except the encoders' batch norms, which keep their pre-trained statistics."""
-        self.module.train()
-        for tower in (self.network.image_encoder, self.network.text_encoder):
-            for module in tower.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
 
 
 def rate_factor(optimizer: OptimizerConfig, step: int) -> float:
@@ -523,166 +466,3 @@ def rate_factor(optimizer: OptimizerConfig, step: int) -> float:
 
 def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
-
-
-# ---- the forward and backward pass of a step: what it keeps in memory, and its CUDA graph
-
-Losses = dict[str, Tensor]
-
-PLAIN_STEPS = 3
-"""Steps that run before one of the same shapes is recorded: libraries choose their kernels and workspaces in them."""
-
-
-def fit_memory(
-    objective: TrainingObjective,
-    inputs: Sequence[Any],
-    autocast: AbstractContextManager[Any],
-    trained: int,
-    agreed: Callable[[bool], bool] = bool,
-) -> None:
-    """Before the first step: where `activation_checkpointing` is "auto", store activations on a GPU that has room.
-
-    Args:
-        objective: its recipe changes. It runs with random numbers of its own, and its buffers are restored.
-        inputs: those of a step.
-        autocast: the step's autocast.
-        trained: bytes of the trained parameters, whose gradients and moments also have to fit.
-        agreed: maps whether activations fit in this process to whether they fit in all.
-    """
-    recipe = objective.recipe
-    if recipe.runtime.activation_checkpointing != "auto" or next(objective.parameters()).device.type != "cuda":
-        return
-    objective.recipe = without_recomputation(recipe)
-    if not agreed(_stores_activations(objective, inputs, autocast, trained)):
-        objective.recipe = recipe
-
-
-def without_recomputation(recipe: Recipe) -> Recipe:
-    """The recipe with all activations stored, and classes in one chunk."""
-    runtime = replace(recipe.runtime, activation_checkpointing=False, class_chunk_size=0)
-    return replace(recipe, runtime=runtime)
-
-
-def _stores_activations(
-    objective: nn.Module, inputs: Sequence[Any], autocast: AbstractContextManager[Any], trained: int
-) -> bool:
-    """Whether a GPU's free memory holds the activations of a step, by a forward pass that keeps none of them."""
-    device = next(objective.parameters()).device
-    buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    count = SavedTensors(objective)
-    try:
-        with torch.random.fork_rng([device]), autocast, count:
-            objective(*inputs)
-    except torch.cuda.OutOfMemoryError:
-        return False
-    finally:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-    working = torch.cuda.max_memory_allocated(device) - before
-    free, _ = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    # in the backward pass gradients of activations take about as much as the working memory of the forward pass
-    return count.bytes + 2 * working + 3 * trained < 0.9 * free  # a tenth stays free
-
-
-class SavedTensors(saved_tensors_hooks):
-    """Counts what autograd would store in this block, and stores nothing: there can't be a backward pass.
-
-    Tensors of a module and those that share memory count once.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(self._note, self._missing)
-        self.bytes = 0
-        self._seen: dict[int, StorageWeakRef] = {}
-        for tensor in (*module.parameters(), *module.buffers()):
-            self._is_new(tensor)
-
-    def _is_new(self, tensor: Tensor) -> bool:
-        storage = tensor.untyped_storage()
-        known = self._seen.get(storage.data_ptr())
-        if known is not None and not known.expired():
-            return False
-        self._seen[storage.data_ptr()] = StorageWeakRef(storage)
-        return True
-
-    def _note(self, tensor: Tensor) -> None:
-        if self._is_new(tensor):
-            self.bytes += tensor.untyped_storage().nbytes()
-
-    def _missing(self, _: None) -> Tensor:
-        raise RuntimeError("activations were counted, not stored")
-
-
-class StepPasses:
-    """Forward and backward pass of steps with one pass each, from a few plain ones on as a CUDA graph.
-
-    Args:
-        objective: maps the inputs to losses; "loss" is minimized.
-        autocast: makes the autocast of the forward pass.
-        scaler: scales the loss.
-        trained: the parameters that get gradients.
-    """
-
-    def __init__(
-        self,
-        objective: nn.Module,
-        autocast: Callable[[], AbstractContextManager[Any]],
-        scaler: torch.amp.GradScaler,
-        trained: Sequence[nn.Parameter],
-    ) -> None:
-        self.objective, self.autocast, self.scaler, self.trained = objective, autocast, scaler, trained
-        self._shapes: list[tuple[object, ...]] = []
-        """Shapes of the last steps' inputs."""
-        self.graph: CapturedFunction[Losses] | None = None
-        """The recorded step, of the last steps' shapes."""
-        self._gradients: list[Tensor | None] = []
-        self.fails = False
-        """Whether PyTorch couldn't record a step."""
-
-    def __call__(self, inputs: Sequence[Any]) -> Losses:
-        """Compute the losses and the gradients."""
-        shapes = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in inputs)
-        if self.fails or None in shapes or runs_python(self.objective):
-            return self.plain(*inputs)
-        if self._shapes != [shapes] * PLAIN_STEPS:
-            self.release()
-            self._shapes = [*self._shapes, shapes][-PLAIN_STEPS:]
-            return self.plain(*inputs)
-        if self.graph is None:
-            self._capture(inputs)
-        if self.graph is None:
-            return self.plain(*inputs)
-        losses = self.graph(*inputs)
-        for parameter, gradient in zip(self.trained, self._gradients, strict=True):
-            parameter.grad = gradient
-        return losses
-
-    def release(self) -> None:
-        """Give up the graph and its memory, for example to validate the network; it is recorded again."""
-        self.graph, self._gradients = None, []
-
-    def _capture(self, inputs: Sequence[Tensor]) -> None:
-        for parameter in self.trained:
-            parameter.grad = None
-        kept_casts = torch.is_autocast_cache_enabled()
-        torch.set_autocast_cache_enabled(False)  # casts outside of the graph would be missing in it
-        try:
-            self.graph = CapturedFunction(self.plain, inputs)
-        except RuntimeError:  # the objective waits for the GPU, or memory has run out
-            self.fails = True
-        finally:
-            torch.set_autocast_cache_enabled(kept_casts)
-        self._gradients = [parameter.grad for parameter in self.trained]
-        for parameter in self.trained:
-            parameter.grad = None
-
-    def plain(self, *inputs: Any) -> Losses:
-        """Compute both by the code as it is."""
-        with self.autocast():
-            losses = self.objective(*inputs)
-        self.scaler.scale(losses["loss"]).backward()
-        return {name: value.detach() for name, value in losses.items()}

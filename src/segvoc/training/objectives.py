@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartWords
 from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import UNLABELED_8_BIT
 from segvoc.layers.aggregation_context import ClassOptions
 from segvoc.layers.class_selection import GroundTruthFirst
 from segvoc.layers.maps import resized
@@ -36,10 +37,10 @@ class TrainingObjective(nn.Module):
         super().__init__()
         self.recipe = recipe
 
-    def counted(self, *inputs: Any, **named: Any) -> Tensor | None:
+    def divisor(self, *inputs: Any, **named: Any) -> Tensor | None:
         """The number of labeled pixels over which "loss" is a mean, or several numbers for a sum of means.
 
-        `forward` then takes the divisor of its sums as its last input. None: a pass averages by itself.
+        `forward` takes it, or its mean over several passes, as its last input. None: a pass averages by itself.
         """
         return None
 
@@ -69,6 +70,16 @@ class TrainingObjective(nn.Module):
         }
 
 
+def is_labeled(labels: Int[Tensor, "*N"], classes: int) -> Bool[Tensor, "*N"]:
+    """Whether pixels have a label: all but 65535, and 255 where neither a class nor the background has this number.
+
+    That is the case below 255 classes, since the background's number follows those of the classes; maps of more have
+    16 bits, and unlabeled pixels are 65535.
+    """
+    labeled = labels != IGNORED
+    return labeled & (labels != UNLABELED_8_BIT) if classes < UNLABELED_8_BIT else labeled
+
+
 PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]
 """Maps logits and classes to the loss of each pixel."""
 
@@ -93,34 +104,40 @@ class PartTargets:
     """The true classes of a batch's pixels, and how the classes of the two levels are related."""
 
     parts: Int[Tensor, "B H W"]
-    """Index of each pixel's part among the parts of objects ("dog's head"), `NONE` or `IGNORED`."""
+    """Index of each pixel's part among the parts of objects ("dog's head"), `NONE`, or unlabeled (`is_labeled`)."""
     objects: Int[Tensor, "B H W"]
-    """Index of each pixel's object among the objects, `NONE` or `IGNORED`."""
+    """Index of each pixel's object among the objects, `NONE`, or unlabeled."""
     part_of: Int[Tensor, " S"]
     """For each part of an object, the index of its general part ("head")."""
     object_of: Int[Tensor, " S"]
     """For each part of an object, the index of its object."""
     general_parts: int
+    num_objects: int
     counts: Float[Tensor, "3"] | None = None
-    """Divisors of the sums over the pixels of `counted`; None: their numbers in this batch."""
+    """Divisors of the sums over the pixels of `pixel_counts`; None: their numbers in this batch."""
 
     @property
     def has_part(self) -> Bool[Tensor, "B H W"]:
         """Pixels whose part is known."""
-        return (self.parts != NONE) & (self.parts != IGNORED)
+        return is_labeled(self.parts, len(self.part_of)) & (self.parts != NONE)
 
     @property
     def no_object(self) -> Bool[Tensor, "B H W"]:
         """Pixels outside all objects that the network is trained on."""
         return self.objects == NONE
 
-    def counted(self) -> Int[Tensor, "3"]:
+    @property
+    def has_object(self) -> Bool[Tensor, "B H W"]:
+        """Pixels with a label of the object, which may be none."""
+        return is_labeled(self.objects, self.num_objects)
+
+    def pixel_counts(self) -> Int[Tensor, "3"]:
         """Numbers of pixels with a part, outside all objects, and with a label of the object."""
-        return torch.stack([pixels.sum() for pixels in (self.has_part, self.no_object, self.objects != IGNORED)])
+        return torch.stack([pixels.sum() for pixels in (self.has_part, self.no_object, self.has_object)])
 
     def divisors(self) -> Float[Tensor, "3"]:
         """Divisors of the sums over these pixels."""
-        return self.counted().clamp(min=1).float() if self.counts is None else self.counts
+        return self.pixel_counts().clamp(min=1).float() if self.counts is None else self.counts
 
 
 def specific_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binary_loss) -> Float[Tensor, ""]:
@@ -149,7 +166,7 @@ def part_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binar
 def object_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binary_loss) -> Float[Tensor, ""]:
     """L_obj: objects and "none of them", over all labeled pixels."""
     scores = _by_pixel(logits[:, targets.general_parts :], targets)
-    known = targets.objects != IGNORED
+    known = targets.has_object
     objects = targets.objects.where(known & ~targets.no_object, scores.shape[1] - 1)
     return (of_pixels(scores, objects) * known).sum() / targets.divisors()[2]
 
@@ -256,31 +273,31 @@ def stream_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, 
 
 
 def released_segmentation_loss(
-    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None
+    logits: Logits, labels: Int[Tensor, "B H W"], chunk: int | None = None
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of every class at every pixel, as CAT-Seg, PCA-Seg and ERR-Seg were trained.
 
-    Logits of any size are interpolated to that of the labels. Pixels that are `ignored`, or whose label isn't a class,
-    are trained as negatives for every class. Classes are processed in chunks, whose maps at the labels' size are
-    recomputed in the backward pass; without, all are stored.
+    Logits of any size are interpolated to that of the labels. Pixels whose label isn't a class, unlabeled ones too, are
+    trained as negatives for every class. Classes are processed in chunks, whose maps at the labels' size are recomputed
+    in the backward pass; without, all are stored.
     """
     return _entropy(logits, labels, labels.new_ones(()).bool(), chunk) / (labels.numel() * logits.shape[1])
 
 
 def masked_segmentation_loss(
-    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None, pixels: Count = None
+    logits: Logits, labels: Int[Tensor, "B H W"], chunk: int | None = None, pixels: Count = None
 ) -> Float[Tensor, ""]:
-    """`released_segmentation_loss` over all but the `ignored` pixels; 0 if all pixels are ignored.
+    """`released_segmentation_loss` over the labeled pixels (`is_labeled`); 0 if there are none.
 
-    The sum over these pixels is divided by `pixels`, by default their number; see `Training`.
+    The sum over these pixels is divided by `pixels`, by default their number; see `TrainingObjective.divisor`.
     """
-    counted = labels != ignored
-    pixels = counted.sum().clamp(min=1) if pixels is None else pixels
-    return _entropy(logits, labels, counted[:, None], chunk) / (pixels * logits.shape[1])
+    labeled = is_labeled(labels, logits.shape[1])
+    pixels = labeled.sum().clamp(min=1) if pixels is None else pixels
+    return _entropy(logits, labels, labeled[:, None], chunk) / (pixels * logits.shape[1])
 
 
 def competing_segmentation_loss(
-    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None, pixels: Count = None
+    logits: Logits, labels: Int[Tensor, "B H W"], chunk: int | None = None, pixels: Count = None
 ) -> Float[Tensor, ""]:
     """Softmax cross-entropy over all classes and "none of them", whose logit is fixed at 0.
 
@@ -288,11 +305,11 @@ def competing_segmentation_loss(
     With few training images this works better than binary losses, in which the many negative classes of a pixel
     outweigh its positive one. No published network is trained this way. It averages as `masked_segmentation_loss`.
     """
-    return _softmax_entropy(logits, labels, labels != ignored, chunk, pixels, none=0.0)
+    return _softmax_entropy(logits, labels, is_labeled(labels, logits.shape[1]), chunk, pixels, none=0.0)
 
 
 def cross_entropy_segmentation_loss(
-    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None, pixels: Count = None
+    logits: Logits, labels: Int[Tensor, "B H W"], chunk: int | None = None, pixels: Count = None
 ) -> Float[Tensor, ""]:
     """Softmax cross-entropy over all classes (ERR-Seg, Sec. 4.1.4) at pixels with a class: `F.cross_entropy`."""
     return _softmax_entropy(logits, labels, labels < logits.shape[1], chunk, pixels, none=-torch.inf)
@@ -413,12 +430,12 @@ class PartObjective(TrainingObjective):
         competing = recipe.objective.loss in ("competing", "cross-entropy")
         self.of_pixels = competing_loss if competing else binary_loss
 
-    def counted(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> Int[Tensor, "3"] | None:
-        """The numbers of pixels that the losses average over (`PartTargets.counted`).
+    def divisor(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> Int[Tensor, "3"] | None:
+        """The numbers of pixels that the losses average over (`PartTargets.pixel_counts`).
 
         None: each process averages by itself, as in the released code.
         """
-        return None if self.recipe.objective.loss == "released" else self._targets(labels, words).counted()
+        return None if self.recipe.objective.loss == "released" else self._targets(labels, words).pixel_counts()
 
     def forward(
         self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords, counts: Float[Tensor, "3"] | None = None
@@ -429,7 +446,7 @@ class PartObjective(TrainingObjective):
             images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
             labels: the part of an object and the object of every pixel (`PartTrainingSet`).
             words: the encoded classes; at least one is a part of an object.
-            counts: divisors of the sums over pixels; None: the numbers of these pixels (`counted`).
+            counts: divisors of the sums over pixels; None: the numbers of these pixels (`divisor`).
         """
         side, streams = self.recipe.data.input_size, self.streams()
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
@@ -458,6 +475,7 @@ class PartObjective(TrainingObjective):
             part_of=words.part_of,
             object_of=words.object_of - words.parts,
             general_parts=words.parts,
+            num_objects=len(words.general) - words.parts,
             counts=counts,
         )
 
@@ -496,11 +514,11 @@ class Objective(TrainingObjective):
                 f"the blocks of {recipe.model} don't have two streams; leave fod_weight and log_stream_similarity off"
             )
 
-    def counted(self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor) -> Int[Tensor, ""] | None:
+    def divisor(self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor) -> Int[Tensor, ""] | None:
         """The number of labeled pixels that the loss averages over; None: over all pixels."""
-        loss = self.recipe.objective.loss
-        counted = labels < len(words) if loss == "cross-entropy" else labels != IGNORED
-        return None if loss == "released" else counted.sum()
+        loss, classes = self.recipe.objective.loss, len(words)
+        averaged = labels < classes if loss == "cross-entropy" else is_labeled(labels, classes)
+        return None if loss == "released" else averaged.sum()
 
     def forward(
         self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor, pixels: Float[Tensor, ""] | None = None
@@ -509,24 +527,23 @@ class Objective(TrainingObjective):
 
         Args:
             images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
-            labels: the class of every pixel. `IGNORED` pixels are unlabeled; other non-class values mean none of the
-                classes.
+            labels: the class of every pixel, or unlabeled (`is_labeled`); other values mean none of the classes.
             words: embeddings of the classes' prompts, or their tokens where the text encoder is trained.
-            pixels: divisor of the sum over labeled pixels; None: their number (`counted`).
+            pixels: divisor of the sum over labeled pixels; None: their number (`divisor`).
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         text = words if words.is_floating_point() else self._embedded(words)
         selection, first = None, None
         if recipe.objective.num_kept_classes:
             selection = ClassSelection(keep=recipe.objective.num_kept_classes)
-            first = GroundTruthFirst(labels, IGNORED, recipe.objective.fill_classes)
+            first = GroundTruthFirst(labels, recipe.objective.fill_classes)
         streams = self.streams()
         # up to three times as fast for the encoders' convolutions, especially depthwise ones in the backward pass
         images = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         logits = self.network(images, text, selection=selection, first=first, **self.class_options(streams))
         chunk = recipe.runtime.class_chunk_size if recipe.runtime.recomputes else 0
         divisor = {} if pixels is None else {"pixels": pixels}
-        loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk or None, **divisor)
+        loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, chunk or None, **divisor)
         losses = {"loss": loss, "segmentation": loss.detach()}
         return self.with_streams(losses, streams)
 

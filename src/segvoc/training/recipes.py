@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from segvoc.checkpoints.files import read_header
-from segvoc.errors import checked_call
+from segvoc.errors import UsageError, checked_call
 from segvoc.models.catalog import is_own_path
 from segvoc.models.headers import configuration_of
 from segvoc.models.loading import named_preset
@@ -338,9 +338,12 @@ def finetune(
         method: "words" tunes words, "network" trains the network; None: "words" for tiny, otherwise "network".
 
     Raises:
-        UsageError: the preset is unknown.
+        UsageError: the preset is unknown, or `images` or `steps` is less than 1.
         CheckpointError: the file can't be read or wasn't written by segvoc.
     """
+    for name, number in (("images", images), ("steps", steps)):
+        if number is not None and number < 1:
+            raise UsageError(f"{name}={number} is out of range; give a number from 1")
     network = None
     if is_own_path(model):
         file = read_header(model)
@@ -377,7 +380,7 @@ def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe
     the best weights, unless there are fewer than eight images. There are five validations.
     """
     held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
-    steps = steps or min(3000, 900 + 4 * images)
+    steps = min(3000, 900 + 4 * images) if steps is None else steps
     return replace(
         recipe,
         method="words",
@@ -391,7 +394,7 @@ def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe
             trainable="none",
         ),
         data=replace(recipe.data, num_val_images=held_out),
-        words=TunedWordsConfig(views=max(1, min(6, round(180 / max(1, images))))),
+        words=TunedWordsConfig(views=max(1, min(6, round(180 / images)))),
         runtime=RuntimeConfig(
             num_workers=2, save_every=100, eval_every=max(1, steps // 5), eval_first=True, patience=2 if held_out else 0
         ),

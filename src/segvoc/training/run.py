@@ -32,7 +32,8 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.records import to_json
 from segvoc.training.callbacks import RunStart
 from segvoc.training.caption_task import CaptionData, CaptionFiles
-from segvoc.training.loop import Training, TrainingTask
+from segvoc.training.cuda_passes import CudaPasses
+from segvoc.training.loop import Passes, Training, TrainingTask
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES, MODEL_FILE, STARTED_FROM, RunFolder, open_together
@@ -205,6 +206,7 @@ def _trained(
         folder=monitor.folder,
         seed=seed,
         processes=monitor.processes,
+        runner=CudaPasses if next(network.parameters()).device.type == "cuda" else Passes,
         on_step=monitor.step,
         warn=monitor.warn,
         validate=monitor.validate,

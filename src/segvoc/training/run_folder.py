@@ -55,7 +55,7 @@ ROUNDING = (*(f"recipe.runtime.{name}" for name in NUMERIC), "machine.")
 OF_CALLBACKS = "kept"
 """Entry of config.json for callbacks' texts."""
 
-STATE = frozenset("step weights optimizer scaler best generators gpu_generators unreadable".split())
+STATE = frozenset("step weights optimizer scaler best random_states unreadable".split())
 """Keys of a checkpoint."""
 
 

@@ -83,8 +83,8 @@ class TrainOptions(TypedDict, total=False):
 
     network: SegmentationNetwork | None
     """A custom network with its weights, used instead of the recipe's model; for example, a preset with a different
-    aggregation. It is trained in place and is in evaluation mode afterwards. Image sizes and prompts are those of the
-    recipe's model. `segvoc.load(..., network=...)` loads the result."""
+    aggregation. It is trained in place; afterwards it has the weights of the file and is in evaluation mode. Image
+    sizes and prompts are those of the recipe's model. `segvoc.load(..., network=...)` loads the result."""
     start: Start | None
     """The initial weights; omit it if you pass `network`."""
     validation: LabeledImages | EvaluationTask | None
@@ -159,7 +159,7 @@ class LabelTask:
             seed = seed_of(self.training_set.seed, "words", *number)
             chosen = chosen_words(batch.labels, len(words), self.chosen, seed)
             chosen = (chosen.pin_memory() if device.type == "cuda" else chosen).to(**to)
-            labels = torch.where(labels < len(words), torch.searchsorted(chosen, labels), labels)
+            labels = torch.where(labels <= len(words), torch.searchsorted(chosen, labels), labels)
             words = words[chosen]
         return batch.images.to(**to), labels, words
 

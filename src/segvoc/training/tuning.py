@@ -40,7 +40,7 @@ from segvoc.runtime.version import __version__
 from segvoc.storage.records import to_json
 from segvoc.training.caption_task import CaptionData
 from segvoc.training.loop import ForwardPass
-from segvoc.training.objectives import TrainingObjective
+from segvoc.training.objectives import TrainingObjective, is_labeled
 from segvoc.training.recipe import Recipe, TunedWordsConfig
 from segvoc.training.training_data import LabelData
 
@@ -86,9 +86,9 @@ class TunedWordsObjective(TrainingObjective):
         self.network = network
         self.power = recipe.words.class_weight_power
 
-    def counted(self, zero_shot: Tensor, labels: Int[Tensor, "B H W"], maps: Sequence[Tensor]) -> Int[Tensor, ""]:
+    def divisor(self, zero_shot: Tensor, labels: Int[Tensor, "B H W"], maps: Sequence[Tensor]) -> Int[Tensor, ""]:
         """The number of labeled cells that the loss averages over."""
-        return (labels != IGNORED).sum()
+        return is_labeled(labels, zero_shot.shape[1]).sum()
 
     def forward(
         self,
@@ -99,15 +99,16 @@ class TunedWordsObjective(TrainingObjective):
     ) -> dict[str, Float[Tensor, ""]]:
         """Compute the loss, from the network's logits by text and standardized feature maps, the coarse one first.
 
-        A cell's label is the index of its word; K means none of them, `IGNORED` unlabeled. The sum over labeled cells
-        is divided by `cells`, by default their number.
+        A cell's label is the index of its word, or unlabeled (`is_labeled`); K means none of them. The sum over labeled
+        cells is divided by `cells`, by default their number.
         """
         tuned = cast(TunedWords, self.network.aggregation)
         logits = tuned(maps, zero_shot)
         logits = torch.cat((logits, logits.new_zeros(len(logits), 1, *logits.shape[2:])), dim=1)
         weight = tuned.frequency**-self.power
         weight = weight / (weight * tuned.frequency).sum() * tuned.frequency.sum()
-        cells = self.counted(zero_shot, labels, maps).clamp(min=1) if cells is None else cells
+        cells = self.divisor(zero_shot, labels, maps).clamp(min=1) if cells is None else cells
+        labels = labels.where(is_labeled(labels, zero_shot.shape[1]), IGNORED)
         loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORED, reduction="sum") / cells
         return {"loss": loss, "segmentation": loss.detach()}
 

@@ -35,6 +35,7 @@ from segvoc.data.training.training_set import (
 from segvoc.errors import ProcessError, UsageError
 from segvoc.training.loop import stop_signals
 from tests.data.training.own_transforms import Failing, brighter
+from tests.images import one_line_error
 from tests.processes import survivors
 from tests.training.runs import RECIPE, drawn_images
 
@@ -126,6 +127,28 @@ def test_flipping_swaps_left_and_right_if_that_is_requested(folder, flip, swap_s
     # whole words with a counterpart alone
     names = ["left mirror", "back right door", "right mirror", "back left door", "right", "left-hand glove", "bright"]
     assert other_sides(names) == {0: 2, 1: 3, 2: 0, 3: 1}
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("Left arm", "Right arm"),
+        ("left_arm", "right_arm"),
+        ("Left-arm", "Right-arm"),
+        ("LEFT ARM", "RIGHT ARM"),
+        ("leftArm", "rightArm"),
+        ("arm (left)", "arm (right)"),
+        ("arm_left_2", "arm_right_2"),
+        ("Left arm", "right_arm"),
+        ("dog's Left ear", "dog's Right ear"),
+    ],
+)
+def test_sides_are_words_in_any_spelling(pair):
+    assert other_sides(["sky", *pair, "arm", "bright arm"]) == {1: 2, 2: 1}
+
+
+def test_sides_of_several_spellings_form_pairs():
+    assert other_sides(["Left arm", "left_arm", "right_arm", "Right arm", "left_arm_2"]) == {0: 2, 1: 3, 2: 0, 3: 1}
 
 
 SAMPLER = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
@@ -291,6 +314,19 @@ def test_object_maps_cover_more_than_parts(root):
     assert labels(root, object_maps=maps) == [[NONE, 0, NONE, 1, 2, IGNORED], [NONE, 1, 1, 1, 1, 1]]
     with pytest.raises(UsageError, match="'one' has no object map"):
         part_set(root, object_maps=maps.only([]))
+
+
+def test_joined_sets_keep_their_object_maps(root):
+    drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["hound", "horse"], "objects")
+    maps = LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
+    one = replace(labeled_images(root, background="background"), object_maps=maps)
+    joined = LabeledImages.joined([one, replace(one, name="two")], rename={"hound": "dog"})
+    own = PartTrainingSet(images=joined, augmentation=WHOLE, seed=0)
+    assert len(joined) == len(joined.object_maps) == 2 and joined.object_maps.vocabulary.words == ("dog", "horse")
+    for place in range(2):
+        assert own[place].labels[:, 0].tolist() == [[NONE, 0, NONE, 1, 2, IGNORED], [NONE, 1, 1, 1, 1, 1]]
+    with one_line_error(UsageError, match="'plain' has no object maps, but '.*' has; join sets that all have some"):
+        LabeledImages.joined([one, replace(one, name="plain", object_maps=None)])
 
 
 def test_both_maps_are_augmented_alike(root):

@@ -105,6 +105,12 @@ def test_labels_beyond_the_classes_are_refused():
             Confusion.count(*maps_of_3, 3)
 
 
+@pytest.mark.parametrize("shape", [(2, 4), (3, 2), (1, 3), (6,)])
+def test_maps_of_different_sizes_are_refused(shape, as_users_call):
+    with pytest.raises(ValueError, match=r"^the truth and the prediction have 3 x 2 and .* pixels; compare maps of"):
+        Confusion.count(np.zeros((2, 3), np.uint16), np.zeros(shape, np.uint16), 3)
+
+
 GOLDEN = Path(__file__).resolve().parent
 K = 116
 RECORD = json.loads((GOLDEN / "ovparts_metric.json").read_text())

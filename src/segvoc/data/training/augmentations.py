@@ -139,7 +139,7 @@ class Augmentation:
     squash_prob: float = 0.0
     """Probability of resizing the whole image to the square instead of cropping it."""
     swap_left_right: bool = False
-    """Whether a flip swaps classes such as "left door" and "right door", if both exist."""
+    """Whether a flip swaps classes such as "left door" and "right door" (or "Left_Door"), if both exist."""
 
     def __call__(
         self,

@@ -164,10 +164,20 @@ _SIDES = {"left": "right", "right": "left"}
 
 
 def other_sides(names: Sequence[str]) -> dict[int, int]:
-    """For each name with "left" or "right", the name of the other side if there is one; both as indices."""
-    swapped = (re.sub(r"\b(left|right)\b", lambda side: _SIDES[side[0]], name) for name in names)
-    indices = {name: index for index, name in enumerate(names)}
-    return {index: indices[other] for index, other in enumerate(swapped) if indices.get(other, index) != index}
+    """For each name with the word "left" or "right", the name of the other side if there is one; both as indices.
+
+    Names are compared by their words, in any spelling: "Left arm", "left_arm", "left-arm", "leftArm".
+    """
+    same_words: dict[tuple[str, ...], list[int]] = {}
+    for index, name in enumerate(names):
+        apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+        same_words.setdefault(tuple(re.findall(r"\d+|[^\W\d_]+", apart.lower())), []).append(index)
+    pairs: dict[int, int] = {}
+    for words, indices in same_words.items():
+        swapped = tuple(_SIDES.get(word, word) for word in words)
+        if swapped != words:
+            pairs |= zip(indices, same_words.get(swapped, []), strict=False)
+    return pairs
 
 
 @dataclass(frozen=True, kw_only=True)
