@@ -40,7 +40,7 @@ def words_with_objects(
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
     known = set(vocabulary.words)
     added = [name for name in parts.objects if name not in known]
-    return Vocabulary((*vocabulary.words, *added), synonyms=vocabulary.synonyms) if added else vocabulary
+    return Vocabulary((*vocabulary.words, *added)) if added else vocabulary
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def beside_parts(
             candidates.append(Candidate(owner, index, place, of_any=part.object is None))
         if len(places) > MAX_CLASSES:
             raise UsageError(f"the words and their parts are more than {MAX_CLASSES} together; give fewer at a time")
-    return Vocabulary(places, synonyms=vocabulary.synonyms), tuple(candidates)
+    return Vocabulary(places), tuple(candidates)
 
 
 def label_parts(

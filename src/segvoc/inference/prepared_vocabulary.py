@@ -138,7 +138,7 @@ class PreparedVocabulary:
             name = checked_background(background)
             name = next((word for word in vocabulary.words if folded(word) == folded(name)), name)
             if name not in vocabulary.words:
-                vocabulary = Vocabulary((*vocabulary.words, name), synonyms=vocabulary.synonyms)
+                vocabulary = Vocabulary((*vocabulary.words, name))
             if vocabulary.words == (name,):
                 raise UsageError(f"{name!r} is the background and the only word; give at least one other")
             background = name
@@ -190,7 +190,7 @@ class PreparedVocabulary:
             stand_ins = self._stand_ins()
             if self.background is not None:
                 index, asked = asked.words.index(self.background), asked.without(self.background)
-        asked = Vocabulary((*asked.words, *stand_ins), synonyms=asked.synonyms)
+        asked = Vocabulary((*asked.words, *stand_ins))
         named, candidates = len(asked), ()
         if self.parts is not None:
             asked, candidates = beside_parts(asked, self.parts, none, stand_ins)

@@ -297,7 +297,7 @@ class FrozenEncoders:
     @torch.no_grad()
     def texts(self, phrases: Sequence[str]) -> Float[Tensor, "M C"]:
         """The phrases' embeddings: means over their prompts, as in inference."""
-        return self._encode(Vocabulary(phrases, synonyms="first")).mean(dim=1)
+        return self._encode(Vocabulary(phrases)).mean(dim=1)
 
 
 def _collate(samples: Sequence[DrawnImage]) -> CaptionBatch:
