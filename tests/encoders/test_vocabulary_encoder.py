@@ -284,11 +284,36 @@ def _damaged(content: bytes, random: random.Random) -> bytes:
 
 
 def test_file_above_the_maximum_size_starts_over(tower, cache, monkeypatch):
-    _encoder(tower)(MANY)
-    monkeypatch.setattr(word_encoder, "LARGEST_FILE", 1)
+    first = _encoder(tower)(MANY)
+    (path,) = cache.rglob("*.sqlite")
+    size = path.stat().st_size
+    monkeypatch.setattr(word_encoder, "LARGEST_FILE", size - 1)
+    more = Vocabulary([f"place {number}" for number in range(100)])
+    assert torch.equal(_encoder(tower)(more), _fresh(tower, more)) and path.stat().st_size == size
     tower.calls.clear()
-    _encoder(tower)(MANY)
-    assert tower.calls and len(list(cache.rglob("*.sqlite"))) == 1
+    assert torch.equal(_encoder(tower)(MANY), first) and tower.calls
+
+
+def test_full_disk_leaves_what_is_there(tower, cache, monkeypatch):
+    first, connect = _encoder(tower)(MANY), sqlite3.connect
+    (path,) = cache.rglob("*.sqlite")
+
+    def on_a_full_disk(path: Path, timeout: float) -> sqlite3.Connection:
+        database = connect(path, timeout=timeout)
+        database.execute("pragma max_page_count = 1")  # no pages beyond those of the file
+        return database
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", on_a_full_disk)
+        more = Vocabulary([f"place {number}" for number in range(100)])
+        assert torch.equal(_encoder(tower)(more), _fresh(tower, more))
+    tower.calls.clear()
+    assert torch.equal(_encoder(tower)(MANY), first) and not tower.calls
+
+
+def test_nothing_is_kept_where_no_folder_can_be(tower: Letters, cache: Path) -> None:
+    cache.write_text("a file")
+    assert torch.equal(_encoder(tower)(MANY), _fresh(tower, MANY)) and cache.read_text() == "a file"
 
 
 def test_a_list_that_is_stopped_halfway_goes_on(tower: Letters, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import unicodedata
 import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -156,52 +156,59 @@ class _EmbeddingFile:
     def read(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The embeddings of the keys that the file has; none if it is damaged."""
         try:
-            return self._select(keys)
+            return dict(self._rows(keys))
         except Exception as error:
-            if not self._is_unavailable(error):
-                self._remove()
+            self._remove_if_damaged(error)
             return {}
 
     def write(self, embeddings: Mapping[str, bytes]) -> bool:
-        """Add embeddings in one transaction; False if the file was damaged and had to be removed."""
+        """Add embeddings in one transaction; False if the file is unavailable."""
+        rows = [(key, content, _checksum(key, content)) for key, content in embeddings.items()]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.is_file() and self.path.stat().st_size > LARGEST_FILE:
                 self._remove()
-            rows = [(key, content, _checksum(key, content)) for key, content in embeddings.items()]
             with self._opened() as database:
                 database.execute("create table if not exists kept (key text primary key, content blob, checksum blob)")
                 database.executemany("insert or replace into kept values (?, ?, ?)", rows)
-            is_whole = self._select(embeddings) == embeddings  # a damaged index may lead searches astray
+            return True
         except Exception as error:
-            is_whole = self._is_unavailable(error)
-        if not is_whole:
+            return self._remove_if_damaged(error)
+
+    def is_damaged(self, keys: Collection[str]) -> bool:
+        """Whether a search misses one of the keys, as it may in a damaged index; removes the file then."""
+        try:
+            if len({key for key, _ in self._rows(keys)}) == len(keys):
+                return False
             self._remove()
-        return is_whole
+            return True
+        except Exception as error:
+            return self._remove_if_damaged(error)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self.path, timeout=10.0)) as database, database:
             yield database
 
-    def _select(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The embeddings of those keys that exist; any error may be raised if the file is damaged."""
-        found: dict[str, bytes] = {}
+    def _rows(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """The keys that exist, with their embeddings; raises any error where the file is damaged."""
         if not self.path.exists():
-            return found
+            return
         with self._opened() as database:
             for key in keys:
                 for content, checksum in database.execute("select content, checksum from kept where key = ?", (key,)):
                     if checksum != _checksum(key, content):
                         raise ValueError("another checksum")
-                    found[key] = content
-        return found
+                    yield key, content
 
-    def _is_unavailable(self, error: Exception) -> bool:
+    def _remove_if_damaged(self, error: Exception) -> bool:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK):
-            return False  # the version in a damaged header
-        return isinstance(error, OSError) or code in _UNAVAILABLE
+        # a damaged header may ask for a newer SQLite to write
+        newer = code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK)
+        if isinstance(error, OSError) or (code in _UNAVAILABLE and not newer):
+            return False
+        self._remove()
+        return True
 
     def _remove(self) -> None:
         # the journals too, which SQLite would apply to the next file of this name
@@ -310,9 +317,11 @@ class PromptedWordEncoder(ABC):
         for start in range(0, len(missing), step):
             encoded = self._encoded(missing[start : start + step])
             embeddings |= encoded
-            if file is not None and str(next(iter(encoded.values())).dtype).endswith("float32"):
-                if not file.write(_by_key(keys, encoded)):
-                    file.write(_by_key(keys, embeddings))
+            is_float32 = str(next(iter(encoded.values())).dtype).endswith("float32")
+            if file is not None and not (is_float32 and file.write(_by_key(keys, encoded))):
+                file = None
+        if file is not None and missing and file.is_damaged(keys.values()):
+            file.write(_by_key(keys, embeddings))
         return embeddings
 
     def _file(self) -> _EmbeddingFile | None:
