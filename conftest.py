@@ -1,6 +1,7 @@
 """What the tests of several wings share."""
 
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import hypothesis
 import jaxtyping
+import numpy as np
 import pytest
 
 import segvoc
@@ -40,7 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Where slow tests are left out, annotations are not checked in whole runs."""
+    """Seed the global generators, so that no test depends on those before it.
+
+    Where slow tests are left out, annotations are not checked in whole runs.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
     if item.config.option.markexpr == "not slow":
         jaxtyping.config.update("jaxtyping_disable", is_whole_run(item.path))
 

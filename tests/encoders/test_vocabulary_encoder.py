@@ -296,7 +296,6 @@ def test_file_above_the_maximum_size_starts_over(tower, cache, monkeypatch):
 
 def test_full_disk_leaves_what_is_there(tower, cache, monkeypatch):
     first, connect = _encoder(tower)(MANY), sqlite3.connect
-    (path,) = cache.rglob("*.sqlite")
 
     def on_a_full_disk(path: Path, timeout: float) -> sqlite3.Connection:
         database = connect(path, timeout=timeout)
