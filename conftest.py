@@ -19,6 +19,9 @@ from tests.worker_memory import WorkerMemory
 
 _REPOSITORY = Path(__file__).resolve().parent
 
+_STAND_INS = str(_REPOSITORY / "tests" / "stand_ins")
+sys.path.insert(0, _STAND_INS)
+
 # Every other worker computes with two threads, as users do, unless the environment says how many; PyTorch and what the
 # tests start read it when they are imported.
 if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -147,6 +150,14 @@ def no_windows() -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.setattr("PIL.ImageShow.show", lambda *_, **__: False)
         patch.setattr("webbrowser.open", lambda *_, **__: False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spacy_stand_in() -> Iterator[None]:
+    """Captions are parsed by tests/stand_ins/spacy.py, also in the processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (_STAND_INS, os.environ.get("PYTHONPATH")))))
         yield
 
 
