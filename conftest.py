@@ -84,29 +84,6 @@ def threads_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shipped_programs_loaded_once() -> Iterator[None]:
-    """Models share ONNX Runtime's sessions of what ships with segvoc: hundreds of tests label images with it."""
-    from segvoc.inference import onnx_program  # behind the hook above
-    from segvoc.storage.files import SHIPPED
-
-    plain, engine = onnx_program.OnnxProgram._session, onnx_program.onnxruntime.InferenceSession
-    kept: dict[tuple[object, ...], Any] = {}
-
-    def session(program: onnx_program.OnnxProgram) -> Any:
-        # a test may have put another engine in the place of ONNX Runtime's
-        if program.file.parent != SHIPPED or onnx_program.onnxruntime.InferenceSession is not engine:
-            return plain(program)
-        key = (os.getpid(), program.file.name, program.threads or onnx_program.onnx_threads())
-        if key not in kept:
-            kept[key] = plain(program)
-        return kept[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_program.OnnxProgram, "_session", session)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def no_second_look() -> Iterator[Callable[..., float]]:
     """No image is labeled again for a hint at the background, which takes as long as labeling it.
 
