@@ -69,7 +69,6 @@ spelling: install  ## codespell
 
 checks: install  ## our own rules: tools/check_source.py
 	$(BIN)/python tools/check_source.py
-	$(BIN)/python tools/house_size.py
 
 licenses: install  ## refuse packages whose licenses users can't accept
 	$(BIN)/python tools/check_licenses.py

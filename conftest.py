@@ -1,6 +1,7 @@
 """What the tests of several wings share."""
 
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import hypothesis
 import jaxtyping
+import numpy as np
 import pytest
 
 import segvoc
@@ -16,6 +18,9 @@ from tests.shape_checks import is_whole_run, modules_with_shapes
 from tests.worker_memory import WorkerMemory
 
 _REPOSITORY = Path(__file__).resolve().parent
+
+_STAND_INS = str(_REPOSITORY / "tests" / "stand_ins")
+sys.path.insert(0, _STAND_INS)
 
 # Every other worker computes with two threads, as users do, unless the environment says how many; PyTorch and what the
 # tests start read it when they are imported.
@@ -40,7 +45,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Where slow tests are left out, annotations are not checked in whole runs."""
+    """Seed the global generators, so that no test depends on those before it.
+
+    Where slow tests are left out, annotations are not checked in whole runs.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
     if item.config.option.markexpr == "not slow":
         jaxtyping.config.update("jaxtyping_disable", is_whole_run(item.path))
 
@@ -72,29 +84,6 @@ def threads_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shipped_programs_loaded_once() -> Iterator[None]:
-    """Models share ONNX Runtime's sessions of what ships with segvoc: hundreds of tests label images with it."""
-    from segvoc.inference import onnx_program  # behind the hook above
-    from segvoc.storage.files import SHIPPED
-
-    plain, engine = onnx_program.OnnxProgram._session, onnx_program.onnxruntime.InferenceSession
-    kept: dict[tuple[object, ...], Any] = {}
-
-    def session(program: onnx_program.OnnxProgram) -> Any:
-        # a test may have put another engine in the place of ONNX Runtime's
-        if program.file.parent != SHIPPED or onnx_program.onnxruntime.InferenceSession is not engine:
-            return plain(program)
-        key = (os.getpid(), program.file.name, program.threads or onnx_program.onnx_threads())
-        if key not in kept:
-            kept[key] = plain(program)
-        return kept[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_program.OnnxProgram, "_session", session)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def no_cache_of_the_user() -> Iterator[None]:
     """No test reads or writes what segvoc keeps for the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
@@ -118,6 +107,14 @@ def no_windows() -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.setattr("PIL.ImageShow.show", lambda *_, **__: False)
         patch.setattr("webbrowser.open", lambda *_, **__: False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spacy_stand_in() -> Iterator[None]:
+    """Captions are parsed by tests/stand_ins/spacy.py, also in the processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (_STAND_INS, os.environ.get("PYTHONPATH")))))
         yield
 
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,8 +125,12 @@ def jump_clock(inputs: Set[Path], seconds: int) -> None:
         os.utime(path, (stat.st_atime + seconds, max(0.0, stat.st_mtime + seconds)))
 
 
-def kill(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng: random.Random) -> tuple[int, str]:
+def kill(
+    work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng: random.Random, timed: float
+) -> tuple[int, str]:
     """End a work once to three times, let it go on, and compare.
+
+    Each time at a write that is drawn, or, with the probability `timed`, after seconds that are drawn.
 
     Returns:
         How often it was ended, and what is wrong; empty if nothing is.
@@ -136,7 +141,7 @@ def kill(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng
         inputs = set(Path().rglob("*"))
         killed = 0
         for _ in range(rng.choice((1, 1, 2, 3))):
-            if rng.random() < 0.25:
+            if rng.random() < timed:
                 ending = run(work, after=rng.uniform(0, seconds))
             else:
                 moment = rng.randrange(1, writes + 1)
@@ -170,7 +175,7 @@ def fail(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng
 
 
 def trials(
-    works: Sequence[Work], kills: int, failures: int, rng: random.Random, seconds: float = math.inf
+    works: Sequence[Work], kills: int, failures: int, rng: random.Random, seconds: float, timed: float
 ) -> list[dict[str, Any]]:
     """A row per command: kills, failing writes, and all problems; those that fit into some time [s]."""
     share = seconds / len(works) / 2
@@ -185,7 +190,8 @@ def trials(
             bar.set_description(work.name)
             whole = unbroken(work, Path(folder) / "whole")
             counts, problems = Counter[str](), []
-            for name, most, attempt in (("kills", kills, kill), ("failing writes", failures, fail)):
+            endings = (("kills", kills, partial(kill, timed=timed)), ("failing writes", failures, fail))
+            for name, most, attempt in endings:
                 tried, end = 0, time.monotonic() + share
                 while counts[name] < most / len(works) and tried < 4 * most and time.monotonic() < end:
                     count, problem = attempt(work, whole, Path(folder) / "broken", rng)
@@ -207,10 +213,12 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=240)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--timed", type=float, default=0.25, help="share of kills after a drawn time, not at a write")
     parser.add_argument("--only", default="", help="commands, with commas")
     arguments = parser.parse_args()
     works = [work for work in WORKS if not arguments.only or work.name in arguments.only.split(",")]
-    rows = trials(works, arguments.kills, arguments.faults, random.Random(arguments.seed), arguments.minutes * 60)
+    rng, seconds = random.Random(arguments.seed), arguments.minutes * 60
+    rows = trials(works, arguments.kills, arguments.faults, rng, seconds, arguments.timed)
     for row in rows:
         print(json.dumps(row))
     sys.exit(1 if any(row["losses"] for row in rows) else 0)

@@ -43,7 +43,7 @@ def test_what_are_no_words_is_refused_in_one_line(words: object, said: str) -> N
 @pytest.mark.parametrize("word", ["猫", "кошка", "قطة", "बिल्ली", "γάτα", "🐈", "crème brûlée", "%s {} {0} \\"])
 def test_any_script_is_a_word(word: str) -> None:
     vocabulary = Vocabulary([word])
-    assert vocabulary.words == (word,) and vocabulary.prompts(["a photo of a {}"]) == [[[f"a photo of a {word}"]]]
+    assert vocabulary.words == (word,) and vocabulary.prompts(["a photo of a {}"]) == [(f"a photo of a {word}",)]
 
 
 def test_label_map_limits_the_number_of_words_and_parts() -> None:
@@ -55,17 +55,14 @@ def test_label_map_limits_the_number_of_words_and_parts() -> None:
         PartVocabulary({"cat": words})
 
 
-@pytest.mark.usefixtures("as_users_call")
-def test_the_first_synonym_is_used_alone_or_all_are_averaged() -> None:
-    first = Vocabulary(["sofa, couch", "cat"]).prompts(["a {}", "the {}"])
-    assert first == [[["a sofa"], ["the sofa"]], [["a cat"], ["the cat"]]]
+def test_prompts_have_the_first_synonym() -> None:
+    assert Vocabulary(["sofa,  couch", "cat"]).prompts(["a {}", "the {}"]) == [
+        ("a sofa", "the sofa"),
+        ("a cat", "the cat"),
+    ]
     word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
     assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
-    assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
-    average = Vocabulary(["sofa,  couch, settee", "cat"], synonyms="average")
-    assert average.prompts(["a {}"]) == [[["a sofa", "a couch", "a settee"]], [["a cat"]]]
-    with pytest.raises(UsageError, match="'all' is unknown"):
-        Vocabulary(["cat"], synonyms="all")  # type: ignore[arg-type]
+    assert Vocabulary([word]).prompts(["the {}"]) == [("the sofa's arm",)]
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -82,7 +79,7 @@ def test_synonyms_are_written_alike_everywhere(tmp_path: Path) -> None:
     given = ("cat, sofa=couch", ["cat", "sofa=couch"], ["cat", "sofa, couch"], {0: "cat", 1: " sofa =couch"})
     for vocabulary in (*map(Vocabulary, given), Vocabulary.read(file), Vocabulary.read_classes(table)):
         assert vocabulary == Vocabulary(["cat", "sofa, couch"])
-        assert vocabulary.prompts(["a {}"]) == [[["a cat"]], [["a sofa"]]]
+        assert vocabulary.prompts(["a {}"]) == [("a cat",), ("a sofa",)]
     assert PartVocabulary("sofa=couch: leg, back=rest") == PartVocabulary({"sofa, couch": ["leg", "back, rest"]})
     assert PartVocabulary({"sofa": "leg, back"}) == PartVocabulary({"sofa": ["leg", "back"]})
     with pytest.raises(UsageError, match="'sofa, couch' is given twice"):

@@ -1,4 +1,4 @@
-"""The project's own rules, which no linter checks: sizes, names and addresses.
+"""The project's own rules, which no linter checks: sizes, addresses, postponed work and chance in tests.
 
 Usage: python tools/check_source.py [ROOT]. Prints a line for each violation and exits 1 if there are any.
 """
@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +20,21 @@ INDEX_HOSTS = tuple(f"{name}.org" for name in ("pypi", "pythonhosted", "download
 INDEX_OPTIONS = re.compile(r"^\s*(--(extra-)?index-url|-i|--find-links|-f|--trusted-host)\b|://", re.MULTILINE)
 POSTPONED = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3)) + r")\b")
 
-SHARED_NAMES = ("convert", "export", "evaluate", "fetch", "prepare", "sweep", "train")
-"""Public names that two modules may define: a command has the name of the library function that it calls."""
+TESTS = ("conftest.py", "tests/", "annotate/tests/")
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+CHANCE = re.compile(
+    r"(os\.)?(urandom|getrandom)|(uuid\.)?uuid[14]|(random\.)?SystemRandom|secrets\..*|time\.time(_ns)?"
+    r"|(datetime\.)*(datetime\.(now|utcnow|today)|date\.today)"
+)
+"""Calls that give something else in each run; conftest.py seeds the global generators before each test."""
+
+GENERATORS = re.compile(r"(random\.)?Random|((np|numpy)\.random\.)?(default_rng|RandomState|SeedSequence)")
+"""Calls that need a seed."""
+
+DRAWS = re.compile(r"random\.[a-z]+|(np|numpy)\.random\.[a-z_]+|torch\.(rand\w*|normal|bernoulli|multinomial)")
+"""Calls that draw from a global generator, which isn't seeded while a module is imported."""
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 def tracked_files(root: Path) -> list[Path]:
@@ -68,44 +78,41 @@ def postponed_work(paths: list[Path]) -> Iterator[str]:
                 yield f"{path}:{number}: {found.group()}: do it now, or open an issue"
 
 
-def module_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Public classes, functions, constants and aliases that a module defines at its top level, with their lines."""
-    for node in tree.body:
-        names: list[str] = []
-        if isinstance(node, Definition):
-            names = [node.name]
-        elif isinstance(node, ast.Assign):
-            names = [name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names = [node.target.id]
-        yield from ((name, node.lineno) for name in names if not name.startswith("_"))
-
-
-def ambiguous_names(paths: list[Path]) -> Iterator[str]:
-    """Find public names that two modules define, but for `SHARED_NAMES`."""
-    places: dict[str, list[str]] = defaultdict(list)
+def drawn_anew(paths: list[Path]) -> Iterator[str]:
+    """Find what tests draw without a seed, and from a global generator outside of functions."""
     for path in paths:
-        for name, line in dict(module_names(ast.parse(path.read_text(encoding="utf-8")))).items():
-            places[name].append(f"{path}:{line}")
-    for name, (first, *others) in places.items():
-        if name not in SHARED_NAMES:
-            for other in others:
-                yield f"{other}: {name} is also defined in {first}; give them different names, or move one"
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
+        delayed = {inner for function in functions for inner in ast.walk(function)}
+        delayed -= {inner for function in functions for outer in at_definition(function) for inner in ast.walk(outer)}
+        for node in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name, is_seeded = ast.unparse(node.func), bool(node.args or node.keywords)
+            if CHANCE.fullmatch(name) or (GENERATORS.fullmatch(name) and not is_seeded):
+                yield f"{path}:{node.lineno}: {name} gives something else in each run; draw by a seed"
+            elif DRAWS.fullmatch(name) and not GENERATORS.fullmatch(name) and node not in delayed:
+                if not any(keyword.arg == "generator" for keyword in node.keywords):
+                    yield f"{path}:{node.lineno}: {name} draws while the module is imported; give it a seeded generator"
+
+
+def at_definition(function: Function) -> list[ast.expr]:
+    """What Python evaluates where a function is defined: decorators and defaults."""
+    decorators = [] if isinstance(function, ast.Lambda) else function.decorator_list
+    return [*decorators, *function.args.defaults, *filter(None, function.args.kw_defaults)]
 
 
 def check(root: Path) -> list[str]:
     """All violations below a root folder."""
     files = tracked_files(root)
     python = [path for path in files if path.suffix == ".py" and path.relative_to(root).parts[0] in CODE_FOLDERS]
-    package = [path for path in python if path.relative_to(root).parts[0] == "src"]
+    tests = [path for path in files if path.suffix == ".py" and path.relative_to(root).as_posix().startswith(TESTS)]
     code = [
         path for path in files if path.suffix in CODE_SUFFIXES or "Makefile" in path.name or path.parent.name == ".ci"
     ]
     return [
         *long_files(python),
-        *ambiguous_names(package),
         *index_addresses(files),
         *postponed_work(code),
+        *drawn_anew(tests),
     ]
 
 

@@ -4,7 +4,9 @@
 start it.
 """
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 from papers.reproduce import reproduce
@@ -48,7 +50,11 @@ _SIZES = {"dim": 32, "guidance_dim": 16, "window": 3}
 
 
 def use_small_networks() -> None:
-    """Put the small networks and the small benchmarks into segvoc's tables, in a separate process."""
+    """Put the small networks and the small benchmarks into segvoc's tables, in a separate process.
+
+    Captions are parsed by the tests' stand-in for spaCy, whose language model isn't on the package index.
+    """
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "stand_ins"))
     clip_with_dino.DINO_SIDE = DINO_SIDE
     report_page.MAX_EXAMPLES = 0
     training_data.LOOKED_AT = 1

@@ -135,7 +135,7 @@ class Trial:
             "warmup_steps": 0,
         }
         if recipe.supervision == "captions":
-            settings |= {"extractor": "rules", "batch_size": 2 * BATCH, "lr": CAPTIONS_RATE}
+            settings |= {"batch_size": 2 * BATCH, "lr": CAPTIONS_RATE}
         else:
             shortest = ",".join(str(side // SHRUNK) for side in recipe.data.short_sides)
             settings |= {

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from segvoc.errors import UsageError
 
@@ -49,7 +49,7 @@ class Vocabulary:
         Vocabulary("cat, sofa=couch") == Vocabulary(["cat", "sofa=couch"]) == Vocabulary({0: "cat", 1: "sofa=couch"})
 
     Commas separate the words of a string; a list has one entry per class, and a dictionary is names by id. An equals
-    sign separates synonyms, as does `", "` inside an entry of a list.
+    sign separates synonyms, as does `", "` inside an entry of a list; models read only the first one.
 
     Raises:
         UsageError: there are no words; they have no order, as in a set; a string has brackets around it or names a
@@ -58,15 +58,11 @@ class Vocabulary:
 
     words: tuple[str, ...]
     """One name per class, stripped, in NFC, with `", "` between synonyms."""
-    synonyms: Literal["first", "average"] = "first"
-    """"first" uses only the first synonym, as the released networks do; "average" averages their embeddings."""
 
     is_line: bool = field(default=False, compare=False, repr=False)
     """Whether the words were given as a line, in which commas separate them."""
 
-    def __init__(
-        self, words: str | Iterable[str] | Mapping[Any, Any], *, synonyms: Literal["first", "average"] = "first"
-    ) -> None:
+    def __init__(self, words: str | Iterable[str] | Mapping[Any, Any]) -> None:
         if isinstance(words, str | os.PathLike) and _names_file(words):
             fix = "read it: --words-file FILE, or segvoc.Vocabulary.read(FILE)"
             raise UsageError(f"the words {_shortened(words)} name a file; {fix}")
@@ -82,10 +78,7 @@ class Vocabulary:
         refuse_sets(words, "words")
         if isinstance(words, Mapping):
             words = [name for _, name in names_by_id(words.items())]
-        if synonyms not in ("first", "average"):
-            raise UsageError(f"synonyms={synonyms!r} is unknown; it is 'first' or 'average'")
         object.__setattr__(self, "words", tuple(_checked(words)))
-        object.__setattr__(self, "synonyms", synonyms)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Vocabulary":
@@ -126,17 +119,16 @@ class Vocabulary:
         Raises:
             UsageError: no word is left.
         """
-        return Vocabulary([word for word in self.words if word != name], synonyms=self.synonyms)
+        return Vocabulary([word for word in self.words if word != name])
 
     def with_words(self, *names: str) -> "Vocabulary":
         """Return the vocabulary with more words at its end."""
-        return Vocabulary((*self.words, *names), synonyms=self.synonyms) if names else self
+        return Vocabulary((*self.words, *names)) if names else self
 
-    def prompts(self, templates: Sequence[str]) -> list[list[list[str]]]:
-        """For each class and template, the prompts whose embeddings are averaged: one, or one per synonym."""
-        most = 1 if self.synonyms == "first" else None
-        names = [[name.strip() for name in word.split(", ")][:most] for word in self.words]
-        return [[[template.format(name) for name in of_word] for template in templates] for of_word in names]
+    def prompts(self, templates: Sequence[str]) -> list[tuple[str, ...]]:
+        """The prompts of each class, one per template, with its first synonym, as in the released networks."""
+        names = [word.split(", ")[0].strip() for word in self.words]
+        return [tuple(template.format(name) for template in templates) for name in names]
 
 
 @dataclass(frozen=True)

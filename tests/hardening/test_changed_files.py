@@ -204,7 +204,7 @@ def test_programs_that_fail_or_give_something_else(tmp_path: Path, monkeypatch: 
         raise RuntimeError("no such node\nat all")
 
     program = OnnxProgram(tmp_path / "x.onnx")
-    monkeypatch.setattr(OnnxProgram, "_loaded", lambda self: session(failing))
+    monkeypatch.setattr(OnnxProgram, "session", lambda self: session(failing))
     with pytest.raises(CheckpointError, match=r"doesn't run on what segvoc gives it \(no such node\)"):
         program({})
     for outputs in (
@@ -212,7 +212,7 @@ def test_programs_that_fail_or_give_something_else(tmp_path: Path, monkeypatch: 
         {"embeddings": np.zeros((2, 2), np.int64)},
         {"logits": np.zeros((1, 3, 2, 2), np.float32), "kept": np.zeros((1, 2), np.int64)},
     ):
-        monkeypatch.setattr(OnnxProgram, "_loaded", lambda self, outputs=outputs: session(lambda: outputs))
+        monkeypatch.setattr(OnnxProgram, "session", lambda self, outputs=outputs: session(lambda: outputs))
         with pytest.raises(CheckpointError, match="gives"):
             program({})
 

@@ -200,7 +200,7 @@ def small_recipe(name: str, recipe: Callable[[], Recipe]) -> Callable[[], Recipe
         sizes = {"short_sides": (pixels,), "crop_size": pixels, "resize_crop_to": 0, "num_sampled_classes": words}
         short = {"steps": 1, "batch_size": 1, "num_workers": 0, "eval_every": 0, "precision": "float32"}
         kept = min(own.objective.num_kept_classes, 3)
-        return own.with_settings(**sizes, **short, num_kept_classes=kept, extractor="rules")
+        return own.with_settings(**sizes, **short, num_kept_classes=kept)
 
     return small
 

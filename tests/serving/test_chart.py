@@ -1,9 +1,5 @@
-"""The chart: what `helm template` made of it, which is stored, and makes of it, where helm is installed.
+"""The chart: its schema, the options it names, and what `helm template` makes of it, where helm is installed."""
 
-After a change of the chart, `python -m tests.serving.test_chart` renders it anew, with helm.
-"""
-
-import hashlib
 import json
 import re
 import shutil
@@ -20,55 +16,27 @@ from segvoc.cli.serve import serve_command
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "segvoc"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
 SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
-STORED = Path(__file__).parent / "chart"
-SETTINGS = {
-    "default": "",
-    "everything": "project.enabled=false,autoscaling.enabled=true,autoscaling.queue=4,monitoring.enabled=true,"
+EVERYTHING = (
+    "project.enabled=false,autoscaling.enabled=true,autoscaling.queue=4,monitoring.enabled=true,"
     "monitoring.labels.release=prometheus,network.callers[0].podSelector.matchLabels.app=ingress,"
-    "ingress.enabled=true,ingress.host=labels.example.org,ingress.tlsSecret=tls",
-}
-needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="needs helm")
+    "ingress.enabled=true,ingress.host=labels.example.org,ingress.tlsSecret=tls"
+)
 
 
-def template(settings: str) -> str:
+def rendered(settings: str = "") -> dict[str, Any]:
+    """The objects that helm makes, by kind."""
     command = ["helm", "template", "labels", str(CHART), "--set", f"keys.existingSecret=keys,{settings}"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def objects_of(text: str) -> dict[str, Any]:
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return {one["kind"]: one for one in yaml.safe_load_all(text) if one}
 
 
-def stored(name: str) -> dict[str, Any]:
-    first, _, text = (STORED / f"{name}.yaml").read_text("utf-8").partition("\n")
-    assert first == stamp(), "the chart has changed; with helm: python -m tests.serving.test_chart"
-    return objects_of(text)
-
-
-def stamp() -> str:
-    """A comment with the digest of the chart's files."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in CHART.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(CHART).as_posix()}\n".encode() + path.read_bytes())
-    return f"# of the chart {digest.hexdigest()}"
-
-
-@needs_helm
-@pytest.mark.parametrize("name", SETTINGS)
-def test_stored_objects_are_what_helm_makes(name: str):
-    assert stored(name) == objects_of(template(SETTINGS[name]))
-
-
-def test_by_default_it_has_a_project_and_nothing_that_clusters_may_lack():
-    objects = stored("default")
-    assert set(objects) == {"Deployment", "Service", "PersistentVolumeClaim", "NetworkPolicy"}
-    policy = objects["NetworkPolicy"]["spec"]
+@pytest.mark.skipif(shutil.which("helm") is None, reason="needs helm")
+def test_rendered_objects_refer_to_one_another():
+    plain, objects = rendered(), rendered(EVERYTHING)
+    assert set(plain) == {"Deployment", "Service", "PersistentVolumeClaim", "NetworkPolicy"}
+    policy = plain["NetworkPolicy"]["spec"]
     assert policy["egress"] == [] and policy["policyTypes"] == ["Ingress", "Egress"]
     assert "from" not in policy["ingress"][0]
-
-
-def test_with_everything_it_is_watched_scaled_and_kept_running():
-    objects = stored("everything")
     kinds = {"ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler", "Ingress"}
     assert kinds <= set(objects)
     pod = objects["Deployment"]["spec"]["template"]
@@ -116,8 +84,3 @@ def test_the_templates_use_the_values_that_there_are_and_options_that_the_comman
                 assert step in value and step in described, f"{path.name}: {name}"
                 value, described = value[step], described[step].get("properties", {})
         assert {flag for flag in re.findall(r"- (--[a-z-]+)=", text)} <= flags, path.name
-
-
-if __name__ == "__main__":
-    for name, settings in SETTINGS.items():
-        (STORED / f"{name}.yaml").write_text(f"{stamp()}\n{template(settings)}", encoding="utf-8")

@@ -145,7 +145,7 @@ def test_options_are_those_of_the_library(client, options):
 
 def test_vocabularies_are_encoded_once_and_their_names_hold_them():
     model = NumpySegmenter()
-    body = {"words": WORDS, "parts": {"*": ["edge"], "cat": []}, "background": "other", "synonyms": "average"}
+    body = {"words": WORDS, "parts": {"*": ["edge"], "cat": []}, "background": "other"}
     with in_process(model) as client:
         made = client.post("/v1/vocabularies", json=body)
         assert made.status_code == 201 and made.json()["words"] == [*WORDS, "other"]

@@ -1,66 +1,29 @@
-"""Each rule reports its violations, and passes what is allowed."""
+"""Tests draw by seeds: what the check of sources finds."""
 
 from pathlib import Path
 
 import pytest
 
-from tools.check_source import MAX_FILE_LINES, check
-
-CLEAN = '"""A module."""\n'
-DOC = '    """Doc."""'
-POSTPONED = ("TO" + "DO", "FIX" + "ME", "X" * 3)
-
-
-def violations(root: Path, files: dict[str, str]) -> list[str]:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return check(root)
-
-
-def module(*lines: str) -> str:
-    return CLEAN + "\n".join(lines) + "\n"
+from tools.check_source import check
 
 
 @pytest.mark.parametrize(
-    ("files", "parts"),
+    ("line", "found"),
     [
-        *(
-            ({f"{top}/a.py": CLEAN + "\n" * MAX_FILE_LINES}, [f"{MAX_FILE_LINES + 1} lines"])
-            for top in ("src", "tests")
-        ),
-        *(
-            ({"docs/page.html": f"see {'.'.join(host)}/simple\n"}, ["address"])
-            for host in (("pypi", "org"), ("files", "pythonhosted", "org"))
-        ),
-        *(
-            ({"requirements.lock": f"numpy==2.0\n{line}\n"}, ["hashes only"])
-            for line in ("--index-url here", "-i here", "x @ https://example.com/x.whl")
-        ),
-        *(
-            ({name: f"{CLEAN}# {mark}: later\n"}, [f"2: {mark}"])
-            for name in ("tests/a.py", "Makefile")
-            for mark in POSTPONED
-        ),
-        (
-            {"src/a.py": module("SIZE, OTHER = 1, 2"), "src/b.py": module("SIZE: int = 1")},
-            ["src/b.py:2: SIZE is also defined in", "src/a.py:2"],
-        ),
+        ("def test(): return os.urandom(3)", True),
+        ("def test(): return secrets.token_hex(), uuid.uuid5(a, b)", True),
+        ("def test(): return datetime.datetime.now()", True),
+        ("def test(): return np.random.default_rng()", True),
+        ("def test(): return random.Random(3).random(), np.random.default_rng(0).random()", False),
+        ("def test(): return torch.randn(3), random.random()", False),
+        ("IMAGE = torch.randn(3)", True),
+        ("def test(image=torch.randn(3)): return image", True),
+        ("IMAGE = torch.randn(3, generator=torch.Generator().manual_seed(0))", False),
+        ("IMAGES = [lambda: torch.randn(3)]", False),
     ],
 )
-def test_what_breaks_a_rule_is_one_violation(tmp_path: Path, files: dict[str, str], parts: list[str]):
-    (violation,) = violations(tmp_path, files)
-    for part in parts:
-        assert part in violation
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"src/a.py": CLEAN + "\n" * (MAX_FILE_LINES - 1), "README.md": "An address: https://example.com\n"},
-        *({f"src/{name}.py": module("_SIZE = 1", "def evaluate() -> None:", DOC)} for name in "ab"),
-    ],
-)
-def test_what_is_allowed_passes(tmp_path: Path, files: dict[str, str]):
-    assert violations(tmp_path, files) == []
+def test_what_tests_draw_anew_is_found(tmp_path: Path, line: str, found: bool) -> None:
+    for name in ("tests/test_a.py", "src/a.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"{line}\n", encoding="utf-8")
+    assert [f"{tmp_path}/tests/test_a.py:1" in violation for violation in check(tmp_path)] == [True] * found

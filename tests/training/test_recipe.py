@@ -140,8 +140,8 @@ def test_the_recipe_of_syn_seg_is_the_papers_and_other_choices_are_settings():
     decoder = recipe.network_config().decoder
     assert (recipe.seeds[0], len(recipe.seeds)) == (42, 5)
     captions, optimizer = recipe.captions, recipe.optimizer
-    terms = (captions.extractor, captions.match, captions.active_threshold, captions.loss_version)
-    assert terms == ("spacy", "substring", 0.1, "v3")
+    terms = (captions.match, captions.active_threshold, captions.loss_version)
+    assert terms == ("substring", 0.1, "v3")
     steps = (optimizer.steps, optimizer.batch_size, recipe.data.crop_size, optimizer.trainable)
     assert steps == (10_000, 256, 224, "none")
     assert (decoder.film, decoder.pooled, decoder.head) == ("mlp", "conditional", "plain")

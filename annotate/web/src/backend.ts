@@ -20,8 +20,6 @@ export interface ImageSource extends Size {
 export interface Query {
   /** One for each class, all different; ", " inside a word separates synonyms. */
   readonly words: readonly string[];
-  /** Whether the first of them is looked for, or the mean of all. */
-  readonly synonyms: "first" | "average";
   /** Parts of objects, such as "dog: head, leg; *: tail"; empty: none. */
   readonly parts: string;
   /** Files of taught words to apply beside the model's own, by their ids; of a word in several, the last counts. */

@@ -44,7 +44,7 @@ export class ProjectService {
   readonly trash = new Map<string, ImageState>();
   readonly history: Line[] = [];
   readonly work = new Map<string, Unzipped>();
-  project: Project = { name: "street", revision: 1, words: [], options: { synonyms: "first", parts: "", threshold: 0, background: null } };
+  project: Project = { name: "street", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
   /** Decides what becomes of a request. */
   fate: (method: string, path: string) => Fate = () => "answered";
   private readonly made = new Set<string>();

@@ -117,7 +117,7 @@ class PartWordEncoder:
         general, specific = (*names.parts, *names.objects), names.specific
         # names may repeat, as a part and an object may ("bag", the part of a bag)
         unique = {name: at for at, name in enumerate(dict.fromkeys((*general, *specific)))}
-        embeddings = self.encode(Vocabulary([*unique] or ["object"], synonyms=vocabulary.synonyms))
+        embeddings = self.encode(Vocabulary([*unique] or ["object"]))
         xp = array_namespace(embeddings)
         index = partial(xp.asarray, dtype=xp.int64, device=device(embeddings))
         return PartWords(

@@ -1,13 +1,14 @@
 """Encodes vocabularies, whatever library runs the text encoder: each prompt once, cached in memory and on disk."""
 
 import hashlib
+import os
 import sqlite3
 import unicodedata
 import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -78,7 +79,7 @@ CACHED_EMBEDDINGS = 50_000
 KEPT_FROM = 64
 """Min new prompts per call to cache on disk: fewer take less time than the digest of the text encoder's weights."""
 
-KEPT_FORMAT = 3
+KEPT_FORMAT = 4
 """Version of the on-disk cache."""
 
 LARGEST_FILE = 4 << 30
@@ -87,8 +88,8 @@ LARGEST_FILE = 4 << 30
 PROMPTS_AT_ONCE = 4096
 """Prompts to encode before averaging and storing: 8 MB with 512 channels."""
 
-ClassPrompts = tuple[tuple[str, ...], ...]
-"""The prompts of a class: for each template, one per synonym."""
+ClassPrompts = tuple[str, ...]
+"""The prompts of a class, one per template."""
 
 
 @runtime_checkable
@@ -130,30 +131,94 @@ class Tokenizer(Protocol):
         ...
 
 
-def _in_database(path: Path, statement: str, rows: Iterable[Sequence[object]]) -> list[Any]:
-    """Execute a statement of SQLite for each row; in one transaction, safe from other processes and kills.
+_UNAVAILABLE = (
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+)
+"""SQLite's errors of disks, permissions and locks; all others mean that the file is damaged."""
 
-    Without space, permission or a lock in time, and in a damaged or too large file, which is removed, nothing happens.
+
+class _EmbeddingFile:
+    """Embeddings on disk by key, in a database of SQLite that survives kills and other processes.
+
+    Does nothing without space, permission or a lock in time. Removes a file that is damaged or too large.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and path.stat().st_size > LARGEST_FILE:
-            raise sqlite3.DatabaseError
-        with closing(sqlite3.connect(path, timeout=10.0)) as database, database:
-            database.execute("create table if not exists kept (key text primary key, content blob, checksum blob)")
-            return [found for row in rows for found in database.execute(statement, row)]
-    except (OSError, sqlite3.OperationalError):
-        return []
-    except sqlite3.DatabaseError:
-        # the journal too, which SQLite would apply to the next file of this name
-        with suppress(OSError):
-            for file in (path, path.with_name(f"{path.name}-journal")):
-                file.unlink(missing_ok=True)
-        return []
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """The embeddings of the keys that the file has; none if it is damaged."""
+        try:
+            return dict(self._rows(keys))
+        except Exception as error:
+            self._remove_if_damaged(error)
+            return {}
+
+    def write(self, embeddings: Mapping[str, bytes]) -> bool:
+        """Add embeddings in one transaction; False if the file is unavailable."""
+        rows = [(key, content, _checksum(key, content)) for key, content in embeddings.items()]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.is_file() and self.path.stat().st_size > LARGEST_FILE:
+                self._remove()
+            with self._opened() as database:
+                database.execute("create table if not exists kept (key text primary key, content blob, checksum blob)")
+                database.executemany("insert or replace into kept values (?, ?, ?)", rows)
+            return True
+        except Exception as error:
+            return self._remove_if_damaged(error)
+
+    def is_damaged(self, keys: Collection[str]) -> bool:
+        """Whether a search misses one of the keys, as it may in a damaged index; removes the file then."""
+        try:
+            if len({key for key, _ in self._rows(keys)}) == len(keys):
+                return False
+            self._remove()
+            return True
+        except Exception as error:
+            return self._remove_if_damaged(error)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.path, timeout=10.0)) as database, database:
+            yield database
+
+    def _rows(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """The keys that exist, with their embeddings; raises any error where the file is damaged."""
+        if not self.path.exists():
+            return
+        with self._opened() as database:
+            for key in keys:
+                for content, checksum in database.execute("select content, checksum from kept where key = ?", (key,)):
+                    if checksum != _checksum(key, content):
+                        raise ValueError("another checksum")
+                    yield key, content
+
+    def _remove_if_damaged(self, error: Exception) -> bool:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        # a damaged header may ask for a newer SQLite to write
+        newer = code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK)
+        if isinstance(error, OSError) or (code in _UNAVAILABLE and not newer):
+            return False
+        self._remove()
+        return True
+
+    def _remove(self) -> None:
+        # the journals too, which SQLite would apply to the next file of this name
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with suppress(OSError):
+                self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
 
 
-def _checksum(key: str, content: object) -> bytes:
-    return hashlib.blake2b(f"{key} ".encode() + content, digest_size=8).digest() if isinstance(content, bytes) else b""
+def _checksum(key: str, content: bytes) -> bytes:
+    return hashlib.blake2b(f"{key} ".encode() + content, digest_size=8).digest()
 
 
 class PromptedWordEncoder(ABC):
@@ -209,10 +274,7 @@ class PromptedWordEncoder(ABC):
         return False
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float[Array, "T P C"]:
-        """Embed P prompts for each of T classes; synonyms are averaged if the vocabulary asks for it.
-
-        There is no embedding for "none of the words" (`none`).
-        """
+        """Embed P prompts for each of T classes. There is no embedding for "none of the words" (`none`)."""
         if none is not None:
             raise ValueError(f"this encoder has no embedding for the class {none!r}")
         checked, unknown = self._checked
@@ -220,7 +282,7 @@ class PromptedWordEncoder(ABC):
             unknown = self.tokenizer.unknown_words(vocabulary.words)
             self._checked = vocabulary.words, unknown
         warn_of_unknown_words(unknown)
-        classes = [tuple(map(tuple, by_class)) for by_class in vocabulary.prompts(self.templates)]
+        classes = vocabulary.prompts(self.templates)
         by_class = self._embeddings(list(dict.fromkeys(classes)))
         embeddings = [by_class[prompts] for prompts in classes]
         stacked = array_namespace(embeddings[0]).stack(embeddings)
@@ -243,41 +305,39 @@ class PromptedWordEncoder(ABC):
     def _cached_or_encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Load the embeddings of classes from disk, or compute them."""
         file = self._file() if len(classes) * len(self.templates) >= KEPT_FROM else None
+        keys = {prompts: digest_of(prompts, self.average) for prompts in classes} if file is not None else {}
+        stored = file.read(keys.values()) if file is not None else {}
         embeddings: dict[ClassPrompts, Float[Array, "P C"]] = {}
-        keys: dict[ClassPrompts, str] = {}
-        if file is not None:
-            keys = {prompts: digest_of(prompts, self.average) for prompts in classes}
-            found = _in_database(file, "select * from kept where key = ?", [(key,) for key in keys.values()])
-            whole = {key: content for key, content, checksum in found if checksum == _checksum(key, content)}
-            each = 1 if self.average else len(self.templates)
-            for prompts, key in keys.items():
-                if key in whole:
-                    embeddings[prompts] = self.restored(np.frombuffer(whole[key], "<f4").reshape(each, -1).copy())
+        for prompts, key in keys.items():
+            if key in stored:
+                each = np.frombuffer(stored[key], "<f4").reshape(1 if self.average else len(prompts), -1)
+                embeddings[prompts] = self.restored(each.copy())
         missing = [prompts for prompts in classes if prompts not in embeddings]
         step = max(1, PROMPTS_AT_ONCE // len(self.templates))
         for start in range(0, len(missing), step):
             encoded = self._encoded(missing[start : start + step])
-            if file is not None and str(next(iter(encoded.values())).dtype).endswith("float32"):
-                rows = [(keys[prompts], to_numpy(part).astype("<f4").tobytes()) for prompts, part in encoded.items()]
-                checked = [(*row, _checksum(*row)) for row in rows]
-                _in_database(file, "insert or replace into kept values (?, ?, ?)", checked)
             embeddings |= encoded
+            is_float32 = str(next(iter(encoded.values())).dtype).endswith("float32")
+            if file is not None and not (is_float32 and file.write(_by_key(keys, encoded))):
+                file = None
+        if file is not None and missing and file.is_damaged(keys.values()):
+            file.write(_by_key(keys, embeddings))
         return embeddings
 
-    def _file(self) -> Path | None:
+    def _file(self) -> _EmbeddingFile | None:
         folder = cache_folder()
         if folder is None or not self.on_disk:
             return None
         self._key = self._key or self.digest()
-        return folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key)}.sqlite"
+        return _EmbeddingFile(folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key)}.sqlite")
 
     def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """Compute the embeddings of classes; shared prompts are encoded once."""
-        vectors = self._through_encoder({prompt for by_class in classes for names in by_class for prompt in names})
+        vectors = self._through_encoder({prompt for prompts in classes for prompt in prompts})
         xp, embeddings = array_namespace(next(iter(vectors.values()))), {}
-        for by_class in classes:
-            each = xp.stack([xp.mean(xp.stack([vectors[prompt] for prompt in names]), axis=0) for names in by_class])
-            embeddings[by_class] = xp.mean(each, axis=0, keepdims=True) if self.average else each
+        for prompts in classes:
+            each = xp.stack([vectors[prompt] for prompt in prompts])
+            embeddings[prompts] = xp.mean(each, axis=0, keepdims=True) if self.average else each
         return embeddings
 
     def _through_encoder(self, prompts: Iterable[str]) -> dict[str, Float[Array, " C"]]:
@@ -295,3 +355,9 @@ class PromptedWordEncoder(ABC):
                 copied = (array_namespace(vectors).asarray(vector, copy=True) for vector in vectors[: len(batch), ...])
                 by_prompt |= zip((prompt for prompt, _ in batch), copied, strict=True)
         return by_prompt
+
+
+def _by_key(
+    keys: Mapping[ClassPrompts, str], embeddings: Mapping[ClassPrompts, Float[Array, "P C"]]
+) -> dict[str, bytes]:
+    return {keys[prompts]: to_numpy(each).astype("<f4").tobytes() for prompts, each in embeddings.items()}

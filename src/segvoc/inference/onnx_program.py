@@ -4,8 +4,10 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 import onnxruntime
@@ -19,26 +21,81 @@ RunProgram = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
 OF_CLASSES = "class_"
 """Name prefixes of arrays whose second axis is the classes."""
 
-_loading = threading.Lock()
-"""Guards loading, so that threads share a program's session."""
+RECENT = 8
+"""Sessions that stay loaded after their last program is gone: the most recently opened ones, `tiny`'s for example."""
+
+RECENT_BYTES = 64 << 20
+"""Maximum size of all files in a program's folder for its session to be one of them."""
+
+_sessions: WeakValueDictionary[tuple[object, ...], onnxruntime.InferenceSession] = WeakValueDictionary()
+"""The sessions of this process by their files and threads."""
+
+_recent: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
+"""The `RECENT` ones, in the order in which they were opened."""
+
+_inherited: list[onnxruntime.InferenceSession] = []
+"""The sessions of the parent, in a forked child: to free one would wait for threads that don't exist there."""
+
+_opening = threading.Lock()
+"""Guards all of these, so that threads load a file once."""
 
 
-def _renew_lock() -> None:
-    global _loading
-    _loading = threading.Lock()
+def _forget_the_parents() -> None:
+    global _opening
+    _opening = threading.Lock()  # a thread of the parent may hold it
+    _inherited.extend(_sessions.values())
+    _sessions.clear()
+    _recent.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)  # a thread of the parent may hold it
+    os.register_at_fork(after_in_child=_forget_the_parents)
+
+
+def _opened(file: Path, threads: int) -> onnxruntime.InferenceSession:
+    """The session of an ONNX file, which programs of this process share until a file of its folder changes."""
+    key, size = (file.absolute(), threads), 0
+    with suppress(OSError):  # which loading it will report
+        # a program may have its weights in any of these
+        found = [(entry.name, entry.stat()) for entry in os.scandir(file.parent)]
+        key += tuple(sorted((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found))
+        size = sum(stat.st_size for _, stat in found)
+    with _opening:
+        session = _sessions.get(key) or _loaded(file, threads)
+        _sessions[key] = session
+        if size <= RECENT_BYTES:
+            _recent.pop(key, None)
+            _recent[key] = session
+            if len(_recent) > RECENT:
+                del _recent[next(iter(_recent))]
+        return session
+
+
+def _loaded(file: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # spinning threads would take cores from other programs and from segvoc's computations
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # only errors, which are also raised
+    # memory planning takes longer than the rest of loading, and saves neither memory nor time
+    options.enable_mem_reuse = False
+    try:
+        return onnxruntime.InferenceSession(os.fspath(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{str(file)!r} is damaged; export the model again ({reason})") from None
 
 
 class OnnxProgram:
-    """An ONNX file, loaded at its first run, and again after a fork; by default with `onnx_threads` threads."""
+    """An ONNX file, loaded at its first run, and again after a fork; by default with `onnx_threads` threads.
+
+    Programs of the same file share what is loaded.
+    """
 
     def __init__(self, file: Path, threads: int = 0) -> None:
         self.file, self.threads = file, threads
-        self._sessions: dict[int, onnxruntime.InferenceSession] = {}
-        """By process: freeing the parent's session in a forked child would wait for threads that don't exist there."""
+        self._session: tuple[int, onnxruntime.InferenceSession] | None = None
+        """The session, and the process that has loaded it."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return OnnxProgram, (self.file, self.threads)  # copies load the file again
@@ -46,7 +103,7 @@ class OnnxProgram:
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Run the program; ignores other inputs. `CheckpointError`: it is damaged, fails, or has unusable outputs."""
         try:
-            session = self._loaded()
+            session = self.session()
             fed = {one.name: np.asarray(inputs[one.name]) for one in session.get_inputs()}
             found = cast(list[np.ndarray], session.run(None, fed))
         except SegvocError:
@@ -61,27 +118,11 @@ class OnnxProgram:
             raise CheckpointError(f"{str(self.file)!r} gives {problem}; export the model again")
         return outputs
 
-    def _loaded(self) -> onnxruntime.InferenceSession:
-        if (loaded := self._sessions.get(os.getpid())) is not None:
-            return loaded
-        with _loading:
-            if os.getpid() not in self._sessions:
-                self._sessions[os.getpid()] = self._session()
-            return self._sessions[os.getpid()]
-
-    def _session(self) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads or onnx_threads()
-        # spinning threads would take cores from other programs and from segvoc's computations
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # only errors, which are also raised
-        # memory planning takes longer than the rest of loading, and saves neither memory nor time
-        options.enable_mem_reuse = False
-        try:
-            return onnxruntime.InferenceSession(os.fspath(self.file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{str(self.file)!r} is damaged; export the model again ({reason})") from None
+    def session(self) -> onnxruntime.InferenceSession:
+        """The session of this process; `CheckpointError` if the file is damaged."""
+        if self._session is None or self._session[0] != os.getpid():
+            self._session = os.getpid(), _opened(self.file, self.threads or onnx_threads())
+        return self._session[1]
 
 
 def _unfit_output(outputs: Mapping[str, np.ndarray]) -> str:

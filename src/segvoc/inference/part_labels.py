@@ -78,7 +78,7 @@ def with_part_words(
             candidates.append(Candidate(owner, index, place, of_any=part.object is None))
         if len(places) > MAX_CLASSES:
             raise UsageError(f"the words and their parts are more than {MAX_CLASSES} together; give fewer at a time")
-    return Vocabulary(places, synonyms=vocabulary.synonyms), tuple(candidates)
+    return Vocabulary(places), tuple(candidates)
 
 
 def label_parts(

@@ -5,7 +5,7 @@ import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -74,7 +74,6 @@ class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fiel
         description="Name of a vocabulary, in place of words, parts and background.",
         json_schema_extra={"format": "vocabulary"},
     )
-    synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
     model: Text | None = Field(None, description=_MODEL_NAME, json_schema_extra={"format": "model"})
     probabilities: bool = Field(
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
@@ -99,7 +98,6 @@ class VocabularyJson(BaseModel):
         None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
     )
     background: Text | None = Field(None, **_described("background"), examples=["other"])
-    synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
     model: Text | None = Field(None, description=_MODEL_NAME, json_schema_extra={"format": "model"})
 
 
@@ -161,7 +159,7 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
     parts = _decoded_if(body.parts, "{", _PART_LISTS)
     options = body.options
     if body.vocabulary is None:
-        definition = _definition(words, parts, options.background, body.synonyms, settings)
+        definition = _definition(words, parts, options.background, settings)
     elif words is not None or parts is not None or options.background is not None:
         raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
     else:
@@ -173,7 +171,7 @@ async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[
     """Read the body of POST /v1/vocabularies: its name, which every replica can decode, the vocabulary, the model."""
     body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES // 2)
     text = body.model_dump_json(exclude_defaults=True, exclude={"model"})
-    definition = _definition(body.words, body.parts, body.background, body.synonyms, settings)
+    definition = _definition(body.words, body.parts, body.background, settings)
     return f"v{base64.urlsafe_b64encode(text.encode()).decode()}", definition, body.model
 
 
@@ -184,7 +182,7 @@ def _named(name: str, settings: ServiceSettings) -> VocabularyDefinition:
         message = "this isn't a vocabulary's name; POST the words to v1/vocabularies again"
         raise ServiceFailure("invalid_request", message) from None
     body = _json_body(VocabularyJson, text, settings)
-    return _definition(body.words, body.parts, body.background, body.synonyms, settings)
+    return _definition(body.words, body.parts, body.background, settings)
 
 
 async def json_request(
@@ -213,12 +211,10 @@ async def discard_body(request: Request, settings: ServiceSettings) -> None:
             pass
 
 
-def _definition(
-    words: Any, parts: Any, background: str | None, synonyms: Any, settings: ServiceSettings
-) -> VocabularyDefinition:
+def _definition(words: Any, parts: Any, background: str | None, settings: ServiceSettings) -> VocabularyDefinition:
     if words is None and parts is None:
         raise ServiceFailure("invalid_request", "there are neither words nor parts; give some, such as 'cat, sofa'")
-    vocabulary = None if words is None else Vocabulary(words, synonyms=synonyms)
+    vocabulary = None if words is None else Vocabulary(words)
     if parts is not None:
         parts = PartVocabulary(parts)
     definition = VocabularyDefinition(vocabulary, parts, background)

@@ -203,7 +203,7 @@ class CaptionData:
 
         A warning names each of the first skipped captions and images, and the number of the others.
 
-        Raises: UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
+        Raises: UsageError: no image has a phrase, the captions can't be read, or spaCy is not installed.
         """
         config, folder = recipe.captions, files.features or out / FEATURES
         rules = CleaningRules(
@@ -221,7 +221,7 @@ class CaptionData:
             if more := len(problems[PROBLEMS_KEPT:]):
                 warn(f"{more} more problems in {files.captions}")
             workers = min(recipe.runtime.num_workers, available_cores())
-            return build_index(source, folder, config.extractor, rules, workers=workers, on_problem=warn, silent=silent)
+            return build_index(source, folder, rules, workers=workers, on_problem=warn, silent=silent)
 
         dataset = CaptionDataset(cast(Path, processes.gather(processes.on_first(build))[0]))
         return cls(recipe=recipe, dataset=dataset, folder=folder, seed=seed, processes=processes, silent=silent)
@@ -297,7 +297,7 @@ class FrozenEncoders:
     @torch.no_grad()
     def texts(self, phrases: Sequence[str]) -> Float[Tensor, "M C"]:
         """The phrases' embeddings: means over their prompts, as in inference."""
-        return self._encode(Vocabulary(phrases, synonyms="first")).mean(dim=1)
+        return self._encode(Vocabulary(phrases)).mean(dim=1)
 
 
 def _collate(samples: Sequence[DrawnImage]) -> CaptionBatch:

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from torch import nn
 
-from segvoc.data.captions.phrases import EXCLUDED, Extractor, Match
+from segvoc.data.captions.phrases import EXCLUDED, Match
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.encoders.base import TOWERS, Tower
 from segvoc.encoders.vit import projection_weights
@@ -125,8 +125,6 @@ class CaptionConfig(_Group):
     """Margin of these losses, see `SynergyLosses.eps`."""
     active_threshold: float = 0.1
     """Threshold of these losses, see `SynergyLosses.active`."""
-    extractor: Extractor = "rules"
-    """How noun phrases are found in captions, see `phrase_extractor`."""
     max_phrases: int = 8
     """Maximum number of noun phrases per image."""
     excluded_words: tuple[str, ...] = EXCLUDED

@@ -270,6 +270,6 @@ def class_words(
             "the text encoder can't be trained on the mean of 80 prompts; set trainable_encoders=image, "
             "trainable=none or prompts=scene"
         )
-    prompts = [names[0] for by_class in vocabulary.prompts(templates) for names in by_class]
+    prompts = [prompt for of_class in vocabulary.prompts(templates) for prompt in of_class]
     tokens: Tensor = network.text_encoder.tokenize(prompts)  # pyright: ignore[reportCallIssue]
     return tokens.view(len(vocabulary), len(templates), -1)

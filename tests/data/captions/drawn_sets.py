@@ -35,7 +35,7 @@ def draw_set(folder: Path, count: int) -> CaptionSource:
 
 
 def open_dataset(source: CaptionSource, folder: Path) -> CaptionDataset:
-    return CaptionDataset(build_index(source, folder, "rules", CleaningRules()))
+    return CaptionDataset(build_index(source, folder, CleaningRules()))
 
 
 def dataset_of(folder: Path, count: int) -> CaptionDataset:

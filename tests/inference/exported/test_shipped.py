@@ -1,15 +1,14 @@
 """`tiny` without PyTorch gives what its network gives, also with taught words; it is loaded once, copied, pickled."""
 
-import contextlib
 import copy
+import gc
 import json
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Barrier, BrokenBarrierError
-from types import SimpleNamespace
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -125,35 +124,66 @@ def test_the_programs_halves_give_what_the_whole_gives(exported: ExportedSegment
     np.testing.assert_allclose(logits, whole["logits"], atol=1e-5)
 
 
-def test_threads_that_come_first_load_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, two = [], Barrier(2)
-
-    def loading(*_: object, **__: object) -> object:
-        calls.append(None)
-        with contextlib.suppress(BrokenBarrierError):
-            two.wait(0.3)  # for another thread to come
-        return SimpleNamespace(get_inputs=list, get_outputs=list, run=lambda *_: [])
-
-    monkeypatch.setattr(onnx_program.onnxruntime, "InferenceSession", loading)
-    program, start = OnnxProgram(Path("program.onnx")), Barrier(4)
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: (start.wait() and None) or program({}), range(4)))
-    assert len(calls) == 1
-
-
-def test_waiting_threads_leave_the_cores_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[onnxruntime.SessionOptions] = []
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, onnxruntime.SessionOptions]]:
+    """Files that ONNX Runtime loads, and its options."""
+    loads: list[tuple[str, onnxruntime.SessionOptions]] = []
     plain = onnxruntime.InferenceSession
 
     def noted(file: str, options: onnxruntime.SessionOptions, **more: Any) -> onnxruntime.InferenceSession:
-        made.append(options)
+        loads.append((Path(file).name, options))
         return plain(file, options, **more)
 
     monkeypatch.setattr(onnx_program.onnxruntime, "InferenceSession", noted)
+    return loads
+
+
+def test_models_of_one_folder_load_its_files_once(tmp_path: Path, loads: list[Any]) -> None:
+    copy_tiny(tmp_path)
+    image, start = squares(60, 90, 0), Barrier(4)
+    models = [segvoc.load(tmp_path) for _ in range(4)]
+
+    def label(model: segvoc.Segmenter) -> np.ndarray:
+        start.wait()
+        return model.segment(image, ["cat", "wall"]).labels
+
+    with ThreadPoolExecutor(4) as threads:
+        labels = list(threads.map(label, models))
+    assert all(np.array_equal(labels[0], other) for other in labels)
+    files = [file for file, _ in loads]
+    assert "image.onnx" in files and len(files) == len(set(files))
+    models.clear()
+    segvoc.load(tmp_path).segment(image, ["cat", "wall"])
+    assert len(loads) == len(files)
+    (tmp_path / "image.onnx").touch()
+    segvoc.load(tmp_path).segment(image, ["cat", "wall"])
+    assert len(loads) == 2 * len(files)
+
+
+def test_sessions_that_no_model_uses_are_freed(
+    tmp_path: Path, loads: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_program, "RECENT_BYTES", 0)
+    copy_tiny(tmp_path)
+    model = segvoc.load(tmp_path)
+    model.encode(["cat"])
+    segvoc.load(tmp_path).encode(["cat"])
+    assert len(loads) == 1
+    del model
+    gc.collect()
+    segvoc.load(tmp_path).encode(["cat"])
+    assert len(loads) == 2
+
+
+def test_waiting_threads_leave_the_cores_to_others(
+    tmp_path: Path, loads: list[tuple[str, onnxruntime.SessionOptions]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    open_tiny().encode(["cat"])
-    assert made[0].get_session_config_entry("session.intra_op.allow_spinning") == "0"
-    assert made[0].intra_op_num_threads == 3
+    copy_tiny(tmp_path)
+    segvoc.load(tmp_path).encode(["cat"])
+    ((_, options),) = loads
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == 3
 
 
 def test_an_exported_model_is_pickled_and_copied() -> None:

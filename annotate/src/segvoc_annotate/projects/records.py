@@ -65,8 +65,6 @@ class ProjectOptions:
     """How the images of a project are labeled."""
 
     model: str = "tiny"
-    synonyms: Literal["first", "average"] = "first"
-    """As in `Vocabulary`."""
     parts: str = ""
     """Parts of objects, as `PartVocabulary` reads them; empty: none."""
     threshold: float = 0.0

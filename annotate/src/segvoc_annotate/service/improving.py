@@ -191,11 +191,10 @@ def done_images(project: ProjectFolder) -> LabeledImages:
     if not found:
         raise UsageError(f"no image of the project {record.name!r} is done; mark images with correct labels as done")
     names = [word.name for word in words]
-    vocabulary = Vocabulary(names, synonyms=record.options.synonyms)
     background = record.options.background
     return LabeledImages(
         name=record.name,
-        vocabulary=vocabulary,
+        vocabulary=Vocabulary(names),
         images=tuple(found),
         background=background if background in names else None,
     )

@@ -32,7 +32,6 @@ class OptionsJson(BaseModel):
     model_config = _STRICT
 
     model: str = "tiny"
-    synonyms: Literal["first", "average"] = "first"
     parts: str = ""
     threshold: float = Field(0.0, ge=0, le=1)
     background: str | None = None

@@ -7,7 +7,7 @@ import { PageError } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { resizedPlanes } from "../imaging/resize";
 import { NONE } from "../labels/labeling";
-import { firstName, names } from "../labels/synonyms";
+import { firstName } from "../labels/synonyms";
 import { checkedDescription, inputSize, selectionInputs, wordsProgram } from "./description";
 import type { BackgroundWords, Description, Protocol, SelectionInputs } from "./description";
 import { EDGES, refined } from "./edges";
@@ -103,13 +103,13 @@ export class Model {
 
   async label(
     { features, height, width }: SeenImage,
-    { words, synonyms, taught }: Query,
+    { words, taught }: Query,
   ): Promise<Omit<Segmentation, "seconds">> {
     const known = [...this.own.map((one) => one.taught), ...taught.map((id) => this.taught.get(id)!)];
     const byExamples = TaughtQuery.of(known, words);
-    const asked = await this.embedded(lookedFor(words, synonyms));
+    const asked = await this.embedded(words);
     const standIns = words.length === 1 && !byExamples ? this.description.background_words : null;
-    const text = standIns ? beside(asked, await this.embedded(lookedFor(standIns.words, "first")), standIns.similarity) : asked;
+    const text = standIns ? beside(asked, await this.embedded(standIns.words), standIns.similarity) : asked;
     const embeddings = byExamples?.embeddings(text) ?? text;
     const selection = selectionInputs(this.protocol, text.words, known.length > 0);
     const { logits, kept } = await this.logits(features, embeddings, selection);
@@ -151,16 +151,17 @@ export class Model {
     return { logits, kept };
   }
 
-  /** Embeddings of the words: of each the mean of its names, which are encoded once. */
-  private async embedded(words: readonly (readonly string[])[]): Promise<Embeddings> {
-    const missing = [...new Set(words.flat())].filter((name) => !this.embeddings.has(name));
+  /** Embeddings of the words by their first names, which are encoded once. */
+  private async embedded(words: readonly string[]): Promise<Embeddings> {
+    const names = words.map(firstName);
+    const missing = [...new Set(names)].filter((name) => !this.embeddings.has(name));
     const { templates, average, unit_length } = this.description.text!;
     const prompted = missing.flatMap((name) => templates.map((template) => template.replaceAll("{}", () => name)));
     const vectors = await this.encoded(prompted);
     for (const [at, name] of missing.entries())
       this.embeddings.set(name, vectors.slice(at * templates.length, (at + 1) * templates.length));
-    const rows = words.map((names) => {
-      const own = templates.map((_, at) => mean(names.map((name) => this.embeddings.get(name)![at])));
+    const rows = names.map((name) => {
+      const own = this.embeddings.get(name)!;
       const kept = average ? [mean(own)] : own;
       return joined(unit_length ? kept.map(normalized) : kept);
     });
@@ -179,10 +180,6 @@ export class Model {
     }
     return result;
   }
-}
-
-function lookedFor(words: readonly string[], synonyms: Query["synonyms"]): string[][] {
-  return words.map((word) => (synonyms === "average" ? names(word) : [firstName(word)]));
 }
 
 function described(name: string, content: Uint8Array): { file: TaughtFile; taught: TaughtWords } {

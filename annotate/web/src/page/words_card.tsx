@@ -10,7 +10,7 @@ import type { Session } from "../session/session";
 import type { Merged } from "../session/settings";
 import { objectsOf, partsOf, partsProblem, splitWords, takenBy, typed, withoutPart, withWords } from "../words/list";
 import type { TypedPart } from "../words/list";
-import { Button, Check, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
+import { Button, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
@@ -27,7 +27,7 @@ interface Asked {
 }
 
 export function WordsField({ page }: { page: Page }) {
-  const { merged, synonyms, vocabulary } = page.session.settings;
+  const { merged, vocabulary } = page.session.settings;
   const words = page.session.settings.words.value;
   const [text, setText] = useState("");
   const [note, setNote] = useState<Note | null>(null);
@@ -140,14 +140,6 @@ export function WordsField({ page }: { page: Page }) {
         Commas separate words, “=” synonyms; a list can be pasted. Each pixel gets the likeliest word: name the
         background too.
       </p>
-      {words.some((word) => names(word).length > 1) && (
-        <Check
-          isChecked={synonyms.value === "average"}
-          onChange={(isChecked) => (synonyms.value = isChecked ? "average" : "first")}
-        >
-          Look for all synonyms, not only the first
-        </Check>
-      )}
       {told && (
         <p class="help" role="status">
           {told.text}{" "}

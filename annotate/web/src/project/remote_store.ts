@@ -53,7 +53,7 @@ export class RemoteStore extends Store {
   /** The open image, which stays cached. */
   private held: string | null = null;
   /** The project on the service, and this page's unsent version of it with its key in the outbox. */
-  private served: Project = { name: "", revision: 0, words: [], options: { synonyms: "first", parts: "", threshold: 0, background: null } };
+  private served: Project = { name: "", revision: 0, words: [], options: { parts: "", threshold: 0, background: null } };
   private wanted: Kept<UnsentProject> | null = null;
   private projectKey = `${this.tab} project`;
   private sequence = 0;

@@ -25,7 +25,6 @@ export interface ProjectWord {
 
 interface ProjectOptions {
   readonly model?: string;
-  readonly synonyms: "first" | "average";
   readonly parts: string;
   readonly threshold: number;
   readonly background: string | null;

@@ -54,7 +54,7 @@ export class ServiceBackend implements Backend {
     return { name: model.name, hasParts: model.parts, place: "on the service", taught, mostPixels };
   }
 
-  async segment(image: ImageSource, { words, synonyms, parts }: Query, signal: AbortSignal): Promise<Segmentation> {
+  async segment(image: ImageSource, { words, parts }: Query, signal: AbortSignal): Promise<Segmentation> {
     const { name, width, height } = image;
     const { bytes = Infinity, pixels = Infinity, words: most = Infinity } = this.limits;
     if (words.length > most) throw new PageError(`The service takes ${most} words at most; remove some.`);
@@ -68,7 +68,6 @@ export class ServiceBackend implements Backend {
     form.append("image", file, name);
     // a list, since a word may have synonyms, which commas separate
     if (words.length) form.append("words", JSON.stringify(words));
-    if (synonyms !== "first") form.append("synonyms", synonyms);
     if (parts) form.append("parts", parts);
     const headers = { Accept: "application/zip" };
     const response = await this.request(this.addresses.segment, { method: "POST", headers, body: form }, signal);

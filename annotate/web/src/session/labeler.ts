@@ -20,11 +20,11 @@ export class Labeler {
   readonly needsKey = signal(false);
   /** What to look for and where; null: nothing, or it isn't known yet. */
   readonly query = computed<Query | null>(() => {
-    const { words, synonyms, parts } = this.session.settings;
+    const { words, parts } = this.session.settings;
     const taught = this.backend?.teach ? this.session.taught.files.value.map(({ id }) => id) : [];
     const usedParts = this.session.model.value?.hasParts ? parts.value.trim() : "";
     if (!words.value.length || partsProblem(usedParts)) return null;
-    return { words: words.value, synonyms: synonyms.value, parts: usedParts, taught };
+    return { words: words.value, parts: usedParts, taught };
   });
   private readonly running = new Map<Item, AbortController>();
   private timer: ReturnType<typeof setTimeout> | undefined;

@@ -2,7 +2,6 @@
 
 import { batch, signal } from "@preact/signals";
 
-import type { Query } from "../backend";
 import type { Rule } from "../labels/labeling";
 import type { Context } from "../project/keeping";
 import type { Project } from "../project/structure";
@@ -23,7 +22,6 @@ export function makeSettings() {
     words: signal<readonly string[]>([]),
     /** These words, and those that were removed, with their ids and colors. */
     vocabulary: signal<Vocabulary>([]),
-    synonyms: signal<Query["synonyms"]>("first"),
     parts: signal(""),
     rule: signal<Rule>({ threshold: 0, background: null }),
     /** Weight of the words' colors, in [0, 1]. */
@@ -44,7 +42,7 @@ export function makeSettings() {
 export type Settings = ReturnType<typeof makeSettings>;
 
 /** Settings that belong to the project, and are kept with it. */
-const OF_PROJECT: readonly string[] = ["words", "vocabulary", "synonyms", "parts", "rule"] satisfies (keyof Settings)[];
+const OF_PROJECT: readonly string[] = ["words", "vocabulary", "parts", "rule"] satisfies (keyof Settings)[];
 
 export function valuesOf(settings: Settings): Record<string, unknown> {
   const own = Object.entries(settings).filter(([name]) => !OF_PROJECT.includes(name));
@@ -55,16 +53,15 @@ export function contextOf({ vocabulary, rule }: Settings): Context {
   return { vocabulary: vocabulary.value, rule: rule.value };
 }
 
-export function projectOf({ vocabulary, synonyms, parts, rule }: Settings): Pick<Project, "words" | "options"> {
+export function projectOf({ vocabulary, parts, rule }: Settings): Pick<Project, "words" | "options"> {
   const { threshold, background } = rule.value;
-  return { words: vocabulary.value, options: { synonyms: synonyms.value, parts: parts.value, threshold, background } };
+  return { words: vocabulary.value, options: { parts: parts.value, threshold, background } };
 }
 
 export function useProject(settings: Settings, { words, options }: Pick<Project, "words" | "options">): void {
   batch(() => {
     settings.vocabulary.value = words;
     settings.words.value = lookedFor(words);
-    settings.synonyms.value = options.synonyms;
     settings.parts.value = options.parts;
     settings.rule.value = { threshold: options.threshold, background: options.background };
   });

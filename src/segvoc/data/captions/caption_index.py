@@ -3,7 +3,7 @@
     FOLDER/captions-<digest>.json     one chunk of the set (a tar, or 1,024 images): locations and noun phrases
     FOLDER/index-<digest>.sqlite      the whole set after cleaning, which `CaptionDataset` reads
 
-The digest of a chunk covers its content (for a tar: name, size, modification time) and the extractor; that of the index
+The digest of a chunk covers its content (for a tar: name, size, modification time) and spaCy's model; that of the index
 covers its chunks and the cleaning rules. So whatever has not changed is reused, and after a kill only unfinished chunks
 are scanned again. Both kinds of file are written atomically.
 """
@@ -16,7 +16,6 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +46,6 @@ CREATE TABLE phrases (id INTEGER PRIMARY KEY, phrase TEXT);
 def build_index(
     source: CaptionSource,
     folder: Path,
-    extractor: str,
     rules: CleaningRules,
     *,
     workers: int = 0,
@@ -59,9 +57,10 @@ def build_index(
     Memory use: one chunk, and all distinct phrases.
 
     Several sets may share the `folder`. `workers` processes scan and extract (0: this process). `on_problem` receives
-    a line per skipped caption or image, also if the index is reused. `UsageError` if no image has a phrase.
+    a line per skipped caption or image, also if the index is reused. `UsageError` if no image has a phrase, or spaCy or
+    its model is not installed.
     """
-    identity = phrase_extractor(extractor).identity
+    identity = phrase_extractor().identity
     paths = tuple(
         folder / f"captions-{digest_of(INDEX_FORMAT, chunk.digest(), identity)[:24]}.json" for chunk in source.chunks
     )
@@ -72,7 +71,7 @@ def build_index(
         with closing(open_index(index)) as connection:
             facts = {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM facts")}
     except (sqlite3.Error, ValueError):  # missing or damaged
-        _extract(source.chunks, paths, extractor, workers, silent=silent)
+        _extract(source.chunks, paths, workers, silent=silent)
         facts = _merge(source, paths, rules, index, silent=silent)
     for problem in facts["problems"]:
         on_problem(problem)
@@ -87,9 +86,7 @@ def open_index(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
 
 
-def _extract(
-    chunks: Sequence[CaptionChunk], paths: Sequence[Path], extractor: str, workers: int, *, silent: bool
-) -> None:
+def _extract(chunks: Sequence[CaptionChunk], paths: Sequence[Path], workers: int, *, silent: bool) -> None:
     missing = [(chunk, path) for chunk, path in zip(chunks, paths, strict=True) if not path.exists()]
     total = sum(map(_size, chunks))
     done = total - sum(_size(chunk) for chunk, _ in missing)
@@ -99,7 +96,7 @@ def _extract(
         "with fewer workers if it happens again"
     )
     with Progress("extracting noun phrases", total=total, unit=unit, done=done, silent=silent) as progress:
-        written = map_in_processes(partial(_write_chunk, extractor), missing, workers, killed)
+        written = map_in_processes(_write_chunk, missing, workers, killed)
         for (chunk, _), _ in zip(missing, written, strict=True):
             progress.update(_size(chunk))
 
@@ -108,7 +105,7 @@ def _size(chunk: CaptionChunk) -> int:
     return len(chunk.images) or 1
 
 
-def _write_chunk(extractor: str, item: tuple[CaptionChunk, Path]) -> None:
+def _write_chunk(item: tuple[CaptionChunk, Path]) -> None:
     chunk, path = item
     problems: list[str] = []
     skipped = 0
@@ -120,7 +117,7 @@ def _write_chunk(extractor: str, item: tuple[CaptionChunk, Path]) -> None:
             problems.append(problem)
 
     images = list(chunk.read(note))
-    found = phrase_extractor(extractor).phrases(caption for image in images for caption in image.captions)
+    found = phrase_extractor().phrases(caption for image in images for caption in image.captions)
     entries = []
     for image in images:
         phrases = [next(found) for _ in image.captions]

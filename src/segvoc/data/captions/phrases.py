@@ -1,21 +1,13 @@
-"""From captions to noun phrases: their extraction, by rules or by spaCy, and which of them an image keeps.
+"""From captions to noun phrases: the noun chunks that spaCy finds, and which of them an image keeps."""
 
-A phrase is a noun chunk as in spaCy: determiners and modifiers, ending with their noun ("a
-man in a red hat" has two). The rules know closed word classes, endings and common verbs; a word that no rule covers
-counts as a noun. docs/how_to/captions.md measures how good they are.
-"""
-
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 from segvoc.errors import UsageError
-from segvoc.storage.files import read_json
 
 EXCLUDED = tuple(
     "background foreground front back side top bottom left right north south east west southwest pair number set view "
@@ -75,9 +67,14 @@ class CleaningRules:
         return re.compile(rf"(?<!\w)({words})(?:s|es)?(?!\w)")
 
 
-_LISTS = Path(__file__).with_name("english.json")
-_WORDS = {name: frozenset(" ".join(lines).split()) for name, lines in read_json(_LISTS).items()}
-_DETERMINERS = _WORDS["determiners"]
+_DETERMINERS = frozenset(
+    """
+    a all an another any both dozen each eight eighteen eighty either eleven enough every few fifteen fifty five
+    forty four fourteen half her his hundred its many million more most much my neither nine nineteen ninety no
+    one our seven seventeen seventy several six sixteen sixty some such ten that the their these thirteen thirty
+    this those thousand three twelve twenty two what whose your zero
+    """.split()
+)
 
 
 def without_determiners(phrase: str) -> str:
@@ -97,162 +94,22 @@ def _lower(phrase: str) -> str:
     return " ".join(phrase.lower().replace("’", "'").replace(", ", " ").split())
 
 
-def _third_person(verb: str) -> str:
-    if verb.endswith("y") and verb[-2] not in "aeiou":
-        return f"{verb[:-1]}ies"
-    return f"{verb}es" if verb.endswith(("s", "x", "z", "ch", "sh", "o")) else f"{verb}s"
-
-
-LONGEST = 8
-"""Maximum words of a phrase; the rules misparse longer runs of words."""
-
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)*(?![^\W_])|[^\W_]+(?:[-'’][^\W_]+)*(?:(?<=s)['’](?=\s+\w))?|['’]s\b|[^\w\s]|\w+")
-_ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|[@#]\w+")
-_PLACEHOLDER = re.compile(r"<(\w+)>")
-"""CC12M replaces names by <PERSON>."""
-
-_BREAKERS = frozenset().union(*(_WORDS[name] for name in ("pronouns", "prepositions", "conjunctions", "auxiliaries")))
-_BREAKERS |= _WORDS["adverbs"]
-"""Words that end a phrase."""
-
-_SUBJECTS = _WORDS["pronouns"] | _WORDS["auxiliaries"]
-_VERBS = frozenset(map(_third_person, _WORDS["strong_verbs"])) | _WORDS["pasts"]
-_VERBS_OR_NOUNS = _WORDS["also_nouns"] | frozenset(map(_third_person, _WORDS["also_nouns"]))
-"""Verbs that are as often nouns; they only count as verbs before a determiner or a preposition."""
-
-_ADJECTIVE_ENDINGS = ("ful", "ous", "less", "able", "ible", "ish", "like", "-in", "-up", "-down", "-on")
-
-
-def noun_chunks(caption: str) -> list[str]:
-    """The noun phrases of one caption, as written and in order."""
-    words = _TOKEN.findall(_PLACEHOLDER.sub(r"\1", _ADDRESS.sub(";", caption)))
-    lower = [*(word.lower().replace("’", "'") for word in words), "", ""]
-    found: list[list[str]] = []
-    chunk: list[int] = []
-    has_noun, before = False, ""
-    for at, word in enumerate(lower[:-1]):
-        kind = _kind(lower, at, chunk, has_noun, before)
-        if kind == "end" or (kind == "determiner" and any(lower[own] not in _DETERMINERS for own in chunk)):
-            while chunk and (_is_determiner(lower[chunk[-1]]) or _modifies(lower[chunk[-1]])):
-                chunk.pop()
-            if chunk and not (word == "of" and _is_quantity(lower[chunk[-1]], before)):
-                found.append([words[own] for own in chunk])
-            before = lower[chunk[-1]] if chunk and kind != "end" else word
-            chunk, has_noun = [], False
-        if kind not in ("end", "comma"):
-            chunk.append(at)
-            has_noun = (has_noun or kind == "noun") and word != "'s"
-    texts = (" ".join(chunk) for chunk in found if len(chunk) <= LONGEST and not _is_name(chunk, words))
-    return [text.replace(" 's", "'s").replace(" ’s", "’s") for text in texts]
-
-
-def _kind(lower: Sequence[str], at: int, chunk: Sequence[int], has_noun: bool, before: str) -> str:
-    """The role of a word in the phrase so far: "determiner", "modifier", "noun", a "comma" inside it, or its "end"."""
-    word, following = lower[at], lower[at + 1]
-    if word == "'s":
-        return "modifier" if chunk else "end"
-    if word == "," or word in _WORDS["joining"]:
-        joins = chunk and _modifies(lower[chunk[-1]], colors=True) and _modifies(following, colors=True)
-        return "end" if not (joins and _continues(lower[at + 2])) else "comma" if word == "," else "modifier"
-    if _is_determiner(word):
-        pronoun = word in _WORDS["pointers"] and (not _continues(following) or (word == "that" and has_noun))
-        return "end" if pronoun else "determiner"
-    if word == "can" and chunk and not has_noun:
-        return "noun"
-    adverb = word.endswith("ly") and len(word) > 4 and word not in _WORDS["not_adverbs"]
-    if not _continues(word) or (adverb and (has_noun or not _continues(following))):
-        return "end"
-    if _is_participle(word):
-        return _kind_of_participle(word, following, bool(chunk), has_noun, before)
-    if _is_verb(lower, at, chunk, has_noun, before):
-        return "end"
-    if not _modifies(word, colors=True):
-        return "noun"
-    # "a dog asleep on the sofa"
-    return "end" if has_noun and _modifies(word) and not _continues(following) else "modifier"
-
-
-def _kind_of_participle(word: str, following: str, begun: bool, has_noun: bool, before: str) -> str:
-    """Of a word in -ing or -ed: "a smiling boy", "diamond patterned walls", "the skating", or "a man riding"."""
-    if _continues(following) and not (following.endswith("ing") and _is_participle(following)):
-        late = not word.endswith("ing") and word not in _WORDS["pasts"]
-        return "modifier" if (late if has_noun else begun or before not in _SUBJECTS) else "end"
-    return "noun" if word.endswith("ing") and begun and not has_noun else "end"
-
-
-def _is_verb(lower: Sequence[str], at: int, chunk: Sequence[int], has_noun: bool, before: str) -> bool:
-    word, following = lower[at], lower[at + 1]
-    if has_noun and following != "of":
-        plural = lower[chunk[-1]].endswith("s") or lower[chunk[-1]] in _WORDS["irregular_plurals"]
-        certain = word in _VERBS or (plural and word in _WORDS["strong_verbs"])
-        return certain or (word in _VERBS_OR_NOUNS and (following in _DETERMINERS or following in _BREAKERS))
-    verb = word in _VERBS or word in _WORDS["strong_verbs"]
-    return verb and not chunk and before in _SUBJECTS | _WORDS["joining"] | {"to"}
-
-
-def _continues(word: str) -> bool:
-    """Whether a word may continue a noun phrase."""
-    return bool(word) and word[0].isalnum() and word not in _BREAKERS and word not in _DETERMINERS
-
-
-def _modifies(word: str, *, colors: bool = False) -> bool:
-    """Whether a word is an adjective or a participle, or with `colors` a color, which may be a noun too."""
-    adjective = word.endswith(_ADJECTIVE_ENDINGS) and word not in _WORDS["not_adjectives"]
-    listed = word in _WORDS["adjectives"] or (colors and word in _WORDS["colors"])
-    return adjective or listed or _is_participle(word)
-
-
-def _is_participle(word: str) -> bool:
-    if word.endswith("ing"):
-        return len(word) > 4 and word not in _WORDS["nouns_in_ing"]
-    return word in _WORDS["participles"] or (
-        len(word) > 3 and word.endswith("ed") and word not in _WORDS["nouns_in_ed"]
-    )
-
-
-def _is_quantity(head: str, before: str) -> bool:
-    """Whether a noun before "of" says how much, or where: "lots of taxis", "on top of a car"."""
-    return head in _WORDS["quantities"] or (head in _WORDS["places"] and before in _WORDS["prepositions"])
-
-
-def _is_name(chunk: Sequence[str], words: Sequence[str]) -> bool:
-    """Whether a phrase is a name alone: capitalized in a caption whose other words mostly are not."""
-    letters = [word for word in words if word[0].isalpha()]
-    if 2 * sum(word[0].isupper() for word in letters) > len(letters):
-        return False
-    nouns = [word for word in chunk if word.lower() not in _DETERMINERS]
-    return words[0] not in nouns and all(word.istitle() for word in nouns)
-
-
-Extractor = Literal["rules", "spacy"]
-"""Names of the extractors: `spacy` needs spaCy and its model en_core_web_sm, `rules` has no dependencies."""
-
-
 class PhraseExtractor(NamedTuple):
     """Finds the noun phrases of captions."""
 
     identity: str
-    """Changes whenever the phrases may: a digest of the rules and their word lists, or name and version of a model."""
+    """Changes whenever the phrases may: name and version of the model."""
     phrases: Callable[[Iterable[str]], Iterator[list[str]]]
     """The noun phrases of each of many captions, as written and in order; parsers are faster in batches."""
 
 
-def phrase_extractor(name: str = "rules") -> PhraseExtractor:
-    """Load an extractor; `UsageError` if the name is unknown, or what it needs is not installed."""
-    if name not in get_args(Extractor):
-        raise UsageError(f"the phrase extractor {name!r} is unknown; it is one of {', '.join(get_args(Extractor))}")
-    if name == "spacy":
-        return spacy_extractor()
-    sources = (Path(file).read_bytes() for file in (__file__, _LISTS))
-    return PhraseExtractor(f"rules {hashlib.sha256(b''.join(sources)).hexdigest()[:16]}", partial(map, noun_chunks))
-
-
-def spacy_extractor(model: str = "en_core_web_sm") -> PhraseExtractor:
+def phrase_extractor(model: str = "en_core_web_sm") -> PhraseExtractor:
     """Load an installed model of spaCy, with tagger and parser; `UsageError` if it or spaCy is not installed.
 
-    Its phrases have at least one token with the coarse tag NOUN: names and pronouns alone describe nothing visible.
+    A phrase is a noun chunk with at least one token with the coarse tag NOUN: names and pronouns alone describe nothing
+    visible.
     """
-    fix = f"install both (pip install spacy; python -m spacy download {model}), or choose the extractor 'rules'"
+    fix = f"install both (pip install spacy; python -m spacy download {model})"
     try:
         import spacy  # pyright: ignore[reportMissingImports]
     except ImportError:
