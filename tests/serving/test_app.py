@@ -175,7 +175,7 @@ def test_the_request_chooses_among_several_models():
 @contextlib.contextmanager
 def several(*names):
     openers = [partial(named, name) for name in names]
-    app = create_app(openers[0], ServiceSettings(), more=openers[1:])
+    app = create_app(openers[0], ServiceSettings(), extra_models=openers[1:])
     with TestClient(app, base_url="http://127.0.0.1") as client:
         yield client
 

@@ -145,7 +145,7 @@ def test_options_are_those_of_the_library(client, options):
 
 def test_vocabularies_are_encoded_once_and_their_names_hold_them():
     model = NumpySegmenter()
-    body = {"words": WORDS, "parts": {"*": ["edge"], "cat": []}, "background": "other", "synonyms": "average"}
+    body = {"words": WORDS, "parts": {"*": ["edge"], "cat": []}, "background": "other"}
     with in_process(model) as client:
         made = client.post("/v1/vocabularies", json=body)
         assert made.status_code == 201 and made.json()["words"] == [*WORDS, "other"]
@@ -181,6 +181,7 @@ def test_vocabularies_are_encoded_once_and_their_names_hold_them():
         ({"threshold": ""}, 422, "invalid_request", "threshold"),
         ({"keep_classes": 0}, 422, "invalid_request", "keep_classes"),
         ({"path": "/etc/passwd"}, 422, "invalid_request", "path"),
+        ({"model": ""}, 422, "invalid_request", "'model' is empty"),
         ({"image": b"/etc/passwd="}, 422, "invalid_image", "the image"),
         ({"image": b""}, 422, "invalid_image", "empty"),
         ({"image": b"GIF89a" + b"\0" * 20}, 422, "invalid_image", "damaged"),
