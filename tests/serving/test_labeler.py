@@ -26,7 +26,7 @@ def work(
     **options: Any,
 ) -> Any:
     image = UploadedImage.read(io.BytesIO(png(drawn_image(seed, size))), max_pixels=10**6)
-    return image, LabelQuery(words=Vocabulary(words), options=LabelOptions(**options)), answer
+    return image, LabelQuery(Vocabulary(words), None, LabelOptions(**options)), answer
 
 
 def run(
@@ -110,8 +110,13 @@ def test_equal_images_of_a_batch_are_labeled_once_and_answered_each():
 
     async def scenario(labeler: Labeler) -> None:
         model.sizes.clear()
-        works = [work(seed, answer=lambda result, _, number=number: (number, result)) for number, seed in enumerate([0, 1, 0])]
-        (first, one), (second, other), (third, same) = await asyncio.gather(*(labeler.label(*arguments) for arguments in works))
+        works = [
+            work(seed, answer=lambda result, _, number=number: (number, result))
+            for number, seed in enumerate([0, 1, 0])
+        ]
+        (first, one), (second, other), (third, same) = await asyncio.gather(
+            *(labeler.label(*arguments) for arguments in works)
+        )
         assert (model.sizes, first, second, third) == ([2], 0, 1, 2)
         np.testing.assert_array_equal(one.labels, same.labels)
         assert (one.labels != other.labels).any()
@@ -121,7 +126,10 @@ def test_equal_images_of_a_batch_are_labeled_once_and_answered_each():
 
 @pytest.mark.parametrize(
     ("settings", "waiting", "status", "said"),
-    [({"queue": 2}, 2, 429, "2 requests are waiting"), ({"queue_seconds": 0.1}, 0, 503, r"timed out in the queue after 0\.1 s")],
+    [
+        ({"queue": 2}, 2, 429, "2 requests are waiting"),
+        ({"queue_seconds": 0.1}, 0, 503, r"timed out in the queue after 0\.1 s"),
+    ],
     ids=["full", "too long"],
 )
 def test_a_queue_that_is_full_or_takes_too_long_says_when_to_come_back(settings, waiting, status, said):

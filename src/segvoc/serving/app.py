@@ -20,6 +20,7 @@ from prometheus_client import generate_latest, start_http_server
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from segvoc.errors import SegvocError, UsageError
 from segvoc.inference.segmenter import Segmenter
@@ -27,6 +28,7 @@ from segvoc.runtime.version import __version__
 from segvoc.serving import answers
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
 from segvoc.serving.bodies import (
+    CHUNK_BYTES,
     FORM,
     JSON_BODY,
     FormRequest,
@@ -228,7 +230,8 @@ def create_app(
         exception_handlers={SegvocError: _failed, ServiceFailure: _failed, HTTPException: _failed},
     )
     app.state.service = service
-    _add_routes(app, service)
+    _add_label_routes(app, service)
+    _add_status_routes(app, service)
     added = [add_routes(app, service) for add_routes in settings.extensions]
     # the middleware added last sees requests first
     app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
@@ -236,7 +239,7 @@ def create_app(
     return app
 
 
-def _add_routes(app: FastAPI, service: Service) -> None:
+def _add_label_routes(app: FastAPI, service: Service) -> None:
     binary = {"schema": {"type": "string", "format": "binary"}}
 
     async def segment(request: Request, form: Annotated[SegmentRequest, Form(media_type=FORM)]) -> Response:
@@ -282,6 +285,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         answer |= asdict(encoded.identity)
         return JSONResponse(answer, status_code=201, headers={MODEL_HEADER: encoded.identity.header})
 
+
+def _add_status_routes(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", summary="The models and the limits")
     async def models() -> answers.ModelsAnswer:
         settings = service.settings
@@ -452,12 +457,21 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+class HttpProtocol(H11Protocol):
+    """HTTP in small reads: h11 parses a whole read, perhaps of chunks of a byte, before other requests continue."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Limit the reads of asyncio's transport."""
+        transport.max_size = CHUNK_BYTES
+        super().connection_made(transport)
+
+
 def service_server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
     """Create the uvicorn server; FORWARDED_ALLOW_IPS lists proxies on other machines."""
     config = uvicorn.Config(
         app,
         lifespan="on",
-        http="h11",
+        http=HttpProtocol,
         loop="asyncio",
         ws="none",
         log_config=None,

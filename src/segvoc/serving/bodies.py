@@ -5,7 +5,7 @@ import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from fastapi import Request, UploadFile
@@ -16,18 +16,22 @@ from starlette.datastructures import UploadFile as FormFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
+from segvoc.inference.part_labels import words_with_objects
 from segvoc.serving.answers import ServiceFailure, VocabularyName
 from segvoc.serving.labeler import LabelQuery
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
-from segvoc.vocabulary import PartVocabulary, Vocabulary
+from segvoc.vocabulary import PartVocabulary, parts_by_object
 
 FORM, JSON_BODY = "multipart/form-data", "application/json"
 
 LONGEST_WORD = 500
 """Max characters of a word, a part or the background's name: normalizing takes time quadratic in them."""
 
+VALUES_PER_WORD = 20
+"""Limits the values of a JSON text, by the number of words that are allowed: synonyms and parts have commas, too."""
+
 CHUNK_BYTES = 16_384
-"""Bytes of a body that are parsed before other requests have their turn."""
+"""Bytes of a connection, and of a body, that are parsed before other requests continue."""
 
 _WORDS = "One word per class, separated by commas, with `=` between synonyms"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
@@ -52,18 +56,22 @@ FORM_OPTIONS = (*IMAGE_OPTIONS, "stretch")
 """The options of a form."""
 
 
-def _option_fields() -> dict[str, Any]:
-    """The options of `LabelOptions` (which validates them) as request fields."""
-    types, defaults = get_type_hints(LabelOptions), {option.name: option.default for option in fields(LabelOptions)}
-    return {name: (types[name], Field(defaults[name], **_described(name))) for name in FORM_OPTIONS}
-
-
-def _described(name: str) -> dict[str, Any]:
-    text, is_text = OPTION_TEXTS[name], name in ("background", "stretch")
-    more = {"minimum": text.minimum, "maximum": text.maximum, "format": name if is_text else None}
-    limits = {"max_length": LONGEST_WORD} if is_text else {}
-    schema = {key: value for key, value in more.items() if value is not None}
-    return {"description": text.help, "json_schema_extra": schema, **limits}
+def _option_fields(*names: str) -> dict[str, Any]:
+    """Options of `LabelOptions`, which validates them, as request fields."""
+    types, defaults, found = get_type_hints(LabelOptions), LabelOptions(), {}
+    for name in names:
+        text, is_name = OPTION_TEXTS[name], name in ("background", "stretch")
+        schema = {"minimum": text.minimum, "maximum": text.maximum, "format": name if is_name else None}
+        found[name] = (
+            types[name],
+            Field(
+                getattr(defaults, name),
+                description=text.help,
+                max_length=LONGEST_WORD if is_name else None,
+                json_schema_extra={key: value for key, value in schema.items() if value is not None},
+            ),
+        )
+    return found
 
 
 def _add_conditions(schema: dict[str, Any]) -> None:
@@ -87,7 +95,7 @@ def _without_null(field: dict[str, Any]) -> dict[str, Any]:
 _STRICT = ConfigDict(extra="forbid", json_schema_extra=_add_conditions)
 
 
-class VocabularyRequest(BaseModel):
+class VocabularyRequest(create_model("VocabularyOptions", **_option_fields("background"))):
     """A vocabulary to encode."""
 
     model_config = _STRICT
@@ -98,7 +106,6 @@ class VocabularyRequest(BaseModel):
     parts: Annotated[str, Field(min_length=1, json_schema_extra={"format": "parts"})] | PartLists | None = Field(
         None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
     )
-    background: Text | None = Field(None, **_described("background"), examples=["other"])
     model: ModelName = None
 
     @classmethod
@@ -109,7 +116,7 @@ class VocabularyRequest(BaseModel):
         except ValueError:
             message = "this isn't a vocabulary's name; POST the words to v1/vocabularies again"
             raise ServiceFailure("invalid_request", message) from None
-        return _json_body(cls, text, values=100 * max_words)
+        return _decoded(TypeAdapter(cls), text, known_fields(cls), VALUES_PER_WORD * max_words)
 
     @property
     def name(self) -> str:
@@ -117,12 +124,13 @@ class VocabularyRequest(BaseModel):
         text = self.model_dump_json(exclude_defaults=True, exclude={"model"})
         return f"v{base64.urlsafe_b64encode(text.encode()).decode()}"
 
-    def query(self, max_words: int) -> LabelQuery:
-        """The query; raises errors as `checked_query`."""
-        return checked_query(self.words, self.parts, LabelOptions(background=self.background), max_words)
+    def query(self, max_words: int, options: LabelOptions | None = None) -> LabelQuery:
+        """The query, with this background; raises errors as `checked_query`."""
+        options = replace(options or LabelOptions(), background=self.background)
+        return checked_query(self.words, self.parts, options, max_words)
 
 
-class SegmentRequest(create_model("LabelFields", **_option_fields())):
+class SegmentRequest(create_model("LabelFields", **_option_fields(*FORM_OPTIONS))):
     """An image, the words or parts, and options."""
 
     model_config = _STRICT
@@ -155,13 +163,12 @@ class SegmentRequest(create_model("LabelFields", **_option_fields())):
         values = {name: getattr(self, name) for name in FORM_OPTIONS}
         options = LabelOptions(**values, return_probabilities=self.probabilities and probabilities)
         if self.vocabulary is None:
-            words, parts = _decoded_if(self.words, "[", _WORD_LIST), _decoded_if(self.parts, "{", _PART_LISTS)
+            words = _decoded_if(self.words, "[", TypeAdapter(WordList), max_words)
+            parts = _decoded_if(self.parts, "{", TypeAdapter(PartLists), max_words)
             return checked_query(words, parts, options, max_words)
         if self.words is not None or self.parts is not None or options.background is not None:
             raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
-        named = VocabularyRequest.of_name(self.vocabulary, max_words)
-        options = replace(options, background=named.background)
-        return checked_query(named.words, named.parts, options, max_words)
+        return VocabularyRequest.of_name(self.vocabulary, max_words).query(max_words, options)
 
 
 def checked_query(
@@ -170,43 +177,63 @@ def checked_query(
     options: LabelOptions,
     max_words: int,
 ) -> LabelQuery:
-    """Check words and parts, which takes a while, so call it in a thread; `UsageError` or `ServiceFailure`."""
+    """Check words and parts; takes a while, so call it in a thread. `UsageError` or `ServiceFailure`.
+
+    A part of several objects counts for each.
+    """
     if words is None and parts is None:
         raise ServiceFailure("invalid_request", "there are neither words nor parts; give some, such as 'cat, sofa'")
-    longest = max(len(name.strip()) for name in (*_names(words, ","), *_names(parts, ",;:")))
-    if longest > LONGEST_WORD:
+    most = 2 * max_words  # an object and its only part are a name each
+    names = [*_names(words, ",", most), *_names(parts, ",;:", most)]
+    if len(names) > most:
+        message = f"there are more than {most} names; this service accepts at most {max_words} words and parts"
+        raise ServiceFailure("invalid_request", message)
+    if (longest := max(len(name.strip()) for name in names)) > LONGEST_WORD:
         message = f"a word has {longest} characters; the longest may have {LONGEST_WORD}"
         raise ServiceFailure("invalid_request", message)
-    query = LabelQuery(
-        words=None if words is None else Vocabulary(words),
-        parts=None if parts is None else PartVocabulary(parts),
-        options=options,
-    )
-    query.check_size(max_words)
-    return query
+    of_objects = None if parts is None else PartVocabulary(parts)
+    vocabulary = words_with_objects(words, of_objects)
+    number = len(vocabulary)
+    if of_objects is not None:
+        number += sum(map(len, parts_by_object(vocabulary.words, of_objects.parts)))
+    if number > max_words:
+        message = f"there are {number} words and parts of objects; this service accepts at most {max_words}"
+        raise ServiceFailure("invalid_request", message)
+    return LabelQuery(vocabulary, of_objects, options)
 
 
-def _names(given: str | Sequence[str] | Mapping[str, Sequence[str]] | None, separators: str) -> Sequence[str]:
+def _names(
+    given: str | Sequence[str] | Mapping[str, Sequence[str]] | None, separators: str, most: int
+) -> Sequence[str]:
     if isinstance(given, str):
-        return re.split(f"[{separators}]", given)
+        return re.split(f"[{separators}]", given, maxsplit=most)
     if isinstance(given, Mapping):
         return [*given, *(part for parts in given.values() for part in parts)]
     return given or ()
 
 
+_T = TypeVar("_T")
 _MODEL = TypeVar("_MODEL", bound=BaseModel)
-_WORD_LIST = TypeAdapter(WordList)
-_PART_LISTS = TypeAdapter(PartLists)
 
 
-def _decoded_if(text: str | None, opening: str, adapter: TypeAdapter[Any]) -> Any:
+def _decoded_if(text: str | None, opening: str, adapter: TypeAdapter[Any], max_words: int) -> Any:
     """Decode a form's words or parts as JSON if they start like JSON."""
     if text is None or not text.lstrip().startswith(opening):
         return text
+    return _decoded(
+        adapter, text.encode(), "begin a word otherwise if it isn't meant as JSON", VALUES_PER_WORD * max_words
+    )
+
+
+def _decoded(adapter: TypeAdapter[_T], text: bytes, fix: str, values: int, lists: int | None = None) -> _T:
+    # empty lists take a hundred times their bytes in memory, and strings the time of many numbers
+    opened, strings = text.count(b"[") + text.count(b"{"), text.count(b'"') // 2
+    if max(opened, strings) > (lists or values) or opened + text.count(b",") > values:
+        raise ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
     try:
         return adapter.validate_json(text, strict=True)
     except ValidationError as error:
-        raise invalid(error.errors(), "begin a word otherwise if it isn't meant as JSON") from None
+        raise invalid(error.errors(), fix) from None
 
 
 def invalid(problems: Sequence[Any], fix: str) -> ServiceFailure:
@@ -246,28 +273,13 @@ async def read_form(request: Request, settings: ServiceSettings) -> FormData:
     parser = FormParser(request.headers, stream, max_files=1, max_fields=fields, max_part_size=TEXT_BYTES)
     parser.spool_max_size = 1 << 40  # files stay in memory; the stream limits their size
     form = await parsed_form(parser, settings.upload_seconds)
-    try:
-        _check_form(form, settings.max_bytes)
-    except ServiceFailure:
-        parser.close()
-        raise
-    return form
-
-
-def _check_form(form: FormData, max_bytes: int) -> None:
-    names = [name for name, _ in form.multi_items()]
     for name, value in form.multi_items():
-        if names.count(name) > 1:
-            raise ServiceFailure("invalid_request", f"the field {name[:60]!r} is given twice; give it once")
-        if isinstance(value, FormFile) != (name == "image"):
-            raise ServiceFailure("invalid_request", "image, and nothing else, is a file; send it so")
-        if value == "":  # FastAPI would take the default
-            raise ServiceFailure("invalid_request", f"the field {name[:60]!r} is empty; leave it out")
-    image = form.get("image")
-    if not isinstance(image, FormFile):
-        raise ServiceFailure("invalid_request", "image is missing; send it as a file")
-    if (image.size or 0) > max_bytes:
-        raise ServiceFailure("too_large", f"the image file has {image.size} bytes; send at most {max_bytes}")
+        if len(form.getlist(name)) > 1 or value == "":  # FastAPI would take the last, or the default
+            raise ServiceFailure("invalid_request", f"the field {name[:60]!r} is empty or given twice; give it once")
+        if isinstance(value, FormFile) and (value.size or 0) > settings.max_bytes:
+            message = f"the image file has {value.size} bytes; send at most {settings.max_bytes}"
+            raise ServiceFailure("too_large", message)
+    return form
 
 
 class FormParser(MultiPartParser):
@@ -308,23 +320,13 @@ async def json_request(
 ) -> _MODEL:
     """Read a JSON body of at most `limit` bytes; raises a `ServiceFailure` if it can't be used.
 
-    `values` limits its values (None: what a vocabulary may need), `lists` its lists and objects (None: `values`).
+    `values` limits its values (None: what a vocabulary may need), `lists` its lists, objects and strings (None: `values`).
     """
     check_content_type(request, JSON_BODY)
     async with body_within(settings.upload_seconds):
         text = b"".join([chunk async for chunk in body_stream(request, limit)])
-    return await asyncio.to_thread(_json_body, model, text, values=values or 100 * settings.max_words, lists=lists)
-
-
-def _json_body(model: type[_MODEL], text: bytes, *, values: int, lists: int | None = None) -> _MODEL:
-    # empty lists take a hundred times their bytes in memory
-    opened = text.count(b"[") + text.count(b"{")
-    if opened > (lists or values) or opened + text.count(b",") > values:
-        raise ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
-    try:
-        return model.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        raise invalid(error.errors(), known_fields(model)) from None
+    most = values or VALUES_PER_WORD * settings.max_words
+    return await asyncio.to_thread(_decoded, TypeAdapter(model), text, known_fields(model), most, lists)
 
 
 async def discard_body(request: Request, settings: ServiceSettings) -> None:

@@ -22,7 +22,6 @@ from jaxtyping import UInt8
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
 from segvoc.imaging.reading import DecodedImage, decode_image, image_size
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import label_large_image
@@ -31,7 +30,7 @@ from segvoc.runtime.version import __version__
 from segvoc.serving.answers import Result, ServiceFailure
 from segvoc.serving.middleware import WORK, RequestWork, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
-from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
+from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 _T = TypeVar("_T")
 
@@ -45,29 +44,20 @@ FIRST_GUESS = 1.0
 """Initial estimate of the time per image [s]."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LabelQuery:
     """What is asked of an image: equal queries of equal images have equal results, and share a batch."""
 
-    words: Vocabulary | None = None
-    """The words; None: the objects of `parts`."""
-    parts: PartVocabulary | None = None
-    options: LabelOptions = LabelOptions()
+    words: Vocabulary
+    """The words, and the objects that only the parts mention."""
+    parts: PartVocabulary | None
+    options: LabelOptions
 
     @property
     def number_of_classes(self) -> int:
         """Number of classes of the result."""
-        words, background = words_with_objects(self.words, self.parts).words, self.options.background
+        words, background = self.words.words, self.options.background_name
         return len(words) + (background is not None and background not in words)
-
-    def check_size(self, max_words: int) -> None:
-        """`UsageError` if there are too many words; a part of several objects counts for each."""
-        words, parts = words_with_objects(self.words, self.parts), () if self.parts is None else self.parts.parts
-        number = len(words) + len(parts)
-        if parts and number <= max_words:
-            number = len(words) + sum(map(len, parts_by_object(words.words, parts)))
-        if number > max_words:
-            raise UsageError(f"there are {number} words and parts of objects; this service accepts at most {max_words}")
 
 
 @dataclass(frozen=True)
@@ -236,7 +226,7 @@ class Labeler:
         self._opened, self._adapt, self.model, self.identity = opened, adapt, model, identity
 
         @lru_cache(self.settings.vocabularies)
-        def encode(words: Vocabulary | None, parts: PartVocabulary | None, background: str | None) -> EncodedVocabulary:
+        def encode(words: Vocabulary, parts: PartVocabulary | None, background: str | None) -> EncodedVocabulary:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 prepared = model.encode(words, parts=parts, background=background)
@@ -325,14 +315,16 @@ class Labeler:
     async def _dispatch(self) -> None:
         while True:
             await self._room.acquire()
-            jobs = await self._next_batch()
-            try:
-                taken = await self._budget.take(sum(job.image.pixels for job in jobs))
-            except asyncio.CancelledError:
-                for job in jobs:
-                    job.fail(_stopping())
-                raise
-            self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
+            await self._start_batch(await self._next_batch())
+
+    async def _start_batch(self, jobs: Sequence[_Job]) -> None:
+        try:
+            taken = await self._budget.take(sum(job.image.pixels for job in jobs))
+        except asyncio.CancelledError:
+            for job in jobs:
+                job.fail(_stopping())
+            raise
+        self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
 
     async def _next_batch(self) -> list[_Job]:
         """The oldest job, and the jobs that can be batched with it."""
@@ -413,7 +405,9 @@ class Labeler:
                 job.work.wait_seconds += began - job.arrived
         try:
             words = self._encoded(jobs[0].query)
-            results = dict(zip(images, self._results(images.values(), words.prepared, jobs[0].query.options), strict=True))
+            results = dict(
+                zip(images, self._results(images.values(), words.prepared, jobs[0].query.options), strict=True)
+            )
         finally:
             seconds = time.monotonic() - began
             self.metrics.model_seconds.observe(seconds)

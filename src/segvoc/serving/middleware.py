@@ -220,7 +220,10 @@ class Admission:
         self, app: ASGIApp, settings: ServiceSettings, routes: Sequence[BaseRoute], password_paths: Set[str]
     ) -> None:
         self.app, self.routes, self.password_paths = app, routes, password_paths
-        self._keys, self._most = {key.encode(): holder for key, holder in settings.keys().items()}, settings.key_requests
+        self._keys, self._most = (
+            {key.encode(): holder for key, holder in settings.keys().items()},
+            settings.key_requests,
+        )
         self._open: Counts[str | None] = Counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

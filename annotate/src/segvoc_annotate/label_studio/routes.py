@@ -108,9 +108,7 @@ class LabelStudioRoutes:
             results += await asyncio.gather(*together)
         return results
 
-    async def _prediction(
-        self, task: LabelStudioTask, config: LabelingConfig, query: LabelQuery
-    ) -> bytes | InputError:
+    async def _prediction(self, task: LabelStudioTask, config: LabelingConfig, query: LabelQuery) -> bytes | InputError:
         def answer(result: Segmentation, _: EncodedVocabulary) -> bytes:
             return prediction_json(result, config, self._model_version)
 
