@@ -25,20 +25,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from segvoc.errors import SegvocError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.version import __version__
-from segvoc.serving import answers
+from segvoc.serving import answers, bodies
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
-from segvoc.serving.bodies import (
-    CHUNK_BYTES,
-    FORM,
-    JSON_BODY,
-    FormRequest,
-    SegmentRequest,
-    VocabularyRequest,
-    invalid,
-    json_request,
-    known_fields,
-    read_form,
-)
 from segvoc.serving.labeler import EncodedVocabulary, Labeler, LabelQuery, PixelBudget, UploadedImage
 from segvoc.serving.middleware import (
     FIELDS,
@@ -169,11 +157,11 @@ class FormRoute(APIRoute):
         async def limited(request: Request) -> Response:
             service: Service = request.app.state.service
             with service.request_slot():
-                form = await read_form(request, service.settings)
+                form = await bodies.read_form(request, service.settings)
                 try:
-                    return await answer(FormRequest(request, form))
+                    return await answer(bodies.FormRequest(request, form))
                 except RequestValidationError as error:
-                    raise invalid(error.errors(), known_fields(SegmentRequest)) from None
+                    raise bodies.invalid(error.errors(), bodies.known_fields(bodies.SegmentRequest)) from None
 
         return limited
 
@@ -242,7 +230,9 @@ def create_app(
 def _add_label_routes(app: FastAPI, service: Service) -> None:
     binary = {"schema": {"type": "string", "format": "binary"}}
 
-    async def segment(request: Request, form: Annotated[SegmentRequest, Form(media_type=FORM)]) -> Response:
+    async def segment(
+        request: Request, form: Annotated[bodies.SegmentRequest, Form(media_type=bodies.FORM)]
+    ) -> Response:
         kind = negotiated(request.headers.get("accept"))
 
         def answer(result: answers.Result, words: EncodedVocabulary) -> Response:
@@ -265,7 +255,10 @@ def _add_label_routes(app: FastAPI, service: Service) -> None:
         route_class_override=FormRoute,
     )
 
-    vocabulary_body = {"required": True, "content": {JSON_BODY: {"schema": VocabularyRequest.model_json_schema()}}}
+    vocabulary_body = {
+        "required": True,
+        "content": {bodies.JSON_BODY: {"schema": bodies.VocabularyRequest.model_json_schema()}},
+    }
 
     @app.post(
         "/v1/vocabularies",
@@ -278,7 +271,7 @@ def _add_label_routes(app: FastAPI, service: Service) -> None:
     )
     async def add_vocabulary(request: Request) -> Response:
         with service.request_slot():
-            body = await json_request(request, VocabularyRequest, service.settings, limit=TEXT_BYTES // 2)
+            body = await bodies.json_request(request, bodies.VocabularyRequest, service.settings, limit=TEXT_BYTES // 2)
             query = await asyncio.to_thread(body.query, service.settings.max_words)
             encoded = await unless_gone(request, service.labeler_of(body.model).encode(query))
         answer = {"vocabulary": body.name, "words": encoded.prepared.words, "hints": encoded.hints}
@@ -462,7 +455,7 @@ class HttpProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         """Limit the reads of asyncio's transport."""
-        transport.max_size = CHUNK_BYTES
+        transport.max_size = bodies.CHUNK_BYTES
         super().connection_made(transport)
 
 

@@ -56,22 +56,16 @@ FORM_OPTIONS = (*IMAGE_OPTIONS, "stretch")
 """The options of a form."""
 
 
-def _option_fields(*names: str) -> dict[str, Any]:
-    """Options of `LabelOptions`, which validates them, as request fields."""
-    types, defaults, found = get_type_hints(LabelOptions), LabelOptions(), {}
-    for name in names:
-        text, is_name = OPTION_TEXTS[name], name in ("background", "stretch")
-        schema = {"minimum": text.minimum, "maximum": text.maximum, "format": name if is_name else None}
-        found[name] = (
-            types[name],
-            Field(
-                getattr(defaults, name),
-                description=text.help,
-                max_length=LONGEST_WORD if is_name else None,
-                json_schema_extra={key: value for key, value in schema.items() if value is not None},
-            ),
-        )
-    return found
+def _option_field(name: str) -> Any:
+    """A request's field for an option of `LabelOptions`, which validates it."""
+    text, is_name = OPTION_TEXTS[name], name in ("background", "stretch")
+    schema = {"minimum": text.minimum, "maximum": text.maximum, "format": name if is_name else None}
+    return Field(
+        getattr(LabelOptions(), name),
+        description=text.help,
+        max_length=LONGEST_WORD if is_name else None,
+        json_schema_extra={key: value for key, value in schema.items() if value is not None},
+    )
 
 
 def _add_conditions(schema: dict[str, Any]) -> None:
@@ -95,7 +89,7 @@ def _without_null(field: dict[str, Any]) -> dict[str, Any]:
 _STRICT = ConfigDict(extra="forbid", json_schema_extra=_add_conditions)
 
 
-class VocabularyRequest(create_model("VocabularyOptions", **_option_fields("background"))):
+class VocabularyRequest(BaseModel):
     """A vocabulary to encode."""
 
     model_config = _STRICT
@@ -106,6 +100,7 @@ class VocabularyRequest(create_model("VocabularyOptions", **_option_fields("back
     parts: Annotated[str, Field(min_length=1, json_schema_extra={"format": "parts"})] | PartLists | None = Field(
         None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
     )
+    background: str | None = _option_field("background")
     model: ModelName = None
 
     @classmethod
@@ -130,7 +125,12 @@ class VocabularyRequest(create_model("VocabularyOptions", **_option_fields("back
         return checked_query(self.words, self.parts, options, max_words)
 
 
-class SegmentRequest(create_model("LabelFields", **_option_fields(*FORM_OPTIONS))):
+_OPTION_TYPES = get_type_hints(LabelOptions)
+
+
+class SegmentRequest(
+    create_model("LabelFields", **{name: (_OPTION_TYPES[name], _option_field(name)) for name in FORM_OPTIONS})
+):
     """An image, the words or parts, and options."""
 
     model_config = _STRICT
@@ -273,12 +273,15 @@ async def read_form(request: Request, settings: ServiceSettings) -> FormData:
     parser = FormParser(request.headers, stream, max_files=1, max_fields=fields, max_part_size=TEXT_BYTES)
     parser.spool_max_size = 1 << 40  # files stay in memory; the stream limits their size
     form = await parsed_form(parser, settings.upload_seconds)
+    failure = None
     for name, value in form.multi_items():
         if len(form.getlist(name)) > 1 or value == "":  # FastAPI would take the last, or the default
-            raise ServiceFailure("invalid_request", f"the field {name[:60]!r} is empty or given twice; give it once")
-        if isinstance(value, FormFile) and (value.size or 0) > settings.max_bytes:
-            message = f"the image file has {value.size} bytes; send at most {settings.max_bytes}"
-            raise ServiceFailure("too_large", message)
+            failure = "invalid_request", f"the field {name[:60]!r} is empty or given twice; give it once"
+        elif isinstance(value, FormFile) and (value.size or 0) > settings.max_bytes:
+            failure = "too_large", f"the image file has {value.size} bytes; send at most {settings.max_bytes}"
+    if failure is not None:
+        await form.close()
+        raise ServiceFailure(*failure)
     return form
 
 
@@ -320,7 +323,8 @@ async def json_request(
 ) -> _MODEL:
     """Read a JSON body of at most `limit` bytes; raises a `ServiceFailure` if it can't be used.
 
-    `values` limits its values (None: what a vocabulary may need), `lists` its lists, objects and strings (None: `values`).
+    `values` limits its values (None: what a vocabulary may need), `lists` its lists, objects and strings (None:
+    `values`).
     """
     check_content_type(request, JSON_BODY)
     async with body_within(settings.upload_seconds):

@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -60,38 +60,33 @@ class LabelQuery:
         return len(words) + (background is not None and background not in words)
 
 
+DecodedPixels = UInt8[np.ndarray, "H W 3"] | DecodedImage
+
+
 @dataclass(frozen=True)
 class UploadedImage:
-    """An image file in memory, with its size from the header; its pixels are decoded once it is its turn."""
+    """An image file in memory, whose size is known from its header; its pixels are decoded when it leaves the queue."""
 
     content: bytes = field(repr=False)
     digest: str
     """SHA-256 of the file."""
-    height: int
-    width: int
+    pixels: int
+    """Number of pixels."""
 
     @classmethod
     def read(cls, file: BinaryIO, *, max_pixels: int) -> "UploadedImage":
-        """Read a file that isn't needed any more; `InputError` if it is no image, or has too many pixels."""
-        content = file.read()
-        file.close()
+        """Read and close a file; `InputError` if it is no image, or has too many pixels."""
+        with file:
+            content = file.read()
         height, width = image_size(content, max_pixels=max_pixels)
-        return cls(content, hashlib.sha256(content).hexdigest(), height, width)
+        return cls(content, hashlib.sha256(content).hexdigest(), height * width)
 
-    @property
-    def pixels(self) -> int:
-        """Number of pixels."""
-        return self.height * self.width
-
-    def decoded(self, options: LabelOptions) -> "Pixels":
+    def decoded(self, options: LabelOptions) -> DecodedPixels:
         """The pixels, as windows if the image is labeled in tiles; `InputError` if the file is damaged."""
         limits = {"max_pixels": self.pixels, "stretch": options.value_range}
         if options.tiling is None:
             return decode_image(self.content, **limits)
         return DecodedImage("the image", **limits, content=self.content)
-
-
-Pixels = UInt8[np.ndarray, "H W 3"] | DecodedImage
 
 
 @dataclass(frozen=True)
@@ -393,7 +388,7 @@ class Labeler:
         return await running
 
     def _run(
-        self, jobs: Sequence[_Job], images: Mapping[str, Pixels]
+        self, jobs: Sequence[_Job], images: Mapping[str, Any]
     ) -> tuple[EncodedVocabulary, Mapping[str, Result | InputError]]:
         """Run the model on a batch of images by digest, in its thread: the words, and the results by digest."""
         began = time.monotonic()
@@ -404,24 +399,17 @@ class Labeler:
                 job.work.images += 1
                 job.work.wait_seconds += began - job.arrived
         try:
-            words = self._encoded(jobs[0].query)
-            results = dict(
-                zip(images, self._results(images.values(), words.prepared, jobs[0].query.options), strict=True)
-            )
+            words, options = self._encoded(jobs[0].query), jobs[0].query.options
+            if options.tiling is None:
+                found = self.model.segment_many(images.values(), words.prepared, options=options, yield_errors=True)
+            else:
+                found = [label_large_image(self.model, image, words.prepared, options) for image in images.values()]
+            results = dict(zip(images, found, strict=True))
         finally:
             seconds = time.monotonic() - began
             self.metrics.model_seconds.observe(seconds)
         self._seconds_per_image += 0.2 * (seconds / len(images) - self._seconds_per_image)
         return words, results
-
-    def _results(
-        self, images: Iterable[Pixels], words: PreparedVocabulary, options: LabelOptions
-    ) -> Iterator[Result | InputError]:
-        # the images of a batch have the same options, hence are all large or none
-        large = [image for image in images if isinstance(image, DecodedImage)]
-        small = [image for image in images if not isinstance(image, DecodedImage)]
-        yield from (label_large_image(self.model, image, words, options) for image in large)
-        yield from self.model.segment_many(small, words, options=options, yield_errors=True)
 
     async def _answer(self, job: _Job, words: EncodedVocabulary, result: Result | InputError) -> None:
         if job.future.done():
