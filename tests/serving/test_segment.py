@@ -27,6 +27,9 @@ def client():
         yield client
 
 
+FORM = "multipart/form-data; boundary=x"
+
+
 def expected_result(**options: Any) -> Any:
     return NumpySegmenter().segment(drawn_image(), options.pop("words", WORDS), **options)
 
@@ -278,6 +281,10 @@ def test_uploads_stay_in_memory(client, monkeypatch):
         (b"cat", "text/plain", 415),
         (b"", "multipart/form-data", 400),
         (b"--x\r\n", "multipart/form-data; boundary=x", 422),
+        (b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n', FORM, 422),
+        (b'--x\r\nContent-Disposition: form-data; name="words"\r\n\r\n\xe9\r\n--x--', FORM, 400),
+        (b"--x--", f"{FORM}; charset=latin-1", 415),
+        (b"--x--", f'{FORM}; charset="UTF-8"', 422),
         (b"nonsense", "multipart/form-data; boundary=x", 400),
         (b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--", "multipart/form-data; boundary=x", 400),
     ],

@@ -13,7 +13,6 @@ from typing import Annotated, Any, BinaryIO, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, Form, Request, Security
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest, start_http_server
@@ -157,11 +156,8 @@ class FormRoute(APIRoute):
         async def limited(request: Request) -> Response:
             service: Service = request.app.state.service
             with service.request_slot():
-                form = await bodies.read_form(request, service.settings)
-                try:
-                    return await answer(bodies.FormRequest(request, form))
-                except RequestValidationError as error:
-                    raise bodies.invalid(error.errors(), bodies.known_fields(bodies.SegmentRequest)) from None
+                async with bodies.form_request(request, service.settings) as form:
+                    return await answer(form)
 
         return limited
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from fastapi import Request, UploadFile
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData
@@ -111,7 +112,7 @@ class VocabularyRequest(BaseModel):
         except ValueError:
             message = "this isn't a vocabulary's name; POST the words to v1/vocabularies again"
             raise ServiceFailure("invalid_request", message) from None
-        return _decoded(TypeAdapter(cls), text, known_fields(cls), VALUES_PER_WORD * max_words)
+        return _decoded(TypeAdapter(cls), text, _known(cls), VALUES_PER_WORD * max_words)
 
     @property
     def name(self) -> str:
@@ -126,11 +127,10 @@ class VocabularyRequest(BaseModel):
 
 
 _OPTION_TYPES = get_type_hints(LabelOptions)
+_OPTIONS: dict[str, Any] = {name: (_OPTION_TYPES[name], _option_field(name)) for name in FORM_OPTIONS}
 
 
-class SegmentRequest(
-    create_model("LabelFields", **{name: (_OPTION_TYPES[name], _option_field(name)) for name in FORM_OPTIONS})
-):
+class SegmentRequest(create_model("LabelFields", **_OPTIONS)):
     """An image, the words or parts, and options."""
 
     model_config = _STRICT
@@ -233,10 +233,10 @@ def _decoded(adapter: TypeAdapter[_T], text: bytes, fix: str, values: int, lists
     try:
         return adapter.validate_json(text, strict=True)
     except ValidationError as error:
-        raise invalid(error.errors(), fix) from None
+        raise _invalid(error.errors(include_url=False, include_context=False, include_input=False), fix) from None
 
 
-def invalid(problems: Sequence[Any], fix: str) -> ServiceFailure:
+def _invalid(problems: Sequence[Any], fix: str) -> ServiceFailure:
     """The failure for the first of Pydantic's or FastAPI's errors."""
     problem = problems[0]
     if problem["type"] == "json_invalid":
@@ -245,7 +245,7 @@ def invalid(problems: Sequence[Any], fix: str) -> ServiceFailure:
     return ServiceFailure("invalid_request", f"{place}: {problem['msg']}; {fix}")
 
 
-def known_fields(model: type[BaseModel]) -> str:
+def _known(model: type[BaseModel]) -> str:
     """What an error says of the fields that there are."""
     return f"the fields are {', '.join(model.model_fields)}"
 
@@ -254,7 +254,7 @@ def known_fields(model: type[BaseModel]) -> str:
 
 
 class FormRequest(Request):
-    """A request whose form was read by `read_form`, in place of FastAPI, within the service's limits."""
+    """A request whose form was read already, within the service's limits, which FastAPI lacks."""
 
     def __init__(self, request: Request, form: FormData) -> None:
         super().__init__(request.scope, request.receive)
@@ -265,24 +265,28 @@ class FormRequest(Request):
         return self._read
 
 
-async def read_form(request: Request, settings: ServiceSettings) -> FormData:
-    """Read a form of texts and an image, into memory; raises a `ServiceFailure` if it is too large, slow or invalid."""
+@asynccontextmanager
+async def form_request(request: Request, settings: ServiceSettings) -> AsyncIterator[FormRequest]:
+    """Read a form into memory, for FastAPI; raises a `ServiceFailure` if it is too large, too slow or invalid."""
     check_content_type(request, FORM)
     stream = body_stream(request, settings.max_bytes + TEXT_BYTES)
     fields = len(SegmentRequest.model_fields)
     parser = FormParser(request.headers, stream, max_files=1, max_fields=fields, max_part_size=TEXT_BYTES)
     parser.spool_max_size = 1 << 40  # files stay in memory; the stream limits their size
-    form = await parsed_form(parser, settings.upload_seconds)
-    failure = None
-    for name, value in form.multi_items():
-        if len(form.getlist(name)) > 1 or value == "":  # FastAPI would take the last, or the default
-            failure = "invalid_request", f"the field {name[:60]!r} is empty or given twice; give it once"
-        elif isinstance(value, FormFile) and (value.size or 0) > settings.max_bytes:
-            failure = "too_large", f"the image file has {value.size} bytes; send at most {settings.max_bytes}"
-    if failure is not None:
-        await form.close()
-        raise ServiceFailure(*failure)
-    return form
+    try:
+        form = await parsed_form(parser, settings.upload_seconds)
+        for name, value in form.multi_items():
+            if len(form.getlist(name)) > 1 or value == "":  # FastAPI would take the last, or the default
+                message = f"the field {name[:60]!r} is empty or given twice; give it once"
+                raise ServiceFailure("invalid_request", message)
+            if isinstance(value, FormFile) and (value.size or 0) > settings.max_bytes:
+                message = f"the image file has {value.size} bytes; send at most {settings.max_bytes}"
+                raise ServiceFailure("too_large", message)
+        yield FormRequest(request, form)
+    except RequestValidationError as error:
+        raise _invalid(error.errors(), _known(SegmentRequest)) from None
+    finally:
+        parser.close()
 
 
 class FormParser(MultiPartParser):
@@ -330,7 +334,7 @@ async def json_request(
     async with body_within(settings.upload_seconds):
         text = b"".join([chunk async for chunk in body_stream(request, limit)])
     most = values or VALUES_PER_WORD * settings.max_words
-    return await asyncio.to_thread(_decoded, TypeAdapter(model), text, known_fields(model), most, lists)
+    return await asyncio.to_thread(_decoded, TypeAdapter(model), text, _known(model), most, lists)
 
 
 async def discard_body(request: Request, settings: ServiceSettings) -> None:
