@@ -14,10 +14,10 @@ import pytest
 from tests.serving.services import listening, png
 
 HELD_SECONDS = 0.3
-"""Processor time of the loop's thread between two beats; 0.05 on an idle machine, and quadratic parsing takes 10."""
+"""Processor time of the process between two beats: at most 0.05 on an idle machine, and 0.3 to 100 without limits."""
 
-STALLED_SECONDS = 3.0
-"""Time between two beats, which other processes and the service's own threads prolong."""
+ATTEMPTS = 3
+"""On a busy machine, the loop's thread may also wait for a processor."""
 
 MEGABYTE = 10**6 - 100
 TEXT = "multipart/form-data; boundary=b"
@@ -26,9 +26,9 @@ MARKS = "a" + "\u0301" * 240 + "\u0323" * 240
 
 
 class Heart:
-    """Measures the longest time between two turns of the event loop that it beats in."""
+    """Measures how long the event loop that it beats in has no turn, since it or another thread holds Python's lock."""
 
-    held = stalled = 0.0
+    held = 0.0
 
     @contextlib.asynccontextmanager
     async def beating(self, *_: object) -> AsyncIterator[None]:
@@ -39,10 +39,9 @@ class Heart:
 
     async def _beat(self) -> None:
         while True:
-            cpu, clock = time.thread_time(), time.monotonic()
+            before = time.process_time()
             await asyncio.sleep(0.001)
-            self.held = max(self.held, time.thread_time() - cpu)
-            self.stalled = max(self.stalled, time.monotonic() - clock)
+            self.held = max(self.held, time.process_time() - before)
 
 
 @pytest.fixture(scope="module")
@@ -128,20 +127,27 @@ BODIES = {
 }
 
 
+def check_beats(port: int, heart: Heart, request: bytes, status: int) -> None:
+    """Send a request, and check the status of its answer, and that the loop went on meanwhile."""
+    held = []
+    while not held or (held[-1] > HELD_SECONDS and len(held) < ATTEMPTS):
+        time.sleep(0.01)
+        heart.held = 0.0
+        with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
+            with contextlib.suppress(OSError):  # the service may answer, and close, before it has read all
+                connection.sendall(request)
+            answer = b""
+            with contextlib.suppress(OSError):
+                while more := connection.recv(65_536):
+                    answer += more
+        time.sleep(0.01)
+        held.append(heart.held)
+        assert (int(answer.split()[1]) if answer else status) == status, answer
+        assert answer or status in (400, 406, 413, 415)
+    assert min(held) <= HELD_SECONDS, held
+
+
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.filterwarnings("ignore:pixels where a single word")
 def test_the_event_loop_beats_on(served: tuple[int, Heart], name: str) -> None:
-    (port, heart), (request, status) = served, BODIES[name]
-    time.sleep(0.01)
-    heart.held = heart.stalled = 0.0
-    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
-        with contextlib.suppress(OSError):  # the service may answer, and close, before it has read all
-            connection.sendall(request)
-        answer = b""
-        with contextlib.suppress(OSError):
-            while more := connection.recv(65_536):
-                answer += more
-    time.sleep(0.01)
-    assert (int(answer.split()[1]) if answer else status) == status, answer
-    assert answer or status in (400, 406, 413, 415)
-    assert heart.held < HELD_SECONDS and heart.stalled < STALLED_SECONDS
+    check_beats(*served, *BODIES[name])

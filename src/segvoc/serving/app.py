@@ -1,6 +1,7 @@
 """The service: its routes and what they share, its socket and its process."""
 
 import asyncio
+import io
 import logging
 import logging.config
 import signal
@@ -121,7 +122,7 @@ class Service:
 
     async def label(
         self,
-        file: BinaryIO,
+        file: BinaryIO | io.BytesIO,
         query: LabelQuery,
         answer: Callable[[Any, EncodedVocabulary], _T],
         model: str | None = None,

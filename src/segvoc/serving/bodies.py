@@ -216,6 +216,9 @@ _T = TypeVar("_T")
 _MODEL = TypeVar("_MODEL", bound=BaseModel)
 
 
+_NUMBER_LIST = re.compile(rb"\[[\d.,\s-]{64,}+\]")
+
+
 def _decoded_if(text: str | None, opening: str, adapter: TypeAdapter[Any], max_words: int) -> Any:
     """Decode a form's words or parts as JSON if they start like JSON."""
     if text is None or not text.lstrip().startswith(opening):
@@ -324,17 +327,23 @@ async def json_request(
     limit: int,
     values: int | None = None,
     lists: int | None = None,
+    number_lists: bool = True,
 ) -> _MODEL:
     """Read a JSON body of at most `limit` bytes; raises a `ServiceFailure` if it can't be used.
 
     `values` limits its values (None: what a vocabulary may need), `lists` its lists, objects and strings (None:
-    `values`).
+    `values`). Without `number_lists`, long lists of numbers are dropped before they are counted and parsed.
     """
     check_content_type(request, JSON_BODY)
     async with body_within(settings.upload_seconds):
         text = b"".join([chunk async for chunk in body_stream(request, limit)])
     most = values or VALUES_PER_WORD * settings.max_words
-    return await asyncio.to_thread(_decoded, TypeAdapter(model), text, _known(model), most, lists)
+
+    def decoded() -> _MODEL:
+        needed = text if number_lists else _NUMBER_LIST.sub(b"[]", text)
+        return _decoded(TypeAdapter(model), needed, _known(model), most, lists)
+
+    return await asyncio.to_thread(decoded)
 
 
 async def discard_body(request: Request, settings: ServiceSettings) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import hashlib
+import io
 import math
 import time
 import warnings
@@ -74,7 +75,7 @@ class UploadedImage:
     """Number of pixels."""
 
     @classmethod
-    def read(cls, file: BinaryIO, *, max_pixels: int) -> "UploadedImage":
+    def read(cls, file: BinaryIO | io.BytesIO, *, max_pixels: int) -> "UploadedImage":
         """Read and close a file; `InputError` if it is no image, or has too many pixels."""
         with file:
             content = file.read()
