@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from annotate.tests.services import in_process
+from annotate.tests.services import NO_PAGE, in_process
 from segvoc import __version__
 from segvoc.errors import UsageError
+from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
 from tests.brush_masks import unpacked
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.serving.services import drawn_image, failure, png
+from tests.serving.services import drawn_image, failure, listening, png
+from tests.serving.test_event_loop import Heart, check_beats
+from tests.serving.test_event_loop import post as http_post
 
 WORDS = ["cat", "sofa", "table", "wall"]
 LABELS = ["cat", "Furniture", "W"]
@@ -326,3 +329,25 @@ def test_the_key_may_be_the_password(method, path):
 def test_wrong_settings_are_refused(changes, said):
     with pytest.raises(UsageError, match=said):
         AnnotateSettings(**{"label_studio": "http://labels.example", "label_studio_token": TOKEN, **changes})
+
+
+def predict_request(data: bytes = b"", annotations: bytes = b"") -> bytes:
+    text = b'{"tasks": [{"id": 1, "data": {%s}, "annotations": [%s]}], "label_config": "<View/>"}' % (data, annotations)
+    return http_post("/predict", "application/json", text)
+
+
+def test_no_request_holds_the_event_loop():
+    """Brush masks are lists of many numbers, which are not read; other data that takes long to parse is refused."""
+    heart = Heart()
+    routes = AnnotateRoutes(AnnotateSettings(page=NO_PAGE, backends=("label-studio",)))
+    mask, keys = b"[" + b"1," * 3_900_000 + b"1]", b",".join(b'"%x": 1' % number for number in range(500_000))
+    image = b'"image": "data:image/png;base64,' + base64.b64encode(bytes(19_000_000)) + b'"'
+    with listening(extensions=(heart.beating, routes)) as port:
+        for request, status in (
+            (predict_request(annotations=b'{"rle": ' + mask + b"}"), 422),
+            (predict_request(b'"image": ' + mask), 422),
+            (predict_request(b'"image": [' + b"[]," * 199_000 + b"1]"), 422),
+            (predict_request(keys), 413),
+            (predict_request(image), 422),
+        ):
+            check_beats(port, heart, request, status)

@@ -28,7 +28,7 @@ def test_it_listens_on_this_machine_alone(segvoc_command: Command, served):
 def test_plain_tiny_is_served_without_pytorch(segvoc_command: Command, served):
     assert segvoc_command("serve", "tiny", "--model", "second=tiny", "--device", "cpu").code == 0
     (open_model, _), options = served[0]
-    assert [type(opened()) for opened in (open_model, *options["more"])] == [ExportedSegmenter] * 2
+    assert [type(opened()) for opened in (open_model, *options["extra_models"])] == [ExportedSegmenter] * 2
 
 
 def test_elsewhere_it_demands_a_key(segvoc_command: Command, served, monkeypatch, tmp_path):
@@ -66,8 +66,8 @@ def test_the_environment_sets_what_the_options_set(segvoc_command: Command, serv
     assert segvoc_command("serve", "--queue", "4").code == 0
     (arguments, options) = served[0]
     assert (options["host"], options["port"], arguments[1].queue) == ("127.0.0.2", 9000, 4)
-    assert (options["told"]["queue"], options["told"]["models"]) == (4, ())
-    assert KEY not in str(options["told"])
+    assert (options["logged_settings"]["queue"], options["logged_settings"]["models"]) == (4, ())
+    assert KEY not in str(options["logged_settings"])
     monkeypatch.setenv("SEGVOC_MODELS", "street=tiny other")
     segvoc_command("serve").refused("--model 'other' is not NAME=MODEL")
     monkeypatch.setenv("SEGVOC_PORT", "tcp://10.0.0.1:80")

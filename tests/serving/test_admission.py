@@ -61,6 +61,14 @@ def test_weak_keys_and_other_files_are_refused(text: str, said: str, tmp_path: P
     assert KEY not in str(refused.value) and KEY not in repr(ServiceSettings(api_key=KEY))
 
 
+def test_a_key_file_may_begin_with_a_byte_order_mark(tmp_path: Path):
+    (tmp_path / "keys").write_text(f"anna: {KEY} label\nben: {KEY}2\n", "utf-8-sig")
+    assert ServiceSettings(api_key_file=tmp_path / "keys").keys() == {
+        KEY: ("anna", "label"),
+        f"{KEY}2": ("ben", "administer"),
+    }
+
+
 @pytest.fixture
 def two_keys(tmp_path: Path) -> Path:
     (tmp_path / "keys").write_text(f"# the team\n\nanna: {KEY}-anna\nben@example.org: {KEY}-ben\nanna: {KEY}-new\n")

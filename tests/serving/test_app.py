@@ -175,13 +175,13 @@ def test_the_request_chooses_among_several_models():
 @contextlib.contextmanager
 def several(*names):
     openers = [partial(named, name) for name in names]
-    app = create_app(openers[0], ServiceSettings(), more=openers[1:])
+    app = create_app(openers[0], ServiceSettings(), extra_models=openers[1:])
     with TestClient(app, base_url="http://127.0.0.1") as client:
         yield client
 
 
-def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays():
-    models = [GatedSegmenter(), CheckpointError("damaged"), open_tiny()]
+def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays(caplog):
+    models = [GatedSegmenter(), CheckpointError("damaged"), RuntimeError("INVALID_PROTOBUF"), open_tiny()]
 
     def opened():
         model = models.pop(0)
@@ -189,12 +189,16 @@ def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays():
             raise model
         return model
 
-    first, _, new = models
+    first, new = models[0], models[-1]
     app = create_app(opened, ServiceSettings())
     with TestClient(app, base_url="http://127.0.0.1") as client, ThreadPoolExecutor() as threads:
         service = app.state.service
-        client.portal.call(service.reload)
-        assert (service.labeler.model.name, service.labeler.identity.weights) == ("numpy", None)
+        for problem in ("damaged", "INVALID_PROTOBUF"):
+            client.portal.call(service.reload)
+            assert (service.labeler.model.name, service.labeler.identity.weights) == ("numpy", None)
+            record = caplog.records[-1]
+            assert record.message == "a model can't be reloaded" and record.fields["model"] == "numpy"
+            assert problem in JsonLines().format(record)
         first.gate.clear()
         calls = [threads.submit(segment, client) for _ in range(3)]
         wait_until_open(client, 4)

@@ -1,6 +1,7 @@
 """The queue and its batches: order, room, time, and places that are given back."""
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,23 +10,23 @@ import pytest
 
 from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.answers import ServiceFailure
-from segvoc.serving.labeler import BATCHES, Labeler, VocabularyDefinition
+from segvoc.serving.labeler import BATCHES, Labeler, LabelQuery, UploadedImage
 from segvoc.serving.middleware import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import Vocabulary
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.serving.services import GatedSegmenter, drawn_image
+from tests.serving.services import GatedSegmenter, drawn_image, png
 
 
 def work(
     seed: int = 0,
     words: str = "cat, wall",
     answer: Any = lambda result, words: result,
-    pixels: int = 48 * 64,
+    size: tuple[int, int] = (48, 64),
     **options: Any,
 ) -> Any:
-    definition = VocabularyDefinition(Vocabulary(words), None, None)
-    return definition, LabelOptions(**options), pixels, lambda: drawn_image(seed), answer
+    image = UploadedImage.read(io.BytesIO(png(drawn_image(seed, size))), max_pixels=10**6)
+    return image, LabelQuery(Vocabulary(words), None, LabelOptions(**options)), answer
 
 
 def run(
@@ -66,7 +67,7 @@ def test_equal_requests_go_through_the_network_together():
     async def scenario(labeler: Labeler) -> None:
         model.sizes.clear()
         works = [work(0), work(1), work(2, "dog"), work(3), work(4, threshold=0.5), work(5), work(6)]
-        await asyncio.gather(*(labeler.label(*one) for one in works))
+        await asyncio.gather(*(labeler.label(*arguments) for arguments in works))
         assert model.sizes == [4, 1, 1, 1]  # no more than four at a time
 
     metrics = run(scenario, model, batch=4, batch_wait=0.2)
@@ -79,33 +80,56 @@ def test_only_so_many_pixels_are_decoded_at_a_time():
     held: list[None] = []
     peaks: list[int] = []
 
-    async def scenario(labeler: Labeler) -> None:
-        def read() -> Any:
+    class CountedImage(UploadedImage):
+        def decoded(self, options: LabelOptions) -> Any:
             held.append(None)
             peaks.append(len(held))
-            return drawn_image()
+            return super().decoded(options)
 
+    async def scenario(labeler: Labeler) -> None:
         def answer(result: Any, words: Any) -> Any:
             held.pop()
             return result
 
-        def image(pixels: int) -> Any:
-            definition, options, _, _, _ = work()
-            return labeler.label(definition, options, pixels, read, answer)
+        def label(seed: int, *size: int) -> Any:
+            image, query, _ = work(seed, size=size)
+            return labeler.label(CountedImage(**vars(image)), query, answer)
 
         model.sizes.clear()
-        await asyncio.gather(*(image(50) for _ in range(6)))
+        await asyncio.gather(*(label(seed, 5, 10) for seed in range(6)))
         assert (max(peaks), model.sizes) == (2, [2, 2, 2])
         peaks.clear()
-        await asyncio.gather(image(1000), *(image(100) for _ in range(3)))  # a larger one takes all
+        await asyncio.gather(label(9, 20, 50), *(label(seed, 10, 10) for seed in range(3)))  # a larger one takes all
         assert max(peaks) == 1
 
     run(scenario, model, batch=4, batch_wait=0.2, max_pixels=100)
 
 
+def test_equal_images_of_a_batch_are_labeled_once_and_answered_each():
+    model = GatedSegmenter()
+
+    async def scenario(labeler: Labeler) -> None:
+        model.sizes.clear()
+        works = [
+            work(seed, answer=lambda result, _, number=number: (number, result))
+            for number, seed in enumerate([0, 1, 0])
+        ]
+        (first, one), (second, other), (third, same) = await asyncio.gather(
+            *(labeler.label(*arguments) for arguments in works)
+        )
+        assert (model.sizes, first, second, third) == ([2], 0, 1, 2)
+        np.testing.assert_array_equal(one.labels, same.labels)
+        assert (one.labels != other.labels).any()
+
+    run(scenario, model, batch=4, batch_wait=0.2)
+
+
 @pytest.mark.parametrize(
     ("settings", "waiting", "status", "said"),
-    [({"queue": 2}, 2, 429, "2 requests are waiting"), ({"queue_seconds": 0.1}, 0, 503, r"no time within 0\.1 s")],
+    [
+        ({"queue": 2}, 2, 429, "2 requests are waiting"),
+        ({"queue_seconds": 0.1}, 0, 503, r"timed out in the queue after 0\.1 s"),
+    ],
     ids=["full", "too long"],
 )
 def test_a_queue_that_is_full_or_takes_too_long_says_when_to_come_back(settings, waiting, status, said):

@@ -13,6 +13,8 @@ import pytest
 import schemathesis
 from hypothesis import strategies as st
 
+from segvoc.inference.label_options import OPTION_TEXTS
+from segvoc.serving.bodies import FORM_OPTIONS
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import drawn_image, in_process, listening, png
 
@@ -59,8 +61,7 @@ def api():
         # any text is words, so what breaks their format alone isn't invalid
         valid, invalid = json.loads(text), json.loads(text, object_hook=without_format)
         # Schemathesis can't break a schema with a file whose fields depend on each other
-        form = invalid["paths"]["/v1/segment"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-        del form["anyOf"]
+        del invalid["components"]["schemas"]["SegmentRequest"]["anyOf"]
         schemas = {}
         for mode, described in ((POSITIVE, valid), (NEGATIVE, invalid)):
             schemas[mode] = schemathesis.openapi.from_dict(described)
@@ -103,8 +104,14 @@ def test_valid_requests_are_answered_and_answers_are_as_described(api, method, p
 
 def test_answers_bodies_and_keys_are_described():
     with in_process(api_key="k" * 20) as client:
-        operation = client.get("/openapi.json").json()["paths"]["/v1/segment"]["post"]
+        described = client.get("/openapi.json").json()
+    operation, form = described["paths"]["/v1/segment"]["post"], described["components"]["schemas"]["SegmentRequest"]
     assert set(operation["responses"]) == {"200", "4XX", "5XX"}
     assert set(operation["responses"]["200"]["content"]) == set(KINDS)
     assert set(operation["requestBody"]["content"]) == {"multipart/form-data"}
     assert operation["security"] == [{"HTTPBearer": []}]
+    assert form["properties"]["image"]["format"] == "binary" and form["additionalProperties"] is False
+    for name in FORM_OPTIONS:
+        assert form["properties"][name]["description"] == OPTION_TEXTS[name].help
+        assert {"type": "null"} not in form["properties"][name].get("anyOf", ())
+    assert [way["required"] for way in form["anyOf"]] == [["words"], ["parts"], ["vocabulary"]]

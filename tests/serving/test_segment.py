@@ -27,6 +27,9 @@ def client():
         yield client
 
 
+FORM = "multipart/form-data; boundary=x"
+
+
 def expected_result(**options: Any) -> Any:
     return NumpySegmenter().segment(drawn_image(), options.pop("words", WORDS), **options)
 
@@ -181,12 +184,14 @@ def test_vocabularies_are_encoded_once_and_their_names_hold_them():
         ({"threshold": ""}, 422, "invalid_request", "threshold"),
         ({"keep_classes": 0}, 422, "invalid_request", "keep_classes"),
         ({"path": "/etc/passwd"}, 422, "invalid_request", "path"),
+        ({"model": ""}, 422, "invalid_request", "'model' is empty or given twice"),
         ({"image": b"/etc/passwd="}, 422, "invalid_image", "the image"),
         ({"image": b""}, 422, "invalid_image", "empty"),
         ({"image": b"GIF89a" + b"\0" * 20}, 422, "invalid_image", "damaged"),
         ({"image": png()[:60]}, 422, "invalid_image", "damaged"),
         ({"words": '["cat"'}, 400, "bad_request", "JSON"),
-        ({"words": "[" * 100_000}, 400, "bad_request", "JSON"),
+        ({"words": "[" * 9_000}, 400, "bad_request", "JSON"),
+        ({"words": "[" * 100_000}, 413, "too_large", "too many values"),
         ({"vocabulary": "veyJ3b3JkcyI6ImNhdCJ9"}, 422, "invalid_request", "includes words"),
         ({"vocabulary": "v0", "words": None}, 422, "invalid_request", "POST the words"),
         ({"vocabulary": "../../etc/passwd", "words": None}, 422, "invalid_request", "vocabulary"),
@@ -269,13 +274,17 @@ def test_uploads_stay_in_memory(client, monkeypatch):
         (b"{", "application/json", 400),
         (b"\xff\xfe", "application/json", 400),
         (b"[" * 400_000, "application/json", 413),
-        (b"[" * 20_000, "application/json", 400),
+        (b"[" * 9_000, "application/json", 400),
         (b"[]", "application/json", 422),
         (b"null", "application/json", 422),
         (b'{"words": "\\ud800"}', "application/json", 400),
         (b"cat", "text/plain", 415),
         (b"", "multipart/form-data", 400),
         (b"--x\r\n", "multipart/form-data; boundary=x", 422),
+        (b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n', FORM, 422),
+        (b'--x\r\nContent-Disposition: form-data; name="words"\r\n\r\n\xe9\r\n--x--', FORM, 400),
+        (b"--x--", f"{FORM}; charset=latin-1", 415),
+        (b"--x--", f'{FORM}; charset="UTF-8"', 422),
         (b"nonsense", "multipart/form-data; boundary=x", 400),
         (b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--", "multipart/form-data; boundary=x", 400),
     ],

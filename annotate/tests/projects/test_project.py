@@ -116,6 +116,15 @@ def test_names_that_cannot_be_used(tmp_path: Path, name: str, said: str) -> None
     assert list(Project(tmp_path / "street").images()) == ["a.png"]
 
 
+@pytest.mark.parametrize("name", ["Rue de\u00a0Rivoli", "Family \U0001f468\u200d\U0001f469\u200d\U0001f467"])
+def test_a_project_may_have_any_name_on_one_line(tmp_path: Path, name: str) -> None:
+    with Project.create(tmp_path / name, words=["cat"]) as project:
+        assert project.record.name == name
+    for bad in ("two\nlines", "two\u2028lines", "\x1b[2J", "\ud800", "x" * 201):
+        with pytest.raises(UsageError, match="is not one line"):
+            replace(project.record, name=bad)
+
+
 def test_images_that_cannot_be_read_are_problems_of_their_own(tmp_path: Path) -> None:
     project = drawn_project(tmp_path / "street", "b.png")
     images = project.images_folder

@@ -185,6 +185,10 @@ def test_images_come_and_go(street: Path) -> None:
             ("image", ("e.png", b"GIF89a")),
             ("image", ("f.png", b"x" * 100_001)),
         ]
+        for charset in ("punycode", "undefined"):  # texts are in UTF-8
+            headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+            refused = client.post("/v1/project/images", content=b"--x--", headers=headers)
+            assert (refused.status_code, failure(refused)) == (415, "unsupported_media_type")
         told = client.post("/v1/project/images", files=files).json()
         assert [state["image"] for state in told["added"]] == ["new/c.png"]
         assert [problem.split("'")[1] for problem in told["problems"]] == ["a.jpg", "../d.png", "e.png", "f.png"]

@@ -92,8 +92,15 @@ def serve_command(
     settings = ServiceSettings(extensions=extensions, **own, **keys)
     opened = [partial(chosen.open_light, model) for model in models or ("tiny",)]
     opened += [_named(text, chosen) for text in named]
-    told = click.get_current_context().params
-    run(opened[0], settings, host=host, port=port, more=opened[1:], metrics_port=metrics_port, told=told)
+    run(
+        opened[0],
+        settings,
+        host=host,
+        port=port,
+        extra_models=opened[1:],
+        metrics_port=metrics_port,
+        logged_settings=click.get_current_context().params,
+    )
 
 
 def _named(text: str, chosen: ModelOptions) -> Callable[[], "Segmenter"]:

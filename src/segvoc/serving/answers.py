@@ -122,7 +122,7 @@ class ServiceFailure(Exception):
     """An error response: one line for the client that says what is wrong and how to fix it.
 
     `code` is a key of `FAILURES`, or any other with a `status`; `retry_after` is the value of Retry-After [s];
-    `details` are further values of the response body, beside the error.
+    `details` are further values of the response body, next to the error.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """The service: its routes and what they share, its socket and its process."""
 
 import asyncio
+import io
 import logging
 import logging.config
 import signal
@@ -9,34 +10,24 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, replace
-from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 import uvicorn
-from fastapi import FastAPI, Request, Security
+from fastapi import FastAPI, Form, Request, Security
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest, start_http_server
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from segvoc.errors import SegvocError, UsageError
-from segvoc.imaging.reading import DecodedImage, decode_image, image_size
-from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.version import __version__
-from segvoc.serving import answers
+from segvoc.serving import answers, bodies
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
-from segvoc.serving.bodies import (
-    FORM,
-    JSON_BODY,
-    SegmentForm,
-    VocabularyJson,
-    request_body,
-    segment_call,
-    vocabulary_call,
-)
-from segvoc.serving.labeler import EncodedVocabulary, Labeler, PixelBudget, VocabularyDefinition
+from segvoc.serving.labeler import EncodedVocabulary, Labeler, LabelQuery, PixelBudget, UploadedImage
 from segvoc.serving.middleware import (
     FIELDS,
     LOGGER,
@@ -47,7 +38,7 @@ from segvoc.serving.middleware import (
     log_settings,
     send_traces,
 )
-from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 
 _T = TypeVar("_T")
 
@@ -70,7 +61,7 @@ class Service:
         """The uvicorn server, if used."""
         self.password_paths = set[str]()
         """Paths that also accept the API key as an HTTP Basic password."""
-        self.open = 0
+        self.open_requests = 0
 
     @property
     def labeler(self) -> Labeler:
@@ -100,6 +91,8 @@ class Service:
                 await labeler.replace_model(open_model)
             except (SegvocError, OSError) as error:
                 LOGGER.error("a model can't be reloaded", extra={FIELDS: {"model": name, "problem": str(error)}})
+            except Exception:
+                LOGGER.exception("a model can't be reloaded", extra={FIELDS: {"model": name}})
             else:
                 LOGGER.info("reloaded", extra={FIELDS: asdict(labeler.identity)})
 
@@ -114,53 +107,67 @@ class Service:
         return self.server is not None and self.server.should_exit
 
     @contextmanager
-    def place(self, *, labels: bool = True) -> Iterator[None]:
+    def request_slot(self, *, labels: bool = True) -> Iterator[None]:
         """Take a slot among the open requests, and check that the queue has room if the request needs the model."""
-        if self.open >= self.settings.requests:
-            raise ServiceFailure("busy", f"{self.open} requests are open already; try again later", retry_after=1)
+        if self.open_requests >= self.settings.requests:
+            message = f"{self.open_requests} requests are open already; try again later"
+            raise ServiceFailure("busy", message, retry_after=1)
         if labels:
             min(self.labelers.values(), key=lambda labeler: labeler.waiting).check_room()
-        self.open += 1
+        self.open_requests += 1
         try:
             yield
         finally:
-            self.open -= 1
+            self.open_requests -= 1
 
     async def label(
         self,
-        image: bytes,
-        definition: VocabularyDefinition,
-        options: LabelOptions,
+        file: BinaryIO | io.BytesIO,
+        query: LabelQuery,
         answer: Callable[[Any, EncodedVocabulary], _T],
         model: str | None = None,
         *,
         tiles: bool = False,
     ) -> _T:
-        """Label the bytes of an image file with a model (None: the first); see `Labeler.label`.
+        """Label an image file with a model (None: the first); see `Labeler.label`.
 
-        The image's header is checked before it is queued: with `tiles`, one of more than `max_pixels` is labeled in
-        tiles, and its result is a `LargeResult`; otherwise, or with parts, it is refused.
+        The image's header is checked before it is queued: with `tiles`, an image of more than `max_pixels` is labeled
+        in tiles, and its result is a `LargeResult`; otherwise, or with parts, it is refused.
         """
         labeler, most = self.labeler_of(model), self.settings.max_pixels
-        largest = max(most, self.settings.tiled_pixels) if tiles and definition.parts is None else most
-        height, width = await asyncio.to_thread(image_size, image, max_pixels=largest)
-        pixels, classes = height * width, definition.number_of_classes
-        if options.return_probabilities and pixels * classes > most:
+        largest = max(most, self.settings.tiled_pixels) if tiles and query.parts is None else most
+        image = await asyncio.to_thread(UploadedImage.read, file, max_pixels=largest)
+        classes = query.number_of_classes
+        if query.options.return_probabilities and image.pixels * classes > most:
             raise ServiceFailure(
                 "too_large", f"the probabilities of {classes} classes are too many for this image; ask for fewer words"
             )
-        limits = {"max_pixels": largest, "stretch": options.value_range}
-        read: Callable[[], Any] = partial(decode_image, image, **limits)
-        if pixels > most:
-            options, read = options.in_tiles(), partial(DecodedImage, "the image", **limits, content=image)
-        return await labeler.label(definition, options, pixels, read, answer)
+        if image.pixels > most:
+            query = replace(query, options=query.options.in_tiles())
+        return await labeler.label(image, query, answer)
+
+
+class FormRoute(APIRoute):
+    """A route whose form is read in a slot among the open requests, and within the service's limits."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See FastAPI's "Custom Request and APIRoute class"."""
+        answer = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            service: Service = request.app.state.service
+            with service.request_slot():
+                async with bodies.form_request(request, service.settings) as form:
+                    return await answer(form)
+
+        return limited
 
 
 def create_app(
     open_model: Callable[[], Segmenter],
     settings: ServiceSettings,
     *,
-    more: Sequence[Callable[[], Segmenter]] = (),
+    extra_models: Sequence[Callable[[], Segmenter]] = (),
     models: Sequence[Segmenter] | None = None,
 ) -> FastAPI:
     """Create the service as an ASGI application.
@@ -168,21 +175,21 @@ def create_app(
     Args:
         open_model: opens its model, or the first of several.
         settings: its settings.
-        more: open further models, which requests choose by name.
+        extra_models: open further models, which requests choose by name.
         models: all of them, if they are open already; otherwise they are opened at startup.
     """
     if settings.traces:
         send_traces()
     metrics = ServiceMetrics()
-    service = Service((open_model, *more), settings, metrics)
+    service = Service((open_model, *extra_models), settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        opened, budget = models or [one() for one in service.open_models], PixelBudget(settings.max_pixels)
-        names = [one.name for one in opened]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise UsageError(f"several models are called {twice[0]!r}; name one of them: --model NAME=PATH")
-        service.labelers = {one.name: Labeler(one, settings, metrics, budget) for one in opened}
+        opened = models or [open_model() for open_model in service.open_models]
+        names, budget = [model.name for model in opened], PixelBudget(settings.max_pixels)
+        if duplicates := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"several models are called {duplicates[0]!r}; name one of them: --model NAME=PATH")
+        service.labelers = {model.name: Labeler(model, settings, metrics, budget) for model in opened}
         service.loop = asyncio.get_running_loop()
         async with AsyncExitStack() as running:
             for labeler in service.labelers.values():
@@ -190,9 +197,8 @@ def create_app(
                 running.push_async_callback(labeler.stop)
             for context in added:
                 await running.enter_async_context(context)
-            LOGGER.info(
-                "ready", extra={FIELDS: {"models": [asdict(one.identity) for one in service.labelers.values()]}}
-            )
+            identities = [asdict(labeler.identity) for labeler in service.labelers.values()]
+            LOGGER.info("ready", extra={FIELDS: {"models": identities}})
             yield
 
     app = FastAPI(
@@ -209,7 +215,8 @@ def create_app(
         exception_handlers={SegvocError: _failed, ServiceFailure: _failed, HTTPException: _failed},
     )
     app.state.service = service
-    _add_routes(app, service)
+    _add_label_routes(app, service)
+    _add_status_routes(app, service)
     added = [add_routes(app, service) for add_routes in settings.extensions]
     # the middleware added last sees requests first
     app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
@@ -217,26 +224,38 @@ def create_app(
     return app
 
 
-def _add_routes(app: FastAPI, service: Service) -> None:
+def _add_label_routes(app: FastAPI, service: Service) -> None:
     binary = {"schema": {"type": "string", "format": "binary"}}
 
-    @app.post(
+    async def segment(
+        request: Request, form: Annotated[bodies.SegmentRequest, Form(media_type=bodies.FORM)]
+    ) -> Response:
+        kind = negotiated(request.headers.get("accept"))
+
+        def answer(result: answers.Result, words: EncodedVocabulary) -> Response:
+            about = {"image": form.image.filename, **asdict(words.identity), "hints": words.hints}
+            headers = {"Vary": "Accept", MODEL_HEADER: words.identity.header}
+            return Response(ANSWERS[kind](result, about), media_type=kind, headers=headers)
+
+        query = await asyncio.to_thread(form.query, service.settings.max_words, probabilities=kind == ZIP)
+        return await unless_gone(request, service.label(form.image.file, query, answer, form.model, tiles=True))
+
+    app.router.add_api_route(
         "/v1/segment",
+        segment,
+        methods=["POST"],
         summary="Label an image",
         description="Labels every pixel of an image with one of the words. The header Accept chooses the answer: the "
         "report with a mask for each class (application/json), the label map (image/png), or both with the confidence "
         "and an overlay (application/zip).",
         responses={200: {"model": answers.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
-        openapi_extra=request_body(FORM, SegmentForm),
+        route_class_override=FormRoute,
     )
-    async def segment(request: Request) -> Response:
-        kind = negotiated(request.headers.get("accept"))
-        with service.place():
-            call = await segment_call(request, service.settings)
-            options = call.options if kind == ZIP else replace(call.options, return_probabilities=False)
-            answer = partial(_answered, kind=kind, name=call.name)
-            work = service.label(call.image, call.definition, options, answer, call.model, tiles=True)
-            return await unless_gone(request, work)
+
+    vocabulary_body = {
+        "required": True,
+        "content": {bodies.JSON_BODY: {"schema": bodies.VocabularyRequest.model_json_schema()}},
+    }
 
     @app.post(
         "/v1/vocabularies",
@@ -245,16 +264,19 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         description="Encodes words and gives them a name, which POST /v1/segment takes in their place. Names don't "
         "expire: they hold the words.",
         responses={201: {"model": answers.VocabularyAnswer}},
-        openapi_extra=request_body(JSON_BODY, VocabularyJson),
+        openapi_extra={"requestBody": vocabulary_body},
     )
     async def add_vocabulary(request: Request) -> Response:
-        with service.place():
-            name, definition, model = await vocabulary_call(request, service.settings)
-            encoded = await unless_gone(request, service.labeler_of(model).encode(definition))
-        answer = {"vocabulary": name, "words": encoded.prepared.words, "hints": encoded.hints}
+        with service.request_slot():
+            body = await bodies.json_request(request, bodies.VocabularyRequest, service.settings, limit=TEXT_BYTES // 2)
+            query = await asyncio.to_thread(body.query, service.settings.max_words)
+            encoded = await unless_gone(request, service.labeler_of(body.model).encode(query))
+        answer = {"vocabulary": body.name, "words": encoded.prepared.words, "hints": encoded.hints}
         answer |= asdict(encoded.identity)
         return JSONResponse(answer, status_code=201, headers={MODEL_HEADER: encoded.identity.header})
 
+
+def _add_status_routes(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", summary="The models and the limits")
     async def models() -> answers.ModelsAnswer:
         settings = service.settings
@@ -264,7 +286,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             tiled_pixels=max(settings.max_pixels, settings.tiled_pixels),
             words=settings.max_words,
         )
-        facts = [model_facts(one.model, one.identity.weights) for one in service.labelers.values()]
+        facts = [model_facts(labeler.model, labeler.identity.weights) for labeler in service.labelers.values()]
         return answers.ModelsAnswer(models=facts, version=__version__, limits=limits)
 
     async def metrics() -> Response:
@@ -283,13 +305,6 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     for path, answer in (("/metrics", metrics), ("/healthz", health), ("/readyz", ready)):
         app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
-
-
-def _answered(result: answers.Result, words: EncodedVocabulary, *, kind: str, name: str | None) -> Response:
-    """The response to a labeled image of this file name, by its content type."""
-    about = {"image": name, **asdict(words.identity), "hints": words.hints}
-    headers = {"Vary": "Accept", MODEL_HEADER: words.identity.header}
-    return Response(ANSWERS[kind](result, about), media_type=kind, headers=headers)
 
 
 def model_facts(model: Segmenter, weights: str | None) -> answers.ModelAnswer:
@@ -354,20 +369,20 @@ def run(
     *,
     host: str,
     port: int,
-    more: Sequence[Callable[[], Segmenter]] = (),
+    extra_models: Sequence[Callable[[], Segmenter]] = (),
     metrics_port: int | None = None,
-    told: Mapping[str, object] | None = None,
+    logged_settings: Mapping[str, object] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again.
 
     Args:
-        open_model: opens the model; see `create_app`, also for `more`.
+        open_model: opens the model; see `create_app`, also for `extra_models`.
         settings: the settings.
         host: the address to listen on.
         port: its port.
-        more: open further models.
+        extra_models: open further models.
         metrics_port: a port of the same address that has the metrics without a key; None: there is none.
-        told: settings for the first line of the log; none may be secret.
+        logged_settings: settings for the first line of the log; none may be secret.
 
     Raises:
         UsageError: an address can't be used.
@@ -377,9 +392,9 @@ def run(
     with bound_socket(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listener.getsockname()[1]}"
-        LOGGER.info("starting", extra={FIELDS: {"address": address, "settings": told or {}}})
-        models = [one() for one in (open_model, *more)]
-        app = create_app(open_model, settings, more=more, models=models)
+        LOGGER.info("starting", extra={FIELDS: {"address": address, "settings": logged_settings or {}}})
+        models = [opener() for opener in (open_model, *extra_models)]
+        app = create_app(open_model, settings, extra_models=extra_models, models=models)
         server, service = service_server(app, settings), app.state.service
         # uvicorn re-raises the signal that stopped it
         handlers: dict[int, Any] = {signal.SIGTERM: lambda *_: sys.exit(0)}
@@ -432,12 +447,21 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+class HttpProtocol(H11Protocol):
+    """HTTP in small reads: h11 parses a whole read, perhaps of chunks of a byte, before other requests continue."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Limit the reads of asyncio's transport."""
+        transport.max_size = bodies.CHUNK_BYTES
+        super().connection_made(transport)
+
+
 def service_server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
     """Create the uvicorn server; FORWARDED_ALLOW_IPS lists proxies on other machines."""
     config = uvicorn.Config(
         app,
         lifespan="on",
-        http="h11",
+        http=HttpProtocol,
         loop="asyncio",
         ws="none",
         log_config=None,

@@ -2,29 +2,40 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar, get_type_hints
 
-from fastapi import Request
+from fastapi import Request, UploadFile
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
-from starlette.datastructures import FormData, UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData
+from starlette.datastructures import UploadFile as FormFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
+from segvoc.inference.part_labels import words_with_objects
 from segvoc.serving.answers import ServiceFailure, VocabularyName
-from segvoc.serving.labeler import VocabularyDefinition
+from segvoc.serving.labeler import LabelQuery
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
-from segvoc.vocabulary import PartVocabulary, Vocabulary
+from segvoc.vocabulary import PartVocabulary, parts_by_object
 
 FORM, JSON_BODY = "multipart/form-data", "application/json"
 
-_STRICT = ConfigDict(extra="forbid")
+LONGEST_WORD = 500
+"""Max characters of a word, a part or the background's name: normalizing takes time quadratic in them."""
+
+VALUES_PER_WORD = 20
+"""Limits the values of a JSON text, by the number of words that are allowed: synonyms and parts have commas, too."""
+
+CHUNK_BYTES = 16_384
+"""Bytes of a connection, and of a body, that are parsed before other requests continue."""
+
 _WORDS = "One word per class, separated by commas, with `=` between synonyms"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
-
-_MODEL_NAME = "Name of one of the service's models (GET /v1/models); by default the first."
 
 Text = Annotated[str, Field(min_length=1)]
 Word = Annotated[str, Field(min_length=1, json_schema_extra={"format": "word"})]
@@ -34,29 +45,97 @@ PartLists = Annotated[
     # an object may have no parts, but not all of them
     Field(min_length=1, json_schema_extra={"not": {"additionalProperties": {"maxItems": 0}}}),
 ]
+ModelName = Annotated[
+    Text | None,
+    Field(
+        description="Name of one of the service's models (GET /v1/models); by default the first.",
+        json_schema_extra={"format": "model"},
+    ),
+]
 
 FORM_OPTIONS = (*IMAGE_OPTIONS, "stretch")
 """The options of a form."""
 
 
-def _option_fields() -> dict[str, Any]:
-    """The options of `LabelOptions` (which validates them) as request fields."""
-    types, defaults = get_type_hints(LabelOptions), {option.name: option.default for option in fields(LabelOptions)}
-    return {name: (types[name], Field(defaults[name], **_described(name))) for name in FORM_OPTIONS}
+def _option_field(name: str) -> Any:
+    """A request's field for an option of `LabelOptions`, which validates it."""
+    text, is_name = OPTION_TEXTS[name], name in ("background", "stretch")
+    schema = {"minimum": text.minimum, "maximum": text.maximum, "format": name if is_name else None}
+    return Field(
+        getattr(LabelOptions(), name),
+        description=text.help,
+        max_length=LONGEST_WORD if is_name else None,
+        json_schema_extra={key: value for key, value in schema.items() if value is not None},
+    )
 
 
-def _described(name: str) -> dict[str, Any]:
-    text = OPTION_TEXTS[name]
-    bounds = {"minimum": text.minimum, "maximum": text.maximum}
-    form = name if name in ("background", "stretch") else None
-    more = {name: value for name, value in (bounds | {"format": form}).items() if value is not None}
-    return {"description": text.help, "json_schema_extra": more}
+def _add_conditions(schema: dict[str, Any]) -> None:
+    """Optional fields are left out, not null, and classes come in one of three ways: words, parts, or a vocabulary."""
+    properties = schema["properties"] = {name: _without_null(value) for name, value in schema["properties"].items()}
+    schema["anyOf"] = [{"required": [way], "properties": {"vocabulary": False}} for way in ("words", "parts")]
+    if "vocabulary" in properties:
+        excluded = dict.fromkeys(("words", "parts", "background"), False)
+        schema["anyOf"].append({"required": ["vocabulary"], "properties": excluded})
 
 
-class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fields())):
+def _without_null(field: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an optional field, whose default of None stands for a field that is left out."""
+    values = [value for value in field.get("anyOf", ()) if value != {"type": "null"}]
+    if len(values) == len(field.get("anyOf", ())):
+        return field
+    rest = {name: value for name, value in field.items() if name not in ("anyOf", "default")}
+    return rest | (values[0] if len(values) == 1 else {"anyOf": values})
+
+
+_STRICT = ConfigDict(extra="forbid", json_schema_extra=_add_conditions)
+
+
+class VocabularyRequest(BaseModel):
+    """A vocabulary to encode."""
+
+    model_config = _STRICT
+
+    words: Annotated[str, Field(min_length=1, json_schema_extra={"format": "words"})] | WordList | None = Field(
+        None, description=f"{_WORDS}; or a list.", examples=["cat, sofa, wall", ["cat", "sofa, couch", "wall"]]
+    )
+    parts: Annotated[str, Field(min_length=1, json_schema_extra={"format": "parts"})] | PartLists | None = Field(
+        None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
+    )
+    background: str | None = _option_field("background")
+    model: ModelName = None
+
+    @classmethod
+    def of_name(cls, name: str, max_words: int) -> "VocabularyRequest":
+        """Decode a name that `name` returned; raises a `ServiceFailure` if it is another."""
+        try:
+            text = base64.b64decode(name[1:], altchars=b"-_", validate=True)
+        except ValueError:
+            message = "this isn't a vocabulary's name; POST the words to v1/vocabularies again"
+            raise ServiceFailure("invalid_request", message) from None
+        return _decoded(TypeAdapter(cls), text, _known(cls), VALUES_PER_WORD * max_words)
+
+    @property
+    def name(self) -> str:
+        """The vocabulary's name, which holds it, so that every replica can decode it."""
+        text = self.model_dump_json(exclude_defaults=True, exclude={"model"})
+        return f"v{base64.urlsafe_b64encode(text.encode()).decode()}"
+
+    def query(self, max_words: int, options: LabelOptions | None = None) -> LabelQuery:
+        """The query, with this background; raises errors as `checked_query`."""
+        options = replace(options or LabelOptions(), background=self.background)
+        return checked_query(self.words, self.parts, options, max_words)
+
+
+_OPTION_TYPES = get_type_hints(LabelOptions)
+_OPTIONS: dict[str, Any] = {name: (_OPTION_TYPES[name], _option_field(name)) for name in FORM_OPTIONS}
+
+
+class SegmentRequest(create_model("LabelFields", **_OPTIONS)):
     """An image, the words or parts, and options."""
 
-    image: str = Field(description="The image file.", json_schema_extra={"format": "binary"})
+    model_config = _STRICT
+
+    image: UploadFile = Field(description="The image file.", json_schema_extra={"format": "binary"})
     words: Text | None = Field(
         None,
         description=f"{_WORDS}; or a JSON list with an entry per class.",
@@ -74,115 +153,170 @@ class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fiel
         description="Name of a vocabulary, in place of words, parts and background.",
         json_schema_extra={"format": "vocabulary"},
     )
-    model: Text | None = Field(None, description=_MODEL_NAME, json_schema_extra={"format": "model"})
+    model: ModelName = None
     probabilities: bool = Field(
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
     )
 
-    @property
-    def options(self) -> LabelOptions:
-        """The labeling options; `UsageError` if a value is out of range."""
+    def query(self, max_words: int, *, probabilities: bool) -> LabelQuery:
+        """The query; raises errors as `checked_query`. `probabilities`: whether the answer can hold them."""
         values = {name: getattr(self, name) for name in FORM_OPTIONS}
-        return LabelOptions(**values, return_probabilities=self.probabilities)
+        options = LabelOptions(**values, return_probabilities=self.probabilities and probabilities)
+        if self.vocabulary is None:
+            words = _decoded_if(self.words, "[", TypeAdapter(WordList), max_words)
+            parts = _decoded_if(self.parts, "{", TypeAdapter(PartLists), max_words)
+            return checked_query(words, parts, options, max_words)
+        if self.words is not None or self.parts is not None or options.background is not None:
+            raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
+        return VocabularyRequest.of_name(self.vocabulary, max_words).query(max_words, options)
 
 
-class VocabularyJson(BaseModel):
-    """A vocabulary to encode."""
+def checked_query(
+    words: str | Sequence[str] | None,
+    parts: str | Mapping[str, Sequence[str]] | None,
+    options: LabelOptions,
+    max_words: int,
+) -> LabelQuery:
+    """Check words and parts; takes a while, so call it in a thread. `UsageError` or `ServiceFailure`.
 
-    model_config = _STRICT
-
-    words: Annotated[str, Field(min_length=1, json_schema_extra={"format": "words"})] | WordList | None = Field(
-        None, description=f"{_WORDS}; or a list.", examples=["cat, sofa, wall", ["cat", "sofa, couch", "wall"]]
-    )
-    parts: Annotated[str, Field(min_length=1, json_schema_extra={"format": "parts"})] | PartLists | None = Field(
-        None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
-    )
-    background: Text | None = Field(None, **_described("background"), examples=["other"])
-    model: Text | None = Field(None, description=_MODEL_NAME, json_schema_extra={"format": "model"})
-
-
-def request_body(kind: str, model: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI schema (`openapi_extra`) of a body that the service parses itself: content type and model.
-
-    Optional fields are left out, not null, and the classes come in one of three ways: words, parts, or a vocabulary.
+    A part of several objects counts for each.
     """
-    schema = model.model_json_schema()
-    schema["properties"] = {name: _without_null(value) for name, value in schema["properties"].items()}
-    ways = []
-    for way in [name for name in ("words", "parts", "vocabulary") if name in schema["properties"]]:
-        unused = ("words", "parts", "background") if way == "vocabulary" else ("vocabulary",)
-        ways.append({"required": [way], "properties": {name: False for name in unused}})
-    return {"requestBody": {"required": True, "content": {kind: {"schema": {**schema, "anyOf": ways}}}}}
+    if words is None and parts is None:
+        raise ServiceFailure("invalid_request", "there are neither words nor parts; give some, such as 'cat, sofa'")
+    most = 2 * max_words  # an object and its only part are a name each
+    names = [*_names(words, ",", most), *_names(parts, ",;:", most)]
+    if len(names) > most:
+        message = f"there are more than {most} names; this service accepts at most {max_words} words and parts"
+        raise ServiceFailure("invalid_request", message)
+    if (longest := max(len(name.strip()) for name in names)) > LONGEST_WORD:
+        message = f"a word has {longest} characters; the longest may have {LONGEST_WORD}"
+        raise ServiceFailure("invalid_request", message)
+    of_objects = None if parts is None else PartVocabulary(parts)
+    vocabulary = words_with_objects(words, of_objects)
+    number = len(vocabulary)
+    if of_objects is not None:
+        number += sum(map(len, parts_by_object(vocabulary.words, of_objects.parts)))
+    if number > max_words:
+        message = f"there are {number} words and parts of objects; this service accepts at most {max_words}"
+        raise ServiceFailure("invalid_request", message)
+    return LabelQuery(vocabulary, of_objects, options)
 
 
-def _without_null(field: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an optional field, whose default of None stands for a field that is left out."""
-    values = [value for value in field.get("anyOf", ()) if value != {"type": "null"}]
-    if len(values) == len(field.get("anyOf", ())):
-        return field
-    rest = {name: value for name, value in field.items() if name not in ("anyOf", "default")}
-    return rest | (values[0] if len(values) == 1 else {"anyOf": values})
+def _names(
+    given: str | Sequence[str] | Mapping[str, Sequence[str]] | None, separators: str, most: int
+) -> Sequence[str]:
+    if isinstance(given, str):
+        return re.split(f"[{separators}]", given, maxsplit=most)
+    if isinstance(given, Mapping):
+        return [*given, *(part for parts in given.values() for part in parts)]
+    return given or ()
+
+
+_T = TypeVar("_T")
+_MODEL = TypeVar("_MODEL", bound=BaseModel)
+
+
+_NUMBER_LIST = re.compile(rb"\[[\d.,\s-]{64,}+\]")
+
+
+def _decoded_if(text: str | None, opening: str, adapter: TypeAdapter[Any], max_words: int) -> Any:
+    """Decode a form's words or parts as JSON if they start like JSON."""
+    if text is None or not text.lstrip().startswith(opening):
+        return text
+    return _decoded(
+        adapter, text.encode(), "begin a word otherwise if it isn't meant as JSON", VALUES_PER_WORD * max_words
+    )
+
+
+def _decoded(adapter: TypeAdapter[_T], text: bytes, fix: str, values: int, lists: int | None = None) -> _T:
+    # empty lists take a hundred times their bytes in memory, and strings the time of many numbers
+    opened, strings = text.count(b"[") + text.count(b"{"), text.count(b'"') // 2
+    if max(opened, strings) > (lists or values) or opened + text.count(b",") > values:
+        raise ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
+    try:
+        return adapter.validate_json(text, strict=True)
+    except ValidationError as error:
+        raise _invalid(error.errors(include_url=False, include_context=False, include_input=False), fix) from None
+
+
+def _invalid(problems: Sequence[Any], fix: str) -> ServiceFailure:
+    """The failure for the first of Pydantic's or FastAPI's errors."""
+    problem = problems[0]
+    if problem["type"] == "json_invalid":
+        return ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}")
+    place = ".".join(str(step)[:60] for step in problem["loc"] if step != "body") or "the body"
+    return ServiceFailure("invalid_request", f"{place}: {problem['msg']}; {fix}")
+
+
+def _known(model: type[BaseModel]) -> str:
+    """What an error says of the fields that there are."""
+    return f"the fields are {', '.join(model.model_fields)}"
 
 
 # ---- reading
 
-_T = TypeVar("_T")
-_MODEL = TypeVar("_MODEL", bound=BaseModel)
-_WORD_LIST = TypeAdapter(WordList)
-_PART_LISTS = TypeAdapter(PartLists)
+
+class FormRequest(Request):
+    """A request whose form was read already, within the service's limits, which FastAPI lacks."""
+
+    def __init__(self, request: Request, form: FormData) -> None:
+        super().__init__(request.scope, request.receive)
+        self._read = form
+
+    async def form(self, **_: Any) -> FormData:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The form; FastAPI's limits don't matter any more."""
+        return self._read
 
 
-@dataclass(frozen=True)
-class SegmentCall:
-    """A parsed labeling request."""
-
-    image: bytes
-    name: str | None
-    """Its file name in the form."""
-    definition: VocabularyDefinition
-    options: LabelOptions
-    model: str | None
-
-
-async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCall:
-    """Read the body of POST /v1/segment; raises a `ServiceFailure` or `UsageError` if it can't be used."""
-    content_type(request, FORM)
-    fields = await _form(request, settings)
-    file = fields.get("image")
-    if not isinstance(file, tuple):
-        raise ServiceFailure("invalid_request", "image is missing; send it as a file")
-    name, image = file
-    if len(image) > settings.max_bytes:
-        raise ServiceFailure("too_large", f"the image file has {len(image)} bytes; send at most {settings.max_bytes}")
-    body = _validated(lambda: SegmentForm.model_validate({**fields, "image": ""}), _fields(SegmentForm))
-    words = _decoded_if(body.words, "[", _WORD_LIST)
-    parts = _decoded_if(body.parts, "{", _PART_LISTS)
-    options = body.options
-    if body.vocabulary is None:
-        definition = _definition(words, parts, options.background, settings)
-    elif words is not None or parts is not None or options.background is not None:
-        raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
-    else:
-        definition = await asyncio.to_thread(_named, body.vocabulary, settings)
-    return SegmentCall(image, name, definition, options, body.model)
-
-
-async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[str, VocabularyDefinition, str | None]:
-    """Read the body of POST /v1/vocabularies: its name, which every replica can decode, the vocabulary, the model."""
-    body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES // 2)
-    text = body.model_dump_json(exclude_defaults=True, exclude={"model"})
-    definition = _definition(body.words, body.parts, body.background, settings)
-    return f"v{base64.urlsafe_b64encode(text.encode()).decode()}", definition, body.model
-
-
-def _named(name: str, settings: ServiceSettings) -> VocabularyDefinition:
+@asynccontextmanager
+async def form_request(request: Request, settings: ServiceSettings) -> AsyncIterator[FormRequest]:
+    """Read a form into memory, for FastAPI; raises a `ServiceFailure` if it is too large, too slow or invalid."""
+    check_content_type(request, FORM)
+    stream = body_stream(request, settings.max_bytes + TEXT_BYTES)
+    fields = len(SegmentRequest.model_fields)
+    parser = FormParser(request.headers, stream, max_files=1, max_fields=fields, max_part_size=TEXT_BYTES)
+    parser.spool_max_size = 1 << 40  # files stay in memory; the stream limits their size
     try:
-        text = base64.b64decode(name[1:], altchars=b"-_", validate=True)
-    except ValueError:
-        message = "this isn't a vocabulary's name; POST the words to v1/vocabularies again"
-        raise ServiceFailure("invalid_request", message) from None
-    body = _json_body(VocabularyJson, text, settings)
-    return _definition(body.words, body.parts, body.background, settings)
+        form = await parsed_form(parser, settings.upload_seconds)
+        for name, value in form.multi_items():
+            if len(form.getlist(name)) > 1 or value == "":  # FastAPI would take the last, or the default
+                message = f"the field {name[:60]!r} is empty or given twice; give it once"
+                raise ServiceFailure("invalid_request", message)
+            if isinstance(value, FormFile) and (value.size or 0) > settings.max_bytes:
+                message = f"the image file has {value.size} bytes; send at most {settings.max_bytes}"
+                raise ServiceFailure("too_large", message)
+        yield FormRequest(request, form)
+    except RequestValidationError as error:
+        raise _invalid(error.errors(), _known(SegmentRequest)) from None
+    finally:
+        parser.close()
+
+
+class FormParser(MultiPartParser):
+    """A parser whose texts are UTF-8, and which closes all of its files."""
+
+    def on_part_end(self) -> None:
+        """Add a field, or refuse a text that Starlette would take for Latin-1."""
+        if self._current_part.file is None:
+            try:
+                self._current_part.data.decode()
+            except UnicodeDecodeError:
+                raise MultiPartException("a text is not UTF-8; encode it so") from None
+        super().on_part_end()
+
+    def close(self) -> None:
+        """Close all files, including a truncated one, which the parsed form lacks."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
+
+async def parsed_form(parser: FormParser, seconds: float) -> FormData:
+    """Parse the fields of a form; raises a `ServiceFailure` if it can't be parsed, or takes too long."""
+    try:
+        async with body_within(seconds):
+            return await parser.parse()
+    except MultiPartException as error:
+        raise ServiceFailure("bad_request", f"the form can't be read: {error.message}") from None
 
 
 async def json_request(
@@ -193,15 +327,23 @@ async def json_request(
     limit: int,
     values: int | None = None,
     lists: int | None = None,
+    number_lists: bool = True,
 ) -> _MODEL:
     """Read a JSON body of at most `limit` bytes; raises a `ServiceFailure` if it can't be used.
 
-    `values` limits its values (None: what a vocabulary may need), `lists` its lists and objects (None: `values`).
+    `values` limits its values (None: what a vocabulary may need), `lists` its lists, objects and strings (None:
+    `values`). Without `number_lists`, long lists of numbers are dropped before they are counted and parsed.
     """
-    content_type(request, JSON_BODY)
+    check_content_type(request, JSON_BODY)
     async with body_within(settings.upload_seconds):
         text = b"".join([chunk async for chunk in body_stream(request, limit)])
-    return await asyncio.to_thread(_json_body, model, text, settings, values, lists)
+    most = values or VALUES_PER_WORD * settings.max_words
+
+    def decoded() -> _MODEL:
+        needed = text if number_lists else _NUMBER_LIST.sub(b"[]", text)
+        return _decoded(TypeAdapter(model), needed, _known(model), most, lists)
+
+    return await asyncio.to_thread(decoded)
 
 
 async def discard_body(request: Request, settings: ServiceSettings) -> None:
@@ -211,52 +353,14 @@ async def discard_body(request: Request, settings: ServiceSettings) -> None:
             pass
 
 
-def _definition(words: Any, parts: Any, background: str | None, settings: ServiceSettings) -> VocabularyDefinition:
-    if words is None and parts is None:
-        raise ServiceFailure("invalid_request", "there are neither words nor parts; give some, such as 'cat, sofa'")
-    vocabulary = None if words is None else Vocabulary(words)
-    if parts is not None:
-        parts = PartVocabulary(parts)
-    definition = VocabularyDefinition(vocabulary, parts, background)
-    definition.check_size(settings.max_words)
-    return definition
-
-
-def content_type(request: Request, *known: str) -> str:
-    """The content type of a body; raises a `ServiceFailure` if it is not among `known`, or compressed."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in known or request.headers.get("content-encoding", "identity") != "identity":
+def check_content_type(request: Request, *known: str) -> None:
+    """`ServiceFailure` if a body's content type is not among `known`, or the body is compressed or not UTF-8."""
+    kind, parameters = parse_options_header(request.headers.get("content-type"))
+    if kind.decode() not in known or request.headers.get("content-encoding", "identity") != "identity":
         raise ServiceFailure("unsupported_media_type", f"send the body as {' or '.join(known)}, not compressed")
-    return kind
-
-
-async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | tuple[str | None, bytes]]:
-    stream = body_stream(request, settings.max_bytes + TEXT_BYTES)
-    parser = ClosingParser(
-        request.headers, stream, max_files=1, max_fields=len(SegmentForm.model_fields), max_part_size=TEXT_BYTES
-    )
-    parser.spool_max_size = 1 << 40  # files stay in memory; the stream limits their size
-    parsed = await parsed_form(parser, settings.upload_seconds)
-    fields: dict[str, str | tuple[str | None, bytes]] = {}
-    try:
-        for field, value in parsed.multi_items():
-            if field in fields:
-                raise ServiceFailure("invalid_request", f"the field {field[:60]!r} is given twice; give it once")
-            if isinstance(value, UploadFile) != (field == "image"):
-                raise ServiceFailure("invalid_request", "image, and nothing else, is a file; send it so")
-            fields[field] = (value.filename, await value.read()) if isinstance(value, UploadFile) else value
-    finally:
-        parser.close()
-    return fields
-
-
-class ClosingParser(MultiPartParser):
-    """A parser that closes all of its files."""
-
-    def close(self) -> None:
-        """Close all files, including a truncated one, which the parsed form lacks."""
-        for file in self._files_to_close_on_error:
-            file.close()
+    # some of Python's charsets take quadratic time
+    if parameters.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        raise ServiceFailure("unsupported_media_type", "texts are in UTF-8; leave out the charset")
 
 
 async def body_stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -270,7 +374,9 @@ async def body_stream(request: Request, limit: int) -> AsyncGenerator[bytes, Non
         received += len(chunk)
         if received > limit:
             raise failure
-        yield chunk
+        for start in range(0, len(chunk), CHUNK_BYTES):
+            yield chunk[start : start + CHUNK_BYTES]
+            await asyncio.sleep(0)  # lets other requests run
 
 
 @asynccontextmanager
@@ -281,47 +387,3 @@ async def body_within(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise ServiceFailure("upload_timeout", f"the body took more than {seconds:g} s; send it faster") from None
-
-
-async def parsed_form(parser: MultiPartParser, seconds: float) -> FormData:
-    """Parse the fields of a form; raises a `ServiceFailure` if it can't be parsed, or takes too long."""
-    try:
-        async with body_within(seconds):
-            return await parser.parse()
-    except MultiPartException as error:
-        raise ServiceFailure("bad_request", f"the form can't be read: {error.message}") from None
-
-
-def _json_body(
-    model: type[_MODEL], text: bytes, settings: ServiceSettings, values: int | None = None, lists: int | None = None
-) -> _MODEL:
-    # empty lists take a hundred times their bytes in memory
-    values = values or 100 * settings.max_words
-    opened = text.count(b"[") + text.count(b"{")
-    if opened > (lists or values) or opened + text.count(b",") > values:
-        raise ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
-    return _validated(lambda: model.model_validate_json(text, strict=True), _fields(model))
-
-
-def _fields(model: type[BaseModel]) -> str:
-    return f"the fields are {', '.join(model.model_fields)}"
-
-
-def _decoded_if(text: str | None, opening: str, adapter: TypeAdapter[Any]) -> Any:
-    """Decode a form's words or parts as JSON if they start like JSON."""
-    if text is None or not text.lstrip().startswith(opening):
-        return text
-    return _validated(
-        lambda: adapter.validate_json(text, strict=True), "begin a word otherwise if it isn't meant as JSON"
-    )
-
-
-def _validated(validate: Callable[[], _T], fix: str) -> _T:
-    try:
-        return validate()
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if problem["type"] == "json_invalid":
-        raise ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}")
-    place = ".".join(str(step)[:60] for step in problem["loc"]) or "the body"
-    raise ServiceFailure("invalid_request", f"{place}: {problem['msg']}; {fix}")

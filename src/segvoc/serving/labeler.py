@@ -2,26 +2,27 @@
 
 import asyncio
 import copy
+import hashlib
+import io
 import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
-from segvoc.imaging.reading import DecodedImage
+from segvoc.imaging.reading import DecodedImage, decode_image, image_size
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import label_large_image
@@ -30,7 +31,7 @@ from segvoc.runtime.version import __version__
 from segvoc.serving.answers import Result, ServiceFailure
 from segvoc.serving.middleware import WORK, RequestWork, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
-from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
+from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 _T = TypeVar("_T")
 
@@ -43,37 +44,50 @@ IMAGE_THREADS = 2
 FIRST_GUESS = 1.0
 """Initial estimate of the time per image [s]."""
 
-LONGEST_WORD = 500
-
 
 @dataclass(frozen=True)
-class VocabularyDefinition:
-    """Words, parts and background of a request; equal definitions have equal results."""
+class LabelQuery:
+    """What is asked of an image: equal queries of equal images have equal results, and share a batch."""
 
-    words: Vocabulary | None
-    """The words; None: the objects of `parts`."""
+    words: Vocabulary
+    """The words, and the objects that only the parts mention."""
     parts: PartVocabulary | None
-    background: str | None
-    """The class for "none of the others"."""
+    options: LabelOptions
 
     @property
     def number_of_classes(self) -> int:
         """Number of classes of the result."""
-        words = words_with_objects(self.words, self.parts).words
-        return len(words) + (self.background is not None and self.background.strip() not in words)
+        words, background = self.words.words, self.options.background_name
+        return len(words) + (background is not None and background not in words)
 
-    def check_size(self, max_words: int) -> None:
-        """Check the number of words and their lengths; a part of several objects counts for each."""
-        vocabulary = words_with_objects(self.words, self.parts)
-        parts = () if self.parts is None else self.parts.parts
-        names = (*vocabulary.words, *(part.part for part in parts), self.background or "")
-        if (longest := max(map(len, names))) > LONGEST_WORD:
-            raise UsageError(f"a word has {longest} characters; the longest may have {LONGEST_WORD}")
-        number = len(vocabulary) + len(parts)
-        if parts and number <= max_words:
-            number = len(vocabulary) + sum(map(len, parts_by_object(vocabulary.words, parts)))
-        if number > max_words:
-            raise UsageError(f"there are {number} words and parts of objects; this service accepts at most {max_words}")
+
+DecodedPixels = UInt8[np.ndarray, "H W 3"] | DecodedImage
+
+
+@dataclass(frozen=True)
+class UploadedImage:
+    """An image file in memory, whose size is known from its header; its pixels are decoded when it leaves the queue."""
+
+    content: bytes = field(repr=False)
+    digest: str
+    """SHA-256 of the file."""
+    pixels: int
+    """Number of pixels."""
+
+    @classmethod
+    def read(cls, file: BinaryIO | io.BytesIO, *, max_pixels: int) -> "UploadedImage":
+        """Read and close a file; `InputError` if it is no image, or has too many pixels."""
+        with file:
+            content = file.read()
+        height, width = image_size(content, max_pixels=max_pixels)
+        return cls(content, hashlib.sha256(content).hexdigest(), height * width)
+
+    def decoded(self, options: LabelOptions) -> DecodedPixels:
+        """The pixels, as windows if the image is labeled in tiles; `InputError` if the file is damaged."""
+        limits = {"max_pixels": self.pixels, "stretch": options.value_range}
+        if options.tiling is None:
+            return decode_image(self.content, **limits)
+        return DecodedImage("the image", **limits, content=self.content)
 
 
 @dataclass(frozen=True)
@@ -101,15 +115,6 @@ class EncodedVocabulary:
     """Hints about words, for example that the model doesn't know them."""
     identity: ModelIdentity
     """The model that encoded it, which labels images with it."""
-
-
-def _encoded(model: Segmenter, identity: ModelIdentity, definition: VocabularyDefinition) -> EncodedVocabulary:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        prepared = model.encode(definition.words, parts=definition.parts, background=definition.background)
-    of_words = (PromptTruncatedWarning, UnknownWordWarning)
-    hints = tuple(str(warning.message) for warning in caught if issubclass(warning.category, of_words))
-    return EncodedVocabulary(prepared, hints, identity)
 
 
 class PixelBudget:
@@ -141,9 +146,8 @@ class PixelBudget:
 class _Job:
     """A queued or running image."""
 
-    key: tuple[VocabularyDefinition, LabelOptions]
-    pixels: int
-    read: Callable[[], UInt8[np.ndarray, "H W 3"] | DecodedImage]
+    image: UploadedImage
+    query: LabelQuery
     answer: Callable[[Result, EncodedVocabulary], Any]
     future: asyncio.Future[Any]
     work: RequestWork | None = field(default_factory=WORK.get)
@@ -168,7 +172,7 @@ class Labeler:
         self.settings, self.metrics = settings, metrics
         self._budget = budget or PixelBudget(settings.max_pixels)
         self._adapt: Callable[[Segmenter], Segmenter] = lambda opened: opened
-        self._use(model, self._adapt, ModelIdentity(model.name, weights_digest(model)))
+        self._install_model(model, self._adapt, ModelIdentity(model.name, weights_digest(model)))
         self._waiting: deque[_Job] = deque()
         self._arrival = asyncio.Event()
         self._room = asyncio.Semaphore(BATCHES)
@@ -189,16 +193,16 @@ class Labeler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         while self._waiting:
-            self._forget(self._waiting[0]).fail(_stopping())
+            self._dequeue(self._waiting[0]).fail(_stopping())
         for threads in (self._network, self._images):
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def adapt_model(self, adapt: Callable[[Segmenter], Segmenter]) -> None:
         """Use the model that `adapt` makes of the opened one, with the same weights, from the next batch on."""
-        await self._in_thread(self._network, self._use, self._opened, adapt, self.identity)
+        await self._in_thread(self._network, self._install_model, self._opened, adapt, self.identity)
 
     async def replace_model(self, open_model: Callable[[], Segmenter]) -> None:
-        """Open a model beside the present one, and use it from the next batch on; adapted as the present one is."""
+        """Open a model while the present one works, adapt it likewise, and use it from the next batch on."""
 
         def opened() -> tuple[Segmenter, ModelIdentity]:
             model = open_model()
@@ -206,15 +210,27 @@ class Labeler:
             return model, ModelIdentity(model.name, weights_digest(model))
 
         model, identity = await asyncio.to_thread(opened)
-        await self._in_thread(self._network, self._use, model, self._adapt, identity)
+        await self._in_thread(self._network, self._install_model, model, self._adapt, identity)
 
-    def _use(self, opened: Segmenter, adapt: Callable[[Segmenter], Segmenter], identity: ModelIdentity) -> None:
+    def _install_model(
+        self, opened: Segmenter, adapt: Callable[[Segmenter], Segmenter], identity: ModelIdentity
+    ) -> None:
         model = adapt(opened)
         if self.settings.batch is not None:
-            model = copy.copy(model)  # the caller's keeps its batch
+            model = copy.copy(model)  # the caller's model has its own batch size
             model.batch = self.settings.batch
         self._opened, self._adapt, self.model, self.identity = opened, adapt, model, identity
-        self._encoded = lru_cache(self.settings.vocabularies)(partial(_encoded, model, identity))
+
+        @lru_cache(self.settings.vocabularies)
+        def encode(words: Vocabulary, parts: PartVocabulary | None, background: str | None) -> EncodedVocabulary:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                prepared = model.encode(words, parts=parts, background=background)
+            of_words = (PromptTruncatedWarning, UnknownWordWarning)
+            hints = tuple(str(warning.message) for warning in caught if issubclass(warning.category, of_words))
+            return EncodedVocabulary(prepared, hints, identity)
+
+        self._encode = encode
 
     @property
     def is_healthy(self) -> bool:
@@ -242,24 +258,18 @@ class Labeler:
             )
 
     async def label(
-        self,
-        definition: VocabularyDefinition,
-        options: LabelOptions,
-        pixels: int,
-        read: Callable[[], UInt8[np.ndarray, "H W 3"] | DecodedImage],
-        answer: Callable[[Result, EncodedVocabulary], _T],
+        self, image: UploadedImage, query: LabelQuery, answer: Callable[[Result, EncodedVocabulary], _T]
     ) -> _T:
-        """Label an image of so many pixels; cancellation frees its place in the queue.
+        """Label an image; cancellation removes it from the queue.
 
-        `read` reads the image shortly before inference, and `answer` encodes the response from the result and the
-        vocabulary, both in a thread.
+        `answer` encodes the response from the result and the vocabulary, in a thread.
 
         Raises a `ServiceFailure` if the queue is full or the wait or the run took too long; and errors of the model.
         """
         self.check_room()
         loop = asyncio.get_running_loop()
-        job = _Job((definition, options), pixels, read, answer, loop.create_future())
-        job.expiry = loop.call_later(self.settings.queue_seconds, lambda: self._forget(job).fail(self._no_time()))
+        job = _Job(image, query, answer, loop.create_future())
+        job.expiry = loop.call_later(self.settings.queue_seconds, lambda: self._dequeue(job).fail(self._timeout()))
         self._waiting.append(job)
         self._arrival.set()
         self.metrics.waiting.inc()
@@ -267,26 +277,29 @@ class Labeler:
             return await job.future
         finally:
             if job in self._waiting:
-                self._forget(job)
+                self._dequeue(job)
 
-    async def encode(self, definition: VocabularyDefinition) -> EncodedVocabulary:
-        """Encode a vocabulary between two batches; raises errors like `label`."""
+    async def encode(self, query: LabelQuery) -> EncodedVocabulary:
+        """Encode the vocabulary of a query between two batches; raises errors like `label`."""
         self.check_room()
         try:
             async with asyncio.timeout(self.settings.queue_seconds):
-                return await self._in_thread(self._network, self._encoded, definition)
+                return await self._in_thread(self._network, self._encoded, query)
         except TimeoutError:
-            raise self._no_time() from None
+            raise self._timeout() from None
 
-    def _forget(self, job: _Job) -> _Job:
+    def _encoded(self, query: LabelQuery) -> EncodedVocabulary:
+        return self._encode(query.words, query.parts, query.options.background)
+
+    def _dequeue(self, job: _Job) -> _Job:
         self._waiting.remove(job)
         self.metrics.waiting.dec()
         if job.expiry is not None:
             job.expiry.cancel()
         return job
 
-    def _no_time(self) -> ServiceFailure:
-        message = f"the model had no time within {self.settings.queue_seconds:g} s; try again"
+    def _timeout(self) -> ServiceFailure:
+        message = f"timed out in the queue after {self.settings.queue_seconds:g} s; try again"
         return ServiceFailure("busy", message, retry_after=self.retry_after)
 
     def _begin(self, work: Any) -> asyncio.Task[None]:
@@ -298,14 +311,16 @@ class Labeler:
     async def _dispatch(self) -> None:
         while True:
             await self._room.acquire()
-            jobs = await self._next_batch()
-            try:
-                taken = await self._budget.take(sum(job.pixels for job in jobs))
-            except asyncio.CancelledError:
-                for job in jobs:
-                    job.fail(_stopping())
-                raise
-            self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
+            await self._start_batch(await self._next_batch())
+
+    async def _start_batch(self, jobs: Sequence[_Job]) -> None:
+        try:
+            taken = await self._budget.take(sum(job.image.pixels for job in jobs))
+        except asyncio.CancelledError:
+            for job in jobs:
+                job.fail(_stopping())
+            raise
+        self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
 
     async def _next_batch(self) -> list[_Job]:
         """The oldest job, and the jobs that can be batched with it."""
@@ -315,8 +330,8 @@ class Labeler:
         first, size = self._waiting[0], self.model.batch
         deadline = time.monotonic() + self.settings.batch_wait
         while True:
-            alike = [job for job in self._waiting if job.key == first.key][:size]
-            pixels = accumulate(job.pixels for job in alike)
+            alike = [job for job in self._waiting if job.query == first.query][:size]
+            pixels = accumulate(job.image.pixels for job in alike)
             batch = [job for job, sum_ in zip(alike, pixels, strict=True) if job is first or sum_ <= self._budget.most]
             left = deadline - time.monotonic()
             if len(batch) >= size or len(batch) < len(alike) or left <= 0:
@@ -326,24 +341,30 @@ class Labeler:
                 await asyncio.wait_for(self._arrival.wait(), left)
             except TimeoutError:
                 continue
-        return [self._forget(job) for job in batch]
+        return [self._dequeue(job) for job in batch]
 
-    async def _process(self, jobs: list[_Job], taken: int) -> None:
-        all_jobs = jobs
+    async def _process(self, jobs: Sequence[_Job], taken: int) -> None:
+        """Decode the images of a batch, label them, and encode the answers; equal images are labeled once."""
+        options = jobs[0].query.options
         try:
-            images = await self._in_time(asyncio.gather(*(self._read(job) for job in jobs)), jobs)
-            present = [(job, image) for job, image in zip(jobs, images, strict=True) if not job.future.done()]
-            if not present:
+            uploads = {job.image.digest: job.image for job in jobs if not job.future.done()}
+            decoding = (self._in_thread(self._images, image.decoded, options) for image in uploads.values())
+            decoded = await self._in_time(asyncio.gather(*decoding, return_exceptions=True), jobs)
+            images = dict(zip(uploads, decoded, strict=True))
+            for job in jobs:
+                if isinstance(error := images.get(job.image.digest), BaseException):
+                    job.fail(error)
+            pending = [job for job in jobs if not job.future.done()]
+            if not pending:
                 return
-            jobs = [job for job, _ in present]
-            read = [image for _, image in present if image is not None]
-            words, results = await self._in_time(self._in_thread(self._network, self._run, jobs, read), jobs)
-            await asyncio.gather(*(self._answer(job, words, result) for job, result in zip(jobs, results, strict=True)))
+            batch = {job.image.digest: images[job.image.digest] for job in pending}
+            words, results = await self._in_time(self._in_thread(self._network, self._run, pending, batch), pending)
+            await asyncio.gather(*(self._answer(job, words, results[job.image.digest]) for job in pending))
         except Exception as error:
             for job in jobs:
                 job.fail(error)
         finally:
-            for job in all_jobs:
+            for job in jobs:
                 job.fail(_stopping())
             await self._budget.give_back(taken)
 
@@ -367,44 +388,29 @@ class Labeler:
                 job.fail(ServiceFailure("timeout", "labeling took too long; use fewer words or a smaller image"))
         return await running
 
-    async def _read(self, job: _Job) -> np.ndarray | DecodedImage | None:
-        if job.future.done():
-            return None
-        try:
-            return await self._in_thread(self._images, job.read)
-        except Exception as error:
-            job.fail(error)
-            return None
-
     def _run(
-        self, jobs: Sequence[_Job], images: Sequence[np.ndarray | DecodedImage]
-    ) -> tuple[EncodedVocabulary, Sequence[Result | InputError]]:
-        """Run the model on a batch, in its thread: the words, and the results."""
+        self, jobs: Sequence[_Job], images: Mapping[str, Any]
+    ) -> tuple[EncodedVocabulary, Mapping[str, Result | InputError]]:
+        """Run the model on a batch of images by digest, in its thread: the words, and the results by digest."""
         began = time.monotonic()
-        self.metrics.batch.observe(len(jobs))
+        self.metrics.batch.observe(len(images))
         for job in jobs:
             self.metrics.wait_seconds.observe(began - job.arrived)
             if job.work is not None:
                 job.work.images += 1
                 job.work.wait_seconds += began - job.arrived
         try:
-            definition, options = jobs[0].key
-            words = self._encoded(definition)
-            results = list(self._results(images, words.prepared, options))
+            words, options = self._encoded(jobs[0].query), jobs[0].query.options
+            if options.tiling is None:
+                found = self.model.segment_many(images.values(), words.prepared, options=options, yield_errors=True)
+            else:
+                found = [label_large_image(self.model, image, words.prepared, options) for image in images.values()]
+            results = dict(zip(images, found, strict=True))
         finally:
             seconds = time.monotonic() - began
             self.metrics.model_seconds.observe(seconds)
-        self._seconds_per_image += 0.2 * (seconds / len(jobs) - self._seconds_per_image)
+        self._seconds_per_image += 0.2 * (seconds / len(images) - self._seconds_per_image)
         return words, results
-
-    def _results(
-        self, images: Sequence[np.ndarray | DecodedImage], words: PreparedVocabulary, options: LabelOptions
-    ) -> Iterator[Result | InputError]:
-        # the images of a batch have the same options, hence are all large or none
-        large = [image for image in images if isinstance(image, DecodedImage)]
-        small = [image for image in images if not isinstance(image, DecodedImage)]
-        yield from (label_large_image(self.model, image, words, options) for image in large)
-        yield from self.model.segment_many(small, words, options=options, yield_errors=True)
 
     async def _answer(self, job: _Job, words: EncodedVocabulary, result: Result | InputError) -> None:
         if job.future.done():

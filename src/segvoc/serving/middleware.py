@@ -58,7 +58,7 @@ _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 PROBES = ("/healthz", "/readyz", "/metrics")
 """Paths whose successes aren't logged."""
 
-OPEN = ("/healthz", "/readyz", "/openapi.json")
+PUBLIC_PATHS = ("/healthz", "/readyz", "/openapi.json")
 """API paths that need no key."""
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -154,8 +154,8 @@ class Observation:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        wished = Headers(scope=scope).get(ID_HEADER, "")
-        request_id = wished if _GOOD_ID.fullmatch(wished) else secrets.token_hex(8)
+        requested = Headers(scope=scope).get(ID_HEADER, "")
+        request_id = requested if _GOOD_ID.fullmatch(requested) else secrets.token_hex(8)
         token, work = REQUEST_ID.set(request_id), RequestWork()
         WORK.set(work)
         status, sent, began = GONE, 0, time.monotonic()
@@ -220,7 +220,10 @@ class Admission:
         self, app: ASGIApp, settings: ServiceSettings, routes: Sequence[BaseRoute], password_paths: Set[str]
     ) -> None:
         self.app, self.routes, self.password_paths = app, routes, password_paths
-        self._keys, self._most = {key.encode(): one for key, one in settings.keys().items()}, settings.key_requests
+        self._keys, self._most = (
+            {key.encode(): holder for key, holder in settings.keys().items()},
+            settings.key_requests,
+        )
         self._open: Counts[str | None] = Counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -233,7 +236,7 @@ class Admission:
         try:
             if not self._keys:
                 check_origin(headers, scope["method"])
-            elif scope["path"] not in OPEN and self._is_of_api(scope):
+            elif scope["path"] not in PUBLIC_PATHS and self._is_of_api(scope):
                 holder = state["key"] = self._holder(scope["path"], headers)
                 name = holder.name
                 if self._open[name] >= self._most:
@@ -272,7 +275,7 @@ class Admission:
 
 
 def requires(role: str) -> Callable[[Request], None]:
-    """A dependency of routes: the request's key has this one of `ROLES`, or the service has no keys."""
+    """A dependency of routes: the request's key has this role (of `ROLES`), or the service has no keys."""
 
     def check(request: Request) -> None:
         holder: KeyHolder | None = request.state.key
@@ -300,7 +303,7 @@ def check_origin(headers: Headers, method: str) -> None:
     address = headers.get("host", "")
     name = address.rpartition(":")[0] if not address.endswith("]") and ":" in address else address
     if not is_loopback(name.removeprefix("[").removesuffix("]").lower()):
-        raise ServiceFailure("forbidden", "without API keys, the service is for this machine: call it 'localhost'")
+        raise ServiceFailure("forbidden", "without API keys, the service only accepts requests to localhost")
     if method in _SAFE_METHODS:
         return
     origin = headers.get("origin")

@@ -102,7 +102,7 @@ class ServiceSettings:
             return {} if self.api_key is None else _parsed_keys(self.api_key)
         name = f"the file of the API keys, {str(self.api_key_file)!r}"
         try:
-            return _parsed_keys(self.api_key_file.read_text(encoding="utf-8"))
+            return _parsed_keys(self.api_key_file.read_text(encoding="utf-8-sig"))
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from None
         except (OSError, ValueError) as error:

@@ -2,10 +2,10 @@
 
 import secrets
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, OnErrorOmit, WithJsonSchema
 
 from segvoc import Segmentation
 from segvoc.imaging.annotations import class_runs, packed_runs
@@ -81,9 +81,9 @@ class LabelStudioTask(BaseModel):
     """A Label Studio task; other fields are ignored."""
 
     id: int | str | None = None
-    data: dict[str, JsonValue] = Field(
+    data: Annotated[dict[str, OnErrorOmit[str]], WithJsonSchema({"type": "object"})] = Field(
         description="Its data, with the image in the field named by the labeling configuration: a `data:` URI, or "
-        "an address of the Label Studio given to the service."
+        "an address of the Label Studio given to the service. Values that aren't texts are ignored."
     )
 
 

@@ -1,18 +1,18 @@
 """Stateless routes of the Label Studio ML backend."""
 
 import asyncio
+import io
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from segvoc import InputError, LabelOptions, Segmentation, Vocabulary, __version__
+from segvoc import InputError, LabelOptions, Segmentation, __version__
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
-from segvoc.serving.bodies import discard_body, json_request
-from segvoc.serving.labeler import EncodedVocabulary, VocabularyDefinition
+from segvoc.serving.bodies import checked_query, discard_body, json_request
+from segvoc.serving.labeler import EncodedVocabulary, LabelQuery
 from segvoc.serving.settings import TEXT_BYTES
 from segvoc.storage.files import strict_json
 from segvoc_annotate.label_studio.host import TaskImages
@@ -29,8 +29,8 @@ from segvoc_annotate.label_studio.predictions import (
 )
 from segvoc_annotate.settings import AnnotateSettings
 
-MOST_VALUES = 4_000_000
-"""Max values in a request: tasks include annotations, whose brush masks are long lists of numbers."""
+MOST_VALUES = 1_000_000
+"""Max values in a request, without the brush masks of its annotations, which are long lists of numbers."""
 
 MOST_LISTS = 200_000
 """Max lists and objects in a request; each takes 300 bytes in memory, even if empty."""
@@ -75,25 +75,29 @@ class LabelStudioRoutes:
 
     async def _predict(self, request: Request) -> Response:
         settings = self._service.settings
-        with self._service.place():
+        with self._service.request_slot():
             limit = settings.max_bytes * 4 // 3 + TEXT_BYTES
-            body = await json_request(request, PredictJson, settings, limit=limit, values=MOST_VALUES, lists=MOST_LISTS)
+            most = {"values": MOST_VALUES, "lists": MOST_LISTS}
+            body = await json_request(request, PredictJson, settings, limit=limit, number_lists=False, **most)
             if len(body.tasks) > self._settings.tasks:
                 raise ServiceFailure(
                     "too_large", f"there are {len(body.tasks)} tasks; send at most {self._settings.tasks}"
                 )
-            config = await asyncio.to_thread(read_config, body.label_config)
-            definition = VocabularyDefinition(Vocabulary(config.words), None, config.background)
-            definition.check_size(settings.max_words)
-            results = await unless_gone(request, self._predictions(body.tasks, config, definition))
+            config, query = await asyncio.to_thread(self._query, body.label_config)
+            results = await unless_gone(request, self._predictions(body.tasks, config, query))
         failures = [result for result in results if isinstance(result, InputError)]
         if failures and len(failures) == len(results):
             raise failures[0]
-        told = (_failure(result) if isinstance(result, InputError) else result for result in results)
-        return Response(b'{"results": [' + b", ".join(told) + b"]}", media_type="application/json")
+        entries = (_failure(result) if isinstance(result, InputError) else result for result in results)
+        return Response(b'{"results": [' + b", ".join(entries) + b"]}", media_type="application/json")
+
+    def _query(self, label_config: str) -> tuple[LabelingConfig, LabelQuery]:
+        config = read_config(label_config)
+        options = LabelOptions(threshold=config.threshold, background=config.background)
+        return config, checked_query(config.words, None, options, self._service.settings.max_words)
 
     async def _predictions(
-        self, tasks: list[LabelStudioTask], config: LabelingConfig, definition: VocabularyDefinition
+        self, tasks: list[LabelStudioTask], config: LabelingConfig, query: LabelQuery
     ) -> list[bytes | InputError]:
         """The predictions of all tasks, or why an image can't be fetched.
 
@@ -101,20 +105,17 @@ class LabelStudioRoutes:
         """
         size, results = self._service.labeler.model.batch, []
         for start in range(0, len(tasks), size):
-            together = (self._prediction(task, config, definition) for task in tasks[start : start + size])
+            together = (self._prediction(task, config, query) for task in tasks[start : start + size])
             results += await asyncio.gather(*together)
         return results
 
-    async def _prediction(
-        self, task: LabelStudioTask, config: LabelingConfig, definition: VocabularyDefinition
-    ) -> bytes | InputError:
+    async def _prediction(self, task: LabelStudioTask, config: LabelingConfig, query: LabelQuery) -> bytes | InputError:
         def answer(result: Segmentation, _: EncodedVocabulary) -> bytes:
             return prediction_json(result, config, self._model_version)
 
-        options = LabelOptions(threshold=config.threshold)
         try:
             image = await self._images.get(task.data.get(config.image_field), task.id)
-            return await self._with_patience(partial(self._service.label, image, definition, options, answer))
+            return await self._with_patience(lambda: self._service.label(io.BytesIO(image), query, answer))
         except InputError as error:
             return type(error)(f"task {str(task.id)[:60]}: {error}")
 

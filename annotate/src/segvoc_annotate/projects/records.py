@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
+from unicodedata import category
 
 from segvoc import UsageError, Vocabulary
 from segvoc.data.datasets.maps import PROJECT_FORMAT, PROJECT_VERSION
@@ -91,7 +92,9 @@ class ProjectRecord:
     options: ProjectOptions = field(default_factory=ProjectOptions)
 
     def __post_init__(self) -> None:
-        if not self.name.strip() or len(self.name) > LONGEST_NAME or not self.name.isprintable():
+        # control characters, surrogates, separators of lines and of paragraphs
+        is_line = not any(category(character) in ("Cc", "Cs", "Zl", "Zp") for character in self.name)
+        if not self.name.strip() or len(self.name) > LONGEST_NAME or not is_line:
             raise UsageError(
                 f"the name {self.name[:40]!r} is not one line of 1 to {LONGEST_NAME} characters; choose another"
             )

@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from segvoc.serving.answers import ServiceFailure
-from segvoc.serving.bodies import FORM, ClosingParser, body_stream, body_within, content_type, parsed_form
+from segvoc.serving.bodies import FORM, FormParser, body_stream, body_within, check_content_type, parsed_form
 from segvoc_annotate.projects.project import SOMEONE
 from segvoc_annotate.settings import AnnotateSettings
 
@@ -40,7 +40,7 @@ def _kept() -> Iterator[None]:
 @asynccontextmanager
 async def sent_file(request: Request, kind: str, settings: AnnotateSettings) -> AsyncIterator[BinaryIO]:
     """Receive a single-file body, open for reading; `ServiceFailure` if it is too large, slow, or of another type."""
-    content_type(request, kind)
+    check_content_type(request, kind)
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         with _kept():
             async with body_within(settings.transfer_seconds):
@@ -59,8 +59,8 @@ async def sent_form(
     `limit` is the maximum of all bytes, `most` of the files. `ServiceFailure` if the form is beyond that, too slow or
     invalid, or lacks the file.
     """
-    content_type(request, FORM)
-    parser = ClosingParser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
+    check_content_type(request, FORM)
+    parser = FormParser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
     try:
         with _kept():
             parsed = await parsed_form(parser, settings.transfer_seconds)

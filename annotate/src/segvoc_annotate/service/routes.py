@@ -133,7 +133,7 @@ class ProjectRoutes:
         return self._service.settings
 
     async def _get(self, request: Request) -> Response:
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             return await self._in_thread(self._whole)
 
     def _whole(self) -> Response:
@@ -161,7 +161,7 @@ class ProjectRoutes:
 
     async def _put(self, request: Request) -> Response:
         expected, user, change = expected_revision(request), user_of(request), change_of(request)
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
             before = self.project.record.colors
             after = (await self._in_thread(self._update, body, expected, user, change)).colors
@@ -182,7 +182,7 @@ class ProjectRoutes:
 
     async def _changed(self, change: Callable[[], ProjectRecord]) -> Response:
         """Change the record, and answer the project."""
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             await self._in_thread(change)
             return await self._in_thread(self._whole)
 
@@ -259,7 +259,7 @@ class ProjectRoutes:
     async def _add_images(self, request: Request) -> Response:
         settings, user, change = self._settings, user_of(request), change_of(request)
         added, problems = [], []
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             async with sent_form(request, "image", self._limits.upload_bytes, self._limits) as (files, _):
                 for file in files:
                     name, size = file.filename or "", file.size or 0
@@ -291,31 +291,31 @@ class ProjectRoutes:
         return Response(shown, media_type="image/png", headers={**_KEPT, "ETag": response.headers["etag"]})
 
     async def _thumbnail(self, request: Request) -> Response:
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             image = await self._in_thread(self.project.image, request.path_params["name"])
             async with self._decoding:
                 content = await self._in_thread(thumbnail, self.project.folder, image)
         return Response(content, media_type="image/jpeg", headers=_KEPT)
 
     async def _remove(self, request: Request) -> Response:
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             name, user, change = request.path_params["name"], user_of(request), change_of(request)
             await self._in_thread(self.project.remove, name, by=user, change=change)
             return JSONResponse({"removed": await self._in_thread(self.project.removed)})
 
     async def _restore(self, request: Request) -> Response:
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             name, user, change = request.path_params["name"], user_of(request), change_of(request)
             return _answered(await self._in_thread(self.project.restore, name, by=user, change=change))
 
     async def _work(self, request: Request) -> Response:
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             revision, content = await self._in_thread(self.project.work_content, request.path_params["name"])
         return Response(content, media_type=ZIP, headers=_etag(revision))
 
     async def _put_work(self, request: Request) -> Response:
         name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             async with sent_file(request, ZIP, self._limits) as file, self._decoding:
                 done = {"true": True, "false": False}.get(request.query_params.get("done", ""))
                 receive = partial(
@@ -325,7 +325,7 @@ class ProjectRoutes:
 
     async def _put_done(self, request: Request) -> Response:
         name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             body = await json_request(request, DoneJson, self._settings, limit=1000, values=10)
             return _answered(await self._in_thread(self.project.set_done, name, body.done, expected=expected, by=user))
 
@@ -333,7 +333,7 @@ class ProjectRoutes:
         name, expected = request.path_params["name"], expected_revision(request)
         key = request.state.key
         user = user_of(request) if key is None else key.name  # anybody can send another name
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             body = await json_request(request, ReviewJson, self._settings, limit=TEXT_BYTES, values=10)
             review = partial(self.project.review, name, body.verdict, body.comment, expected=expected, by=user)
             return _answered(await self._in_thread(review))
@@ -356,7 +356,7 @@ class ProjectRoutes:
 
     async def _import(self, request: Request) -> Response:
         user = user_of(request)
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             async with sent_form(request, "archive", self._limits.archive_bytes, self._limits, most=1) as (
                 files,
                 texts,
@@ -378,7 +378,7 @@ class ProjectRoutes:
 
     async def _improve(self, request: Request) -> Response:
         user = user_of(request)
-        with self._service.place(labels=False):
+        with self._service.request_slot(labels=False):
             body = await json_request(request, ImprovementJson, self._settings, limit=1000, values=10)
             why = why_no_finetuning(self._service.labeler.model) if body.finetune else None
             if why is not None:

@@ -1,0 +1,153 @@
+"""No request holds the event loop: a heartbeat runs in it while the bodies arrive that take parsers the longest."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from tests.serving.services import listening, png
+
+HELD_SECONDS = 0.3
+"""Processor time of the process between two beats: at most 0.05 on an idle machine, and 0.3 to 100 without limits."""
+
+ATTEMPTS = 3
+"""On a busy machine, the loop's thread may also wait for a processor."""
+
+MEGABYTE = 10**6 - 100
+TEXT = "multipart/form-data; boundary=b"
+MARKS = "a" + "\u0301" * 240 + "\u0323" * 240
+"""Combining characters in the wrong order, which Unicode's normalization sorts in quadratic time."""
+
+
+class Heart:
+    """Measures how long the event loop that it beats in has no turn, since it or another thread holds Python's lock."""
+
+    held = 0.0
+
+    @contextlib.asynccontextmanager
+    async def beating(self, *_: object) -> AsyncIterator[None]:
+        """The extension of the service that starts it."""
+        beats = asyncio.create_task(self._beat())
+        yield
+        beats.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            before = time.process_time()
+            await asyncio.sleep(0.001)
+            self.held = max(self.held, time.process_time() - before)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[int, Heart]]:
+    heart = Heart()
+    with listening(extensions=(heart.beating,)) as port:
+        yield port, heart
+
+
+def part(name: str, value: bytes, more: str = "") -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value + b"\r\n"
+
+
+def post(path: str, kind: str, body: bytes, *headers: str, length: str | None = None) -> bytes:
+    size = f"Content-Length: {len(body)}" if length is None else length
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *headers, size]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
+
+
+def form(*parts: bytes, image: bytes | None = None, kind: str = TEXT, headers: tuple[str, ...] = ()) -> bytes:
+    file = part("image", png() if image is None else image, '; filename="a.png"')
+    return post("/v1/segment", kind, b"".join(parts) + file + b"--b--\r\n", *headers)
+
+
+def words(text: str | bytes) -> bytes:
+    return form(part("words", text if isinstance(text, bytes) else text.encode()))
+
+
+def vocabulary(body: Any) -> bytes:
+    return post("/v1/vocabularies", "application/json", body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def numbered(count: int, text: str = "{:x}") -> list[str]:
+    return [text.format(number) for number in range(count)]
+
+
+def by_single_bytes(body: bytes) -> bytes:
+    return b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+
+
+BODIES = {
+    "punycode": (form(part("words", b"x-" + b"a" * 400_000), kind=f"{TEXT}; charset=punycode"), 415),
+    "undefined charset": (form(part("words", b"cat"), kind=f"{TEXT}; charset=undefined"), 415),
+    "no UTF-8": (words(b"\xff" * MEGABYTE), 400),
+    "huge word": (words("a" * MEGABYTE), 422),
+    "combining characters": (words("a" + "\u0301" * 240_000 + "\u0323" * 240_000), 422),
+    "combining characters in the background": (
+        form(part("words", b"cat"), part("background", MARKS.encode() * 900)),
+        422,
+    ),
+    "500 words of combining characters": (words(", ".join(numbered(500, MARKS + "{}"))), 200),
+    "half a million words": (words("a," * (MEGABYTE // 2)), 422),
+    "10,000 words": (words(",".join(numbered(10_000))), 422),
+    "10,000 words as JSON": (words(json.dumps(numbered(10_000))), 422),
+    "synonyms": (words("a=" * (MEGABYTE // 2)), 422),
+    "lists of parts": (form(part("parts", ";".join(numbered(100_000, "{:x}: a")).encode())), 422),
+    "digits": (form(part("words", b"cat"), part("keep_classes", b"1" * MEGABYTE)), 422),
+    "deep JSON": (words("[" * MEGABYTE), 413),
+    "deep JSON in parts": (form(part("parts", b'{"a":' * (MEGABYTE // 5))), 413),
+    "numbers as words": (words(f"[{'1,' * 400_000}1]"), 413),
+    "deep JSON body": (vocabulary(b"[" * 499_000), 413),
+    "unknown keys": (vocabulary(dict.fromkeys(numbered(40_000), 1)), 413),
+    "many words": (vocabulary({"words": numbered(45_000)}), 413),
+    "base64": (form(part("vocabulary", b"v" + base64.urlsafe_b64encode(b"[" * 700_000))), 413),
+    "damaged base64": (form(part("vocabulary", b"v" + b"=" * MEGABYTE)), 422),
+    "many fields": (form(*(part(name, b"x") for name in numbered(100_000))), 400),
+    "long name of a field": (form(part("n" * MEGABYTE, b"x")), 400),
+    "almost boundaries": (words("\r\n--" * (MEGABYTE // 4)), 422),
+    "line breaks as an image": (form(part("words", b"cat"), image=b"\r" * 19_000_000), 422),
+    "preamble": (post("/v1/segment", TEXT, b"\r\n" * 9_000_000), 422),
+    "chunks of a byte": (
+        post(
+            "/v1/segment",
+            TEXT,
+            by_single_bytes(part("words", b"cat") + part("image", bytes(150_000), '; filename="a.png"') + b"--b--"),
+            length="Transfer-Encoding: chunked",
+        ),
+        422,
+    ),
+    "long header Accept": (form(part("words", b"cat"), headers=("Accept: " + "a;q=0," * 2500,)), 406),
+    "many headers": (form(part("words", b"cat"), headers=tuple(numbered(1200, "X-{:x}: y"))), 200),
+    "long Content-Type": (post("/v1/segment", "multipart/form-data" + ';a="' * 3500, b""), 400),
+}
+
+
+def check_beats(port: int, heart: Heart, request: bytes, status: int) -> None:
+    """Send a request, and check the status of its answer, and that the loop went on meanwhile."""
+    held = []
+    while not held or (held[-1] > HELD_SECONDS and len(held) < ATTEMPTS):
+        time.sleep(0.01)
+        heart.held = 0.0
+        with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
+            with contextlib.suppress(OSError):  # the service may answer, and close, before it has read all
+                connection.sendall(request)
+            answer = b""
+            with contextlib.suppress(OSError):
+                while more := connection.recv(65_536):
+                    answer += more
+        time.sleep(0.01)
+        held.append(heart.held)
+        assert (int(answer.split()[1]) if answer else status) == status, answer
+        assert answer or status in (400, 406, 413, 415)
+    assert min(held) <= HELD_SECONDS, held
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.filterwarnings("ignore:pixels where a single word")
+def test_the_event_loop_beats_on(served: tuple[int, Heart], name: str) -> None:
+    check_beats(*served, *BODIES[name])
