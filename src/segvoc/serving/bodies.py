@@ -228,10 +228,10 @@ def _decoded_if(text: str | None, opening: str, adapter: TypeAdapter[Any], max_w
     )
 
 
-def _decoded(adapter: TypeAdapter[_T], text: bytes, fix: str, values: int, lists: int | None = None) -> _T:
-    # empty lists take a hundred times their bytes in memory, and strings the time of many numbers
-    opened, strings = text.count(b"[") + text.count(b"{"), text.count(b'"') // 2
-    if max(opened, strings) > (lists or values) or opened + text.count(b",") > values:
+def _decoded(adapter: TypeAdapter[_T], text: bytes, fix: str, values: int) -> _T:
+    # empty lists take a hundred times their bytes in memory
+    number = max(text.count(b"[") + text.count(b"{") + text.count(b","), text.count(b'"') // 2)
+    if number > values:
         raise ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
     try:
         return adapter.validate_json(text, strict=True)
@@ -326,13 +326,12 @@ async def json_request(
     *,
     limit: int,
     values: int | None = None,
-    lists: int | None = None,
     number_lists: bool = True,
 ) -> _MODEL:
     """Read a JSON body of at most `limit` bytes; raises a `ServiceFailure` if it can't be used.
 
-    `values` limits its values (None: what a vocabulary may need), `lists` its lists, objects and strings (None:
-    `values`). Without `number_lists`, long lists of numbers are dropped before they are counted and parsed.
+    `values` limits its values (None: what a vocabulary may need). Without `number_lists`, long lists of numbers are
+    dropped before they are counted and parsed.
     """
     check_content_type(request, JSON_BODY)
     async with body_within(settings.upload_seconds):
@@ -341,7 +340,7 @@ async def json_request(
 
     def decoded() -> _MODEL:
         needed = text if number_lists else _NUMBER_LIST.sub(b"[]", text)
-        return _decoded(TypeAdapter(model), needed, _known(model), most, lists)
+        return _decoded(TypeAdapter(model), needed, _known(model), most)
 
     return await asyncio.to_thread(decoded)
 

@@ -29,11 +29,8 @@ from segvoc_annotate.label_studio.predictions import (
 )
 from segvoc_annotate.settings import AnnotateSettings
 
-MOST_VALUES = 1_000_000
+MOST_VALUES = 300_000
 """Max values in a request, without the brush masks of its annotations, which are long lists of numbers."""
-
-MOST_LISTS = 200_000
-"""Max lists and objects in a request; each takes 300 bytes in memory, even if empty."""
 
 
 class LabelStudioRoutes:
@@ -77,8 +74,9 @@ class LabelStudioRoutes:
         settings = self._service.settings
         with self._service.request_slot():
             limit = settings.max_bytes * 4 // 3 + TEXT_BYTES
-            most = {"values": MOST_VALUES, "lists": MOST_LISTS}
-            body = await json_request(request, PredictJson, settings, limit=limit, number_lists=False, **most)
+            body = await json_request(
+                request, PredictJson, settings, limit=limit, values=MOST_VALUES, number_lists=False
+            )
             if len(body.tasks) > self._settings.tasks:
                 raise ServiceFailure(
                     "too_large", f"there are {len(body.tasks)} tasks; send at most {self._settings.tasks}"
