@@ -125,7 +125,7 @@ def label_big_image(
                 label_map=paths.label_map,
                 report_file=paths.report,
                 overlay=paths.overlay,
-                **tiled.job.about,
+                **tiled.job.result_metadata,
             )
             stale = paths.stale()
             _write(result, image, labels, output)
@@ -209,7 +209,7 @@ def label_large_image(model: Segmenter, image: DecodedImage, words: Words, optio
         seconds=time.perf_counter() - start,
         labels=labels,
         pixels=image,
-        **tiled.job.about,
+        **tiled.job.result_metadata,
     )
 
 
