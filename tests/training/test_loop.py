@@ -302,7 +302,8 @@ def random_states() -> tuple[list[int], object, object, int]:
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_training_leaves_random_numbers_as_they_were(images, tmp_path, small_preset, undrawn, workers):
+def test_training_leaves_random_numbers_as_they_were(images, tmp_path, small_preset, undrawn, as_users_call, workers):
+    """Without the checks of annotations, which draw some."""
     torch.manual_seed(1234)
     network = small_network()
     network.aggregation.embed_cost = nn.Sequential(network.aggregation.embed_cost, nn.Dropout(0.3))
