@@ -39,7 +39,7 @@ from segvoc.models.loading import find_device, named_model
 from segvoc.models.network_segmenter import classes_at_a_time
 from segvoc.models.presets import find_preset, preset_name
 from segvoc.networks.base import CostAggregation
-from segvoc.networks.cat_seg import LastStream
+from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.choices import ConcatenatedStreams, PaperExpertFusion, SoftmaxClassAggregation
 from segvoc.networks.err_seg import ErrAggregation
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertHalf, ExpertParser, ParallelBlock
@@ -293,7 +293,7 @@ def measure(work: Callable[[], object], device: torch.device, repeat: int = 3) -
     return memory, min(seconds)
 
 
-def published_block(block: ParallelBlock, classes: int, side: int, pooling: int = 2) -> int:
+def published_block(block: ParallelBlock | SerialBlock, classes: int, side: int, pooling: int = 2) -> int:
     """Count a block's multiply-adds like the papers.
 
     Args:

@@ -30,6 +30,7 @@ from segvoc.imaging.reading import ImageSource
 from segvoc.inference.protocols import Window
 from segvoc.layers.shapes import ClassTokens
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.networks.cat_seg import SerialBlock
 from segvoc.networks.pca_seg import ExpertParser, ParallelBlock
 from segvoc.storage.files import write_json
 
@@ -167,7 +168,7 @@ def expert_redundancy(
 ) -> Redundancy:
     """Measure the redundancy of the experts of every block, on some images and words."""
     found = getattr(segmenter.network.aggregation, "blocks", ())
-    fusions = [block.fuse for block in found if isinstance(block, ParallelBlock)]
+    fusions = [block.fuse for block in found if isinstance(block, ParallelBlock | SerialBlock)]
     if not all(hasattr(fusion, "parse") for fusion in fusions) or not fusions:
         raise UsageError(f"{segmenter.name} has no blocks with experts; use PCA-Seg, or --set fusion=experts")
     if any(_parser(fusion).experts < 2 for fusion in fusions):

@@ -76,7 +76,7 @@ def test_moments_and_running_statistics_are_those_of_all_chunks(sizes):
     for _ in range(2):
         chunks = [(part,) for part in x.split(sizes, dim=1)]
         moments = batch_moments(
-            [SimpleNamespace(expand=linear, norm=norm)], lambda x: x, chunks, AggregationContext().over
+            [SimpleNamespace(expand=linear, norm=norm)], lambda x: x, chunks, AggregationContext().run_chunks
         )[0]
         y = linear(x).flatten(0, 1).permute(0, 3, 1, 2)
         own(y)

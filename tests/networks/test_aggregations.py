@@ -75,7 +75,6 @@ TestCatSegOnEva = slow(choice(CAT_SEG, blocks=2))
 TestPcaSegOnOpenAI = slow(choice(blocks=2, eva=False))
 TestWithoutGuidance = slow(choice(CAT_SEG, eva=False, guidance_dim=0))  # CAT-Seg, Table 2, V
 TestPaperExperts = choice(fusion="experts-paper")
-TestBilinearDecoder = slow(choice(CAT_SEG, decoder="bilinear"))  # CAT-Seg, arXiv v1
 TestExpertsOnASerialBlock = slow(choice(CAT_SEG, fusion="experts"))  # PCA-Seg, Table 5b
 TestConcatenation = slow(choice(fusion="concatenation"))  # PCA-Seg, Table 5a, baseline
 TestOneExpert = slow(choice(fusion="single"))  # PCA-Seg, Table 5e, first row
@@ -160,7 +159,7 @@ def test_experts_go_with_a_fusion_that_has_some():
 
 
 def test_a_line_in_the_table_of_fusions_is_all_that_a_new_one_needs(monkeypatch):
-    monkeypatch.setitem(FUSIONS, "new", LastStream)
+    monkeypatch.setitem(FUSIONS, "new", lambda config: LastStream())
     assert isinstance(small(fusion="new").aggregation.blocks[0].fuse, LastStream)
     with pytest.raises(UsageError, match=r"fusion=nothing is unknown; it is one of experts, .*, last, new"):
         small(fusion="nothing")

@@ -72,7 +72,7 @@ class TimmClipImageEncoder(PublishedTower):
         self.register_load_state_dict_post_hook(_fill_tables)
 
     def prepare(self, module: nn.Module) -> None:
-        """Separate the projections of a third-party module and make its linear layers segvoc's, in place."""
+        """Separate the joined query, key and value projections of a third-party module, in place."""
         for parent in list(module.modules()):
             if type(getattr(parent, "qkv", None)) is nn.Linear:
                 parent.qkv = SeparateProjections(cast(nn.Linear, parent.qkv))

@@ -5,10 +5,10 @@ of one class, class aggregation over the classes of one cell, and the decoder qu
 map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from einops import rearrange
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.batch_statistics import Fusion
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import Windows, is_exporting, plus_shared, pool, unpool, windows_of
 from segvoc.layers.precision import Float32Parts, at_least_float32, without_autocast
@@ -205,6 +206,32 @@ class ClassAggregation(nn.Module):
 def _phi(x: HeadTokens) -> HeadTokens:
     # flattened, gradients are contiguous: PyTorch's compiler gets the strides of an ELU's other gradients wrong
     return (F.elu(x.flatten(0, -2)) + 1).view(x.shape)
+
+
+def fuse_streams(
+    fuse: Fusion,
+    streams: Callable[..., tuple[ClassTokens, ClassTokens]],
+    of_classes: Sequence[Tensor],
+    shared: Sequence[Any],
+    context: AggregationContext,
+) -> ClassTokens:
+    """Compute the spatial and class stream of each chunk of classes, and fuse them.
+
+    Args:
+        fuse: fuses the streams of a chunk.
+        streams: computes them from the tensors of a chunk, followed by the shared arguments.
+        of_classes: tensors of all classes, along axis 1.
+        shared: arguments that all chunks share.
+        context: settings of this forward pass.
+    """
+    statistics = fuse.statistics(context.run_chunks) if fuse.training else None
+    if context.observe is None and statistics is None:
+        return context.map(lambda *chunk: fuse(*streams(*chunk)), *of_classes, shared=shared)
+    pairs = context.each(streams, *of_classes, shared=shared)
+    context.notify_observer(pairs)  # not in `streams`, which checkpointing may recompute
+    # batch norm needs all classes before the first chunk is fused
+    moments = () if statistics is None else (statistics(pairs),)
+    return torch.cat(context.run_chunks(fuse, pairs, moments), dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ class AggregationContext:
         """The context for the block with this number."""
         return replace(self, block=number)
 
-    def show(self, streams: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def notify_observer(self, streams: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Call `observe`, if there is one, with the block's streams of each chunk."""
         if self.observe is not None:
             for pair in streams:
@@ -72,9 +72,9 @@ class AggregationContext:
         self, function: Callable[..., _Result], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1
     ) -> list[_Result]:
         """Call `function` on each chunk of classes of these tensors, followed by the shared arguments."""
-        return self.over(function, list(zip(*(self.split(x, dim) for x in of_classes), strict=True)), shared)
+        return self.run_chunks(function, list(zip(*(self.split(x, dim) for x in of_classes), strict=True)), shared)
 
-    def over(
+    def run_chunks(
         self, function: Callable[..., _Result], chunks: Sequence[tuple[Tensor, ...]], shared: Sequence[Any] = ()
     ) -> list[_Result]:
         """Call `function` on the tensors of each chunk, followed by the shared arguments."""

@@ -17,8 +17,8 @@ from segvoc.layers.precision import at_least_float32, without_autocast
 Moments = tuple[Tensor, Tensor]
 """Mean and biased variance of each channel."""
 
-Over = Callable[..., list[Tensor]]
-"""Calls a function with the tensors of each chunk: `AggregationContext.over`."""
+RunChunks = Callable[..., list[Tensor]]
+"""Calls a function with the tensors of each chunk: `AggregationContext.run_chunks`."""
 
 Statistics = Callable[[Sequence[tuple[Tensor, ...]]], list[Moments]]
 """Computes the moments of each norm from the tensors of all chunks: `batch_moments`."""
@@ -51,7 +51,7 @@ class ClassBatchNorm(nn.BatchNorm2d):
 class Fusion(nn.Module):
     """Joins the two streams of a block: (spatial, semantic) -> features."""
 
-    def statistics(self, over: Over) -> Statistics | None:
+    def statistics(self, run_chunks: RunChunks) -> Statistics | None:
         """What computes `forward`'s `moments` in training from the streams of all chunks; None: it takes none."""
         return None
 
@@ -67,7 +67,7 @@ def batch_moments(
     layers: Iterable[Any],
     inputs: Callable[..., Float[Tensor, "*cells C"]],
     chunks: Sequence[tuple[Tensor, ...]],
-    over: Over,
+    run_chunks: RunChunks,
 ) -> list[Moments]:
     """Mean and biased variance of `expand(inputs(*chunk))` over all chunks, for each of `layers`.
 
@@ -78,7 +78,7 @@ def batch_moments(
         layers: modules with a linear map `expand` of the same inputs and the `ClassBatchNorm` that follows it, `norm`.
         inputs: maps the tensors of a chunk to the input of the linear maps.
         chunks: tensors of each chunk.
-        over: calls a function with each chunk.
+        run_chunks: calls a function with each chunk.
     """
 
     def cells(*chunk: Tensor) -> Float[Tensor, "N C"]:
@@ -90,13 +90,13 @@ def batch_moments(
         with without_autocast(centered):
             return centered.mT @ centered
 
-    together = any(layer.norm.over_processes for layer in layers) and torch.distributed.is_initialized()
-    sums = torch.stack(over(lambda *chunk: cells(*chunk).sum(0), chunks)).sum(0)
+    synced = any(layer.norm.over_processes for layer in layers) and torch.distributed.is_initialized()
+    sums = torch.stack(run_chunks(lambda *chunk: cells(*chunk).sum(0), chunks)).sum(0)
     total = torch.cat((sums, sums.new_full((1,), sum(chunk[0].shape[:-1].numel() for chunk in chunks))))
-    total = all_reduce(total) if together else total
+    total = all_reduce(total) if synced else total
     mean, count = total[:-1] / total[-1], total[-1].detach()
-    products = torch.stack(over(centered_products, chunks)).sum(0)
-    covariance = (all_reduce(products) if together else products) / count
+    products = torch.stack(run_chunks(centered_products, chunks)).sum(0)
+    covariance = (all_reduce(products) if synced else products) / count
     per_layer = []
     for layer in layers:
         with without_autocast(mean):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from segvoc.layers.aggregation import (
     cost_volume,
 )
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.batch_statistics import Fusion, Moments, Over, Statistics, batch_moments
+from segvoc.layers.batch_statistics import Fusion, Moments, RunChunks, Statistics, batch_moments
 from segvoc.layers.class_selection import SelectedLogits, select_classes
 from segvoc.layers.maps import pool
 from segvoc.layers.precision import without_autocast
@@ -64,9 +63,6 @@ class QueryClassAggregation(ClassAggregation):
     As in slot attention (Locatello et al., NeurIPS 2020), the softmax runs over queries, not keys. The summary consists
     of all keys and values, and of each key's logsumexp over all queries. There are no pads.
     """
-
-    def __init__(self, *, dim: int, guidance_dim: int, heads: int, pad_classes: int = 0) -> None:
-        super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads, pad_classes=0)
 
     def summarize(self, x: ClassTokens, text: Float[Tensor, "B T G"], context: AggregationContext) -> Summary:
         """Keys, values and their normalizers of all classes."""
@@ -123,9 +119,9 @@ class PaperExpertFusion(Fusion):
         """Concatenate the streams into the experts' input."""
         return torch.cat((spatial, semantic), dim=-1)
 
-    def statistics(self, over: Over) -> Statistics:
+    def statistics(self, run_chunks: RunChunks) -> Statistics:
         """See `Fusion.statistics`."""
-        return partial(batch_moments, self.parse.halves, self.both, over=over)
+        return partial(batch_moments, self.parse.halves, self.both, run_chunks=run_chunks)
 
 
 class ConvolvedExperts(nn.Module):
@@ -155,7 +151,7 @@ class ReducedExperts(nn.Module):
 class NoUpsampling(UpsamplingDecoder):
     """Only the head: a convolution to one logit for each class, on the grid of the costs (Table 10, first row)."""
 
-    def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__(dim, (), DecoderSizes(lifts=(), taps=(), guidance=(), stages=()))
 
     def precompute_guidance(self, taps: FeatureMaps) -> list[StageGuidance]:
@@ -188,49 +184,66 @@ class FeatureAggregation(nn.Module):
         return context.map(decoded, words), kept
 
 
-ORDERS: dict[Order, Callable[..., nn.Module]] = {"parallel": ParallelBlock, "serial": SerialBlock}
-"""Block classes, by the order of their aggregations."""
-
-_MEAN = partial(ReducedExperts, reduce=torch.mean)
-
-FUSIONS: dict[str, Callable[..., Fusion]] = {
-    "experts": ExpertFusion,
-    "experts-paper": PaperExpertFusion,
-    "single": partial(ExpertFusion, experts=1, integrate=_MEAN),
-    "convolution": partial(ExpertFusion, integrate=ConvolvedExperts),
-    "average": partial(ExpertFusion, integrate=_MEAN),
-    "addition": partial(ExpertFusion, integrate=partial(ReducedExperts, reduce=torch.sum)),
-    "concatenation": ConcatenatedStreams,
-    "last": LastStream,
+ORDERS: dict[Order, Callable[[CostAggregationConfig], nn.Module]] = {
+    "parallel": lambda c: ParallelBlock(spatial_aggregation(c), CLASS_ATTENTIONS[c.class_attention](c), fusion_of(c)),
+    "serial": lambda c: SerialBlock(spatial_aggregation(c), CLASS_ATTENTIONS[c.class_attention](c), fusion_of(c)),
 }
-"""Modules that fuse the two streams of a block; add a line here for a new `fusion=NAME`."""
+"""Blocks, by the order of their aggregations."""
 
-CLASS_ATTENTIONS: dict[ClassAttention, type[ClassAggregation]] = {
-    "linear": ClassAggregation,
-    "softmax": SoftmaxClassAggregation,
-    "query": QueryClassAggregation,
+CLASS_ATTENTIONS: dict[ClassAttention, Callable[[CostAggregationConfig], ClassAggregation]] = {
+    "linear": lambda c: ClassAggregation(**_attention_sizes(c), pad_classes=c.pad_classes),
+    "softmax": lambda c: SoftmaxClassAggregation(**_attention_sizes(c), pad_classes=c.pad_classes),
+    "query": lambda c: QueryClassAggregation(**_attention_sizes(c), pad_classes=0),
 }
 """Class aggregations, by their type of attention."""
 
-DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {"transposed": UpsamplingDecoder, "none": NoUpsampling}
+FUSIONS: dict[str, Callable[[CostAggregationConfig], Fusion]] = {
+    "experts": lambda c: ExpertFusion(c.dim, **_experts(c)),
+    "experts-paper": lambda c: PaperExpertFusion(c.dim, **_experts(c)),
+    "convolution": lambda c: ExpertFusion(c.dim, **_experts(c), integrate=ConvolvedExperts),
+    "average": lambda c: ExpertFusion(c.dim, **_experts(c), integrate=_MEAN),
+    "addition": lambda c: ExpertFusion(c.dim, **_experts(c), integrate=_SUM),
+    "single": lambda c: ExpertFusion(c.dim, experts=1, integrate=_MEAN),
+    "concatenation": lambda c: ConcatenatedStreams(c.dim),
+    "last": lambda c: LastStream(),
+}
+"""Modules that fuse the two streams of a block; add a line here for a new `fusion=NAME`."""
+
+WITH_EXPERTS = ("experts", "experts-paper", "convolution", "average", "addition")
+"""Fusions whose number of experts can be chosen."""
+
+DECODERS: dict[Decoder, Callable[[int, Sequence[int], DecoderSizes], UpsamplingDecoder]] = {
+    "transposed": lambda dim, tap_channels, sizes: UpsamplingDecoder(dim, tap_channels, sizes),
+    "none": lambda dim, tap_channels, sizes: NoUpsampling(dim),
+}
 """Decoders, which map refined features to logits."""
+
+_MEAN = partial(ReducedExperts, reduce=torch.mean)
+_SUM = partial(ReducedExperts, reduce=torch.sum)
+
+
+def block_of(config: CostAggregationConfig) -> nn.Module:
+    """Build a block with random weights."""
+    return ORDERS[config.order](config)
+
+
+def spatial_aggregation(config: CostAggregationConfig) -> SpatialAggregation:
+    """Build the spatial aggregation of a block, with random weights."""
+    return SpatialAggregation(**_attention_sizes(config), window=config.window)
 
 
 def fusion_of(config: CostAggregationConfig) -> Fusion:
     """Build the module (spatial stream, class stream) -> features, with random weights."""
     if config.fusion not in FUSIONS:
         raise UsageError(f"fusion={config.fusion} is unknown; it is one of {', '.join(FUSIONS)}")
-    fusion, chosen = FUSIONS[config.fusion], dict[str, Any]()
-    if config.experts is not None:
-        if "experts" not in signature(fusion).parameters or "experts" in getattr(fusion, "keywords", ()):
-            raise UsageError(f"experts={config.experts} doesn't go with fusion={config.fusion}; add fusion=experts")
-        chosen = {"experts": config.experts}
-    return fusion(config.dim, **chosen)
+    if config.experts is not None and config.fusion not in WITH_EXPERTS:
+        raise UsageError(f"experts={config.experts} doesn't go with fusion={config.fusion}; add fusion=experts")
+    return FUSIONS[config.fusion](config)
 
 
-def block_of(config: CostAggregationConfig) -> nn.Module:
-    """Build a block with random weights."""
-    sizes = {"dim": config.dim, "guidance_dim": config.guidance_dim, "heads": config.heads}
-    spatial = SpatialAggregation(**sizes, window=config.window)
-    semantic = CLASS_ATTENTIONS[config.class_attention](**sizes, pad_classes=config.pad_classes)
-    return ORDERS[config.order](spatial, semantic, fusion_of(config))
+def _attention_sizes(config: CostAggregationConfig) -> dict[str, int]:
+    return {"dim": config.dim, "guidance_dim": config.guidance_dim, "heads": config.heads}
+
+
+def _experts(config: CostAggregationConfig) -> dict[str, Any]:
+    return {} if config.experts is None else {"experts": config.experts}

@@ -355,6 +355,7 @@ class ErrAggregation(Float32Parts):
         words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
         for number, block in enumerate(self.blocks):
             x = block(x, appearance, words, context.of_block(number))
+        # as released, the decoder has no gradient here
         guided = self.decoder.precompute_guidance((stride_16.detach(), *taps[-2:]))
         return context.map(self.decoder, x, shared=(guided,)), kept
 

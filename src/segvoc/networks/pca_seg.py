@@ -2,7 +2,7 @@
 
 Yin et al., "PCA-Seg: Revisiting Cost Aggregation for Open-Vocabulary Semantic and Part Segmentation", CVPR 2026. The
 architecture follows the released code: four parallel blocks, and experts behind a projection with a scaled residual.
-CAT-Seg (`cat_seg.py`) is the same network with different blocks.
+CAT-Seg (`cat_seg.py`) is the same network with serial blocks.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Summary, WindowGuidance
+from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Summary, WindowGuidance, fuse_streams
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.batch_statistics import ClassBatchNorm, Fusion, Moments, Over, Statistics, batch_moments
+from segvoc.layers.batch_statistics import ClassBatchNorm, Fusion, Moments, RunChunks, Statistics, batch_moments
 from segvoc.layers.guided import draw_as_one
 from segvoc.layers.shapes import BothStreams, ClassTokens, ImageGuidance, ParsedStreams, TextGuidance
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
@@ -63,7 +63,7 @@ class ExpertParser(nn.Module):
         the running statistics otherwise).
         """
         if self.training and moments is None:
-            moments = batch_moments(self.halves, nn.Identity(), [(both,)], AggregationContext().over)
+            moments = batch_moments(self.halves, nn.Identity(), [(both,)], AggregationContext().run_chunks)
         pairs = zip(self.halves, moments or (None, None), strict=True)
         first, second = (half(both, of_half) for half, of_half in pairs)
         # GELU is twice as fast on a contiguous tensor
@@ -115,9 +115,9 @@ class ExpertFusion(Fusion):
         """Project and concatenate the streams into the experts' input."""
         return torch.cat((self.spatial(spatial), self.semantic(semantic)), dim=-1)
 
-    def statistics(self, over: Over) -> Statistics:
+    def statistics(self, run_chunks: RunChunks) -> Statistics:
         """See `Fusion.statistics`."""
-        return partial(batch_moments, self.parse.halves, self.both, over=over)
+        return partial(batch_moments, self.parse.halves, self.both, run_chunks=run_chunks)
 
 
 class ParallelBlock(nn.Module):
@@ -130,37 +130,21 @@ class ParallelBlock(nn.Module):
     def forward(
         self, x: ClassTokens, guidance: ImageGuidance, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
-        """Refine all classes."""
-        return self.joined(x, self.spatial.precompute_guidance(guidance), text, context)
-
-    def joined(
-        self, x: ClassTokens, guided: Sequence[WindowGuidance] | None, text: TextGuidance, context: AggregationContext
-    ) -> ClassTokens:
-        """Fuse spatial and class aggregation of x, chunk by chunk; class attention spans all chunks.
-
-        `guided` is the shared guidance of spatial aggregation; None: x is the spatial stream.
-        """
-        shared = guided, self.semantic.summarize(x, text, context), context.pooling
-        statistics = self.fuse.statistics(context.over) if self.training else None
-        if context.observe is None and statistics is None:
-            return context.map(lambda *chunk: self.fuse(*self.streams(*chunk)), x, text, shared=shared)
-        pairs = context.each(self.streams, x, text, shared=shared)
-        context.show(pairs)  # not in `streams`, which checkpointing may recompute
-        # batch norm needs all classes before the first chunk is fused
-        moments = () if statistics is None else (statistics(pairs),)
-        return torch.cat(context.over(self.fuse, pairs, moments), dim=1)
+        """Refine all classes, chunk by chunk; class attention spans all chunks."""
+        guided = self.spatial.precompute_guidance(guidance)
+        summary = self.semantic.summarize(x, text, context)
+        return fuse_streams(self.fuse, self.streams, (x, text), (guided, summary, context.pooling), context)
 
     def streams(
         self,
         x: ClassTokens,
         text: TextGuidance,
-        guided: Sequence[WindowGuidance] | None,
+        guided: Sequence[WindowGuidance],
         summary: Summary,
         pooling: tuple[int, int],
     ) -> tuple[ClassTokens, ClassTokens]:
         """Spatial and class stream of a chunk of classes."""
-        spatial = x if guided is None else self.spatial(x, guided)
-        return spatial, self.semantic(x, text, summary, pooling)
+        return self.spatial(x, guided), self.semantic(x, text, summary, pooling)
 
 
 PCA_SEG = CostAggregationConfig(order="parallel", blocks=4, fusion="experts")

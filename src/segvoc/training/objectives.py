@@ -22,6 +22,7 @@ from segvoc.layers.precision import at_least_float32
 from segvoc.layers.selection import ClassSelection
 from segvoc.layers.shapes import ClassTokens, Logits
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.cat_seg import SerialBlock
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.training.recipe import Loss, Recipe, Version
@@ -425,7 +426,7 @@ class PartObjective(TrainingObjective):
             value = getattr(recipe.objective, name)
             if value:
                 raise UsageError(f"{name}={value}: a part network trains on all its words at once; leave {name} at 0")
-        self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock)
+        self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock | SerialBlock)
         # a part network's "none of them" is a class of its own in both
         competing = recipe.objective.loss in ("competing", "cross-entropy")
         self.of_pixels = competing_loss if competing else binary_loss
@@ -507,7 +508,7 @@ class Objective(TrainingObjective):
         super().__init__(recipe)
         self.network = network
         blocks = cast(nn.ModuleList, getattr(network.aggregation, "blocks", ()))
-        self.two_streams = any(isinstance(block, ParallelBlock) for block in blocks)
+        self.two_streams = any(isinstance(block, ParallelBlock | SerialBlock) for block in blocks)
         observed = recipe.objective.fod_weight or recipe.objective.log_stream_similarity
         if len(blocks) and not self.two_streams and observed:
             raise UsageError(
