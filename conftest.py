@@ -11,6 +11,7 @@ import hypothesis
 import jaxtyping
 import numpy as np
 import pytest
+from hypothesis.internal.conjecture import providers as hypothesis_draws
 
 import segvoc
 from tests.loopback_hub import LoopbackHub, loopback_hub
@@ -39,8 +40,11 @@ _HOOK = jaxtyping.install_import_hook(list(modules_with_shapes()), "beartype.bea
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the processes of the tests small."""
+    """Keep the processes of the tests small, and the drawn cases the same whichever modules are loaded."""
     config.pluginmanager.register(WorkerMemory())
+    if config.getoption("--hypothesis-profile") is None:
+        # else some values are constants of the modules of ours that happen to be loaded
+        vars(hypothesis_draws)["is_local_module_file"] = lambda path: False
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,7 +14,6 @@ import torch
 import segvoc
 from segvoc.layers.maps import resized
 from tests.processes import printed
-from tests.shape_checks import WHOLE_RUNS, is_whole_run
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -63,13 +62,6 @@ def test_a_wrong_shape_is_refused() -> None:
     assert resized(torch.zeros(2, 3, 4, 5), (8, 10)).shape == (2, 3, 8, 10)
     with pytest.raises(jaxtyping.TypeCheckError):
         resized(torch.zeros(2, 4, 5), (8, 10))
-
-
-def test_tests_of_whole_runs_are_there_and_a_wings_own_tests_are_none() -> None:
-    tests = Path(__file__).parent
-    assert all((tests / name).exists() for name in WHOLE_RUNS)
-    assert is_whole_run(tests / "cli" / "test_segment.py")
-    assert not is_whole_run(tests / "layers" / "test_layers.py")
 
 
 WITHOUT = """

@@ -2,7 +2,8 @@
 # usage: tools/jobs.sh [ROOT]
 # Prints how many processes of the tests fit this machine: one more than cores, since they wait for the programs that
 # their tests start; and each has 3 GB of the free memory (2 for itself, 1 for these programs). What a container or a
-# batch system allows counts, not what the machine has. ROOT stands for / where a test describes a machine.
+# batch system allows counts, not what the machine has. Where the memory allows fewer, a line on standard error says so.
+# ROOT stands for / where a test describes a machine.
 set -eu
 root=${1:-}
 
@@ -13,6 +14,7 @@ if [ -r "$root/proc/meminfo" ]; then
 else
   megabytes=$(sysctl -n hw.memsize 2>/dev/null | awk '{ print int($1 / 1e6) }')
 fi
+megabytes=${megabytes:-3000}
 
 # least A B: the smaller of two whole numbers; B may be missing or "max"
 least() { if [ "${2:-max}" != max ] && [ "$2" -lt "$1" ]; then echo "$2"; else echo "$1"; fi; }
@@ -31,5 +33,9 @@ while :; do
   group=${group%/*}
 done
 
-jobs=$(least $((cores + 1)) $((${megabytes:-3000} / 3000)))
-echo $((jobs > 0 ? jobs : 1))
+jobs=$(least $((cores + 1)) $((megabytes / 3000)))
+jobs=$((jobs > 0 ? jobs : 1))
+if [ "$jobs" -le "$cores" ]; then
+  echo "only $jobs of $((cores + 1)) test processes fit into $((megabytes / 1000)) GB of free memory, at 3 GB each" >&2
+fi
+echo "$jobs"
