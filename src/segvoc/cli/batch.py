@@ -8,11 +8,11 @@ import click
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
+    WordOptions,
     label_options,
     model_options,
     part_options,
     parts_of,
-    vocabulary_of,
     word_options,
 )
 from segvoc.cli.output import echo, example, flag, show_hints
@@ -48,8 +48,7 @@ from segvoc.runtime.progress import Progress, print_line
 def batch_command(
     source: str,
     out: str,
-    words: str | None,
-    words_file: str | None,
+    words: WordOptions,
     parts: str | None,
     parts_file: str | None,
     model: str,
@@ -66,7 +65,7 @@ def batch_command(
     Run the same command again to resume. Images that can't be read get a result with an error.
     """
     asked_parts = parts_of(parts, parts_file)
-    vocabulary = vocabulary_of(words, words_file)
+    vocabulary = words.vocabulary()
     batch = Batch(
         source=source,
         out=out,
@@ -78,8 +77,7 @@ def batch_command(
     )
     if vocabulary is not None:
         fills_image = labels.fills_image and asked_parts is None
-        place = "line" if words_file is None else "file"
-        show_hints(word_hints(vocabulary.words, place, fills_image=fills_image, option=flag))
+        show_hints(word_hints(vocabulary.words, words.place, fills_image=fills_image, option=flag))
     with BatchRun(batch) as run:
         return _label(run)
 

@@ -4,11 +4,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Integer, UInt16
@@ -20,16 +20,17 @@ from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette,
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.reading import DecodedImage, WindowedImage
-from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
+from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
-from segvoc.labeling.labeling import Output
+from segvoc.labeling.task import Output, Planned, Task, label_files
 from segvoc.models.digests import model_record
+from segvoc.runtime.progress import Progress
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_path_atomically, writing
 from segvoc.storage.files import digest_of
-from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
+from segvoc.storage.resume import RESUME_FOLDER, RunSettings, Stamp, StepwiseWork, stamp_of
 
 BAND_BYTES = 64 << 20
 """Labels per chunk when all are read."""
@@ -97,8 +98,7 @@ def label_big_image(
     tiled = model.in_tiles(prepared, how)
     numbers = None if bands is None else ",".join(map(str, bands))
     settings = {**model_record(model), **how.record(), **prepared.record(), "bands": numbers}
-    draws, placed = output.overlay is not None, is_raster(path)
-    paths = ResultPaths.below(output.folder, output.stem or path.stem, overlay=draws, placed=placed)
+    paths = _paths(path, output.stem or path.stem, output)
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
@@ -134,6 +134,48 @@ def label_big_image(
                     left.unlink(missing_ok=True)
             labels.remove()
     return result
+
+
+class TileTask(Task):
+    """Images labeled tile by tile: larger than memory, or panoramas, whose edges meet."""
+
+    is_stream = False
+    refused: ClassVar[Mapping[str, str]] = {
+        **Task.refused,
+        "--parts": "--parts needs whole images; leave out --parts, or --tile",
+        "--format": "--format needs whole images; leave out --format, or --tile",
+        "--jobs": "tiles go through the network one after the other; leave out --jobs, or --tile",
+        "--objects": "objects aren't counted in images in tiles; leave out --objects",
+    }
+
+    def plan(self, images: Sequence[InputImage]) -> list[ResultFiles | None]:
+        """See `Task.plan`; `UsageError` also without rasterio, if an image is a TIFF."""
+        if any(is_raster(image.path) for image in images):
+            require_rasterio()
+        output = self.labeling.output
+        return plan_files(images, output.folder, lambda image, stem: _paths(image.path, stem, output))
+
+    def settings(self, model: Segmenter) -> RunSettings:
+        """See `Task.settings`."""
+        bands = self.labeling.bands
+        return {**super().settings(model), "bands": None if bands is None else list(bands)}
+
+    def label(self, model: Segmenter, planned: Iterable[Planned]) -> Iterator[LabeledFile | InputError | OutputError]:
+        """See `Task.label`; the results are written, too."""
+        call, words = self.labeling, self.labeling.encoded(model)
+        model.in_tiles(words, call.options)  # checks the options before any work
+        most = MAX_PIXELS if call.max_pixels is None else call.max_pixels
+        how: dict[str, Any] = {"options": call.options, "bands": call.bands, "max_pixels": most}
+
+        def label(path: Path, stem: str, progress: Progress) -> BigResult:
+            output = replace(call.output, stem=stem)
+            return label_big_image(model, path, words, output, **how, progress=progress.reach)
+
+        return label_files(planned, "row", label)
+
+
+def _paths(path: Path, stem: str, output: Output) -> ResultPaths:
+    return ResultPaths.below(output.folder, stem, overlay=output.overlay is not None, placed=is_raster(path))
 
 
 def _opened(
@@ -221,7 +263,7 @@ class PartialLabels(StepwiseWork):
     """
 
     def __init__(
-        self, output: Output, stem: str, key: Key, image: Stamp, *, size: tuple[int, int], classes: int
+        self, output: Output, stem: str, key: RunSettings, image: Stamp, *, size: tuple[int, int], classes: int
     ) -> None:
         folder = Path(output.folder, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
         self.labels, self.dtype = folder / "labels", np.dtype(np.uint16 if classes > UNLABELED_8_BIT else np.uint8)
@@ -278,8 +320,8 @@ class PartialLabels(StepwiseWork):
         needed = (values[-1]["stop"] if len(values) > 1 else 0) * self.width * self.dtype.itemsize
         return values if self.labels.is_file() and self.labels.stat().st_size >= needed else []
 
-    def take(self, value: Mapping[str, Any]) -> None:
-        """See `StepwiseWork.take`."""
+    def replay_step(self, value: Mapping[str, Any]) -> None:
+        """See `StepwiseWork.replay_step`."""
         self.is_new = False
         if "selected" in value:
             self.selected = None if value["selected"] is None else tuple(value["selected"])

@@ -8,7 +8,7 @@ import os
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import partial as partial_call
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zlib import Z_RLE
 
 import numpy as np
@@ -28,19 +28,20 @@ from segvoc.imaging.label_maps import UNLABELED, label_map_image, nearest, read_
 from segvoc.imaging.legend import LegendEntry, draw_legend
 from segvoc.imaging.overlay import OverlayStyle, Paint, class_regions, finish_overlay, margin_of, text_sizes
 from segvoc.imaging.palette import word_colors
-from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
+from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing, SmoothingState
-from segvoc.labeling.labeling import Output, in_order
+from segvoc.labeling.task import Labeled, Output, Planned, Task, label_files, run_ordered
 from segvoc.labeling.video_reading import Frame, OpenVideo, frames_ahead, open_container, require_av
 from segvoc.models.digests import model_record
+from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically, writing
 from segvoc.storage.files import digest_of
-from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
+from segvoc.storage.resume import RESUME_FOLDER, RunSettings, Stamp, StepwiseWork, stamp_of
 
 WAITING_FRAME_PIXELS = 30_000_000
 """Maximum number of pixels of queued frames (to draw and encode); the network waits beyond it."""
@@ -264,6 +265,53 @@ def label_video(
     return result
 
 
+class VideoTask(Task):
+    """Videos, labeled frame by frame."""
+
+    kind = "videos"
+    is_stream = False
+    refused: ClassVar[Mapping[str, str]] = {
+        "--format": "--format needs images; leave out --format, or extract the video's frames first",
+        "--parts": "--parts is for images only; leave it out, or the video",
+        "--tile": "videos have no tiles; leave out --tile and its relatives",
+        "--stretch": "videos have no tiles; leave out --tile and its relatives",
+        "--jobs": "frames go through the network one after the other; leave out --jobs",
+        "--objects": "objects aren't counted in videos; leave out --objects",
+    }
+
+    def plan(self, images: Sequence[InputImage]) -> list[ResultFiles | None]:
+        """See `Task.plan`; `UsageError` also without PyAV."""
+        require_av()
+        folder, overlay = self.labeling.output.folder, self.labeling.output.overlay is not None
+        return plan_files(images, folder, lambda _, stem: video_paths(folder, stem, overlay=overlay))
+
+    def settings(self, model: Segmenter) -> RunSettings:
+        """See `Task.settings`."""
+        return {**super().settings(model), "every": self.labeling.every or 1}
+
+    def label(self, model: Segmenter, planned: Iterable[Planned]) -> Iterator[LabeledFile | InputError | OutputError]:
+        """See `Task.label`; the results are written, too."""
+        call, words = self.labeling, self.labeling.encoded(model)
+        how: dict[str, Any] = {"options": call.options, "every": call.every or 1}
+
+        def label(path: Path, stem: str, progress: Progress) -> VideoResult:
+            return label_video(model, path, words, replace(call.output, stem=stem), **how, progress=progress.reach)
+
+        return label_files(planned, "frame", label)
+
+    def write(self, result: VideoResult, files: ResultFiles) -> Labeled:
+        """See `Task.write`; prints what is lost of a video."""
+        for sound in result.sound:
+            if not sound.copied:
+                print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
+        if result.damage is not None:
+            print_line(
+                f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
+                f"its {len(result.times)} frames that can be read are labeled"
+            )
+        return Labeled(self.labeling.line(result, files), is_whole=result.damage is None)
+
+
 def _label_frames(
     model: Segmenter,
     video: OpenVideo,
@@ -302,7 +350,7 @@ def _label_frames(
         thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
         stack.callback(thread.shutdown, cancel_futures=True)
         progress(first, total)
-        for _ in in_order(thread, calls(), most=max(2, WAITING_FRAME_PIXELS // (video.width * video.height))):
+        for _ in run_ordered(thread, calls(), most=max(2, WAITING_FRAME_PIXELS // (video.width * video.height))):
             pass
         partial.end_piece(times)
         if overlay is not None:
@@ -355,7 +403,7 @@ class PartialVideo(StepwiseWork):
     The last step marks the end of the video and of the overlay video. See `StepwiseWork` for arguments and errors.
     """
 
-    def __init__(self, output: Output, stem: str, settings: Key, video: Stamp) -> None:
+    def __init__(self, output: Output, stem: str, settings: RunSettings, video: Stamp) -> None:
         self.folder = Path(output.folder, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
         self.overlay = self.folder / "overlay.mp4"
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
@@ -425,8 +473,8 @@ class PartialVideo(StepwiseWork):
                 return values[:piece] if has_state else []
         return values
 
-    def take(self, value: dict[str, Any]) -> None:
-        """See `StepwiseWork.take`."""
+    def replay_step(self, value: dict[str, Any]) -> None:
+        """See `StepwiseWork.replay_step`."""
         if "complete" in value:
             self.is_complete, self.damage = True, value["damage"]
             self.sound = [Sound(**stream) for stream in value["sound"]]
@@ -549,8 +597,8 @@ class OverlayVideo:
 
     def close(self) -> None:
         """Close all files."""
-        for one in (self._container, self._heard, self._video):
-            one.close()
+        for file in (self._container, self._heard, self._video):
+            file.close()
 
     def _play(self, until: float) -> None:
         """Copy the sound up to a time [s]."""
