@@ -1,7 +1,6 @@
 """`segvoc segment`: label maps, overlays and reports of images and videos."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,18 +26,7 @@ from segvoc.inference.word_hints import SURE, model_hints, surroundings_hints, w
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.labeling.images import ImageTask
 from segvoc.labeling.run import LabelingRun
-from segvoc.labeling.task import Labeling, Output
-
-
-def _output(given: dict[str, Any]) -> Output:
-    pixels = round(given["overlay_megapixels"] * 1e6)
-    style = OverlayStyle(alpha=given["opacity"], names=given["names"], legend=given["legend"], max_pixels=pixels)
-    return Output(
-        given["out"],
-        overlay=style if given["overlay"] else None,
-        compact=given["compact"],
-        resume=given["resume"],
-    )
+from segvoc.labeling.task import Labeling
 
 
 def _band_numbers(text: str | None) -> tuple[int, ...] | None:
@@ -55,6 +43,7 @@ def _band_numbers(text: str | None) -> tuple[int, ...] | None:
 
 
 _OVERLAY_OPTIONS = {
+    "overlay": click.option("--overlay/--no-overlay", default=True, help="Draw overlays."),
     "opacity": click.option(
         "--opacity",
         default=0.5,
@@ -75,13 +64,11 @@ _OVERLAY_OPTIONS = {
     ),
 }
 
-_OUTPUT_OPTIONS = {
-    "out": click.option("--out", default="out", metavar="FOLDER", help="Folder for the results."),
-    "compact": click.option("--compact", is_flag=True, help="Report only words that have pixels."),
-    "overlay": click.option("--overlay/--no-overlay", default=True, help="Draw overlays."),
-    **_OVERLAY_OPTIONS,
-    "resume": click.option("--resume", is_flag=True, help="Skip images already done with the same settings."),
-}
+
+def _overlay(given: dict[str, Any]) -> OverlayStyle | None:
+    pixels = round(given["overlay_megapixels"] * 1e6)
+    style = OverlayStyle(alpha=given["opacity"], names=given["names"], legend=given["legend"], max_pixels=pixels)
+    return style if given["overlay"] else None
 
 
 @click.command("segment", epilog=example('segvoc segment photo.jpg --words "cat, sofa, wall" --out labels'))
@@ -96,7 +83,8 @@ _OUTPUT_OPTIONS = {
 )
 @model_options(*NETWORK_OPTIONS, "network", "taught", dtype="auto")
 @label_options(*OPTION_TEXTS)
-@bundle_options(_OUTPUT_OPTIONS, "output", _output)
+@click.option("--out", default="out", metavar="FOLDER", help="Folder for the results.")
+@bundle_options(_OVERLAY_OPTIONS, "overlay", _overlay)
 @click.option(
     "--format",
     "dataset_format",
@@ -117,6 +105,8 @@ _OUTPUT_OPTIONS = {
     help="With --objects: minimum size in pixels; by default 1/5,000 of the image.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
+@click.option("--compact", is_flag=True, help="Report only words that have pixels.")
+@click.option("--resume", is_flag=True, help="Skip images already done with the same settings.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Number of processes.")
 @click.option("--shard", metavar="K/N", help="Label only the K-th of N shares of the images.")
 @click.option(
@@ -149,7 +139,8 @@ def segment_command(
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
-    output: Output,
+    out: str,
+    overlay: OverlayStyle | None,
     dataset_format: FormatName | None,
     copy_images: bool,
     **fields: Any,
@@ -171,22 +162,20 @@ def segment_command(
     _refuse_ignored(context)
     dataset = None
     if dataset_format is not None:
-        folder = str(output.folder)
-        dataset = Dataset(
-            folder=folder, format=dataset_format, background=labels.background_name, copy_images=copy_images
-        )
-        output = replace(output, overlay=None)
+        background = labels.background_name
+        dataset = Dataset(folder=out, format=dataset_format, background=background, copy_images=copy_images)
     labeling = Labeling(
         inputs=images,
         load=partial(chosen.open_light, model),
         words=words.vocabulary(),
         parts=parts_of(parts, parts_file),
         options=labels,
-        output=output,
+        out=out,
+        overlay=overlay if dataset is None else None,
         dataset=dataset,
         **fields,
     )
-    return _run_with_hints(labeling, words)
+    return _run_with_hints(LabelingRun(labeling), labeling, words)
 
 
 def _refuse_ignored(context: click.Context) -> None:
@@ -196,7 +185,7 @@ def _refuse_ignored(context: click.Context) -> None:
     is_dataset = values["dataset_format"] is not None
     for name in given:
         shown = f"--{'no-' if values[name] is False else ''}{name.replace('_', '-')}"
-        is_drawn = name in _OVERLAY_OPTIONS or (name == "overlay" and values[name])
+        is_drawn = name in _OVERLAY_OPTIONS and (name != "overlay" or values[name])
         if is_drawn and is_dataset:
             raise UsageError(f"{shown} is for overlays, which datasets don't have; leave it out, or --format")
         if is_drawn and not values["overlay"]:
@@ -208,8 +197,7 @@ def _refuse_ignored(context: click.Context) -> None:
 # ---- hints: about the words before a run, and about the surroundings of its first image
 
 
-def _run_with_hints(labeling: Labeling, words: WordOptions) -> int:
-    run = LabelingRun(labeling)
+def _run_with_hints(run: LabelingRun, labeling: Labeling, words: WordOptions) -> int:
     names = () if labeling.words is None else labeling.words.words
     fills_image = labeling.options.fills_image and labeling.parts is None
     show_hints(word_hints(names, words.place, fills_image=fills_image, option=flag))

@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,16 +19,15 @@ from segvoc.errors import InputError, OutputError
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
-from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
+from segvoc.imaging.rasters import RasterImage, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.reading import DecodedImage, WindowedImage
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
-from segvoc.labeling.task import Output, Planned, Task, label_files
+from segvoc.labeling.task import Labeling, Planned, Task, label_files
 from segvoc.models.digests import model_record
-from segvoc.runtime.progress import Progress
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_path_atomically, writing
 from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, RunSettings, Stamp, StepwiseWork, stamp_of
@@ -62,11 +62,9 @@ def label_big_image(
     model: Segmenter,
     path: PathLike,
     words: Words,
-    output: Output | None = None,
+    labeling: Labeling | None = None,
     *,
-    options: LabelOptions | None = None,
-    bands: Sequence[int] | None = None,
-    max_pixels: int = MAX_PIXELS,
+    stem: str | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> BigResult:
     """Label an image file tile by tile, and write the results, without holding its labels in memory.
@@ -78,10 +76,9 @@ def label_big_image(
         model: the model.
         path: the image.
         words: as for `Segmenter.segment`.
-        output: where the results are written (default: `Output()`). Overlays have 4 megapixels unless they set a limit.
-        options: how to label, by default in tiles of 2048 pixels.
-        bands: 1-based bands of a TIFF for red, green and blue, or a single gray one (default: by color interpretation).
-        max_pixels: maximum number of pixels, except for TIFFs.
+        labeling: `options`, by default in tiles of 2048 pixels, what to write, `bands` and `max_pixels`. Overlays have
+            4 megapixels unless they set a limit.
+        stem: common name of the results (default: the image's name without suffix).
         progress: called with the number of finished rows of tiles, and the total.
 
     Returns:
@@ -92,19 +89,19 @@ def label_big_image(
         UsageError: words or options conflict, or an earlier call left partial labels with other settings.
         OutputError: a result can't be written.
     """
-    start, path, output = time.perf_counter(), Path(path), output or Output()
-    how = (options or LabelOptions()).in_tiles()
+    start, path, call = time.perf_counter(), Path(path), labeling or Labeling()
+    how = call.options.in_tiles()
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
-    numbers = None if bands is None else ",".join(map(str, bands))
+    numbers = None if call.bands is None else ",".join(map(str, call.bands))
     settings = {**model_record(model), **how.record(), **prepared.record(), "bands": numbers}
-    paths = _paths(path, output.stem or path.stem, output)
+    paths = _paths(path, stem or path.stem, call)
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
-    with _opened(path, bands, how.value_range, max_pixels) as image:
+    with _opened(path, call) as image:
         size, classes = (image.height, image.width), len(tiled.words)
-        with PartialLabels(output, paths.stem, settings, stamp, size=size, classes=classes) as labels:
+        with PartialLabels(call, paths.stem, settings, stamp, size=size, classes=classes) as labels:
             rows = tiled.tiling.rows(image.height)
             if labels.is_new:
                 labels.begin(tiled.select(image))
@@ -128,7 +125,7 @@ def label_big_image(
                 **tiled.job.about,
             )
             stale = paths.stale()
-            _write(result, image, labels, output)
+            _write(result, image, labels, call)
             for left in stale:
                 with writing(left):
                     left.unlink(missing_ok=True)
@@ -152,8 +149,8 @@ class TileTask(Task):
         """See `Task.plan`; `UsageError` also without rasterio, if an image is a TIFF."""
         if any(is_raster(image.path) for image in images):
             require_rasterio()
-        output = self.labeling.output
-        return plan_files(images, output.folder, lambda image, stem: _paths(image.path, stem, output))
+        call = self.labeling
+        return plan_files(images, call.out, lambda image, stem: _paths(image.path, stem, call))
 
     def settings(self, model: Segmenter) -> RunSettings:
         """See `Task.settings`."""
@@ -162,33 +159,25 @@ class TileTask(Task):
 
     def label(self, model: Segmenter, planned: Iterable[Planned]) -> Iterator[LabeledFile | InputError | OutputError]:
         """See `Task.label`; the results are written, too."""
-        call, words = self.labeling, self.labeling.encoded(model)
-        model.in_tiles(words, call.options)  # checks the options before any work
-        most = MAX_PIXELS if call.max_pixels is None else call.max_pixels
-        how: dict[str, Any] = {"options": call.options, "bands": call.bands, "max_pixels": most}
-
-        def label(path: Path, stem: str, progress: Progress) -> BigResult:
-            output = replace(call.output, stem=stem)
-            return label_big_image(model, path, words, output, **how, progress=progress.reach)
-
-        return label_files(planned, "row", label)
+        words = self.labeling.encoded(model)
+        model.in_tiles(words, self.labeling.options)  # checks the options before any work
+        return label_files(planned, "row", partial(label_big_image, model, words=words, labeling=self.labeling))
 
 
-def _paths(path: Path, stem: str, output: Output) -> ResultPaths:
-    return ResultPaths.below(output.folder, stem, overlay=output.overlay is not None, placed=is_raster(path))
+def _paths(path: Path, stem: str, labeling: Labeling) -> ResultPaths:
+    return ResultPaths.below(labeling.out, stem, overlay=labeling.overlay is not None, placed=is_raster(path))
 
 
-def _opened(
-    path: Path, bands: Sequence[int] | None, stretch: Stretch | None, max_pixels: int
-) -> AbstractContextManager[WindowedImage]:
+def _opened(path: Path, labeling: Labeling) -> AbstractContextManager[WindowedImage]:
+    stretch, bands = labeling.options.value_range, labeling.bands
     if is_raster(path):
         return RasterImage(path, bands=bands, stretch=stretch)
     if bands is not None:
         raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for TIFFs")
-    return nullcontext(DecodedImage(path, max_pixels, stretch))
+    return nullcontext(DecodedImage(path, MAX_PIXELS if labeling.max_pixels is None else labeling.max_pixels, stretch))
 
 
-def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", output: Output) -> None:
+def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", labeling: Labeling) -> None:
     """Write the results; the report comes last."""
     if isinstance(image, RasterImage):
         _write_geotiff(result, labels, image)
@@ -198,10 +187,10 @@ def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", out
         if labels.dtype == np.uint8:
             label_map.putpalette(label_palette(result.colors).tobytes())
         write_atomically(result.label_map, lambda file: label_map.save(file, "PNG", compress_level=4))
-    if result.overlay is not None and output.overlay is not None:
-        drawn = reduced_overlay(image, labels.reduced, result, output.overlay)
+    if result.overlay is not None and labeling.overlay is not None:
+        drawn = reduced_overlay(image, labels.reduced, result, labeling.overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
-    write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=output.compact))))
+    write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=labeling.compact))))
 
 
 def reduced_overlay(
@@ -263,16 +252,16 @@ class PartialLabels(StepwiseWork):
     """
 
     def __init__(
-        self, output: Output, stem: str, key: RunSettings, image: Stamp, *, size: tuple[int, int], classes: int
+        self, labeling: Labeling, stem: str, key: RunSettings, image: Stamp, *, size: tuple[int, int], classes: int
     ) -> None:
-        folder = Path(output.folder, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
+        folder = Path(labeling.out, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
         self.labels, self.dtype = folder / "labels", np.dtype(np.uint16 if classes > UNLABELED_8_BIT else np.uint8)
         self.height, self.width = size
         self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
         self.selected: tuple[int, ...] | None = None
         self.is_new = True
         self._stop = 0
-        super().__init__(folder, key, (image, size), out=output.folder, resume=output.resume)
+        super().__init__(folder, key, (image, size), out=labeling.out, resume=labeling.resume)
 
     def begin(self, selected: tuple[int, ...] | None) -> None:
         """Store the classes selected for the image, before the first row."""

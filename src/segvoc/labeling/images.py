@@ -29,19 +29,13 @@ class ImageTask(Task):
         call, dataset = self.labeling, self.labeling.dataset
         if dataset is not None:
             dataset.refuse_inputs(images)
-            return plan_files(images, call.output.folder, lambda image, stem: dataset.files(stem, image.path))
-        return plan_files(
-            images,
-            call.output.folder,
-            lambda image, stem: ResultPaths.below(
-                call.output.folder,
-                stem,
-                parts=call.parts is not None,
-                objects=call.objects,
-                overlay=call.output.overlay is not None,
-                placed=place_of(image.path) is not None,
-            ),
-        )
+            return plan_files(images, call.out, lambda image, stem: dataset.files(stem, image.path))
+        kinds = {"parts": call.parts is not None, "objects": call.objects, "overlay": call.overlay is not None}
+
+        def paths(image: InputImage, stem: str) -> ResultPaths:
+            return ResultPaths.below(call.out, stem, placed=place_of(image.path) is not None, **kinds)
+
+        return plan_files(images, call.out, paths)
 
     def finished(self, work: FolderWork, planned: Sequence[Planned], model: Segmenter) -> set[str]:
         """See `Task.finished`.
@@ -59,13 +53,13 @@ class ImageTask(Task):
 
     def write(self, result: Segmentation, files: ResultFiles) -> Labeled:
         """See `Task.write`."""
-        call, output = self.labeling, self.labeling.output
+        call = self.labeling
         if call.objects:
             result = with_objects(result, least=call.least_object, background=call.options.background_name)
         if call.dataset is not None and isinstance(files, EntryFiles):
-            call.dataset.write(result, files, compact=output.compact)
+            call.dataset.write(result, files, compact=call.compact)
         else:
-            result.save(output.folder, files.stem, overlay=output.overlay, compact=output.compact)
+            result.save(call.out, files.stem, overlay=call.overlay, compact=call.compact)
         return super().write(result, files)
 
 

@@ -82,7 +82,7 @@ class LabelingRun:
 
     def __init__(self, labeling: Labeling) -> None:
         skipped: Counter[str] = Counter()
-        images = image_paths(labeling.inputs, labeling.output.folder, skipped)
+        images = image_paths(labeling.inputs, labeling.out, skipped)
         if (line := skipped_files_line(skipped)) is not None:
             print_line(f"segvoc: {line}")
         self.task = task_of(labeling, images)
@@ -106,12 +106,18 @@ class LabelingRun:
         """
         call, task, model = self.task.labeling, self.task, self.model
         assert model is not None
-        settings, words = task.settings(model), _dataset_words(call, model)
+        settings, words = task.settings(model), ()
+        if call.dataset is not None:
+            words = call.encoded(model).words
+            call.dataset.check(words)
         planned = [(image.path, files) for image, files in self._inputs if files is not None]
         # a call with one input has nothing to resume, so it leaves only its results
-        is_recorded = call.output.resume or len(self._all) > 1 or call.dataset is not None
+        is_recorded = call.resume or len(self._all) > 1 or call.dataset is not None
         with image_work(call, settings) if is_recorded else nullcontext() as work:
-            done = _finished(task, work, planned, model) if work is not None and call.output.resume else set[str]()
+            done = set[str]()
+            if work is not None and call.resume:
+                work.done.require_key(call.out, "leave out --resume to replace them, or give another --out")
+                done = task.finished(work, planned, model)
             unfinished = [(path, files) for path, files in planned if files.stem not in done]
             self.first = unfinished[0] if unfinished else None
             batches = batches_of(unfinished, model.batch)
@@ -356,27 +362,13 @@ def _serve(
 
 def image_work(labeling: Labeling, settings: RunSettings) -> FolderWork:
     """Start the work of a call on its inputs (or a shard K/N), locked against other calls."""
-    out, shard = labeling.output.folder, labeling.shard
+    out, shard = labeling.out, labeling.shard
     name = f"images-{digest_of(sorted(map(os.path.realpath, labeling.inputs)), shard)[:16]}"
     what, share = ("the same images", "stop it and share them: --shard 1/2 in one call and 2/2 in the other")
     if shard is not None:
         what, share = f"--shard {shard} of the same images", "give another --shard"
     busy = f"another call is labeling {what} into {os.fspath(out)!r}; wait until it ends, or {share}"
     return ResumableWork(Path(out, RESUME_FOLDER, f"{name}.jsonl"), settings, writers=_JOURNALS, busy=busy)
-
-
-def _finished(task: Task, work: FolderWork, planned: Sequence[Planned], model: Segmenter) -> set[str]:
-    work.done.require_key(work.path.parents[1], "leave out --resume to replace them, or give another --out")
-    return task.finished(work, planned, model)
-
-
-def _dataset_words(labeling: Labeling, model: Segmenter) -> Sequence[str]:
-    """The words of the dataset to write; empty without a dataset. `UsageError` if the format can't hold them."""
-    if labeling.dataset is None:
-        return ()
-    words = labeling.encoded(model).words
-    labeling.dataset.check(words)
-    return words
 
 
 def finish_dataset(

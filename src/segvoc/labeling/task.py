@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -23,6 +23,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.formats.dataset import Dataset
 from segvoc.models.digests import model_record
+from segvoc.models.opening import load
 from segvoc.runtime.progress import Progress
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import digest_of
@@ -44,22 +45,6 @@ MAX_SUMMARY_WORDS = 6
 """Maximum number of words in the summary of an image."""
 
 
-@dataclass(frozen=True)
-class Output:
-    """Where the results of images or videos are written, and which."""
-
-    folder: PathLike = "out"
-    _: KW_ONLY
-    stem: str | None = None
-    """Common name of the results of a single file, by default its name without suffix."""
-    overlay: OverlayStyle | None = SAVED_OVERLAY
-    """Settings of overlays; None: no overlays."""
-    compact: bool = False
-    """Whether reports list only words that have pixels."""
-    resume: bool = False
-    """Whether to resume an earlier call with the same settings."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Labeling:
     """A call of `segvoc segment`; picklable for worker processes.
@@ -70,13 +55,20 @@ class Labeling:
 
     inputs: Sequence[str] = ()
     """Files, folders, patterns, URLs; see `image_paths`."""
-    load: Callable[[], Segmenter]
+    load: Callable[[], Segmenter] = load
     """Loads the model, in each process."""
-    words: Vocabulary | None
+    words: Vocabulary | None = None
     """The words; None: the words of the parts, or of the model."""
     parts: PartVocabulary | None = None
     options: LabelOptions = field(default_factory=LabelOptions)
-    output: Output = field(default_factory=Output)
+    out: PathLike = "out"
+    """Folder of the results."""
+    overlay: OverlayStyle | None = SAVED_OVERLAY
+    """Settings of overlays; None: no overlays."""
+    compact: bool = False
+    """Whether reports list only words that have pixels."""
+    resume: bool = False
+    """Whether to resume an earlier call with the same settings."""
     as_json: bool = False
     """Whether the line about an input is its report as JSON, instead of a summary."""
     dataset: Dataset | None = None
@@ -86,11 +78,11 @@ class Labeling:
     least_object: int | None = None
     """Minimum size of an object [px]."""
     bands: tuple[int, ...] | None = None
-    """Tiles: see `label_big_image`."""
+    """Tiles: 1-based bands of a TIFF for red, green and blue, or a single gray one; None: by color interpretation."""
     max_pixels: int | None = None
-    """Tiles: see `label_big_image`."""
+    """Tiles: maximum number of pixels, except for TIFFs; None: `MAX_PIXELS`."""
     every: int | None = None
-    """Videos: see `label_video`."""
+    """Videos: label every n-th frame, from the first on; in the overlay video, the frames between keep its labels."""
     jobs: int = 1
     """Images: number of processes."""
     shard: str | None = None
@@ -121,14 +113,13 @@ class Labeling:
 
     def settings(self, model: Segmenter) -> RunSettings:
         """The settings that the results depend on, of inputs of any kind."""
-        overlay = self.output.overlay
         return {
             **model_record(model),
             "words": None if self.words is None else _summary(self.words.words, self.words),
             "parts": None if self.parts is None else _summary([part.name for part in self.parts.parts], self.parts),
             **self.options.record(),
-            "overlays": None if overlay is None else _listed(asdict(overlay)),
-            "reports": "compact" if self.output.compact else "complete",
+            "overlays": None if self.overlay is None else _listed(asdict(self.overlay)),
+            "reports": "compact" if self.compact else "complete",
             "objects": (self.least_object or "default") if self.objects else None,
             "format": None if self.dataset is None else _listed(self.dataset.record()),
             "segvoc": __version__,
@@ -137,7 +128,7 @@ class Labeling:
     def line(self, result: Segmentation | LabeledFile, files: ResultFiles) -> str:
         """The line about a labeled input: `summary_line`, or its report as JSON, in ASCII for any encoding."""
         if self.as_json:
-            return json.dumps(result.report(compact=self.output.compact), allow_nan=False)
+            return json.dumps(result.report(compact=self.compact), allow_nan=False)
         return summary_line(result, files)
 
 
@@ -208,13 +199,13 @@ class Task(ABC):
 
 
 def label_files(
-    planned: Iterable[Planned], unit: str, label: Callable[[Path, str, Progress], LabeledFile]
+    planned: Iterable[Planned], unit: str, label: Callable[..., LabeledFile]
 ) -> Iterator[LabeledFile | InputError | OutputError]:
-    """Label inputs that don't fit into memory one by one, into the files of a stem; `unit` is that of their progress."""
+    """Label inputs one by one into files, by a function of `path`, `stem` and `progress`, which counts in `unit`s."""
     for path, files in planned:
         try:
             with Progress("labeling", unit=unit) as progress:
-                result = label(path, files.stem, progress)
+                result = label(path=path, stem=files.stem, progress=progress.reach)
         except (InputError, OutputError) as error:
             yield error
         else:

@@ -35,10 +35,10 @@ from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing, SmoothingState
-from segvoc.labeling.task import Labeled, Output, Planned, Task, label_files, run_ordered
+from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files, run_ordered
 from segvoc.labeling.video_reading import Frame, OpenVideo, frames_ahead, open_container, require_av
 from segvoc.models.digests import model_record
-from segvoc.runtime.progress import Progress, print_line
+from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically, writing
 from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, RunSettings, Stamp, StepwiseWork, stamp_of
@@ -196,10 +196,9 @@ def label_video(
     model: Segmenter,
     path: PathLike,
     words: Words,
-    output: Output | None = None,
+    labeling: Labeling | None = None,
     *,
-    options: LabelOptions | None = None,
-    every: int = 1,
+    stem: str | None = None,
     progress: Callable[[int, int | None], object] = lambda done, total: None,
 ) -> VideoResult:
     """Label a video, and write an overlay video, label maps of its frames, and a report.
@@ -208,9 +207,8 @@ def label_video(
         model: the model.
         path: the video.
         words: as for `Segmenter.segment`; without parts.
-        output: where the results are written (default: `Output()`).
-        options: labeling options (default: `LabelOptions()`).
-        every: label every n-th frame, from the first on; in the overlay video, the frames between keep its labels.
+        labeling: `options`, `every`, and what to write.
+        stem: common name of the results (default: the video's name without suffix).
         progress: called with the number of finished frames, and the total if the file declares it.
 
     Returns:
@@ -223,21 +221,22 @@ def label_video(
             settings.
         OutputError: a result can't be written.
     """
-    path, how, output = Path(path), options or LabelOptions(), output or Output()
+    path, call = Path(path), labeling or Labeling()
+    how, every = call.options, 1 if call.every is None else call.every
     check_every(every)
-    if output.overlay is not None:
+    if call.overlay is not None:
         require_encoder()
     av = require_av()
     prepared = model.encode(words, background=how.background)
     versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
     settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
-    paths = video_paths(output.folder, output.stem or path.stem, overlay=output.overlay is not None)
+    paths = video_paths(call.out, stem or path.stem, overlay=call.overlay is not None)
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
-    with OpenVideo(path) as video, PartialVideo(output, paths.stem, settings, stamp) as partial:
+    with OpenVideo(path) as video, PartialVideo(call, paths.stem, settings, stamp) as partial:
         if not partial.is_complete:
-            _label_frames(model, video, prepared, how, every, output.overlay, partial, progress)
+            _label_frames(model, video, prepared, how, every, call.overlay, partial, progress)
         result = VideoResult(
             source=str(path),
             height=video.height,
@@ -260,7 +259,7 @@ def label_video(
             seconds=partial.seconds,
             paths=paths,
         )
-        _publish(result, partial, compact=output.compact)
+        _publish(result, partial, compact=call.compact)
         partial.remove()
     return result
 
@@ -282,8 +281,10 @@ class VideoTask(Task):
     def plan(self, images: Sequence[InputImage]) -> list[ResultFiles | None]:
         """See `Task.plan`; `UsageError` also without PyAV."""
         require_av()
-        folder, overlay = self.labeling.output.folder, self.labeling.output.overlay is not None
-        return plan_files(images, folder, lambda _, stem: video_paths(folder, stem, overlay=overlay))
+        call = self.labeling
+        return plan_files(
+            images, call.out, lambda _, stem: video_paths(call.out, stem, overlay=call.overlay is not None)
+        )
 
     def settings(self, model: Segmenter) -> RunSettings:
         """See `Task.settings`."""
@@ -291,12 +292,7 @@ class VideoTask(Task):
 
     def label(self, model: Segmenter, planned: Iterable[Planned]) -> Iterator[LabeledFile | InputError | OutputError]:
         """See `Task.label`; the results are written, too."""
-        call, words = self.labeling, self.labeling.encoded(model)
-        how: dict[str, Any] = {"options": call.options, "every": call.every or 1}
-
-        def label(path: Path, stem: str, progress: Progress) -> VideoResult:
-            return label_video(model, path, words, replace(call.output, stem=stem), **how, progress=progress.reach)
-
+        label = partial_call(label_video, model, words=self.labeling.encoded(model), labeling=self.labeling)
         return label_files(planned, "frame", label)
 
     def write(self, result: VideoResult, files: ResultFiles) -> Labeled:
@@ -403,8 +399,8 @@ class PartialVideo(StepwiseWork):
     The last step marks the end of the video and of the overlay video. See `StepwiseWork` for arguments and errors.
     """
 
-    def __init__(self, output: Output, stem: str, settings: RunSettings, video: Stamp) -> None:
-        self.folder = Path(output.folder, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
+    def __init__(self, labeling: Labeling, stem: str, settings: RunSettings, video: Stamp) -> None:
+        self.folder = Path(labeling.out, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
         self.overlay = self.folder / "overlay.mp4"
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
         self.times, self.frames = array("q"), list[dict[str, Any]]()
@@ -412,7 +408,7 @@ class PartialVideo(StepwiseWork):
         self.damage: str | None = None
         self.is_complete = False
         self._new, self._mean, self._start = list[dict[str, Any]](), None, time.perf_counter()
-        super().__init__(self.folder, settings, video, out=output.folder, resume=output.resume)
+        super().__init__(self.folder, settings, video, out=labeling.out, resume=labeling.resume)
 
     def label_map(self, number: int) -> Path:
         """Path of a frame's label map."""

@@ -14,7 +14,7 @@ from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabelStatistics
 from segvoc.labeling.big_images import PartialLabels, label_big_image
-from segvoc.labeling.labeling import Output
+from segvoc.labeling.task import Labeling
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
 from tests.images import saved, utm, write_raster
@@ -53,7 +53,7 @@ def scene(tmp_path: Path, image: np.ndarray) -> Path:
 def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words, width):
     path = saved(Image.fromarray(image[:80, :width]), tmp_path / "photo.png")
     options = LabelOptions(tile=80, overlap=20, wrap=True, threshold=0.4)
-    result = label_big_image(model, path, words, Output(tmp_path / "out"), options=options)
+    result = label_big_image(model, path, words, Labeling(out=tmp_path / "out", options=options))
     expected = model.segment(path, words, options=options)
     np.testing.assert_array_equal(read_label_map(result.label_map), expected.labels)
     ours, theirs = json.loads(result.report_file.read_text()), expected.report()
@@ -72,7 +72,7 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     import rasterio
 
     options = LabelOptions(tile=80, overlap=20, stretch="1,256")
-    result = label_big_image(model, scene, WORDS, Output(scene.parent / "out"), options=options, bands=[3, 2, 1])
+    result = label_big_image(model, scene, WORDS, Labeling(out=scene.parent / "out", options=options, bands=(3, 2, 1)))
     expected = model.segment(np.ascontiguousarray(image[..., ::-1]), WORDS, tile=80, overlap=20).labels
     with rasterio.open(result.label_map) as labels, rasterio.open(scene) as source:
         assert (labels.crs, labels.transform, labels.shape) == (source.crs, source.transform, source.shape)
@@ -101,7 +101,7 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
 
     def label(out: str, *, resume: bool = False, **changes: Any) -> Any:
         options = LabelOptions(**{"tile": 80, "overlap": 20, "keep_classes": 10, **changes})
-        return label_big_image(model, scene, words, Output(scene.parent / out, resume=resume), options=options)
+        return label_big_image(model, scene, words, Labeling(out=scene.parent / out, resume=resume, options=options))
 
     append, run, seen = Journal.append, NetworkSegmenter.run, []
 
@@ -149,8 +149,8 @@ def _add(partial: PartialLabels, stop: int, labels: np.ndarray) -> None:
 
 
 def _open(out: Path, **changed: Any) -> PartialLabels:
-    output = Output(out, resume=changed.pop("resume", True))
-    return PartialLabels(output, "sub/scene", **PARTIAL | changed)
+    labeling = Labeling(out=out, resume=changed.pop("resume", True))
+    return PartialLabels(labeling, "sub/scene", **PARTIAL | changed)
 
 
 @pytest.mark.parametrize(

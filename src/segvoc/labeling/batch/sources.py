@@ -277,13 +277,17 @@ def _images(shard: BatchSource) -> Iterator[BatchImage]:
 def _samples(shard: BatchSource) -> Iterator[BatchImage]:
     """The samples of a tar: consecutive members with the same name up to the first dot."""
     ((path, _, _),), (base,), count = shard.units, shard.stems, 0
-    folder, column = shard.folder, shard.column
+    folder, column, stems = shard.folder, shard.column, {"damaged"}
     address = folder.address_of(path)
     wanted = IMAGE_SUFFIXES if column is None else {f".{column.lstrip('.').lower()}"}
     try:
         with folder.asked(path), tarfile.open(fileobj=folder.open(path), mode="r|*") as tar:
             for key, members in groupby(filter(tarfile.TarInfo.isfile, tar), lambda member: _split(member.name)[0]):
-                image = BatchImage(key=key, address=f"{address}#{key}", stem=f"{base}/{_safe(key)}")
+                stem = _safe(key)
+                while folded(stem) in stems:  # another key with the same path, such as ./b after b
+                    stem = f"{stem}.{count}"
+                stems.add(folded(stem))
+                image = BatchImage(key=key, address=f"{address}#{key}", stem=f"{base}/{stem}")
                 problem = f"{image.address!r} has no {column or 'image'} file; check the sample"
                 for member in members:
                     if problem and _split(member.name)[1].lower() in wanted:

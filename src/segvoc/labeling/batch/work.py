@@ -21,7 +21,7 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.batch.sources import BatchImage, BatchSource, Unit, folder_at
-from segvoc.labeling.task import Labeling, Output, run_ordered
+from segvoc.labeling.task import Labeling, run_ordered
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load
 from segvoc.runtime import process_settings
@@ -90,8 +90,7 @@ class ModelFacts:
 
 def find_facts(batch: Batch) -> ModelFacts:
     """Load the model and encode the words, once for all workers."""
-    how = {"load": batch.load, "words": batch.words, "parts": batch.parts, "options": batch.options}
-    labeling = Labeling(**how, output=Output(batch.out, overlay=None))
+    labeling = Labeling(words=batch.words, parts=batch.parts, options=batch.options, overlay=None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         model = batch.load()

@@ -111,7 +111,13 @@ class Dataset:
         return EntryFiles(stem=stem, folder=folder, own=kind.files(stem), image=copy, name=name, report=report)
 
     def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
-        """Write the files of an image, each atomically; a compact report lists only words that have pixels."""
+        """Write the files of an image, each atomically; a compact report lists only words that have pixels.
+
+        Raises:
+            UsageError: the format can't hold the image's name.
+            OutputError: a file can't be written.
+        """
+        self._check_name(files)
         check_names(files)
         if files.image is not None:
             _copy_image(result, files.folder / files.image)
@@ -120,6 +126,14 @@ class Dataset:
         facts = FORMATS[self.format](result.words, self.background).write(files.folder, files.stem, image, result)
         piece = {"image": files.name, "report": result.report(compact=compact), "facts": facts}
         write_atomically(files.report, lambda file: file.write(strict_json(piece).encode()))
+
+    def _check_name(self, files: EntryFiles) -> None:
+        if os.path.isabs(files.stem) or any(part[:1] in ("", ".") for part in files.stem.split("/")):
+            raise UsageError(f"{files.stem!r} is not a name of an image in the dataset; give one like 'sub/photo'")
+        line = FORMATS[self.format].list_line.format(stem=files.stem, image=files.name)
+        if line.strip().splitlines() != line.splitlines() or len(line.splitlines()) > 1:
+            problem = "a line break, or a space at its end, which the list of images can't hold"
+            raise UsageError(f"{files.stem!r} has {problem} in {self.format}; rename the image")
 
     def finish(self, words: Sequence[str], entries: Iterable[EntryFiles]) -> None:
         """Write the files about all images; `OutputError` if that fails, or a piece is damaged."""
@@ -224,8 +238,6 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             stem = Path(result.source).stem
         if stem in self._files:
             raise UsageError(f"there are two images {stem!r}; give one another name: dataset.add(result, 'other')")
-        if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
-            raise UsageError(f"{stem!r} is not a name of an image in the dataset; give one like 'sub/photo'")
         if self._words is None:
             self._dataset.check(result.words)
             self._words = result.words
