@@ -30,6 +30,7 @@ def test_lists_of_words_add_up_and_case_or_accents_make_no_second_word(segment: 
     draw_photos("photo.png")
     done = segment("photo.png", "--words", "cat, sofa", "--words", "wall", "--json")
     assert [entry["name"] for entry in json.loads(done.out)["classes"]] == ["cat", "sofa", "wall"]
+    segment("photo.png", "--words", "cat, sofa", "--words", "Cat").refused("'Cat' is given twice")
     segment("photo.png", "--words", "Cafe\u0301, wall, caf\xe9").refused("'café' is given twice (also as 'Café'")
 
 

@@ -12,8 +12,8 @@ from segvoc.imaging.result_paths import (
     InputImage,
     ResultPaths,
     image_paths,
-    skipped_files_line,
     plan_files,
+    skipped_files_line,
     tells_case_apart,
 )
 from tests.labeling.formats.drawn_results import drawn_result

@@ -114,26 +114,18 @@ class Dataset:
         """Write the files of an image, each atomically; a compact report lists only words that have pixels.
 
         Raises:
-            UsageError: the format can't hold the image's name.
+            UsageError: an image in a dataset can't have this name.
             OutputError: a file can't be written.
         """
-        self._check_name(files)
+        _check_stem(files.stem)
         check_names(files)
-        if files.image is not None:
-            _copy_image(result, files.folder / files.image)
         source = result.source or ""
         image = files.image or (os.path.abspath(source) if result.content is None else source)
         facts = FORMATS[self.format](result.words, self.background).write(files.folder, files.stem, image, result)
+        if files.image is not None:
+            _copy_image(result, files.folder / files.image)
         piece = {"image": files.name, "report": result.report(compact=compact), "facts": facts}
         write_atomically(files.report, lambda file: file.write(strict_json(piece).encode()))
-
-    def _check_name(self, files: EntryFiles) -> None:
-        if os.path.isabs(files.stem) or any(part[:1] in ("", ".") for part in files.stem.split("/")):
-            raise UsageError(f"{files.stem!r} is not a name of an image in the dataset; give one like 'sub/photo'")
-        line = FORMATS[self.format].list_line.format(stem=files.stem, image=files.name)
-        if line.strip().splitlines() != line.splitlines() or len(line.splitlines()) > 1:
-            problem = "a line break, or a space at its end, which the list of images can't hold"
-            raise UsageError(f"{files.stem!r} has {problem} in {self.format}; rename the image")
 
     def finish(self, words: Sequence[str], entries: Iterable[EntryFiles]) -> None:
         """Write the files about all images; `OutputError` if that fails, or a piece is damaged."""
@@ -164,6 +156,14 @@ class _Pieces:
                 yield DatasetEntry(files.stem, piece["image"], piece["facts"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise OutputError(f"{str(files.report)!r} can't be read ({one_line(error)}); label it again") from None
+
+
+def _check_stem(stem: str) -> None:
+    """Raise a `UsageError` for a name that isn't a visible file below a folder, or that would tear lists of images."""
+    if os.path.isabs(stem) or any(part[:1] in ("", ".") for part in stem.split("/")):
+        raise UsageError(f"{stem!r} is not a name of an image in the dataset; give one like 'sub/photo'")
+    if len(stem.splitlines()) > 1:
+        raise UsageError(f"{stem!r} has a line break, which lists of images can't hold; rename the image")
 
 
 def _copy_image(result: Segmentation, target: Path) -> None:

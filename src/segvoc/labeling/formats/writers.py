@@ -66,9 +66,6 @@ class DatasetFormat(ABC):
     own_file: ClassVar[str | None] = None
     """The path of the file that `write` always writes for an image; None if all is in dataset-wide files."""
 
-    list_line: ClassVar[str] = ""
-    """The line of an image in the format's plain list of images, if it has one."""
-
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         self.words, self.background = tuple(words), background
         for word in self.words:
@@ -92,9 +89,6 @@ class DatasetFormat(ABC):
     @abstractmethod
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """Write the dataset-wide files, each atomically."""
-
-    def _list(self, entries: DatasetEntries) -> Iterator[str]:
-        return (self.list_line.format(stem=entry.stem, image=entry.image) for entry in entries)
 
     def _regions(self, result: Segmentation) -> list[Region]:
         return connected_regions(result.labels, len(self.words), result.objects)
@@ -253,7 +247,6 @@ class _Voc(DatasetFormat):
     # whatever the image was: VOC's own tools and torchvision look for nothing else
     image_file = f"{VOC_ROOT}/JPEGImages/{{stem}}.jpg"
     own_file = f"{VOC_ROOT}/SegmentationClass/{{stem}}.png"
-    list_line = "{stem}"
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         super().__init__(words, background)
@@ -268,6 +261,8 @@ class _Voc(DatasetFormat):
         self._indices[: len(self.words)] = [self.names.index(word) for word in self.words]
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        if stem != stem.strip():
+            raise UsageError(f"{stem!r} has a space at an end, which VOC's lists of images lose; rename the image")
         _write_palette_png(folder / self.files(stem)[0], self._indices[result.labels])
         file = folder / f"{VOC_ROOT}/SegmentationObject/{stem}.png"
         if result.objects is None:
@@ -286,7 +281,7 @@ class _Voc(DatasetFormat):
         _write_lines(folder / VOC_ROOT / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
         for name in VOC_SETS:
             file = folder / VOC_ROOT / f"ImageSets/Segmentation/{name}.txt"
-            _write_lines(file, self._list(entries))
+            _write_lines(file, (entry.stem for entry in entries))
 
 
 def _write_palette_png(path: Path, values: UInt8[np.ndarray, "H W"]) -> None:
@@ -297,8 +292,6 @@ def _write_palette_png(path: Path, values: UInt8[np.ndarray, "H W"]) -> None:
 
 class _YoloSegmentation(DatasetFormat):
     """`images/photo.jpg`, `labels/photo.txt`, `images.txt` and `data.yaml`; a line of labels is a polygon."""
-
-    list_line = "./{image}"
 
     @classmethod
     def files(cls, stem: str) -> tuple[str, ...]:
@@ -317,7 +310,7 @@ class _YoloSegmentation(DatasetFormat):
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         names = [f"  {label}: {_yaml_text(word)}" for label, word in enumerate(self.words)]
         # not the folder, which may have images of an earlier call, whose labels are of other words
-        _write_lines(folder / "images.txt", self._list(entries))
+        _write_lines(folder / "images.txt", (f"./{entry.image}" for entry in entries))
         _write_lines(folder / "data.yaml", ["train: images.txt", "val: images.txt", "names:", *names])
 
 
