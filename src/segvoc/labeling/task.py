@@ -1,15 +1,11 @@
 """What a call of `segvoc segment` asks for (`Labeling`), and the protocol of the kinds of its inputs (`Task`)."""
 
 import json
-import math
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError
 from segvoc.imaging.legend import share_text
@@ -35,8 +31,6 @@ Planned = tuple[Path, ResultFiles]
 
 FolderWork = ResumableWork[str | None]
 """The inputs of a call; with a dataset, the value of each is where the image is."""
-
-_Outcome = TypeVar("_Outcome")
 
 MAX_LISTED = 5
 """Maximum number of words shown of a long list."""
@@ -215,33 +209,6 @@ def label_files(
 def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
     """The stamp of a finished input, from its own stamp before it was read, and from its written files."""
     return [file_name(path), read, [stamp_of(file) for file in results]]
-
-
-def run_ordered(
-    pool: ThreadPoolExecutor,
-    calls: Generator[tuple[Callable[[], _Outcome], int], None, None],
-    most: int,
-    most_size: float = math.inf,
-) -> Iterator[_Outcome]:
-    """Run calls, each given with a size, in a pool, and yield their outcomes in order as soon as they are there.
-
-    It doesn't take the next call while more than `most` are unfinished, or more than `most_size` together. After an
-    error of a call, `calls` is closed.
-    """
-    waiting: deque[tuple[Future[_Outcome], int]] = deque()
-
-    def are_too_many() -> bool:
-        unfinished = [size for future, size in waiting if not future.done()]
-        return len(unfinished) > most or sum(unfinished) > most_size
-
-    with closing(calls):
-        for call, size in calls:
-            waiting.append((pool.submit(call), size))
-            del call
-            while waiting and (are_too_many() or waiting[0][0].done()):
-                yield waiting.popleft()[0].result()
-    while waiting:
-        yield waiting.popleft()[0].result()
 
 
 def summary_line(result: Segmentation | LabeledFile, files: ResultFiles) -> str:

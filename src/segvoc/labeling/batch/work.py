@@ -21,7 +21,8 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.batch.sources import BatchImage, BatchSource, Unit, folder_at
-from segvoc.labeling.task import Labeling, run_ordered
+from segvoc.labeling.run import run_ordered
+from segvoc.labeling.task import Labeling
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load
 from segvoc.runtime import process_settings
