@@ -54,7 +54,7 @@ def batch_command(
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
-    **asked: Any,
+    **fields: Any,
 ) -> int:
     """Label all images of SOURCE with words, on a Ray cluster or on this machine.
 
@@ -64,19 +64,19 @@ def batch_command(
 
     Run the same command again to resume. Images that can't be read get a result with an error.
     """
-    asked_parts = parts_of(parts, parts_file)
+    part_vocabulary = parts_of(parts, parts_file)
     vocabulary = words.vocabulary()
     batch = Batch(
         source=source,
         out=out,
         words=vocabulary,
         load=partial(chosen.open_light, model),
-        parts=asked_parts,
+        parts=part_vocabulary,
         options=labels,
-        **asked,
+        **fields,
     )
     if vocabulary is not None:
-        fills_image = labels.fills_image and asked_parts is None
+        fills_image = labels.fills_image and part_vocabulary is None
         show_hints(word_hints(vocabulary.words, words.place, fills_image=fills_image, option=flag))
     with BatchRun(batch) as run:
         return _label(run)

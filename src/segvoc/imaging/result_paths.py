@@ -285,7 +285,7 @@ def plan_files(
 
 
 def _collisions(images: Sequence[InputImage], files: Sequence[ResultFiles]) -> Iterator[tuple[int, int, Path]]:
-    """Pairs of images with a common result, apart from case, and that of the second; `UsageError` if they are one."""
+    """Pairs of images with a common result, apart from case, and that of the second; `UsageError` for equal images."""
     owners: dict[Path | str, int] = {}
     for index, results in enumerate(files):
         for path in results:

@@ -44,12 +44,8 @@ class BigResult(LabeledFile):
     """The result for a big image; its labels are in files."""
 
     tiling: Tiling
-    label_map: Path
-    """`scene.tif` of a TIFF, `photo.png` of other images."""
-    report_file: Path
-    """`photo.json`"""
-    overlay: Path | None
-    """`photo.overlay.png`, if one was drawn."""
+    paths: ResultPaths
+    """The label map is `scene.tif` for a TIFF, `photo.png` for other images."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap)."""
@@ -119,9 +115,7 @@ def label_big_image(
                 statistics=labels.statistics,
                 seconds=labels.seconds,
                 tiling=tiled.tiling,
-                label_map=paths.label_map,
-                report_file=paths.report,
-                overlay=paths.overlay,
+                paths=paths,
                 **tiled.job.about,
             )
             stale = paths.stale()
@@ -186,11 +180,11 @@ def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", lab
         label_map = Image.fromarray(labels.read(slice(0, labels.height)))
         if labels.dtype == np.uint8:
             label_map.putpalette(label_palette(result.colors).tobytes())
-        write_atomically(result.label_map, lambda file: label_map.save(file, "PNG", compress_level=4))
-    if result.overlay is not None and labeling.overlay is not None:
+        write_atomically(result.paths.label_map, lambda file: label_map.save(file, "PNG", compress_level=4))
+    if result.paths.overlay is not None and labeling.overlay is not None:
         drawn = reduced_overlay(image, labels.reduced, result, labeling.overlay)
-        write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
-    write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=labeling.compact))))
+        write_atomically(result.paths.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
+    write_atomically(result.paths.report, lambda file: file.write(json_text(result.report(compact=labeling.compact))))
 
 
 def reduced_overlay(
@@ -353,5 +347,5 @@ def _write_geotiff(result: BigResult, labels: PartialLabels, raster: RasterImage
             with rasterio.open(temporary, "r+") as file:
                 file.build_overviews(factors, rasterio.enums.Resampling.nearest)
 
-    with gdal_writing(result.label_map):
-        write_path_atomically(result.label_map, write)
+    with gdal_writing(result.paths.label_map):
+        write_path_atomically(result.paths.label_map, write)

@@ -55,8 +55,8 @@ def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words,
     options = LabelOptions(tile=80, overlap=20, wrap=True, threshold=0.4)
     result = label_big_image(model, path, words, Labeling(out=tmp_path / "out", options=options))
     expected = model.segment(path, words, options=options)
-    np.testing.assert_array_equal(read_label_map(result.label_map), expected.labels)
-    ours, theirs = json.loads(result.report_file.read_text()), expected.report()
+    np.testing.assert_array_equal(read_label_map(result.paths.label_map), expected.labels)
+    ours, theirs = json.loads(result.paths.report.read_text()), expected.report()
     assert ours.pop("tiles") == {"tile": 80, "overlap": 20, "wrap": True}
     for report in (ours, theirs):
         report.pop("seconds")
@@ -74,7 +74,7 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     options = LabelOptions(tile=80, overlap=20, stretch="1,256")
     result = label_big_image(model, scene, WORDS, Labeling(out=scene.parent / "out", options=options, bands=(3, 2, 1)))
     expected = model.segment(np.ascontiguousarray(image[..., ::-1]), WORDS, tile=80, overlap=20).labels
-    with rasterio.open(result.label_map) as labels, rasterio.open(scene) as source:
+    with rasterio.open(result.paths.label_map) as labels, rasterio.open(scene) as source:
         assert (labels.crs, labels.transform, labels.shape) == (source.crs, source.transform, source.shape)
         assert (labels.nodata, labels.dtypes, labels.count) == (255, ("uint8",), 1)
         table, colors = labels.colormap(1), [entry["color"] for entry in result.report()["classes"]]
@@ -86,7 +86,7 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     away[:150, :170] = False  # tiles that see the corner
     assert (found[away] == expected[away]).mean() > 0.999
     assert result.statistics.unlabeled == 70 * 90
-    np.testing.assert_array_equal(read_label_map(result.label_map) == UNLABELED, found == 255)
+    np.testing.assert_array_equal(read_label_map(result.paths.label_map) == UNLABELED, found == 255)
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
     del seen[:]
     resumed = label("broken", resume=True)
     assert len(seen) < tiles
-    with rasterio.open(whole.label_map) as one, rasterio.open(resumed.label_map) as other:
+    with rasterio.open(whole.paths.label_map) as one, rasterio.open(resumed.paths.label_map) as other:
         np.testing.assert_array_equal(one.read(1), other.read(1))
-    one, other = (json.loads(result.report_file.read_text()) for result in (whole, resumed))
+    one, other = (json.loads(result.paths.report.read_text()) for result in (whole, resumed))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
     assert not (scene.parent / "broken" / ".segvoc").exists()
 

@@ -69,7 +69,7 @@ class Folder:
         return f"{self.path.rstrip('/')}/{name}"
 
     @contextmanager
-    def asked(self, name: str) -> Iterator[None]:
+    def access(self, name: str) -> Iterator[None]:
         """Around an access to a file: permanent errors (on disks, all) are `OSError`, others `UnavailableError`."""
         try:
             yield
@@ -87,7 +87,7 @@ class Folder:
         """List the file itself, or all files below the folder, sorted by path; empty if it doesn't exist."""
         from pyarrow.fs import FileSelector, FileType
 
-        with self.asked(""):
+        with self.access(""):
             infos = [self.filesystem.get_file_info(self.path)]
             if infos[0].type == FileType.Directory:
                 infos = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
@@ -99,12 +99,12 @@ class Folder:
         )
 
     def open(self, name: str) -> Any:
-        """Open a file for reading, inside of `asked`."""
+        """Open a file for reading, inside of `access`."""
         return self.filesystem.open_input_file(self._path_of(name))
 
     def read(self, name: str) -> bytes:
-        """Read a file; raises the errors of `asked`."""
-        with self.asked(name), self.open(name) as file:
+        """Read a file; raises the errors of `access`."""
+        with self.access(name), self.open(name) as file:
             return file.read()
 
     def write(self, name: str, content: bytes) -> None:
@@ -281,7 +281,7 @@ def _samples(shard: BatchSource) -> Iterator[BatchImage]:
     address = folder.address_of(path)
     wanted = IMAGE_SUFFIXES if column is None else {f".{column.lstrip('.').lower()}"}
     try:
-        with folder.asked(path), tarfile.open(fileobj=folder.open(path), mode="r|*") as tar:
+        with folder.access(path), tarfile.open(fileobj=folder.open(path), mode="r|*") as tar:
             for key, members in groupby(filter(tarfile.TarInfo.isfile, tar), lambda member: _split(member.name)[0]):
                 stem = _safe(key)
                 while folded(stem) in stems:  # another key with the same path, such as ./b after b
@@ -343,7 +343,7 @@ def _parquet(folder: Folder, path: str) -> Any:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with folder.asked(path):
+        with folder.access(path):
             return ParquetFile(folder.open(path))
     except (ArrowInvalid, OSError) as error:
         raise InputError(f"not a readable Parquet file ({one_line(error)})") from None
@@ -366,7 +366,7 @@ def _rows(shard: BatchSource) -> Iterator[BatchImage]:
         file = _parquet(folder, path)
         if not any(entry.name == column and _is_bytes(entry.type) for entry in file.schema_arrow):
             raise InputError(f"no column {column!r} with bytes")
-        with folder.asked(path):
+        with folder.access(path):
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[column]):
                 for value in batch.column(column).to_pylist():
                     yield image(value.get("bytes") if isinstance(value, dict) else value)
