@@ -239,7 +239,7 @@ def import_all() -> None:
     for name in (
         *(f"segvoc.cli.{command}" for command in ("batch", "segment", "evaluate", "prepare")),
         *("segvoc.data.preparation.prepare", "segvoc.evaluation.report", "segvoc.evaluation.runner"),
-        *("segvoc.imaging.overlay", "segvoc.labeling.labeling", "segvoc_annotate.cli.project"),
+        *("segvoc.imaging.overlay", "segvoc.labeling.run", "segvoc_annotate.cli.project"),
         *(f"segvoc_annotate.projects.{part}" for part in ("importing", "exporting", "project")),
     ):
         import_module(name)

@@ -13,7 +13,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.runtime.version import __version__
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import NO_WORDS, Vocabulary
 
 out_option = click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the results.")
 
@@ -22,8 +22,7 @@ out_option = click.option("--out", default="out", show_default=True, metavar="FO
 class ViewOptions:
     """Values of the options that `view_options` adds."""
 
-    words: str | None
-    words_file: str | None
+    words: options.WordOptions
     model: str
     out: str
     chosen: options.ModelOptions
@@ -39,8 +38,8 @@ class ViewOptions:
         for image in images:
             if Path(image).resolve().parent == self.folder.resolve() and Path(image).suffix.lower() == ".png":
                 raise UsageError(f"results could overwrite {image!r}, which is in {self.out!r}; choose another --out")
-        if (vocabulary := options.vocabulary_of(self.words, self.words_file)) is None:
-            raise UsageError(options.NO_WORDS)
+        if (vocabulary := self.words.vocabulary()) is None:
+            raise UsageError(NO_WORDS)
         return vocabulary
 
     def load(self) -> NetworkSegmenter:
@@ -69,9 +68,9 @@ def view_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., An
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def with_options(*, words: str | None, words_file: str | None, model: str, out: str, **given: Any) -> Any:
+        def with_options(*, words: options.WordOptions, model: str, out: str, **given: Any) -> Any:
             chosen, labels = given.pop("chosen"), given.pop("labels")
-            view = ViewOptions(words=words, words_file=words_file, model=model, out=out, chosen=chosen, labels=labels)
+            view = ViewOptions(words=words, model=model, out=out, chosen=chosen, labels=labels)
             return function(**given, view=view)
 
         model = click.option("--model", default="tiny", metavar="NAME", help="A preset, or a segvoc .safetensors file.")

@@ -80,7 +80,7 @@ multiprocessing.get_all_start_methods = lambda: ["spawn"]
 def test_labeling_and_a_journal_need_nothing_of_it(tmp_path: Path) -> None:
     code = f"""{WITHOUT}
 import importlib
-for name in ("labeling.labeling", "storage.journal", "cli.doctor"):
+for name in ("labeling.run", "storage.journal", "cli.doctor"):
     importlib.import_module(f"segvoc.{{name}}")
 from segvoc.runtime.process_settings import WORKER_START, exit_reason
 assert WORKER_START == "spawn" and "killed" in exit_reason(-9)

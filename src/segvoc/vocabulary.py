@@ -18,6 +18,9 @@ MAX_CLASSES = 65_535
 ANY = "*"
 """In a list of parts, stands for every object of the call."""
 
+NO_WORDS = 'no words are given; give some: --words "cat, sofa, wall" or --words-file FILE'
+"""The error of a command without words."""
+
 _EXAMPLE = "dog: head, leg; cat: head"
 
 _TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")

@@ -49,6 +49,73 @@ def test_resumed_shards_and_processes_make_one_dataset(segment: Command, labeled
     assert _files() == whole
 
 
+def _coco_images(folder: str = "out") -> list[str]:
+    content = json.loads(Path(folder, "annotations/instances_default.json").read_text())
+    return [image["file_name"] for image in content["images"]]
+
+
+def test_an_image_is_in_the_dataset_once_and_only_while_it_is_in_its_folder(segment: Command) -> None:
+    draw_photos("in/p0.jpg", "in/p1.jpg", "more/p2.jpg")
+    coco = (*WORDS, "--format", "coco-instances")
+    segment("in", *coco).ok()
+    segment("more", *coco).ok()
+    assert _coco_images() == ["p0.jpg", "p1.jpg", "p2.jpg"]
+    draw_photos("in/p0.png")  # from now on, suffixes tell the two apart
+    segment("in", *coco, "--resume").ok()
+    assert _coco_images() == ["p0.jpg.jpg", "p0.png.png", "p1.jpg", "p2.jpg"]
+    Path("in/p1.jpg").unlink()
+    segment("in", *coco, "--resume").ok()
+    assert _coco_images() == ["p0.jpg.jpg", "p0.png.png", "p2.jpg"]
+    Path("in/p0.jpg").unlink()
+    segment("in", *coco).ok()
+    assert _coco_images() == ["p0.png", "p2.jpg"]
+    # the images of all shards stay, and those of a folder that this call isn't about
+    Path("more/p2.jpg").unlink()
+    draw_photos(*(f"in/{number}.jpg" for number in range(4)))
+    for shard in ("1/2", "2/2"):
+        segment("in", *coco, "--resume", "--shard", shard).ok()
+    assert _coco_images() == ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "p0.png", "p2.jpg"]
+
+
+def test_removed_images_leave_a_dataset_without_an_index(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    segment("in", *WORDS, "--format", "labelme").ok()
+    Path("in/b.jpg").unlink()
+    segment("in", *WORDS, "--format", "labelme", "--resume").ok()
+    assert [image.stem for image in segvoc.read_dataset("out").images] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["voc", "yolo-seg"])
+def test_a_name_that_a_list_of_images_cant_hold_fails_alone(segment: Command, name: str) -> None:
+    draw_photos("in/a.jpg", "in/new\nline.jpg")
+    done = segment("in", *WORDS, "--format", name)
+    done.failed(1, "'new\\nline' has a line break, which lists of images can't hold; rename the image")
+    assert "1 of 2 images failed, the others are done" in done.err
+    assert [image.stem for image in segvoc.read_dataset("out").images] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--opacity", "0.3", "--no-overlay"], "--opacity is for overlays; leave it out, or --no-overlay"),
+        (["--no-legend", "--no-overlay"], "--no-legend is for overlays; leave it out, or --no-overlay"),
+        (
+            ["--overlay-megapixels", "1", "--format", "voc"],
+            "--overlay-megapixels is for overlays, which",
+        ),
+        (["--overlay", "--format", "voc"], "--overlay is for overlays, which datasets don't have; leave it out"),
+        (["--no-names", "--format", "voc"], "--no-names is for overlays, which datasets don't have; leave it out"),
+        (["--no-copy-images"], "--no-copy-images is for datasets; leave it out, or add --format"),
+        (["--copy-images"], "--copy-images is for datasets; leave it out, or add --format"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(segment: Command, options: list[str], said: str) -> None:
+    draw_photos("in/a.jpg")
+    segment("in", *WORDS, *options).refused(said)
+    assert not Path("out").exists()
+    segment("in", *WORDS, "--no-overlay", "--format", "coco-panoptic").ok()  # which has none anyway
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

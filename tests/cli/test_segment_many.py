@@ -123,6 +123,14 @@ def test_a_name_too_long_for_its_results_fails_alone(segment: Command, stem: str
     assert {"a.png", "z.png"} <= set(found) and not any(stem in name for name in found)
 
 
+def test_a_png_whose_name_is_too_long_for_a_report_fails_alone(segment: Command) -> None:
+    """Its report would have a longer name than a file may have, so looking for it is no error."""
+    long = 251 * "n"
+    draw_photos("in/a.png", f"in/{long}.png")
+    segment("in", *WORDS).failed(1, long, "File name too long; give the input a shorter name")
+    assert result_files() == ["a.json", "a.overlay.png", "a.png"]
+
+
 @pytest.mark.parametrize("name", LONG)
 def test_a_long_name_whose_results_can_exist_is_labeled(segment: Command, name: str) -> None:
     draw_photos(f"in/{LONG[name]}.jpg")

@@ -30,6 +30,7 @@ def test_lists_of_words_add_up_and_case_or_accents_make_no_second_word(segment: 
     draw_photos("photo.png")
     done = segment("photo.png", "--words", "cat, sofa", "--words", "wall", "--json")
     assert [entry["name"] for entry in json.loads(done.out)["classes"]] == ["cat", "sofa", "wall"]
+    segment("photo.png", "--words", "cat, sofa", "--words", "Cat").refused("'Cat' is given twice")
     segment("photo.png", "--words", "Cafe\u0301, wall, caf\xe9").refused("'café' is given twice (also as 'Café'")
 
 
@@ -64,7 +65,7 @@ def test_what_was_seen_is_said(segvoc_command: Command) -> None:
     report = read_json("out/coffee.json")
     assert (report["not_found"], report["unsure"]) == (["submarine"], False) and report["mean_confidence"] > 0.12
     done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "tax return, inflation")
-    assert "unsure nearly everywhere (0.0" in done.out.splitlines()[1]
+    assert "; unsure 0.0" in done.out and "segvoc: hint: unsure nearly everywhere" in done.err
     assert read_json("out/coffee.json")["unsure"]
 
 

@@ -12,8 +12,8 @@ from segvoc.imaging.result_paths import (
     InputImage,
     ResultPaths,
     image_paths,
-    passed_over_line,
     plan_files,
+    skipped_files_line,
     tells_case_apart,
 )
 from tests.labeling.formats.drawn_results import drawn_result
@@ -80,8 +80,8 @@ def test_results_of_an_earlier_run_are_no_inputs(folder: Path) -> None:
     Image.new("RGB", (4, 4)).save("in/b.png")  # a photo, to which somebody has moved its report
     Path("in/b.json").write_bytes(Path("in/a.json").read_bytes())
     skipped = Counter[str]()
-    assert _named(image_paths(["in"], passed_over=skipped)) == [("in/b.png", "b")]
-    assert str(passed_over_line(skipped)).startswith("passed over 2 label maps and overlays of earlier calls; ")
+    assert _named(image_paths(["in"], skipped=skipped)) == [("in/b.png", "b")]
+    assert str(skipped_files_line(skipped)).startswith("skipped 2 label maps and overlays of earlier calls; ")
 
 
 @pytest.mark.parametrize(
@@ -184,10 +184,10 @@ def test_other_files_of_folders_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     counted: Counter[str] = Counter()
-    assert len(image_paths([tmp_path], passed_over=counted)) == 1
+    assert len(image_paths([tmp_path], skipped=counted)) == 1
     assert counted == {".txt": 2, ".eps": 1, "": 1}
-    line = passed_over_line(counted)
-    assert line is not None and line.startswith("passed over 4 files that aren't images by their suffix: 2 .txt, ")
-    assert "1 without a suffix" in line and passed_over_line(Counter()) is None
+    line = skipped_files_line(counted)
+    assert line is not None and line.startswith("skipped 4 files that aren't images by their suffix: 2 .txt, ")
+    assert "1 without a suffix" in line and skipped_files_line(Counter()) is None
     many = Counter({f".{letter}": 1 for letter in "abcdefgh"})
-    assert str(passed_over_line(many)).endswith("1 .f, 2 others")
+    assert str(skipped_files_line(many)).endswith("1 .f, 2 others")

@@ -86,8 +86,9 @@ def test_words_that_leave_out_most_of_the_image_hint_at_the_background(monkeypat
     monkeypatch.chdir(tmp_path)
     command: Command = make_command(monkeypatch, capfd)
     done = command("segment", PHOTO, "--words", "dog, tree").ok()
-    (line,) = done.err.splitlines()
+    line, unsure = done.err.splitlines()
     assert line.startswith("segvoc: hint: much of the image") and "--background auto leaves it unlabeled" in line
+    assert unsure == "segvoc: hint: unsure nearly everywhere: perhaps none of the words is in the image"
     assert command("segment", PHOTO, "--words", "cup, table").ok().err == ""
 
 

@@ -6,7 +6,7 @@ import time
 import warnings
 import weakref
 from contextlib import closing
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +20,11 @@ from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling import labeling as labeling_module
-from segvoc.labeling.labeling import (
-    Labeling,
-    Output,
-    Planned,
-    finished,
-    image_work,
-    label_images,
-    label_in_processes,
-    result_stamp,
-)
-from segvoc.storage.resume import RESUME_FOLDER, ResumableWork, stamp_of
+from segvoc.labeling import run as run_module
+from segvoc.labeling.images import ImageTask
+from segvoc.labeling.run import LabelingRun, image_work, label_in_processes, label_inputs
+from segvoc.labeling.task import FolderWork, Labeled, Labeling, Outcome, Planned, result_stamp
+from segvoc.storage.resume import RESUME_FOLDER, ResumableWork, RunSettings, stamp_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.inference.small_network import small_segmenter
 
@@ -39,12 +32,18 @@ WORDS = Vocabulary(["cat", "sofa", "wall"])
 KEY = {"model": "tiny"}
 
 
-def describe(result: Segmentation, paths: ResultPaths) -> str:
-    return f"{paths.stem}: {int(result.labels.sum())}"
-
-
 def labeling_into(out: Path, **options: object) -> Labeling:
-    return Labeling(**{"load": small_segmenter, "words": WORDS, "output": Output(out), "describe": describe} | options)  # type: ignore[arg-type]
+    return Labeling(**{"load": small_segmenter, "words": WORDS, "out": out} | options)  # type: ignore[arg-type]
+
+
+def task_into(out: Path, **options: object) -> ImageTask:
+    return ImageTask(labeling_into(out, **options))
+
+
+def image_and_words(outcome: Outcome) -> str:
+    """What the line of an image says, without the folders."""
+    assert isinstance(outcome, Labeled)
+    return outcome.line.split(" -> ")[0].rpartition("/")[2]
 
 
 @pytest.fixture
@@ -66,22 +65,23 @@ def noisy_images(out: Path, number: int) -> list[Planned]:
 def test_lines_keep_the_order_of_the_images(out: Path, batch: int) -> None:
     planned = noisy_images(out, 10)
     planned[4][0].write_bytes(b"no image")
-    lines = list(label_images(labeling_into(out), small_segmenter(batch=batch), planned))
-    assert isinstance(lines.pop(4), InputError)
-    assert [str(line).split(":")[0] for line in lines] == [str(index) for index in range(10) if index != 4]
+    outcomes = list(label_inputs(task_into(out), small_segmenter(batch=batch), planned))
+    assert isinstance(outcomes.pop(4), InputError)
+    names = [image_and_words(outcome).split(":")[0] for outcome in outcomes]
+    assert names == [f"{index}.png" for index in range(10) if index != 4]
 
 
 def test_result_that_cannot_be_written_fails_its_image(out: Path) -> None:
     planned = noisy_images(out, 3)
     (out / "1.png").mkdir(parents=True)
-    lines = list(label_images(labeling_into(out), small_segmenter(), planned))
-    assert [type(line) for line in lines] == [str, OutputError, str]
+    outcomes = list(label_inputs(task_into(out), small_segmenter(), planned))
+    assert [type(outcome) for outcome in outcomes] == [Labeled, OutputError, Labeled]
 
 
 @pytest.mark.parametrize(("limit", "most"), [(10**9, 9), (2400, 2)])
 def test_network_waits_for_results_to_be_written(out, monkeypatch, limit, most):
     """Neither too many results nor too many pixels wait, and none is kept once it is written."""
-    monkeypatch.setattr(labeling_module, "WAITING_PIXELS", limit)
+    monkeypatch.setattr(run_module, "MAX_WAITING_PIXELS", limit)
     alive: weakref.WeakSet[Segmentation] = weakref.WeakSet()
     labeled, saved, unsaved = [], [], []
     plain, model = Segmentation.save, small_segmenter()
@@ -101,7 +101,7 @@ def test_network_waits_for_results_to_be_written(out, monkeypatch, limit, most):
 
     monkeypatch.setattr(Segmentation, "save", save)
     monkeypatch.setattr(model, "run", counted)
-    assert len(list(label_images(labeling_into(out), model, noisy_images(out, 12)))) == 12
+    assert len(list(label_inputs(task_into(out), model, noisy_images(out, 12)))) == 12
     assert max(unsaved) <= most
     assert len(alive) == 0
 
@@ -118,17 +118,38 @@ def test_settings_tell_what_changes_results(tmp_path: Path) -> None:
         {"options": LabelOptions(window="single")},
         {"options": LabelOptions(keep_classes=2)},
         {"options": LabelOptions(threshold=0.5)},
-        {"output": Output(tmp_path, overlay=None)},
-        {"output": Output(tmp_path, overlay=OverlayStyle(names=False))},
-        {"output": Output(tmp_path, compact=True)},
+        {"overlay": None},
+        {"overlay": OverlayStyle(names=False)},
+        {"compact": True},
     ]
     settings = [labeling_into(tmp_path, **change).settings(model) for change in changed]
-    for number, one in enumerate([plain, *settings]):
-        assert one not in [plain, *settings][:number]
-    assert settings[1]["words"].startswith("word 0, word 1, word 2, word 3, word 4, ... (9 in all) [")  # type: ignore[attr-defined]
+    for number, of_call in enumerate([plain, *settings]):
+        assert of_call not in [plain, *settings][:number]
+    assert settings[2]["words"].startswith("word 0, word 1, word 2, word 3, word 4, ... (9 in all) [")  # type: ignore[attr-defined]
     tiny = labeling_into(tmp_path).settings(open_tiny())
     assert (tiny["model"], tiny["dtype"], tiny["device"]) == ("tiny", "float32", "cpu")
     assert str(tiny["engine"]).startswith("onnxruntime ")
+
+
+def test_a_run_is_called_from_python_as_by_the_command(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noisy_images(out, 3)
+    call = labeling_into(out, inputs=[str(out.with_name("in")), "missing.png"])
+    assert LabelingRun(call).run() == 1
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 3
+    assert printed.err.splitlines() == [
+        "segvoc: error: 'missing.png' does not exist; check the path",
+        "segvoc: 1 of 4 images failed, the others are done",
+    ]
+    assert LabelingRun(replace(call, inputs=call.inputs[:1], resume=True)).run() == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "segvoc: 3 of 3 images were already done\n")
+
+
+def test_a_run_without_words_has_those_of_the_model(out: Path) -> None:
+    noisy_images(out, 1)
+    with pytest.raises(UsageError, match=r"^no words are given; give some: --words"):
+        LabelingRun(labeling_into(out, words=None, inputs=[str(out.with_name("in"))]))
 
 
 # ---- several processes
@@ -162,18 +183,20 @@ def test_lines_of_processes_are_in_order_and_as_those_of_one(out: Path) -> None:
     black, red = Image.new("RGB", (60, 40)), Image.new("RGB", (60, 40), "red")
     black.save(planned[4][0], format="GIF", save_all=True, append_images=[red])
     model = small_segmenter()
-    settings = labeling_into(out).settings(model)
-    groups = [planned[start : start + 2] for start in range(0, 7, 2)]
+    task = task_into(out, inputs=["in"], jobs=3)
+    settings = task.settings(model)
+    batches = [planned[start : start + 2] for start in range(0, 7, 2)]
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        with image_work(out, settings, ["in"]) as work:
-            lines = list(label_in_processes(labeling_into(out), model, groups, 3, work))
-        expected = list(label_images(labeling_into(out.with_name("one")), model, planned))
-    assert list(map(str, lines)) == list(map(str, expected))
-    assert [isinstance(line, InputError) for line in lines] == [index == 3 for index in range(7)]
-    assert [one.category for one in warned] == [FirstFrameWarning] * 2
-    with image_work(out, settings, ["in"]) as work:
-        assert finished(work, planned) == {str(index) for index in range(7) if index != 3}
+        with image_work(task.labeling, settings) as work:
+            outcomes = list(label_in_processes(task, model, batches, work))
+        expected = list(label_inputs(task_into(out.with_name("one")), model, planned))
+    assert [isinstance(outcome, InputError) for outcome in outcomes] == [index == 3 for index in range(7)]
+    assert str(outcomes.pop(3)) == str(expected.pop(3))
+    assert list(map(image_and_words, outcomes)) == list(map(image_and_words, expected))
+    assert [warning.category for warning in warned] == [FirstFrameWarning] * 2
+    with image_work(task.labeling, settings) as work:
+        assert task.finished(work, planned, model) == {str(index) for index in range(7) if index != 3}
 
 
 @pytest.mark.parametrize(
@@ -185,21 +208,21 @@ def test_lines_of_processes_are_in_order_and_as_those_of_one(out: Path) -> None:
 )
 def test_the_death_of_a_process_is_told(out, load, told):
     with pytest.raises(ProcessError, match=told):
-        list(label_in_processes(labeling_into(out, load=load), small_segmenter(), [noisy_images(out, 1)], 2))
+        list(label_in_processes(task_into(out, load=load, jobs=2), small_segmenter(), [noisy_images(out, 1)]))
 
 
 def test_wrong_call_is_told_before_the_first_image_or_process(out: Path) -> None:
-    labeling = labeling_into(out, load=killed, options=LabelOptions(window="tcl"))
-    for call in (label_images, partial(label_in_processes, jobs=2)):
+    task = task_into(out, load=killed, options=LabelOptions(window="tcl"), jobs=2)
+    for call in (label_inputs, label_in_processes):
         with pytest.raises(UsageError, match="window='tcl' is unknown"):
-            call(labeling, small_segmenter(), [])
+            call(task, small_segmenter(), [])
 
 
 @pytest.mark.slow
 def test_caller_that_wants_no_more_ends_the_processes(out: Path) -> None:
-    groups = [[one] for one in noisy_images(out, 40)]
-    with closing(label_in_processes(labeling_into(out, load=slow), small_segmenter(), groups, 2)) as lines:
-        next(lines)
+    batches = [[image] for image in noisy_images(out, 40)]
+    with closing(label_in_processes(task_into(out, load=slow, jobs=2), small_segmenter(), batches)) as outcomes:
+        next(outcomes)
     reports = list(out.glob("*.json"))
     assert 1 <= len(reports) < 40
     for report in reports:  # what was begun is whole
@@ -226,18 +249,22 @@ def _keep(work: ResumableWork, *planned: Planned) -> None:
         work.finish(results.stem, result_stamp(path, stamp_of(path), results))
 
 
+def _work(out: Path | str, *inputs: str, settings: RunSettings = KEY, shard: str | None = None) -> FolderWork:
+    return image_work(Labeling(out=out, inputs=inputs, shard=shard), settings)
+
+
 def _finished(out: Path, planned: list[Planned]) -> set[str]:
-    with image_work(out, KEY, []) as work:
-        return finished(work, planned)
+    with _work(out) as work:
+        return task_into(out).finished(work, planned, small_segmenter())
 
 
 def test_all_calls_and_processes_count(tmp_path: Path) -> None:
     planned = _written(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
     assert _finished(tmp_path, planned) == set()
-    for one, source in zip(planned, ("in", "other"), strict=False):
-        with image_work(tmp_path, KEY, [source]) as work:
-            _keep(work, one)
-    with image_work(tmp_path, KEY, ["in"]) as work, ResumableWork(work.path.with_stem("images-1"), KEY) as own:
+    for image, source in zip(planned, ("in", "other"), strict=False):
+        with _work(tmp_path, source) as work:
+            _keep(work, image)
+    with _work(tmp_path, "in") as work, ResumableWork(work.path.with_stem("images-1"), KEY) as own:
         _keep(own, planned[2])
     assert _finished(tmp_path, planned) == {"a", "b", "c"}
     assert len(list((tmp_path / RESUME_FOLDER).iterdir())) == 3
@@ -245,7 +272,7 @@ def test_all_calls_and_processes_count(tmp_path: Path) -> None:
 
 def test_another_image_of_the_same_stem_is_not_done(tmp_path: Path) -> None:
     ((image, results),) = planned = _written(tmp_path, "a.jpg")
-    with image_work(tmp_path, KEY, []) as work:
+    with _work(tmp_path) as work:
         _keep(work, *planned)
     other = image.with_name("a.webp")
     other.write_text("a.jpg")
@@ -258,11 +285,11 @@ def test_another_image_of_the_same_stem_is_not_done(tmp_path: Path) -> None:
 
 def test_the_same_images_are_labeled_by_one_call_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with image_work("out", KEY, ["in", "more"]):
+    with _work("out", "in", "more"):
         with pytest.raises(UsageError, match=r"into 'out'; wait until it ends, or stop it and share them: --shard 1/2"):
-            image_work("out", {"model": "other"}, ["more/", "./in"])
+            _work("out", "more/", "./in", settings={"model": "other"})
         for others in (["in"], ["in", "more", "x"]):
-            image_work("out", KEY, others).close()
-        with image_work("out", KEY, ["in", "more"], "1/2"), image_work("out", KEY, ["in", "more"], "2/2"):
+            _work("out", *others).close()
+        with _work("out", "in", "more", shard="1/2"), _work("out", "in", "more", shard="2/2"):
             with pytest.raises(UsageError, match=r"labeling --shard 2/2 of .* give another --shard"):
-                image_work("out", KEY, ["in", "more"], "2/2")
+                _work("out", "in", "more", shard="2/2")

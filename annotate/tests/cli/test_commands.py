@@ -43,7 +43,7 @@ def test_from_labels_to_a_dataset_and_back(segvoc_command: Command) -> None:
     assert other.out == "-> other (2 images, 3 words)\n"
     (Path("photos") / "notes.txt").write_text("none")
     third = segvoc_command("project", "import", "third", "--images", "photos")
-    assert third.out == "-> third (2 images, 0 words)\n" and "passed over 1 file" in third.err and "1 .txt" in third.err
+    assert third.out == "-> third (2 images, 0 words)\n" and "skipped 1 file" in third.err and "1 .txt" in third.err
     assert Project("other").state(Project("other").image("a.png")).done
 
 

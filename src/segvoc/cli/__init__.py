@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from segvoc.cli.output import echo, flag
+from segvoc.cli.output import echo, show_hints
 from segvoc.errors import LabelingWarning, SegvocError, UsageError, did_you_mean, naming_torch, option_meant
 from segvoc.runtime import process_settings
 from segvoc.runtime.version import __version__
@@ -215,7 +215,7 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 
 def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
-    kind, text = "warning", str(message)
     if isinstance(message, LabelingWarning):
-        kind, text = "hint", message.hint.written(flag)
-    echo(f"segvoc: {kind}: {' '.join(text.split())}", err=True)
+        show_hints([message.hint])
+    else:
+        echo(f"segvoc: warning: {' '.join(str(message).split())}", err=True)

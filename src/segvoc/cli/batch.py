@@ -8,16 +8,16 @@ import click
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
+    WordOptions,
     label_options,
     model_options,
     part_options,
     parts_of,
-    vocabulary_of,
     word_options,
 )
-from segvoc.cli.output import echo, example, flag, show_hints
+from segvoc.cli.output import echo, example, show_hints
+from segvoc.inference.hints import word_hints
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
-from segvoc.inference.word_hints import word_hints
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.work import Batch, Record, Sink
 from segvoc.runtime.progress import Progress, print_line
@@ -48,14 +48,13 @@ from segvoc.runtime.progress import Progress, print_line
 def batch_command(
     source: str,
     out: str,
-    words: str | None,
-    words_file: str | None,
+    words: WordOptions,
     parts: str | None,
     parts_file: str | None,
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
-    **asked: Any,
+    **fields: Any,
 ) -> int:
     """Label all images of SOURCE with words, on a Ray cluster or on this machine.
 
@@ -65,21 +64,20 @@ def batch_command(
 
     Run the same command again to resume. Images that can't be read get a result with an error.
     """
-    asked_parts = parts_of(parts, parts_file)
-    vocabulary = vocabulary_of(words, words_file)
+    part_vocabulary = parts_of(parts, parts_file)
+    vocabulary = words.vocabulary()
     batch = Batch(
         source=source,
         out=out,
         words=vocabulary,
         load=partial(chosen.open_light, model),
-        parts=asked_parts,
+        parts=part_vocabulary,
         options=labels,
-        **asked,
+        **fields,
     )
     if vocabulary is not None:
-        fills_image = labels.fills_image and asked_parts is None
-        place = "line" if words_file is None else "file"
-        show_hints(word_hints(vocabulary.words, place, fills_image=fills_image, option=flag))
+        fills_image = labels.fills_image and part_vocabulary is None
+        show_hints(word_hints(vocabulary, fills_image=fills_image))
     with BatchRun(batch) as run:
         return _label(run)
 

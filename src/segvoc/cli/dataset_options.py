@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.options import Decorator, gathered
+from segvoc.cli.options import Decorator, bundle_options
 from segvoc.errors import UsageError
 from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
 
@@ -196,5 +196,5 @@ _OPTIONS: Mapping[str, Decorator] = {
     ),
 }
 
-dataset_options = gathered(_OPTIONS, "dataset", lambda given: DatasetOptions(**given))
+dataset_options = bundle_options(_OPTIONS, "dataset", lambda given: DatasetOptions(**given))
 """Adds the options to a command, which gets them as `dataset`."""

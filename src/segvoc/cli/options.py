@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -13,7 +13,6 @@ from segvoc.errors import UsageError, one_line
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 from segvoc.models.catalog import check_name_without_torch
 from segvoc.runtime.hardware import DtypeName
-from segvoc.runtime.progress import print_line
 from segvoc.storage.records import parse, parse_settings
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
@@ -48,21 +47,24 @@ def own_network(place: str) -> "SegmentationNetwork":
     return network
 
 
-def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --words and --words-file to a command, as `words` and `words_file`."""
-    listed = click.option(
-        "--words",
-        metavar="WORDS",
-        multiple=True,
-        callback=lambda context, option, values: ",".join(values) if values else None,
-        help='One word per class, separated by commas: "cat, sofa=couch, wall" (= before a synonym); repeatable.',
-    )
-    filed = click.option(
-        "--words-file",
-        metavar="FILE",
-        help="One class per line, with = between synonyms; or a classes.json: a list, or a name for each id.",
-    )
-    return listed(filed(function))
+@dataclass(frozen=True, kw_only=True)
+class WordOptions:
+    """The values of --words and --words-file."""
+
+    words: tuple[str, ...] = ()
+    """Each is a list of words, separated by commas."""
+    words_file: str | None = None
+
+    def vocabulary(self) -> Vocabulary | None:
+        """The words from either option; None if neither is given, `UsageError` if both are."""
+        if self.words and self.words_file is not None:
+            raise UsageError("both --words and --words-file are given; give one of them")
+        if self.words_file is not None:
+            return Vocabulary.read(self.words_file)
+        lines = [Vocabulary(line) for line in self.words]
+        if len(lines) == 1:
+            return lines[0]
+        return Vocabulary([word for line in lines for word in line.words]) if lines else None
 
 
 def part_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,30 +87,6 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
     if parts_file is not None:
         return PartVocabulary.read(parts_file)
     return None if parts is None else PartVocabulary(parts)
-
-
-NO_WORDS = 'no words are given; give some: --words "cat, sofa, wall" or --words-file FILE'
-
-
-def words_or_own(
-    vocabulary: Vocabulary | None, model: "Segmenter", labels: LabelOptions
-) -> tuple[Vocabulary, LabelOptions]:
-    """The words and options of a call; without words, those that the model was trained on or taught."""
-    if vocabulary is not None:
-        return vocabulary, labels
-    if not (known := model.own_words):
-        raise UsageError(NO_WORDS)
-    print_line(f"segvoc: the words of {model.name}: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}")
-    return Vocabulary(known), replace(labels, background=labels.background or model.own_background)
-
-
-def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary | None:
-    """The words from either option; None if neither is given, `UsageError` if both are."""
-    if words is not None and words_file is not None:
-        raise UsageError("both --words and --words-file are given; give one of them")
-    if words_file is not None:
-        return Vocabulary.read(words_file)
-    return None if words is None else Vocabulary(words)
 
 
 AnyModel = TypeVar("AnyModel", bound="Segmenter")
@@ -175,7 +153,9 @@ NETWORK_OPTIONS = ("weights", "options", "device", "dtype")
 """Options of a command that inspects a network or compares its outputs."""
 
 
-def gathered(options: Mapping[str, Decorator], argument: str, value: Callable[[dict[str, Any]], Any]) -> Decorator:
+def bundle_options(
+    options: Mapping[str, Decorator], argument: str, value: Callable[[dict[str, Any]], Any]
+) -> Decorator:
     """Add options to a command, which gets one argument in place of their values: `value` of the values by name."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -199,7 +179,27 @@ def model_options(*names: str, dtype: DtypeName = "float32") -> Decorator:
         help="Precision; auto: the fastest that preserves labels for tiny's shipped weights, otherwise float32.",
     )
     options = {**_OPTIONS, "dtype": precision}
-    return gathered({name: options[name] for name in names}, "chosen", lambda given: ModelOptions(**given))
+    return bundle_options({name: options[name] for name in names}, "chosen", lambda given: ModelOptions(**given))
+
+
+word_options = bundle_options(
+    {
+        "words": click.option(
+            "--words",
+            metavar="WORDS",
+            multiple=True,
+            help='One word per class, separated by commas: "cat, sofa=couch, wall" (= before a synonym); repeatable.',
+        ),
+        "words_file": click.option(
+            "--words-file",
+            metavar="FILE",
+            help="One class per line, with = between synonyms; or a classes.json: a list, or a name for each id.",
+        ),
+    },
+    "words",
+    lambda given: WordOptions(**given),
+)
+"""Add --words and --words-file to a command, which gets a `WordOptions`, its argument `words`."""
 
 
 def setting_option(help: str) -> Decorator:
@@ -226,7 +226,7 @@ _OPTIONS: Mapping[str, Decorator] = {
 def label_options(*names: str) -> Decorator:
     """Add fields of `LabelOptions` as options to a command, which gets a `LabelOptions`, its argument `labels`."""
     options = {name: _label_option(name, "auto" if name == "window" else None) for name in names}
-    return gathered(options, "labels", lambda values: _checked(_given(values)))
+    return bundle_options(options, "labels", lambda values: _checked(_given(values)))
 
 
 def given_options(*names: str) -> Decorator:
@@ -236,7 +236,7 @@ def given_options(*names: str) -> Decorator:
         _checked(_given(values))
         return _given(values)
 
-    return gathered({name: _label_option(name, None) for name in names}, "given", checked)
+    return bundle_options({name: _label_option(name, None) for name in names}, "given", checked)
 
 
 def _given(values: dict[str, Any]) -> Any:

@@ -33,7 +33,7 @@ from segvoc.runtime.progress import Progress, print_line, printable
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import write_json
-from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
+from segvoc.storage.resume import DoneItems, ResumableWork, RunSettings, read_done
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -272,7 +272,7 @@ def _fingerprint(
     images: Sequence[EvaluationImage],
     settings: EvaluationSettings,
     protocol: EvaluationProtocol,
-) -> Key:
+) -> RunSettings:
     """Everything that may change a score, as plain values by readable names; long lists as length and digest."""
     return {
         "model": segmenter.name,

@@ -141,7 +141,7 @@ class ResultPaths(ResultFiles):
 
 
 def image_paths(
-    inputs: Iterable[PathLike], skip: PathLike | None = None, passed_over: Counter[str] | None = None
+    inputs: Iterable[PathLike], skip: PathLike | None = None, skipped: Counter[str] | None = None
 ) -> list[InputImage]:
     """Resolve inputs to images, in order.
 
@@ -152,30 +152,30 @@ def image_paths(
     stands for itself, with its file name as stem, and "-" for standard input ("stdin"). A missing file is included:
     reading it fails later.
 
-    `skip` is a folder to skip inside folders: the output folder, which also contains images. `passed_over` counts the
+    `skip` is a folder to skip inside folders: the output folder, which also contains images. `skipped` counts the
     skipped files of folders, by lower-case suffix ("" for none), and those of results as `RESULTS`.
     """
-    counted: Counter[str] = Counter() if passed_over is None else passed_over
+    counted: Counter[str] = Counter() if skipped is None else skipped
     return [image for source in inputs for image in _expanded(os.fspath(source), skip, counted)]
 
 
-def passed_over_line(passed_over: Counter[str]) -> str | None:
+def skipped_files_line(skipped: Counter[str]) -> str | None:
     """A line about skipped files of folders, which aren't images; None if there are none."""
-    results, suffixes = passed_over[RESULTS], passed_over - Counter({RESULTS: passed_over[RESULTS]})
-    lines = [f"passed over {results} label maps and overlays of earlier calls"] if results else []
+    results, suffixes = skipped[RESULTS], skipped - Counter({RESULTS: skipped[RESULTS]})
+    lines = [f"skipped {results} label maps and overlays of earlier calls"] if results else []
     if total := suffixes.total():
         common = suffixes.most_common(_MOST_SUFFIXES)
         kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common]
         if others := total - sum(count for _, count in common):
             kinds.append(f"{others} others")
         files = "1 file that isn't an image by its" if total == 1 else f"{total} files that aren't images by their"
-        lines.append(f"passed over {files} suffix: {', '.join(kinds)}")
+        lines.append(f"skipped {files} suffix: {', '.join(kinds)}")
     if any(suffix in suffixes for suffix in DICOM_SUFFIXES):
         lines.append(f"a DICOM file: {DICOM_EXPORT}")
     return "; ".join(lines) or None
 
 
-def _expanded(source: str, skip: PathLike | None, passed_over: Counter[str]) -> list[InputImage]:
+def _expanded(source: str, skip: PathLike | None, skipped: Counter[str]) -> list[InputImage]:
     if not source:
         return [_nothing(source, "an empty name is not an image; check the quotes")]
     if (url := web_address(source)) is not None:
@@ -188,12 +188,12 @@ def _expanded(source: str, skip: PathLike | None, passed_over: Counter[str]) -> 
     if source == STANDARD_INPUT and not os.path.lexists(source):
         return [InputImage(path=Path(source), stem="stdin")]
     if os.path.isdir(source):
-        return _below(source, skip, passed_over)
+        return _below(source, skip, skipped)
     if not os.path.lexists(source) and glob.has_magic(source):
         matches = sorted(glob.glob(source, recursive=True))
         if not matches:
             return [_nothing(source, f"no file matches {source!r}; check the pattern")]
-        return [image for match in matches for image in _expanded(match, skip, passed_over)]
+        return [image for match in matches for image in _expanded(match, skip, skipped)]
     return [InputImage(path=Path(source), stem=Path(source).stem)]
 
 
@@ -201,8 +201,8 @@ def _nothing(source: str, problem: str) -> InputImage:
     return InputImage(path=Path(source), stem="", problem=problem)
 
 
-def _below(folder: str, skip: PathLike | None, passed_over: Counter[str]) -> list[InputImage]:
-    skipped = None if skip is None else os.path.realpath(skip)
+def _below(folder: str, skip: PathLike | None, skipped: Counter[str]) -> list[InputImage]:
+    left_out = None if skip is None else os.path.realpath(skip)
     paths: list[Path] = []
     problems: list[InputImage] = []
 
@@ -215,13 +215,13 @@ def _below(folder: str, skip: PathLike | None, passed_over: Counter[str]) -> lis
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(parent, name)) != skipped
+            if not name.startswith(".") and os.path.realpath(os.path.join(parent, name)) != left_out
         ]
         for name in (name for name in files if not name.startswith(".")):
             if (suffix := os.path.splitext(name)[1].lower()) not in IMAGE_SUFFIXES:
-                passed_over[suffix] += 1
+                skipped[suffix] += 1
             elif _is_result(Path(parent, name)):
-                passed_over[RESULTS] += 1
+                skipped[RESULTS] += 1
             else:
                 paths.append(Path(parent, name))
     if not paths and not problems:
@@ -234,7 +234,7 @@ def _is_result(path: Path) -> bool:
     """Whether a file is a label map or an overlay beside its report, which `segvoc segment` has written."""
     for kind in ("", ".overlay", ".parts", ".objects") if path.suffix == ".png" else ():
         report = path.with_name(f"{path.stem.removesuffix(kind)}.json")
-        if path.stem.endswith(kind) and report.is_file():
+        if path.stem.endswith(kind) and os.path.isfile(report):
             with suppress(OSError), report.open("rb") as text, path.open("rb") as png:
                 # a photo may be beside its report too, but is neither a palette of 8 bits nor a gray of 16
                 is_map = png.read(26)[24:] in (b"\x08\x03", b"\x10\x00")
@@ -270,10 +270,10 @@ def plan_files(
     stems = distinct_stems(
         [image.stem for image in read],
         whole,
-        lambda stems: {index for first, second, _ in _meeting(read, files(stems)) for index in (first, second)},
+        lambda stems: {index for first, second, _ in _collisions(read, files(stems)) for index in (first, second)},
     )
     results = files(stems)
-    for first, second, path in _meeting(read, results):
+    for first, second, path in _collisions(read, results):
         if path in results[first] or not tells_case_apart(out_dir):
             raise UsageError(
                 f"{str(read[first].path)!r} and {str(read[second].path)!r} would both write {str(path)!r}; "
@@ -284,8 +284,8 @@ def plan_files(
     return [next(planned) if image.problem is None else None for image in images]
 
 
-def _meeting(images: Sequence[InputImage], files: Sequence[ResultFiles]) -> Iterator[tuple[int, int, Path]]:
-    """Pairs of images with a common result, apart from case, and that of the second; `UsageError` if they are one."""
+def _collisions(images: Sequence[InputImage], files: Sequence[ResultFiles]) -> Iterator[tuple[int, int, Path]]:
+    """Pairs of images with a common result, apart from case, and that of the second; `UsageError` for equal images."""
     owners: dict[Path | str, int] = {}
     for index, results in enumerate(files):
         for path in results:
@@ -300,14 +300,14 @@ def _meeting(images: Sequence[InputImage], files: Sequence[ResultFiles]) -> Iter
 
 
 def distinct_stems(
-    short: Sequence[str], whole: Sequence[str], meeting: Callable[[Sequence[str]], Set[int]]
+    short: Sequence[str], whole: Sequence[str], collide: Callable[[Sequence[str]], Set[int]]
 ) -> list[str]:
-    """Choose the short names, but the whole ones of those that collide, by `meeting`: the indices of names that do.
+    """Choose the short names, but the whole ones of those that collide, by `collide`: the indices of names that do.
 
     This repeats, since whole names may collide with short ones: a.jpg and a.png with a.jpg.png.
     """
     stems = [*short]
-    while longer := {index for index in meeting(stems) if stems[index] != whole[index]}:
+    while longer := {index for index in collide(stems) if stems[index] != whole[index]}:
         stems = [whole[index] if index in longer else stem for index, stem in enumerate(stems)]
     return stems
 

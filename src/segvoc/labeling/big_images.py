@@ -4,11 +4,12 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Integer, UInt16
@@ -18,18 +19,18 @@ from segvoc.errors import InputError, OutputError
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
-from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
+from segvoc.imaging.rasters import RasterImage, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.reading import DecodedImage, WindowedImage
-from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
+from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
-from segvoc.labeling.labeling import Output
+from segvoc.labeling.task import Labeling, Planned, Task, label_files
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_path_atomically, writing
 from segvoc.storage.files import digest_of
-from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
+from segvoc.storage.resume import RESUME_FOLDER, RunSettings, Stamp, StepwiseWork, stamp_of
 
 BAND_BYTES = 64 << 20
 """Labels per chunk when all are read."""
@@ -43,12 +44,8 @@ class BigResult(LabeledFile):
     """The result for a big image; its labels are in files."""
 
     tiling: Tiling
-    label_map: Path
-    """`scene.tif` of a TIFF, `photo.png` of other images."""
-    report_file: Path
-    """`photo.json`"""
-    overlay: Path | None
-    """`photo.overlay.png`, if one was drawn."""
+    paths: ResultPaths
+    """The label map is `scene.tif` for a TIFF, `photo.png` for other images."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap)."""
@@ -61,11 +58,9 @@ def label_big_image(
     model: Segmenter,
     path: PathLike,
     words: Words,
-    output: Output | None = None,
+    labeling: Labeling | None = None,
     *,
-    options: LabelOptions | None = None,
-    bands: Sequence[int] | None = None,
-    max_pixels: int = MAX_PIXELS,
+    stem: str | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> BigResult:
     """Label an image file tile by tile, and write the results, without holding its labels in memory.
@@ -77,10 +72,9 @@ def label_big_image(
         model: the model.
         path: the image.
         words: as for `Segmenter.segment`.
-        output: where the results are written (default: `Output()`). Overlays have 4 megapixels unless they set a limit.
-        options: how to label, by default in tiles of 2048 pixels.
-        bands: 1-based bands of a TIFF for red, green and blue, or a single gray one (default: by color interpretation).
-        max_pixels: maximum number of pixels, except for TIFFs.
+        labeling: `options`, by default in tiles of 2048 pixels, what to write, `bands` and `max_pixels`. Overlays have
+            4 megapixels unless they set a limit.
+        stem: common name of the results (default: the image's name without suffix).
         progress: called with the number of finished rows of tiles, and the total.
 
     Returns:
@@ -91,20 +85,19 @@ def label_big_image(
         UsageError: words or options conflict, or an earlier call left partial labels with other settings.
         OutputError: a result can't be written.
     """
-    start, path, output = time.perf_counter(), Path(path), output or Output()
-    how = (options or LabelOptions()).in_tiles()
+    start, path, call = time.perf_counter(), Path(path), labeling or Labeling()
+    how = call.options.in_tiles()
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
-    numbers = None if bands is None else ",".join(map(str, bands))
+    numbers = None if call.bands is None else ",".join(map(str, call.bands))
     settings = {**model_record(model), **how.record(), **prepared.record(), "bands": numbers}
-    draws, placed = output.overlay is not None, is_raster(path)
-    paths = ResultPaths.below(output.folder, output.stem or path.stem, overlay=draws, placed=placed)
+    paths = _paths(path, stem or path.stem, call)
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
-    with _opened(path, bands, how.value_range, max_pixels) as image:
+    with _opened(path, call) as image:
         size, classes = (image.height, image.width), len(tiled.words)
-        with PartialLabels(output, paths.stem, settings, stamp, size=size, classes=classes) as labels:
+        with PartialLabels(call, paths.stem, settings, stamp, size=size, classes=classes) as labels:
             rows = tiled.tiling.rows(image.height)
             if labels.is_new:
                 labels.begin(tiled.select(image))
@@ -122,13 +115,11 @@ def label_big_image(
                 statistics=labels.statistics,
                 seconds=labels.seconds,
                 tiling=tiled.tiling,
-                label_map=paths.label_map,
-                report_file=paths.report,
-                overlay=paths.overlay,
+                paths=paths,
                 **tiled.job.result_metadata,
             )
             stale = paths.stale()
-            _write(result, image, labels, output)
+            _write(result, image, labels, call)
             for left in stale:
                 with writing(left):
                     left.unlink(missing_ok=True)
@@ -136,17 +127,51 @@ def label_big_image(
     return result
 
 
-def _opened(
-    path: Path, bands: Sequence[int] | None, stretch: Stretch | None, max_pixels: int
-) -> AbstractContextManager[WindowedImage]:
+class TileTask(Task):
+    """Images labeled tile by tile: larger than memory, or panoramas, whose edges meet."""
+
+    is_stream = False
+    refused: ClassVar[Mapping[str, str]] = {
+        **Task.refused,
+        "--parts": "--parts needs whole images; leave out --parts, or --tile",
+        "--format": "--format needs whole images; leave out --format, or --tile",
+        "--jobs": "tiles go through the network one after the other; leave out --jobs, or --tile",
+        "--objects": "objects aren't counted in images in tiles; leave out --objects",
+    }
+
+    def plan(self, images: Sequence[InputImage]) -> list[ResultFiles | None]:
+        """See `Task.plan`; `UsageError` also without rasterio, if an image is a TIFF."""
+        if any(is_raster(image.path) for image in images):
+            require_rasterio()
+        call = self.labeling
+        return plan_files(images, call.out, lambda image, stem: _paths(image.path, stem, call))
+
+    def settings(self, model: Segmenter) -> RunSettings:
+        """See `Task.settings`."""
+        bands = self.labeling.bands
+        return {**super().settings(model), "bands": None if bands is None else list(bands)}
+
+    def label(self, model: Segmenter, planned: Iterable[Planned]) -> Iterator[LabeledFile | InputError | OutputError]:
+        """See `Task.label`; the results are written, too."""
+        words = self.labeling.encoded(model)
+        model.in_tiles(words, self.labeling.options)  # checks the options before any work
+        return label_files(planned, "row", partial(label_big_image, model, words=words, labeling=self.labeling))
+
+
+def _paths(path: Path, stem: str, labeling: Labeling) -> ResultPaths:
+    return ResultPaths.below(labeling.out, stem, overlay=labeling.overlay is not None, placed=is_raster(path))
+
+
+def _opened(path: Path, labeling: Labeling) -> AbstractContextManager[WindowedImage]:
+    stretch, bands = labeling.options.value_range, labeling.bands
     if is_raster(path):
         return RasterImage(path, bands=bands, stretch=stretch)
     if bands is not None:
         raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for TIFFs")
-    return nullcontext(DecodedImage(path, max_pixels, stretch))
+    return nullcontext(DecodedImage(path, MAX_PIXELS if labeling.max_pixels is None else labeling.max_pixels, stretch))
 
 
-def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", output: Output) -> None:
+def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", labeling: Labeling) -> None:
     """Write the results; the report comes last."""
     if isinstance(image, RasterImage):
         _write_geotiff(result, labels, image)
@@ -155,11 +180,11 @@ def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", out
         label_map = Image.fromarray(labels.read(slice(0, labels.height)))
         if labels.dtype == np.uint8:
             label_map.putpalette(label_palette(result.colors).tobytes())
-        write_atomically(result.label_map, lambda file: label_map.save(file, "PNG", compress_level=4))
-    if result.overlay is not None and output.overlay is not None:
-        drawn = reduced_overlay(image, labels.reduced, result, output.overlay)
-        write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
-    write_atomically(result.report_file, lambda file: file.write(json_text(result.report(compact=output.compact))))
+        write_atomically(result.paths.label_map, lambda file: label_map.save(file, "PNG", compress_level=4))
+    if result.paths.overlay is not None and labeling.overlay is not None:
+        drawn = reduced_overlay(image, labels.reduced, result, labeling.overlay)
+        write_atomically(result.paths.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
+    write_atomically(result.paths.report, lambda file: file.write(json_text(result.report(compact=labeling.compact))))
 
 
 def reduced_overlay(
@@ -221,16 +246,16 @@ class PartialLabels(StepwiseWork):
     """
 
     def __init__(
-        self, output: Output, stem: str, key: Key, image: Stamp, *, size: tuple[int, int], classes: int
+        self, labeling: Labeling, stem: str, key: RunSettings, image: Stamp, *, size: tuple[int, int], classes: int
     ) -> None:
-        folder = Path(output.folder, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
+        folder = Path(labeling.out, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
         self.labels, self.dtype = folder / "labels", np.dtype(np.uint16 if classes > UNLABELED_8_BIT else np.uint8)
         self.height, self.width = size
         self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
         self.selected: tuple[int, ...] | None = None
         self.is_new = True
         self._stop = 0
-        super().__init__(folder, key, (image, size), out=output.folder, resume=output.resume)
+        super().__init__(folder, key, (image, size), out=labeling.out, resume=labeling.resume)
 
     def begin(self, selected: tuple[int, ...] | None) -> None:
         """Store the classes selected for the image, before the first row."""
@@ -278,8 +303,8 @@ class PartialLabels(StepwiseWork):
         needed = (values[-1]["stop"] if len(values) > 1 else 0) * self.width * self.dtype.itemsize
         return values if self.labels.is_file() and self.labels.stat().st_size >= needed else []
 
-    def take(self, value: Mapping[str, Any]) -> None:
-        """See `StepwiseWork.take`."""
+    def replay_step(self, value: Mapping[str, Any]) -> None:
+        """See `StepwiseWork.replay_step`."""
         self.is_new = False
         if "selected" in value:
             self.selected = None if value["selected"] is None else tuple(value["selected"])
@@ -322,5 +347,5 @@ def _write_geotiff(result: BigResult, labels: PartialLabels, raster: RasterImage
             with rasterio.open(temporary, "r+") as file:
                 file.build_overviews(factors, rasterio.enums.Resampling.nearest)
 
-    with gdal_writing(result.label_map):
-        write_path_atomically(result.label_map, write)
+    with gdal_writing(result.paths.label_map):
+        write_path_atomically(result.paths.label_map, write)

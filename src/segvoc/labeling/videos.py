@@ -8,15 +8,15 @@ import os
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial as partial_call
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zlib import Z_RLE
 
 import numpy as np
@@ -28,19 +28,20 @@ from segvoc.imaging.label_maps import UNLABELED, label_map_image, nearest, read_
 from segvoc.imaging.legend import LegendEntry, draw_legend
 from segvoc.imaging.overlay import OverlayStyle, Paint, class_regions, finish_overlay, margin_of, text_sizes
 from segvoc.imaging.palette import word_colors
-from segvoc.imaging.result_paths import PathLike, ResultPaths, refuse_overwriting
+from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing, SmoothingState
-from segvoc.labeling.labeling import Output, in_order
+from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files
 from segvoc.labeling.video_reading import Frame, OpenVideo, frames_ahead, open_container, require_av
 from segvoc.models.digests import model_record
+from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically, writing
 from segvoc.storage.files import digest_of
-from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
+from segvoc.storage.resume import RESUME_FOLDER, RunSettings, Stamp, StepwiseWork, stamp_of
 
 WAITING_FRAME_PIXELS = 30_000_000
 """Maximum number of pixels of queued frames (to draw and encode); the network waits beyond it."""
@@ -195,10 +196,9 @@ def label_video(
     model: Segmenter,
     path: PathLike,
     words: Words,
-    output: Output | None = None,
+    labeling: Labeling | None = None,
     *,
-    options: LabelOptions | None = None,
-    every: int = 1,
+    stem: str | None = None,
     progress: Callable[[int, int | None], object] = lambda done, total: None,
 ) -> VideoResult:
     """Label a video, and write an overlay video, label maps of its frames, and a report.
@@ -207,9 +207,8 @@ def label_video(
         model: the model.
         path: the video.
         words: as for `Segmenter.segment`; without parts.
-        output: where the results are written (default: `Output()`).
-        options: labeling options (default: `LabelOptions()`).
-        every: label every n-th frame, from the first on; in the overlay video, the frames between keep its labels.
+        labeling: `options`, `every`, and what to write.
+        stem: common name of the results (default: the video's name without suffix).
         progress: called with the number of finished frames, and the total if the file declares it.
 
     Returns:
@@ -222,21 +221,22 @@ def label_video(
             settings.
         OutputError: a result can't be written.
     """
-    path, how, output = Path(path), options or LabelOptions(), output or Output()
+    path, call = Path(path), labeling or Labeling()
+    how, every = call.options, 1 if call.every is None else call.every
     check_every(every)
-    if output.overlay is not None:
+    if call.overlay is not None:
         require_encoder()
     av = require_av()
     prepared = model.encode(words, background=how.background)
     versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
     settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
-    paths = video_paths(output.folder, output.stem or path.stem, overlay=output.overlay is not None)
+    paths = video_paths(call.out, stem or path.stem, overlay=call.overlay is not None)
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
-    with OpenVideo(path) as video, PartialVideo(output, paths.stem, settings, stamp) as partial:
+    with OpenVideo(path) as video, PartialVideo(call, paths.stem, settings, stamp) as partial:
         if not partial.is_complete:
-            _label_frames(model, video, prepared, how, every, output.overlay, partial, progress)
+            _label_frames(model, video, prepared, how, every, call.overlay, partial, progress)
         result = VideoResult(
             source=str(path),
             height=video.height,
@@ -259,9 +259,53 @@ def label_video(
             seconds=partial.seconds,
             paths=paths,
         )
-        _publish(result, partial, compact=output.compact)
+        _publish(result, partial, compact=call.compact)
         partial.remove()
     return result
+
+
+class VideoTask(Task):
+    """Videos, labeled frame by frame."""
+
+    kind = "videos"
+    is_stream = False
+    refused: ClassVar[Mapping[str, str]] = {
+        "--format": "--format needs images; leave out --format, or extract the video's frames first",
+        "--parts": "--parts is for images only; leave it out, or the video",
+        "--tile": "videos have no tiles; leave out --tile and its relatives",
+        "--stretch": "videos have no tiles; leave out --tile and its relatives",
+        "--jobs": "frames go through the network one after the other; leave out --jobs",
+        "--objects": "objects aren't counted in videos; leave out --objects",
+    }
+
+    def plan(self, images: Sequence[InputImage]) -> list[ResultFiles | None]:
+        """See `Task.plan`; `UsageError` also without PyAV."""
+        require_av()
+        call = self.labeling
+        return plan_files(
+            images, call.out, lambda _, stem: video_paths(call.out, stem, overlay=call.overlay is not None)
+        )
+
+    def settings(self, model: Segmenter) -> RunSettings:
+        """See `Task.settings`."""
+        return {**super().settings(model), "every": self.labeling.every or 1}
+
+    def label(self, model: Segmenter, planned: Iterable[Planned]) -> Iterator[LabeledFile | InputError | OutputError]:
+        """See `Task.label`; the results are written, too."""
+        label = partial_call(label_video, model, words=self.labeling.encoded(model), labeling=self.labeling)
+        return label_files(planned, "frame", label)
+
+    def write(self, result: VideoResult, files: ResultFiles) -> Labeled:
+        """See `Task.write`; prints what is lost of a video."""
+        for sound in result.sound:
+            if not sound.copied:
+                print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
+        if result.damage is not None:
+            print_line(
+                f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
+                f"its {len(result.times)} frames that can be read are labeled"
+            )
+        return Labeled(self.labeling.line(result, files), is_whole=result.damage is None)
 
 
 def _label_frames(
@@ -285,15 +329,15 @@ def _label_frames(
         if overlay is not None:
             overlay.show(result.labels, every)
 
-    def calls() -> Generator[tuple[Callable[[], object], int], None, None]:
+    def calls() -> Generator[Callable[[], object], None, None]:
         if overlay is not None:
             for number in range(0, first, every):
-                yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every), 1
+                yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every)
         how = {"every": every, "options": options, "smoothing": smoothing, "first": first}
         results = segment_frames(model, video, words, **how, on_frame=lambda frame: times.append(frame.time))
         with closing(results):
             for frame, result in results:
-                yield partial_call(store, frame.number, result, None if smoothing is None else smoothing.state), 1
+                yield partial_call(store, frame.number, result, None if smoothing is None else smoothing.state)
                 progress(min(frame.number + every, len(times)), total)
 
     about = partial.overlay, video.path, words.words, colors
@@ -302,13 +346,24 @@ def _label_frames(
         thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
         stack.callback(thread.shutdown, cancel_futures=True)
         progress(first, total)
-        for _ in in_order(thread, calls(), most=max(2, WAITING_FRAME_PIXELS // (video.width * video.height))):
-            pass
+        _run_behind(thread, calls(), max(2, WAITING_FRAME_PIXELS // (video.width * video.height)))
         partial.end_piece(times)
         if overlay is not None:
             overlay.finish()
         partial.complete(video.damage, [] if overlay is None else overlay.sound)
     progress(len(partial.times), len(partial.times))
+
+
+def _run_behind(thread: ThreadPoolExecutor, calls: Generator[Callable[[], object], None, None], most: int) -> None:
+    """Run calls in a thread, at most `most` behind the generator; their errors are raised here, and close it."""
+    waiting: deque[Future[object]] = deque()
+    with closing(calls):
+        for call in calls:
+            waiting.append(thread.submit(call))
+            while waiting and (len(waiting) > most or waiting[0].done()):
+                waiting.popleft().result()
+    for future in waiting:
+        future.result()
 
 
 def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> None:
@@ -355,8 +410,8 @@ class PartialVideo(StepwiseWork):
     The last step marks the end of the video and of the overlay video. See `StepwiseWork` for arguments and errors.
     """
 
-    def __init__(self, output: Output, stem: str, settings: Key, video: Stamp) -> None:
-        self.folder = Path(output.folder, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
+    def __init__(self, labeling: Labeling, stem: str, settings: RunSettings, video: Stamp) -> None:
+        self.folder = Path(labeling.out, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
         self.overlay = self.folder / "overlay.mp4"
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
         self.times, self.frames = array("q"), list[dict[str, Any]]()
@@ -364,7 +419,7 @@ class PartialVideo(StepwiseWork):
         self.damage: str | None = None
         self.is_complete = False
         self._new, self._mean, self._start = list[dict[str, Any]](), None, time.perf_counter()
-        super().__init__(self.folder, settings, video, out=output.folder, resume=output.resume)
+        super().__init__(self.folder, settings, video, out=labeling.out, resume=labeling.resume)
 
     def label_map(self, number: int) -> Path:
         """Path of a frame's label map."""
@@ -425,8 +480,8 @@ class PartialVideo(StepwiseWork):
                 return values[:piece] if has_state else []
         return values
 
-    def take(self, value: dict[str, Any]) -> None:
-        """See `StepwiseWork.take`."""
+    def replay_step(self, value: dict[str, Any]) -> None:
+        """See `StepwiseWork.replay_step`."""
         if "complete" in value:
             self.is_complete, self.damage = True, value["damage"]
             self.sound = [Sound(**stream) for stream in value["sound"]]
@@ -549,8 +604,8 @@ class OverlayVideo:
 
     def close(self) -> None:
         """Close all files."""
-        for one in (self._container, self._heard, self._video):
-            one.close()
+        for file in (self._container, self._heard, self._video):
+            file.close()
 
     def _play(self, until: float) -> None:
         """Copy the sound up to a time [s]."""

@@ -38,7 +38,7 @@ RESUME_FOLDER = ".segvoc"
 RESUME_FORMAT = 1
 """Version of the entries; other versions are ignored."""
 
-Key = Mapping[str, object]
+RunSettings = Mapping[str, object]
 """All settings that the results depend on, as plain values under readable names."""
 
 Stamp = tuple[int, int] | None
@@ -56,7 +56,7 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def difference(before: Mapping[str, Any], key: Key) -> str:
+def difference(before: Mapping[str, Any], key: RunSettings) -> str:
     """The differences between an earlier call's settings, read from JSON, and this call's; empty if equal."""
     then, now = flattened(before), flattened(json.loads(strict_json(key)))
     pairs = ((name, then.get(name), now.get(name)) for name in then | now)
@@ -76,7 +76,10 @@ class DoneItems(Generic[Value]):
     """
 
     def __init__(
-        self, entries: Iterable[Mapping[str, Any]], key: Key, decode: Callable[[Any], Value] = lambda value: value
+        self,
+        entries: Iterable[Mapping[str, Any]],
+        key: RunSettings,
+        decode: Callable[[Any], Value] = lambda value: value,
     ) -> None:
         self.key = key
         self._found: dict[str, dict[str, Value]] = {}
@@ -117,7 +120,7 @@ class DoneItems(Generic[Value]):
 
 
 def read_done(
-    paths: Iterable[Path], key: Key, decode: Callable[[Any], Value] = lambda value: value
+    paths: Iterable[Path], key: RunSettings, decode: Callable[[Any], Value] = lambda value: value
 ) -> DoneItems[Value]:
     """Read the journals of all processes, which may be writing them, the newest last; see `DoneItems`."""
     ordered = sorted(paths, key=lambda path: (stamp_of(path) or (0, 0))[1])
@@ -135,7 +138,7 @@ class ResumableWork(Generic[Value]):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        key: Key,
+        key: RunSettings,
         *,
         writers: str | None = None,
         decode: Callable[[Any], Value] = lambda value: value,
@@ -176,14 +179,16 @@ class ResumableWork(Generic[Value]):
 class StepwiseWork(ResumableWork[Any]):
     """Work in steps that build on each other, with a folder for their files until the results are written.
 
-    Rows of tiles and chunks of a video are steps; subclasses define them (`take`, `usable`). Only a single process can
-    use the folder. Use it in a `with` block, and call `remove` at the end of the block.
+    Rows of tiles and chunks of a video are steps; subclasses define them (`replay_step`, `usable`). Only a single
+    process can use the folder. Use it in a `with` block, and call `remove` at the end of the block.
 
     All steps start over unless `resume`, or if the `stamp` of the source has changed. `out` is the output folder, for
     errors: `UsageError` if another process uses the folder, or an earlier call left steps with other settings.
     """
 
-    def __init__(self, folder: Path, key: Key, stamp: object, *, out: str | os.PathLike[str], resume: bool) -> None:
+    def __init__(
+        self, folder: Path, key: RunSettings, stamp: object, *, out: str | os.PathLike[str], resume: bool
+    ) -> None:
         super().__init__(folder / "steps.jsonl", key)
         self.folder, self._stamp, self._count = folder, stamp, 0
         try:
@@ -192,12 +197,12 @@ class StepwiseWork(ResumableWork[Any]):
                 self._begin_anew()
             for value in earlier:
                 self._count += 1
-                self.take(value)
+                self.replay_step(value)
         except BaseException:
             self.close()
             raise
 
-    def take(self, value: Any) -> None:
+    def replay_step(self, value: Any) -> None:
         """Process the value (as given to `add`) of the next finished step, of this or an earlier call."""
         raise NotImplementedError
 
@@ -210,7 +215,7 @@ class StepwiseWork(ResumableWork[Any]):
         self.finish(str(self._count), self._stamp, value)
         self._journal.sync()
         self._count += 1
-        self.take(value)
+        self.replay_step(value)
 
     def remove(self) -> None:
         """Remove the folder, and its parent if empty."""
@@ -237,5 +242,5 @@ class StepwiseWork(ResumableWork[Any]):
                     path.unlink()
 
 
-def _digest(key: Key) -> str:
+def _digest(key: RunSettings) -> str:
     return digest_of(RESUME_FORMAT, strict_json(key, sort_keys=True))[:16]

@@ -113,6 +113,18 @@ def test_samples_of_tars(tmp_path: Path) -> None:
     assert {row["key"] for row in rows_of(tmp_path / "png") if not row["error"]} == {"x/b"}
 
 
+def test_samples_with_one_path_have_files_of_their_own(tmp_path: Path) -> None:
+    names = ["b.jpg", "./b.jpg", "c.jpg", "B.jpg", "damaged.jpg"]
+    members = {name: jpeg(number) for number, name in enumerate(names)}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "t.tar").write_bytes(tar_of(members))
+    label(tmp_path / "in", tmp_path / "out", sink="files")
+    found = {name: report for name, report in contents(tmp_path / "out").items() if name.endswith(".json")}
+    images = {report["image"].partition("#")[2]: name for name, report in found.items()}
+    assert sorted(images) == sorted(names) and len(found) == len(names)
+    assert images["b.jpg"] == "t/b.json" and images["c.jpg"] == "t/c.json"
+
+
 @pytest.mark.parametrize("form", ["bytes", "struct"])
 def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
     images = [jpeg(n) for n in range(4)]

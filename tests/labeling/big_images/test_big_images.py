@@ -14,7 +14,7 @@ from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabelStatistics
 from segvoc.labeling.big_images import PartialLabels, label_big_image
-from segvoc.labeling.labeling import Output
+from segvoc.labeling.task import Labeling
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
 from tests.images import saved, utm, write_raster
@@ -53,10 +53,10 @@ def scene(tmp_path: Path, image: np.ndarray) -> Path:
 def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words, width):
     path = saved(Image.fromarray(image[:80, :width]), tmp_path / "photo.png")
     options = LabelOptions(tile=80, overlap=20, wrap=True, threshold=0.4)
-    result = label_big_image(model, path, words, Output(tmp_path / "out"), options=options)
+    result = label_big_image(model, path, words, Labeling(out=tmp_path / "out", options=options))
     expected = model.segment(path, words, options=options)
-    np.testing.assert_array_equal(read_label_map(result.label_map), expected.labels)
-    ours, theirs = json.loads(result.report_file.read_text()), expected.report()
+    np.testing.assert_array_equal(read_label_map(result.paths.label_map), expected.labels)
+    ours, theirs = json.loads(result.paths.report.read_text()), expected.report()
     assert ours.pop("tiles") == {"tile": 80, "overlap": 20, "wrap": True}
     for report in (ours, theirs):
         report.pop("seconds")
@@ -72,9 +72,9 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     import rasterio
 
     options = LabelOptions(tile=80, overlap=20, stretch="1,256")
-    result = label_big_image(model, scene, WORDS, Output(scene.parent / "out"), options=options, bands=[3, 2, 1])
+    result = label_big_image(model, scene, WORDS, Labeling(out=scene.parent / "out", options=options, bands=(3, 2, 1)))
     expected = model.segment(np.ascontiguousarray(image[..., ::-1]), WORDS, tile=80, overlap=20).labels
-    with rasterio.open(result.label_map) as labels, rasterio.open(scene) as source:
+    with rasterio.open(result.paths.label_map) as labels, rasterio.open(scene) as source:
         assert (labels.crs, labels.transform, labels.shape) == (source.crs, source.transform, source.shape)
         assert (labels.nodata, labels.dtypes, labels.count) == (255, ("uint8",), 1)
         table, colors = labels.colormap(1), [entry["color"] for entry in result.report()["classes"]]
@@ -86,7 +86,7 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     away[:150, :170] = False  # tiles that see the corner
     assert (found[away] == expected[away]).mean() > 0.999
     assert result.statistics.unlabeled == 70 * 90
-    np.testing.assert_array_equal(read_label_map(result.label_map) == UNLABELED, found == 255)
+    np.testing.assert_array_equal(read_label_map(result.paths.label_map) == UNLABELED, found == 255)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
 
     def label(out: str, *, resume: bool = False, **changes: Any) -> Any:
         options = LabelOptions(**{"tile": 80, "overlap": 20, "keep_classes": 10, **changes})
-        return label_big_image(model, scene, words, Output(scene.parent / out, resume=resume), options=options)
+        return label_big_image(model, scene, words, Labeling(out=scene.parent / out, resume=resume, options=options))
 
     append, run, seen = Journal.append, NetworkSegmenter.run, []
 
@@ -128,9 +128,9 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
     del seen[:]
     resumed = label("broken", resume=True)
     assert len(seen) < tiles
-    with rasterio.open(whole.label_map) as one, rasterio.open(resumed.label_map) as other:
+    with rasterio.open(whole.paths.label_map) as one, rasterio.open(resumed.paths.label_map) as other:
         np.testing.assert_array_equal(one.read(1), other.read(1))
-    one, other = (json.loads(result.report_file.read_text()) for result in (whole, resumed))
+    one, other = (json.loads(result.paths.report.read_text()) for result in (whole, resumed))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
     assert not (scene.parent / "broken" / ".segvoc").exists()
 
@@ -149,8 +149,8 @@ def _add(partial: PartialLabels, stop: int, labels: np.ndarray) -> None:
 
 
 def _open(out: Path, **changed: Any) -> PartialLabels:
-    output = Output(out, resume=changed.pop("resume", True))
-    return PartialLabels(output, "sub/scene", **PARTIAL | changed)
+    labeling = Labeling(out=out, resume=changed.pop("resume", True))
+    return PartialLabels(labeling, "sub/scene", **PARTIAL | changed)
 
 
 @pytest.mark.parametrize(

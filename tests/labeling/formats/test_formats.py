@@ -183,9 +183,16 @@ def test_writer_refuses_what_would_not_be_one_dataset(tmp_path: Path) -> None:
         dataset.add(drawn_result(), "photo")
     with pytest.raises(UsageError, match="words differ"):
         dataset.add(drawn_result(words=("b", *WORDS[1:])), "other")
-    for stem in ("../photo", "/photo", ""):
+    for stem in ("../photo", "/photo", "", ".", "a/", "a/.", "a//b", "./a", ".hidden", "sub/.hidden/a"):
         with pytest.raises(UsageError, match="is not a name"):
             dataset.add(drawn_result(), stem)
+    for stem in ("new\nline", "sub/new\rline", "line\u2028separator/photo"):
+        with pytest.raises(UsageError, match="has a line break, which lists of images can't hold; rename the image"):
+            dataset.add(drawn_result(), stem)
+    assert [path.name for path in (tmp_path / "images").rglob("*")] == ["photo.png"]
+    with pytest.raises(UsageError, match=r"'sub/end ' has a space at an end, which VOC's lists of images lose"):
+        DatasetWriter(tmp_path / "voc", "voc").add(drawn_result(), "sub/end ")
+    assert not any(path.is_file() for path in (tmp_path / "voc").rglob("*"))
 
 
 def test_nothing_is_finished_after_an_error_and_a_damaged_piece_is_named(tmp_path: Path) -> None:

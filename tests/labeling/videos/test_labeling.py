@@ -19,7 +19,7 @@ from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.label_options import LabelOptions
 from segvoc.labeling import videos
-from segvoc.labeling.labeling import Output
+from segvoc.labeling.task import Labeling
 from segvoc.labeling.video_reading import OpenVideo
 from segvoc.labeling.videos import label_video, segment_frames
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -61,7 +61,7 @@ def _assert_same_results(folder: Path, whole: Path) -> None:
 
 def test_a_video_has_labels_overlay_and_report(model: NetworkSegmenter, tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mp4", 10, rate=Fraction(30_000, 1001))
-    result = label_video(model, path, WORDS, Output(tmp_path / "out"))
+    result = label_video(model, path, WORDS, Labeling(out=tmp_path / "out"))
     with OpenVideo(path) as video:
         frames = [frame.pixels for frame in video.frames()]
     expected = list(model.segment_many([pixels for pixels in frames if pixels is not None], WORDS))
@@ -89,7 +89,7 @@ def test_a_video_has_labels_overlay_and_report(model: NetworkSegmenter, tmp_path
 def test_the_overlay_video_shows_the_labels_over_each_frame(model: NetworkSegmenter, tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mkv", 6, codec="ffv1")
     style = OverlayStyle(alpha=0.6, names=False, legend=False)
-    label_video(model, path, WORDS, Output(tmp_path / "out", overlay=style), every=3)
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "out", overlay=style, every=3))
     assert sorted(file.name for file in (tmp_path / "out/video").iterdir()) == ["000000.png", "000003.png"]
     shown, frames = shown_frames(tmp_path / "out/video.overlay.mp4"), shown_frames(path)
     assert len(shown) == len(frames) == 6
@@ -107,7 +107,7 @@ def test_the_overlay_video_shows_the_labels_over_each_frame(model: NetworkSegmen
 )
 def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch, stop, settings):
     path = write_video(tmp_path / "video.mp4", 11)
-    label_video(model, path, WORDS, Output(tmp_path / "whole"), **settings)
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "whole", **settings))
     seen: list[int] = []
     inner = model.run
 
@@ -119,10 +119,10 @@ def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch,
 
     monkeypatch.setattr(model, "run", run)
     with pytest.raises(KeyboardInterrupt):
-        label_video(model, path, WORDS, Output(tmp_path / "out"), **settings)
+        label_video(model, path, WORDS, Labeling(out=tmp_path / "out", **settings))
     monkeypatch.setattr(model, "run", inner)
     assert not (tmp_path / "out/video.json").exists()
-    label_video(model, path, WORDS, Output(tmp_path / "out", resume=True), **settings)
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "out", resume=True, **settings))
     _assert_same_results(tmp_path / "out", tmp_path / "whole")
 
 
@@ -141,7 +141,7 @@ def test_no_thread_reads_a_video_that_is_closed_after_an_error(model, tmp_path, 
     monkeypatch.setattr(videos.OverlayVideo, "show", fail)
     monkeypatch.setattr(OpenVideo, "close", closed)
     with pytest.raises(OutputError, match="full"):
-        label_video(model, path, WORDS, Output(tmp_path / "out"))
+        label_video(model, path, WORDS, Labeling(out=tmp_path / "out"))
     assert not readers
 
 
@@ -152,14 +152,14 @@ def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeyp
         made.replace(place)
 
     path = write_video(tmp_path / "video.mp4", 6)
-    label_video(model, path, WORDS, Output(tmp_path / "whole"))
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "whole"))
     with monkeypatch.context() as patched:
         patched.setattr(videos, "_move", move_some)
         with pytest.raises(KeyboardInterrupt):
-            label_video(model, path, WORDS, Output(tmp_path / "out"))
+            label_video(model, path, WORDS, Labeling(out=tmp_path / "out"))
     assert (tmp_path / "out/video/000002.png").exists() and not (tmp_path / "out/video/000003.png").exists()
     monkeypatch.setattr(model, "run", _interrupt)  # nothing is left to label
-    label_video(model, path, WORDS, Output(tmp_path / "out", resume=True))
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "out", resume=True))
     _assert_same_results(tmp_path / "out", tmp_path / "whole")
 
 
@@ -173,33 +173,33 @@ def test_other_settings_are_refused_and_other_results_replaced(model: NetworkSeg
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(videos, "_move", _interrupt)
         with pytest.raises(KeyboardInterrupt):
-            label_video(model, path, WORDS, Output(tmp_path / "out"))
+            label_video(model, path, WORDS, Labeling(out=tmp_path / "out"))
     with pytest.raises(UsageError, match="every=0"):
-        label_video(model, path, WORDS, every=0)
+        label_video(model, path, WORDS, Labeling(every=0))
     with pytest.raises(UsageError, match="parts or groups"):
-        model.segment_many([], WORDS, groups=[[0, 1]], smooth=0.5)
+        model.segment_many([], WORDS, parts={WORDS[0]: ["head"]}, smooth=0.5)
     with pytest.raises(UsageError, match="every: 1, now 2"):
-        label_video(model, path, WORDS, Output(tmp_path / "out", resume=True), every=2)
+        label_video(model, path, WORDS, Labeling(out=tmp_path / "out", resume=True, every=2))
     for words in (model.encode(WORDS, background="nothing"), model.encode([*WORDS, "nothing"])):
         with pytest.raises(UsageError, match=r"(words|background): "):
-            label_video(model, path, words, Output(tmp_path / "out", resume=True))
+            label_video(model, path, words, Labeling(out=tmp_path / "out", resume=True))
     with pytest.raises(UsageError, match="encoded words include parts and background"):
-        label_video(model, path, words, Output(tmp_path / "out"), options=LabelOptions(background="nothing"))
-    label_video(model, path, WORDS, Output(tmp_path / "out"))
-    label_video(model, path, WORDS, Output(tmp_path / "out", overlay=None), every=4)
+        label_video(model, path, words, Labeling(out=tmp_path / "out", options=LabelOptions(background="nothing")))
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "out"))
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "out", overlay=None, every=4))
     assert sorted(_contents(tmp_path / "out")) == ["video.json", "video/000000.png", "video/000004.png"]
 
 
 def test_times_that_vary_are_kept(model: NetworkSegmenter, tmp_path: Path) -> None:
     times = [0, 40, 50, 200, 201, 1000]
     path = write_video(tmp_path / "video.mkv", 6, times=times)
-    label_video(model, path, WORDS, Output(tmp_path / "out"))
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "out"))
     assert [round(1000 * time) for time in shown_times(tmp_path / "out/video.overlay.mp4")] == times
 
 
 def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter, tmp_path: Path) -> None:
     path = write_video(tmp_path / "odd.mkv", 3, size=(63, 41), codec="ffv1")
-    label_video(model, path, WORDS, Output(tmp_path / "out"))
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "out"))
     assert read_label_map(tmp_path / "out/odd/000000.png").shape == (41, 63)
     assert shown_frames(tmp_path / "out/odd.overlay.mp4")[0].shape == (42, 64, 3)
     plain = write_video(tmp_path / "plain.mp4", 3)
@@ -207,7 +207,7 @@ def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter,
     with OpenVideo(plain) as one, OpenVideo(turned) as other:
         first, second = next(one.frames()).pixels, next(other.frames()).pixels
     np.testing.assert_array_equal(second, np.rot90(first, -1))
-    result = label_video(model, turned, WORDS, Output(tmp_path / "out"))
+    result = label_video(model, turned, WORDS, Labeling(out=tmp_path / "out"))
     assert (result.height, result.width, result.rotation) == (64, 48, 270)
     assert shown_frames(tmp_path / "out/turned.overlay.mp4")[0].shape == (64, 48, 3)
 
@@ -218,7 +218,7 @@ def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter,
 )
 def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, encoder, codec, copied):
     path = write_video(tmp_path / f"video.{suffix}", 10, sound=encoder)
-    result = label_video(model, path, WORDS, Output(tmp_path / "out"), every=5)
+    result = label_video(model, path, WORDS, Labeling(out=tmp_path / "out", every=5))
     assert [(sound.codec, sound.copied) for sound in result.sound] == [(codec, copied)]
     with av.open(str(path)) as source, av.open(str(tmp_path / "out/video.overlay.mp4")) as overlay:
         assert len(overlay.streams.audio) == copied

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from segvoc import UsageError
-from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options, vocabulary_of, word_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, WordOptions, model_options, word_options
 from segvoc.cli.output import echo
 from segvoc.cli.serve import naming_fastapi
 
@@ -35,8 +35,7 @@ PORT = 8000
 @click.option("--no-browser", is_flag=True, help="Only print the page's address.")
 def annotate(
     folder: str,
-    words: str | None,
-    words_file: str | None,
+    words: WordOptions,
     images: str | None,
     model: str | None,
     port: int | None,
@@ -58,7 +57,7 @@ def annotate(
     from segvoc_annotate.projects.records import ProjectOptions
     from segvoc_annotate.settings import MAX_EDITED_PIXELS, AnnotateSettings
 
-    vocabulary = vocabulary_of(words, words_file)
+    vocabulary = words.vocabulary()
     names = () if vocabulary is None else vocabulary.words
     if is_project(folder) or folder.lower().endswith(".zip"):
         if images is not None:

@@ -71,7 +71,7 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
     New words are added. Images already in the project keep their labels.
     """
     from segvoc.data.datasets.maps import is_project
-    from segvoc.imaging.result_paths import passed_over_line
+    from segvoc.imaging.result_paths import skipped_files_line
     from segvoc_annotate.projects.importing import Importing
     from segvoc_annotate.projects.project import Project
 
@@ -96,7 +96,7 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
             result = importing.path(path, format_, images=dataset.images, split=split)
         else:
             result = importing.images(str(dataset.images)) if labeled is None else importing.dataset(labeled)
-    if (line := passed_over_line(result.passed_over)) is not None:
+    if (line := skipped_files_line(result.passed_over)) is not None:
         echo(f"segvoc: {line}", err=True)
     for problem in result.problems:
         echo(f"segvoc: error: {problem}", err=True)

@@ -83,7 +83,7 @@ class Importing:
     def images(self, folder: str) -> Imported:
         """Add the images of a folder, without labels."""
         result = Imported()
-        images = image_paths([folder], passed_over=result.passed_over)
+        images = image_paths([folder], skipped=result.passed_over)
         for number, image in enumerate(images, 1):
             if image.problem is not None:
                 result.problems.append(image.problem)

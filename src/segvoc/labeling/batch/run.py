@@ -16,7 +16,7 @@ from segvoc.labeling.batch.sources import BatchSource, Folder, find_source, fold
 from segvoc.labeling.batch.work import Batch, Record
 from segvoc.storage.files import strict_json
 from segvoc.storage.journal import lock_folder
-from segvoc.storage.resume import RESUME_FOLDER, Key, difference
+from segvoc.storage.resume import RESUME_FOLDER, RunSettings, difference
 
 BATCH_MANIFEST = f"{RESUME_FOLDER}/batch.json"
 
@@ -45,7 +45,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         self.source = source = find_source(batch.source, column=batch.image_column, skip=out.root)
         self._engine = _ray(batch)
         self._facts = self._engine.facts()
-        self._settings: Key = {
+        self._settings: RunSettings = {
             "source": place.root,
             "source kind": source.kind,
             "image column": source.column,
@@ -140,7 +140,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         self._due = time.monotonic() + max(2.0, 20 * (time.monotonic() - start))
 
 
-def _read(out: Folder) -> tuple[Key, list[Record]] | None:
+def _read(out: Folder) -> tuple[RunSettings, list[Record]] | None:
     """The settings and shards of the manifest; None if it is damaged."""
     try:
         content = json.loads(out.read(BATCH_MANIFEST))

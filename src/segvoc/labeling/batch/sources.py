@@ -69,7 +69,7 @@ class Folder:
         return f"{self.path.rstrip('/')}/{name}"
 
     @contextmanager
-    def asked(self, name: str) -> Iterator[None]:
+    def access(self, name: str) -> Iterator[None]:
         """Around an access to a file: permanent errors (on disks, all) are `OSError`, others `UnavailableError`."""
         try:
             yield
@@ -87,7 +87,7 @@ class Folder:
         """List the file itself, or all files below the folder, sorted by path; empty if it doesn't exist."""
         from pyarrow.fs import FileSelector, FileType
 
-        with self.asked(""):
+        with self.access(""):
             infos = [self.filesystem.get_file_info(self.path)]
             if infos[0].type == FileType.Directory:
                 infos = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
@@ -99,12 +99,12 @@ class Folder:
         )
 
     def open(self, name: str) -> Any:
-        """Open a file for reading, inside of `asked`."""
+        """Open a file for reading, inside of `access`."""
         return self.filesystem.open_input_file(self._path_of(name))
 
     def read(self, name: str) -> bytes:
-        """Read a file; raises the errors of `asked`."""
-        with self.asked(name), self.open(name) as file:
+        """Read a file; raises the errors of `access`."""
+        with self.access(name), self.open(name) as file:
             return file.read()
 
     def write(self, name: str, content: bytes) -> None:
@@ -277,13 +277,17 @@ def _images(shard: BatchSource) -> Iterator[BatchImage]:
 def _samples(shard: BatchSource) -> Iterator[BatchImage]:
     """The samples of a tar: consecutive members with the same name up to the first dot."""
     ((path, _, _),), (base,), count = shard.units, shard.stems, 0
-    folder, column = shard.folder, shard.column
+    folder, column, stems = shard.folder, shard.column, {"damaged"}
     address = folder.address_of(path)
     wanted = IMAGE_SUFFIXES if column is None else {f".{column.lstrip('.').lower()}"}
     try:
-        with folder.asked(path), tarfile.open(fileobj=folder.open(path), mode="r|*") as tar:
+        with folder.access(path), tarfile.open(fileobj=folder.open(path), mode="r|*") as tar:
             for key, members in groupby(filter(tarfile.TarInfo.isfile, tar), lambda member: _split(member.name)[0]):
-                image = BatchImage(key=key, address=f"{address}#{key}", stem=f"{base}/{_safe(key)}")
+                stem = _safe(key)
+                while folded(stem) in stems:  # another key with the same path, such as ./b after b
+                    stem = f"{stem}.{count}"
+                stems.add(folded(stem))
+                image = BatchImage(key=key, address=f"{address}#{key}", stem=f"{base}/{stem}")
                 problem = f"{image.address!r} has no {column or 'image'} file; check the sample"
                 for member in members:
                     if problem and _split(member.name)[1].lower() in wanted:
@@ -339,7 +343,7 @@ def _parquet(folder: Folder, path: str) -> Any:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with folder.asked(path):
+        with folder.access(path):
             return ParquetFile(folder.open(path))
     except (ArrowInvalid, OSError) as error:
         raise InputError(f"not a readable Parquet file ({one_line(error)})") from None
@@ -362,7 +366,7 @@ def _rows(shard: BatchSource) -> Iterator[BatchImage]:
         file = _parquet(folder, path)
         if not any(entry.name == column and _is_bytes(entry.type) for entry in file.schema_arrow):
             raise InputError(f"no column {column!r} with bytes")
-        with folder.asked(path):
+        with folder.access(path):
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[column]):
                 for value in batch.column(column).to_pylist():
                     yield image(value.get("bytes") if isinstance(value, dict) else value)

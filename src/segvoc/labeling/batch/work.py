@@ -21,7 +21,8 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.batch.sources import BatchImage, BatchSource, Unit, folder_at
-from segvoc.labeling.labeling import Labeling, Output, in_order
+from segvoc.labeling.run import run_ordered
+from segvoc.labeling.task import Labeling
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load
 from segvoc.runtime import process_settings
@@ -90,8 +91,7 @@ class ModelFacts:
 
 def find_facts(batch: Batch) -> ModelFacts:
     """Load the model and encode the words, once for all workers."""
-    how = {"load": batch.load, "words": batch.words, "parts": batch.parts, "options": batch.options}
-    labeling = Labeling(**how, output=Output(batch.out, overlay=None), describe=lambda result, files: "")
+    labeling = Labeling(words=batch.words, parts=batch.parts, options=batch.options, overlay=None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         model = batch.load()
@@ -148,7 +148,7 @@ class ShardLabeler:
 
         try:
             with ThreadPoolExecutor(4) as encoders:
-                results = list(in_order(encoders, calls(), WAITING_TO_ENCODE))
+                results = list(run_ordered(encoders, calls(), WAITING_TO_ENCODE))
         except UnavailableError as error:
             return str(error)
         written = write(shard.key, results, failed)

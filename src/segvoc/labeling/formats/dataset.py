@@ -111,13 +111,19 @@ class Dataset:
         return EntryFiles(stem=stem, folder=folder, own=kind.files(stem), image=copy, name=name, report=report)
 
     def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
-        """Write the files of an image, each atomically; a compact report lists only words that have pixels."""
+        """Write the files of an image, each atomically; a compact report lists only words that have pixels.
+
+        Raises:
+            UsageError: an image in a dataset can't have this name.
+            OutputError: a file can't be written.
+        """
+        _check_stem(files.stem)
         check_names(files)
-        if files.image is not None:
-            _copy_image(result, files.folder / files.image)
         source = result.source or ""
         image = files.image or (os.path.abspath(source) if result.content is None else source)
         facts = FORMATS[self.format](result.words, self.background).write(files.folder, files.stem, image, result)
+        if files.image is not None:
+            _copy_image(result, files.folder / files.image)
         piece = {"image": files.name, "report": result.report(compact=compact), "facts": facts}
         write_atomically(files.report, lambda file: file.write(strict_json(piece).encode()))
 
@@ -150,6 +156,14 @@ class _Pieces:
                 yield DatasetEntry(files.stem, piece["image"], piece["facts"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise OutputError(f"{str(files.report)!r} can't be read ({one_line(error)}); label it again") from None
+
+
+def _check_stem(stem: str) -> None:
+    """Raise a `UsageError` for a name that isn't a visible file below a folder, or that would tear lists of images."""
+    if os.path.isabs(stem) or any(part[:1] in ("", ".") for part in stem.split("/")):
+        raise UsageError(f"{stem!r} is not a name of an image in the dataset; give one like 'sub/photo'")
+    if len(stem.splitlines()) > 1:
+        raise UsageError(f"{stem!r} has a line break, which lists of images can't hold; rename the image")
 
 
 def _copy_image(result: Segmentation, target: Path) -> None:
@@ -224,8 +238,6 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             stem = Path(result.source).stem
         if stem in self._files:
             raise UsageError(f"there are two images {stem!r}; give one another name: dataset.add(result, 'other')")
-        if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
-            raise UsageError(f"{stem!r} is not a name of an image in the dataset; give one like 'sub/photo'")
         if self._words is None:
             self._dataset.check(result.words)
             self._words = result.words

@@ -261,6 +261,8 @@ class _Voc(DatasetFormat):
         self._indices[: len(self.words)] = [self.names.index(word) for word in self.words]
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        if stem != stem.strip():
+            raise UsageError(f"{stem!r} has a space at an end, which VOC's lists of images lose; rename the image")
         _write_palette_png(folder / self.files(stem)[0], self._indices[result.labels])
         file = folder / f"{VOC_ROOT}/SegmentationObject/{stem}.png"
         if result.objects is None:

@@ -1,0 +1,443 @@
+"""A run of `segvoc segment`: plans and resumes its inputs, labels them in one or several processes, prints their lines.
+
+Reading, inference and writing are concurrent. Finished inputs are recorded in the journals of the output folder, whose
+settings are those of `Task.settings`.
+"""
+
+import json
+import math
+import os
+import platform
+import re
+import warnings
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext, suppress
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from segvoc.errors import (
+    DiskFullError,
+    InputError,
+    LabelingWarning,
+    OutputError,
+    ProcessError,
+    PromptTruncatedWarning,
+    SegvocError,
+    UnknownWordWarning,
+    UsageError,
+    one_line,
+)
+from segvoc.imaging.rasters import is_raster
+from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, skipped_files_line
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
+from segvoc.labeling.big_images import TileTask
+from segvoc.labeling.formats.dataset import Dataset, EntryFiles
+from segvoc.labeling.images import ImageTask, batches_of
+from segvoc.labeling.task import FolderWork, Labeled, Labeling, Outcome, Planned, Task, result_stamp
+from segvoc.labeling.video_reading import is_video
+from segvoc.labeling.videos import VideoTask
+from segvoc.models.digests import model_device
+from segvoc.runtime import process_settings
+from segvoc.runtime.progress import Progress, print_line
+from segvoc.storage.atomic_writes import writing
+from segvoc.storage.files import digest_of, strict_json
+from segvoc.storage.journal import lock_folder
+from segvoc.storage.resume import RESUME_FOLDER, ResumableWork, RunSettings, Stamp, read_done, stamp_of
+from segvoc.vocabulary import NO_WORDS, Vocabulary
+
+MAX_WAITING_RESULTS = 8
+"""Maximum number of queued results; the network waits beyond it."""
+
+MAX_WAITING_PIXELS = 50_000_000
+"""Maximum number of pixels of queued results (9 bytes or more each); the network waits beyond it."""
+
+_WRITERS = 4
+"""Number of writer threads; they mostly wait for fsync."""
+
+_LAST_IMAGE = 30.0
+"""Timeout for a worker process to finish its current images [s]."""
+
+_JOURNALS = "images-*.jsonl"
+
+
+class LabelingRun:
+    """A call of `segvoc segment`: it is planned, and the model loaded, on creation; `run` labels.
+
+    Prints the lines that the command prints; see `Labeling` for what is labeled and how.
+
+    Raises:
+        UsageError: inputs, words and options conflict, or two results would have one name.
+        CheckpointError: the model can't be loaded.
+    """
+
+    def __init__(self, labeling: Labeling) -> None:
+        skipped: Counter[str] = Counter()
+        images = image_paths(labeling.inputs, labeling.out, skipped)
+        if (line := skipped_files_line(skipped)) is not None:
+            print_line(f"segvoc: {line}")
+        self.task = task_of(labeling, images)
+        self._all = list(zip(images, self.task.plan(images), strict=True))
+        self._inputs = [pair for pair in self._all if labeling.shard is None or _is_in_shard(pair[0], labeling.shard)]
+        self.model: Segmenter | None = labeling.load()
+        """The model; None once each process has loaded its own."""
+        if labeling.words is None and labeling.parts is None:
+            self.task = replace(self.task, labeling=_with_known_words(self.task.labeling, self.model))
+
+    def run(self) -> int:
+        """Label the inputs that aren't finished; returns the exit code: 1 if some failed, or are damaged.
+
+        Raises:
+            UsageError: words and options conflict, earlier results have other settings, or another process labels the
+                same inputs.
+            DiskFullError: the disk is full; the finished inputs are recorded.
+            ProcessError: a process was killed, or couldn't load the model.
+        """
+        call, task, model = self.task.labeling, self.task, self.model
+        assert model is not None
+        settings, words = task.settings(model), ()
+        if call.dataset is not None:
+            words = call.encoded(model).words
+            call.dataset.check(words)
+        planned = [(image.path, files) for image, files in self._inputs if files is not None]
+        # a call with one input has nothing to resume, so it leaves only its results
+        is_recorded = call.resume or len(self._all) > 1 or call.dataset is not None
+        with image_work(call, settings) if is_recorded else nullcontext() as work:
+            done = set[str]()
+            if work is not None and call.resume:
+                work.done.require_key(call.out, "leave out --resume to replace them, or give another --out")
+                done = task.finished(work, planned, model)
+            unfinished = [(path, files) for path, files in planned if files.stem not in done]
+            batches = batches_of(unfinished, model.batch)
+            if min(call.jobs, len(batches)) > 1:
+                outcomes = label_in_processes(task, model, batches, work)
+                self.model = model = None
+            else:
+                outcomes = label_inputs(task, model, unfinished, work)
+            with closing(outcomes):
+                is_complete = self._print(done, outcomes)
+            if call.dataset is not None:
+                named = [(image.path, files) for image, files in self._all if files is not None]
+                finish_dataset(call.dataset, words, settings, call.inputs, named)
+        return 0 if is_complete else 1
+
+    def _print(self, done: Set[str], outcomes: Iterator[Outcome]) -> bool:
+        """Print the line or error of each input, those of earlier calls included; whether all are labeled, whole."""
+        kind, is_stream, total = self.task.kind, self.task.is_stream, len(self._inputs)
+        failures = damaged = 0
+        if done and is_stream:
+            print_line(f"segvoc: {len(done)} of {total} images were already done")
+        with Progress("labeling", total=total, done=len(done), silent=len(self._all) == 1 or not is_stream) as progress:
+            for image, files in self._inputs:
+                outcome: Outcome | None
+                if files is None:
+                    outcome, is_done = InputError(image.problem or "nothing to read"), False
+                elif is_done := files.stem in done:
+                    outcome = _earlier_report(files) if self.task.labeling.as_json else None
+                    if not is_stream:
+                        print_line(f"segvoc: {str(image.path)!r} was already done")
+                else:
+                    outcome = next(outcomes)
+                if isinstance(outcome, DiskFullError):
+                    so_far = f"; {progress.done - failures} of {total} {kind} are done; run again with --resume"
+                    raise DiskFullError(f"{outcome}{f'{so_far} for the others' if total > 1 else ''}")
+                if isinstance(outcome, SegvocError):
+                    failures += 1
+                    print_line(f"segvoc: error: {outcome}")
+                elif outcome is not None:
+                    damaged += not outcome.is_whole
+                    print_line(outcome.line, err=False)
+                progress.update(not is_done)
+        if failures and total > 1:
+            rest = "" if failures == total else ", the others are done"
+            print_line(f"segvoc: {failures} of {total} {kind} failed{rest}")
+        return not failures and not damaged
+
+
+def task_of(labeling: Labeling, images: Sequence[InputImage]) -> Task:
+    """The task that labels these inputs, which are of one kind; `UsageError` if it lacks an option of the call."""
+    named = [image.path for image in images if image.problem is None]
+    videos = [path for path in named if is_video(path)]
+    if videos and len(videos) < len(named):
+        image = next(path for path in named if not is_video(path))
+        raise UsageError(f"{str(videos[0])!r} is a video, {str(image)!r} is not; label videos and images in two calls")
+    if videos:
+        return VideoTask(labeling)
+    # only a TIFF in tiles is stretched by all of its values
+    is_stretched = "--stretch" in labeling.given and not labeling.given & {"--parts", "--format", "--jobs"}
+    if "--tile" in labeling.given or (is_stretched and all(is_raster(image.path) for image in images)):
+        return TileTask(replace(labeling, options=labeling.options.in_tiles()))
+    return ImageTask(labeling)
+
+
+def _is_in_shard(image: InputImage, shard: str) -> bool:
+    """Whether an image is in shard K/N, by a hash of its name: independent of the other images."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
+    number, of = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= of:
+        raise UsageError(f"--shard {shard!r} is invalid; give K/N, for example 1/4")
+    name = image.stem + image.path.suffix if image.stem else str(image.path)
+    return zlib.crc32(os.fsencode(name)) % of == number - 1
+
+
+def _with_known_words(labeling: Labeling, model: Segmenter) -> Labeling:
+    """The call with the words, and the background, that the model was trained on or taught."""
+    if not (known := model.own_words):
+        raise UsageError(NO_WORDS)
+    print_line(f"segvoc: the words of {model.name}: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}")
+    options = replace(labeling.options, background=labeling.options.background or model.own_background)
+    return replace(labeling, words=Vocabulary(known), options=options)
+
+
+def _earlier_report(files: ResultFiles) -> Outcome:
+    try:
+        return Labeled(json.dumps(files.read_report(), allow_nan=False))
+    except (OSError, ValueError) as error:
+        return OutputError(f"{str(files.report)!r} of an earlier run can't be read ({one_line(error)}); try again")
+
+
+# ---- inputs in order
+
+
+def label_inputs(
+    task: Task, model: Segmenter, planned: Sequence[Planned], work: FolderWork | None = None
+) -> Generator[Outcome, None, None]:
+    """Label inputs; threads write results while the network processes the next inputs, if the task is a stream.
+
+    Returns a generator of the outcome of each input, in order and after its files are written and `work` has recorded
+    it. Closing it waits for pending writes. If the words and options conflict, this call raises `UsageError`, not the
+    iterator.
+    """
+    stamps: deque[Stamp] = deque()
+
+    def watched() -> Iterator[Planned]:
+        for path, files in planned:
+            stamps.append(stamp_of(path))
+            yield path, files
+
+    results = task.label(model, watched())
+
+    def calls() -> Generator[tuple[Callable[[], Outcome], int], None, None]:
+        for (path, files), result in zip(planned, results, strict=True):
+            pixels = result.labels.size if isinstance(result, Segmentation) else 0
+            yield partial(_written, task, work, path, files, stamps.popleft(), result), pixels
+            del result  # the writer thread holds the last reference
+
+    def outcomes() -> Generator[Outcome, None, None]:
+        if not task.is_stream:
+            yield from (call() for call, _ in calls())
+            return
+        # leaving the block waits for pending writes, also after Ctrl-C
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="segvoc-writer") as pool:
+            yield from run_ordered(pool, calls(), MAX_WAITING_RESULTS, MAX_WAITING_PIXELS)
+
+    return outcomes()
+
+
+_Result = TypeVar("_Result")
+
+
+def run_ordered(
+    pool: ThreadPoolExecutor,
+    calls: Generator[tuple[Callable[[], _Result], int], None, None],
+    most: int,
+    most_size: float = math.inf,
+) -> Iterator[_Result]:
+    """Run calls, each given with a size, in a pool, and yield their outcomes in order as soon as they are there.
+
+    It doesn't take the next call while more than `most` are unfinished, or more than `most_size` together. After an
+    error of a call, `calls` is closed.
+    """
+    waiting: deque[tuple[Future[_Result], int]] = deque()
+
+    def are_too_many() -> bool:
+        unfinished = [size for future, size in waiting if not future.done()]
+        return len(unfinished) > most or sum(unfinished) > most_size
+
+    with closing(calls):
+        for call, size in calls:
+            waiting.append((pool.submit(call), size))
+            del call
+            while waiting and (are_too_many() or waiting[0][0].done()):
+                yield waiting.popleft()[0].result()
+    while waiting:
+        yield waiting.popleft()[0].result()
+
+
+def _written(task: Task, work: FolderWork | None, path: Path, files: ResultFiles, read: Stamp, result: Any) -> Outcome:
+    """Write and record the result of an input."""
+    if isinstance(result, SegvocError):
+        return result
+    try:
+        labeled = task.write(result, files)
+        if work is not None and labeled.is_whole:
+            image = None if task.labeling.dataset is None else _place_of(path)
+            work.finish(files.stem, result_stamp(path, read, files), image)
+    except SegvocError as error:
+        return error
+    return labeled
+
+
+# ---- several processes
+
+
+def label_in_processes(
+    task: Task, model: Segmenter, batches: Sequence[Sequence[Planned]], work: FolderWork | None = None
+) -> Generator[Outcome, None, None]:
+    """Label batches of images like `label_inputs`, in several processes, which share the CPU's cores.
+
+    `model` validates words and options; each process loads a copy. The generator raises `ProcessError` if a process was
+    killed, or couldn't load the model; this call `UsageError` if words and options conflict, or the model is on a GPU.
+    """
+    if model_device(model) != "cpu":
+        raise UsageError("a GPU labels images in batches, not in several processes; leave out --jobs, or --device cpu")
+    label_inputs(task, model, []).close()
+    return _from_processes(task, batches, min(task.labeling.jobs, len(batches)), work)
+
+
+def _from_processes(
+    task: Task, batches: Sequence[Sequence[Planned]], jobs: int, work: FolderWork | None
+) -> Generator[Outcome, None, None]:
+    threads = max(1, (process_settings.onnx_threads() or process_settings.cores()) // max(1, jobs))
+    context = get_context("spawn")  # threads don't survive a fork
+    workers: list[tuple[BaseProcess, Connection]] = []
+    try:
+        for job in range(jobs):
+            ours, theirs = context.Pipe(duplex=False)
+            share = list(chain.from_iterable(batches[job::jobs]))
+            # each process has a journal of its own
+            begin = work and partial(ResumableWork, work.path.with_stem(f"{work.path.stem}-{job}"), work.key)
+            process = context.Process(target=_serve, args=(theirs, task, share, begin, threads), daemon=True)
+            with process_settings.interrupts_ignored():
+                process.start()
+            theirs.close()
+            workers.append((process, ours))
+        warned = set[str]()
+        for number, batch in enumerate(batches):
+            process, connection = workers[number % jobs]
+            for _ in batch:
+                yield _next_outcome(connection, process, warned)
+    finally:
+        for _, connection in workers:
+            connection.close()
+        for process, _ in workers:
+            process.join(_LAST_IMAGE)
+            process.kill()
+
+
+def _next_outcome(connection: Connection, process: BaseProcess, warned: set[str]) -> Outcome:
+    """The next outcome of a process; warnings before it are passed on, hints once for all processes."""
+    while True:
+        try:
+            received = connection.recv()
+        except (EOFError, OSError):
+            process.join()
+            raise ProcessError(
+                f"{process_settings.exit_reason(process.exitcode)}; what it had finished is kept: "
+                "give --resume to go on, and fewer --jobs if memory is short"
+            ) from None
+        if isinstance(received, Warning):
+            if not (isinstance(received, LabelingWarning) and str(received) in warned):
+                warnings.warn(received, stacklevel=4)
+            warned.add(str(received))
+        elif isinstance(received, ProcessError):  # of the whole process
+            raise received
+        else:
+            return received
+
+
+def _serve(
+    connection: Connection,
+    task: Task,
+    images: Sequence[Planned],
+    begin: Callable[[], FolderWork] | None,
+    threads: int,
+) -> None:
+    process_settings.exit_when_parent_dies()
+    process_settings.for_own_process(threads)
+    lock = Lock()
+
+    def send(message: object) -> None:
+        with lock:
+            connection.send(message)
+
+    # the parent has already warned about the words
+    for known in (PromptTruncatedWarning, UnknownWordWarning):
+        warnings.simplefilter("ignore", known)
+    warnings.simplefilter("always", LabelingWarning)
+    process_settings.ignore_warnings_of_image_libraries()
+    warnings.showwarning = lambda message, *_, **__: send(message)
+    # the parent has exited, or closed the pipe
+    with suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            with nullcontext() if begin is None else begin() as work:
+                with closing(label_inputs(task, task.labeling.load(), images, work)) as outcomes:
+                    for outcome in outcomes:
+                        send(outcome)
+        except SegvocError as error:
+            send(ProcessError(str(error)))
+        except Exception as error:
+            send(ProcessError(f"a process failed with an unexpected {type(error).__name__}: {one_line(error)}"))
+
+
+# ---- the journals, and the dataset of all calls
+
+
+def image_work(labeling: Labeling, settings: RunSettings) -> FolderWork:
+    """Start the work of a call on its inputs (or a shard K/N), locked against other calls."""
+    out, shard = labeling.out, labeling.shard
+    name = f"images-{digest_of(sorted(map(os.path.realpath, labeling.inputs)), shard)[:16]}"
+    what, share = ("the same images", "stop it and share them: --shard 1/2 in one call and 2/2 in the other")
+    if shard is not None:
+        what, share = f"--shard {shard} of the same images", "give another --shard"
+    busy = f"another call is labeling {what} into {os.fspath(out)!r}; wait until it ends, or {share}"
+    return ResumableWork(Path(out, RESUME_FOLDER, f"{name}.jsonl"), settings, writers=_JOURNALS, busy=busy)
+
+
+def finish_dataset(
+    dataset: Dataset, words: Sequence[str], settings: RunSettings, inputs: Iterable[str], named: Iterable[Planned]
+) -> None:
+    """Write the dataset-wide files, from the results of all calls with the same settings so far.
+
+    Concurrent calls are serialized by a lock, so the last call sees all images. An image is in the dataset once: under
+    the stem that it has among the images `named` by this call (of all shards). One that has been removed from a folder
+    of the `inputs`, on this machine, has left the dataset, with its label files.
+    """
+    stems = {_place_of(path): files.stem for path, files in named}
+    folders = tuple(f"{_place_of(Path(source))}{os.sep}" for source in inputs if os.path.isdir(source))
+    with lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True):
+        images: dict[str, EntryFiles] = {}
+        journals = Path(dataset.folder, RESUME_FOLDER).glob(_JOURNALS)
+        for stem, (name, _, stamps), place in read_done(journals, settings):
+            files = dataset.files(stem, name)
+            if stamps != json.loads(strict_json([stamp_of(file) for file in files])):
+                continue
+            if place is not None and _has_left(place, stem, stems, folders):
+                for path in files.own:
+                    with writing(files.folder / path):
+                        (files.folder / path).unlink(missing_ok=True)
+            else:
+                images[stem] = files
+        if images:
+            dataset.finish(words, images.values())
+
+
+def _has_left(place: str, stem: str, stems: Mapping[str, str], folders: tuple[str, ...]) -> bool:
+    if place in stems:
+        return stems[place] != stem
+    return place.startswith(folders) and not os.path.lexists(place.partition(":")[2])
+
+
+def _place_of(path: Path) -> str:
+    """Machine and absolute path of a file or folder; another machine may have another file there."""
+    return f"{platform.node()}:{os.path.abspath(path)}"
