@@ -81,6 +81,6 @@ def test_the_ensemble_gives_the_logits(repository: Path, configs: dict[str, Any]
         program = OnnxProgram(repository / step.model_name / "1" / "model.onnx")
         found = program({name: tensors[tensor] for name, tensor in step.input_map.items()})
         tensors |= {tensor: found[name] for name, tensor in step.output_map.items()}
-    logits, kept = model.run(pixels, text, protocol)
+    logits, kept = model.compare(model.encode_views(pixels), text, protocol)
     np.testing.assert_array_equal(tensors["logits"], logits)
     np.testing.assert_array_equal(tensors["kept"], kept)

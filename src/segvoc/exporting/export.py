@@ -322,7 +322,6 @@ def _manifest(
         vocabulary=() if vocabulary is None else vocabulary.words,
         embeddings=None if vocabulary is None else "words.npz",
         protocols=model.protocols,
-        has_parts=isinstance(network, PartNetwork),
         origin={**model.origin, **({"record": record} if record else {})},
         files={},
         known_words=model.known_words,
