@@ -22,7 +22,7 @@ QUICK = ("pas-20b", "pascal-part-116")
 @pytest.fixture(scope="module")
 def tiny() -> NetworkSegmenter:
     """The embedded model, at 128 pixels, more than the drawn images have."""
-    tiny = segvoc.load("tiny", device="cpu")
+    tiny = segvoc.load_network("tiny", device="cpu")
     tiny.protocols = {window: replace(protocol, size=128) for window, protocol in tiny.protocols.items()}
     return tiny
 

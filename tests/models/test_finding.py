@@ -8,12 +8,12 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
+from segvoc.models.finding import find_model, trainable_model
 
 import segvoc
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.exported.segmenter import copy_tiny
-from segvoc.models.finding import find_model, trainable_model
 from segvoc.models.loading import named_model
 from segvoc.models.presets import PRESETS
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders

@@ -71,7 +71,7 @@ def batch_command(
         source=source,
         out=out,
         words=vocabulary,
-        load=partial(chosen.open_light, model),
+        load=partial(chosen.open, model),
         parts=asked_parts,
         options=labels,
         **asked,

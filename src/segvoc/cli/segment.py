@@ -223,7 +223,7 @@ def segment_command(
     dataset = None if dataset_format is None else _dataset(dataset_format, out, asked_parts, labels, copy_images)
     kinds = {"parts": asked_parts is not None, "objects": objects, "overlay": overlay}
     work = list(compress(zip(inputs, _plans(kind, inputs, out, dataset, kinds), strict=True), _share(inputs, shard)))
-    load = partial(chosen.open_light, model)
+    load = partial(chosen.open, model)
     segmenter = load()
     if asked_parts is None:
         vocabulary, labels = words_or_own(vocabulary, segmenter, labels)
