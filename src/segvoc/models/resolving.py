@@ -1,7 +1,7 @@
 """Makes a `ModelSpec` of whatever a user names: a preset, a file, a folder or a repository, also of other libraries."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
@@ -72,10 +72,11 @@ def _named(name: str, token: Token) -> ModelSpec:
         return ModelSpec(name=name, preset=name, source="exported", path=name)
     if os.path.isdir(name):
         folder = Path(name)
-        spec = _in_place(name, lambda file: folder / file if (folder / file).is_file() else None)
-        if spec is None:
-            raise foreign_model(name, read_model_config(folder / CONFIG, name), sorted(os.listdir(folder)))
-        return spec
+        return _in_place(
+            name,
+            lambda file: folder / file if (folder / file).is_file() else None,
+            lambda: sorted(os.listdir(folder)),
+        )
     if is_own_path(name):
         return _in_file(name, name)
     if find_spec("torch") is None:
@@ -95,16 +96,12 @@ def _in_repository(name: str, repository: HubRepository) -> ModelSpec:
             pinned = repository.at_commit_of(path)
         return path
 
-    spec = _in_place(name, fetch)
-    if spec is None:
-        raise foreign_model(name, read_model_config(fetch(CONFIG), name), repository.files())
-    return spec
+    return _in_place(name, fetch, repository.files)
 
 
-def _in_place(name: str, get: GetFile) -> ModelSpec | None:
-    """The model in a folder or repository; None if it is of no kind that segvoc knows."""
-    config_path = get(CONFIG)
-    config = read_model_config(config_path, name)
+def _in_place(name: str, get: GetFile, list_files: Callable[[], list[str]]) -> ModelSpec:
+    """The model in a folder or repository."""
+    config = read_model_config(get(CONFIG), name)
     shared = SharedModel.of(config, name)
     if shared is not None:
         return _shared(name, shared, get)
@@ -121,7 +118,9 @@ def _in_place(name: str, get: GetFile) -> ModelSpec | None:
     saved = None if RUN_ENTRY in config else saved_model(config, get, name)
     if saved is not None:
         return _with_options(ModelSpec(name=name, preset=saved.preset, source="file", path=saved.folder), saved.options)
-    return None if own is None or (config and RUN_ENTRY not in config) else _in_file(str(own), name)
+    if own is None or (config and RUN_ENTRY not in config):
+        raise foreign_model(name, config, list_files())
+    return _in_file(str(own), name)
 
 
 def _shared(name: str, shared: SharedModel, get: GetFile) -> ModelSpec:
@@ -129,17 +128,18 @@ def _shared(name: str, shared: SharedModel, get: GetFile) -> ModelSpec:
     light = find_spec("torch") is None
     if light and not (shared.model in SHIPPED_PROGRAMS and shared.taught):
         raise missing_extra("PyTorch", "torch")
-    paths: list[str] = []
-    for file in shared.taught if shared.weights is None or light else (shared.weights,):
+
+    def path_of(file: str) -> str:
         if (path := get(file)) is None:
             raise CheckpointError(f"{name!r} has no {file}, which its {CONFIG} names; share the model again")
-        paths.append(str(path))
-    if shared.weights is None or light:
-        with naming_place(name):
-            taught = tuple(map(TaughtWords.load, paths))
-        spec = ModelSpec(name=name, preset=shared.model, taught=taught)
+        return str(path)
+
+    if shared.weights is not None and not light:
+        spec = _in_file(path_of(shared.weights), name)
     else:
-        spec = _in_file(*paths, name)
+        with naming_place(name):
+            taught = tuple(TaughtWords.load(path_of(file)) for file in shared.taught)
+        spec = ModelSpec(name=name, preset=shared.model, taught=taught)
     words = {"known_words": shared.words, "background": shared.background} if shared.words else {}
     return replace(spec, **words)
 
