@@ -139,7 +139,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(segvoc_command: Command, a
 
 
 def test_unforeseen_error_is_one_line_too(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first line\nsecond line")
 
     monkeypatch.setattr("segvoc.cli.info.resolve", broken)

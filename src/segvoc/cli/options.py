@@ -131,14 +131,14 @@ class ModelOptions:
         """The settings of --set by name."""
         return {name: parse(bool | int | float, text) for name, text in parse_settings(self.options).items()}
 
-    def open(self, model: str) -> "Segmenter":
-        """Load any model that labels images, as `segvoc.load` does, and teach it the words of --taught."""
+    def open(self, model: str, device: str | None = None) -> "Segmenter":
+        """Load any model, onto `device` (default: --device), as `segvoc.load` does, with the words of --taught."""
         from segvoc.models.opening import load
 
-        return self.with_taught(load(model, device=self.device, dtype=self.dtype, **self._changes()))
+        return self.with_taught(load(model, device=device or self.device, dtype=self.dtype, **self._changes()))
 
     def open_network(self, model: str, device: str | None = None) -> "NetworkSegmenter":
-        """Load a PyTorch network onto `device` (default: --device), for commands that need its modules."""
+        """The same for commands that need the modules of a PyTorch network."""
         from segvoc.models.opening import load_network
 
         return self.with_taught(load_network(model, device=device or self.device, dtype=self.dtype, **self._changes()))
