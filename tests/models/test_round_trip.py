@@ -317,7 +317,12 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 
 ROWS = [
-    pytest.param(preset, writer, reader, id=f"{preset}-{writer}-{reader}")
+    pytest.param(
+        *(preset, writer, reader),
+        id=f"{preset}-{writer}-{reader}",
+        # tracing takes a minute; the programs of tiny ship
+        marks=[pytest.mark.slow] if writer == "export" and preset != "tiny" else [],
+    )
     for preset, writers in WRITERS.items()
     for writer in writers
     for reader in READERS
