@@ -29,7 +29,7 @@ CUSTOM = "custom"
 TRAINING = "training"
 """Entry that records how `segvoc train` trained a network."""
 
-CLASSES, BACKGROUND = "classes", "background"
+CLASSES, BACKGROUND_CLASS = "classes", "background"
 """Entries of the words that a model knows, and of the one among them that means "none of the others"."""
 
 PARTS = "parts"
@@ -66,7 +66,7 @@ def spec_of_file(path: str | os.PathLike[str], name: str, preset: str | None = N
         raise CheckpointError(
             f"{path!r}: these weights are for {file.preset!r}, not for {preset}; load them under that name"
         )
-    classes, background = file.record.get(CLASSES), file.record.get(BACKGROUND)
+    classes, background = file.record.get(CLASSES), file.record.get(BACKGROUND_CLASS)
     return ModelSpec(
         name=name,
         preset=preset or file.preset,
@@ -87,7 +87,7 @@ def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:
 
 def words_record(words: tuple[str, ...], background: str | None) -> dict[str, Any]:
     """The entries of the words that a model knows; none without words."""
-    return {CLASSES: list(words), **({BACKGROUND: background} if background else {})} if words else {}
+    return {CLASSES: list(words), **({BACKGROUND_CLASS: background} if background else {})} if words else {}
 
 
 def words_of_model(model: Segmenter) -> tuple[dict[str, Tensor], dict[str, Any]]:
