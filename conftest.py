@@ -158,7 +158,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_network() -> Any:
     """The embedded model as a network in float32, with the words that tests asked it about; no test changes it."""
-    return segvoc.load("tiny", device="cpu", dtype="float32")
+    return segvoc.load_network("tiny", device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")

@@ -234,7 +234,8 @@ class OurNetwork(OurCall):
 
     def __call__(self) -> None:
         """Run the network as `segment` does."""
-        logits, kept = self.segmenter.run(self.image[None].float(), cast(EncodedWords, self.text), self.protocol)
+        features = self.segmenter.encode_views(self.image[None].float())
+        logits, kept = self.segmenter.compare(features, cast(EncodedWords, self.text), self.protocol)
         self.logits = scatter_to_all(logits, kept, self.setting.words)
 
     def plainly(self) -> None:

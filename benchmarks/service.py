@@ -81,7 +81,7 @@ def service(options: Sequence[str], model: str = "tiny") -> Iterator[tuple[subpr
 
 def labeled_a_second(device: str, dtype: DtypeName, seconds: float) -> float:
     """Images that the model labels in a second, without a service."""
-    model = ModelOptions(device=device, dtype=dtype).open_light("tiny")
+    model = ModelOptions(device=device, dtype=dtype).open("tiny")
     words, images = model.encode(WORDS), itertools.cycle([path.read_bytes() for path in SAMPLES])
     model.segment(next(images), words)
     begin = time.perf_counter()

@@ -38,7 +38,7 @@ def main() -> None:
     keep_freed_memory()  # as the command line does, which the figures are meant for
     torch.set_num_threads(2)
     words = COCO_WORDS.read_text(encoding="utf-8").splitlines()
-    model, programs = segvoc.load("tiny"), open_tiny()
+    model, programs = segvoc.load_network("tiny"), open_tiny()
     photos = sorted((ROOT / "samples").glob("*.jpg"))
     rows: list[dict[str, object]] = []
     for one, how in ((model, ""), (programs, ", without PyTorch")):

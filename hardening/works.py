@@ -64,7 +64,7 @@ class Work:
 
 def command(*words: str) -> None:
     """Run the command line in this process, with a small network in place of models."""
-    for name in ("load", "open", "open_light"):
+    for name in ("open", "open_network"):
         setattr(ModelOptions, name, lambda self, *_, **__: small_segmenter())
     sys.argv = ["segvoc", *words]
     main()

@@ -30,8 +30,8 @@ from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_record
-from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.opening import load_network
 from segvoc.networks.tiny import TinyConfig
 from segvoc.storage.records import to_json
 from segvoc.storage.resume import ResumableWork, read_done

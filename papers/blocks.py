@@ -35,9 +35,11 @@ from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Wind
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.selection import ClassSelection
 from segvoc.models.builders import NetworkConfig, weightless
-from segvoc.models.loading import find_device, named_model
+from segvoc.models.loading import find_device
 from segvoc.models.network_segmenter import classes_at_a_time
-from segvoc.models.presets import find_preset, preset_name
+from segvoc.models.presets import find_preset
+from segvoc.models.resolving import resolve
+from segvoc.models.weights import architecture
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.choices import ConcatenatedStreams, PaperExpertFusion, SoftmaxClassAggregation
@@ -101,8 +103,8 @@ def blocks(
         raise UsageError(f"--classes {classes!r} must be numbers from 1 to {MOST_CLASSES}, such as 847,150")
     where, chosen, rows = find_device(device), parse_settings(options), list[CostRow]()
     for model in models:
-        _, preset, configuration = named_model(model, chosen)
-        name = preset_name(preset)
+        spec = resolve(model, options=chosen)
+        name, (_, configuration) = spec.preset, architecture(spec)
         for number in numbers:
             rows += measure_costs(name, configuration, classes=number, window=window, device=where, repeat=repeat)
     write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})

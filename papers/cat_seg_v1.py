@@ -35,7 +35,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.maps import resized
 from segvoc.layers.shapes import ClassTokens, FeatureMaps, ImageGuidance, PromptEmbeddings, TextGuidance
-from segvoc.models.loading import load_network
+from segvoc.models.opening import load_network
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.err_seg import SplitStage

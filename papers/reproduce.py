@@ -30,7 +30,7 @@ from segvoc.evaluation.report import origin_of
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.score_tables import AGREEMENT, comparison
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.models.loading import load_network
+from segvoc.models.opening import load_network
 from segvoc.models.presets import PRESETS, find_preset
 from segvoc.runtime.distributed import Processes, join_processes
 from segvoc.runtime.hardware import cpu_name
@@ -40,7 +40,7 @@ from segvoc.storage.records import differences, parse, parse_settings, to_json
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.start import Start, with_file_configuration
+from segvoc.training.start import Start, configured
 from segvoc.training.training_data import needed_data
 
 _OF_TRAINING = ("encoder_weights", "captions", "images", "features")
@@ -176,7 +176,7 @@ def trained_subject(name: str, settings: Sequence[str] = (), weights: str | None
         subject = replace(subject, base=row.recipe, changes=row.training)
     else:
         raise UsageError(f"recipe {name!r} is unknown; it is one of {', '.join(RECIPES)}, or the name of a table's row")
-    recipe = with_file_configuration(RECIPES[subject.base](), Start(weights=weights)).with_settings(subject.changes)
+    recipe = configured(RECIPES[subject.base](), Start(weights=weights)).with_settings(subject.changes)
     if recipe.supervision == "labels" and not recipe.data.dataset:
         raise UsageError(f"{name} is not a recipe of a paper; train it with `segvoc train {name}`")
     published = replace(recipe, network=recipe.network_config())

@@ -45,7 +45,7 @@ def seen(reports: Sequence[str], model: str, training: str, above: float, out: s
     all REPORTs, whatever their model. Writes seen.md and seen.json.
     """
     found = [report for folder in reports for report in read_reports(Path(folder))]
-    known, segmenter = training_labels(training), chosen.load(model)
+    known, segmenter = training_labels(training), chosen.open_network(model)
     facts = []
     for report in found:
         names = [entry["name"] for entry in report["classes"]]

@@ -22,8 +22,10 @@ from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, parse_option
 from segvoc.models.builders import weightless
-from segvoc.models.loading import load_network, named_model
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.opening import load_network
+from segvoc.models.resolving import resolve
+from segvoc.models.weights import architecture
 
 ModelLoader = Callable[[Mapping[str, object]], tuple[NetworkSegmenter, ModelOrigin]]
 """Loads the model with changed options."""
@@ -72,7 +74,7 @@ def sweep(
         for value in axis.values:
             # build the network without weights, to catch unknown options before the first evaluation
             options, _ = axis.changed(value, EvaluationSettings())
-            _, preset, configuration = named_model(model, {**chosen.departures(), **options})
+            preset, configuration = architecture(resolve(model, options={**chosen.departures(), **options}))
             with weightless():
                 preset.build(configuration)
     root = data_root(data, "--benchmark needs the folder in which it was prepared; give --data ROOT")

@@ -44,7 +44,7 @@ class ViewOptions:
 
     def load(self) -> NetworkSegmenter:
         """Load the network."""
-        return self.chosen.load(self.model)
+        return self.chosen.open_network(self.model)
 
     def metadata(self, images: Sequence[str], vocabulary: Vocabulary) -> dict[str, object]:
         """Everything that a figure depends on, for its JSON file."""

@@ -95,7 +95,7 @@ def vocabulary(
         facts |= {"images": {found.title: found.facts() for found in counted}}
     if model is not None:
         known = training_labels(training)
-        segmenter = chosen.load(model)
+        segmenter = chosen.open_network(model)
         nearest = {title: nearest_labels(segmenter, words, known) for title, words in lists.items()}
         tables.append(similarity_table(nearest))
         facts |= {

@@ -16,7 +16,7 @@ from segvoc.encoders.minilm import TOKENIZER_FILE
 from segvoc.exporting.export import export
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest
 from segvoc.inference.exported.segmenter import TINY_MANIFEST
-from segvoc.models.loading import load_network
+from segvoc.models.opening import load_network
 from segvoc.storage.files import SHIPPED
 
 

@@ -24,9 +24,9 @@ from segvoc.inference.teaching import teach as teach
 from segvoc.labeling.formats.dataset import DatasetWriter as DatasetWriter
 from segvoc.models.catalog import list_models as list_models
 from segvoc.models.conversion import save as save
-from segvoc.models.loading import load_network as load_network
 from segvoc.models.network_segmenter import NetworkSegmenter as NetworkSegmenter
 from segvoc.models.opening import load as load
+from segvoc.models.opening import load_network as load_network
 from segvoc.models.sharing import push as push
 from segvoc.runtime.version import __version__ as __version__
 from segvoc.training import recipes as recipes

@@ -53,7 +53,9 @@ def test_the_header_is_read_without_the_tensors(tmp_path: Path) -> None:
     content = (tmp_path / "w.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(content[:-1])
     torch.save(TENSORS, tmp_path / "pickle.safetensors")
-    for name, said in {"cut": "damaged", "pickle": "not a safetensors file", "none": "not exist"}.items():
+    assert read_header(tmp_path / "pickle.safetensors").preset is None
+    (tmp_path / "page.safetensors").write_bytes(b"<html>")
+    for name, said in {"cut": "damaged", "page": "web page", "none": "not exist"}.items():
         with pytest.raises(CheckpointError, match=said):
             read_header(tmp_path / f"{name}.safetensors")
 

@@ -10,7 +10,9 @@ import pytest
 
 from segvoc.models import loading, opening
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.spec import ModelSpec
 from segvoc.runtime import progress
+from segvoc.runtime.hardware import Optimize
 from tests.cli.command import Command, make_command
 from tests.inference.small_network import small_segmenter
 
@@ -33,14 +35,13 @@ def segvoc_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 @pytest.fixture
 def small_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small random network in place of the embedded model."""
-    load = loading.load_network
+    load = loading.open_network
 
-    def quick_load(name: str, *, weights: str | None = None, **rest: Any) -> object:
-        plain = name == "tiny" and not (weights or rest["options"] or rest["network"])
-        plain = plain and rest["device"] in ("auto", "cpu") and rest["dtype"] in ("auto", "float32")
-        return small_segmenter() if plain else load(name, weights=weights, **rest)
+    def quick_open(spec: ModelSpec, device: str, dtype: str, optimize: Optimize) -> NetworkSegmenter:
+        plain = spec.is_stock and spec.preset == "tiny" and device in ("auto", "cpu") and dtype in ("auto", "float32")
+        return small_segmenter() if plain else load(spec, device, dtype, optimize)
 
-    monkeypatch.setattr(loading, "load_network", quick_load)
+    monkeypatch.setattr(loading, "open_network", quick_open)
     monkeypatch.setattr(opening, "open_tiny", small_segmenter)
 
 

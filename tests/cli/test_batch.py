@@ -16,7 +16,7 @@ from tests.labeling.batch.runs import Loop, folder_of, quick, rows_of
 @pytest.fixture
 def batch(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setattr(run, "_ray", lambda batch: Loop()(batch))
-    monkeypatch.setattr(ModelOptions, "open_light", lambda self, model: quick())
+    monkeypatch.setattr(ModelOptions, "open", lambda self, model: quick())
     folder_of(Path("in"), ["a.jpg", "sub/b.jpg"])
     return lambda *arguments: segvoc_command("batch", *arguments)
 

@@ -63,7 +63,7 @@ def test_tiny_runs_without_pytorch_where_nothing_else_is_asked_for(
     changed: dict[str, Any], gpu: bool, light: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("segvoc.models.opening.may_have_gpu", lambda: gpu)
-    opened = ModelOptions(**{"options": (), "dtype": "auto"} | changed).open_light("tiny")
+    opened = ModelOptions(**{"options": (), "dtype": "auto"} | changed).open("tiny")
     assert isinstance(opened, ExportedSegmenter) == light
 
 
@@ -139,10 +139,10 @@ def test_debug_shows_the_traceback_wherever_it_stands(segvoc_command: Command, a
 
 
 def test_unforeseen_error_is_one_line_too(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first line\nsecond line")
 
-    monkeypatch.setattr("segvoc.models.loading.named_model", broken)
+    monkeypatch.setattr("segvoc.cli.info.resolve", broken)
     segvoc_command("info", "tiny").failed(1, "unexpected ZeroDivisionError: first line", "--debug")
     assert "second line" in segvoc_command("info", "tiny", "--debug").err
 

@@ -16,8 +16,8 @@ from torch.testing import assert_close
 import segvoc
 from segvoc.checkpoints.files import read_header, read_weights
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.opening import load_network
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.images import one_line_error

@@ -35,7 +35,9 @@ def made_run(folder: str) -> None:
     """The folder of a run, as `segvoc train` leaves it, with a small random network."""
     run = Path(folder)
     (run / "images/step_000004/street").mkdir(parents=True)
-    segvoc.save(segvoc.load("cat-seg-b", weights="random", device="cpu"), run / SHARED_WEIGHTS)
+    model = segvoc.load("cat-seg-b", weights="random", device="cpu")
+    model.known_words, model.known_background = ("sky", "a|b", "none"), "none"
+    segvoc.save(model, run / SHARED_WEIGHTS)
     recipe = {
         "method": "network",
         "optimizer": {"steps": 4, "batch_size": 2, "lr": 0.001},

@@ -21,7 +21,7 @@ from tests.inference.taught.drawn_examples import drawn_examples
 def command(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`segvoc` with a small random network in place of `tiny`'s."""
     small = small_segmenter()
-    monkeypatch.setattr(loading, "load_network", lambda name, **rest: small)
+    monkeypatch.setattr(loading, "open_network", lambda spec, *_: small)
     monkeypatch.setattr(opening, "open_tiny", lambda: small)
     return segvoc_command
 
@@ -43,7 +43,7 @@ def test_teach_and_use(command):
     assert segmented(command) != segmented(command, *taught)
     done = command("segment", "set/images/0.png", *taught, "--json")  # its own words
     own = [entry["name"] for entry in json.loads(done.out)["classes"]]
-    assert sorted(own) == ["brick", "grass", "sky"] and f"segvoc: the words of small: {', '.join(own)}" in done.err
+    assert sorted(own) == ["brick", "grass", "sky"] and f"segvoc: the words of tiny: {', '.join(own)}" in done.err
     done = command("segment", "set/images/0.png", *taught, "--words", "cat, dog")
     assert "hint: none of the words that this model was taught" in done.err
     command("segment", "set/images/0.png").refused("no words are given")

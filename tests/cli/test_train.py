@@ -59,7 +59,7 @@ def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     assert validation["step"] == 3 and 0 <= validation["pixel_accuracy"] <= 1 and len(validation["iou"]) == 3
     header = read_header(run / "model.safetensors")
     assert header.preset == "tiny" and header.record["training"]["recipe"]["optimizer"]["steps"] == 3
-    trained, shipped = segvoc.load(run / "model.safetensors"), segvoc.load("tiny", dtype="float32")
+    trained, shipped = segvoc.load(run / "model.safetensors"), segvoc.load_network("tiny", dtype="float32")
     assert trained.segment("set/images/0.png", ["red disc", "ground"]).labels.shape == (48, 64)
     ours, before = trained.network.state_dict(), shipped.network.state_dict()
     moved = {name for name in before if not np.array_equal(ours[name], before[name])}
@@ -81,7 +81,10 @@ def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     assert len(list((run / "before_after").iterdir())) == 2
     config = read_json(run / "config.json")["recipe"]
     assert config["method"] == "words" and config["data"]["num_val_images"] == 2 and config["words"]["views"] == 2
-    trained, shipped = segvoc.load(run / "model.safetensors", device="cpu"), segvoc.load("tiny", dtype="float32")
+    trained, shipped = (
+        segvoc.load(run / "model.safetensors", device="cpu"),
+        segvoc.load_network("tiny", dtype="float32"),
+    )
     ours, before = trained.network.state_dict(), shipped.network.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in before.items())
     (tuned,) = trained.taught

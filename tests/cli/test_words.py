@@ -122,7 +122,7 @@ def test_an_overlay_that_cannot_be_shown_is_saved_and_no_viewer_starts(
 def test_names_are_checked_before_pytorch_is_asked_for(
     segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("models.catalog", "models.opening", "cli.info"):
+    for module in ("models.catalog", "models.resolving", "cli.info"):
         monkeypatch.setattr(f"segvoc.{module}.find_spec", lambda name: None)
     for command in (["segment", SAMPLES / "coffee.jpg", "--words", "cup", "--model"], ["info"]):
         segvoc_command(*command, "tinny").refused("model 'tinny' is unknown; the nearest are tiny, ")

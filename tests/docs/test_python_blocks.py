@@ -77,7 +77,7 @@ def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pyte
         few = {"batch": 2, "steps": 2}
         monkeypatch.setattr(training_set, "ShardedSampler", lambda **asked: ShardedSampler(**asked | few))
     if name == "export":
-        segvoc.export(segvoc.load("tiny", device="cpu", dtype="float32"), "model")
+        segvoc.export(segvoc.load_network("tiny", device="cpu", dtype="float32"), "model")
     if name == "big_images":
         rasterio = pytest.importorskip("rasterio")
         size = {"width": 96, "height": 64, "count": 3, "dtype": "uint8", "crs": "EPSG:32632"}
@@ -88,7 +88,7 @@ def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pyte
         use_hub(monkeypatch, place / "home", hub.url)
         monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
         for name in ("anna/car-parts", "anna/car-parts@v2"):
-            segvoc.push(segvoc.load("tiny", dtype="float32"), name, weights=True)
+            segvoc.push(segvoc.load_network("tiny", dtype="float32"), name, weights=True)
     if name == "videos":
         write_video(Path("video.mp4"), 6)
     if name == "formats":

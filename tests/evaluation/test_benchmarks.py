@@ -11,7 +11,7 @@ from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.evaluation import report_page
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
-from segvoc.models import loading
+from segvoc.models import opening
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.data.replicas import Replica, replica
 
@@ -22,7 +22,7 @@ QUICK = ("pas-20b", "pascal-part-116")
 @pytest.fixture(scope="module")
 def tiny() -> NetworkSegmenter:
     """The embedded model, at 128 pixels, more than the drawn images have."""
-    tiny = segvoc.load("tiny", device="cpu")
+    tiny = segvoc.load_network("tiny", device="cpu")
     tiny.protocols = {window: replace(protocol, size=128) for window, protocol in tiny.protocols.items()}
     return tiny
 
@@ -42,7 +42,7 @@ def results(tiny: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> list[Seg
 
         return answers
 
-    monkeypatch.setattr(loading, "load_network", lambda name, **rest: tiny)
+    monkeypatch.setattr(opening, "open_model", lambda spec, **_: tiny)
     monkeypatch.setattr(tiny, "start", recorded)
     monkeypatch.setattr(report_page, "MAX_EXAMPLES", 1)
     return predictions

@@ -17,7 +17,7 @@ from segvoc.evaluation import report_page
 from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, evaluation_protocol, published_protocol
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
-from segvoc.models import loading
+from segvoc.models import opening
 from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE
@@ -38,7 +38,7 @@ def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.setattr(report_page, "MAX_EXAMPLES", 0)
 
     def run(network: NetworkSegmenter, benchmark: str, *options: str, out: str = "report") -> dict[str, Any]:
-        monkeypatch.setattr(loading, "load_network", lambda name, **rest: network)
+        monkeypatch.setattr(opening, "open_model", lambda spec, **_: network)
         if not Path("data").exists():
             replica(benchmark, Path("data"))
             segvoc_command("prepare", benchmark, "--data", "data", "--jobs", "1", "--partial").ok()

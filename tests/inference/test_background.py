@@ -15,7 +15,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
 from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
-from segvoc.models.presets import PRESETS
+from segvoc.models.spec import ModelSpec
 from segvoc.vocabulary import Vocabulary
 
 PLANE = {"cat": 0.0, "dog": 0.5, "lawn": 1.0, "grass": 1.1, "wall": 2.0, "Door": 3.0, "door": 3.0, "sky": 4.0}
@@ -130,10 +130,10 @@ def test_a_background_is_of_one_of_four_kinds(requested, threshold, single, lear
 
 
 def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_path: Path) -> None:
-    shipped = segvoc.load("tiny", device="cpu", dtype="float32")
+    shipped = segvoc.load_network("tiny", device="cpu", dtype="float32")
     assert shipped.traits.background_words == BackgroundWords(words=(*STUFF, "bed"), margin=0.5)
-    preset = PRESETS["tiny"]
-    trained = segmenter_of("mine", preset, shipped.network, preset.configuration, training={"recipe": "finetune"})
+    spec = ModelSpec(name="mine", preset="tiny", record={TRAINING: {"recipe": "finetune"}})
+    trained = segmenter_of(spec, shipped.network)
     assert trained.traits.background_words is None
     segvoc.save(trained, tmp_path / "mine.safetensors")
     again = segvoc.load(tmp_path / "mine.safetensors", device="cpu")

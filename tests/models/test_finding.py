@@ -13,9 +13,8 @@ import segvoc
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.exported.segmenter import copy_tiny
-from segvoc.models.finding import find_model, trainable_model
-from segvoc.models.loading import named_model
 from segvoc.models.presets import PRESETS
+from segvoc.models.resolving import resolve
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
 from tests.images import one_line_error
 from tests.official_checkpoints import small_preset
@@ -84,7 +83,7 @@ def test_an_exported_folder_only_labels_images():
     Path("exported").mkdir()
     copy_tiny(Path("exported"))
     assert isinstance(segvoc.load("exported"), segvoc.ExportedSegmenter)
-    for function in (segvoc.load_network, named_model, trainable_model):
+    for function in (segvoc.load_network, segvoc.recipes.finetune):
         with one_line_error(UsageError, "'exported' is an exported model", "name the preset, file or run"):
             function("exported")
     for name in ("exported", "clip-b"):
@@ -92,19 +91,19 @@ def test_an_exported_folder_only_labels_images():
             segvoc.load(name, optimize="nonsense")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("act", "options"), [("gelu", {"activation": "gelu"}), ("quick_gelu", {}), (None, {})])
-def test_the_activation_of_a_clip_is_known(act: str | None, options: dict[str, str]) -> None:
+@pytest.mark.parametrize(("act", "activation"), [("gelu", "gelu"), ("quick_gelu", "quick_gelu"), (None, "quick_gelu")])
+def test_the_activation_of_a_clip_is_known(act: str | None, activation: str) -> None:
     known = PRESETS["clip-b"].configuration
     assert isinstance(known, ClipNetworkConfig)
     vit = known.encoder.vit
     size = {"hidden_size": vit.width, "patch_size": vit.patch_size, "image_size": vit.pretrained_size}
     vision = size | ({} if act is None else {"hidden_act": act})
     saved("clip", {"logit_scale": torch.zeros(1)}, {"model_type": "clip", "vision_config": vision})
-    found = find_model("clip")
-    assert found is not None and (found.model, dict(found.options)) == ("clip-b", options)
-    configuration = named_model("clip")[2]
+    spec = resolve("clip")
+    configuration = spec.configuration or PRESETS["clip-b"].configuration
+    assert (spec.preset, spec.source, spec.path) == ("clip-b", "file", "clip")
     assert isinstance(configuration, ClipNetworkConfig) and isinstance(configuration.encoder, OpenAIEncoders)
-    assert configuration.encoder.activation == options.get("activation", "quick_gelu")
+    assert configuration.encoder.activation == activation
 
 
 SIGLIP = {"model_type": "siglip", "vision_config": {"model_type": "siglip_vision_model"}}
@@ -112,11 +111,11 @@ SIGLIP = {"model_type": "siglip", "vision_config": {"model_type": "siglip_vision
 
 def test_a_siglip_of_transformers_is_known_by_its_sizes() -> None:
     folder = saved("siglip", {"logit_bias": torch.zeros(1)}, SIGLIP | {"text_config": {"vocab_size": 256000}})
-    found = find_model("siglip")
-    assert found is not None and (found.model, found.weights) == ("siglip2-b", str(folder))
+    spec = resolve("siglip")
+    assert (spec.preset, spec.path) == ("siglip2-b", str(folder))
     saved("first", {"logit_bias": torch.zeros(1)}, SIGLIP)
     with one_line_error(CheckpointError, "a SigLIP with 768 channels", "32000 tokens", "take a SigLIP 2"):
-        find_model("first")
+        resolve("first")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +128,7 @@ def test_a_clip_of_open_clip_is_known_by_its_architecture(model: str, preset: st
     torch.save({"logit_scale": torch.zeros(1)}, folder / "open_clip_pytorch_model.bin")
     if preset is None:
         with one_line_error(CheckpointError, "'open' holds files", "no model of segvoc"):
-            find_model("open")
+            resolve("open")
     else:
-        found = find_model("open")
-        assert found is not None and (found.model, found.weights) == (preset, "open")
+        spec = resolve("open")
+        assert (spec.preset, spec.path) == (preset, "open")

@@ -1,6 +1,5 @@
 """Networks by name and by file: the table of presets, devices, weights; what `segvoc.save` writes comes back."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +12,20 @@ import torch
 from torch import nn
 
 import segvoc
-from segvoc.checkpoints.files import WeightsFile, write_weights
+from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.cli.info import describe
 from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.models import loading
-from segvoc.models.headers import configuration_of, configuration_record
-from segvoc.models.loading import find_dtype, load_network
+from segvoc.models import weights as network_weights
+from segvoc.models.headers import configuration_record
+from segvoc.models.loading import find_dtype
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.opening import load_network
 from segvoc.models.presets import PRESETS
+from segvoc.models.resolving import resolve
 from tests.built import configured
 from tests.images import one_line_error
 from tests.inference.small_network import SMALL_PRESET, assert_same_results
@@ -156,7 +158,7 @@ def test_published_weights_are_fetched_where_none_are_given(name, tmp_path, monk
         asked.append(published)
         return tmp_path / "fetched.pth"
 
-    monkeypatch.setattr(loading, "fetch", fetch)
+    monkeypatch.setattr(network_weights, "fetch", fetch)
     for weights in (tmp_path / "fetched.pth", "random"):
         load_network(name, weights=weights)
     assert asked == []
@@ -186,7 +188,7 @@ def test_another_aggregation_begins_with_the_cost_sum_if_that_fits() -> None:
     file = SimpleNamespace(tensors={name: torch.zeros(3) for name in ("image_encoder.a", "aggregation.skip.b", "c")})
     for size, taken in ((3, {"image_encoder.a", "aggregation.skip.b"}), (4, {"image_encoder.a"})):
         network = SimpleNamespace(state_dict=lambda size=size: {"aggregation.skip.b": torch.zeros(size)})
-        assert loading.begin_with(file, network).keys() == taken  # type: ignore[arg-type]
+        assert network_weights.shared_tensors(file, network).keys() == taken  # type: ignore[arg-type]
 
 
 def test_weights_of_another_network_are_refused_and_the_file_named(tmp_path: Path) -> None:
@@ -278,8 +280,9 @@ def test_a_model_that_load_did_not_make_is_refused(tmp_path: Path) -> None:
         segvoc.save(model, tmp_path / "mine.safetensors")
 
 
-def file_of(preset: str, **record: object) -> WeightsFile:
-    return WeightsFile(path="w.safetensors", tensors={}, preset=preset, record=json.loads(json.dumps(record)))
+def file_of(folder: Path, preset: str, **record: object) -> str:
+    write_weights(folder / "w.safetensors", {"a": torch.zeros(1)}, preset, **record)
+    return str(folder / "w.safetensors")
 
 
 def test_vits_alone_are_read_in_the_mode_of_naclip() -> None:
@@ -288,9 +291,9 @@ def test_vits_alone_are_read_in_the_mode_of_naclip() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_file_brings_the_whole_configuration(preset):
+def test_a_file_brings_the_whole_configuration(preset, tmp_path):
     configuration = PRESETS[preset].configuration
-    assert configuration_of(file_of(preset, **configuration_record(configuration)), PRESETS[preset]) == configuration
+    assert resolve(file_of(tmp_path, preset, **configuration_record(configuration))).configuration == configuration
 
 
 @pytest.mark.parametrize(
@@ -302,14 +305,14 @@ def test_a_file_brings_the_whole_configuration(preset):
         {"configuration": 3},
     ],
 )
-def test_a_header_that_asks_for_something_unknown_is_one_line(record):
-    with one_line_error(CheckpointError, match=r"'w.safetensors' needs a newer segvoc"):
-        configuration_of(file_of("cat-seg-b", **record), PRESETS["cat-seg-b"])
+def test_a_header_that_asks_for_something_unknown_is_one_line(record, tmp_path):
+    with one_line_error(CheckpointError, match=r"w.safetensors' needs a newer segvoc"):
+        resolve(file_of(tmp_path, "cat-seg-b", **record))
 
 
-def test_towers_alone_serve_another_preset_with_its_own_aggregation():
+def test_towers_alone_serve_another_preset_with_its_own_aggregation(tmp_path):
     record = configuration_record(configured("pca-seg-b", dense="qq"))
-    towers = file_of("pca-seg-b", parts=["image_encoder", "text_encoder"], **record)
-    found = configuration_of(towers, PRESETS["cat-seg-eva-b"])
+    towers = file_of(tmp_path, "pca-seg-b", parts=["image_encoder", "text_encoder"], **record)
+    found = resolve("cat-seg-eva-b", weights=towers).configuration
     assert found == configured("cat-seg-eva-b", dense="qq")
-    assert configuration_of(towers, PRESETS["cat-seg-b"]) == PRESETS["cat-seg-b"].configuration
+    assert resolve("cat-seg-b", weights=towers).configuration == PRESETS["cat-seg-b"].configuration

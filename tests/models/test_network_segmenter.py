@@ -153,8 +153,8 @@ def test_equal_models_have_equal_records() -> None:
 
 def test_loaded_network_keeps_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
-    first = segvoc.load("tiny", device="cpu", dtype="float32").encode(THINGS).query(Background(kind="fill"))[1]
-    again = segvoc.load("tiny", device="cpu", dtype="float32")
+    first = segvoc.load_network("tiny", device="cpu", dtype="float32").encode(THINGS).query(Background(kind="fill"))[1]
+    again = segvoc.load_network("tiny", device="cpu", dtype="float32")
 
     def refuse(*_: object) -> None:
         raise AssertionError("words were encoded again")

@@ -22,8 +22,8 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
 from segvoc.models.builders import build_aggregation
 from segvoc.models.conversion import convert
-from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.opening import load_network
 from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig

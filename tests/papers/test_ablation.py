@@ -12,8 +12,8 @@ from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.reading import read_image
-from segvoc.models.headers import shipped_weights
 from segvoc.models.presets import PRESETS
+from segvoc.models.weights import shipped_weights
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from tests.training.runs import RECIPE, drawn_images

@@ -40,7 +40,7 @@ def script(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], t
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ModelOptions, "load", lambda *_: small_segmenter())
+    monkeypatch.setattr(ModelOptions, "open_network", lambda *_: small_segmenter())
 
 
 def read(path: str) -> dict:

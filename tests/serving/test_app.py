@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.digests import weights_digest
-from segvoc.models.opening import load
+from segvoc.models.opening import load_network
 from segvoc.runtime.version import __version__
 from segvoc.serving.app import create_app, metrics_server, model_facts
 from segvoc.serving.labeler import Labeler
@@ -58,7 +58,7 @@ def test_answers_name_the_model_its_weights_and_the_version():
     identity = {"model": "tiny", "weights": weights_digest(model), "version": __version__}
     assert (told["models"][0]["weights"], told["version"]) == (identity["weights"], __version__)
     assert len(identity["weights"]) >= 32 and told["models"][0]["license"] == "Apache-2.0"
-    assert model_facts(load("tiny", dtype="float32"), None).parameters > 10_000_000
+    assert model_facts(load_network("tiny", dtype="float32"), None).parameters > 10_000_000
     for answer in answers:
         assert {name: answer.json()[name] for name in identity} == identity
         assert answer.headers["x-segvoc-model"] == f"tiny; weights={identity['weights']}; segvoc={__version__}"

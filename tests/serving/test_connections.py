@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks.service import ASKED, answered, behind_nginx, burst
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models.opening import load
+from segvoc.models.opening import load_network
 from segvoc.serving.app import bound_socket
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import GatedSegmenter, labeled, listening, png
@@ -96,7 +96,7 @@ def test_who_leaves_frees_the_place():
 
 @pytest.fixture(params=["onnxruntime", pytest.param("torch", marks=pytest.mark.slow)])
 def tiny(request) -> Segmenter:
-    return open_tiny() if request.param == "onnxruntime" else load("tiny", device="cpu", dtype="float32")
+    return open_tiny() if request.param == "onnxruntime" else load_network("tiny", device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("keep", ["all", pytest.param(None, marks=pytest.mark.slow)])

@@ -18,7 +18,7 @@ from segvoc.checkpoints.files import read_weights
 from segvoc.errors import UsageError
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationTask
-from segvoc.models.loading import load_network
+from segvoc.models.opening import load_network
 from segvoc.training.callbacks import Callback, CallbackList, RunEnd, RunStart
 from segvoc.training.monitor import draw_curves
 from segvoc.training.recipes import finetune
@@ -171,7 +171,7 @@ ERR = ("side=128", "top=1", "crop_size=64", "short_sides=64,80", "num_workers=0"
 @pytest.mark.parametrize("model", ["small", pytest.param("err-seg-b", marks=pytest.mark.slow)])
 def test_the_last_validation_score_is_that_of_an_evaluation(tmp_path, model):
     images, run, start = drawn_images(tmp_path / "set", 3), tmp_path / "run", Start(weights="random")
-    recipe = RECIPE.with_settings(steps=2) if model == "small" else finetune(model, model).with_settings(ERR)
+    recipe = RECIPE.with_settings(steps=2) if model == "small" else finetune(model).with_settings(ERR)
     trained = train(recipe, images, run, start=start, validation=images, device="cpu", progress=False)
     assert (validation := trained.validation) is not None and validation["step"] == trained.metrics["step"]
     # copied, since weights of a file lie at other addresses in memory, where matrix products round otherwise

@@ -180,6 +180,6 @@ def test_the_rate_of_a_step(config, factors):
 
 
 def test_finetuning_a_published_network_keeps_its_rates():
-    recipe = finetune("pca-seg-b", "pca-seg-b")
+    recipe = finetune("pca-seg-b")
     assert (recipe.optimizer.lr, recipe.objective.fod_weight) == (5e-4, 0.01)
     assert (recipe.objective.loss, recipe.data.dataset) == ("masked", "")

@@ -68,7 +68,7 @@ def _computed(folders: Folders, data_set: str) -> list[dict[str, Tensor]]:
     images = segvoc.LabeledImages.from_folders(folder / "images", folder / "labels", classes)
     drawn = random.Random(0).sample(range(len(images)), len(images))[: (TAUGHT if taught else COUNTS)[data_set]]
     some = [(place, number % SCORED == 0) for number, place in enumerate(drawn)]
-    model = segvoc.load("tiny", device="cpu", dtype="float32")
+    model = segvoc.load_network("tiny", device="cpu", dtype="float32")
     if not taught:
         return _maps(model, images, some, none=NO_WORD)
     halves, found = (some[::2], some[1::2]), list[dict[str, Tensor]]()

@@ -196,7 +196,7 @@ def test_fine_tuning_ends_is_canceled_and_is_killed(project: Project) -> None:
     assert project.record.options.taught == ()
 
     # as `segvoc serve` opens it, without PyTorch
-    improvement = Improvement(project, partial(ModelOptions().open_light, "tiny"), steps=4)
+    improvement = Improvement(project, partial(ModelOptions().open, "tiny"), steps=4)
     improvement.start(finetune=True, by="anna")
     state = until(improvement, None)
     assert (state.state, state.scores, state.images) == ("done", None, 3)

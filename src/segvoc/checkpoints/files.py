@@ -4,7 +4,7 @@ import json
 import os
 import pickle
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,6 +64,9 @@ HEADER = "segvoc"
 FORMAT = 1
 """Version of that entry, under its key "format"; files without the key have version 1."""
 
+_PICKLES = (b"PK", b"\x80")
+"""First bytes of PyTorch's checkpoints, in a zip or not."""
+
 _WRAPPERS = ("model", "module", "state_dict")
 _COMPANIONS = frozenset(
     "optimizer optimizers scheduler schedulers lr_scheduler lr_schedulers iteration epoch step global_step trainer "
@@ -119,14 +122,19 @@ def _with_tokenizer(file: WeightsFile) -> WeightsFile:
     return replace(file, tensors={**file.tensors, TOKENIZER: content})
 
 
-def read_header(path: str | os.PathLike[str]) -> WeightsFile:
-    """Read only the header of a safetensors file: preset and record (see `write_weights`), no tensors."""
+def read_header(path: str | os.PathLike[str], tensors: str | None = None) -> WeightsFile:
+    """Read the header of a weights file: preset and record (see `write_weights`), both empty unless segvoc wrote it.
+
+    Of the tensors, only those are read whose names start with `tensors`. `CheckpointError` if the file is missing,
+    damaged or not a weights file.
+    """
     with _guarded(path) as (place, name):
-        if not _start(place)[1]:
-            raise CheckpointError(
-                f"{name} is not a safetensors file; `segvoc convert` makes one from an official checkpoint"
-            )
-        return _read_safetensors(place, name, values=False)
+        start, is_safetensors = _start(place)
+        if is_safetensors:
+            return _read_safetensors(place, name, wanted=lambda key: tensors is not None and key.startswith(tensors))
+        if not start.startswith(_PICKLES):
+            raise CheckpointError(f"the weights' file {name} {_describe_invalid(start)}")
+        return WeightsFile(path=place, tensors={})
 
 
 @contextmanager
@@ -165,7 +173,7 @@ def _read(path: str, name: str) -> WeightsFile:
         return _read_safetensors(path, name)
     if start.startswith(b"PK") and (tensors := read_torchscript(path)) is not None:
         return WeightsFile(path=path, tensors=tensors)
-    if start.startswith((b"PK", b"\x80")):
+    if start.startswith(_PICKLES):
         return _read_pickle(path, name)
     raise CheckpointError(f"the weights' file {name} {_describe_invalid(start)}")
 
@@ -181,10 +189,10 @@ def _describe_invalid(start: bytes) -> str:
     return "is damaged or not a weights file (neither safetensors nor a PyTorch file); fetch it again"
 
 
-def _read_safetensors(path: str, name: str, *, values: bool = True) -> WeightsFile:
+def _read_safetensors(path: str, name: str, wanted: Callable[[str], bool] = lambda key: True) -> WeightsFile:
     with safetensors.safe_open(path, framework="pt") as file:
         record = _record(file.metadata(), name)
-        tensors = {key: file.get_tensor(key) for key in file.keys()} if values else {}
+        tensors = {key: file.get_tensor(key) for key in file.keys() if wanted(key)}
     tensors = unpack_int8_rows(tensors) if record else tensors
     return WeightsFile(path=path, tensors=tensors, preset=record.get("preset"), record=record)
 

@@ -24,7 +24,7 @@ def content_hash(module: nn.Module) -> str:
     for name, value in tensors.items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device.type}\n".encode())
     for value in tensors.values():
-        digest.update(value.flatten().view(torch.uint8).cpu().numpy().data)
+        digest.update(value.contiguous().flatten().view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()
 
 

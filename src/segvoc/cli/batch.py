@@ -70,7 +70,7 @@ def batch_command(
         source=source,
         out=out,
         words=vocabulary,
-        load=partial(chosen.open_light, model),
+        load=partial(chosen.open, model),
         parts=part_vocabulary,
         options=labels,
         **fields,

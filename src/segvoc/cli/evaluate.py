@@ -95,7 +95,7 @@ def evaluate_command(
     reports: dict[str, dict[str, Any]] = {}
     with join_processes("gloo") as processes:
         with announced(f"opening {model}", silent=not processes.first):
-            segmenter = chosen.load(model, processes.own_device(chosen.device))
+            segmenter = chosen.open(model, processes.own_device(chosen.device))
         origin = origin_of(segmenter, chosen.weights, chosen.departures())
         for task in tasks:
             folder = Path(out) if len(tasks) == 1 else Path(out) / task.name

@@ -9,9 +9,10 @@ import click
 
 from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo, example
-from segvoc.errors import missing_extra, naming_torch
+from segvoc.errors import missing_extra
 from segvoc.inference.exported.manifest import ExportDtype, ExportFormat, add_taught, export_in_the_making
-from segvoc.inference.exported.segmenter import copy_tiny, open_tiny
+from segvoc.inference.exported.segmenter import copy_tiny
+from segvoc.models.resolving import SHIPPED_PROGRAMS
 from segvoc.vocabulary import Vocabulary
 
 
@@ -40,28 +41,23 @@ def export_command(
 ) -> None:
     """Export MODEL to the folder OUT, as ONNX programs that run without PyTorch and the model's code.
 
-    MODEL is a preset or a segvoc .safetensors file. OUT contains programs for images, words and text, a tokenizer,
-    and segvoc.json; `segvoc segment --model OUT` and `segvoc.load("OUT")` open it. Before OUT appears, its results
-    are compared with the model's on three images and two vocabularies. With --taught, OUT includes and applies the
-    taught words.
+    MODEL is a preset, a segvoc .safetensors file, the folder of a run or OWNER/NAME on the Hugging Face hub. OUT
+    contains programs for images, words and text, a tokenizer, and segvoc.json; `segvoc segment --model OUT` and
+    `segvoc.load("OUT")` open it. Before OUT appears, its results are compared with the model's on three images and two
+    vocabularies. With --taught, OUT includes and applies the taught words.
     """
     vocabulary = None if words_file is None else Vocabulary.read(words_file)
-    asked = (chosen.weights, chosen.options, format, precision, vocabulary)
-    if model == "tiny" and asked == (None, (), "onnx", "float32", None) and find_spec("torch") is None:
-        with export_in_the_making(Path(out)) as inside:
-            copy_tiny(inside)
-            add_taught(inside, chosen.with_taught(open_tiny()).taught)
-        echo(f"tiny: the programs that ship; they can't be compared with the network without PyTorch -> {out}")
-        return
     if find_spec("torch") is not None and not (find_spec("onnx") and find_spec("onnxscript")):
         raise missing_extra("onnxscript", "export")
-    with naming_torch():
-        from segvoc.exporting.export import export  # here, since PyTorch takes seconds to import
-        from segvoc.models.loading import load_network
-
-    network = chosen.with_taught(
-        load_network(model, weights=chosen.weights, device="cpu", dtype="float32", options=chosen.departures())
-    )
+    plain = (chosen, format, precision, vocabulary) == (ModelOptions(taught=chosen.taught), "onnx", "float32", None)
+    if model in SHIPPED_PROGRAMS and plain and find_spec("torch") is None:
+        with export_in_the_making(Path(out)) as inside:
+            copy_tiny(inside)
+            add_taught(inside, chosen.open(model).taught)
+        echo(f"{model}: the programs that ship; they can't be compared with the network without PyTorch -> {out}")
+        return
+    network = chosen.open_network(model, device="cpu")
+    from segvoc.exporting.export import export  # here, since PyTorch takes seconds to import
 
     def say(step: str) -> None:
         if sys.stderr is not None and sys.stderr.isatty():

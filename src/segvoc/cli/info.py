@@ -1,7 +1,7 @@
 """`segvoc info`: components, parameters and weights of a model."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,10 +12,12 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFi
 from segvoc.cli.options import setting_option
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
-from segvoc.inference.exported.segmenter import open_tiny
-from segvoc.models.catalog import catalog, check_name_without_torch
+from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
+from segvoc.inference.taught.taught_words import TaughtWords
+from segvoc.models.catalog import catalog
+from segvoc.models.resolving import resolve
 from segvoc.storage.files import SHIPPED, file_sha256
-from segvoc.storage.records import differences, parse_settings
+from segvoc.storage.records import differences, parse_settings, to_json
 
 if TYPE_CHECKING:
     from segvoc.models.presets import Preset
@@ -28,43 +30,42 @@ if TYPE_CHECKING:
 def info_command(model: str, as_json: bool, options: Sequence[str]) -> None:
     """Show the components of MODEL, its parameters, and the origin, license and scores of its weights.
 
-    MODEL is a preset, a segvoc .safetensors file, OWNER/NAME on the Hugging Face hub, or a published file of `segvoc
-    fetch --list`.
+    MODEL is a preset, a segvoc .safetensors file, the folder of a run or of an export, OWNER/NAME on the Hugging Face
+    hub, or a published file of `segvoc fetch --list`.
     """
     facts = describe(model, options)
     echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 
 def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
-    """Describe a preset, a segvoc file or a published file.
+    """Describe a model or a published file.
 
-    Keys: "name", "summary", "parameters" (all, trainable, and per component) and "weights"; files add "preset",
+    Keys: "name", "summary", "parameters" (all, trainable, and per component) and "weights"; files add "preset", and
+    "words", "background" and "taught" if they have any; an exported folder has "dtype" instead of parameters;
     presets add "training_starts_from" and "published_scores" (without PyTorch, only facts from the catalog).
     "trainable" counts the parameters that the published recipe trains: all but the towers, and some of the towers'
     attention. A published file that isn't the weights of a preset has only "name", "summary" and "weights".
     """
-    check_name_without_torch(model)
     if model in catalog().models and find_spec("torch") is None:
         if options:
             raise missing_extra("PyTorch", "torch")
         known = catalog().models[model]
         sizes = {"parameters": known.parameters, "trainable": known.trainable}
         return {"name": model, "summary": known.summary, **sizes, "weights": _weights(model)}
-    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
-
-    if model in PUBLISHED and model not in PRESETS:
+    if model in PUBLISHED and model not in catalog().models:
         if options:
             raise UsageError(f"{model} is a published file without settings; leave out --set")
         return {"name": model, "summary": PUBLISHED[model].summary, "weights": _published(PUBLISHED[model])}
+    spec = resolve(model, options=parse_settings(options))
+    if spec.source == "exported":
+        return _of_folder(ExportedSegmenter(model))
 
-    from segvoc.models.builders import weightless
-    from segvoc.models.loading import find_device, find_dtype, named_model
-    from segvoc.models.presets import preset_name
+    from segvoc.models.builders import weightless  # here, since PyTorch takes seconds to import
+    from segvoc.models.loading import find_device, find_dtype, keeps_labels_in_bfloat16
+    from segvoc.models.weights import architecture
 
-    file, preset, configuration = named_model(model, parse_settings(options))
-    name, record = preset_name(preset), {} if file is None else file.record
+    preset, configuration = architecture(spec)
     changes = differences(configuration, preset.configuration)
-    keeps = preset.keeps_labels_in_bfloat16 and file is None and not changes
     with weightless():
         network = preset.build(configuration)
     parameters = dict(network.named_parameters())
@@ -72,17 +73,42 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     for key, value in parameters.items():
         part = key.partition(".")[0]
         parts[part] = parts.get(part, 0) + value.numel()
+    auto_dtype = find_dtype("auto", find_device("auto"), keeps_labels=keeps_labels_in_bfloat16(spec))
     return {
         "name": model,
-        **({"preset": name} if record else {}),
+        **({} if spec.name == spec.preset else {"preset": spec.preset}),
         "summary": preset.summary,
         "parameters": sum(value.numel() for value in parameters.values()),
         "trainable": sum(parameters[key].numel() for key in network.trainable_parameters()),
         "parts": parts,
         **({"options": changes} if changes else {}),
         "templates": list(preset.templates_of(configuration)),
-        "auto_dtype": str(find_dtype("auto", find_device("auto"), keeps_labels=keeps)).removeprefix("torch."),
-        **(_of_file(file.path, record) if file is not None and record else _of_preset(name, preset)),
+        "auto_dtype": str(auto_dtype).removeprefix("torch."),
+        **_words(spec.known_words, spec.background, spec.taught),
+        **(_of_file(spec.path, spec.record) if spec.path and spec.record else _of_preset(spec.preset, preset)),
+    }
+
+
+def _words(known: Sequence[str], background: str | None, taught: Sequence[TaughtWords]) -> dict[str, Any]:
+    """The words that a model knows, their background, and how each of the taught ones scored."""
+    return {
+        **({"words": list(known)} if known else {}),
+        **({"background": background} if background else {}),
+        **({"taught": [to_json(words.record) for words in taught]} if taught else {}),
+    }
+
+
+def _of_folder(model: ExportedSegmenter) -> dict[str, Any]:
+    """Describe an exported folder."""
+    about = model.manifest
+    files = {name: human_size(file["bytes"]) for name, file in about.files.items()}
+    return {
+        "name": str(model.folder),
+        "preset": about.origin.get("preset", about.name),
+        "summary": "exported programs",
+        "dtype": about.dtype,
+        **_words(about.vocabulary or model.known_words, model.known_background, model.taught),
+        "weights": {"status": "exported", **about.origin.get("record", {}), "on_disk": files},
     }
 
 
@@ -98,8 +124,9 @@ def _weights(name: str) -> dict[str, Any]:
     return _published(PUBLISHED[listed.published])
 
 
-def _of_file(path: str, record: dict[str, Any]) -> dict[str, Any]:
-    facts = {key: value for key, value in record.items() if key not in ("preset", "options", "configuration", "status")}
+def _of_file(path: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    said = ("preset", "options", "configuration", "status", "classes", "background", "taught")
+    facts = {key: value for key, value in record.items() if key not in said}
     return {"weights": {"status": "file", **facts, "file_sha256": file_sha256(path), "on_disk": _on_disk(Path(path))}}
 
 

@@ -11,7 +11,6 @@ import click
 
 from segvoc.errors import UsageError, one_line
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
-from segvoc.models.catalog import check_name_without_torch
 from segvoc.runtime.hardware import DtypeName
 from segvoc.storage.records import parse, parse_settings
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -110,35 +109,21 @@ class ModelOptions:
         """The settings of --set by name."""
         return {name: parse(bool | int | float, text) for name, text in parse_settings(self.options).items()}
 
-    def load(self, model: str, device: str | None = None) -> "NetworkSegmenter":
-        """Load a PyTorch network onto `device` (default: --device), for commands that need its modules.
-
-        `UsageError` as for `segvoc.load`, or if the model is an export.
-        """
-        check_name_without_torch(model)
-        from segvoc.models.loading import load_network
-
-        return self.with_taught(load_network(model, **{**self._how(), "device": device or self.device}))
-
-    def open_light(self, model: str, dtype: DtypeName | None = None) -> "Segmenter":
-        """Load any model that labels images, in `dtype` (default: --dtype); plain `tiny` without PyTorch if possible.
-
-        See `load_to_label`.
-        """
-        from segvoc.models.opening import load_to_label
-
-        return self.with_taught(load_to_label(model, **{**self._how(), "dtype": dtype or self.dtype}))
-
-    def open(self, model: str) -> "Segmenter":
-        """Load any model that labels images."""
+    def open(self, model: str, device: str | None = None) -> "Segmenter":
+        """Load any model, onto `device` (default: --device), as `segvoc.load` does, with the words of --taught."""
         from segvoc.models.opening import load
 
-        return self.with_taught(load(model, **self._how()))
+        return self.with_taught(load(model, device=device or self.device, dtype=self.dtype, **self._changes()))
 
-    def _how(self) -> dict[str, Any]:
+    def open_network(self, model: str, device: str | None = None) -> "NetworkSegmenter":
+        """The same for commands that need the modules of a PyTorch network."""
+        from segvoc.models.opening import load_network
+
+        return self.with_taught(load_network(model, device=device or self.device, dtype=self.dtype, **self._changes()))
+
+    def _changes(self) -> dict[str, Any]:
         network = None if self.network is None else own_network(self.network)
-        how = {"weights": self.weights, "device": self.device, "dtype": self.dtype}
-        return {**how, "options": self.departures(), "network": network}
+        return {"weights": self.weights, "options": self.departures(), "network": network}
 
     def with_taught(self, model: AnyModel) -> AnyModel:
         """Add the words of --taught to a model; `CheckpointError` if a file is for another model."""

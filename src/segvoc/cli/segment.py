@@ -165,7 +165,7 @@ def segment_command(
         dataset = Dataset(folder=out, format=dataset_format, background=background, copy_images=copy_images)
     labeling = Labeling(
         inputs=images,
-        load=partial(chosen.open_light, model),
+        load=partial(chosen.open, model),
         words=words.vocabulary(),
         parts=parts_of(parts, parts_file),
         options=labels,

@@ -90,7 +90,7 @@ def serve_command(
     extensions = tuple(extension.routes(more) for extension in installed_extensions())
     own = {field.name: more[field.name] for field in fields(ServiceSettings) if field.name in more}
     settings = ServiceSettings(extensions=extensions, **own, **keys)
-    opened = [partial(chosen.open_light, model) for model in models or ("tiny",)]
+    opened = [partial(chosen.open, model) for model in models or ("tiny",)]
     opened += [_named(text, chosen) for text in named]
     run(
         opened[0],
@@ -110,7 +110,7 @@ def _named(text: str, chosen: ModelOptions) -> Callable[[], "Segmenter"]:
         raise UsageError(f"--model {text!r} is not NAME=MODEL; give for example --model street=run/model.safetensors")
 
     def opened() -> "Segmenter":
-        other = copy.copy(chosen.open_light(model))
+        other = copy.copy(chosen.open(model))
         other.name = name
         return other
 

@@ -116,7 +116,7 @@ def train_command(
     callbacks = _callbacks(trackers, track_project)
     from segvoc.data.training.augmentations import named_transform
     from segvoc.training.run import train  # here, since PyTorch takes seconds to import
-    from segvoc.training.start import Start, with_file_configuration
+    from segvoc.training.start import Start, configured
     from segvoc.training.training_data import needed_data, recipe_data
 
     start = Start(weights=weights, encoder_weights=encoder_weights)
@@ -124,7 +124,7 @@ def train_command(
     def recipe_for(count: int) -> "Recipe":
         method = parse_settings(settings).get("method")  # which sets the defaults of other settings
         by_number = {"images": count, "steps": steps, "method": method if method in ("network", "words") else None}
-        found = with_file_configuration(_recipe(recipe, model, by_number), start).with_settings(settings)
+        found = configured(_recipe(recipe, model, by_number), start).with_settings(settings)
         return found if steps is None else found.with_settings(steps=steps)
 
     chosen = None if recipe == FINETUNE else recipe_for(count=0)
@@ -189,9 +189,7 @@ def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Rec
     if name == FINETUNE:
         if model is None:
             raise UsageError("finetune needs a model to start from; name it, for example --model tiny")
-        from segvoc.models.finding import trainable_model
-
-        return finetune(trainable_model(model), **of_own_images)
+        return finetune(model, **of_own_images)
     if model is not None:
         raise UsageError(f"the recipe {name} determines the model; leave out --model, or use finetune")
     return RECIPES[name]()

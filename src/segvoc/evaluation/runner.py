@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import torch
 
-from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, checked_call
 from segvoc.evaluation.metrics import Confusion, guided_parts
@@ -25,7 +24,7 @@ from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, Evaluati
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models.network_segmenter import NetworkSegmenter, require_network
+from segvoc.models.digests import model_device, weights_digest
 from segvoc.runtime.distributed import Processes
 from segvoc.runtime.hardware import peak_gigabytes
 from segvoc.runtime.process_settings import float32_products
@@ -78,7 +77,7 @@ def evaluate(
     listed in `report["failures"]`.
 
     Args:
-        model: the network, from `segvoc.load`.
+        model: what `segvoc.load` returns.
         task: labeled images, scored in all their classes; or an `EvaluationTask` with scoring rules.
         out: folder of the report (`report.json`, `classes.csv`, `row.md`, `index.html`, `images/`).
         settings: how to segment and score; by default a benchmark as published, other images as in `model.segment`.
@@ -92,11 +91,10 @@ def evaluate(
         The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
 
     Raises:
-        UsageError: the model is exported, `out` holds another evaluation (other images, weights, settings, ...),
+        UsageError: `out` holds another evaluation (other images, weights, settings, ...),
             or another process writes it.
         OutputError: a file can't be written.
     """
-    model = require_network(model, "evaluate")
     settings, processes, report = settings or EvaluationSettings(), processes or Processes(), Path(out)
     origin = origin or ModelOrigin(preset=str(model.origin.get("preset", model.name)))
     task = EvaluationTask.of_images(task) if isinstance(task, LabeledImages) else task
@@ -127,7 +125,7 @@ def evaluate(
         failures = segment_and_score(
             segmenter, mine, lambda truth, _, score: work.finish(score.stem, truth.stamp, score.to_json()), count
         )
-        gathered = processes.gather((failures, peak_memory(model.device)))
+        gathered = processes.gather((failures, peak_memory(getattr(model, "device", None))))
         content = Report()
         if processes.first:
             scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, decode), images)
@@ -258,15 +256,15 @@ def _current_scores(done: DoneItems[ImageScore], images: Sequence[EvaluationImag
     return {stem: score for stem, score in current if score is not None}
 
 
-def peak_memory(device: torch.device) -> float:
+def peak_memory(device: torch.device | None) -> float:
     """Peak memory so far: of the GPU if the device is one, else of the process [GB]."""
-    if device.type == "cuda":
+    if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return peak_gigabytes()
 
 
 def _fingerprint(
-    segmenter: NetworkSegmenter,
+    segmenter: Segmenter,
     origin: ModelOrigin,
     task: EvaluationTask,
     images: Sequence[EvaluationImage],
@@ -277,7 +275,7 @@ def _fingerprint(
     return {
         "model": segmenter.name,
         "weights": origin.weights,
-        "weights_digest": content_hash(segmenter.network),
+        "weights_digest": weights_digest(segmenter),
         "options": dict(origin.options),
         **({"taught": [words.digest for words in segmenter.taught]} if segmenter.taught else {}),
         "data": task.title,
@@ -288,7 +286,7 @@ def _fingerprint(
         **protocol.facts(),
         "dtype": segmenter.dtype,
         "tf32": TF32,
-        "device": segmenter.device.type,
+        "device": model_device(segmenter),
         "batch": segmenter.batch,
         "segvoc": __version__,
         "torch": torch.__version__,

@@ -47,9 +47,9 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import reduce_precision
 from segvoc.layers.selection import PUBLISHED_VOTES
-from segvoc.models.headers import has_shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS
+from segvoc.models.weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.runtime.arrays import to_numpy
@@ -211,7 +211,7 @@ def export(
             copy_tiny(folder)
         else:
             _write_programs(model, folder, dtype, vocabulary, splits, say)
-        if not copies or not is_tiny(model.origin):  # words were learned with it
+        if not copies or not is_tiny(model.origin) or model.known_words:
             _manifest(model, dtype, vocabulary, splits).write(folder)
         add_taught(folder, model.taught)
         if format == "triton":

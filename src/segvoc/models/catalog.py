@@ -4,7 +4,6 @@ They are in `catalog.json`, so that lists, help and errors don't have to import 
 `tools/make_catalog.py` writes it from the tables of presets and recipes, and the tests compare it with them.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -65,13 +64,6 @@ def unknown_model(name: str) -> UsageError:
         f"model {name!r} is unknown; the nearest are {nearest}; `segvoc models` lists all, and a file ends with "
         ".safetensors"
     )
-
-
-def check_name_without_torch(name: str) -> None:
-    """Raise `UsageError`, without PyTorch, unless a name is a model, a path, or possibly a repository."""
-    known = name in catalog().models or os.path.exists(name) or "/" in name or name.lower().endswith(".safetensors")
-    if not known and find_spec("torch") is None:
-        raise unknown_model(name)
 
 
 @cache

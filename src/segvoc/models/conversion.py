@@ -20,16 +20,17 @@ from segvoc.errors import CheckpointError, UsageError, checked_call
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import lowest_precision
-from segvoc.models.builders import NetworkConfig, weightless
-from segvoc.models.headers import CUSTOM, configuration_of, configuration_record, is_custom, taught_tensors
+from segvoc.models.builders import weightless
+from segvoc.models.headers import CUSTOM, PARTS, configuration_record, words_of_model
 from segvoc.models.network_segmenter import require_network
-from segvoc.models.presets import Preset, find_preset
+from segvoc.models.presets import Preset
+from segvoc.models.resolving import resolve
+from segvoc.models.weights import architecture, fitted, is_custom, naming_file
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import clip_state
 from segvoc.networks.syn_seg import holds_decoder, is_decoder_alone
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import file_sha256
-from segvoc.storage.records import with_settings
 
 
 @checked_call
@@ -42,7 +43,8 @@ def save(
 ) -> None:
     """Write a model's weights, with everything that `segvoc.load` needs to rebuild it.
 
-    A network that the preset doesn't build (for example with another aggregation) is marked as custom. Load it with
+    The words that it knows, their background and the taught words are in the file, too. A network that the preset
+    doesn't build (for example with another aggregation) is marked as custom. Load it with
     `segvoc.load(path, network=...)`.
 
     Args:
@@ -72,7 +74,7 @@ def save(
     if is_custom(network, built):
         record[CUSTOM] = True
     preset = str(record.pop("preset"))
-    tensors, words = taught_tensors(model.taught)
+    tensors, words = words_of_model(model)
     write_weights(path, network.state_dict() | tensors, preset, **record, **words)
 
 
@@ -112,24 +114,23 @@ def convert(
     `UsageError` if the preset or an option is unknown, or `out` can't be used; `CheckpointError` if the checkpoint is
     missing, damaged, of another network, or already a segvoc file.
     """
-    preset = find_preset(name)
-    wanted = with_settings(preset.configuration, options or {}, name)
+    preset, _ = architecture(resolve(name, options=options))
     if preset.from_official is None:
         raise UsageError(f"{name} has no official checkpoints; its weights ship with segvoc")
     _refuse_place(Path(official), Path(out), overwrite)
+    spec = resolve(name, weights=official, options=options)
+    if spec.record:
+        same = spec == resolve(name, weights=official)
+        fix = "nothing to convert; use it as is" if same else "convert the official checkpoint with these settings"
+        raise CheckpointError(f"{spec.path!r} is already a segvoc file for {name}: {fix}")
     file = read_weights(official)
-    if file.preset is not None:
-        raise CheckpointError(_already_ours(file, preset, name, wanted if options else None))
-    configuration = with_settings(configuration_of(file, preset), options or {}, name)
+    configuration = fitted(spec, file)
     with weightless():
         network = preset.build(configuration)
     tensors = file.tensors if encoder_weights is None else _with_towers(file, encoder_weights)
-    try:
+    with naming_file(file.path):
         state, parts = _state(tensors, preset, network)
         check_values(state, network.state_dict())
-    except CheckpointError as error:
-        error.args = (f"{file.path!r}: {error}",)
-        raise
     digest = file_sha256(official)
     published = known_file(digest)
     record = _record(Path(official).name, "unknown; the original file's" if published is None else published.license)
@@ -137,7 +138,7 @@ def convert(
     if published is not None:
         record["published"] = published.record()
     if parts:
-        record["parts"] = list(parts)
+        record[PARTS] = list(parts)
     write_weights(out, state, name, **record)
     return Conversion(tensors=len(state), parts=parts, sha256=digest, published=published)
 
@@ -165,14 +166,6 @@ def _refuse_place(official: Path, out: Path, overwrite: bool) -> None:
         raise UsageError(f"{str(out)!r} is the official checkpoint itself; choose another name for the result")
     if os.path.lexists(out) and not overwrite:
         raise UsageError(f"{str(out)!r} already exists; choose another name, or replace it with --overwrite")
-
-
-def _already_ours(file: WeightsFile, preset: Preset, name: str, wanted: NetworkConfig | None) -> str:
-    if file.preset != name:
-        return f"{file.path!r} is a file of segvoc for {file.preset!r}; give an official checkpoint of {name}"
-    if wanted is not None and wanted != configuration_of(file, preset):
-        return f"{file.path!r} is a file of segvoc with other settings; convert the official checkpoint with these"
-    return f"{file.path!r} is already a segvoc file for {name}: nothing to convert; use it as is"
 
 
 def _state(

@@ -1,87 +1,103 @@
-"""Weights files of segvoc: configuration and taught words (tensors taught.N.NAME) in the header; shipped weights."""
+"""The header of a segvoc file: configuration, words, taught words (with tensors taught.N.NAME), training."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from segvoc.checkpoints.files import WeightsFile, read_weights
-from segvoc.checkpoints.origins import TOKENIZER
+from segvoc.checkpoints.files import WeightsFile, read_header
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords, is_half
-from segvoc.models.builders import NetworkConfig, weightless
+from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import PRESETS, Preset, find_preset
-from segvoc.networks.base import SegmentationNetwork
+from segvoc.models.spec import ModelSpec
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
-from segvoc.storage.files import SHIPPED
 from segvoc.storage.records import from_json, to_json
 
 CONFIGURATION = "configuration"
-"""Header entry of the configuration."""
+"""Entry of the configuration."""
 
 CUSTOM = "custom"
-"""Header entry that marks a custom network."""
+"""Entry that marks a custom network."""
 
 TRAINING = "training"
-"""Header entry that records how `segvoc train` trained a network."""
+"""Entry that records how `segvoc train` trained a network."""
+
+CLASSES, BACKGROUND_CLASS = "classes", "background"
+"""Entries of the words that a model knows, and of the one among them that means "none of the others"."""
+
+PARTS = "parts"
+"""Entry of the modules in a file that doesn't hold the whole network."""
+
+TAUGHT = "taught"
+"""Entry with the records of taught words, and prefix of their tensors."""
+
+
+def spec_of_file(path: str | os.PathLike[str], name: str, preset: str | None = None) -> ModelSpec:
+    """The model of a weights file, by its header.
+
+    Args:
+        path: a segvoc file; for a preset also an official checkpoint, or a folder with one.
+        name: the model's name.
+        preset: the preset that takes the weights; None: that of the header.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, for another preset, or of a newer segvoc; or it isn't segvoc's,
+            and there is no preset.
+    """
+    path = os.fspath(path)
+    file = None if preset is not None and os.path.isdir(path) else read_header(path, f"{TAUGHT}.")
+    if file is None or file.preset is None:
+        if preset is None:
+            raise CheckpointError(
+                f"{path!r} is no model of segvoc; give a preset with it as weights (--weights), or if `segvoc teach` "
+                "wrote it, as words (--taught, model.with_taught), or convert it"
+            )
+        return ModelSpec(name=name, preset=preset, source="file", path=path)
+    if file.preset not in PRESETS:
+        raise CheckpointError(f"{path!r} is for {file.preset!r}, unknown here; install a newer segvoc")
+    if preset not in (None, file.preset) and PARTS not in file.record:
+        raise CheckpointError(
+            f"{path!r}: these weights are for {file.preset!r}, not for {preset}; load them under that name"
+        )
+    classes, background = file.record.get(CLASSES), file.record.get(BACKGROUND_CLASS)
+    return ModelSpec(
+        name=name,
+        preset=preset or file.preset,
+        source="file",
+        path=path,
+        configuration=_configuration(file, find_preset(preset or file.preset)),
+        taught=_taught_words(file),
+        known_words=tuple(map(str, classes)) if isinstance(classes, list) else (),
+        background=background if isinstance(background, str) else None,
+        record=file.record,
+    )
 
 
 def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:
-    """Header entries from which `configuration_of` restores the configuration."""
+    """The entry of a network's configuration."""
     return {CONFIGURATION: to_json(configuration)}
 
 
-def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
-    """Read the network configuration of a weights file or its header; for a released checkpoint, the preset's.
-
-    An encoder-only file fits every preset with these encoders and takes that preset's aggregation and prompts; EVA
-    encoders keep the dense mode of their distillation. `CheckpointError` if this version doesn't know a setting.
-    """
-    own = None if file.preset is None else PRESETS.get(file.preset)
-    if own is None:
-        fitted = preset.fit_to_official if file.preset is None else None
-        return preset.configuration if fitted is None else fitted(file.tensors, preset.configuration)
-    try:
-        entry = file.record.get(CONFIGURATION)
-        configuration = own.configuration if entry is None else from_json(type(own.configuration), entry, CONFIGURATION)
-    except UsageError as error:
-        raise CheckpointError(f"{file.path!r} needs a newer segvoc ({error}); update it") from None
-    if own is preset:
-        return configuration
-    ours = preset.configuration
-    if isinstance(ours, ClipNetworkConfig) and isinstance(configuration, ClipNetworkConfig):
-        same = isinstance(ours.encoder, EvaEncoders) and isinstance(configuration.encoder, EvaEncoders)
-        if same and file.record.get("parts") == list(TOWERS):
-            return replace(ours, encoder=configuration.encoder)
-    return ours
+def words_record(words: tuple[str, ...], background: str | None) -> dict[str, Any]:
+    """The entries of the words that a model knows; none without words."""
+    return {CLASSES: list(words), **({BACKGROUND_CLASS: background} if background else {})} if words else {}
 
 
-def is_custom(network: SegmentationNetwork, built: Mapping[str, object]) -> bool:
-    """Whether a network differs in module classes or weight shapes from that of its preset and configuration."""
-    name = str(built["preset"])
-    preset = find_preset(name)
-    file = WeightsFile(path=name, tensors={}, preset=name, record=dict(built))
-    with weightless():
-        plain = preset.build(configuration_of(file, preset))
-    return _structure(plain) != _structure(network)
+def words_of_model(model: Segmenter) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the entries of the words that a model knows and was taught."""
+    tensors, taught = taught_tensors(model.taught)
+    return tensors, words_record(model.known_words, model.known_background) | taught
 
 
-def _structure(network: nn.Module) -> tuple[object, object]:
-    modules = [(name, type(module)) for name, module in network.named_modules()]
-    state = network.state_dict()  # excludes the tokenizer, whose size varies
-    return modules, {name: value.shape for name, value in state.items() if not name.endswith(f".{TOKENIZER}")}
-
-
-TAUGHT = "taught"
-"""Header entry with the records, and prefix of the tensors."""
-
-
-def taught_tensors(taught: Sequence[TaughtWords]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the header entries of taught words; both are empty without any."""
+def taught_tensors(taught: tuple[TaughtWords, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the entries of taught words; both are empty without any."""
     tensors = {
         f"{TAUGHT}.{number}.{name}": torch.from_numpy(array.copy())
         for number, words in enumerate(taught)
@@ -90,8 +106,33 @@ def taught_tensors(taught: Sequence[TaughtWords]) -> tuple[dict[str, Tensor], di
     return tensors, {TAUGHT: [to_json(words.record) for words in taught]} if taught else {}
 
 
-def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
-    """The taught words of a weights file; raises `CheckpointError` if they are damaged."""
+def recorded_configuration(record: Mapping[str, Any], preset: Preset, path: str) -> NetworkConfig:
+    """The configuration in a header of a preset's file; raises `CheckpointError` if it has an unknown setting."""
+    entry = record.get(CONFIGURATION)
+    try:
+        return preset.configuration if entry is None else from_json(type(preset.configuration), entry, CONFIGURATION)
+    except UsageError as error:
+        raise CheckpointError(f"{path!r} needs a newer segvoc ({error}); update it") from None
+
+
+def _configuration(file: WeightsFile, preset: Preset) -> NetworkConfig:
+    """The configuration for a file's weights.
+
+    A file of encoders fits every preset with these encoders, and takes that preset's aggregation and prompts; EVA
+    encoders keep the dense mode of their distillation.
+    """
+    own = find_preset(str(file.preset))
+    found, ours = recorded_configuration(file.record, own, file.path), preset.configuration
+    if own is preset:
+        return found
+    if file.record[PARTS] == list(TOWERS) and isinstance(ours, ClipNetworkConfig):
+        theirs = found.encoder if isinstance(found, ClipNetworkConfig) else None
+        if isinstance(ours.encoder, EvaEncoders) and isinstance(theirs, EvaEncoders):
+            return replace(ours, encoder=theirs)
+    return ours
+
+
+def _taught_words(file: WeightsFile) -> tuple[TaughtWords, ...]:
     records = file.record.get(TAUGHT, [])
     if not isinstance(records, list):
         raise CheckpointError(f"the header of {file.path!r} is damaged; fetch or train the model again")
@@ -105,23 +146,3 @@ def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
         halves = {name: array.astype(np.float16) for name, array in arrays.items() if is_half(name)}
         taught.append(TaughtWords.of(file.path, record, arrays | halves))
     return tuple(taught)
-
-
-def shipped_weights(name: str, preset: Preset) -> WeightsFile:
-    """Read a preset's shipped weights."""
-    tensors: dict[str, Tensor] = {}
-    for file in preset.shipped:
-        tensors |= read_weights(SHIPPED / file).tensors
-    return WeightsFile(path=str(SHIPPED), tensors=tensors, preset=name)
-
-
-def has_shipped_weights(name: str, network: SegmentationNetwork) -> bool:
-    """Whether a network, in any precision, has exactly its preset's shipped weights."""
-    preset = PRESETS[name]
-    if not preset.shipped:
-        return False
-    shipped, ours = shipped_weights(name, preset).tensors, network.state_dict()
-    return shipped.keys() == ours.keys() and all(
-        value.shape == ours[key].shape and bool((value.to(ours[key].dtype) == ours[key].cpu()).all())
-        for key, value in shipped.items()
-    )

@@ -188,6 +188,6 @@ def require_network(model: Segmenter, what: str) -> NetworkSegmenter:
         source = model.origin.get("preset", model.name)
         raise UsageError(
             f"{model.name!r} is an exported model without its network; to {what} it, load the preset or file it was "
-            f"exported from: segvoc.load({source!r})"
+            f"exported from: segvoc.load_network({source!r})"
         )
     return model

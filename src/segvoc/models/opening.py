@@ -1,4 +1,4 @@
-"""`segvoc.load`: opens any model by name or path, with an engine that can run it."""
+"""`segvoc.load` and `segvoc.load_network`: open any model by name or path, with an engine that can run it."""
 
 import os
 from collections.abc import Mapping
@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from segvoc.checkpoints.hub import Token
 from segvoc.errors import UsageError, checked_call, naming_torch
+from segvoc.inference.engine import AnyEngine
 from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models.catalog import check_name_without_torch
-from segvoc.models.finding import resolve
-from segvoc.runtime.hardware import DtypeName, Optimize, device_name, may_have_gpu
+from segvoc.models.resolving import SHIPPED_PROGRAMS, resolve
+from segvoc.models.spec import ModelSpec
+from segvoc.runtime.hardware import DtypeName, Optimize, may_have_gpu
 
 if TYPE_CHECKING:
     import torch
 
+    from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
 
 
@@ -61,60 +63,85 @@ def load(
         token: token of the hub, for private repositories; None: HF_TOKEN, or that of `hf auth login`.
 
     Returns:
-        A `NetworkSegmenter` for a preset or a file, with the network on the device in evaluation mode; `load_network`
-        has that as its type. An exported folder, and `tiny` without PyTorch, give an `ExportedSegmenter`, which labels
-        images alike but has no network to save, train, evaluate or export.
+        A `NetworkSegmenter` for a preset or a file, with the network on the device in evaluation mode. An exported
+        folder, and `tiny` in float32 on a CPU, give an `ExportedSegmenter`, which labels images alike without PyTorch
+        but has no network to save, evaluate or export; `load_network` gives that of `tiny`.
 
     Raises:
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is required but not installed.
         CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
     """
-    device, kind = device_name(device), str(dtype).removeprefix("torch.")
-    found = resolve(name, token=token)
-    if found.is_exported:
-        path = found.name
-        for setting, value in {"weights": weights, "options": options, "network": network}.items():
-            if value:
-                raise UsageError(f"{path!r} is an exported model with fixed weights and settings; leave out {setting}")
-        if device not in ("auto", "cpu"):
-            raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
-        model = ExportedSegmenter(path)
-        if kind not in ("auto", model.dtype):
-            raise UsageError(f"{path!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
-        return model
-    is_plain = weights is None and not options and network is None and device in ("auto", "cpu")
-    if found.model == "tiny" and is_plain and find_spec("torch") is None:
-        if kind not in ("auto", "float32"):
-            raise UsageError(
-                f"without PyTorch, tiny computes in float32, not in {kind!r}; leave out dtype, or pip install "
-                '"segvoc[torch]"'
-            )
-        return found.named(open_tiny())
-    check_name_without_torch(found.model)
-    with naming_torch():
-        from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
-
-    return load_network(
-        found, weights=weights, device=device, dtype=dtype, options=options, network=network, optimize=optimize
-    )
+    spec = resolve(name, weights=weights, options=options, network=network, token=token)
+    return open_model(spec, device=device, dtype=dtype, optimize=optimize)
 
 
-def load_to_label(
-    name: str,
+@checked_call
+def load_network(
+    name: str | os.PathLike[str] = "tiny",
     *,
-    weights: str | None,
-    device: str,
-    dtype: DtypeName,
+    weights: str | os.PathLike[str] | None = None,
+    device: "str | int | torch.device" = "auto",
+    dtype: "DtypeName | torch.dtype" = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
-) -> Segmenter:
-    """Load a model for labeling only, like `load`: `tiny` runs as its shipped exported programs where possible.
+    optimize: Optimize = "auto",
+    token: Token = None,
+) -> "NetworkSegmenter":
+    """Load a PyTorch network: `segvoc.load`, which has the arguments and errors, without exported programs.
 
-    They match its network in float32, equally fast on a CPU, without the second and the 500 MB to import PyTorch.
+    Returns:
+        The network on its device, in evaluation mode, behind the interface of `Segmenter`.
     """
-    device = device_name(device)
-    on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
-    is_plain = weights is None and not options and network is None
-    if name == "tiny" and is_plain and on_cpu and dtype in ("auto", "float32"):
-        return open_tiny()
-    return load(name, weights=weights, device=device, dtype=dtype, options=options, network=network)
+    spec = resolve(name, weights=weights, options=options, network=network, token=token)
+    return _open_network(spec, device, dtype, optimize)
+
+
+def open_model(
+    spec: ModelSpec,
+    *,
+    device: "str | int | torch.device" = "auto",
+    dtype: "DtypeName | torch.dtype" = "auto",
+    optimize: Optimize = "auto",
+) -> Segmenter:
+    """Open a model with an engine for the device and dtype: exported or shipped programs, or else a PyTorch network."""
+    light = find_spec("torch") is None
+    on_cpu = str(device) == "cpu" or (device == "auto" and (light or not may_have_gpu()))
+    kind = str(dtype).removeprefix("torch.")
+    if spec.path is not None and spec.source == "exported":
+        if device != "auto" and not on_cpu:
+            raise UsageError(
+                f"an exported model runs on the CPU here, not on {str(device)!r}; load the preset for that"
+            )
+        model = ExportedSegmenter(spec.path)
+        if kind not in ("auto", model.dtype):
+            raise UsageError(
+                f"{spec.name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it"
+            )
+        return model
+    if spec.is_stock and spec.preset in SHIPPED_PROGRAMS and on_cpu:
+        if kind in ("auto", "float32"):
+            return _checked(spec, spec.describe(open_tiny()))
+        if light:
+            raise UsageError(
+                f"without PyTorch, {spec.preset} computes in float32, not in {kind!r}; leave out dtype, or pip install "
+                '"segvoc[torch]"'
+            )
+    return _open_network(spec, device, dtype, optimize)
+
+
+def _open_network(
+    spec: ModelSpec, device: "str | int | torch.device", dtype: "DtypeName | torch.dtype", optimize: Optimize
+) -> "NetworkSegmenter":
+    with naming_torch():
+        from segvoc.models.loading import open_network  # here, since PyTorch takes seconds to import
+
+    return _checked(spec, open_network(spec, device, dtype, optimize))
+
+
+def _checked(spec: ModelSpec, model: AnyEngine) -> AnyEngine:
+    """Return a model whose taught words are its own; raises `CheckpointError` for those of another network."""
+    if spec.path is None and spec.taught:  # otherwise they are in the file of the weights
+        features = model.probed_features()
+        for words in spec.taught:
+            words.check_model(spec.name, features)
+    return model

@@ -115,7 +115,6 @@ class ShareableModel:
             network=network,
             made=f"fine-tuned on {shown}" if tuned else f"taught {len(words)} words by {shown}, without training it",
             taught=taught,
-            words=words,
             licenses=licenses,
             data={"images": f"{images}", "words": ", ".join(words), "labeled pixels": f"{pixels:,}"},
             training={"made with": f"segvoc {records[-1].segvoc}"},
@@ -192,6 +191,11 @@ def _escaped(text: str) -> str:
 
 def shareable(model: Segmenter, *, weights: bool | None = None) -> ShareableModel:
     """The files and facts of a model; see `push` for `weights` and the errors."""
+    files = _shareable(model, weights)
+    return replace(files, words=model.own_words, background=model.own_background)
+
+
+def _shareable(model: Segmenter, weights: bool | None) -> ShareableModel:
     if not isinstance(model, ExportedSegmenter):
         from segvoc.models.network_segmenter import require_network  # here, since PyTorch takes seconds to import
 
@@ -208,8 +212,9 @@ def shareable(model: Segmenter, *, weights: bool | None = None) -> ShareableMode
 def _shareable_network(model: "NetworkSegmenter", weights: bool | None) -> ShareableModel:
     """A network's files: taught words without weights are checked against the published ones when loaded."""
     from segvoc.models.conversion import save
-    from segvoc.models.headers import TRAINING, has_shipped_weights, is_custom
+    from segvoc.models.headers import TRAINING
     from segvoc.models.presets import find_preset
+    from segvoc.models.weights import has_shipped_weights, is_custom
 
     built, taught = model.origin, model.taught
     if "preset" not in built or is_custom(model.network, built):
@@ -275,8 +280,7 @@ def push(
     if place is None:
         raise UsageError(f"{repository!r} is not a repository name; give owner/name or owner/name@branch")
     if not isinstance(model, ShareableModel):
-        files = shareable(model, weights=weights)
-        model = replace(files, words=model.own_words, background=model.own_background)
+        model = shareable(model, weights=weights)
     model = replace(model, license=license)
     if out is not None:
         model.write(Path(out), place.repository)

@@ -33,11 +33,6 @@ def bfloat16_instructions() -> str | None:
     return next((name for key, name in _BFLOAT16.items() if capabilities.get(key)), None)
 
 
-def device_name(device: object) -> str:
-    """Name of a PyTorch device, given as a device, a name or, as in other libraries, a GPU index."""
-    return f"cuda:{device}" if str(device).isdecimal() else str(device)
-
-
 def may_have_gpu() -> bool:
     """Whether there may be a GPU, judged by driver files because importing PyTorch takes a second."""
     if sys.platform == "win32":

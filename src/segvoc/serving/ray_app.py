@@ -18,7 +18,7 @@ from ray import serve
 
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models.opening import load_to_label
+from segvoc.models.opening import load
 from segvoc.runtime.hardware import DtypeName
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
@@ -76,7 +76,7 @@ def build_app(arguments: dict[str, Any]) -> Any:
     secret = ("service.api_key", "service.api_key_file", "service.extensions")
     settings = with_settings(ClusterSettings(), arguments, "the service", fixed=secret)
     how = {"weights": settings.weights, "device": settings.device, "dtype": settings.dtype}
-    open_model = partial(load_to_label, settings.model, **how)
+    open_model = partial(load, settings.model, **how)
     return application(open_model, settings)
 
 

@@ -231,7 +231,7 @@ class Recipe:
     """How a network is trained."""
 
     model: str
-    """A preset, or a weights file written by segvoc."""
+    """A preset, or another model that `segvoc.load` takes."""
     init_from: InitFrom = "encoders"
     """What to fetch if no weights are given or shipped: the encoders that the authors started from, or their trained
     network (the encoders if it isn't published)."""

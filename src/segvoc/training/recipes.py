@@ -12,12 +12,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from segvoc.checkpoints.files import read_header
 from segvoc.errors import UsageError, checked_call
-from segvoc.models.catalog import is_own_path
-from segvoc.models.headers import configuration_of
-from segvoc.models.loading import named_preset
 from segvoc.models.presets import find_preset
+from segvoc.models.resolving import resolve
+from segvoc.models.weights import architecture
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.err_seg import ErrSegConfig
 from segvoc.networks.syn_seg import SynSegConfig
@@ -320,9 +318,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = dict(_TABLE)
 
 
 @checked_call
-def finetune(
-    model: str, preset: str | None = None, *, images: int = 30, steps: int | None = None, method: Method | None = None
-) -> Recipe:
+def finetune(model: str, *, images: int = 30, steps: int | None = None, method: Method | None = None) -> Recipe:
     """Fine-tune a model on your own images.
 
     For tiny, the network is frozen and words are tuned on its features (`method=words`). Published networks are
@@ -331,26 +327,21 @@ def finetune(
     from these (`--set init_from=encoders`: from its encoders alone).
 
     Args:
-        model: a preset, or the path of a .safetensors file written by segvoc.
-        preset: the preset that the model was made from; None reads it from the file.
+        model: what `segvoc.load` takes, except for an exported folder.
         images: number of labeled images, which determines the settings of tuned words.
         steps: number of steps; None: the default.
         method: "words" tunes words, "network" trains the network; None: "words" for tiny, otherwise "network".
 
     Raises:
-        UsageError: the preset is unknown, or `images` or `steps` is less than 1.
-        CheckpointError: the file can't be read or wasn't written by segvoc.
+        UsageError: the model is unknown, or an exported folder; or `images` or `steps` is less than 1.
+        CheckpointError: its file can't be read or wasn't written by segvoc.
     """
     for name, number in (("images", images), ("steps", steps)):
         if number is not None and number < 1:
             raise UsageError(f"{name}={number} is out of range; give a number from 1")
-    network = None
-    if is_own_path(model):
-        file = read_header(model)
-        preset = preset or named_preset(file)
-        network = configuration_of(file, find_preset(preset))
-    preset = preset or model
-    find_preset(preset)
+    spec = resolve(model)
+    preset, (_, configuration) = spec.preset, architecture(spec)
+    network = None if spec.name == preset else configuration
     if preset == "tiny":
         recipe = _TABLE["tiny"]()
         of_parts = isinstance(network, TinyConfig) and not isinstance(network.aggregation, TinyAggregationConfig)

@@ -23,6 +23,7 @@ from segvoc.errors import UsageError, checked_call
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, taught_tensors
 from segvoc.models.loading import find_device
+from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, join_processes
 from segvoc.runtime.process_settings import float32_products
@@ -121,7 +122,7 @@ def train(
             task = tuning
         else:
             with announced("encoding the classes' names", silent=silent or captioned):
-                task = data.task(network, built.preset.templates_of(recipe.network_config()))
+                task = data.task(network, find_preset(recipe.model).templates_of(recipe.network_config()))
         if callbacks is None:
             callbacks = [TensorBoard()] if importlib.util.find_spec("tensorboard") is not None else []
         monitor = Monitor(
@@ -142,7 +143,7 @@ def train(
             trained = network if tuning is None else tuning.network
             weights = _trained(trained, task, monitor, state, seed)
             if processes.first:
-                taught = built.taught
+                taught = built.spec.taught
                 if tuning is not None:
                     taught, weights = _tuned(tuning, weights, folder, taught), network.state_dict()
                 tensors, header = taught_tensors(taught)

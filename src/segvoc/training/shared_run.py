@@ -65,8 +65,6 @@ def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, imag
         data={what: value for what, value in rows.items() if value},
         write_weights=None if found.write_weights is None else copy,
         records={RECORD: {**config, "sessions": sessions, "scores": validation}},
-        words=tuple(data.get("classes", found.words)),
-        background=data.get("background"),
         scores=(_scores(data, scored, saved, held_out),) if held_out and scored else found.scores,
         training=_training(config, path),
         shown=_images(path, saved.get("step")) if images else {},

@@ -1,6 +1,7 @@
 """Builds the recipe's network and loads its initial weights."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -8,22 +9,32 @@ import torch
 from torch import Tensor
 
 from segvoc.checkpoints.fetching import fetch
-from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
+from segvoc.checkpoints.files import WeightsFile, read_weights
 from segvoc.checkpoints.published import UNCONFIRMED, UnconfirmedFile, known_file
-from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.official_clip import PublishedTower
 from segvoc.encoders.vit import TIMM_CLIPS
-from segvoc.errors import CheckpointError, UsageError
-from segvoc.inference.taught.taught_words import TaughtWords
-from segvoc.layers.cost_sum import NoAggregation
+from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.catalog import is_own_path
-from segvoc.models.headers import configuration_of, shipped_weights, taught_words_of
-from segvoc.models.loading import COMMON, begin_with, named_preset, segmenter_of, state_of
+from segvoc.models.headers import TRAINING
+from segvoc.models.loading import segmenter_of
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import Preset, find_preset
+from segvoc.models.resolving import resolve
+from segvoc.models.spec import ModelSpec
+from segvoc.models.weights import (
+    COMMON,
+    architecture,
+    checked,
+    fitted,
+    naming_file,
+    own_weights,
+    shared_tensors,
+    shipped_weights,
+    whole_state,
+)
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.official_weights import clip_state
@@ -52,18 +63,22 @@ class BuiltNetwork:
 
     recipe: Recipe
     """The recipe with the name of its preset and the network's full configuration."""
-    preset: Preset
+    spec: ModelSpec
+    """What the network was built from; also the words that were taught or tuned before."""
     network: SegmentationNetwork
     started_from: tuple[dict[str, str], ...]
     """The source files of its weights: name and SHA-256; for a published file also its place and license."""
-    taught: tuple[TaughtWords, ...]
-    """Words taught or tuned before."""
 
     def segmenter(self, record: dict[str, Any], step: int) -> NetworkSegmenter:
         """The model with the network's current weights, after some steps of the run with this record."""
-        found = segmenter_of(f"step {step}", self.preset, self.network, self.recipe.network_config(), record)
-        found.taught = self.taught
-        return found
+        spec = ModelSpec(
+            name=f"step {step}",
+            preset=self.recipe.model,
+            configuration=self.recipe.network_config(),
+            taught=self.spec.taught,
+            record={TRAINING: record},
+        )
+        return segmenter_of(spec, self.network)
 
 
 def build(recipe: Recipe, start: Start, seed: int, own: SegmentationNetwork | None = None) -> BuiltNetwork:
@@ -74,74 +89,70 @@ def build(recipe: Recipe, start: Start, seed: int, own: SegmentationNetwork | No
         CheckpointError: the weights don't fit the network, or can't be fetched.
     """
     if own is not None:
-        preset = find_preset(recipe.model)
-        return BuiltNetwork(recipe=recipe, preset=preset, network=own, started_from=(), taught=())
-    file = _network_file(recipe, start)
-    paths = [] if file is None else [file.path]
-    recipe = replace(recipe, model=named_preset(file)) if file is not None and is_own_path(recipe.model) else recipe
-    preset = find_preset(recipe.model)
-    configuration = recipe.network or (preset.configuration if file is None else configuration_of(file, preset))
-    recipe = replace(recipe, network=configuration)
+        spec = ModelSpec(name=recipe.model, preset=recipe.model, source="random", network=own)
+        return BuiltNetwork(recipe=recipe, spec=spec, network=own, started_from=())
+    spec = resolve(recipe.model, weights=start.weights)
+    preset, configuration = architecture(spec)
+    file = _network_weights(spec, recipe, start)
+    if recipe.network is not None:
+        configuration = recipe.network
+    elif file is not None:
+        configuration = fitted(spec, file)
+    recipe = replace(recipe, model=spec.preset, network=configuration)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of(seed, "weights"))
         network = preset.build(configuration)
     _check_side(recipe, cast(ImageEncoder, network.image_encoder).stride)
-    same = file is not None
+    paths, is_whole = list[str](), False
     if file is not None:
-        _fill(network, state_of(recipe.model, preset, network, file), file)
-    elif start.weights is None and preset.shipped:
-        file, paths = shipped_weights(recipe.model, preset), [str(SHIPPED / name) for name in preset.shipped]
-        same = file.tensors.keys() == network.state_dict().keys() or isinstance(network.aggregation, NoAggregation)
-        _fill(network, state_of(recipe.model, preset, network, file) if same else begin_with(file, network), file)
+        paths = [str(SHIPPED / name) for name in preset.shipped] if file.path == str(SHIPPED) else [file.path]
+        is_whole = spec.source == "file" or not preset.shipped or file.tensors.keys() == network.state_dict().keys()
+        with naming_file(file.path):
+            state = whole_state(spec, network, file) if is_whole else shared_tensors(file, network)
+            modules = ("",) if is_whole else _modules_of(state)
+            network.load_state_dict(checked(state, network, spec.preset, modules), strict=False)
     encoders = list[str]()
     if start.encoder_weights is not None:
         encoders = _paths(start.encoder_weights, network)
-    elif file is None and start.weights is None:
+    elif file is None and spec.source == "preset":
         encoders = _fetched_encoders(recipe.model, preset, configuration)
     if encoders:
         towers, *others = (read_weights(path) for path in encoders)
-        _fill(network, _towers_of(towers, network, *others), towers)
-    if preset.start_from_towers is not None and not (same or start.weights == "random"):
+        with naming_file(towers.path):
+            state = _towers_of(towers, network, *others)
+            network.load_state_dict(checked(state, network, spec.preset, _modules_of(state)), strict=False)
+    if preset.start_from_towers is not None and not is_whole and spec.source != "random":
         preset.start_from_towers(network)
-    return BuiltNetwork(
-        recipe=recipe,
-        preset=preset,
-        network=network,
-        started_from=tuple(_origin(path) for path in (*paths, *encoders)),
-        taught=() if file is None else taught_words_of(file),
-    )
+    started_from = tuple(_origin(path) for path in (*paths, *encoders))
+    return BuiltNetwork(recipe=recipe, spec=spec, network=network, started_from=started_from)
 
 
-def _network_file(recipe: Recipe, start: Start) -> WeightsFile | None:
-    """The given or fetched weights of the whole network, if any."""
-    if is_own_path(recipe.model):
-        if start.weights is not None:
-            raise UsageError(f"{recipe.model!r} is a file of weights, and --weights is given too; give one of them")
-        return read_weights(recipe.model)
-    if start.weights not in (None, "random"):
-        file = read_weights(start.weights)
-        if start.encoder_weights is not None and is_decoder_alone(file.tensors):
-            file = replace(file, tensors=file.tensors | read_weights(start.encoder_weights).tensors)
-        return file
-    published = find_preset(recipe.model).published
-    if recipe.init_from == "network" and start == Start() and published is not None:
-        return read_weights(str(fetch(published)))
-    return None
+def _network_weights(spec: ModelSpec, recipe: Recipe, start: Start) -> WeightsFile | None:
+    """The given, shipped or fetched weights of the whole network, if any."""
+    preset = find_preset(spec.preset)
+    if spec.source == "preset":
+        published = recipe.init_from == "network" and start == Start() and preset.published is not None
+        return shipped_weights(spec.preset, preset) if preset.shipped else own_weights(spec) if published else None
+    if spec.source == "random":
+        return None
+    file = own_weights(spec)
+    if start.encoder_weights is not None and is_decoder_alone(file.tensors):
+        file = replace(file, tensors=file.tensors | read_weights(start.encoder_weights).tensors)
+    return file
 
 
-def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
-    """Take the network configuration, to which settings apply, from the segvoc file that the recipe starts from.
+def configured(recipe: Recipe, start: Start) -> Recipe:
+    """Take the network configuration, to which settings apply, from the segvoc file that a recipe starts from.
 
     Raises: CheckpointError: the file can't be read.
     """
-    path = recipe.model if is_own_path(recipe.model) else start.weights
-    if path is None or not is_own_path(path) or not os.path.exists(path):
-        return recipe
-    file = read_header(path)
-    if file.preset is None:
-        return recipe
-    preset = find_preset(named_preset(file) if path == recipe.model else recipe.model)
-    return replace(recipe, network=configuration_of(file, preset))
+    configuration = resolve(recipe.model, weights=start.weights).configuration
+    return recipe if configuration is None else replace(recipe, network=configuration)
+
+
+def _modules_of(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Key prefixes of the modules whose weights these are, which networks with different aggregations share."""
+    return tuple(prefix for prefix in COMMON if any(name.startswith(prefix) for name in state))
 
 
 def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) -> list[str]:
@@ -200,7 +211,7 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     if file.preset is not None:
         if others:
             raise UsageError(f"{file.path!r} is a segvoc file, which holds all encoders; give only this file")
-        own, state = network.state_dict(), begin_with(file, network)
+        own, state = network.state_dict(), shared_tensors(file, network)
         added = {name: value for name, value in own.items() if ADDITION in name}
         return added | {name: value for name, value in state.items() if name in own or ADDITION not in name}
     return clip_state(file.tensors, network, *(other.tensors for other in others))
@@ -208,19 +219,3 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
 
 ADDITION = ".stride_one."
 """Part of the names of parameters that a setting adds to an encoder, learned in training."""
-
-
-def _fill(network: SegmentationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:
-    """Load all weights into the network, or those of modules shared with other networks."""
-    ours = network.state_dict()
-    prefixes = tuple(prefix for prefix in COMMON if any(name.startswith(prefix) for name in state))
-    if any(not name.startswith(prefixes) for name in state):
-        prefixes = ("",)
-    shapes = {name: value.shape for name, value in ours.items() if name.startswith(prefixes)}
-    try:
-        state = fit_exactly(((name, name, value) for name, value in state.items()), shapes, "network's")
-        check_values(state, ours)
-    except CheckpointError as error:
-        error.args = (f"{file.path!r}: {error}",)
-        raise
-    network.load_state_dict(state, strict=False)

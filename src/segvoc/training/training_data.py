@@ -26,6 +26,7 @@ from segvoc.encoders.prompts import PartWords
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.layers.precision import lowest_precision
+from segvoc.models.headers import words_record
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.training.callbacks import Callback
@@ -239,7 +240,8 @@ class LabelData:
 
     def metadata(self) -> dict[str, Any]:
         """The data's entries in the header of the weights file."""
-        return {"classes": list(self.training_set.images.vocabulary.words)}
+        images = self.training_set.images
+        return words_record(tuple(images.vocabulary.words), images.background)
 
     def task(self, network: SegmentationNetwork, templates: Sequence[str]) -> LabelTask:
         """Create the task of training a network, on its device; `{}` in prompt templates stands for the word."""

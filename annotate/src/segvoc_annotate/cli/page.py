@@ -10,7 +10,7 @@ import segvoc
 from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.inference.exported.manifest import add_taught, is_exported
-from segvoc.inference.exported.segmenter import copy_tiny, open_tiny
+from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc_annotate.static_page import write_page
 
 
@@ -44,9 +44,8 @@ def _write_tiny(chosen: ModelOptions, folder: Path) -> None:
     """Write the shipped programs."""
     folder.mkdir()
     copy_tiny(folder)
-    add_taught(folder, chosen.with_taught(open_tiny()).taught)
+    add_taught(folder, chosen.open("tiny").taught)
 
 
 def _export(model: str, chosen: ModelOptions, folder: Path) -> None:
-    network = segvoc.load(model, weights=chosen.weights, device="cpu", dtype="float32", options=chosen.departures())
-    segvoc.export(chosen.with_taught(network), folder)
+    segvoc.export(chosen.open_network(model, device="cpu"), folder)
