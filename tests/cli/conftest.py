@@ -64,11 +64,11 @@ def served(monkeypatch):
 def labeled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Shapes of the views that the network has seen."""
     seen: list[tuple[int, ...]] = []
-    plain = NetworkSegmenter.run
+    plain = NetworkSegmenter.encode_views
 
-    def run(self: NetworkSegmenter, pixels: np.ndarray, *arguments: Any) -> Any:
+    def encode_views(self: NetworkSegmenter, pixels: np.ndarray, **options: Any) -> Any:
         seen.append(pixels.shape)
-        return plain(self, pixels, *arguments)
+        return plain(self, pixels, **options)
 
-    monkeypatch.setattr(NetworkSegmenter, "run", run)
+    monkeypatch.setattr(NetworkSegmenter, "encode_views", encode_views)
     return seen

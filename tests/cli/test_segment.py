@@ -157,15 +157,15 @@ def test_parts_of_a_file_with_any_names(segment: Command) -> None:
 def test_interrupted_run_leaves_whole_result_files(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{name}.png" for name in "abcdefgh"]
     draw_photos(*names)
-    run, seen = NetworkSegmenter.run, []
+    run, seen = NetworkSegmenter.encode_views, []
 
-    def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
         seen.append(arguments)
         if len(seen) == 5:
             raise KeyboardInterrupt
-        return run(*arguments)
+        return run(*arguments, **options)
 
-    monkeypatch.setattr(NetworkSegmenter, "run", interrupted)
+    monkeypatch.setattr(NetworkSegmenter, "encode_views", interrupted)
     done = segment(*names, *WORDS)
     assert (done.code, done.err.strip()) == (130, "segvoc: error: interrupted; results written so far are complete")
     assert 3 <= len(result_files()) <= 12

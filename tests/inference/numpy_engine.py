@@ -61,7 +61,7 @@ class NumpySegmenter(Segmenter):
         super().__init__(name="numpy", protocols=PROTOCOLS, encode_words=DrawnWords(), **options)
         self.colors = np.random.default_rng(0).standard_normal((3, CHANNELS)).astype(np.float32)
 
-    def encode_views(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_views(self, pixels: np.ndarray, *, complete: bool = True) -> dict[str, np.ndarray]:
         n, _, height, width = pixels.shape
         return {"map_0": pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5}
 

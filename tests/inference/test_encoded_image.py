@@ -42,7 +42,7 @@ def exported(folder: Path) -> Segmenter:
 def image_runs(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of views in each run of the image program from now on."""
     runs, run = list[int](), model.encode_views
-    monkeypatch.setattr(model, "encode_views", lambda pixels: runs.append(len(pixels)) or run(pixels))
+    monkeypatch.setattr(model, "encode_views", lambda pixels, **how: runs.append(len(pixels)) or run(pixels, **how))
     return runs
 
 

@@ -44,7 +44,7 @@ class Noise(SegmentationNetwork):
         self.seed = seed
         self.asked: list[int] = []
 
-    def encoded(self, image: torch.Tensor) -> ImageFeatures:
+    def encoded(self, image: torch.Tensor, *, complete: bool = True) -> ImageFeatures:
         return ImageFeatures(maps=(image,), taps=())
 
     def compared(self, features: ImageFeatures, text: Any, *, selection: Any = None, **_: Any) -> Any:

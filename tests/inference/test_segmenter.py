@@ -175,8 +175,8 @@ def test_output_that_is_not_finite_is_named(tmp_path: Path, value: float, monkey
     Image.fromarray(np.zeros_like(_image())).save(path)
     plain = model.network.encoded
 
-    def broken(pixels: torch.Tensor) -> ImageFeatures:
-        features = plain(pixels)
+    def broken(pixels: torch.Tensor, *, complete: bool = True) -> ImageFeatures:
+        features = plain(pixels, complete=complete)
         features.maps[0][pixels.amax((1, 2, 3)) == 0] = value
         return features
 

@@ -8,6 +8,7 @@ import weakref
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_network_waits_for_results_to_be_written(out, monkeypatch, limit, most):
     alive: weakref.WeakSet[Segmentation] = weakref.WeakSet()
     labeled, saved, unsaved = [], [], []
     plain, model = Segmentation.save, small_segmenter()
-    run = model.run
+    run = model.encode_views
 
     def save(self: Segmentation, *arguments: object, **options: object) -> object:
         alive.add(self)
@@ -95,12 +96,12 @@ def test_network_waits_for_results_to_be_written(out, monkeypatch, limit, most):
         saved.append(written)
         return written
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: Any, **options: Any) -> object:
         labeled.append(arguments)
-        return run(*arguments)
+        return run(*arguments, **options)
 
     monkeypatch.setattr(Segmentation, "save", save)
-    monkeypatch.setattr(model, "run", counted)
+    monkeypatch.setattr(model, "encode_views", counted)
     assert len(list(label_inputs(task_into(out), model, noisy_images(out, 12)))) == 12
     assert max(unsaved) <= most
     assert len(alive) == 0
@@ -166,13 +167,13 @@ def broken() -> Segmenter:
 
 def slow() -> Segmenter:
     model = small_segmenter()
-    run = model.run
+    run = model.encode_views
 
-    def slowly(*arguments: object) -> object:
+    def slowly(*arguments: Any, **options: Any) -> Any:
         time.sleep(0.2)
-        return run(*arguments)  # type: ignore[arg-type]
+        return run(*arguments, **options)
 
-    model.run = slowly  # type: ignore[method-assign,assignment]
+    model.encode_views = slowly  # type: ignore[method-assign]
     return model
 
 

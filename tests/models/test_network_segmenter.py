@@ -40,11 +40,11 @@ def test_views_that_do_not_fit_into_memory_run_in_smaller_batches(monkeypatch):
     expected, sizes = model.segment(photos, WORDS), []
     forward = model.network.encoded
 
-    def limited(image):
+    def limited(image, **how):
         sizes.append(len(image))
         if len(image) > 3:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return forward(image)
+        return forward(image, **how)
 
     monkeypatch.setattr(model.network, "encoded", limited)
     for ours, theirs in zip(model.segment(photos, WORDS), expected, strict=True):

@@ -75,9 +75,9 @@ class EncodedViews:
 
 
 def encode_pixels(
-    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], protocol: Protocol, engine: Engine
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], protocol: Protocol, engine: Engine, *, complete: bool = True
 ) -> list[EncodedViews]:
-    """Cut images into views and encode them, in batches of views of equal size."""
+    """Cut images into views and encode them (see `Engine.encode_views`), in batches of views of equal size."""
     of_images = [views(image, protocol, engine.to_device) for image in images]
     encoded: dict[int, EncodedViews] = {}
     for shape in dict.fromkeys(seen.shape for seen in of_images):
@@ -85,7 +85,9 @@ def encode_pixels(
         xp = array_namespace(of_images[0])
         pixels = of_images[members[0]] if len(members) == 1 else xp.concat([of_images[index] for index in members])
         batches = [pixels[start : start + engine.batch, ...] for start in range(0, len(pixels), engine.batch)]
-        whole = EncodedViews.joined([EncodedViews(batch, engine.encode_views(batch)) for batch in batches])
+        whole = EncodedViews.joined(
+            [EncodedViews(batch, engine.encode_views(batch, complete=complete)) for batch in batches]
+        )
         for number, index in enumerate(members):
             encoded[index] = whole[number * shape[0] : (number + 1) * shape[0]]
     return [encoded[index] for index in range(len(of_images))]

@@ -105,8 +105,12 @@ class Engine(ABC):
         return image
 
     @abstractmethod
-    def encode_views(self, pixels: Float32[Array, "N 3 H W"]) -> FeatureArrays:
-        """Run the image encoder on N views of images, RGB with values in [0, 255].
+    def encode_views(self, pixels: Float32[Array, "N 3 H W"], *, complete: bool = True) -> FeatureArrays:
+        """Run the image encoder on views of images.
+
+        Args:
+            pixels: N views, RGB with values in [0, 255].
+            complete: False leaves out what only class selection and taught words read, as far as the network can.
 
         Returns:
             Feature maps (N C h w) by name: the input of `compare`, and what taught words read.

@@ -225,7 +225,7 @@ class LabelingJob:
             if isinstance(image, EncodedImage):
                 image.check_use(self.engine, self.protocol)
         plain = [image.pixels for image in given if isinstance(image, ReadImage)]
-        encoded = iter(encode_pixels(plain, self.protocol, self.engine) if plain else ())
+        encoded = iter(self._encode(plain) if plain else ())
         return [
             image.views if isinstance(image, EncodedImage) else next(encoded)
             for image in given
@@ -286,7 +286,11 @@ class LabelingJob:
 
     def view_logits(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[ViewLogits]:
         """The network's logits for all views of several images."""
-        return self.compare(encode_pixels(images, self.protocol, self.engine))
+        return self.compare(self._encode(images))
+
+    def _encode(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[EncodedViews]:
+        complete = self.protocol.selection is not None or self.taught is not None
+        return encode_pixels(images, self.protocol, self.engine, complete=complete)
 
     def compare(self, images: Sequence[EncodedViews]) -> list[ViewLogits]:
         """Compare encoded images with the words; views of equal size form batches."""

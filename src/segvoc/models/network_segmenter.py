@@ -108,12 +108,12 @@ class NetworkSegmenter(Segmenter):
             check_fork()
 
     @torch.inference_mode()
-    def encode_views(self, pixels: Float32[Array, "N 3 H W"]) -> dict[str, Tensor]:
+    def encode_views(self, pixels: Float32[Array, "N 3 H W"], *, complete: bool = True) -> dict[str, Tensor]:
         """Run the image encoder; see `Engine.encode_views`."""
         image = self.to_device(pixels)
 
         def encode(image: Tensor) -> StepOutputs:
-            return self.network.encoded(image).named()
+            return self.network.encoded(image, complete=complete).named()
 
         encoded = self._in_batches(lambda views: self._run(encode, (image[views],), None), len(image))
         return {name: _joined([cast(Tensor, features[name]) for features in encoded]) for name in encoded[0]}

@@ -5,7 +5,7 @@ Each paper defines its own order of spatial and class aggregation and its own fu
 """
 
 from collections.abc import Sequence
-from typing import Unpack, cast
+from typing import Any, Unpack, cast
 
 from einops import rearrange
 from jaxtyping import Float
@@ -168,19 +168,25 @@ class SegmentationNetwork(Float32Parts):
         Returns:
             Logits (B T h w), and the indices of their classes (None: all of them).
         """
-        return self.compared(self.encoded(image), text, **options)
+        return self.compared(self.encoded(image, complete=options.get("selection") is not None), text, **options)
 
-    def encoded(self, image: Images) -> ImageFeatures:
-        """Encode images, independently of the words; see `selected_logits`."""
+    def encoded(self, image: Images, *, complete: bool = True) -> ImageFeatures:
+        """Encode images, independently of the words; see `selected_logits`.
+
+        Args:
+            image: see there.
+            complete: False leaves out what only class selection and taught words read, as far as the network can.
+        """
+        del complete
         return self.image_encoder(image)
 
     def compared(
-        self, features: ImageFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
+        self, features: Any, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
     ) -> SelectedLogits:
         """Compute logits of the selected classes from image features; see `selected_logits`.
 
         Args:
-            features: output of the image encoder.
+            features: output of `encoded`.
             text: P prompt embeddings for each of T classes, from the text encoder.
             options: fields of `AggregationContext`.
         """

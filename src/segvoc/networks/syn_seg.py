@@ -9,7 +9,7 @@ and our choices.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Unpack, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -24,7 +24,7 @@ from segvoc.encoders.official_clip import is_plain_clip
 from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import cost_volumes
-from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Kept, SelectedLogits, gather_classes
 from segvoc.layers.precision import Float32Parts, at_least_float32, lowest_precision, without_autocast
 from segvoc.layers.shapes import Images, PromptEmbeddings
@@ -230,18 +230,9 @@ class SynSeg(SegmentationNetwork):
         """Names of the parameters that the paper trains: FiLM, projector and decoder; the encoders are frozen."""
         return tuple(name for name, _ in self.named_parameters() if name.startswith("aggregation."))
 
-    def selected_logits(
-        self, image: Images, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
-    ) -> SelectedLogits:
-        """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
-        # the encoder's last blocks are only needed to select words
-        dense = options.get("selection") is not None
-        features = cast(TokenEncoder, self.image_encoder).tokens(image, dense=dense)
-        return self.aggregated(features, text, AggregationContext(**options))
-
-    def encoded(self, image: Images) -> TokenFeatures:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """See `SegmentationNetwork.encoded`: the tokens, and the dense maps."""
-        return cast(TokenEncoder, self.image_encoder).tokens(image, dense=True)
+    def encoded(self, image: Images, *, complete: bool = True) -> TokenFeatures:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """See `SegmentationNetwork.encoded`: the tokens; if complete, the encoder's last blocks and the dense maps."""
+        return cast(TokenEncoder, self.image_encoder).tokens(image, dense=complete)
 
     def aggregated(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, features: TokenFeatures, text: Float[Tensor, "T P C"], context: AggregationContext

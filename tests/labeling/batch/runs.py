@@ -34,7 +34,7 @@ class QuickSegmenter(ExportedSegmenter):
         super().__init__(SHIPPED, manifest=TINY_MANIFEST, threads=1)
         self.traits = replace(self.traits, refines_edges=False)
 
-    def encode_views(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_views(self, pixels: np.ndarray, *, complete: bool = True) -> dict[str, np.ndarray]:
         n, _, height, width = pixels.shape
         return {"map_0": pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5}
 

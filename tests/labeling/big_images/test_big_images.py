@@ -103,18 +103,18 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
         options = LabelOptions(**{"tile": 80, "overlap": 20, "keep_classes": 10, **changes})
         return label_big_image(model, scene, words, Labeling(out=scene.parent / out, resume=resume, options=options))
 
-    append, run, seen = Journal.append, NetworkSegmenter.run, []
+    append, run, seen = Journal.append, NetworkSegmenter.encode_views, []
 
-    def counted(self: NetworkSegmenter, pixels: np.ndarray, *arguments: Any) -> Any:
+    def counted(self: NetworkSegmenter, pixels: np.ndarray, **options: Any) -> Any:
         seen.append(len(pixels))
-        return run(self, pixels, *arguments)
+        return run(self, pixels, **options)
 
     def stopping(self: Journal, entry: Any) -> None:
         append(self, entry)
         if isinstance(entry.get("value"), dict) and "stop" in entry["value"]:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(NetworkSegmenter, "run", counted)
+    monkeypatch.setattr(NetworkSegmenter, "encode_views", counted)
     whole = label("whole")
     tiles = len(seen)
     with monkeypatch.context() as patch:

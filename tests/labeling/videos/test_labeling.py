@@ -109,18 +109,18 @@ def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch,
     path = write_video(tmp_path / "video.mp4", 11)
     label_video(model, path, WORDS, Labeling(out=tmp_path / "whole", **settings))
     seen: list[int] = []
-    inner = model.run
+    inner = model.encode_views
 
-    def run(*arguments: Any) -> Any:
+    def run(*arguments: Any, **options: Any) -> Any:
         seen.append(len(seen))
         if len(seen) * settings.get("every", 1) > stop:
             raise KeyboardInterrupt
-        return inner(*arguments)
+        return inner(*arguments, **options)
 
-    monkeypatch.setattr(model, "run", run)
+    monkeypatch.setattr(model, "encode_views", run)
     with pytest.raises(KeyboardInterrupt):
         label_video(model, path, WORDS, Labeling(out=tmp_path / "out", **settings))
-    monkeypatch.setattr(model, "run", inner)
+    monkeypatch.setattr(model, "encode_views", inner)
     assert not (tmp_path / "out/video.json").exists()
     label_video(model, path, WORDS, Labeling(out=tmp_path / "out", resume=True, **settings))
     _assert_same_results(tmp_path / "out", tmp_path / "whole")
@@ -158,7 +158,7 @@ def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             label_video(model, path, WORDS, Labeling(out=tmp_path / "out"))
     assert (tmp_path / "out/video/000002.png").exists() and not (tmp_path / "out/video/000003.png").exists()
-    monkeypatch.setattr(model, "run", _interrupt)  # nothing is left to label
+    monkeypatch.setattr(model, "encode_views", _interrupt)  # nothing is left to label
     label_video(model, path, WORDS, Labeling(out=tmp_path / "out", resume=True))
     _assert_same_results(tmp_path / "out", tmp_path / "whole")
 

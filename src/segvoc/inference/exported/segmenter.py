@@ -66,8 +66,11 @@ class ExportedSegmenter(Segmenter):
         """Precision of most weights: "float32", "float16" or "int8"."""
         return self.manifest.dtype
 
-    def encode_views(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
+    def encode_views(
+        self, pixels: Float32[np.ndarray, "N 3 H W"], *, complete: bool = True
+    ) -> Mapping[str, np.ndarray]:
         """Run the program for images, which may not be smaller than it supports; see `Engine.encode_views`."""
+        del complete  # a program has all
         smallest = self.manifest.smallest
         if min(pixels.shape[2:]) < smallest:
             squares = (
