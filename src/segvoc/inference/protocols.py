@@ -129,7 +129,7 @@ Protocols = dict[Window, Protocol]
 TINY_SELECTION = ClassSelection(share=0.98, least=16)
 """Class selection of `tiny`: keeps all of up to 16 words, otherwise those with nearly all votes."""
 
-TINY_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0, selection=TINY_SELECTION)
+TINY_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
 """How `tiny` views an image; photographs up to 2:1 score at least as well squashed as at their aspect ratio."""
 
 
@@ -231,16 +231,22 @@ def frozen_clip_protocols(size: int) -> Protocols:
     return {"auto": slide, "single": single, "official": slide, "official-single": single}
 
 
-def tiny_protocols() -> Protocols:
+def tiny_protocols(selection: ClassSelection | None = TINY_SELECTION) -> Protocols:
     """Protocols of `tiny`; apart from `auto` and `fine`, every image is squashed to a square.
 
     `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
     """
     side = TINY_VIEW.size
-    single = Protocol(size=side, selection=TINY_SELECTION)
+    single = Protocol(size=side, selection=selection)
     fine = replace(
         single,
         loader=LoaderResize(shortest=side, longest=8 * side),
         sliding=Strides(window=side, stride=side * 3 // 4),
     )
-    return {"auto": TINY_VIEW, "single": single, "official": single, "official-single": single, "fine": fine}
+    return {
+        "auto": replace(TINY_VIEW, selection=selection),
+        "single": single,
+        "official": single,
+        "official-single": single,
+        "fine": fine,
+    }

@@ -38,7 +38,7 @@ from segvoc.networks.part_cat_seg import (
 )
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig, conditions_linearly, syn_seg_state
-from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
+from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig, TinyPartsConfig
 from segvoc.storage.files import SHIPPED
 
 
@@ -306,7 +306,11 @@ PRESETS: dict[str, Preset] = {
         configuration=TinyConfig(),
         build=builders.build_tiny,
         templates_of=lambda configuration: ("{}",),
-        protocols_of=lambda configuration: protocols.tiny_protocols(),
+        protocols_of=lambda configuration: (
+            protocols.tiny_protocols(selection=None)
+            if isinstance(configuration.aggregation, TinyPartsConfig)
+            else protocols.tiny_protocols()
+        ),
         traits=ModelTraits(
             background_words=BackgroundWords(words=(*STUFF, "bed"), margin=0.5),  # pets on beds lie on no sofa
             parts_against="contrast",

@@ -253,7 +253,7 @@ class SynSeg(SegmentationNetwork):
         return decoder.synergy(cells, logits.sigmoid(), (side, side)), logits
 
     def activations(
-        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
+        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M W"], owner: Int[Tensor, " M"]
     ) -> tuple[Float[Tensor, "M h w"], Tokens, Tokens]:
         """Logits of M phrases, and the deepest tap before and after FiLM; see `learn`."""
         decoder, side = self.aggregation, round((taps[0].shape[1] - 1) ** 0.5)

@@ -336,7 +336,7 @@ class TinySynSeg(SynSeg):
     aggregation: TinyDecoder  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def activations(
-        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
+        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M W"], owner: Int[Tensor, " M"]
     ) -> tuple[Float[Tensor, "M h w"], Tokens, Tokens]:
         """See `SynSeg.activations`; the logits include the cost."""
         logits, visual, conditional = super().activations(taps, phrases, owner)
