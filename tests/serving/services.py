@@ -30,10 +30,10 @@ class GatedSegmenter(NumpySegmenter):
         self.gate.set()
         self.sizes: list[int] = []
 
-    def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
+    def encode_views(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         self.sizes.append(len(pixels))
         assert self.gate.wait(300)
-        return super().run(pixels, text, protocol)
+        return super().encode_views(pixels)
 
 
 class SlowSegmenter(NumpySegmenter):
@@ -43,9 +43,9 @@ class SlowSegmenter(NumpySegmenter):
         super().__init__()
         self.seconds = seconds
 
-    def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
+    def encode_views(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         time.sleep(self.seconds)
-        return super().run(pixels, text, protocol)
+        return super().encode_views(pixels)
 
 
 def drawn_image(seed: int = 0, size: tuple[int, int] = (48, 64)) -> np.ndarray:
