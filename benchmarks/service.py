@@ -3,6 +3,7 @@
     python -m benchmarks.service load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
     python -m benchmarks.service nginx
     python -m benchmarks.service memory [--requests 2000] [--model tiny] [-- --max-pixels N ...]
+    python -m benchmarks.service again [--model tiny] [-- --image-cache MB ...]
     python -m benchmarks.service batch [--images 300]
 
 `load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
@@ -17,6 +18,8 @@ connections to nginx at once, each with a request, and fails unless all are answ
 
 `memory` sends mixed requests from 8 clients (photographs of 0.3 to 24 megapixels, all three types of answer), the last
 of which are 100 megapixels as a JPEG, once for each type. Fails if the service's peak is above 1.5 GB.
+
+`again` sends photographs, and the same ones with other words, which cost only the words: each is encoded once.
 
 `batch` labels photographs by `segvoc batch` with one worker and with two, and with two of which one is killed halfway.
 Fails unless every photograph has one row in each result. A worker has one core.
@@ -105,6 +108,7 @@ def ask(
     address: str,
     image: bytes | None = None,
     *,
+    words: Sequence[str] = WORDS,
     accept: str = "application/json",
     source: str = "127.0.0.1",
     patience: float = 600.0,
@@ -113,7 +117,7 @@ def ask(
 
     The status is 0 if there is no answer within `patience` [s]. Without an image it asks whether the service lives.
     """
-    form: dict[str, Any] = {"data": {"words": ", ".join(WORDS)}, "files": {"image": image}}
+    form: dict[str, Any] = {"data": {"words": ", ".join(words)}, "files": {"image": image}}
     method, path, content = ("GET", "/healthz", {}) if image is None else ("POST", "/v1/segment", form)
     transport = httpx2.HTTPTransport(verify=False, local_address=source)
     with httpx2.Client(transport=transport, timeout=patience, headers={"Accept": accept}) as client:
@@ -310,8 +314,9 @@ def _jpeg(image: Image.Image) -> bytes:
 def most_memory(arguments: argparse.Namespace) -> int:
     """Send mixed requests and keep the peak of the service's memory; the exit code."""
     images, large = mixed_images()
-    # each type of answer to each size
-    calls = [(images[number % 16], ACCEPTED[number // 16 % 3]) for number in range(arguments.requests)]
+    # each type of answer to each size; no two files are equal, so that none is cached
+    numbered = ((number, images[number % 16] + str(number).encode()) for number in range(arguments.requests))
+    calls = [(image, ACCEPTED[number // 16 % 3]) for number, image in numbered]
     options = ["--device", arguments.device, "--dtype", arguments.dtype, *arguments.options]
     with service(options, arguments.model) as (process, address), ThreadPoolExecutor(MIXED_CLIENTS) as threads:
         begin, base = time.perf_counter(), memory(process, "VmRSS")
@@ -357,6 +362,27 @@ def nginx(_arguments: argparse.Namespace) -> int:
     keep("service_guard", guarded)
     keep("service_burst", rows)
     return int(guarded[0]["answered"] != ASKED or any(row["unanswered"] or row["failed"] for row in rows))
+
+
+def again(arguments: argparse.Namespace) -> int:
+    """Time photographs with some words, and with others after that; the exit code."""
+    options = ["--device", arguments.device, "--dtype", arguments.dtype, *arguments.options]
+    rows: list[dict[str, object]] = []
+    with service(options, arguments.model) as (_, address):
+        for words in (WORDS[:5], WORDS[5:]):
+            ask(address, _jpeg(Image.new("RGB", (64, 64))), words=words)  # encodes the words
+        for side in (640, 1600):
+            seconds: dict[str, list[float]] = {"first": [], "again": []}
+            for path in SAMPLES:
+                photo = Image.open(path).convert("RGB").resize((side, side * 3 // 4))
+                for times, words in zip(seconds.values(), (WORDS[:5], WORDS[5:]), strict=True):
+                    begin = time.perf_counter()
+                    assert ask(address, _jpeg(photo), words=words)[0] == 200
+                    times.append(time.perf_counter() - begin)
+            measured = {f"{name}_seconds": round(float(np.median(times)), 3) for name, times in seconds.items()}
+            rows.append({"model": Path(arguments.model).name, "side": side, "images": len(SAMPLES), **measured})
+    keep("service_again", rows)
+    return int(any(row["again_seconds"] >= row["first_seconds"] for row in rows))
 
 
 SHARD = 4
@@ -413,6 +439,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "load": load,
     "nginx": nginx,
     "memory": most_memory,
+    "again": again,
     "batch": batches,
 }
 

@@ -10,7 +10,8 @@ import pytest
 
 from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.answers import ServiceFailure
-from segvoc.serving.labeler import BATCHES, Labeler, LabelQuery, UploadedImage
+from segvoc.serving.image_cache import ImageCache
+from segvoc.serving.labeler import BATCHES, Labeler, LabelQuery, PixelBudget, UploadedImage
 from segvoc.serving.middleware import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import Vocabulary
@@ -35,7 +36,9 @@ def run(
     metrics = ServiceMetrics()
 
     async def with_labeler() -> None:
-        labeler = Labeler(model or NumpySegmenter(), ServiceSettings(**settings), metrics)
+        chosen = ServiceSettings(**settings)
+        budget, cache = PixelBudget(chosen.max_pixels), ImageCache(chosen.image_cache * 10**6, metrics)
+        labeler = Labeler(model or NumpySegmenter(), chosen, metrics, budget, cache)
         await labeler.start()
         try:
             await asyncio.wait_for(scenario(labeler), 300)

@@ -53,6 +53,14 @@ naming_fastapi = partial(
     type=click.IntRange(1),
     help="Max pixels of decoded images in memory; a larger image is labeled alone, in tiles.",
 )
+@click.option(
+    "--image-cache",
+    default=ServiceSettings.image_cache,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="MB",
+    help="Memory for encoded images, which cost only the words if they come again; 0: none.",
+)
 @model_options("weights", "device", "dtype", "taught", dtype="auto")
 @click.option(
     "--api-key-file",

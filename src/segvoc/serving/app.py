@@ -27,6 +27,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.version import __version__
 from segvoc.serving import answers, bodies
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
+from segvoc.serving.image_cache import ImageCache
 from segvoc.serving.labeler import EncodedVocabulary, Labeler, LabelQuery, PixelBudget, UploadedImage
 from segvoc.serving.middleware import (
     FIELDS,
@@ -186,10 +187,11 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         opened = models or [open_model() for open_model in service.open_models]
-        names, budget = [model.name for model in opened], PixelBudget(settings.max_pixels)
+        names = [model.name for model in opened]
+        budget, cache = PixelBudget(settings.max_pixels), ImageCache(settings.image_cache * 10**6, metrics)
         if duplicates := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"several models are called {duplicates[0]!r}; name one of them: --model NAME=PATH")
-        service.labelers = {model.name: Labeler(model, settings, metrics, budget) for model in opened}
+        service.labelers = {model.name: Labeler(model, settings, metrics, budget, cache) for model in opened}
         service.loop = asyncio.get_running_loop()
         async with AsyncExitStack() as running:
             for labeler in service.labelers.values():

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, BinaryIO, TypeVar
@@ -22,13 +22,16 @@ from jaxtyping import UInt8
 
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
 from segvoc.imaging.reading import DecodedImage, decode_image, image_size
+from segvoc.inference.encoded_image import EncodedImage
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
+from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import label_large_image
 from segvoc.models.digests import weights_digest
 from segvoc.runtime.version import __version__
 from segvoc.serving.answers import Result, ServiceFailure
+from segvoc.serving.image_cache import ImageCache, ImageKey
 from segvoc.serving.middleware import WORK, RequestWork, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -167,10 +170,15 @@ class Labeler:
     """
 
     def __init__(
-        self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics, budget: PixelBudget | None = None
+        self,
+        model: Segmenter,
+        settings: ServiceSettings,
+        metrics: ServiceMetrics,
+        budget: PixelBudget,
+        cache: ImageCache,
     ) -> None:
         self.settings, self.metrics = settings, metrics
-        self._budget = budget or PixelBudget(settings.max_pixels)
+        self._budget, self._cache = budget, cache
         self._adapt: Callable[[Segmenter], Segmenter] = lambda opened: opened
         self._install_model(model, self._adapt, ModelIdentity(model.name, weights_digest(model)))
         self._waiting: deque[_Job] = deque()
@@ -209,8 +217,12 @@ class Labeler:
             _warm_up(model)
             return model, ModelIdentity(model.name, weights_digest(model))
 
+        def install() -> None:
+            self._cache.forget(self.model.image_encoder)
+            self._install_model(model, self._adapt, identity)
+
         model, identity = await asyncio.to_thread(opened)
-        await self._in_thread(self._network, self._install_model, model, self._adapt, identity)
+        await self._in_thread(self._network, install)
 
     def _install_model(
         self, opened: Segmenter, adapt: Callable[[Segmenter], Segmenter], identity: ModelIdentity
@@ -348,9 +360,9 @@ class Labeler:
         options = jobs[0].query.options
         try:
             uploads = {job.image.digest: job.image for job in jobs if not job.future.done()}
-            decoding = (self._in_thread(self._images, image.decoded, options) for image in uploads.values())
-            decoded = await self._in_time(asyncio.gather(*decoding, return_exceptions=True), jobs)
-            images = dict(zip(uploads, decoded, strict=True))
+            reading = (self._in_thread(self._images, self._read, image, options) for image in uploads.values())
+            read = await self._in_time(asyncio.gather(*reading, return_exceptions=True), jobs)
+            images = dict(zip(uploads, read, strict=True))
             for job in jobs:
                 if isinstance(error := images.get(job.image.digest), BaseException):
                     job.fail(error)
@@ -367,6 +379,13 @@ class Labeler:
             for job in jobs:
                 job.fail(_stopping())
             await self._budget.give_back(taken)
+
+    def _read(self, image: UploadedImage, options: LabelOptions) -> EncodedImage | DecodedPixels:
+        """The encoded image if it is cached, which is not decoded then."""
+        if options.tiling is not None:
+            return image.decoded(options)
+        found = self._cache.find(ImageKey.of(self.model, image.digest, options))
+        return image.decoded(options) if found is None else found
 
     def _in_thread(
         self, threads: ThreadPoolExecutor, function: Callable[..., _T], *arguments: Any
@@ -402,7 +421,12 @@ class Labeler:
         try:
             words, options = self._encoded(jobs[0].query), jobs[0].query.options
             if options.tiling is None:
-                found = self.model.segment_many(images.values(), words.prepared, options=options, yield_errors=True)
+                encoded = self._cache.encoded(self.model, images, options)
+                share = (time.monotonic() - began) / len(images)
+                found = self.model.segment_many(encoded, words.prepared, options=options, yield_errors=True)
+                found = [
+                    replace(one, seconds=one.seconds + share) if isinstance(one, Segmentation) else one for one in found
+                ]
             else:
                 found = [label_large_image(self.model, image, words.prepared, options) for image in images.values()]
             results = dict(zip(images, found, strict=True))

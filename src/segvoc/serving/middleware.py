@@ -106,17 +106,24 @@ class ServiceMetrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"segvoc_{name}", text, labels, registry=registry)
 
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"segvoc_{name}", text, registry=registry)
+
         def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
             return Histogram(f"segvoc_{name}", text, labels, buckets=buckets, registry=registry)
 
         self.requests = counter("requests", "Requests that were answered.", "route", "method", "status")
         self.key_requests = counter("key_requests", "Requests with a valid API key.", "key", "status")
         self.request_seconds = histogram("request_seconds", "Time from headers to the end of the answer.", "route")
-        self.open = Gauge("segvoc_open_requests", "Requests that are open.", registry=registry)
-        self.waiting = Gauge("segvoc_queue", "Images and vocabularies that wait for the model.", registry=registry)
+        self.open = gauge("open_requests", "Requests that are open.")
+        self.waiting = gauge("queue", "Images and vocabularies that wait for the model.")
         self.wait_seconds = histogram("queue_seconds", "Time that work waited for the model.")
         self.model_seconds = histogram("model_seconds", "Time that a batch took in the model.")
         self.batch = histogram("batch_size", "Images in a batch.", buckets=_SIZES)
+        self.image_hits = counter("image_cache_hits", "Images whose encoding was cached.")
+        self.image_misses = counter("image_cache_misses", "Images that were encoded.")
+        self.image_cache_bytes = gauge("image_cache_bytes", "Memory of the cached images.")
+        self.image_cache_entries = gauge("image_cache_entries", "Number of cached images.")
 
 
 def failure_response(failure: ServiceFailure) -> Response:

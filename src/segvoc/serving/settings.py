@@ -29,6 +29,8 @@ ROLES = ("label", "read", "annotate", "administer")
 """What an API key may do, each also what stands before it: label images; read the project; change its images and
 labels; and delete, import and improve."""
 
+_MAY_BE_0 = ("batch_wait", "image_cache")
+
 _LINE = re.compile(rf"([A-Za-z0-9][A-Za-z0-9._@-]{{0,63}}):\s+(\S+)(?:\s+({'|'.join(ROLES)}))?")
 
 
@@ -71,6 +73,8 @@ class ServiceSettings:
     max_pixels: int = 25_000_000
     """Max pixels of decoded images in memory, and values of a probability array; a larger image is labeled alone, in
     tiles, and takes all of them."""
+    image_cache: int = 256
+    """Memory for encoded images, over all models [MB]; 0: every request encodes its image."""
     tiled_pixels: int = 100_000_000
     """Maximum number of pixels of an image that is labeled in tiles."""
     max_words: int = 500
@@ -92,7 +96,7 @@ class ServiceSettings:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if type(value) in (int, float) and not 0 < value < math.inf and (name, value) != ("batch_wait", 0):
+            if type(value) in (int, float) and not 0 < value < math.inf and (value or name not in _MAY_BE_0):
                 raise UsageError(f"{name}={value} is not positive; give a number above 0")
         self.keys()
 
