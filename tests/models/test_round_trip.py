@@ -145,6 +145,8 @@ def _written(shop: Workshop, writer: str) -> Written:
         given = segvoc.load_network(shop.preset, weights=shop.folder / "official.safetensors", device="cpu")
         convert(shop.folder / "official.safetensors", out.with_suffix(".safetensors"), shop.preset)
         return shop.of(out.with_suffix(".safetensors"), given)
+    if (shop.preset, writer) == ("tiny", "export"):  # words leave its weights as they ship, and so do its programs
+        return export(shop, shop.written("finetune").model, out)
     base = shop.written("train")
     if writer == "teach":
         words = segvoc.teach(base.model, shop.images, keep_worse=True)
@@ -157,12 +159,14 @@ def _written(shop: Workshop, writer: str) -> Written:
         return shop.of(out.with_suffix(".safetensors"), model)
     if writer == "push":
         segvoc.push(model, "lab/round", out=out)
-    else:
-        if shop.preset == "tiny":  # tuned words leave its weights as they ship, and so do its programs
-            model = shop.written("finetune").model
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(exporting, "SIZES", ((96, 128),))
-            segvoc.export(model, out)
+        return shop.of(out, model)
+    return export(shop, model, out)
+
+
+def export(shop: Workshop, model: segvoc.Segmenter, out: Path) -> Written:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "SIZES", ((96, 128),))
+        segvoc.export(model, out)
     return shop.of(out, model)
 
 

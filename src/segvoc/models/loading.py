@@ -11,7 +11,6 @@ from segvoc.errors import UsageError
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.headers import TRAINING, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import preset_name
 from segvoc.models.spec import ModelSpec
 from segvoc.models.weights import architecture, with_weights
 from segvoc.networks.base import SegmentationNetwork
@@ -59,7 +58,7 @@ def segmenter_of(spec: ModelSpec, network: SegmentationNetwork, optimize: Optimi
             refines_edges=preset.refines_edges_of(configuration),
         ),
         optimize=optimize,
-        origin={"preset": preset_name(preset), **configuration_record(configuration), **trained},
+        origin={"preset": spec.preset, **configuration_record(configuration), **trained},
     )
     return spec.describe(model)
 

@@ -376,8 +376,3 @@ def find_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise unknown_model(name)
     return PRESETS[name]
-
-
-def preset_name(preset: Preset) -> str:
-    """Look up the name of a preset."""
-    return next(name for name, known in PRESETS.items() if known is preset)

@@ -51,16 +51,14 @@ def _assert_alike(one: Segmentation, other: Segmentation) -> None:
     assert np.array_equal(one.selected, other.selected)
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "save", "export"])
+@pytest.mark.parametrize("verb", ["save", "export"])
 def test_what_needs_the_network_says_so(exported, tmp_path, verb, as_users_call):
     export = pytest.importorskip("segvoc.exporting.export", exc_type=ImportError).export
-    images = segvoc.LabeledImages(name="none", vocabulary=Vocabulary(WORDS), images=())
     calls = {
-        "evaluate": lambda: segvoc.evaluate(exported, images, tmp_path / "report"),
         "save": lambda: segvoc.save(exported, tmp_path / "model.safetensors"),  # type: ignore[arg-type]
         "export": lambda: export(exported, tmp_path / "folder"),  # type: ignore[arg-type]
     }
-    with pytest.raises(UsageError, match=rf"without its network; to {verb} it, load .* segvoc.load\('tiny'\)"):
+    with pytest.raises(UsageError, match=rf"without its network; to {verb} it, load .* segvoc.load_network\('tiny'\)"):
         calls[verb]()
     assert not [*tmp_path.iterdir()]
 
