@@ -102,6 +102,15 @@ def raising(outcomes: Outcomes) -> Iterator[Segmentation]:
         del outcome  # a result isn't kept alive while the next one is made
 
 
+def warning(outcomes: Outcomes, warn: Callable[[Segmentation], None]) -> Outcomes:
+    """Pass results on, and warn of what is to be said of each."""
+    for outcome in outcomes:
+        if isinstance(outcome, Segmentation):
+            warn(outcome)
+        yield outcome
+        del outcome
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelingJob:
     """The model and the settings of one call, shared by its images; parts and groups exclude tiles and smoothing."""

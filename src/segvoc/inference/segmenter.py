@@ -15,12 +15,12 @@ from segvoc.inference.hints import Hints
 from segvoc.inference.job import (
     CallKeywords,
     LabelingJob,
-    Outcomes,
     StartBatch,
     StreamKeywords,
     background_of,
     label_stream,
     raising,
+    warning,
 )
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
@@ -152,7 +152,7 @@ class Segmenter(Engine):
         job = self._job(words, options, parts)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
         outcomes = label_stream(_start(job), job, sources, places)
-        results = list(raising(self._warning(outcomes)))
+        results = list(raising(warning(outcomes, self._hints.warn)))
         return results if several else results[0]
 
     __call__ = segment
@@ -265,15 +265,8 @@ class Segmenter(Engine):
             shown = " ".join(repr(images).split())
             raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list")
         job = self._job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
-        outcomes = self._warning(label_stream(_start(job), job, images))
+        outcomes = warning(label_stream(_start(job), job, images), self._hints.warn)
         return outcomes if yield_errors else raising(outcomes)
-
-    def _warning(self, outcomes: Outcomes) -> Outcomes:
-        for outcome in outcomes:
-            if isinstance(outcome, Segmentation):
-                self._hints.warn(outcome)
-            yield outcome
-            del outcome
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):
