@@ -1,11 +1,12 @@
 """Vocabularies: words (free text, one class each), and parts of objects ("dog's head")."""
 
+import copy
 import json
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,16 @@ class PartVocabulary:
             raise UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
         object.__setattr__(self, "objects", tuple(name for name in objects if name != ANY))
         object.__setattr__(self, "parts", tuple(by_name.values()))
+
+    def spelled_as(self, words: Iterable[str]) -> "PartVocabulary":
+        """The same parts; objects that are these words but for case or the encoding of accents are spelled as they."""
+        spelling = {folded(word): word for word in words}
+        names = {name: spelling.get(folded(name), name) for name in self.objects}
+        parts = [part if part.object is None else replace(part, object=names[part.object]) for part in self.parts]
+        same = copy.copy(self)
+        object.__setattr__(same, "objects", tuple(names.values()))
+        object.__setattr__(same, "parts", tuple(parts))
+        return same
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "PartVocabulary":

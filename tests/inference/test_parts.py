@@ -15,17 +15,20 @@ from torch import nn
 import segvoc
 from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
+from segvoc.inference.background import BackgroundWords
 from segvoc.inference.engine import ModelTraits
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
-from segvoc.inference.protocols import Window
+from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.class_selection import kept_classes
 from segvoc.layers.selection import ClassSelection
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import parts_by_object
 from tests.images import one_line_error, squares
-from tests.inference.small_network import COMMON_WINDOWS, Letters, small_segmenter
+from tests.inference.small_network import COMMON_WINDOWS, Letters, assert_same_results, small_segmenter
+from tests.networks.test_part_cat_seg import small as small_part_network
 
 NO_PART = 65_535
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -232,3 +235,21 @@ def test_parts_of_what_any_view_keeps_go_on_in_all_views() -> None:
 def test_wrong_call_is_refused_before_images_are_read(small, words, parts, way, said):
     with one_line_error(UsageError, said):
         small.segment("missing.jpg", words, parts=parts, **way)
+
+
+def test_parts_of_an_object_in_another_spelling_are_those_of_the_word(small: NetworkSegmenter) -> None:
+    result = small.segment(IMAGE, ["Dog", "wall"], parts={"dog": ["head"]})
+    assert result.words == ("Dog", "wall") and [part.name for part in result.parts] == ["Dog's head"]
+    check_nesting(result)
+    assert_same_results(result, small.segment(IMAGE, ["Dog", "wall"], parts={"Dog": ["head"]}))
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_a_network_of_parts_takes_any_word_for_a_word(threshold: float | None) -> None:
+    model = small_segmenter(
+        network=small_part_network(PART_CAT_SEG),
+        protocols={"auto": Protocol(size=64)},
+        traits=ModelTraits(background_words=BackgroundWords()),
+    )
+    result = model.segment(IMAGE, ["Background", "wall"], background="auto", threshold=threshold)
+    assert result.words == ("Background", "wall") and result.background is None

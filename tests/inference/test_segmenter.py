@@ -44,11 +44,14 @@ def test_keyword_arguments_are_the_fields() -> None:
         ({"background": "  "}, "the background's name '  ' is empty"),
         ({"threshold": 1.5}, "threshold=1.5 is not a probability; give a number from 0 to 1"),
         ({"threshold": -0.1}, "threshold=-0.1 is not a probability"),
-        *(({"threshold": value}, "threshold=.* is not a number") for value in (float("nan"), float("inf"), True, "1")),
+        *(
+            ({"threshold": value}, f"threshold={value!r} is not a number")
+            for value in (float("nan"), float("inf"), True, "1")
+        ),
         ({"tile": 256.5}, "tile=256.5 is not a whole number"),
         ({"overlap": 1.5}, "overlap=1.5 is not a whole number"),
         ({"stretch": 5}, "stretch=5 is not a text"),
-        *(({name: "no"}, f"{name}=no is not true or false") for name in ("wrap", "edges", "return_probabilities")),
+        *(({name: "no"}, f"{name}='no' is not true or false") for name in ("wrap", "edges", "return_probabilities")),
         *(({"smooth": value}, "smooth=.* is not a number") for value in (None, "0.5", True)),
         ({"tile": 8}, "tile=8 is too small"),
         ({"overlap": DEFAULT_TILE}, f"overlap={DEFAULT_TILE} doesn't fit tiles of {DEFAULT_TILE} pixels"),

@@ -4,7 +4,6 @@ import hashlib
 import os
 import sqlite3
 import unicodedata
-import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from segvoc.errors import UnknownWordWarning
+from segvoc.errors import UnknownWordWarning, warn_caller
 from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import cache_folder, digest_of
@@ -34,11 +33,8 @@ def warn_of_unknown_words(unknown: Sequence[str]) -> None:
     if len(unknown) > _QUOTED:
         quoted.append(f"{len(unknown) - _QUOTED} more")
     listed = f"{', '.join(quoted[:-1])} and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
-    warnings.warn(
-        f"the model was trained on English words and probably doesn't know {listed}; use English words instead",
-        UnknownWordWarning,
-        stacklevel=3,
-    )
+    message = f"the model was trained on English words and probably doesn't know {listed}; use English words instead"
+    warn_caller(UnknownWordWarning(message))
 
 
 def in_another_script(word: str) -> bool:

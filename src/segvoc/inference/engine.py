@@ -197,6 +197,6 @@ class Engine(ABC):
 
     def window_protocol(self, window: Window) -> Protocol:
         """The protocol of a window, with its class selection; `UsageError` if the model doesn't have it."""
-        if window not in [*self.protocols]:  # a list, since `window` may not be hashable
+        if not isinstance(window, str) or window not in self.protocols:
             raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
         return self.protocols[window]

@@ -242,9 +242,9 @@ def _check_types(options: LabelOptions) -> None:
     for name, kind in field_types(LabelOptions).items():
         if name not in ("window", "keep_classes", "background"):  # which have checks of their own
             try:
-                field_value(kind, getattr(options, name), name)
+                field_value(kind, value := getattr(options, name), name)
             except UsageError as error:
-                raise UsageError(f"{error}; give one") from None
+                raise UsageError(f"{str(error).replace(f'={value}', f'={value!r}', 1)}; give one") from None
 
 
 def checked_background(name: str) -> str:

@@ -15,7 +15,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner, mean_weights
 from segvoc.inference.windows import ViewLogits
 from segvoc.runtime.arrays import Array, array_namespace, sigmoid, to_numpy
-from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
+from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, folded, parts_by_object
 
 PartsAgainst = Literal["object", "contrast", "half"]
 """When a pixel gets a part. "object": if its best part beats the object's word, for networks that only compare words.
@@ -38,8 +38,8 @@ def words_with_objects(
             raise UsageError(f"{parts.parts[0].name!r} is a part of any object, but no object is named; give words too")
         return Vocabulary(parts.objects)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
-    known = set(vocabulary.words)
-    return vocabulary.with_words(*(name for name in parts.objects if name not in known))
+    known = set(map(folded, vocabulary.words))
+    return vocabulary.with_words(*(name for name in parts.objects if folded(name) not in known))
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ class PreparedVocabulary:
                 vocabulary = vocabulary.with_words(background)
             if vocabulary.words == (background,):
                 raise UsageError(f"{background!r} is the background and the only word; give at least one other")
-        self.encode, self.vocabulary, self.parts = encode, vocabulary, given
+        self.encode, self.vocabulary = encode, vocabulary
+        self.parts = None if given is None else given.spelled_as(vocabulary.words)
         self.background = background
         """The class that stands for "none of the others", or "auto"; see `LabelOptions.background`."""
         self._queries: dict[Background, tuple[ClassQuery, EncodedWords]] = {}
@@ -163,7 +164,7 @@ class PreparedVocabulary:
 
 def _unused_name(vocabulary: Vocabulary) -> str:
     """A name for "none of the words" that is no word."""
-    name = "background"
-    while name in vocabulary.words:
+    name, words = "background", set(map(folded, vocabulary.words))
+    while name in words:
         name += "'"
     return name

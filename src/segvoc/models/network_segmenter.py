@@ -67,8 +67,10 @@ class NetworkSegmenter(Segmenter):
             traits=replace(
                 traits,
                 has_background=network.has_background,
-                has_parts=isinstance(network, PartNetwork),
+                has_parts=(has_parts := isinstance(network, PartNetwork)),
                 selects=network.selects,
+                # a network of parts has learned its background, and words of their own have no meaning in it
+                background_words=None if has_parts else traits.background_words,
             ),
             origin=origin,
         )
