@@ -457,8 +457,10 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--queue", type=int, default=16)
-    parser.add_argument("options", nargs="*", help="options of `segvoc serve`, after --")
-    arguments = parser.parse_args()
+    parser.epilog = "Options of `segvoc serve` follow after --."
+    own = [*itertools.takewhile(lambda text: text != "--", sys.argv[1:])]
+    arguments = parser.parse_args(own)
+    arguments.options = sys.argv[len(own) + 2 :]
     return BENCHMARKS[arguments.what](arguments)
 
 
