@@ -101,6 +101,7 @@ def test_a_reload_empties_it_and_other_words_of_the_model_do_not():
     first, second = models
     app = create_app([lambda: models.pop(0)], ServiceSettings())
     with TestClient(app, base_url="http://127.0.0.1") as client:
+        assert client.portal is not None
         labels(client)
         client.portal.call(app.state.service.labeler.adapt_model, copy.copy)
         labels(client)

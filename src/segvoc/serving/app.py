@@ -168,8 +168,8 @@ def create_app(open_models: Sequence[Callable[[], Segmenter]], settings: Service
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        budget, cache = PixelBudget(settings.max_pixels), ImageCache(settings.image_cache * 10**6, metrics)
-        service.labelers = {model.name: Labeler(model, settings, metrics, budget, cache) for model in models}
+        budget = PixelBudget(settings.max_pixels, ImageCache(settings.image_cache * 10**6, metrics))
+        service.labelers = {model.name: Labeler(model, settings, metrics, budget) for model in models}
         service.loop = asyncio.get_running_loop()
         async with AsyncExitStack() as running:
             for labeler in service.labelers.values():

@@ -31,7 +31,7 @@ from segvoc.labeling.big_images import label_large_image
 from segvoc.models.digests import weights_digest
 from segvoc.runtime.version import __version__
 from segvoc.serving.answers import Result, ServiceFailure
-from segvoc.serving.image_cache import ImageCache, ImageKey
+from segvoc.serving.image_cache import ImageCache
 from segvoc.serving.middleware import WORK, RequestWork, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -43,6 +43,9 @@ BATCHES = 3
 
 IMAGE_THREADS = 2
 """Threads that decode images and encode responses."""
+
+PIXEL_BYTES = 40
+"""Memory for a pixel of a decoded image, with its result and answer [bytes]."""
 
 FIRST_GUESS = 1.0
 """Initial estimate of the time per image [s]."""
@@ -123,11 +126,11 @@ class EncodedVocabulary:
 class PixelBudget:
     """Bounds the pixels of decoded images in memory, over all models; first come, first served in each of them.
 
-    An image with more pixels than the limit takes all of them.
+    An image with more pixels than the limit takes all of them. Cached images have the memory that is free.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most, self._free = most, most
+    def __init__(self, most: int, cache: ImageCache) -> None:
+        self.most, self._free, self.cache = most, most, cache
         self._changed = asyncio.Condition()
 
     async def take(self, pixels: int) -> int:
@@ -136,12 +139,14 @@ class PixelBudget:
         async with self._changed:
             await self._changed.wait_for(lambda: self._free >= taken)
             self._free -= taken
+            self.cache.fit(self._free * PIXEL_BYTES)
         return taken
 
     async def give_back(self, pixels: int) -> None:
         """Free the pixels that `take` returned."""
         async with self._changed:
             self._free += pixels
+            self.cache.fit(self._free * PIXEL_BYTES)
             self._changed.notify_all()
 
 
@@ -175,10 +180,9 @@ class Labeler:
         settings: ServiceSettings,
         metrics: ServiceMetrics,
         budget: PixelBudget,
-        cache: ImageCache,
     ) -> None:
         self.settings, self.metrics = settings, metrics
-        self._budget, self._cache = budget, cache
+        self._budget, self._cache = budget, budget.cache
         self._adapt: Callable[[Segmenter], Segmenter] = lambda opened: opened
         self._install_model(model, self._adapt, ModelIdentity(model.name, weights_digest(model)))
         self._waiting: deque[_Job] = deque()
@@ -384,7 +388,7 @@ class Labeler:
         """The encoded image if it is cached, which is not decoded then."""
         if options.tiling is not None:
             return image.decoded(options)
-        found = self._cache.find(ImageKey.of(self.model, image.digest, options))
+        found = self._cache.find(self.model, image.digest, options)
         return image.decoded(options) if found is None else found
 
     def _in_thread(
