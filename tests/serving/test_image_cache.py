@@ -4,6 +4,7 @@ import asyncio
 import copy
 import io
 import re
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from segvoc.imaging.label_maps import labels_of
+from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.app import create_app
 from segvoc.serving.image_cache import ImageCache
@@ -65,6 +67,40 @@ def test_an_image_is_encoded_once_for_all_words_and_options(model, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+def test_tiny_labels_a_cached_image_bit_for_bit():
+    calls = ({"words": "cat, wall"}, {"words": "sky, road, tree", "background": "other"}, {"parts": {"cat": ["head"]}})
+    image = png(drawn_image(5, (120, 160)))
+    found = []
+    for limit in (0, 256):
+        with in_process(open_tiny(), image_cache=limit) as client:
+            found.append(
+                [segment(client, "application/zip", image=image, probabilities=True, **call) for call in calls]
+            )
+            assert counts(client)["hits"] == (2 if limit else 0)
+    for plain, cached in zip(*found, strict=True):
+        plain, cached = (
+            {name: file.read(name) for name in file.namelist()} for file in map(opened_zip, (plain, cached))
+        )
+        del plain["result.json"], cached["result.json"]
+        assert plain == cached and "probabilities.npy" in plain
+
+
+def opened_zip(answer: Any) -> zipfile.ZipFile:
+    assert answer.status_code == 200, answer.text
+    return zipfile.ZipFile(io.BytesIO(answer.content))
+
+
+def test_large_images_displace_cached_ones_while_they_are_labeled(model):
+    small, large = png(drawn_image(0, (160, 160))), png(drawn_image(1, (500, 500)))
+    with in_process(model, max_pixels=250_000) as client:
+        labels(client, image=small)
+        assert counts(client)["entries"] == 1
+        labels(client, image=large)  # takes all of the pixels
+        assert counts(client)["entries"] == 0
+        labels(client, image=small)
+        assert counts(client) == {"hits": 0, "misses": 3, "entries": 1, "bytes": counts(client)["bytes"]}
+
+
 def test_other_views_and_other_values_are_encoded_anew(model):
     with in_process(model) as client:
         for fields in ({}, {"window": "official"}, {"stretch": "0,4095"}, {"image": png(drawn_image(1))}):
@@ -98,7 +134,7 @@ def test_images_of_a_batch_have_memory_of_their_own():
 
 def test_a_reload_empties_it_and_other_words_of_the_model_do_not():
     models = [GatedSegmenter(), GatedSegmenter()]
-    first, second = models
+    second = models[1]
     app = create_app([lambda: models.pop(0)], ServiceSettings())
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert client.portal is not None

@@ -30,7 +30,7 @@ from segvoc.serving.app import run
 from segvoc.serving.settings import ServiceSettings
 from tests.serving.services import SlowSegmenter
 
-run(partial(SlowSegmenter, 0.3), ServiceSettings(), host="127.0.0.1", port=int(sys.argv[1]))
+run([partial(SlowSegmenter, 0.3)], ServiceSettings(), host="127.0.0.1", port=int(sys.argv[1]))
 """
 
 
