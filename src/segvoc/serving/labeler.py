@@ -25,7 +25,6 @@ from segvoc.imaging.reading import DecodedImage, decode_image, image_size
 from segvoc.inference.encoded_image import EncodedImage
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import label_large_image
 from segvoc.models.digests import weights_digest
@@ -327,16 +326,14 @@ class Labeler:
     async def _dispatch(self) -> None:
         while True:
             await self._room.acquire()
-            await self._start_batch(await self._next_batch())
-
-    async def _start_batch(self, jobs: Sequence[_Job]) -> None:
-        try:
-            taken = await self._budget.take(sum(job.image.pixels for job in jobs))
-        except asyncio.CancelledError:
-            for job in jobs:
-                job.fail(_stopping())
-            raise
-        self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
+            jobs = await self._next_batch()
+            try:
+                taken = await self._budget.take(sum(job.image.pixels for job in jobs))
+            except asyncio.CancelledError:
+                for job in jobs:
+                    job.fail(_stopping())
+                raise
+            self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
 
     async def _next_batch(self) -> list[_Job]:
         """The oldest job, and the jobs that can be batched with it."""
@@ -386,9 +383,7 @@ class Labeler:
 
     def _read(self, image: UploadedImage, options: LabelOptions) -> EncodedImage | DecodedPixels:
         """The encoded image if it is cached, which is not decoded then."""
-        if options.tiling is not None:
-            return image.decoded(options)
-        found = self._cache.find(self.model, image.digest, options)
+        found = self._cache.find(self.model, image.digest, options) if options.tiling is None else None
         return image.decoded(options) if found is None else found
 
     def _in_thread(
@@ -425,12 +420,13 @@ class Labeler:
         try:
             words, options = self._encoded(jobs[0].query), jobs[0].query.options
             if options.tiling is None:
+                begin = time.monotonic()
                 encoded = self._cache.encoded(self.model, images, options)
-                share = (time.monotonic() - began) / len(images)
+                share = (time.monotonic() - begin) / len(images)
                 found = self.model.segment_many(encoded, words.prepared, options=options, yield_errors=True)
-                found = [
-                    replace(one, seconds=one.seconds + share) if isinstance(one, Segmentation) else one for one in found
-                ]
+                found = (
+                    one if isinstance(one, InputError) else replace(one, seconds=one.seconds + share) for one in found
+                )
             else:
                 found = [label_large_image(self.model, image, words.prepared, options) for image in images.values()]
             results = dict(zip(images, found, strict=True))
