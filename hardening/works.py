@@ -180,7 +180,7 @@ def _serve() -> None:
 
     threading.Thread(target=ask, daemon=True).start()
     with suppress(SystemExit):
-        serve(NumpySegmenter, ServiceSettings(), host="127.0.0.1", port=port)
+        serve([NumpySegmenter], ServiceSettings(), host="127.0.0.1", port=port)
     if not done:
         raise KeyboardInterrupt
     if done[0] is not None:

@@ -36,6 +36,13 @@ MEASURED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "without an answer": "{unanswered}",
             "memory early, late [MB]": "{memory_early_mb:.0f}, {memory_late_mb:.0f}",
         },
+        "service_again": {
+            "model": "`{model}`",
+            "longer side [px]": "{side:,}",
+            "photographs": "{images}",
+            "first time [s]": "{first_seconds:.2f}",
+            "again [s]": "{again_seconds:.2f}",
+        },
         "service_memory": {
             "model": "`{model}` {options}",
             "at the start [MB]": "{started_mb}",

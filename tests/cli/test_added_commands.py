@@ -77,7 +77,7 @@ def test_a_missing_distribution_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_routes_are_there_while_the_model_is_loaded(other: str) -> None:
     (extension,) = (one for one in installed_extensions() if one.options[0].name == "wave")
     add = extension.routes({"wave": "x"})
-    app = create_app(NumpySegmenter, ServiceSettings(extensions=(add,)))
+    app = create_app([NumpySegmenter], ServiceSettings(extensions=(add,)))
     assert isinstance(app, FastAPI)
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert client.get("/wave").json() == "numpy"

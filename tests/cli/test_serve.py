@@ -27,8 +27,8 @@ def test_it_listens_on_this_machine_alone(segvoc_command: Command, served):
 
 def test_plain_tiny_is_served_without_pytorch(segvoc_command: Command, served):
     assert segvoc_command("serve", "tiny", "--model", "second=tiny", "--device", "cpu").code == 0
-    (open_model, _), options = served[0]
-    assert [type(opened()) for opened in (open_model, *options["extra_models"])] == [ExportedSegmenter] * 2
+    (open_models, _), _ = served[0]
+    assert [type(opened()) for opened in open_models] == [ExportedSegmenter] * 2
 
 
 def test_elsewhere_it_demands_a_key(segvoc_command: Command, served, monkeypatch, tmp_path):

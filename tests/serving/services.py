@@ -43,9 +43,9 @@ class SlowSegmenter(NumpySegmenter):
         super().__init__()
         self.seconds = seconds
 
-    def encode_views(self, pixels: np.ndarray, *, complete: bool = True) -> dict[str, np.ndarray]:
-        time.sleep(self.seconds)
-        return super().encode_views(pixels, complete=complete)
+    def compare(self, features: Any, text: Any, protocol: Any) -> tuple[Any, Any]:
+        time.sleep(self.seconds)  # here, since equal images are encoded once
+        return super().compare(features, text, protocol)
 
 
 def drawn_image(seed: int = 0, size: tuple[int, int] = (48, 64)) -> np.ndarray:
@@ -63,7 +63,7 @@ def png(image: np.ndarray | None = None) -> bytes:
 @contextlib.contextmanager
 def in_process(model: Segmenter | None = None, *, host: str = "127.0.0.1", **changes: Any) -> Iterator[TestClient]:
     """A client of a service in this process, without a socket; what goes wrong inside doesn't come through."""
-    app = create_app(lambda: model or NumpySegmenter(), ServiceSettings(**changes))
+    app = create_app([lambda: model or NumpySegmenter()], ServiceSettings(**changes))
     with TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False) as client:
         yield client
 
@@ -73,7 +73,7 @@ def listening(model: Segmenter | None = None, **changes: Any) -> Iterator[int]:
     """The port of a service that listens on loopback, in a thread of this process."""
     settings = ServiceSettings(**changes)
     with bound_socket("127.0.0.1", 0) as listener:
-        server = service_server(create_app(lambda: model or NumpySegmenter(), settings), settings)
+        server = service_server(create_app([lambda: model or NumpySegmenter()], settings), settings)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
         thread.start()
         while not server.started:

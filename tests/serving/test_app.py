@@ -31,10 +31,10 @@ class BrokenSegmenter(NumpySegmenter):
 
     error: Exception | None = None
 
-    def run(self, *arguments, **options):
+    def encode_views(self, pixels):
         if self.error is not None:
             raise self.error
-        return super().run(*arguments, **options)
+        return super().encode_views(pixels)
 
 
 def segment(client, **fields):
@@ -175,7 +175,7 @@ def test_the_request_chooses_among_several_models():
 @contextlib.contextmanager
 def several(*names):
     openers = [partial(named, name) for name in names]
-    app = create_app(openers[0], ServiceSettings(), extra_models=openers[1:])
+    app = create_app(openers, ServiceSettings())
     with TestClient(app, base_url="http://127.0.0.1") as client:
         yield client
 
@@ -190,7 +190,7 @@ def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays(capl
         return model
 
     first, new = models[0], models[-1]
-    app = create_app(opened, ServiceSettings())
+    app = create_app([opened], ServiceSettings())
     with TestClient(app, base_url="http://127.0.0.1") as client, ThreadPoolExecutor() as threads:
         service = app.state.service
         for problem in ("damaged", "INVALID_PROTOBUF"):

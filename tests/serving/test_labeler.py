@@ -37,8 +37,8 @@ def run(
 
     async def with_labeler() -> None:
         chosen = ServiceSettings(**settings)
-        budget, cache = PixelBudget(chosen.max_pixels), ImageCache(chosen.image_cache * 10**6, metrics)
-        labeler = Labeler(model or NumpySegmenter(), chosen, metrics, budget, cache)
+        budget = PixelBudget(chosen.max_pixels, ImageCache(chosen.image_cache * 10**6, metrics))
+        labeler = Labeler(model or NumpySegmenter(), chosen, metrics, budget)
         await labeler.start()
         try:
             await asyncio.wait_for(scenario(labeler), 300)

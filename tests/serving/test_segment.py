@@ -303,3 +303,13 @@ def test_names_by_id_are_no_words(client):
         for answer in (segment(client, words=words), client.post("/v1/vocabularies", json={"words": words})):
             assert answer.status_code == 422 and "are in brackets; separate words with commas" in answer.text
     assert client.post("/v1/vocabularies", json={"words": {"0": "cat"}}).status_code == 422
+
+
+def test_hints_are_in_the_answer_and_name_the_forms_fields():
+    with in_process() as client:
+        words = ["cat; dog", "background"]
+        first, second = (segment(client, words=words).json()["hints"] for _ in range(2))
+        assert first == second and len(first) == 2
+        assert first[0].startswith('"cat; dog" is taken as a single word')
+        assert first[1].endswith("for pixels of no other word: background=background")
+        assert segment(client, words=words, background="other").json()["hints"] == first[:1]

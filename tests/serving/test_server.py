@@ -30,7 +30,7 @@ from segvoc.serving.app import run
 from segvoc.serving.settings import ServiceSettings
 from tests.serving.services import SlowSegmenter
 
-run(partial(SlowSegmenter, 0.3), ServiceSettings(), host="127.0.0.1", port=int(sys.argv[1]))
+run([partial(SlowSegmenter, 0.3)], ServiceSettings(), host="127.0.0.1", port=int(sys.argv[1]))
 """
 
 
@@ -117,9 +117,10 @@ def test_the_command_serves_tiny_and_interrupting_ends_it_quietly(tmp_path):
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{url}/v1/models")
         chelsea = (REPOSITORY / "samples/chelsea.jpg").read_bytes()
-        result = labeled(url, chelsea, ["cat", "grass"], key="k" * 20)
+        result = labeled(url, chelsea, ["cat", "grass", "kid"], key="k" * 20)
         assert (result["labels.png"] == 0).mean() > 0.3
+        assert '"kid" may be missed' in " ".join(result["result.json"]["hints"])
         service.process.send_signal(signal.SIGINT)
         assert service.process.wait(300) == 0
         assert service.lines() and all("logger" in line for line in service.lines())
-        assert "k" * 20 not in service.log.read_text()
+        assert "k" * 20 not in service.log.read_text() and "kid" not in service.log.read_text()

@@ -60,7 +60,7 @@ def project(tmp_path: Path) -> Project:
 def client_of(project: Project, open_model: Any = open_tiny) -> TestClient:
     routes = AnnotateRoutes(AnnotateSettings(page=NO_PAGE, project=project.folder))
     settings = ServiceSettings(extensions=(routes,))
-    return TestClient(create_app(open_model, settings), base_url="http://127.0.0.1")
+    return TestClient(create_app([open_model], settings), base_url="http://127.0.0.1")
 
 
 def test_images_that_are_done_teach_the_service(project: Project) -> None:

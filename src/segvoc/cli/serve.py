@@ -101,11 +101,10 @@ def serve_command(
     opened = [partial(chosen.open, model) for model in models or ("tiny",)]
     opened += [_named(text, chosen) for text in named]
     run(
-        opened[0],
+        opened,
         settings,
         host=host,
         port=port,
-        extra_models=opened[1:],
         metrics_port=metrics_port,
         logged_settings=click.get_current_context().params,
     )

@@ -241,8 +241,9 @@ def parse_option(name: str, text: str) -> Any:
 def _check_types(options: LabelOptions) -> None:
     for name, kind in field_types(LabelOptions).items():
         if name not in ("window", "keep_classes", "background"):  # which have checks of their own
+            value = getattr(options, name)
             try:
-                field_value(kind, value := getattr(options, name), name)
+                field_value(kind, value, name)
             except UsageError as error:
                 raise UsageError(f"{str(error).replace(f'={value}', f'={value!r}', 1)}; give one") from None
 

@@ -81,6 +81,12 @@ def zip_answer(result: Result, about: Mapping[str, object]) -> bytes:
     return archive.getvalue()
 
 
+def hints_of(result: Result) -> list[str]:
+    """The hints of a result, with options as the fields of a form."""
+    hints = result.hints if isinstance(result, Segmentation) else ()
+    return [hint.written(lambda name, value: f"{name}={value}") for hint in hints]
+
+
 ANSWERS: Mapping[str, Callable[[Result, Mapping[str, object]], bytes]] = {
     JSON: json_answer,
     PNG: png_answer,
@@ -206,19 +212,25 @@ class PartAnswer(RegionFigures):
     name: str = Field(examples=["cat's head"])
 
 
-_WEIGHTS = "Digest of the model's weights; null for an engine of your own."
-_VERSION = "segvoc's version."
+_WEIGHTS = Field(description="Digest of the model's weights; null for an engine of your own.")
+_VERSION = Field(description="segvoc's version.")
 
 
-class SegmentAnswer(BaseModel):
+class ModelWork(BaseModel):
+    """What a model made."""
+
+    model: str
+    weights: str | None = _WEIGHTS
+    version: str = _VERSION
+    hints: list[str] = Field(description="What suggests that other words or options were meant.")
+
+
+class SegmentAnswer(ModelWork):
     """A labeled image."""
 
     image: str | None = Field(description="File name of the image in the form.")
     width: int
     height: int
-    model: str
-    weights: str | None = Field(description=_WEIGHTS)
-    version: str = Field(description=_VERSION)
     dtype: str
     classes: list[ClassAnswer]
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were requested.")
@@ -226,26 +238,21 @@ class SegmentAnswer(BaseModel):
     mean_confidence: float | None = Field(description="Mean over all words except the background; null without pixels.")
     not_found: list[str] = Field(description="The words without pixels.")
     unsure: bool = Field(description="Whether perhaps none of the words is in the image.")
-    seconds: float = Field(description="Time for reading and labeling the image [s].")
-    hints: list[str] = Field(description="For example words that the model doesn't know.")
+    seconds: float = Field(description="Time for labeling the image [s].")
 
 
-class VocabularyAnswer(BaseModel):
+class VocabularyAnswer(ModelWork):
     """An encoded vocabulary."""
 
     vocabulary: VocabularyName
-    model: str
-    weights: str | None = Field(description=_WEIGHTS)
-    version: str = Field(description=_VERSION)
     words: list[str] = Field(description="All classes, in the order of their ids.")
-    hints: list[str] = Field(description="For example words that the model doesn't know.")
 
 
 class ModelAnswer(BaseModel):
     """A model."""
 
     name: str
-    weights: str | None = Field(description=_WEIGHTS)
+    weights: str | None = _WEIGHTS
     parameters: int | None = Field(description="Number of parameters; null if unknown.")
     dtype: str
     parts: bool = Field(description="Whether the model labels parts.")
@@ -269,7 +276,7 @@ class ModelsAnswer(BaseModel):
     """The models of the service, and its limits."""
 
     models: list[ModelAnswer]
-    version: str = Field(description=_VERSION)
+    version: str = _VERSION
     limits: Limits
 
 

@@ -2,19 +2,16 @@
 
 import asyncio
 import io
-import logging
-import logging.config
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, replace
-from typing import Annotated, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import uvicorn
-from fastapi import FastAPI, Form, Request, Security
-from fastapi.routing import APIRoute
+from fastapi import FastAPI, Request, Security
 from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest, start_http_server
 from starlette.exceptions import HTTPException
@@ -31,13 +28,16 @@ from segvoc.serving.image_cache import ImageCache
 from segvoc.serving.labeler import EncodedVocabulary, Labeler, LabelQuery, PixelBudget, UploadedImage
 from segvoc.serving.middleware import (
     FIELDS,
+    HEALTH,
     LOGGER,
+    METRICS,
+    READY,
     Admission,
     Observation,
     ServiceMetrics,
     failure_response,
-    log_settings,
     send_traces,
+    start_log,
 )
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 
@@ -148,50 +148,28 @@ class Service:
         return await labeler.label(image, query, answer)
 
 
-class FormRoute(APIRoute):
-    """A route whose form is read in a slot among the open requests, and within the service's limits."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """See FastAPI's "Custom Request and APIRoute class"."""
-        answer = super().get_route_handler()
-
-        async def limited(request: Request) -> Response:
-            service: Service = request.app.state.service
-            with service.request_slot():
-                async with bodies.form_request(request, service.settings) as form:
-                    return await answer(form)
-
-        return limited
-
-
-def create_app(
-    open_model: Callable[[], Segmenter],
-    settings: ServiceSettings,
-    *,
-    extra_models: Sequence[Callable[[], Segmenter]] = (),
-    models: Sequence[Segmenter] | None = None,
-) -> FastAPI:
-    """Create the service as an ASGI application.
+def create_app(open_models: Sequence[Callable[[], Segmenter]], settings: ServiceSettings) -> FastAPI:
+    """Open the models and create their service as an ASGI application.
 
     Args:
-        open_model: opens its model, or the first of several.
+        open_models: open its models, which requests choose by name; by default the first answers.
         settings: its settings.
-        extra_models: open further models, which requests choose by name.
-        models: all of them, if they are open already; otherwise they are opened at startup.
+
+    Raises:
+        UsageError: several models have the same name.
     """
     if settings.traces:
         send_traces()
     metrics = ServiceMetrics()
-    service = Service((open_model, *extra_models), settings, metrics)
+    service, models = Service(open_models, settings, metrics), [open_model() for open_model in open_models]
+    names = [model.name for model in models]
+    if duplicates := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"several models are called {duplicates[0]!r}; name one of them: --model NAME=PATH")
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        opened = models or [open_model() for open_model in service.open_models]
-        names = [model.name for model in opened]
-        budget, cache = PixelBudget(settings.max_pixels), ImageCache(settings.image_cache * 10**6, metrics)
-        if duplicates := [name for name in names if names.count(name) > 1]:
-            raise UsageError(f"several models are called {duplicates[0]!r}; name one of them: --model NAME=PATH")
-        service.labelers = {model.name: Labeler(model, settings, metrics, budget, cache) for model in opened}
+        budget = PixelBudget(settings.max_pixels, ImageCache(settings.image_cache * 10**6, metrics))
+        service.labelers = {model.name: Labeler(model, settings, metrics, budget) for model in models}
         service.loop = asyncio.get_running_loop()
         async with AsyncExitStack() as running:
             for labeler in service.labelers.values():
@@ -229,35 +207,28 @@ def create_app(
 def _add_label_routes(app: FastAPI, service: Service) -> None:
     binary = {"schema": {"type": "string", "format": "binary"}}
 
-    async def segment(
-        request: Request, form: Annotated[bodies.SegmentRequest, Form(media_type=bodies.FORM)]
-    ) -> Response:
-        kind = negotiated(request.headers.get("accept"))
-
-        def answer(result: answers.Result, words: EncodedVocabulary) -> Response:
-            about = {"image": form.image.filename, **asdict(words.identity), "hints": words.hints}
-            headers = {"Vary": "Accept", MODEL_HEADER: words.identity.header}
-            return Response(ANSWERS[kind](result, about), media_type=kind, headers=headers)
-
-        query = await asyncio.to_thread(form.query, service.settings.max_words, probabilities=kind == ZIP)
-        return await unless_gone(request, service.label(form.image.file, query, answer, form.model, tiles=True))
-
-    app.router.add_api_route(
+    @app.post(
         "/v1/segment",
-        segment,
-        methods=["POST"],
         summary="Label an image",
         description="Labels every pixel of an image with one of the words. The header Accept chooses the answer: the "
         "report with a mask for each class (application/json), the label map (image/png), or both with the confidence "
         "and an overlay (application/zip).",
         responses={200: {"model": answers.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
-        route_class_override=FormRoute,
+        openapi_extra=bodies.described(bodies.FORM, bodies.SegmentRequest),
     )
+    async def segment(request: Request) -> Response:
+        with service.request_slot():
+            async with bodies.form_request(request, service.settings) as form:
+                kind = negotiated(request.headers.get("accept"))
 
-    vocabulary_body = {
-        "required": True,
-        "content": {bodies.JSON_BODY: {"schema": bodies.VocabularyRequest.model_json_schema()}},
-    }
+                def answer(result: answers.Result, words: EncodedVocabulary) -> Response:
+                    hints = (*words.hints, *answers.hints_of(result))
+                    about = {"image": form.image.filename, **asdict(words.identity), "hints": hints}
+                    headers = {"Vary": "Accept", MODEL_HEADER: words.identity.header}
+                    return Response(ANSWERS[kind](result, about), media_type=kind, headers=headers)
+
+                query = await asyncio.to_thread(form.query, service.settings.max_words, probabilities=kind == ZIP)
+                return await unless_gone(request, service.label(form.image.file, query, answer, form.model, tiles=True))
 
     @app.post(
         "/v1/vocabularies",
@@ -266,7 +237,7 @@ def _add_label_routes(app: FastAPI, service: Service) -> None:
         description="Encodes words and gives them a name, which POST /v1/segment takes in their place. Names don't "
         "expire: they hold the words.",
         responses={201: {"model": answers.VocabularyAnswer}},
-        openapi_extra={"requestBody": vocabulary_body},
+        openapi_extra=bodies.described(bodies.JSON_BODY, bodies.VocabularyRequest),
     )
     async def add_vocabulary(request: Request) -> Response:
         with service.request_slot():
@@ -295,17 +266,14 @@ def _add_status_routes(app: FastAPI, service: Service) -> None:
         text = await asyncio.to_thread(generate_latest, service.metrics.registry)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def health() -> Response:
+    async def health(request: Request) -> Response:
+        if service.stopping and request.url.path == READY:
+            raise ServiceFailure("busy", "the service is stopping; ask another one", retry_after=1)
         if not service.is_healthy:
             raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
         return JSONResponse({"status": "ok"})
 
-    async def ready() -> Response:
-        if service.stopping:
-            raise ServiceFailure("busy", "the service is stopping; ask another one", retry_after=1)
-        return await health()
-
-    for path, answer in (("/metrics", metrics), ("/healthz", health), ("/readyz", ready)):
+    for path, answer in ((METRICS, metrics), (HEALTH, health), (READY, health)):
         app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
 
 
@@ -366,37 +334,33 @@ async def _gone(request: Request) -> None:
 
 
 def run(
-    open_model: Callable[[], Segmenter],
+    open_models: Sequence[Callable[[], Segmenter]],
     settings: ServiceSettings,
     *,
     host: str,
     port: int,
-    extra_models: Sequence[Callable[[], Segmenter]] = (),
     metrics_port: int | None = None,
     logged_settings: Mapping[str, object] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again.
 
     Args:
-        open_model: opens the model; see `create_app`, also for `extra_models`.
+        open_models: open the models; see `create_app`.
         settings: the settings.
         host: the address to listen on.
         port: its port.
-        extra_models: open further models.
         metrics_port: a port of the same address that has the metrics without a key; None: there is none.
         logged_settings: settings for the first line of the log; none may be secret.
 
     Raises:
-        UsageError: an address can't be used.
+        UsageError: an address can't be used, or several models have the same name.
     """
-    logging.config.dictConfig(log_settings())
-    logging.captureWarnings(True)
+    start_log()
     with bound_socket(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listener.getsockname()[1]}"
         LOGGER.info("starting", extra={FIELDS: {"address": address, "settings": logged_settings or {}}})
-        models = [opener() for opener in (open_model, *extra_models)]
-        app = create_app(open_model, settings, extra_models=extra_models, models=models)
+        app = create_app(open_models, settings)
         server, service = service_server(app, settings), app.state.service
         # uvicorn re-raises the signal that stopped it
         handlers: dict[int, Any] = {signal.SIGTERM: lambda *_: sys.exit(0)}

@@ -3,13 +3,12 @@
 import asyncio
 import base64
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from fastapi import Request, UploadFile
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData
@@ -171,6 +170,11 @@ class SegmentRequest(create_model("LabelFields", **_OPTIONS)):
         return VocabularyRequest.of_name(self.vocabulary, max_words).query(max_words, options)
 
 
+def described(kind: str, model: type[BaseModel]) -> dict[str, Any]:
+    """What OpenAPI says of a body that is read here, and not by FastAPI."""
+    return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()}}}}
+
+
 def checked_query(
     words: str | Sequence[str] | None,
     parts: str | Mapping[str, Sequence[str]] | None,
@@ -233,19 +237,21 @@ def _decoded(adapter: TypeAdapter[_T], text: bytes, fix: str, values: int) -> _T
     number = max(text.count(b"[") + text.count(b"{") + text.count(b","), text.count(b'"') // 2)
     if number > values:
         raise ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
-    try:
+    with _naming_fields(fix):
         return adapter.validate_json(text, strict=True)
+
+
+@contextmanager
+def _naming_fields(fix: str) -> Iterator[None]:
+    """Turn the first of Pydantic's errors into a `ServiceFailure`."""
+    try:
+        yield
     except ValidationError as error:
-        raise _invalid(error.errors(include_url=False, include_context=False, include_input=False), fix) from None
-
-
-def _invalid(problems: Sequence[Any], fix: str) -> ServiceFailure:
-    """The failure for the first of Pydantic's or FastAPI's errors."""
-    problem = problems[0]
-    if problem["type"] == "json_invalid":
-        return ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}")
-    place = ".".join(str(step)[:60] for step in problem["loc"] if step != "body") or "the body"
-    return ServiceFailure("invalid_request", f"{place}: {problem['msg']}; {fix}")
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if problem["type"] == "json_invalid":
+            raise ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}") from None
+        place = ".".join(str(step)[:60] for step in problem["loc"]) or "the body"
+        raise ServiceFailure("invalid_request", f"{place}: {problem['msg']}; {fix}") from None
 
 
 def _known(model: type[BaseModel]) -> str:
@@ -256,21 +262,9 @@ def _known(model: type[BaseModel]) -> str:
 # ---- reading
 
 
-class FormRequest(Request):
-    """A request whose form was read already, within the service's limits, which FastAPI lacks."""
-
-    def __init__(self, request: Request, form: FormData) -> None:
-        super().__init__(request.scope, request.receive)
-        self._read = form
-
-    async def form(self, **_: Any) -> FormData:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The form; FastAPI's limits don't matter any more."""
-        return self._read
-
-
 @asynccontextmanager
-async def form_request(request: Request, settings: ServiceSettings) -> AsyncIterator[FormRequest]:
-    """Read a form into memory, for FastAPI; raises a `ServiceFailure` if it is too large, too slow or invalid."""
+async def form_request(request: Request, settings: ServiceSettings) -> AsyncIterator[SegmentRequest]:
+    """Read a form into memory; raises a `ServiceFailure` if it is too large, too slow or invalid."""
     check_content_type(request, FORM)
     stream = body_stream(request, settings.max_bytes + TEXT_BYTES)
     fields = len(SegmentRequest.model_fields)
@@ -279,15 +273,15 @@ async def form_request(request: Request, settings: ServiceSettings) -> AsyncIter
     try:
         form = await parsed_form(parser, settings.upload_seconds)
         for name, value in form.multi_items():
-            if len(form.getlist(name)) > 1 or value == "":  # FastAPI would take the last, or the default
+            if len(form.getlist(name)) > 1 or value == "":
                 message = f"the field {name[:60]!r} is empty or given twice; give it once"
                 raise ServiceFailure("invalid_request", message)
             if isinstance(value, FormFile) and (value.size or 0) > settings.max_bytes:
                 message = f"the image file has {value.size} bytes; send at most {settings.max_bytes}"
                 raise ServiceFailure("too_large", message)
-        yield FormRequest(request, form)
-    except RequestValidationError as error:
-        raise _invalid(error.errors(), _known(SegmentRequest)) from None
+        with _naming_fields(_known(SegmentRequest)):
+            validated = SegmentRequest.model_validate(dict(form))
+        yield validated
     finally:
         parser.close()
 

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,22 +16,8 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.arrays import Array, array_namespace
 from segvoc.serving.middleware import ServiceMetrics
 
-
-class ImageKey(NamedTuple):
-    """What an encoded image depends on."""
-
-    encoder: object
-    """The image encoder, which models with other words share (`Engine.image_encoder`)."""
-    digest: str
-    """Digest of the image's file."""
-    views: Protocol
-    """How the image is cut into views."""
-    stretch: str | None
-
-    @classmethod
-    def of(cls, model: Segmenter, digest: str, options: LabelOptions) -> "ImageKey":
-        """The key of an image; `UsageError` if the model doesn't have the window."""
-        return cls(model.image_encoder, digest, model.window_protocol(options.window).view_settings, options.stretch)
+Key: TypeAlias = tuple[object, str, Protocol, str | None]
+"""The image encoder, the digest of the image's file, how it is cut into views, and its stretch."""
 
 
 class ImageCache:
@@ -43,12 +29,13 @@ class ImageCache:
     """
 
     def __init__(self, most: int, metrics: ServiceMetrics) -> None:
-        self.most, self._metrics = most, metrics
-        self._images: OrderedDict[ImageKey, EncodedImage] = OrderedDict()
+        self.most, self._limit, self._metrics = most, most, metrics
+        self._images: OrderedDict[Key, EncodedImage] = OrderedDict()
         self._bytes, self._lock = 0, threading.Lock()
 
-    def find(self, key: ImageKey) -> EncodedImage | None:
-        """The image, if it is cached; it is then the last to be evicted."""
+    def find(self, model: Segmenter, digest: str, options: LabelOptions) -> EncodedImage | None:
+        """The image of a file, if it is cached; `UsageError` if the model doesn't have the window."""
+        key = _key(model, digest, options)
         with self._lock:
             if key in self._images:
                 self._images.move_to_end(key)
@@ -60,16 +47,15 @@ class ImageCache:
         images: Mapping[str, UInt8[np.ndarray, "_ _ 3"] | EncodedImage],
         options: LabelOptions,
     ) -> list[EncodedImage]:
-        """Encode a batch of images by digest, except those that the model encoded or that are cached by now."""
+        """Encode a batch of images by digest, except those that the model encoded already."""
         found, missing = dict[str, EncodedImage](), dict[str, UInt8[np.ndarray, "_ _ 3"]]()
         for digest, image in images.items():
-            hit = image if isinstance(image, EncodedImage) else None
-            if hit is None or hit.encoder is not model.image_encoder:  # the model was replaced meanwhile
-                hit = self.find(ImageKey.of(model, digest, options))
-            if hit is None:
-                missing[digest] = image.image.pixels if isinstance(image, EncodedImage) else image
-            else:
+            if isinstance(image, EncodedImage) and image.encoder is model.image_encoder:
+                found[digest] = image
+            elif hit := self.find(model, digest, options):  # by now
                 found[digest] = hit
+            else:  # perhaps of a model that was replaced meanwhile
+                missing[digest] = image.image.pixels if isinstance(image, EncodedImage) else image
         protocol = model.window_protocol(options.window)
         views = encode_pixels([*missing.values()], protocol, model) if missing else []
         for (digest, pixels), of_image in zip(missing.items(), views, strict=True):
@@ -80,39 +66,47 @@ class ImageCache:
                 views=of_image,
                 encoder=model.image_encoder,
             )
-            found[digest] = self._added(ImageKey.of(model, digest, options), image)
+            found[digest] = self._added(_key(model, digest, options), image)
         if self.most:
             self._metrics.image_hits.inc(len(images) - len(missing))
             self._metrics.image_misses.inc(len(missing))
         return [found[digest] for digest in images]
 
+    def fit(self, room: int) -> None:
+        """Limit the memory to what is free [bytes], until the next call."""
+        with self._lock:
+            self._limit = min(self.most, room)
+            self._evict()
+
     def forget(self, encoder: object) -> None:
         """Drop the images of an image encoder."""
         with self._lock:
-            for key in [key for key in self._images if key.encoder is encoder]:
-                self._drop(key)
+            for key in [key for key in self._images if key[0] is encoder]:
+                self._bytes -= self._images.pop(key).nbytes
+            self._evict()
 
-    def _added(self, key: ImageKey, image: EncodedImage) -> EncodedImage:
-        """The image, cached unless it is larger than the limit; its arrays are then no slices of a batch's."""
-        if image.nbytes > self.most:
+    def _added(self, key: Key, image: EncodedImage) -> EncodedImage:
+        """The image, cached unless it is too large; its arrays are then no slices of a batch's."""
+        if image.nbytes > self._limit:
             return image
         features = {name: _copy(maps) for name, maps in image.views.features.items()}
         image = replace(image, views=EncodedViews(_copy(image.views.pixels), features))
         with self._lock:
-            self._images[key] = image
-            self._bytes += image.nbytes
-            while self._bytes > self.most:
-                self._drop(next(iter(self._images)))
-            self._count()
+            if key not in self._images:  # two models may share an image encoder
+                self._images[key] = image
+                self._bytes += image.nbytes
+                self._evict()
         return image
 
-    def _drop(self, key: ImageKey) -> None:
-        self._bytes -= self._images.pop(key).nbytes
-        self._count()
-
-    def _count(self) -> None:
+    def _evict(self) -> None:
+        while self._bytes > self._limit:
+            self._bytes -= self._images.popitem(last=False)[1].nbytes
         self._metrics.image_cache_bytes.set(self._bytes)
         self._metrics.image_cache_entries.set(len(self._images))
+
+
+def _key(model: Segmenter, digest: str, options: LabelOptions) -> Key:
+    return model.image_encoder, digest, model.window_protocol(options.window).view_settings, options.stretch
 
 
 def _copy(array: Array) -> Array:

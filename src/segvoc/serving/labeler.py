@@ -25,13 +25,12 @@ from segvoc.imaging.reading import DecodedImage, decode_image, image_size
 from segvoc.inference.encoded_image import EncodedImage
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import label_large_image
 from segvoc.models.digests import weights_digest
 from segvoc.runtime.version import __version__
 from segvoc.serving.answers import Result, ServiceFailure
-from segvoc.serving.image_cache import ImageCache, ImageKey
+from segvoc.serving.image_cache import ImageCache
 from segvoc.serving.middleware import WORK, RequestWork, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -43,6 +42,9 @@ BATCHES = 3
 
 IMAGE_THREADS = 2
 """Threads that decode images and encode responses."""
+
+PIXEL_BYTES = 40
+"""Memory for a pixel of a decoded image, with its result and answer [bytes]."""
 
 FIRST_GUESS = 1.0
 """Initial estimate of the time per image [s]."""
@@ -123,11 +125,11 @@ class EncodedVocabulary:
 class PixelBudget:
     """Bounds the pixels of decoded images in memory, over all models; first come, first served in each of them.
 
-    An image with more pixels than the limit takes all of them.
+    An image with more pixels than the limit takes all of them. Cached images have the memory that is free.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most, self._free = most, most
+    def __init__(self, most: int, cache: ImageCache) -> None:
+        self.most, self._free, self.cache = most, most, cache
         self._changed = asyncio.Condition()
 
     async def take(self, pixels: int) -> int:
@@ -136,12 +138,14 @@ class PixelBudget:
         async with self._changed:
             await self._changed.wait_for(lambda: self._free >= taken)
             self._free -= taken
+            self.cache.fit(self._free * PIXEL_BYTES)
         return taken
 
     async def give_back(self, pixels: int) -> None:
         """Free the pixels that `take` returned."""
         async with self._changed:
             self._free += pixels
+            self.cache.fit(self._free * PIXEL_BYTES)
             self._changed.notify_all()
 
 
@@ -175,10 +179,9 @@ class Labeler:
         settings: ServiceSettings,
         metrics: ServiceMetrics,
         budget: PixelBudget,
-        cache: ImageCache,
     ) -> None:
         self.settings, self.metrics = settings, metrics
-        self._budget, self._cache = budget, cache
+        self._budget, self._cache = budget, budget.cache
         self._adapt: Callable[[Segmenter], Segmenter] = lambda opened: opened
         self._install_model(model, self._adapt, ModelIdentity(model.name, weights_digest(model)))
         self._waiting: deque[_Job] = deque()
@@ -323,16 +326,14 @@ class Labeler:
     async def _dispatch(self) -> None:
         while True:
             await self._room.acquire()
-            await self._start_batch(await self._next_batch())
-
-    async def _start_batch(self, jobs: Sequence[_Job]) -> None:
-        try:
-            taken = await self._budget.take(sum(job.image.pixels for job in jobs))
-        except asyncio.CancelledError:
-            for job in jobs:
-                job.fail(_stopping())
-            raise
-        self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
+            jobs = await self._next_batch()
+            try:
+                taken = await self._budget.take(sum(job.image.pixels for job in jobs))
+            except asyncio.CancelledError:
+                for job in jobs:
+                    job.fail(_stopping())
+                raise
+            self._begin(self._process(jobs, taken)).add_done_callback(lambda _: self._room.release())
 
     async def _next_batch(self) -> list[_Job]:
         """The oldest job, and the jobs that can be batched with it."""
@@ -382,9 +383,7 @@ class Labeler:
 
     def _read(self, image: UploadedImage, options: LabelOptions) -> EncodedImage | DecodedPixels:
         """The encoded image if it is cached, which is not decoded then."""
-        if options.tiling is not None:
-            return image.decoded(options)
-        found = self._cache.find(ImageKey.of(self.model, image.digest, options))
+        found = self._cache.find(self.model, image.digest, options) if options.tiling is None else None
         return image.decoded(options) if found is None else found
 
     def _in_thread(
@@ -421,12 +420,13 @@ class Labeler:
         try:
             words, options = self._encoded(jobs[0].query), jobs[0].query.options
             if options.tiling is None:
+                begin = time.monotonic()
                 encoded = self._cache.encoded(self.model, images, options)
-                share = (time.monotonic() - began) / len(images)
+                share = (time.monotonic() - begin) / len(images)
                 found = self.model.segment_many(encoded, words.prepared, options=options, yield_errors=True)
-                found = [
-                    replace(one, seconds=one.seconds + share) if isinstance(one, Segmentation) else one for one in found
-                ]
+                found = (
+                    one if isinstance(one, InputError) else replace(one, seconds=one.seconds + share) for one in found
+                )
             else:
                 found = [label_large_image(self.model, image, words.prepared, options) for image in images.values()]
             results = dict(zip(images, found, strict=True))

@@ -8,6 +8,7 @@ import logging
 import re
 import secrets
 import time
+import warnings
 from collections import Counter as Counts
 from collections.abc import Callable, Sequence, Set
 from contextvars import ContextVar
@@ -22,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segvoc.errors import missing_package
+from segvoc.errors import LabelingWarning, missing_package
 from segvoc.serving.answers import JSON, ServiceFailure
 from segvoc.serving.settings import ROLES, KeyHolder, ServiceSettings
 
@@ -55,10 +56,10 @@ _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
-PROBES = ("/healthz", "/readyz", "/metrics")
+HEALTH, READY, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
 """Paths whose successes aren't logged."""
 
-PUBLIC_PATHS = ("/healthz", "/readyz", "/openapi.json")
+PUBLIC_PATHS = (HEALTH, READY, "/openapi.json")
 """API paths that need no key."""
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -84,16 +85,15 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def log_settings() -> dict[str, Any]:
-    """Settings for `logging.config.dictConfig`: all logs of the process go to standard error as JSON."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"json": {"()": JsonLines}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-        "root": {"handlers": ["stderr"], "level": "WARNING"},
-        "loggers": {name: {"level": "INFO"} for name in ("uvicorn", LOGGER.name)},
-    }
+def start_log() -> None:
+    """Log to standard error as JSON, with warnings, except hints about words: answers have them."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in ("uvicorn", LOGGER.name):
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", category=LabelingWarning)
 
 
 class ServiceMetrics:

@@ -7,7 +7,6 @@ proxies distribute requests. Configure the number of replicas and their cores an
 (`autoscaling_config`, `ray_actor_options`, `max_ongoing_requests`).
 """
 
-import logging.config
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +21,7 @@ from segvoc.models.opening import load
 from segvoc.runtime.hardware import DtypeName
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
-from segvoc.serving.middleware import log_settings
+from segvoc.serving.middleware import start_log
 from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
 from segvoc.storage.records import with_settings
 
@@ -54,8 +53,8 @@ class Replica:
     """A service in its process on a node."""
 
     def __init__(self, open_model: Callable[[], Segmenter], settings: ClusterSettings) -> None:
-        logging.config.dictConfig(log_settings())  # Ray collects standard error
-        self._app = create_app(open_model, settings.with_secrets())
+        start_log()  # Ray collects standard error
+        self._app = create_app([open_model], settings.with_secrets())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application; called once by Ray."""

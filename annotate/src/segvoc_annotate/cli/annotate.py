@@ -88,7 +88,7 @@ def annotate(
     )
     logging.disable(logging.INFO)  # users read the page, not the service's log
     try:
-        run(partial(chosen.open, model or options.model), settings, host=HOST, port=port)
+        run([partial(chosen.open, model or options.model)], settings, host=HOST, port=port)
     finally:
         logging.disable(logging.NOTSET)
 
