@@ -48,9 +48,14 @@ def small_parts() -> Preset:
     def built(configuration: object) -> torch.nn.Module:
         return small_part_network(PCA_PART)
 
-    protocols = {name: replace(one, size=96) for name, one in part_protocols(96).items()}
-    preset = replace(PRESETS["pca-part-b"], build=built, protocols_of=lambda _: protocols)
-    return replace(preset, templates_of=lambda _: ("a {}", "the {}"))
+    preset = replace(PRESETS["pca-part-b"], build=built, protocols_of=lambda _: part_protocols(96))
+    return at_side(replace(preset, templates_of=lambda _: ("a {}", "the {}")), 96)
+
+
+def at_side(preset: Preset, side: int) -> Preset:
+    """A preset with one square view; programs aren't exported for fewer cells than a window of attention has."""
+    protocols = dict.fromkeys(preset.protocols, replace(preset.protocols["single"], size=side))
+    return replace(preset, protocols_of=lambda _: protocols)
 
 
 @dataclass(frozen=True)
@@ -310,7 +315,7 @@ def workshops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)  # a traced size is no integer
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "pca-seg-clip-b", small_preset("pca-seg-clip-b"))
+        patch.setitem(PRESETS, "pca-seg-clip-b", at_side(small_preset("pca-seg-clip-b"), 224))
         patch.setitem(PRESETS, "pca-part-b", small_parts())
         yield workshop
     jaxtyping.config.update("jaxtyping_disable", before)
