@@ -47,7 +47,8 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import reduce_precision
 from segvoc.layers.selection import PUBLISHED_VOTES
-from segvoc.models.network_segmenter import NetworkSegmenter, require_network
+from segvoc.models.loading import require_network
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.models.weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork

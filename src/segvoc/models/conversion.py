@@ -22,7 +22,7 @@ from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import lowest_precision
 from segvoc.models.builders import weightless
 from segvoc.models.headers import CUSTOM, PARTS, configuration_record, words_of_model
-from segvoc.models.network_segmenter import require_network
+from segvoc.models.loading import require_network
 from segvoc.models.presets import Preset
 from segvoc.models.resolving import resolve
 from segvoc.models.weights import architecture, fitted, is_custom, naming_file

@@ -8,6 +8,8 @@ import torch
 from segvoc.encoders.prompts import PartWordEncoder
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
+from segvoc.inference.exported.segmenter import ExportedSegmenter
+from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.headers import TRAINING, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -15,6 +17,7 @@ from segvoc.models.spec import ModelSpec
 from segvoc.models.weights import architecture, with_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.hardware import DtypeName, Optimize, bfloat16_instructions
+from segvoc.storage.files import SHIPPED
 
 
 def open_network(
@@ -36,6 +39,23 @@ def open_network(
         encoder = encoder.encode if isinstance(encoder, PartWordEncoder) else encoder
         cast(VocabularyEncoder, encoder).on_disk = True
         return model
+
+
+def require_network(model: Segmenter, what: str) -> NetworkSegmenter:
+    """The model with its network, for a purpose, a verb: that of shipped programs is opened, with the same words.
+
+    Raises: UsageError: the model was exported without its network.
+    """
+    if isinstance(model, NetworkSegmenter):
+        return model
+    preset = str(model.origin.get("preset", model.name))
+    if not (isinstance(model, ExportedSegmenter) and model.folder == SHIPPED):
+        raise UsageError(
+            f"{model.name!r} is an exported model without its network; to {what} it, load the preset or file it was "
+            f"exported from: segvoc.load_network({preset!r})"
+        )
+    words = {"taught": model.taught, "known_words": model.known_words, "background": model.known_background}
+    return open_network(ModelSpec(name=model.name, preset=preset, **words), "cpu", "float32")
 
 
 def segmenter_of(spec: ModelSpec, network: SegmentationNetwork, optimize: Optimize = "none") -> NetworkSegmenter:

@@ -182,14 +182,3 @@ def _joined(maps: list[Tensor]) -> Tensor:
 def classes_at_a_time(device: torch.device) -> int:
     """Chunk size in classes: fits a CPU's caches, or keeps a GPU busy."""
     return 8 if device.type == "cpu" else 128
-
-
-def require_network(model: Segmenter, what: str) -> NetworkSegmenter:
-    """The model, if it has a network; else `UsageError` with the purpose, a verb."""
-    if not isinstance(model, NetworkSegmenter):
-        source = model.origin.get("preset", model.name)
-        raise UsageError(
-            f"{model.name!r} is an exported model without its network; to {what} it, load the preset or file it was "
-            f"exported from: segvoc.load_network({source!r})"
-        )
-    return model

@@ -197,7 +197,7 @@ def shareable(model: Segmenter, *, weights: bool | None = None) -> ShareableMode
 
 def _shareable(model: Segmenter, weights: bool | None) -> ShareableModel:
     if not isinstance(model, ExportedSegmenter):
-        from segvoc.models.network_segmenter import require_network  # here, since PyTorch takes seconds to import
+        from segvoc.models.loading import require_network  # here, since PyTorch takes seconds to import
 
         return _shareable_network(require_network(model, "share"), weights)
     record = model.origin.get("record")  # only models with the shipped weights have a record

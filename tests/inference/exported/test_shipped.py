@@ -54,13 +54,23 @@ def _assert_alike(one: Segmentation, other: Segmentation) -> None:
 @pytest.mark.parametrize("verb", ["save", "export"])
 def test_what_needs_the_network_says_so(exported, tmp_path, verb, as_users_call):
     export = pytest.importorskip("segvoc.exporting.export", exc_type=ImportError).export
+    (tmp_path / "copy").mkdir()
+    copy_tiny(tmp_path / "copy")
+    model = segvoc.load(tmp_path / "copy")
     calls = {
-        "save": lambda: segvoc.save(exported, tmp_path / "model.safetensors"),  # type: ignore[arg-type]
-        "export": lambda: export(exported, tmp_path / "folder"),  # type: ignore[arg-type]
+        "save": lambda: segvoc.save(model, tmp_path / "model.safetensors"),
+        "export": lambda: export(model, tmp_path / "folder"),
     }
     with pytest.raises(UsageError, match=rf"without its network; to {verb} it, load .* segvoc.load_network\('tiny'\)"):
         calls[verb]()
-    assert not [*tmp_path.iterdir()]
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_the_shipped_model_is_saved_with_its_words_from_programs_too(taught, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    segvoc.save(segvoc.load("tiny").with_taught(taught), tmp_path / "model.safetensors")
+    again = segvoc.load(tmp_path / "model.safetensors", device="cpu")
+    assert again.own_words == taught.words and again.name.endswith("model.safetensors")
 
 
 @pytest.mark.parametrize(("photo", "window", "more"), [("rocket.jpg", "single", 0), ("coffee.jpg", "auto", 120)])
