@@ -14,6 +14,7 @@ from segvoc.evaluation.task import EvaluationTask as EvaluationTask
 from segvoc.exporting.export import export as export
 from segvoc.imaging.label_maps import read_label_map as read_label_map
 from segvoc.inference.clicks import click as click
+from segvoc.inference.encoded_image import EncodedImage as EncodedImage
 from segvoc.inference.exported.segmenter import ExportedSegmenter as ExportedSegmenter
 from segvoc.inference.label_options import LabelOptions as LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary as PreparedVocabulary
