@@ -9,7 +9,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -38,6 +38,7 @@ from segvoc.inference.smoothing import Smoothing, SmoothingState
 from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files
 from segvoc.labeling.video_reading import Frame, OpenVideo, frames_ahead, open_container, require_av
 from segvoc.models.digests import model_record
+from segvoc.runtime.process_settings import run_ordered
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically, writing
 from segvoc.storage.files import digest_of
@@ -329,15 +330,15 @@ def _label_frames(
         if overlay is not None:
             overlay.show(result.labels, every)
 
-    def calls() -> Generator[Callable[[], object], None, None]:
+    def calls() -> Generator[tuple[Callable[[], object], int], None, None]:
         if overlay is not None:
             for number in range(0, first, every):
-                yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every)
+                yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every), 1
         how = {"every": every, "options": options, "smoothing": smoothing, "first": first}
         results = segment_frames(model, video, words, **how, on_frame=lambda frame: times.append(frame.time))
         with closing(results):
             for frame, result in results:
-                yield partial_call(store, frame.number, result, None if smoothing is None else smoothing.state)
+                yield partial_call(store, frame.number, result, None if smoothing is None else smoothing.state), 1
                 progress(min(frame.number + every, len(times)), total)
 
     about = partial.overlay, video.path, words.words, colors
@@ -346,24 +347,13 @@ def _label_frames(
         thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
         stack.callback(thread.shutdown, cancel_futures=True)
         progress(first, total)
-        _run_behind(thread, calls(), max(2, WAITING_FRAME_PIXELS // (video.width * video.height)))
+        for _ in run_ordered(thread, calls(), max(2, WAITING_FRAME_PIXELS // (video.width * video.height))):
+            pass
         partial.end_piece(times)
         if overlay is not None:
             overlay.finish()
         partial.complete(video.damage, [] if overlay is None else overlay.sound)
     progress(len(partial.times), len(partial.times))
-
-
-def _run_behind(thread: ThreadPoolExecutor, calls: Generator[Callable[[], object], None, None], most: int) -> None:
-    """Run calls in a thread, at most `most` behind the generator; their errors are raised here, and close it."""
-    waiting: deque[Future[object]] = deque()
-    with closing(calls):
-        for call in calls:
-            waiting.append(thread.submit(call))
-            while waiting and (len(waiting) > most or waiting[0].done()):
-                waiting.popleft().result()
-    for future in waiting:
-        future.result()
 
 
 def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> None:
