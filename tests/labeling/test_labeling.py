@@ -126,7 +126,7 @@ def test_settings_tell_what_changes_results(tmp_path: Path) -> None:
     settings = [labeling_into(tmp_path, **change).settings(model) for change in changed]
     for number, of_call in enumerate([plain, *settings]):
         assert of_call not in [plain, *settings][:number]
-    assert settings[2]["words"].startswith("word 0, word 1, word 2, word 3, word 4, ... (9 in all) [")  # type: ignore[attr-defined]
+    assert settings[1]["words"].startswith("word 0, word 1, word 2, word 3, word 4, ... (9 in all) [")  # type: ignore[attr-defined]
     tiny = labeling_into(tmp_path).settings(open_tiny())
     assert (tiny["model"], tiny["dtype"], tiny["device"]) == ("tiny", "float32", "cpu")
     assert str(tiny["engine"]).startswith("onnxruntime ")

@@ -60,14 +60,11 @@ def check_every(every: int) -> None:
         raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second frame, ...")
 
 
-def video_paths(folder: PathLike, stem: str, *, overlay: bool = True) -> ResultPaths:
+def _paths(stem: str, labeling: Labeling) -> ResultPaths:
     """The files of a labeled video: `video/000000.png`, ... (label maps), `video.overlay.mp4` and `video.json`."""
-    return ResultPaths(
-        stem=stem,
-        label_map=Path(folder, stem),
-        overlay=Path(folder, f"{stem}.overlay.mp4") if overlay else None,
-        report=Path(folder, f"{stem}.json"),
-    )
+    label_map, report = (Path(labeling.out, f"{stem}{suffix}") for suffix in ("", ".json"))
+    overlay = None if labeling.overlay is None else Path(labeling.out, f"{stem}.overlay.mp4")
+    return ResultPaths(stem=stem, label_map=label_map, overlay=overlay, report=report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,13 +228,13 @@ def label_video(
     prepared = model.encode(words, background=how.background)
     versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
     settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
-    paths = video_paths(call.out, stem or path.stem, overlay=call.overlay is not None)
+    paths = _paths(stem or path.stem, call)
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
     with OpenVideo(path) as video, PartialVideo(call, paths.stem, settings, stamp) as partial:
         if not partial.is_complete:
-            _label_frames(model, video, prepared, how, every, call.overlay, partial, progress)
+            _label_frames(model, video, prepared, call, partial, progress)
         result = VideoResult(
             source=str(path),
             height=video.height,
@@ -283,9 +280,7 @@ class VideoTask(Task):
         """See `Task.plan`; `UsageError` also without PyAV."""
         require_av()
         call = self.labeling
-        return plan_files(
-            images, call.out, lambda _, stem: video_paths(call.out, stem, overlay=call.overlay is not None)
-        )
+        return plan_files(images, call.out, lambda _, stem: _paths(stem, call))
 
     def settings(self, model: Segmenter) -> RunSettings:
         """See `Task.settings`."""
@@ -313,14 +308,13 @@ def _label_frames(
     model: Segmenter,
     video: OpenVideo,
     words: PreparedVocabulary,
-    options: LabelOptions,
-    every: int,
-    style: OverlayStyle | None,
+    call: Labeling,
     partial: "PartialVideo",
     progress: Callable[[int, int | None], object],
 ) -> None:
     """Label the frames that an earlier call left; a thread stores them and draws the overlay video, from the start."""
-    first, total, smoothing = len(partial.times), video.expected_frames, partial.smoothing(options.smooth)
+    every, style, smoothing = call.every or 1, call.overlay, partial.smoothing(call.options.smooth)
+    first, total = len(partial.times), video.expected_frames
     colors, times = word_colors(words.words, words.background), partial.times[:]
 
     def store(number: int, result: Segmentation, state: SmoothingState | None) -> None:
@@ -334,7 +328,7 @@ def _label_frames(
         if overlay is not None:
             for number in range(0, first, every):
                 yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every), 1
-        how = {"every": every, "options": options, "smoothing": smoothing, "first": first}
+        how = {"every": every, "options": call.options, "smoothing": smoothing, "first": first}
         results = segment_frames(model, video, words, **how, on_frame=lambda frame: times.append(frame.time))
         with closing(results):
             for frame, result in results:
