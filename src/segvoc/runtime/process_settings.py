@@ -1,4 +1,4 @@
-"""Process-wide settings for threads and memory that make networks faster on a CPU.
+"""Process-wide settings for threads and memory that make networks faster on a CPU; calls in threads and processes.
 
 Importing segvoc or loading a model changes none of them. Processes that segvoc starts apply them; other programs may
 call `keep_freed_memory`.
