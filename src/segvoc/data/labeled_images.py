@@ -191,7 +191,9 @@ class LabeledImages:
         is_file = isinstance(classes, str | os.PathLike)
         vocabulary = Vocabulary.read_classes(classes) if is_file else Vocabulary(classes)
         if owner is not None:
-            vocabulary = _parts_of(owner, vocabulary, background)
+            if not (whole := owner.strip()):
+                raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
+            vocabulary = Vocabulary(word if word == background else f"{whole}'s {word}" for word in vocabulary.words)
         for folder in (images, labels):
             if not os.path.isdir(folder):
                 raise UsageError(f"the folder {os.fspath(folder)!r} does not exist; check the path")
@@ -350,10 +352,3 @@ def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int
     if unlabeled and classes - len(names) < 2:
         why = f"; {unlabeled / pixels:.0%} of the pixels are unlabeled (255 in 8-bit maps): is that value a class?"
     return f"no pixel is labeled{where}: {', '.join(names[:10])}{more}{why}"
-
-
-def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Vocabulary:
-    """The classes as parts of an object, except the background: "door" becomes "car's door"."""
-    if not (whole := owner.strip()):
-        raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
-    return Vocabulary(word if word == background else f"{whole}'s {word}" for word in vocabulary.words)

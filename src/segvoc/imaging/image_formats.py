@@ -254,6 +254,6 @@ def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
 
 
 def reason(error: Exception) -> str:
-    """An exception's message on one line, without the errno of system errors."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    """An exception's message on one line, without the errno of errors of the system and of FFmpeg."""
+    text = getattr(error, "strerror", None) or str(error)
     return " ".join(text.split()) or type(error).__name__

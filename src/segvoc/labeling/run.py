@@ -5,7 +5,6 @@ settings are those of `Task.settings`.
 """
 
 import json
-import math
 import os
 import platform
 import re
@@ -13,7 +12,7 @@ import warnings
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -23,7 +22,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 from segvoc.errors import (
     DiskFullError,
@@ -239,39 +238,9 @@ def label_inputs(
             return
         # leaving the block waits for pending writes, also after Ctrl-C
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="segvoc-writer") as pool:
-            yield from run_ordered(pool, calls(), MAX_WAITING_RESULTS, MAX_WAITING_PIXELS)
+            yield from process_settings.run_ordered(pool, calls(), MAX_WAITING_RESULTS, MAX_WAITING_PIXELS)
 
     return outcomes()
-
-
-_Result = TypeVar("_Result")
-
-
-def run_ordered(
-    pool: ThreadPoolExecutor,
-    calls: Generator[tuple[Callable[[], _Result], int], None, None],
-    most: int,
-    most_size: float = math.inf,
-) -> Iterator[_Result]:
-    """Run calls, each given with a size, in a pool, and yield their outcomes in order as soon as they are there.
-
-    It doesn't take the next call while more than `most` are unfinished, or more than `most_size` together. After an
-    error of a call, `calls` is closed.
-    """
-    waiting: deque[tuple[Future[_Result], int]] = deque()
-
-    def are_too_many() -> bool:
-        unfinished = [size for future, size in waiting if not future.done()]
-        return len(unfinished) > most or sum(unfinished) > most_size
-
-    with closing(calls):
-        for call, size in calls:
-            waiting.append((pool.submit(call), size))
-            del call
-            while waiting and (are_too_many() or waiting[0][0].done()):
-                yield waiting.popleft()[0].result()
-    while waiting:
-        yield waiting.popleft()[0].result()
 
 
 def _written(task: Task, work: FolderWork | None, path: Path, files: ResultFiles, read: Stamp, result: Any) -> Outcome:

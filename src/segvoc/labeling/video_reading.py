@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from segvoc.errors import InputError, missing_extra, one_line
+from segvoc.errors import InputError, missing_extra
+from segvoc.imaging.image_formats import reason
 
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .asf .flv .ogv .3gp .3g2 .mxf .y4m".split()
@@ -189,13 +190,13 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
             except StopIteration:
                 return
             except self._errors as error:
-                self.damage = _reason(error)
+                self.damage = reason(error)
                 return
             frames = []
             try:
                 frames = packet.decode()
             except self._errors as error:
-                self.damage = _reason(error)
+                self.damage = reason(error)
             for frame in frames:
                 if frame.is_corrupt:
                     self.damage = "a damaged frame"
@@ -231,11 +232,7 @@ def open_container(path: Path) -> Any:
     except PermissionError as error:
         raise InputError(f"{name} can't be read: {error.strerror}; change its permissions") from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{name} is damaged or not a video ({_reason(error)}); save it again") from None
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or one_line(error)
+        raise InputError(f"{name} is damaged or not a video ({reason(error)}); save it again") from None
 
 
 def frames_ahead(frames: Iterator[Frame], video: OpenVideo) -> Generator[Frame, None, None]:

@@ -9,9 +9,9 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial as partial_call
 from itertools import islice
@@ -23,7 +23,8 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-from segvoc.errors import InputError, OutputError, UsageError, one_line
+from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.imaging.image_formats import reason
 from segvoc.imaging.label_maps import UNLABELED, label_map_image, nearest, read_label_map
 from segvoc.imaging.legend import LegendEntry, draw_legend
 from segvoc.imaging.overlay import OverlayStyle, Paint, class_regions, finish_overlay, margin_of, text_sizes
@@ -38,6 +39,7 @@ from segvoc.inference.smoothing import Smoothing, SmoothingState
 from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files
 from segvoc.labeling.video_reading import Frame, OpenVideo, frames_ahead, open_container, require_av
 from segvoc.models.digests import model_record
+from segvoc.runtime.process_settings import run_ordered
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically, writing
 from segvoc.storage.files import digest_of
@@ -59,81 +61,35 @@ def check_every(every: int) -> None:
         raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second frame, ...")
 
 
-def video_paths(folder: PathLike, stem: str, *, overlay: bool = True) -> ResultPaths:
+def _paths(stem: str, labeling: Labeling) -> ResultPaths:
     """The files of a labeled video: `video/000000.png`, ... (label maps), `video.overlay.mp4` and `video.json`."""
-    return ResultPaths(
-        stem=stem,
-        label_map=Path(folder, stem),
-        overlay=Path(folder, f"{stem}.overlay.mp4") if overlay else None,
-        report=Path(folder, f"{stem}.json"),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sound:
-    """An audio stream of the source."""
-
-    codec: str
-    copied: bool
-    """Whether the overlay video includes it: MP4 can't hold every codec."""
+    label_map, report = (Path(labeling.out, f"{stem}{suffix}") for suffix in ("", ".json"))
+    overlay = None if labeling.overlay is None else Path(labeling.out, f"{stem}.overlay.mp4")
+    return ResultPaths(stem=stem, label_map=label_map, overlay=overlay, report=report)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoResult(LabeledFile):
     """The result for a video; its labels are in files."""
 
-    times: Sequence[int]
-    """Presentation time of each frame, in units of `time_base` [s]."""
-    time_base: Fraction
-    rate: Fraction
-    every: int
-    smooth: float
-    rotation: int
-    """Counterclockwise rotation that made frames upright [degrees]."""
-    frames: Sequence[dict[str, Any]]
-    """The number of each labeled frame, and the pixels of its labels; at most `MOST_LISTED`."""
-    sound: Sequence[Sound]
-    """The audio streams; empty without an overlay video."""
-    damage: str | None
-    """Why the video ends early, or what is missing; None if it is whole."""
+    video: Mapping[str, Any]
+    """The number of "frames", the number "labeled", "every", "smooth", the average "fps", the "duration" [s], the
+    counterclockwise "rotation" that made frames upright [degrees], "audio" and "damage".
+
+    "audio" has the "codec" of each stream, and whether it is "copied" to the overlay video; it is empty without one.
+    "damage" is why the video ends early, or what is missing; None if it is whole.
+    """
+    timeline: Sequence[Mapping[str, Any]] | None
+    """For each labeled frame its number ("frame"), "time" [s] and the share of each word in it ("fractions"); None for
+    videos with more than `MOST_LISTED` labeled frames."""
     paths: ResultPaths
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
-        """The contents of `video.json`: as `Segmentation.report`, with the pixels of all labeled frames.
-
-        "video" has the number of "frames", the number "labeled", "every", "smooth", the average "fps", the "duration"
-        [s], "rotation", "audio" and "damage". "timeline" lists for each labeled frame its number, "time" [s] and the
-        share of each word in it; None for videos with more than `MOST_LISTED` labeled frames.
-        """
-        size, labeled = self.width * self.height, -(-len(self.times) // self.every)
-        timeline = [
-            {
-                "frame": frame["number"],
-                "time": round(float(self.times[frame["number"]] * self.time_base), 6),
-                "fractions": {
-                    self.words[int(label)]: round(pixels / size, 6)
-                    for label, (pixels, _) in frame["labels"].items()
-                    if int(label) < len(self.words)
-                },
-            }
-            for frame in self.frames
-        ]
-        about = {
-            "frames": len(self.times),
-            "labeled": labeled,
-            "every": self.every,
-            "smooth": self.smooth,
-            "fps": round(float(self.rate), 6),
-            "duration": round(float((self.times[-1] - self.times[0]) * self.time_base + 1 / self.rate), 6),
-            "rotation": self.rotation,
-            "audio": [asdict(sound) for sound in self.sound],
-            "damage": self.damage,
-        }
+        """The contents of `video.json`: as `Segmentation.report`, plus "video" and "timeline"."""
         report = super().report(compact=compact)
         counts = {name: report.pop(name) for name in ("classes", "unlabeled", *SUMMARY)}
         seconds = report.pop("seconds")
-        timeline = timeline if len(timeline) == labeled else None
-        return {**report, "video": about, **counts, "timeline": timeline, "seconds": seconds}
+        return {**report, "video": self.video, **counts, "timeline": self.timeline, "seconds": seconds}
 
 
 def segment_frames(
@@ -212,8 +168,7 @@ def label_video(
         progress: called with the number of finished frames, and the total if the file declares it.
 
     Returns:
-        The statistics, and the paths of the files. A damaged video is labeled as far as it can be read, and `damage`
-        describes the damage.
+        The statistics, and the paths of the files. A damaged video is labeled as far as it can be read.
 
     Raises:
         InputError: the video can't be read at all.
@@ -230,13 +185,25 @@ def label_video(
     prepared = model.encode(words, background=how.background)
     versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
     settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
-    paths = video_paths(call.out, stem or path.stem, overlay=call.overlay is not None)
+    paths = _paths(stem or path.stem, call)
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
     with OpenVideo(path) as video, PartialVideo(call, paths.stem, settings, stamp) as partial:
         if not partial.is_complete:
-            _label_frames(model, video, prepared, how, every, call.overlay, partial, progress)
+            _label_frames(model, video, prepared, call, partial, progress)
+        times, labeled = partial.times, -(-len(partial.times) // every)
+        facts = {
+            "frames": len(times),
+            "labeled": labeled,
+            "every": every,
+            "smooth": how.smooth,
+            "fps": round(float(video.rate), 6),
+            "duration": round(float((times[-1] - times[0]) * video.time_base + 1 / video.rate), 6),
+            "rotation": video.rotation,
+            "audio": partial.sound,
+            "damage": partial.damage,
+        }
         result = VideoResult(
             source=str(path),
             height=video.height,
@@ -245,15 +212,8 @@ def label_video(
             background=prepared.background,
             unsure_below=model.traits.unsure_below,
             statistics=partial.statistics,
-            times=partial.times,
-            time_base=video.time_base,
-            rate=video.rate,
-            every=every,
-            smooth=how.smooth,
-            rotation=video.rotation,
-            frames=partial.frames,
-            sound=partial.sound,
-            damage=partial.damage,
+            video=facts,
+            timeline=partial.timeline(prepared.words, video) if labeled == len(partial.frames) else None,
             model=model.name,
             dtype=model.dtype,
             seconds=partial.seconds,
@@ -282,9 +242,7 @@ class VideoTask(Task):
         """See `Task.plan`; `UsageError` also without PyAV."""
         require_av()
         call = self.labeling
-        return plan_files(
-            images, call.out, lambda _, stem: video_paths(call.out, stem, overlay=call.overlay is not None)
-        )
+        return plan_files(images, call.out, lambda _, stem: _paths(stem, call))
 
     def settings(self, model: Segmenter) -> RunSettings:
         """See `Task.settings`."""
@@ -297,29 +255,28 @@ class VideoTask(Task):
 
     def write(self, result: VideoResult, files: ResultFiles) -> Labeled:
         """See `Task.write`; prints what is lost of a video."""
-        for sound in result.sound:
-            if not sound.copied:
-                print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
-        if result.damage is not None:
+        for sound in result.video["audio"]:
+            if not sound["copied"]:
+                print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound['codec']} sound, which is left out")
+        if (damage := result.video["damage"]) is not None:
             print_line(
-                f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
-                f"its {len(result.times)} frames that can be read are labeled"
+                f"segvoc: error: {result.source!r} is damaged ({damage}); "
+                f"its {result.video['frames']} frames that can be read are labeled"
             )
-        return Labeled(self.labeling.line(result, files), is_whole=result.damage is None)
+        return Labeled(self.labeling.line(result, files), is_whole=damage is None)
 
 
 def _label_frames(
     model: Segmenter,
     video: OpenVideo,
     words: PreparedVocabulary,
-    options: LabelOptions,
-    every: int,
-    style: OverlayStyle | None,
+    call: Labeling,
     partial: "PartialVideo",
     progress: Callable[[int, int | None], object],
 ) -> None:
     """Label the frames that an earlier call left; a thread stores them and draws the overlay video, from the start."""
-    first, total, smoothing = len(partial.times), video.expected_frames, partial.smoothing(options.smooth)
+    every, style, smoothing = call.every or 1, call.overlay, partial.smoothing(call.options.smooth)
+    first, total = len(partial.times), video.expected_frames
     colors, times = word_colors(words.words, words.background), partial.times[:]
 
     def store(number: int, result: Segmentation, state: SmoothingState | None) -> None:
@@ -329,15 +286,15 @@ def _label_frames(
         if overlay is not None:
             overlay.show(result.labels, every)
 
-    def calls() -> Generator[Callable[[], object], None, None]:
+    def calls() -> Generator[tuple[Callable[[], object], int], None, None]:
         if overlay is not None:
             for number in range(0, first, every):
-                yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every)
-        how = {"every": every, "options": options, "smoothing": smoothing, "first": first}
+                yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every), 1
+        how = {"every": every, "options": call.options, "smoothing": smoothing, "first": first}
         results = segment_frames(model, video, words, **how, on_frame=lambda frame: times.append(frame.time))
         with closing(results):
             for frame, result in results:
-                yield partial_call(store, frame.number, result, None if smoothing is None else smoothing.state)
+                yield partial_call(store, frame.number, result, None if smoothing is None else smoothing.state), 1
                 progress(min(frame.number + every, len(times)), total)
 
     about = partial.overlay, video.path, words.words, colors
@@ -346,7 +303,8 @@ def _label_frames(
         thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
         stack.callback(thread.shutdown, cancel_futures=True)
         progress(first, total)
-        _run_behind(thread, calls(), max(2, WAITING_FRAME_PIXELS // (video.width * video.height)))
+        for _ in run_ordered(thread, calls(), max(2, WAITING_FRAME_PIXELS // (video.width * video.height))):
+            pass
         partial.end_piece(times)
         if overlay is not None:
             overlay.finish()
@@ -354,23 +312,13 @@ def _label_frames(
     progress(len(partial.times), len(partial.times))
 
 
-def _run_behind(thread: ThreadPoolExecutor, calls: Generator[Callable[[], object], None, None], most: int) -> None:
-    """Run calls in a thread, at most `most` behind the generator; their errors are raised here, and close it."""
-    waiting: deque[Future[object]] = deque()
-    with closing(calls):
-        for call in calls:
-            waiting.append(thread.submit(call))
-            while waiting and (len(waiting) > most or waiting[0].done()):
-                waiting.popleft().result()
-    for future in waiting:
-        future.result()
-
-
 def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> None:
     """Move the results into place: first remove an earlier report, and write the new report last."""
-    paths = result.paths
-    earlier = _earlier_frames(paths)
-    numbers = range(0, len(result.times), result.every)
+    paths, numbers = result.paths, _labeled_frames(result.video)
+    try:
+        earlier = _labeled_frames(paths.read_report()["video"])
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = range(0)
     with writing(paths.label_map):
         for number in set(earlier) - set(numbers):
             (paths.label_map / _frame_name(number)).unlink(missing_ok=True)
@@ -390,13 +338,8 @@ def _move(partial: Path, place: Path) -> None:
         partial.replace(place)
 
 
-def _earlier_frames(paths: ResultPaths) -> range:
-    """The frames with label maps of an earlier call, by its report."""
-    try:
-        about = paths.read_report()["video"]
-        return range(0, int(about["frames"]), int(about["every"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return range(0)
+def _labeled_frames(video: Mapping[str, Any]) -> range:
+    return range(0, int(video["frames"]), int(video["every"]))
 
 
 def _frame_name(number: int) -> str:
@@ -415,7 +358,7 @@ class PartialVideo(StepwiseWork):
         self.overlay = self.folder / "overlay.mp4"
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
         self.times, self.frames = array("q"), list[dict[str, Any]]()
-        self.sound: list[Sound] = []
+        self.sound: list[dict[str, Any]] = []
         self.damage: str | None = None
         self.is_complete = False
         self._new, self._mean, self._start = list[dict[str, Any]](), None, time.perf_counter()
@@ -463,9 +406,24 @@ class PartialVideo(StepwiseWork):
         self._new, self._start = [], now
         self._state(self.pieces - 2).unlink(missing_ok=True)
 
-    def complete(self, damage: str | None, sound: Sequence[Sound]) -> None:
+    def complete(self, damage: str | None, sound: list[dict[str, Any]]) -> None:
         """Record the end of the video, and its damage, if any."""
-        self.add({"complete": True, "damage": damage, "sound": [vars(stream) for stream in sound]})
+        self.add({"complete": True, "damage": damage, "sound": sound})
+
+    def timeline(self, words: Sequence[str], video: OpenVideo) -> list[dict[str, Any]]:
+        """See `VideoResult.timeline`."""
+        return [
+            {
+                "frame": frame["number"],
+                "time": round(float(self.times[frame["number"]] * video.time_base), 6),
+                "fractions": {
+                    words[int(label)]: round(pixels / (video.width * video.height), 6)
+                    for label, (pixels, _) in frame["labels"].items()
+                    if int(label) < len(words)
+                },
+            }
+            for frame in self.frames
+        ]
 
     def _state(self, piece: int) -> Path:
         return self.folder / f"{piece:06}.npz"
@@ -483,8 +441,7 @@ class PartialVideo(StepwiseWork):
     def replay_step(self, value: dict[str, Any]) -> None:
         """See `StepwiseWork.replay_step`."""
         if "complete" in value:
-            self.is_complete, self.damage = True, value["damage"]
-            self.sound = [Sound(**stream) for stream in value["sound"]]
+            self.is_complete, self.damage, self.sound = True, value["damage"], value["sound"]
             return
         self.times.extend(value["times"])
         self.frames.extend(value["frames"][: MOST_LISTED - len(self.frames)])
@@ -535,7 +492,7 @@ class OverlayVideo:
     ) -> None:
         av = require_av()
         self.path, self._video, self._heard = path, OpenVideo(source), open_container(source)
-        self.sound: list[Sound] = []
+        self.sound: list[dict[str, Any]] = []
         self._frames = self._video.frames()
         self._words, self._colors, self._style = words, colors, style
         height, width = self._video.height, self._video.width
@@ -619,7 +576,7 @@ class OverlayVideo:
         for stream in self._heard.streams.audio:
             decoder = stream.codec_context  # its own name can be another than the codec's: mp3float decodes mp3
             codec = "unknown" if decoder is None else decoder.codec.canonical_name
-            self.sound.append(Sound(codec=codec, copied=codec in MP4_SOUND))
+            self.sound.append({"codec": codec, "copied": codec in MP4_SOUND})
             if codec in MP4_SOUND:
                 copied[stream.index] = self._container.add_stream_from_template(stream)
         if not copied:
@@ -645,5 +602,4 @@ class OverlayVideo:
         try:
             yield
         except require_av().error.FFmpegError as error:
-            why = getattr(error, "strerror", None) or one_line(error)
-            raise OutputError(f"{str(self.path)!r} can't be written: {why}; check the disk") from None
+            raise OutputError(f"{str(self.path)!r} can't be written: {reason(error)}; check the disk") from None

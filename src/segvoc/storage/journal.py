@@ -67,14 +67,14 @@ class Journal(AbstractContextManager["Journal"]):
     def __init__(self, path: str | os.PathLike[str], *, exclusive: bool = False, busy: str | None = None) -> None:
         self.path = Path(path)
         self._synced = time.monotonic()
-        self._damaged_from: int | None = None
         with writing(self.path):
             self._file = self._opened()
             try:
                 while exclusive and not self._is_locked(busy):
                     self._file.close()
                     self._file = self._opened()
-                self._file.truncate(_end_of_last_line(self.path))
+                self._end = _end_of_last_line(self.path)
+                self._file.truncate(self._end)
             except BaseException:
                 self._file.close()
                 raise
@@ -85,33 +85,26 @@ class Journal(AbstractContextManager["Journal"]):
     @property
     def is_empty(self) -> bool:
         """Whether the file has no entries yet."""
-        return os.fstat(self._file.fileno()).st_size == 0
+        return self._end == 0
 
     def clear(self) -> None:
         """Remove all entries."""
         with writing(self.path):
             self._file.truncate(0)
+        self._end = 0
 
     def append(self, entry: Mapping[str, object]) -> None:
-        """Add an entry; NaN and infinity are written as null. After an `OutputError`, the journal is unchanged."""
+        """Add an entry; NaN and infinity are written as null. After an `OutputError`, the next one takes its place."""
         line = f"{strict_json(entry)}\n".encode()
-        size = os.fstat(self._file.fileno()).st_size
-        try:
-            with writing(self.path):
-                if self._damaged_from is not None:
-                    self._file.truncate(self._damaged_from)
-                    size, self._damaged_from = self._damaged_from, None
-                written = self._file.write(line)
-                while written < len(line):  # the disk is nearly full; the next write raises
-                    written += self._file.write(line[written:])
-                if time.monotonic() - self._synced > SYNC_INTERVAL:
-                    self.sync()
-        except OutputError:
-            try:
-                self._file.truncate(size)
-            except OSError:
-                self._damaged_from = size  # the disk failed: truncate before the next entry, or in the next process
-            raise
+        with writing(self.path):
+            if os.fstat(self._file.fileno()).st_size != self._end:
+                self._file.truncate(self._end)  # what the disk took of an entry that failed
+            written = self._file.write(line)
+            while written < len(line):  # the disk is nearly full; the next write raises
+                written += self._file.write(line[written:])
+            if time.monotonic() - self._synced > SYNC_INTERVAL:
+                self.sync()
+        self._end += len(line)
 
     def sync(self) -> None:
         """Flush all entries to the disk."""

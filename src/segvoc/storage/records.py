@@ -33,7 +33,7 @@ Instance = TypeVar("Instance")
 
 def to_json(record: object) -> dict[str, Any]:
     """All values of a record, ready for `json.dumps`; tuples become lists."""
-    return {field.name: plain(getattr(record, field.name)) for field in dataclasses.fields(typing.cast(Any, record))}
+    return {name: plain(getattr(record, name)) for name in field_types(type(record))}
 
 
 def plain(value: Any) -> Plain:

@@ -54,8 +54,8 @@ def test_rows_are_read_as_they_are_stored_also_in_other_processes() -> None:
 
 
 def test_a_map_of_a_wrong_mode_isnt_to_be_saved_as_jpeg_and_1_bit_is_one() -> None:
-    wrong = segvoc.read_huggingface(rows(1, label=[png(np.zeros((12, 16, 3), np.uint8))]), NAMES)
-    with pytest.raises(InputError, match="it is a RGB image; a label map is a palette or gray PNG") as error:
+    wrong = segvoc.read_huggingface(rows(1, label=[png(np.full((12, 16, 3), (1, 2, 3), np.uint8))]), NAMES)
+    with pytest.raises(InputError, match="'label map of row 0' is a color mask, but the class table") as error:
         wrong.read(0)
     assert "JPEG" not in str(error.value)
     inside = LABELS > 0
@@ -94,7 +94,7 @@ def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
             read_huggingface(**arguments)  # pyright: ignore[reportArgumentType]
     odd = rows(5, label=[png(LABELS[:5]), png(LABELS + 3), {"bytes": b"no image", "path": None}, None, png(LABELS)])
     images = read_huggingface(odd, NAMES)
-    for index, problem in enumerate(("16 x 5 pixels", "value 3", "not an image", "no value in the column 'label'")):
+    for index, problem in enumerate(("16 x 5 pixels", "index 3", "not an image", "no value in the column 'label'")):
         with pytest.raises(InputError, match=problem):
             images.read(index)
     assert images.read(4).labels.shape == (12, 16)

@@ -208,7 +208,7 @@ def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter,
         first, second = next(one.frames()).pixels, next(other.frames()).pixels
     np.testing.assert_array_equal(second, np.rot90(first, -1))
     result = label_video(model, turned, WORDS, Labeling(out=tmp_path / "out"))
-    assert (result.height, result.width, result.rotation) == (64, 48, 270)
+    assert (result.height, result.width, result.video["rotation"]) == (64, 48, 270)
     assert shown_frames(tmp_path / "out/turned.overlay.mp4")[0].shape == (64, 48, 3)
 
 
@@ -219,7 +219,7 @@ def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter,
 def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, encoder, codec, copied):
     path = write_video(tmp_path / f"video.{suffix}", 10, sound=encoder)
     result = label_video(model, path, WORDS, Labeling(out=tmp_path / "out", every=5))
-    assert [(sound.codec, sound.copied) for sound in result.sound] == [(codec, copied)]
+    assert result.video["audio"] == [{"codec": codec, "copied": copied}]
     with av.open(str(path)) as source, av.open(str(tmp_path / "out/video.overlay.mp4")) as overlay:
         assert len(overlay.streams.audio) == copied
         packets = [

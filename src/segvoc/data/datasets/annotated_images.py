@@ -260,11 +260,6 @@ def visible_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     return sorted(path for path in paths if path.suffix.lower() in suffixes)
 
 
-def damaged(path: Path, problem: str) -> UsageError:
-    """The error for a damaged annotation file."""
-    return UsageError(f"{str(path)!r} is damaged: {problem}; export the dataset again")
-
-
 @contextmanager
 def naming_damage(path: Path) -> Iterator[None]:
     """Turn read errors and `ValueError`s about a file's content into `UsageError`s, which pass through."""
@@ -275,7 +270,7 @@ def naming_damage(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
     except ValueError as error:
-        raise damaged(path, one_line(error)) from None
+        raise UsageError(f"{str(path)!r} is damaged: {one_line(error)}; export the dataset again") from None
 
 
 def json_content(path: Path) -> Any:

@@ -12,15 +12,12 @@ from segvoc.data.datasets.annotated_images import (
     AnnotatedImage,
     DatasetSource,
     ParsedDataset,
-    checked_size,
     chosen_set,
     json_content,
 )
-from segvoc.data.datasets.maps import looked_up
+from segvoc.data.datasets.maps import LabelTable, MapFile
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, UsageError, missing_package, one_line
-from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
-from segvoc.imaging.reading import opened_image, upright
 from segvoc.storage.resume import Stamp
 from segvoc.vocabulary import Vocabulary, names_by_id, refuse_sets
 
@@ -46,8 +43,7 @@ class _RowImage(AnnotatedImage):
     row: int
     columns: tuple[str, str]
     """Of the image and of the label map."""
-    values: Mapping[int, int]
-    """The label of each value; `UNLABELED` for values that mean "no class"."""
+    table: LabelTable
 
     def exists(self) -> bool:
         return True
@@ -61,13 +57,8 @@ class _RowImage(AnnotatedImage):
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         with self.naming_damage():
-            with opened_image(f"label map of row {self.row}", content=self._file(self.columns[1])) as image:
-                mode, values = image.mode, np.array(upright(image))
-            if mode not in ("1", "P", "L") and not mode.startswith("I"):
-                raise ValueError(f"it is a {mode} image; a label map is a palette or gray PNG")
-            values = values.astype(np.uint8) if mode == "1" else values
-            checked_size(size, values.shape)
-            return looked_up(values, self.values, lambda value: f"it has the undefined value {value}")
+            name = Path(f"label map of row {self.row}")
+            return MapFile(path=name, table=self.table, content=self._file(self.columns[1])).draw(size, self.outside)
 
     def _file(self, column: str) -> bytes:
         stored = self.dataset.select_columns([column])[self.row][column]
@@ -165,17 +156,16 @@ def _found_rows(
     if not isinstance(classes, Iterable):
         raise UsageError("the classes are neither a list of names nor names by integer; give either")
     by_value = dict(names_by_id(classes.items()) if isinstance(classes, Mapping) else enumerate(classes))
-    values = dict.fromkeys((UNLABELED_8_BIT, UNLABELED), UNLABELED)
-    values |= {value: index for index, value in enumerate(by_value)}
+    table = LabelTable.of(by_value)
     plain = dataset.with_format(None).select_columns(list(columns))
     for column in columns:
         plain = plain.cast_column(column, Image(decode=False))
-    about = {"dataset": plain, "columns": columns, "values": values}
+    about = {"dataset": plain, "columns": columns, "table": table}
     places = [Path(name) / f"{row:06}" for row in range(len(dataset))]
     images = [
         _RowImage(image=place, labels=place, stem=place.name, row=row, **about) for row, place in enumerate(places)
     ]
-    return ParsedDataset(names=list(by_value.values()), images=images, has_outside=False)
+    return ParsedDataset(names=table.names, images=images, has_outside=False)
 
 
 def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None) -> tuple[str, str]:

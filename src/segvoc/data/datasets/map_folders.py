@@ -17,7 +17,7 @@ from segvoc.data.datasets.annotated_images import (
     ParsedDataset,
     broken,
     chosen_set,
-    damaged,
+    naming_damage,
     read_lines,
     unique_stems,
     visible_files,
@@ -225,8 +225,11 @@ def read_voc(source: DatasetSource) -> ParsedDataset:
         raise UsageError(f"{str(source.path)!r} has no folder SegmentationClass; check the path")
     naming = Naming(objects=("/SegmentationClass/", "/SegmentationObject/"))
     pair = _Pair(root / "JPEGImages", root / "SegmentationClass", naming)
-    parsed = _paired(source, pair, _voc_classes(root), _voc_stems(source, root))
-    return replace(parsed, background=VOC_BACKGROUND)
+    files = (root / name for name in ("labelmap.txt", "class_names.txt"))
+    file = next((file for file in files if file.is_file()), None)
+    with naming_damage(file or root):
+        classes = _voc_classes(file)
+    return replace(_paired(source, pair, classes, _voc_stems(source, root)), background=VOC_BACKGROUND)
 
 
 def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
@@ -242,28 +245,27 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
     return list(dict.fromkeys(stem.strip() for stem in stems if stem.strip()))
 
 
-def _voc_classes(root: Path) -> LabelTable:
+def _voc_classes(file: Path | None) -> LabelTable:
     """The classes in the order of their indices; 255 and its color are unlabeled."""
     palette = [red << 16 | green << 8 | blue for red, green, blue in voc_colors().tolist()]
     rows: list[tuple[str, int]] = []
-    if (file := root / "labelmap.txt").is_file():
-        for line in read_lines(file):
-            if not line.strip() or line.startswith("#"):
+    lines = [line for line in read_lines(file) if line.strip()] if file is not None else list(class_names("voc21"))
+    if file is not None and file.name == "labelmap.txt":
+        for line in lines:
+            if line.startswith("#"):
                 continue
             name, color = [*map(str.strip, line.split(":")), ""][:2]
             numbers = re.fullmatch(r"(\d{1,3}),(\d{1,3}),(\d{1,3})", color.replace(" ", ""))
             if not name or not (numbers or not color):
-                raise damaged(file, f"the line {line[:60]!r} isn't a name and its color, name:red,green,blue::")
+                raise ValueError(f"the line {line[:60]!r} isn't a name and its color, name:red,green,blue::")
             red, green, blue = map(int, numbers.groups()) if numbers else (0, 0, 0)
             rows.append((name, red << 16 | green << 8 | blue if numbers else palette[len(rows) % 256]))
-    elif (file := root / "class_names.txt").is_file():  # from labelme2voc, where "_background_" is index 0
-        names = [line.strip() for line in read_lines(file) if line.strip()]
-        rows = list(zip([VOC_BACKGROUND if name == "_background_" else name for name in names], palette, strict=False))
-    else:
-        rows = list(zip(class_names("voc21"), palette, strict=False))
+    else:  # labelme2voc calls index 0 "_background_"
+        names = [VOC_BACKGROUND if line.strip() == "_background_" else line.strip() for line in lines]
+        rows = list(zip(names, palette, strict=False))
     names = list(dict.fromkeys(name for name, _ in rows if name.lower() not in VOC_IGNORED))
     if not names:
-        raise damaged(file, "it has no class")
+        raise ValueError("it has no class")
     labels = [names.index(name) if name in names else UNLABELED for name, _ in rows]
     return LabelTable(
         names=tuple(names),

@@ -48,6 +48,12 @@ class LabelTable:
     has_colors_alone: bool = False
     """Whether the table has colors but no explicit indices, so palette images are read as colors."""
 
+    @classmethod
+    def of(cls, names: Mapping[int, str], unlabeled: Iterable[int] = ()) -> "LabelTable":
+        """The table of names by index; other indices are unlabeled: 255 and 65535, unless they have a name."""
+        labels = dict.fromkeys((*unlabeled, UNLABELED_8_BIT, UNLABELED), UNLABELED)
+        return cls(names=tuple(names.values()), indices=labels | {index: label for label, index in enumerate(names)})
+
     @cached_property
     def digest(self) -> str:
         """Equal for equal tables."""
@@ -78,6 +84,8 @@ class MapFile(Annotation):
     objects_path: Path | None = None
     numbers: ObjectNumbers | None = None
     """Encoding of the object map; None: plain object numbers, with 255 for none in 8 bits."""
+    content: bytes | None = None
+    """The map's file; None: the one at `path`."""
 
     @property
     def table_digest(self) -> str:
@@ -86,7 +94,7 @@ class MapFile(Annotation):
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
-        values, name = self._values(self.path), self.path.name
+        values, name = self._values(self.path, self.content), self.path.name
         if values.ndim == 3 and self.table.colors is None and (values == values[..., :1]).all():
             values = values[..., 0]  # indices saved as three-channel gray
         checked_size(size, values.shape)
@@ -116,9 +124,9 @@ class MapFile(Annotation):
         renumbered[values > 0] = np.unique(values[values > 0], return_inverse=True)[1] + 1
         return renumbered
 
-    def _values(self, path: Path) -> np.ndarray:
+    def _values(self, path: Path, content: bytes | None = None) -> np.ndarray:
         """Values (H W) or colors (H W 3)."""
-        with opened_image(path) as image:
+        with opened_image(path, content=content) as image:
             mode, turned = image.mode, upright(image)
             values = np.array(turned.convert("RGB") if mode == "P" and self.table.has_colors_alone else turned)
         if mode == "1":
@@ -304,9 +312,7 @@ def read_project(source: DatasetSource) -> ParsedDataset:
         images_folder = folder / (project.text("images") if "images" in project else "images")
     if not names:
         raise UsageError(f"the project {str(folder)!r} has no words; add some: segvoc project words")
-    labels = dict.fromkeys((*(word.whole("id") for word in words), UNLABELED_8_BIT, UNLABELED), UNLABELED)
-    labels |= {number: index for index, number in enumerate(names)}
-    table = LabelTable(names=tuple(names.values()), indices=labels)
+    table = LabelTable.of(names, unlabeled=[word.whole("id") for word in words])
     images = []
     for path in sorted((folder / "states").rglob("*.json")):
         with naming_damage(path):

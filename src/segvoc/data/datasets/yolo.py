@@ -70,17 +70,13 @@ def read_yolo(source: DatasetSource) -> ParsedDataset:
         if any(shapes.skipped for shapes in found) and not any(shapes.shapes for shapes in found):
             raise ValueError("its labels are boxes or points; polygons are required")
     # an image without a text file has no polygons, but a missing folder is an error
-    if images and not any(image.labels.is_file() or _is_labels_folder(image) for image in images):
+    folders = {image.labels.parent for image in images if image.labels.parent != image.image.parent}
+    if images and not any(path.exists() for path in (*folders, *(image.labels for image in images))):
         raise UsageError(
             f"{str(path)!r}: the folder {str(images[0].labels.parent)!r} of its text files is missing; their paths are "
             'those of the images with "labels" in place of "images"'
         )
     return ParsedDataset(names=names, images=images)
-
-
-def _is_labels_folder(image: AnnotatedImage) -> bool:
-    folder = image.labels.parent
-    return folder.is_dir() and folder != image.image.parent
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from typing import Any
 
-from segvoc.errors import UsageError, missing_extra
+from segvoc.errors import UsageError, naming_extra
 from segvoc.labeling.batch.sources import BatchSource, Folder, find_source, folder_at
 from segvoc.labeling.batch.work import Batch, Record
 from segvoc.storage.files import strict_json
@@ -152,10 +152,6 @@ def _read(out: Folder) -> tuple[RunSettings, list[Record]] | None:
 
 def _ray(batch: Batch) -> Any:
     """The engine; tests replace it with a loop."""
-    try:
+    with naming_extra("Ray", "batch", ("ray", "pandas", "pyarrow")):
         from segvoc.labeling.batch.engine import RayEngine
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("ray", "pandas", "pyarrow"):
-            raise missing_extra("Ray", "batch") from None
-        raise
     return RayEngine(batch)

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from segvoc.errors import InputError, OutputError, UnavailableError, UsageError, missing_extra, one_line
+from segvoc.errors import InputError, OutputError, UnavailableError, UsageError, naming_extra, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import distinct_stems, equal_names
 from segvoc.storage.atomic_writes import write_bytes
@@ -133,11 +133,9 @@ def folder_at(address: str) -> Folder:
     """The folder at an address, a path or SCHEME://... (which may access the storage); `UsageError` if invalid."""
     if not address or address.isspace():
         raise UsageError("the address is empty; give a folder, or s3://bucket/folder")
-    try:
+    with naming_extra("PyArrow", "batch"):
         from pyarrow.fs import LocalFileSystem
         from pyarrow.lib import ArrowException
-    except ModuleNotFoundError:
-        raise missing_extra("PyArrow", "batch") from None
     if "://" not in address:
         return Folder(address, os.path.abspath(address), LocalFileSystem(), is_local=True)
     try:

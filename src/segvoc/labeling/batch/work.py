@@ -21,7 +21,6 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.batch.sources import BatchImage, BatchSource, Unit, folder_at
-from segvoc.labeling.run import run_ordered
 from segvoc.labeling.task import Labeling
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load
@@ -148,7 +147,7 @@ class ShardLabeler:
 
         try:
             with ThreadPoolExecutor(4) as encoders:
-                results = list(run_ordered(encoders, calls(), WAITING_TO_ENCODE))
+                results = list(process_settings.run_ordered(encoders, calls(), WAITING_TO_ENCODE))
         except UnavailableError as error:
             return str(error)
         written = write(shard.key, results, failed)
