@@ -249,6 +249,7 @@ def test_a_network_of_parts_takes_any_word_for_a_word(threshold: float | None) -
     model = small_segmenter(
         network=small_part_network(PART_CAT_SEG),
         protocols={"auto": Protocol(size=64)},
+        templates=("a {}", "{}"),
         traits=ModelTraits(background_words=BackgroundWords()),
     )
     result = model.segment(IMAGE, ["Background", "wall"], background="auto", threshold=threshold)
