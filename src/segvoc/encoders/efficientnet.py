@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segvoc.encoders.base import ClassifiedFeatures, TokenFeatures
+from segvoc.encoders.base import ClassifiedFeatures
 from segvoc.layers.precision import Float32Parts, at_least_float32
 
 STEM_CHANNELS = 32
@@ -179,7 +179,6 @@ class EfficientNetLite(Float32Parts):
     channels = TEXT_CHANNELS
     tap_channels = (48, 24)
     appearance_channels = 120 + 352
-    token_channels = (120, 352, TEXT_CHANNELS)
     float32_parts = ("class_embeddings", "trunk.conv_stem", *(f"trunk.blocks.{index}" for index in range(UPPER + 1)))
     """bfloat16 in the first five groups of blocks would change 2 % of the labels, in the sixth 0.4 %, in all other
     layers together 0.2 %."""
@@ -211,19 +210,6 @@ class EfficientNetLite(Float32Parts):
             appearance=stages if self.own_appearance else None,
             class_logits=smoothed(logits.movedim(-1, 1)),
         )
-
-    def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
-        """The stride-16 stage, the last stage, and map (3) with unit norm, in cells of 32 px; their means serve as CLS.
-
-        The projections are not used. There are no dense maps, whatever `dense` is.
-        """
-        _, _, stride_16, last = self.stages(image)
-        words = functional.normalize(smoothed(self.conse(self.class_logits(self.trunk.head(last)))), dim=1)
-        # as many tokens as CLIP at 224 px: attention over four times as many would take most of the time
-        cells = [functional.avg_pool2d(tap, 2, ceil_mode=True) for tap in (stride_16, last, words)]
-        taps = tuple(tap.flatten(2).mT for tap in cells)
-        taps = tuple(torch.cat((tap.mean(dim=1, keepdim=True), tap), dim=1) for tap in taps)
-        return TokenFeatures(taps=taps, grid=(cells[0].shape[2], cells[0].shape[3]))
 
     def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""

@@ -22,7 +22,7 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggre
 from segvoc.networks.err_seg import VIT_LIFTS, VIT_TAPS, ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork, PartNetworkConfig
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, SynSeg, SynSegConfig
-from segvoc.networks.tiny import TinyConfig, TinySizes, TinySynSeg, tiny_network
+from segvoc.networks.tiny import TinyConfig, tiny_network
 
 NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegConfig | TinyConfig
 
@@ -150,18 +150,12 @@ def build_decoder(config: ConditionedDecoderConfig, image_encoder: nn.Module) ->
 
 
 def build_tiny(config: TinyConfig) -> SegmentationNetwork:
-    """Build tiny, or a small version of one of the papers' networks on its encoders."""
+    """Build tiny."""
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
-    appearance = isinstance(config.aggregation, TinySizes) and config.aggregation.appearance_channels is not None
+    appearance = config.aggregation.appearance_channels is not None
     return tiny_network(config, EfficientNetLite(own_appearance=appearance), MiniLM())
-
-
-def start_tiny_from_towers(network: SegmentationNetwork) -> None:
-    """Initialize SynSeg's decoder on tiny's encoders so that its logits are the costs; other networks stay."""
-    if isinstance(network, TinySynSeg):
-        network.aggregation.begin_as_cost(cast(Tensor, network.image_encoder.class_embeddings))
 
 
 @contextmanager

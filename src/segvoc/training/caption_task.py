@@ -246,7 +246,7 @@ class CaptionData:
         Raises: UsageError: the network isn't trained on captions; see also `task_of`.
         """
         if not isinstance(network, SynSeg):
-            raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b, or tiny-syn")
+            raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b")
         network.eval()
         return self.task_of(FrozenEncoders(network, templates, self.recipe.data.input_size))
 

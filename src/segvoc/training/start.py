@@ -121,8 +121,6 @@ def build(recipe: Recipe, start: Start, seed: int, own: SegmentationNetwork | No
         with naming_file(towers.path):
             state = _towers_of(towers, network, *others)
             network.load_state_dict(checked(state, network, spec.preset, _modules_of(state)), strict=False)
-    if preset.start_from_towers is not None and not is_whole and spec.source != "random":
-        preset.start_from_towers(network)
     started_from = tuple(_origin(path) for path in (*paths, *encoders))
     return BuiltNetwork(recipe=recipe, spec=spec, network=network, started_from=started_from)
 
