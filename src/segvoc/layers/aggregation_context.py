@@ -80,11 +80,9 @@ class AggregationContext:
         """Call `function` on the tensors of each chunk, followed by the shared arguments."""
         return [self.run(function, *chunk, *shared) for chunk in chunks]
 
-    def map(
-        self, function: Callable[..., Tensor], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1
-    ) -> Tensor:
+    def map(self, function: Callable[..., Tensor], *of_classes: Tensor, shared: Sequence[Any] = ()) -> Tensor:
         """Like `each`, but concatenate the results along the class axis."""
-        return torch.cat(self.each(function, *of_classes, shared=shared, dim=dim), dim=dim)
+        return torch.cat(self.each(function, *of_classes, shared=shared), dim=1)
 
     def split(self, x: Tensor, dim: int = 1) -> Sequence[Tensor]:
         """Split a tensor along its class axis into as few equal chunks as possible."""
