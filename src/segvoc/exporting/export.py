@@ -20,9 +20,8 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
 from segvoc.encoders.base import ImageEncoder
-from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder
+from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
-from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import UsageError, checked_call, missing_extra
 from segvoc.exporting.programs import (
     comes_apart,
@@ -337,15 +336,12 @@ def files_apart(words: str) -> tuple[str, str]:
 
 def _text_part(model: NetworkSegmenter) -> TextPart:
     encoder = cast(ClipTextEncoder | MiniLM, model.network.text_encoder)
-    rule: UnknownBy = "fragments" if isinstance(encoder, MiniLM) else "script"
-    if isinstance(encoder, SiglipTextEncoder):
-        rule = "never"
     return TextPart(
         program="text.onnx",
         tokenizer="tokenizer.json",
         max_tokens=encoder.config.max_tokens if isinstance(encoder, MiniLM) else encoder.config.context_length,
         padding=0,
-        unknown_by=rule,
+        unknown_by=encoder.unknown_by,
         templates=tuple(model.templates),
         average=model.network.average_prompts,
         unit_length=encoder.unit_length,

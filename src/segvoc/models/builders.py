@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from segvoc.encoders.base import ImageEncoder, TokenEncoder
+from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.vit import TIMM_CLIPS, vit_b16
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
@@ -145,8 +145,8 @@ def build_syn_seg(config: SynSegConfig) -> SegmentationNetwork:
 
 def build_decoder(config: ConditionedDecoderConfig, image_encoder: nn.Module) -> ConditionedDecoder:
     """Build SynSeg's decoder for the tokens of an image encoder."""
-    tower = cast(TokenEncoder, image_encoder)
-    return ConditionedDecoder(config, tower.channels, tower.token_channels)
+    tower = cast(ImageEncoder, image_encoder)
+    return ConditionedDecoder(config, tower.channels, tower.tap_channels)
 
 
 def build_tiny(config: TinyConfig) -> SegmentationNetwork:
