@@ -394,10 +394,7 @@ class Training:
         return {name: value.cpu() for name, value in self.network.state_dict().items()}
 
     def save(self) -> None:
-        """Write a checkpoint that the run can resume from; every process must call this.
-
-        Raises: OutputError: it can't be written; the previous checkpoint is kept.
-        """
+        """Write a checkpoint that the run can resume from; every process must call this."""
         random_states = self.processes.gather([generator.get_state() for generator in self._generators])
         if self.processes.first:
             self.folder.save(

@@ -178,12 +178,8 @@ def compositional_loss(
     """L_jsd: the probability of an object should equal the sum of the probabilities of its parts.
 
     This is the Jensen-Shannon divergence between the softmax over the costs of objects, and the softmax over the costs
-    of parts of objects, summed by object. Costs are averaged over prompts. Objects without parts are left out.
-
-    Args:
-        general: cost volume of the first level: P general parts, O objects and "none of them" (M = P + O + 1).
-        specific: cost volume of the second level: S parts of objects and "none of them" (S1 = S + 1).
-        targets: which part belongs to which object.
+    of parts of objects, summed by object. Costs, averaged over prompts, are those of both levels: P general parts, O
+    objects and "none of them" (M = P + O + 1); S parts of objects and "none of them". Objects without parts don't count.
     """
     objects = general.mean(dim=1)[:, targets.general_parts :]
     place = torch.cat((targets.object_of, targets.object_of.new_full((1,), objects.shape[1] - 1)))
@@ -381,11 +377,7 @@ class StreamSimilarity:
         self._sums.setdefault(block, []).append((cosine.square().sum(), cosine.detach().sum(), cosine.numel()))
 
     def means(self) -> StreamMeans:
-        """The means of each block over all of its classes and cells, in the order of the blocks.
-
-        Raises:
-            RuntimeError: nothing was observed.
-        """
+        """The means of each block over all of its classes and cells, in their order; `RuntimeError` without any."""
         if not self._sums:
             raise RuntimeError("no streams were observed: pass `observe=streams.observe` to the network's forward pass")
         blocks = [zip(*self._sums[number], strict=True) for number in sorted(self._sums)]
@@ -441,13 +433,9 @@ class PartObjective(TrainingObjective):
     def forward(
         self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords, counts: Float[Tensor, "3"] | None = None
     ) -> dict[str, Float[Tensor, ""]]:
-        """Compute the losses.
+        """Compute the losses, from RGB in [0, 255] (B 3 H W) and the labels of a `PartTrainingSet`.
 
-        Args:
-            images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
-            labels: the part of an object and the object of every pixel (`PartTrainingSet`).
-            words: the encoded classes; at least one is a part of an object.
-            counts: divisors of the sums over pixels; None: the numbers of these pixels (`divisor`).
+        `counts` are the divisors of the sums over pixels; None: the numbers of these pixels (`divisor`).
         """
         side, streams = self.recipe.data.input_size, self.streams()
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
@@ -524,13 +512,9 @@ class Objective(TrainingObjective):
     def forward(
         self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor, pixels: Float[Tensor, ""] | None = None
     ) -> dict[str, Float[Tensor, ""]]:
-        """Compute the losses.
+        """Compute the losses, from RGB in [0, 255] (B 3 H W) and the class of every pixel, unlabeled, or others: none.
 
-        Args:
-            images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
-            labels: the class of every pixel, or unlabeled (`is_labeled`); other values mean none of the classes.
-            words: embeddings of the classes' prompts, or their tokens where the text encoder is trained.
-            pixels: divisor of the sum over labeled pixels; None: their number (`divisor`).
+        `pixels` is the divisor of the sum over labeled pixels; None: their number (`divisor`).
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         text = words if words.is_floating_point() else self._embedded(words)
