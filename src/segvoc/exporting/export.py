@@ -43,7 +43,6 @@ from segvoc.inference.exported.manifest import (
 from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter, copy_tiny, is_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import reduce_precision
 from segvoc.layers.selection import PUBLISHED_VOTES
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
@@ -156,11 +155,10 @@ def export(
     format: ExportFormat = "onnx",
     dtype: ExportDtype = "float32",
     vocabulary: Vocabulary | None = None,
-    taught: Sequence[TaughtWords] = (),
     afresh: bool = False,
     say: Callable[[str], object] = lambda step: None,
 ) -> Comparison:
-    """Export a model to a folder of programs for `segvoc.load`, which run without the code of its network.
+    """Export a model with its taught words to a folder of programs for `segvoc.load`, without its network's code.
 
     The folder appears once it is complete and its results match the model's, on three images and two vocabularies; an
     earlier export of the same name is replaced.
@@ -171,8 +169,6 @@ def export(
         format: layout of the folder.
         dtype: precision of most weights.
         vocabulary: fixes the words; the folder then has no text encoder. None: any words.
-        taught: taught words, in addition to the model's (`with_taught`). The folder includes all of them, applied at
-            load.
         afresh: also write the programs of `tiny`, instead of copying the shipped ones.
         say: called with each step before it starts.
 
@@ -182,7 +178,6 @@ def export(
     Raises:
         UsageError: `out` exists and is not an exported folder, the model is an export or can't be exported with these
             settings, or its programs differ from it.
-        CheckpointError: words were taught to another model.
         OutputError: the folder can't be written.
     """
     model = require_network(model, "export")
@@ -192,8 +187,6 @@ def export(
         )
     if model.dtype != "float32" or model.device.type != "cpu":
         raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
-    if taught:
-        model = model.with_taught(*taught)
     if vocabulary is not None and isinstance(model.network, PartNetwork):
         raise UsageError("a part network sorts its words; export it without fixed words")
     if model.taught and format == "triton":

@@ -220,7 +220,9 @@ def fuse_streams(
     if context.observe is None and statistics is None:
         return context.map(lambda *chunk: fuse(*streams(*chunk)), *of_classes, shared=shared)
     pairs = context.each(streams, *of_classes, shared=shared)
-    context.notify_observer(pairs)  # not in `streams`, which checkpointing may recompute
+    if context.observe is not None:  # not in `streams`, which checkpointing may recompute
+        for pair in pairs:
+            context.observe(context.block, *pair)
     # batch norm needs all classes before the first chunk is fused
     moments = () if statistics is None else (statistics(pairs),)
     return torch.cat(context.run_chunks(fuse, pairs, moments), dim=1)

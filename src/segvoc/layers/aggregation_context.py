@@ -19,20 +19,15 @@ StreamObserver = Callable[[int, ClassTokens, ClassTokens], None]
 """Called with the number of a block (from 0), its spatial and its class stream, for each chunk of classes."""
 
 
-class ClassOptions(TypedDict, total=False):
+class ForwardOptions(TypedDict, total=False):
     """Options of a forward pass; see `AggregationContext`."""
 
     pooling: tuple[int, int]
+    selection: ClassSelection | None
     chunk: int | None
     observe: StreamObserver | None
-    recompute: bool
-
-
-class ForwardOptions(ClassOptions, total=False):
-    """The same, with class selection."""
-
-    selection: ClassSelection | None
     first: GroundTruthFirst | None
+    recompute: bool
 
 
 @dataclass(frozen=True)
@@ -61,12 +56,6 @@ class AggregationContext:
     def of_block(self, number: int) -> "AggregationContext":
         """The context for the block with this number."""
         return replace(self, block=number)
-
-    def notify_observer(self, streams: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Call `observe`, if there is one, with the block's streams of each chunk."""
-        if self.observe is not None:
-            for pair in streams:
-                self.observe(self.block, *pair)
 
     def each(
         self, function: Callable[..., _Result], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1

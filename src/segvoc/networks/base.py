@@ -145,7 +145,7 @@ class SegmentationNetwork(Float32Parts):
     def trainable_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the published recipe trains.
 
-        These are the parameters that each encoder lists as fine-tuned, and all parameters of the aggregation.
+        These are the parameters that each encoder lists as fine-tuned, and all of the aggregation.
         """
         towers = {"image_encoder.": self.image_encoder, "text_encoder.": self.text_encoder}
         tuned = {place + n for place, t in towers.items() for n in cast(Tower, t).fine_tuned_parameters()}
@@ -173,9 +173,7 @@ class SegmentationNetwork(Float32Parts):
     def encoded(self, image: Images, *, complete: bool = True) -> ImageFeatures:
         """Encode images, independently of the words; see `selected_logits`.
 
-        Args:
-            image: see there.
-            complete: False leaves out what only class selection and taught words read, as far as the network can.
+        Not `complete`: without what only class selection and taught words read, as far as the network can.
         """
         del complete
         return self.image_encoder(image)
@@ -183,13 +181,7 @@ class SegmentationNetwork(Float32Parts):
     def compared(
         self, features: Any, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
     ) -> SelectedLogits:
-        """Compute logits of the selected classes from image features; see `selected_logits`.
-
-        Args:
-            features: output of `encoded`.
-            text: P prompt embeddings for each of T classes, from the text encoder.
-            options: fields of `AggregationContext`.
-        """
+        """Compute logits of the selected classes from the features of `encoded`; see `selected_logits`."""
         return self.aggregated(features, text, AggregationContext(**options))
 
     def aggregated(

@@ -73,11 +73,6 @@ class ConditionedDecoderConfig:
         if self.head == "refined" and self.finer != REFINED:
             raise UsageError(f"the refined head makes {REFINED} logits of a cell; this network has {self.finer}")
 
-    @property
-    def film_hidden(self) -> int:
-        """Width of the hidden layer of FiLM's MLP; 0 without an MLP."""
-        return FILM_WIDTH * self.dim if self.film == "mlp" else 0
-
 
 @dataclass(frozen=True, kw_only=True)
 class SynSegConfig:
@@ -169,7 +164,7 @@ class ConditionedDecoder(Float32Parts):
         super().__init__()
         c = config
         self.reduce = nn.ModuleList(nn.Linear(tap, c.dim) for tap in reversed(tap_channels))
-        self.film = FeatureModulation(channels, c.dim, c.film_hidden)
+        self.film = FeatureModulation(channels, c.dim, FILM_WIDTH * c.dim if c.film == "mlp" else 0)
         self.layers = nn.ModuleList(DecoderLayer(c.dim, c.heads, c.hidden) for _ in tap_channels)
         self.head = refined_head(c.dim) if c.head == "refined" else PlainHead(c.dim, c.finer)
         self.projector, self.pooled = nn.Linear(c.dim, channels), c.pooled

@@ -174,7 +174,9 @@ class TinyAggregation(TinyCosts, CostAggregation):
         self.skip = config.build_cost_sum(channels) if adds else None
         self.synthesized = config.build_synthesized_classifiers(channels)
         if adds:
-            start_at_zero(self.decoder.head)
+            # random logits would drown the sum that they are added to
+            for parameter in self.decoder.head.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
@@ -224,12 +226,6 @@ class Tiny(SegmentationNetwork):
 def with_sum(logits: Logits, summed: Float[Tensor, "B T H W"]) -> Logits:
     """Add the sum of the costs, interpolated to the size of the logits."""
     return logits + resized(summed, (logits.shape[2], logits.shape[3]))
-
-
-def start_at_zero(head: nn.Module) -> None:
-    """Initialize a head to output zeros; random logits would drown the cost sum that they are added to."""
-    for parameter in head.parameters():
-        nn.init.zeros_(parameter)
 
 
 def tiny_network(config: TinyConfig, image_encoder: nn.Module, text_encoder: nn.Module) -> SegmentationNetwork:

@@ -15,7 +15,7 @@ from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartWords
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED_8_BIT
-from segvoc.layers.aggregation_context import ClassOptions
+from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import GroundTruthFirst
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32
@@ -62,7 +62,7 @@ class TrainingObjective(nn.Module):
         named = (("fod", means.squared.detach()), ("cosine", means.cosine))
         return losses | {f"{name}_{number}": mean for name, row in named for number, mean in enumerate(row, 1)}
 
-    def class_options(self, streams: "StreamSimilarity | None") -> ClassOptions:
+    def class_options(self, streams: "StreamSimilarity | None") -> ForwardOptions:
         """Options of a forward pass: class chunks, recomputation, and the stream observer."""
         return {
             "chunk": self.recipe.runtime.class_chunk_size or None,
@@ -179,7 +179,7 @@ def compositional_loss(
 
     This is the Jensen-Shannon divergence between the softmax over the costs of objects, and the softmax over the costs
     of parts of objects, summed by object. Costs, averaged over prompts, are those of both levels: P general parts, O
-    objects and "none of them" (M = P + O + 1); S parts of objects and "none of them". Objects without parts don't count.
+    objects and "none of them" (M = P + O + 1); S parts of objects and "none of them". Those without parts don't count.
     """
     objects = general.mean(dim=1)[:, targets.general_parts :]
     place = torch.cat((targets.object_of, targets.object_of.new_full((1,), objects.shape[1] - 1)))
