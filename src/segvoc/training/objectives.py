@@ -518,14 +518,14 @@ class Objective(TrainingObjective):
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         text = words if words.is_floating_point() else self._embedded(words)
-        selection, first = None, None
-        if recipe.objective.num_kept_classes:
-            selection = ClassSelection(keep=recipe.objective.num_kept_classes)
-            first = GroundTruthFirst(labels, recipe.objective.fill_classes)
         streams = self.streams()
+        options = self.class_options(streams)
+        if recipe.objective.num_kept_classes:
+            options["selection"] = ClassSelection(keep=recipe.objective.num_kept_classes)
+            options["first"] = GroundTruthFirst(labels, recipe.objective.fill_classes)
         # up to three times as fast for the encoders' convolutions, especially depthwise ones in the backward pass
         images = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
-        logits = self.network(images, text, selection=selection, first=first, **self.class_options(streams))
+        logits = self.network(images, text, **options)
         chunk = recipe.runtime.class_chunk_size if recipe.runtime.recomputes else 0
         divisor = {} if pixels is None else {"pixels": pixels}
         loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, chunk or None, **divisor)
