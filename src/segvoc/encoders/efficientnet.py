@@ -197,7 +197,8 @@ class EfficientNetLite(Float32Parts):
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ClassifiedFeatures:
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
-        stride_4, stride_8, stride_16, last = self.stages(image)
+        stride_4, stride_8, stride_16 = self.lower_stages(image)
+        last = self.last_stage(stride_16)
         stages = torch.cat([stride_16, last], dim=1)
         head = self.trunk.head(last)
         logits = self.class_logits(head)
@@ -211,13 +212,8 @@ class EfficientNetLite(Float32Parts):
             class_logits=smoothed(logits.movedim(-1, 1)),
         )
 
-    def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""
-        stride_4, stride_8, stride_16 = self.lower_stages(image)
-        return stride_4, stride_8, stride_16, self.last_stage(stride_16)
-
     def lower_stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The first three of `stages`, which keep the weights of ImageNet."""
+        """Maps of the trunk at strides 4 (24 channels), 8 (48) and 16 (120), which keep the weights of ImageNet."""
         pixels = (image / 127.5 - 1.0).to(self.trunk.conv_stem.weight.dtype)
         # with channels last, all convolutions are a fifth faster on a CPU
         x = self.trunk.stem(pixels.contiguous(memory_format=torch.channels_last))
@@ -228,7 +224,7 @@ class EfficientNetLite(Float32Parts):
         return outputs[1], outputs[2], outputs[4]
 
     def last_stage(self, stride_16: Float[Tensor, "B 120 h w"]) -> Float[Tensor, "B 352 h w"]:
-        """The last of `stages`."""
+        """The trunk's last map, at stride 16 and dilated."""
         x = stride_16
         for stage in list(self.trunk.blocks)[UPPER:]:
             x = stage(x)

@@ -89,8 +89,7 @@ def compare_with_export(
 ) -> Comparison:
     """Compare logits of all words, and labels, for three images and two vocabularies, in windows of each pooling.
 
-    If the model has taught words, a third vocabulary contains these and the first of the others. The precision of the
-    exported model determines the tolerance; `vocabulary` are the words if they are fixed.
+    If the model has taught words, a third vocabulary has these and the first of the others. `vocabulary`: fixed words.
     """
     words = WORDS if vocabulary is None else vocabulary.words
     vocabularies = [words[:3], words]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -93,11 +94,6 @@ def binary_loss(logits: Logits, labels: Int[Tensor, "B H W"], none_weight: float
     # -log s(x) for the true class instead of -log(1 - s(x)): the difference is x
     own = weight[labels] * logits.gather(1, labels[:, None])[:, 0]
     return (negatives - own) / logits.shape[1]
-
-
-def competing_loss(logits: Logits, labels: Int[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
-    """Softmax cross-entropy over all classes with "none of them"; no published network uses it."""
-    return F.cross_entropy(logits, labels, reduction="none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,7 +417,7 @@ class PartObjective(TrainingObjective):
         self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock | SerialBlock)
         # a part network's "none of them" is a class of its own in both
         competing = recipe.objective.loss in ("competing", "cross-entropy")
-        self.of_pixels = competing_loss if competing else binary_loss
+        self.of_pixels = partial(F.cross_entropy, reduction="none") if competing else binary_loss
 
     def divisor(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> Int[Tensor, "3"] | None:
         """The numbers of pixels that the losses average over (`PartTargets.pixel_counts`).
