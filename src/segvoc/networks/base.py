@@ -57,14 +57,10 @@ class CostAggregation(Float32Parts):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
-        cost = self.costs(maps, text)
+        cost = cost_volumes(maps, text)
         kept = context.select(cost)
         cost, text = select_classes(cost, text, kept)
         return self.refined(cost, text, guidance, context), kept
-
-    def costs(self, maps: FeatureMaps, text: PromptEmbeddings) -> CostVolume:
-        """Compare the maps with the words."""
-        return cost_volumes(maps, text)
 
     def refined(
         self, cost: CostVolume, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext

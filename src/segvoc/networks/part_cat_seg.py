@@ -23,7 +23,7 @@ from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.aggregation import DecoderSizes
+from segvoc.layers.aggregation import DecoderSizes, cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import at_least_float32, without_autocast
@@ -134,7 +134,7 @@ class PartAggregation(CostAggregation):
         """Both levels, or only the first if no word is a part; see `SegmentationNetwork.selected_logits`."""
         appearance, guided = self.precompute_guidance(guidance)
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
-        cost = self.costs(maps, general)
+        cost = cost_volumes(maps, general)
         x = self.refine(self.embed_cost, self.blocks, cost, general, appearance, context)
         first = Level(cost, self.decode(x, guided, context))
         if words.specific.shape[0] == 0:

@@ -63,14 +63,6 @@ class TinyAggregationConfig(CostAggregationConfig):
         super().__post_init__()
         check_range(self, {"familiar_words": (1, 65_535), "sharpness": (0, 1000)})
 
-    def build_cost_sum(self, channels: int) -> "FamiliarCostSum":
-        """Build the weighted sum of the costs, for word embeddings with this many channels."""
-        return FamiliarCostSum(self.costs, self.familiar_words, channels)
-
-    def build_synthesized_classifiers(self, channels: int) -> "SynthesizedClassifiers":
-        """Build the blends of known classes, for word embeddings with this many channels."""
-        return SynthesizedClassifiers(self.known_classes, channels, self.sharpness)
-
 
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig:
@@ -171,8 +163,8 @@ class TinyAggregation(TinyCosts, CostAggregation):
     def __init__(self, config: TinyAggregationConfig, channels: int, tap_channels: Sequence[int]) -> None:
         adds = config.skip == "sum"
         super().__init__(replace(config, costs=config.costs + adds), channels, tap_channels)
-        self.skip = config.build_cost_sum(channels) if adds else None
-        self.synthesized = config.build_synthesized_classifiers(channels)
+        self.skip = FamiliarCostSum(config.costs, config.familiar_words, channels) if adds else None
+        self.synthesized = SynthesizedClassifiers(config.known_classes, channels, config.sharpness)
         if adds:
             # random logits would drown the sum that they are added to
             for parameter in self.decoder.head.parameters():
@@ -209,8 +201,8 @@ class TinyWithoutAggregation(TinyCosts, NoAggregation):
     float32_parts = TinyCosts.float32_parts
 
     def __init__(self, config: TinyAggregationConfig, channels: int) -> None:
-        super().__init__(config.build_cost_sum(channels))
-        self.synthesized = config.build_synthesized_classifiers(channels)
+        super().__init__(FamiliarCostSum(config.costs, config.familiar_words, channels))
+        self.synthesized = SynthesizedClassifiers(config.known_classes, channels, config.sharpness)
 
     def logits(self, maps: FeatureMaps, text: PromptEmbeddings) -> Logits:
         """See `NoAggregation.logits`."""
