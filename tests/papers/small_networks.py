@@ -25,7 +25,7 @@ from segvoc.evaluation import runner
 from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, Strides
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.models import loading
+from segvoc.models import weights
 from segvoc.models.builders import (
     NetworkConfig,
     build_aggregation,
@@ -168,7 +168,7 @@ def small_papers(folder: Path) -> Iterator[None]:
             patch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
         small_backbones = {key: {"model_name": SMALL_BACKBONE, "out_indices": (1, 2, 3)} for key in "bl"}
         patch.setattr(cat_seg_v1, "BACKBONES", small_backbones)
-        for module in (loading, start, reproduce):
+        for module in (weights, start, reproduce):
             patch.setattr(module, "fetch", fetch)
         patch.setattr(training_data, "LOOKED_AT", 1)
         patch.setattr(runner, "write_examples", lambda *_: {"worst": [], "best": []})
