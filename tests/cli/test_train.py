@@ -14,11 +14,13 @@ from segvoc.checkpoints.files import read_header
 from segvoc.data.training.augmentations import named_transform
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
+from segvoc.models.presets import PRESETS
 from tests.cli.command import read_json
 from tests.data.captions.drawn_sets import write_captions
 from tests.data.datasets.test_huggingface import NAMES, rows
 from tests.loopback_hub import use_hub
 from tests.official_checkpoints import use_small_published
+from tests.papers.small_networks import small_preset as small_preset_of
 from tests.training.runs import drawn_images
 
 SMALL = "--set trunk_lr_scale=0 --set crop_size=64 --set short_sides=64,80 --set num_workers=0 --device cpu".split()
@@ -122,16 +124,23 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
 
 
 @pytest.fixture
-def captioned(tmp_path):
+def small_papers(monkeypatch):
+    """SynSeg and PCA-Seg for parts with a few thousand parameters."""
+    for name in ("syn-seg-b", "pca-part-b"):
+        monkeypatch.setitem(PRESETS, name, small_preset_of(PRESETS[name]))
+
+
+@pytest.fixture
+def captioned(tmp_path, small_papers):
     """Drawn images with captions; one name in the file has no image."""
     drawn_images(tmp_path / "set", 3)
     texts = ("a red disc on the ground", "a blue disc beside a red one")
     captions = [(f"{number}.png", text) for number in range(4) for text in texts]
     write_captions(tmp_path / "set/captions.json", *captions)
-    return ["tiny-syn", "--images", "set/images", "--captions", "set/captions.json"]
+    return ["syn-seg-b", "--images", "set/images", "--captions", "set/captions.json"]
 
 
-SMALL_SYN = ("--set", "crop_size=64", "--set", "batch_size=2", "--set", "save_every=2", "--device", "cpu")
+SMALL_SYN = "--weights random --set crop_size=64 --set batch_size=2 --set num_workers=0 --device cpu".split()
 
 
 def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, undrawn, tmp_path):
@@ -144,14 +153,14 @@ def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, undr
     assert len(read_image(tmp_path / "run/images/step_000002/0.png")) >= 48
     header = read_header(tmp_path / "run/model.safetensors")
     assert header.record["captioned_images"] == 3 and "options" not in header.record
-    assert "film" in header.record["configuration"]["aggregation"]
+    assert "film" in header.record["configuration"]["decoder"]
     trained = segvoc.load(tmp_path / "run/model.safetensors", device="cpu")
     result = trained.segment("set/images/0.png", ["red disc", "ground"], background="none")
     assert result.labels.shape == (48, 64)
 
 
 def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders):
-    segvoc_command("train", "tiny-syn", "--out", "run").refused("learns from captions", "--captions captions.json")
+    segvoc_command("train", "syn-seg-b", "--out", "run").refused("learns from captions", "--captions captions.json")
     segvoc_command("train", *captioned, *folders[2:], "--out", "run").refused("leave out --labels, --classes")
     segvoc_command("train", *captioned, "--object", "car", "--out", "run").refused("leave out --object")
     call = ["train", "tiny", *folders, "--captions", "c.json", "--out", "run"]
@@ -176,25 +185,22 @@ def folders_of_parts(tmp_path):
     (root / "objects.json").write_text('["sign"]')
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("folders_of_parts")
+@pytest.mark.usefixtures("folders_of_parts", "small_papers")
 def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_path):
-    parallel = ["--set", "order=parallel", "--set", "fusion=experts", "--set", "fod_weight=0.01"]
-    segvoc_command(
-        "train", "tiny-parts", *FOLDERS, *RULES, *OBJECTS, "--out", "run", "--steps", 2, *SMALL_PARTS, *parallel
-    ).ok()
+    call = ["train", "pca-part-b", *FOLDERS, *RULES, *OBJECTS, "--weights", "random"]
+    segvoc_command(*call, "--out", "run", "--steps", 2, *SMALL_PARTS).ok()
     last = metrics(tmp_path / "run")[-1]
     assert {"specific", "part", "object", "compositional", "fod", "fod_1", "fod_2"} <= last.keys()
 
     told = segvoc_command("info", "run/model.safetensors", "--json")
     facts = json.loads(told.out)
-    assert facts["options"] == {"aggregation": "parts", "order": "parallel", "fusion": "experts"}
+    assert facts["preset"] == "pca-part-b" and "options" not in facts
 
     scored = ["evaluate", "run/model.safetensors", *FOLDERS, *RULES, "--out", "report", "--json", "--device", "cpu"]
     names = [entry["name"] for entry in json.loads(segvoc_command(*scored).ok().out)["classes"]]
     assert names == ["ground", "sign's red disc", "sign's blue disc"]
 
-    again = ["--out", "more", "--steps", 1, *SMALL_PARTS, "--set", "trunk_lr_scale=0"]
+    again = ["--out", "more", "--steps", 1, *SMALL_PARTS]
     segvoc_command("train", "finetune", *FOLDERS, *RULES, "--model", "run/model.safetensors", *again).ok()
 
 
@@ -203,8 +209,8 @@ def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_pa
     ("call", "said"),
     [
         (["train", "tiny", *FOLDERS, *OBJECTS], "tiny is not trained on separate objects"),
-        (["train", "tiny-parts", *FOLDERS, "--objects", "set/objects"], "--objects and --object-classes go together"),
-        (["train", "tiny-parts", *FOLDERS, "--object", " "], "the object ' ' has no name"),
+        (["train", "pca-part-b", *FOLDERS, "--objects", "set/objects"], "--objects and --object-classes go together"),
+        (["train", "pca-part-b", *FOLDERS, "--object", " "], "the object ' ' has no name"),
         (["evaluate", "tiny", "--benchmark=a-150", "--data=x", "--object", "car"], "--object is for your own images"),
     ],
 )

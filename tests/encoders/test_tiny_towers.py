@@ -51,7 +51,7 @@ def test_the_dilated_head_equals_the_published_stride_32_trunk_where_their_grids
     strided.load_state_dict(tower.trunk.state_dict())
     image = torch.rand(1, 3, 512, 512) * 255
     expected = strided.eval().forward_features(image / 127.5 - 1.0)[..., 7:9, 7:9]
-    dense = tower.trunk.head(tower.stages(image)[-1])
+    dense = tower.trunk.head(tower.last_stage(tower.lower_stages(image)[-1]))
     # "same" padding of the strided convolution puts its cell i on the dense cell 2 i + 1
     torch.testing.assert_close(dense[..., 15:18:2, 15:18:2], expected, rtol=1e-3, atol=1e-3)
 
@@ -59,7 +59,8 @@ def test_the_dilated_head_equals_the_published_stride_32_trunk_where_their_grids
 @torch.inference_mode()
 def test_class_logits_are_those_of_the_trunk_averaged_over_neighbors(tower: EfficientNetLite) -> None:
     image = torch.rand(1, 3, 64, 96) * 255
-    cells = tower.trunk.classifier(tower.trunk.head(tower.stages(image)[3]).movedim(1, -1)).movedim(-1, 1)
+    head = tower.trunk.head(tower.last_stage(tower.lower_stages(image)[-1]))
+    cells = tower.trunk.classifier(head.movedim(1, -1)).movedim(-1, 1)
     expected = F.avg_pool2d(cells, 3, stride=1, padding=1, count_include_pad=False)
     torch.testing.assert_close(tower(image).class_logits, expected)
 

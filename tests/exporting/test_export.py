@@ -180,7 +180,7 @@ def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny_
     tuned.origin = {**tiny_network.origin, "training": {"steps": 1}}
     monkeypatch.setattr(exporting, "SIZES", ((96, 128),))
     monkeypatch.setattr(exporting, "_write_programs", None)
-    assert export(tuned, tmp_path / "out", taught=[taught]).equal_labels > 0.999
+    assert export(tuned.with_taught(taught), tmp_path / "out").equal_labels > 0.999
     assert tuned.taught == ()
     exported = ExportedSegmenter(tmp_path / "out")
     assert exported.origin["training"] == {"steps": 1}
@@ -200,7 +200,7 @@ def test_the_comparison_is_about_taught_words_too(model, folder, monkeypatch):
 
 def test_taught_words_of_other_weights_or_for_triton_are_refused(tiny_network, taught, tmp_path):
     with pytest.raises(CheckpointError, match="were taught to 'tiny', and 'small' has other weights"):
-        export(small_cat_seg(), tmp_path / "out", taught=[taught])
+        small_cat_seg().with_taught(taught)
     with pytest.raises(UsageError, match=r"nothing of taught words; export without them, .* --model OUT --taught FILE"):
-        export(tiny_network, tmp_path / "out", format="triton", taught=[taught])
+        export(tiny_network.with_taught(taught), tmp_path / "out", format="triton")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The contract of networks for small siblings of tiny and of the papers' networks on its encoders; its costs."""
+"""The contract of networks for small siblings of tiny; its costs."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,14 +19,10 @@ from segvoc.networks.tiny import (
     SynthesizedClassifiers,
     TinyAggregationConfig,
     TinyConfig,
-    TinyPartsConfig,
-    TinySynergyConfig,
     tiny_network,
 )
 from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, text_tower
-from tests.networks.contract import NetworkContract, assert_alike, make_image, words
-from tests.networks.small_syn_seg import LastTapInWords
-from tests.networks.test_part_cat_seg import PartContract
+from tests.networks.contract import assert_alike, make_image, words
 
 SIZES: dict[str, Any] = {
     "familiar_words": 5,
@@ -52,12 +48,8 @@ class ThreeMapsAndClasses(ThreeMaps):
 
 
 def small_tiny(config: Any = TinyAggregationConfig(), **changes: Any) -> SegmentationNetwork:  # noqa: B008
-    if isinstance(config, TinySynergyConfig):
-        sizes, tower = {"dim": 16, "heads": 2, "hidden": 24, "finer": 4}, LastTapInWords()
-    else:
-        sizes, tower = SIZES, ThreeMapsAndClasses()
-    fine_tuned = "" if isinstance(config, TinyPartsConfig) else "qv"
-    return tiny_network(TinyConfig(aggregation=replace(config, **(sizes | changes))), tower, text_tower(fine_tuned))
+    small = TinyConfig(aggregation=replace(config, **(SIZES | changes)))
+    return tiny_network(small, ThreeMapsAndClasses(), text_tower("qv"))
 
 
 class TestOwnAggregation(AggregationContract):
@@ -84,36 +76,6 @@ class TestSumAlone(SelectionContract):
 
     def unused(self, network: nn.Module) -> set[str]:
         return {name for name, _ in network.named_parameters() if name.startswith("image_encoder.fine.")}
-
-
-class TestParts(PartContract):
-    build = staticmethod(lambda: small_tiny(TinyPartsConfig(prompts=2, costs=8)))
-
-
-class TestSynergy(NetworkContract):
-    build = staticmethod(lambda: small_tiny(TinySynergyConfig()))
-    idle = frozenset({"aggregation.projector.weight", "aggregation.projector.bias"})
-
-
-def test_a_decoder_that_begins_as_the_cost_says_the_cost():
-    torch.manual_seed(0)
-    network, image, text = small_tiny(TinySynergyConfig()).eval(), make_image(1, 64, 64), words(4, 1, 32)
-    network.aggregation.begin_as_cost(words(60, 1, 32)[:, 0])
-    with torch.no_grad():
-        logits = network(image, text)
-        deepest = network.image_encoder.tokens(image, dense=False).taps[-1][:, 1:]
-        cosine = F.normalize(deepest, dim=-1) @ F.normalize(text[:, 0], dim=-1).mT
-    expected = 10 * (cosine.mT.view(1, 4, 4, 4) - 0.15)
-    assert_alike(logits, F.interpolate(expected, size=(16, 16), mode="bilinear"))
-
-
-def test_what_a_decoder_learns_from_captions_is_what_segments():
-    torch.manual_seed(0)
-    network, images, text = small_tiny(TinySynergyConfig()).eval(), make_image(2, 64, 64), words(5, 1, 32)
-    owner = torch.tensor([0, 0, 1, 1, 1])
-    with torch.no_grad():
-        _, logits = network.learn(network.image_encoder.tokens(images, dense=False).taps, text[:, 0], owner)
-        assert_alike(logits, network(images, text)[owner, torch.arange(5)])
 
 
 @pytest.mark.parametrize("wrong", [{"familiar_words": 0}, {"sharpness": -1.0}, {"window": 0}])

@@ -25,7 +25,7 @@ from segvoc.evaluation import runner
 from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, Strides
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.models import loading
+from segvoc.models import weights
 from segvoc.models.builders import (
     NetworkConfig,
     build_aggregation,
@@ -162,13 +162,13 @@ def small_papers(folder: Path) -> Iterator[None]:
                 patch.setitem(PRESETS, name, small_preset(preset))
         patch.setitem(PRESETS, "small", SMALL_PRESET)
         for name, recipe in RECIPES.items():
-            patch.setitem(RECIPES, name, small_recipe(name, recipe))
+            patch.setitem(RECIPES, name, small_recipe(recipe))
         for name in BENCHMARKS:
             # None: however many there are, so that the few images of a replica are all
             patch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
         small_backbones = {key: {"model_name": SMALL_BACKBONE, "out_indices": (1, 2, 3)} for key in "bl"}
         patch.setattr(cat_seg_v1, "BACKBONES", small_backbones)
-        for module in (loading, start, reproduce):
+        for module in (weights, start, reproduce):
             patch.setattr(module, "fetch", fetch)
         patch.setattr(training_data, "LOOKED_AT", 1)
         patch.setattr(runner, "write_examples", lambda *_: {"worst": [], "best": []})
@@ -184,17 +184,13 @@ def write_small_weights(name: str, path: Path, **options: Any) -> Path:
     return path
 
 
-_IN_PLACE_OF_TINY = {"tiny-syn": "syn-seg-b", "tiny-parts": "pca-part-b"}
-"""The preset of the same kind, by the name of a recipe for tiny."""
-
-
-def small_recipe(name: str, recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
+def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
     """A recipe with one step of one small image of few classes."""
 
     def small() -> Recipe:
         own = recipe()
         if own.model == "tiny":
-            own = replace(own, model=_IN_PLACE_OF_TINY.get(name, "small"), network=None)
+            own = replace(own, model="small", network=None)
         pixels = side_of(PRESETS[own.model].family)
         words = 0 if isinstance(PRESETS[own.model].configuration, PartNetworkConfig) else 4
         sizes = {"short_sides": (pixels,), "crop_size": pixels, "resize_crop_to": 0, "num_sampled_classes": words}

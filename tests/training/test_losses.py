@@ -1,12 +1,14 @@
 """The losses against their definitions and the official code: of pixels, SynSeg's and PartCATSeg's."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartNames
@@ -227,7 +229,8 @@ def random_inputs() -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=generator).requires_grad_() for name, shape in named}
 
 
-each_loss_of_pixels = pytest.mark.parametrize("options", [{}, {"of_pixels": objectives.competing_loss}])
+COMPETING = partial(F.cross_entropy, reduction="none")
+each_loss_of_pixels = pytest.mark.parametrize("options", [{}, {"of_pixels": COMPETING}])
 
 
 @each_loss_of_pixels

@@ -12,7 +12,6 @@ from segvoc.cli.options import (
     label_options,
     model_options,
     part_options,
-    parts_of,
     word_options,
 )
 from segvoc.cli.output import echo, example, show_hints
@@ -21,6 +20,7 @@ from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.work import Batch, Record, Sink
 from segvoc.runtime.progress import Progress, print_line
+from segvoc.vocabulary import PartVocabulary
 
 
 @click.command("batch", epilog=example('segvoc batch photos --words "cat, sofa, wall" --out labels'))
@@ -49,8 +49,7 @@ def batch_command(
     source: str,
     out: str,
     words: WordOptions,
-    parts: str | None,
-    parts_file: str | None,
+    parts: PartVocabulary | None,
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
@@ -64,19 +63,18 @@ def batch_command(
 
     Run the same command again to resume. Images that can't be read get a result with an error.
     """
-    part_vocabulary = parts_of(parts, parts_file)
     vocabulary = words.vocabulary()
     batch = Batch(
         source=source,
         out=out,
         words=vocabulary,
         load=partial(chosen.open, model),
-        parts=part_vocabulary,
+        parts=parts,
         options=labels,
         **fields,
     )
     if vocabulary is not None:
-        fills_image = labels.fills_image and part_vocabulary is None
+        fills_image = labels.fills_image and parts is None
         show_hints(word_hints(vocabulary, fills_image=fills_image))
     with BatchRun(batch) as run:
         return _label(run)

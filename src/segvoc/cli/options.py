@@ -66,28 +66,6 @@ class WordOptions:
         return Vocabulary([word for line in lines for word in line.words]) if lines else None
 
 
-def part_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --parts and --parts-file to a command, as `parts` and `parts_file`."""
-    listed = click.option(
-        "--parts",
-        metavar="PARTS",
-        help='Objects and their parts: "dog: head, leg; cat: head"; "*: head" is the head of any object.',
-    )
-    filed = click.option(
-        "--parts-file", metavar="FILE", help='A JSON file with the parts: {"dog": ["head", "leg"], "cat": []}.'
-    )
-    return listed(filed(function))
-
-
-def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None:
-    """The parts from either option; None if neither is given, `UsageError` if both are."""
-    if parts is not None and parts_file is not None:
-        raise UsageError("both --parts and --parts-file are given; give one of them")
-    if parts_file is not None:
-        return PartVocabulary.read(parts_file)
-    return None if parts is None else PartVocabulary(parts)
-
-
 AnyModel = TypeVar("AnyModel", bound="Segmenter")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -185,6 +163,32 @@ word_options = bundle_options(
     lambda given: WordOptions(**given),
 )
 """Add --words and --words-file to a command, which gets a `WordOptions`, its argument `words`."""
+
+
+def _parts(given: dict[str, Any]) -> PartVocabulary | None:
+    """The parts from either option; None if neither is given, `UsageError` if both are."""
+    if given["parts"] is not None and given["parts_file"] is not None:
+        raise UsageError("both --parts and --parts-file are given; give one of them")
+    if given["parts_file"] is not None:
+        return PartVocabulary.read(given["parts_file"])
+    return None if given["parts"] is None else PartVocabulary(given["parts"])
+
+
+part_options = bundle_options(
+    {
+        "parts": click.option(
+            "--parts",
+            metavar="PARTS",
+            help='Objects and their parts: "dog: head, leg; cat: head"; "*: head" is the head of any object.',
+        ),
+        "parts_file": click.option(
+            "--parts-file", metavar="FILE", help='A JSON file with the parts: {"dog": ["head", "leg"], "cat": []}.'
+        ),
+    },
+    "parts",
+    _parts,
+)
+"""Add --parts and --parts-file to a command, which gets a `PartVocabulary | None`, its argument `parts`."""
 
 
 def setting_option(help: str) -> Decorator:

@@ -16,7 +16,6 @@ from segvoc.cli.options import (
     label_options,
     model_options,
     part_options,
-    parts_of,
     word_options,
 )
 from segvoc.cli.output import example, unquoted_hint
@@ -26,6 +25,7 @@ from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.labeling.run import LabelingRun
 from segvoc.labeling.task import Labeling
+from segvoc.vocabulary import PartVocabulary
 
 
 def _band_numbers(text: str | None) -> tuple[int, ...] | None:
@@ -133,8 +133,7 @@ def segment_command(
     context: click.Context,
     images: Sequence[str],
     words: WordOptions,
-    parts: str | None,
-    parts_file: str | None,
+    parts: PartVocabulary | None,
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
@@ -167,7 +166,7 @@ def segment_command(
         inputs=images,
         load=partial(chosen.open, model),
         words=words.vocabulary(),
-        parts=parts_of(parts, parts_file),
+        parts=parts,
         options=labels,
         out=out,
         overlay=overlay if dataset is None else None,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EXAMPLES = (
     "segvoc train finetune --model tiny --images DIR --labels DIR --classes classes.json --out RUN",
     "segvoc train finetune --model tiny --dataset coco/ --split train2017 --out RUN",
-    "segvoc train tiny-syn --images DIR --captions captions.json --out RUN",
+    "segvoc train syn-seg-b --images DIR --captions captions.json --out RUN",
     "segvoc train pca-seg-clip-b --data ROOT --out RUN",
     "segvoc train pca-seg-b --encoder-weights DECLIP.pt --data ROOT --out RUN",
     "torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --data ROOT --out RUN",

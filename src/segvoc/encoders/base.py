@@ -132,16 +132,13 @@ class Tower(Protocol):
         ...
 
 
-class _PixelTower(Tower, Protocol):
+class ImageEncoder(Tower, Protocol):
+    """An encoder from pixels to features."""
+
     input_size: int
     """Side of the square images that it reads [pixels]."""
     stride: int
     """Sides of the images must be multiples of this [pixels]."""
-
-
-class ImageEncoder(_PixelTower, Protocol):
-    """An encoder from pixels to features."""
-
     tap_channels: tuple[int, ...]
     """Channels of each tap."""
 
@@ -150,11 +147,8 @@ class ImageEncoder(_PixelTower, Protocol):
         ...
 
 
-class TokenEncoder(_PixelTower, Protocol):
-    """An encoder from pixels to tokens."""
-
-    token_channels: tuple[int, ...]
-    """Channels of each tap."""
+class TokenEncoder(ImageEncoder, Protocol):
+    """An encoder that also gives tokens."""
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
         """Encode RGB pixels in [0, 255]; `dense` adds the dense maps."""

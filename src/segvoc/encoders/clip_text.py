@@ -22,7 +22,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor, nn
 
 from segvoc.checkpoints.origins import TOKENIZER
-from segvoc.encoders.prompt_tokenizer import PromptTokenizer
+from segvoc.encoders.prompt_tokenizer import PromptTokenizer, UnknownBy
 from segvoc.encoders.vit import projection_weights, separate_projections
 from segvoc.errors import CheckpointError, UsageError, one_line
 
@@ -103,6 +103,8 @@ def _config(channels: int, *, layers: int, quick_gelu: bool = False, fine_tuned:
 class ClipTextEncoder(nn.Module):
     """Encodes a prompt as the projected state of its end token (largest id) or last position, optionally normalized."""
 
+    unknown_by: UnknownBy = "script"
+
     @staticmethod
     def clean(prompt: str) -> str:
         """Repair encoding and HTML entities, and write in lower case as open_clip does, also a final sigma."""
@@ -128,6 +130,7 @@ class ClipTextEncoder(nn.Module):
             norm_layer=cast(type[nn.Module], partial(LayerNorm, eps=1e-6) if config.siglip else LayerNorm),
         )
         separate_projections(self.tower.transformer.resblocks, causal=config.causal)
+        self._prompts: PromptTokenizer | None = None
         # CLIP's temperature is unused here, but one of the published parameters
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
@@ -142,7 +145,11 @@ class ClipTextEncoder(nn.Module):
 
     def prompt_tokenizer(self) -> PromptTokenizer:
         """The tokenizer of prompts, which are padded to `context_length` if tokens attend to the padding."""
-        return _clip_prompts(self.config.context_length, not self.config.causal)
+        if self._prompts is None:
+            length, whole = self.config.context_length, not self.config.causal
+            tokenizer = self.own_tokenizer()
+            self._prompts = PromptTokenizer(tokenizer, max_tokens=length, unknown_by=self.unknown_by, whole=whole)
+        return self._prompts
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
         """See `Tokenizer.tokenize`."""
@@ -195,11 +202,6 @@ def clip_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-@cache
-def _clip_prompts(max_tokens: int, whole: bool) -> PromptTokenizer:
-    return PromptTokenizer(clip_tokenizer(), max_tokens=max_tokens, unknown_by="script", whole=whole)
-
-
 _CANONICAL = (
     normalizers.Replace("_", " "),
     normalizers.Replace(Regex(f"[{re.escape(string.punctuation)}]"), ""),
@@ -214,6 +216,7 @@ class SiglipTextEncoder(ClipTextEncoder):
     """Encodes a prompt, in lower case and without punctuation, as the projected state of its last position."""
 
     tokenizer: UInt8[Tensor, " N"]
+    unknown_by = "never"
 
     @staticmethod
     def clean(prompt: str) -> str:
@@ -223,15 +226,7 @@ class SiglipTextEncoder(ClipTextEncoder):
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__(config)
         self.register_buffer(TOKENIZER, torch.zeros(0, dtype=torch.uint8))
-        self._prompts: PromptTokenizer | None = None
         self.register_load_state_dict_pre_hook(_make_room)
-
-    def prompt_tokenizer(self) -> PromptTokenizer:
-        """See `ClipTextEncoder.prompt_tokenizer`; of `own_tokenizer`."""
-        if self._prompts is None:
-            tokenizer, length = self.own_tokenizer(), self.config.context_length
-            self._prompts = PromptTokenizer(tokenizer, max_tokens=length, unknown_by="never", whole=True)
-        return self._prompts
 
     def own_tokenizer(self) -> Tokenizer:
         """The tokenizer of raw prompts, which is among the weights."""

@@ -115,10 +115,7 @@ _TEXT = (
 
 
 def dino_txt_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
-    """State dicts for a `DinoTxtImageEncoder` and its `ClipTextEncoder`.
-
-    It reads the names of both of Meta's files together: DINOv3, and dino.txt's head with its text encoder.
-    """
+    """State dicts for the towers from both of Meta's files together: DINOv3, and dino.txt's head and text encoder."""
     if "storage_tokens" not in official:
         raise CheckpointError(
             f"these are dino.txt's head and text encoder alone; name DINOv3's file too: {BOTH_DINO_FILES}"

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segvoc.encoders.base import ClassifiedFeatures, TokenFeatures
+from segvoc.encoders.base import ClassifiedFeatures
 from segvoc.layers.precision import Float32Parts, at_least_float32
 
 STEM_CHANNELS = 32
@@ -179,7 +179,6 @@ class EfficientNetLite(Float32Parts):
     channels = TEXT_CHANNELS
     tap_channels = (48, 24)
     appearance_channels = 120 + 352
-    token_channels = (120, 352, TEXT_CHANNELS)
     float32_parts = ("class_embeddings", "trunk.conv_stem", *(f"trunk.blocks.{index}" for index in range(UPPER + 1)))
     """bfloat16 in the first five groups of blocks would change 2 % of the labels, in the sixth 0.4 %, in all other
     layers together 0.2 %."""
@@ -198,7 +197,8 @@ class EfficientNetLite(Float32Parts):
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ClassifiedFeatures:
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
-        stride_4, stride_8, stride_16, last = self.stages(image)
+        stride_4, stride_8, stride_16 = self.lower_stages(image)
+        last = self.last_stage(stride_16)
         stages = torch.cat([stride_16, last], dim=1)
         head = self.trunk.head(last)
         logits = self.class_logits(head)
@@ -212,26 +212,8 @@ class EfficientNetLite(Float32Parts):
             class_logits=smoothed(logits.movedim(-1, 1)),
         )
 
-    def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
-        """The stride-16 stage, the last stage, and map (3) with unit norm, in cells of 32 px; their means serve as CLS.
-
-        The projections are not used. There are no dense maps, whatever `dense` is.
-        """
-        _, _, stride_16, last = self.stages(image)
-        words = functional.normalize(smoothed(self.conse(self.class_logits(self.trunk.head(last)))), dim=1)
-        # as many tokens as CLIP at 224 px: attention over four times as many would take most of the time
-        cells = [functional.avg_pool2d(tap, 2, ceil_mode=True) for tap in (stride_16, last, words)]
-        taps = tuple(tap.flatten(2).mT for tap in cells)
-        taps = tuple(torch.cat((tap.mean(dim=1, keepdim=True), tap), dim=1) for tap in taps)
-        return TokenFeatures(taps=taps, grid=(cells[0].shape[2], cells[0].shape[3]))
-
-    def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""
-        stride_4, stride_8, stride_16 = self.lower_stages(image)
-        return stride_4, stride_8, stride_16, self.last_stage(stride_16)
-
     def lower_stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The first three of `stages`, which keep the weights of ImageNet."""
+        """Maps of the trunk at strides 4 (24 channels), 8 (48) and 16 (120), which keep the weights of ImageNet."""
         pixels = (image / 127.5 - 1.0).to(self.trunk.conv_stem.weight.dtype)
         # with channels last, all convolutions are a fifth faster on a CPU
         x = self.trunk.stem(pixels.contiguous(memory_format=torch.channels_last))
@@ -242,7 +224,7 @@ class EfficientNetLite(Float32Parts):
         return outputs[1], outputs[2], outputs[4]
 
     def last_stage(self, stride_16: Float[Tensor, "B 120 h w"]) -> Float[Tensor, "B 352 h w"]:
-        """The last of `stages`."""
+        """The trunk's last map, at stride 16 and dilated."""
         x = stride_16
         for stage in list(self.trunk.blocks)[UPPER:]:
             x = stage(x)

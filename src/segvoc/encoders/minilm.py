@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segvoc.encoders.prompt_tokenizer import PromptTokenizer
+from segvoc.encoders.prompt_tokenizer import PromptTokenizer, UnknownBy
 
 PAD = 0  # id of [PAD] in BERT's vocabulary
 
@@ -67,6 +67,7 @@ class MiniLM(nn.Module):
     """
 
     unit_length = True
+    unknown_by: UnknownBy = "fragments"
 
     center: Tensor
 
@@ -81,7 +82,7 @@ class MiniLM(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(self.config) for _ in range(self.config.layers))
         self.register_buffer("center", torch.zeros(self.channels))
         self.tokenizer = PromptTokenizer(
-            tokenizer_file, max_tokens=self.config.max_tokens, padding=PAD, unknown_by="fragments"
+            tokenizer_file, max_tokens=self.config.max_tokens, padding=PAD, unknown_by=self.unknown_by
         )
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:

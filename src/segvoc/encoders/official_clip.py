@@ -44,8 +44,7 @@ class PublishedTower(nn.Module):
     ) -> TowerStates:
         """State dicts of this encoder and its text encoder from a CLIP, in any format that the family's map reads.
 
-        `companion` has the weights of the image encoder's other part. `CheckpointError`: the weights belong to another
-        family (the message names its presets) or don't fit.
+        `companion` has the weights of the image encoder's other part; weights of another family are refused.
         """
         if companion is not None and self.companion is None:
             raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")
@@ -140,7 +139,7 @@ _TRANSPOSED = {"visual_projection.weight": "visual.proj", "text_projection.weigh
 def openai_clip_states(
     official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module
 ) -> TowerStates:
-    """State dicts for an `OpenAIClipImageEncoder` and its `ClipTextEncoder`.
+    """State dicts for OpenAI's towers.
 
     It reads the names of OpenAI and open_clip (q, k, v packed in `attn.in_proj_weight`), of transformers' `CLIPModel`
     (`text_model.*`, `vision_model.*`), and of CAT-Seg and PCA-Seg (`attn.q_proj_weight`, ...) without the prefix
@@ -150,7 +149,7 @@ def openai_clip_states(
 
 
 def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
-    """State dicts for an `EvaClipImageEncoder` and its `ClipTextEncoder`.
+    """State dicts for EVA02-CLIP's towers.
 
     It reads the names of PCA-Seg, of EVA-CLIP's and DeCLIP's authors (those of the text tower with or without "text."),
     and of open_clip ("visual.trunk."). Position embeddings of another grid are resized (bicubic).

@@ -49,7 +49,7 @@ class OpenAIClipImageEncoder(PublishedTower):
         self.dense: OpenAIDenseMode = dense
         self.pixels: PixelStatistics = pixels
         self.input_size, self.stride, self.channels = config.input_size, config.patch_size, config.channels
-        self.tap_channels = self.token_channels = (config.width,) * len(config.taps)
+        self.tap_channels = (config.width,) * len(config.taps)
         self.tower = VisionTransformer(
             config.pretrained_size,
             config.patch_size,

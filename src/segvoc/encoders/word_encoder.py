@@ -116,10 +116,7 @@ class Tokenizer(Protocol):
     """Turns prompts into token ids, and detects words unknown to the text encoder."""
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Array, "N L"]:
-        """Token ids of N prompts, padded to the longest one rounded up to a multiple of `multiple`.
-
-        A prompt that is too long is cut off, with a `PromptTruncatedWarning` that quotes it.
-        """
+        """Token ids of N prompts, padded to the longest one rounded up to a multiple of `multiple`."""
         ...
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:

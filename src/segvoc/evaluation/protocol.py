@@ -142,13 +142,8 @@ def evaluation_protocol(
 ) -> EvaluationProtocol:
     """Resolve the protocol by which a network is evaluated.
 
-    Settings left open follow the published protocol on a benchmark, or the network's `official` window where no
-    paper reports a score. On other images they follow `Segmenter.segment`.
-
-    `preset` selects the published protocol; default: the preset that the network was built from.
-
-    Raises:
-        UsageError: the network doesn't have the window, or the background differs from the images' background.
+    Settings left open follow the published protocol on a benchmark (that of `preset`, by default the network's), or the
+    network's `official` window where no paper reports a score. On other images they follow `Segmenter.segment`.
     """
     preset = preset or str(segmenter.origin.get("preset", segmenter.name))
     published = PublishedProtocol(options=LabelOptions())

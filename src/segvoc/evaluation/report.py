@@ -62,10 +62,7 @@ def build_report(
     scored: Sequence[ImageScore],
     failures: Mapping[str, str],
 ) -> Report:
-    """The content of `report.json` but for facts about the run and examples.
-
-    `scored` has those of the images that could be read, in order, `failures` the errors of the others, by stem.
-    """
+    """The content of `report.json` but for facts about the run and examples; `failures` are errors by stem."""
     classes = len(task.classes)
     confusion = Confusion.total((score.confusion for score in scored), classes)
     scores = confusion.scores()

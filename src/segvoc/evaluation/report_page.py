@@ -106,10 +106,7 @@ def _listed(task: EvaluationTask, confusion: Confusion, colors: UInt8[np.ndarray
 
 
 def write_html(path: Path, template: str | Path, values: Mapping[str, Any]) -> None:
-    """Write a page atomically.
-
-    The template is a path, or the name of a file beside this module, whose style sheet every template can include.
-    """
+    """Write a page; the template is a path, or a file beside this module, whose style sheet all can include."""
     file = Path(__file__).parent / template
     page = _environment(file.parent).get_template(file.name).render(values)
     write_atomically(path, lambda file: file.write(page.encode("utf-8", "xmlcharrefreplace")))

@@ -210,10 +210,7 @@ def segment_and_score(
     keep: Callable[[GroundTruth, Segmentation, ImageScore], object],
     on_result: OnResult = lambda image, error: None,
 ) -> dict[str, str]:
-    """Segment and score batches of images; returns the errors of the unreadable ones, by stem.
-
-    `keep` is called with the truth, the prediction and the score of each, in a thread; `on_result` as in `evaluate`.
-    """
+    """Segment and score batches of images, calling `keep` in a thread; returns the unreadable ones' errors, by stem."""
     failures: dict[str, str] = {}
     classes = len(segmenter.task.images.vocabulary)
 

@@ -122,8 +122,7 @@ class EvaluationTask:
     def of_benchmark(cls, benchmark: Benchmark | str, root: str | os.PathLike[str]) -> "EvaluationTask":
         """Create a task from a benchmark, or its name ("a-150"), prepared by `segvoc prepare` in the folder `root`.
 
-        Raises:
-            UsageError: the name is unknown, or the benchmark is not prepared there.
+        Raises: UsageError: the name is unknown, or the benchmark is not prepared there.
         """
         if isinstance(benchmark, str):
             benchmark = find_benchmark(benchmark)

@@ -20,9 +20,8 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
 from segvoc.encoders.base import ImageEncoder
-from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder
+from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
-from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import UsageError, checked_call, missing_extra
 from segvoc.exporting.programs import (
     comes_apart,
@@ -44,7 +43,6 @@ from segvoc.inference.exported.manifest import (
 from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter, copy_tiny, is_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import reduce_precision
 from segvoc.layers.selection import PUBLISHED_VOTES
 from segvoc.models.loading import require_network
@@ -92,8 +90,7 @@ def compare_with_export(
 ) -> Comparison:
     """Compare logits of all words, and labels, for three images and two vocabularies, in windows of each pooling.
 
-    If the model has taught words, a third vocabulary contains these and the first of the others. The precision of the
-    exported model determines the tolerance; `vocabulary` are the words if they are fixed.
+    If the model has taught words, a third vocabulary has these and the first of the others. `vocabulary`: fixed words.
     """
     words = WORDS if vocabulary is None else vocabulary.words
     vocabularies = [words[:3], words]
@@ -158,11 +155,10 @@ def export(
     format: ExportFormat = "onnx",
     dtype: ExportDtype = "float32",
     vocabulary: Vocabulary | None = None,
-    taught: Sequence[TaughtWords] = (),
     afresh: bool = False,
     say: Callable[[str], object] = lambda step: None,
 ) -> Comparison:
-    """Export a model to a folder of programs for `segvoc.load`, which run without the code of its network.
+    """Export a model with its taught words to a folder of programs for `segvoc.load`, without its network's code.
 
     The folder appears once it is complete and its results match the model's, on three images and two vocabularies; an
     earlier export of the same name is replaced.
@@ -173,8 +169,6 @@ def export(
         format: layout of the folder.
         dtype: precision of most weights.
         vocabulary: fixes the words; the folder then has no text encoder. None: any words.
-        taught: taught words, in addition to the model's (`with_taught`). The folder includes all of them, applied at
-            load.
         afresh: also write the programs of `tiny`, instead of copying the shipped ones.
         say: called with each step before it starts.
 
@@ -184,7 +178,6 @@ def export(
     Raises:
         UsageError: `out` exists and is not an exported folder, the model is an export or can't be exported with these
             settings, or its programs differ from it.
-        CheckpointError: words were taught to another model.
         OutputError: the folder can't be written.
     """
     model = require_network(model, "export")
@@ -194,8 +187,6 @@ def export(
         )
     if model.dtype != "float32" or model.device.type != "cpu":
         raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
-    if taught:
-        model = model.with_taught(*taught)
     if vocabulary is not None and isinstance(model.network, PartNetwork):
         raise UsageError("a part network sorts its words; export it without fixed words")
     if model.taught and format == "triton":
@@ -338,15 +329,12 @@ def files_apart(words: str) -> tuple[str, str]:
 
 def _text_part(model: NetworkSegmenter) -> TextPart:
     encoder = cast(ClipTextEncoder | MiniLM, model.network.text_encoder)
-    rule: UnknownBy = "fragments" if isinstance(encoder, MiniLM) else "script"
-    if isinstance(encoder, SiglipTextEncoder):
-        rule = "never"
     return TextPart(
         program="text.onnx",
         tokenizer="tokenizer.json",
         max_tokens=encoder.config.max_tokens if isinstance(encoder, MiniLM) else encoder.config.context_length,
         padding=0,
-        unknown_by=rule,
+        unknown_by=encoder.unknown_by,
         templates=tuple(model.templates),
         average=model.network.average_prompts,
         unit_length=encoder.unit_length,

@@ -35,10 +35,7 @@ _DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataTy
 
 
 def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
-    """Write a program as an ONNX file that refers to weights in .safetensors files of the same folder.
-
-    Inputs, outputs and the sizes of dynamic axes are named.
-    """
+    """Write a program as an ONNX file that refers to weights in .safetensors files of the same folder."""
     with _quiet():
         exported = torch.onnx.export(
             program.traced(),
@@ -126,10 +123,7 @@ _Stored = dict[str, ir.ExternalTensor]
 
 
 def refer_to(model: ir.Model, files: Sequence[Path]) -> None:
-    """Replace the weights of a program by references to equal or transposed tensors in .safetensors files.
-
-    The program is modified in place. Save it in the folder of the files.
-    """
+    """Replace a program's weights, in place, by references to equal or transposed tensors in files of its folder."""
     stored = {name: tensor for path in files for name, tensor in _tensors_of(path)}
     places = {key: place for name in stored for key, place in _places(stored, name)}
     for value in list(model.graph.initializers.values()):
@@ -172,10 +166,7 @@ def _places(stored: _Stored, name: str) -> Iterator[tuple[_Key, tuple[str, bool]
 
 
 def _replace(model: ir.Model, value: ir.Value, stored: _Stored, name: str, transposed: bool) -> None:
-    """Compute a weight from a stored tensor.
-
-    For lookup tables, such as token embeddings, each call computes only the rows that it looks up.
-    """
+    """Compute a weight from a stored tensor; of lookup tables, each call computes only the rows that it looks up."""
     readers = [use.node for use in value.uses()]
     is_table = not transposed and len(stored[name].shape) == 2
     if is_table and readers and all(_looks_up(node, value) for node in readers):
@@ -207,10 +198,7 @@ def _computed(
     rows: ir.Value | None = None,
     transposed: bool = False,
 ) -> tuple[ir.Value, list[ir.Node]]:
-    """A weight of a dtype (None: as stored), or some of its rows by index, and the operators that compute it.
-
-    The required initializers are added to the program.
-    """
+    """A weight of a dtype (None: as stored), or some of its rows by index, and the operators that compute it."""
     nodes: list[ir.Node] = []
 
     def apply(operator: str, *inputs: ir.Value, **attributes: object) -> ir.Value:

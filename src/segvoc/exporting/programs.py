@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder, TokenEncoder, numbered
+from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder, numbered
 from segvoc.encoders.prompts import PartWords
 from segvoc.inference.onnx_program import OF_CLASSES
 from segvoc.layers.aggregation import StageGuidance, UpsamplingDecoder, UpsamplingStage, WindowBlock, WindowGuidance
@@ -29,7 +29,6 @@ from segvoc.layers.shapes import CostVolume
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
-from segvoc.networks.syn_seg import SynSeg
 from segvoc.networks.tiny import TinyAggregation, with_sum
 
 
@@ -139,14 +138,11 @@ class ImageProgram(nn.Module):
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
-        self.encoder = network.image_encoder
-        self.reads_tokens = isinstance(network, SynSeg)
+        self.encoder, self.encoded = network.image_encoder, network.encoded  # the program has no other weights
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The features, by name."""
-        if self.reads_tokens:
-            return cast(TokenEncoder, self.encoder).tokens(inputs["pixels"], dense=True).named()
-        return cast(ImageEncoder, self.encoder)(inputs["pixels"]).named()
+        return self.encoded(inputs["pixels"]).named()
 
 
 class WordProgram(nn.Module):
@@ -242,10 +238,7 @@ def word_program(
 def _free_axes(
     features: Mapping[str, Tensor], of_larger: Mapping[str, Tensor], least: int
 ) -> dict[str, dict[int, Any]]:
-    """The dynamic axes of features: images, and sides of maps that scale with the image, relative to the coarsest.
-
-    `of_larger` are the features of an example twice as large.
-    """
+    """The dynamic axes of features: images, and sides of maps, which are others in an example twice as large."""
     grids = [feature.shape[2:] for feature in features.values() if feature.ndim == 4]
     coarsest = [min(sides) for sides in zip(*grids, strict=True)]
     rows, columns = _axis("rows", least), _axis("columns", least)
@@ -297,10 +290,7 @@ def comes_apart(network: SegmentationNetwork) -> bool:
 def programs_apart(
     words: Program, network: SegmentationNetwork, pooling: tuple[int, int], votes: Votes
 ) -> list[Program]:
-    """The two halves of a word program: up to the sums over all classes, and after them.
-
-    `comes_apart` is true for its network.
-    """
+    """The two halves of a word program that `comes_apart`: up to the sums over all classes, and after them."""
     aggregation = cast(TinyAggregation, network.aggregation)
     shared = Program(module=SharedByClasses(aggregation, pooling, votes).eval(), inputs=words.inputs, free=words.free)
     inputs = shared.outputs()

@@ -231,20 +231,20 @@ def frozen_clip_protocols(size: int) -> Protocols:
     return {"auto": slide, "single": single, "official": slide, "official-single": single}
 
 
-def tiny_protocols(selection: ClassSelection | None = TINY_SELECTION) -> Protocols:
+def tiny_protocols() -> Protocols:
     """Protocols of `tiny`; apart from `auto` and `fine`, every image is squashed to a square.
 
     `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
     """
     side = TINY_VIEW.size
-    single = Protocol(size=side, selection=selection)
+    single = Protocol(size=side, selection=TINY_SELECTION)
     fine = replace(
         single,
         loader=LoaderResize(shortest=side, longest=8 * side),
         sliding=Strides(window=side, stride=side * 3 // 4),
     )
     return {
-        "auto": replace(TINY_VIEW, selection=selection),
+        "auto": replace(TINY_VIEW, selection=TINY_SELECTION),
         "single": single,
         "official": single,
         "official-single": single,

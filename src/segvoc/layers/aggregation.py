@@ -215,20 +215,14 @@ def fuse_streams(
     shared: Sequence[Any],
     context: AggregationContext,
 ) -> ClassTokens:
-    """Compute the spatial and class stream of each chunk of classes, and fuse them.
-
-    Args:
-        fuse: fuses the streams of a chunk.
-        streams: computes them from the tensors of a chunk, followed by the shared arguments.
-        of_classes: tensors of all classes, along axis 1.
-        shared: arguments that all chunks share.
-        context: settings of this forward pass.
-    """
+    """Compute the streams of each chunk of classes (axis 1) from its tensors and the shared arguments; fuse them."""
     statistics = fuse.statistics(context.run_chunks) if fuse.training else None
     if context.observe is None and statistics is None:
         return context.map(lambda *chunk: fuse(*streams(*chunk)), *of_classes, shared=shared)
     pairs = context.each(streams, *of_classes, shared=shared)
-    context.notify_observer(pairs)  # not in `streams`, which checkpointing may recompute
+    if context.observe is not None:  # not in `streams`, which checkpointing may recompute
+        for pair in pairs:
+            context.observe(context.block, *pair)
     # batch norm needs all classes before the first chunk is fused
     moments = () if statistics is None else (statistics(pairs),)
     return torch.cat(context.run_chunks(fuse, pairs, moments), dim=1)

@@ -19,20 +19,15 @@ StreamObserver = Callable[[int, ClassTokens, ClassTokens], None]
 """Called with the number of a block (from 0), its spatial and its class stream, for each chunk of classes."""
 
 
-class ClassOptions(TypedDict, total=False):
+class ForwardOptions(TypedDict, total=False):
     """Options of a forward pass; see `AggregationContext`."""
 
     pooling: tuple[int, int]
+    selection: ClassSelection | None
     chunk: int | None
     observe: StreamObserver | None
-    recompute: bool
-
-
-class ForwardOptions(ClassOptions, total=False):
-    """The same, with class selection."""
-
-    selection: ClassSelection | None
     first: GroundTruthFirst | None
+    recompute: bool
 
 
 @dataclass(frozen=True)
@@ -62,12 +57,6 @@ class AggregationContext:
         """The context for the block with this number."""
         return replace(self, block=number)
 
-    def notify_observer(self, streams: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Call `observe`, if there is one, with the block's streams of each chunk."""
-        if self.observe is not None:
-            for pair in streams:
-                self.observe(self.block, *pair)
-
     def each(
         self, function: Callable[..., _Result], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1
     ) -> list[_Result]:
@@ -80,11 +69,9 @@ class AggregationContext:
         """Call `function` on the tensors of each chunk, followed by the shared arguments."""
         return [self.run(function, *chunk, *shared) for chunk in chunks]
 
-    def map(
-        self, function: Callable[..., Tensor], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1
-    ) -> Tensor:
+    def map(self, function: Callable[..., Tensor], *of_classes: Tensor, shared: Sequence[Any] = ()) -> Tensor:
         """Like `each`, but concatenate the results along the class axis."""
-        return torch.cat(self.each(function, *of_classes, shared=shared, dim=dim), dim=dim)
+        return torch.cat(self.each(function, *of_classes, shared=shared), dim=1)
 
     def split(self, x: Tensor, dim: int = 1) -> Sequence[Tensor]:
         """Split a tensor along its class axis into as few equal chunks as possible."""

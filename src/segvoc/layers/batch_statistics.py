@@ -71,14 +71,8 @@ def batch_moments(
 ) -> list[Moments]:
     """Mean and biased variance of `expand(inputs(*chunk))` over all chunks, for each of `layers`.
 
-    They are computed in float32 even under autocast, and over all processes if a norm is synchronized. The running
-    statistics of the norms are updated.
-
-    Args:
-        layers: modules with a linear map `expand` of the same inputs and the `ClassBatchNorm` that follows it, `norm`.
-        inputs: maps the tensors of a chunk to the input of the linear maps.
-        chunks: tensors of each chunk.
-        run_chunks: calls a function with each chunk.
+    `expand` is a layer's linear map, and `norm` the `ClassBatchNorm` that follows it. The moments are computed in
+    float32 even under autocast, and over all processes if a norm is synchronized. The running statistics are updated.
     """
 
     def cells(*chunk: Tensor) -> Float[Tensor, "N C"]:

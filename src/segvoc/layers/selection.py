@@ -101,14 +101,9 @@ AUTO_SELECTION = ClassSelection(share=0.995, least=16)
 def requested_selection(
     keep_classes: KeepClasses | None, default: ClassSelection | None = None
 ) -> ClassSelection | None:
-    """The selection that a caller requests.
+    """The selection that a caller requests: a number from 1, or "auto", by votes; "all" (None); or None: the default.
 
-    Args:
-        keep_classes: a number from 1 or "auto", by votes; "all" (the result is None); or None: the default.
-        default: the network's own selection in the window; its cells vote the same way for any request.
-
-    Raises:
-        UsageError: the request is none of these.
+    In the network's own selection in the window, `default`, the cells vote the same way as for any request.
     """
     if keep_classes is None:
         return default

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from segvoc.encoders.base import ImageEncoder, TokenEncoder
+from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.vit import TIMM_CLIPS, vit_b16
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
@@ -22,7 +22,7 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggre
 from segvoc.networks.err_seg import VIT_LIFTS, VIT_TAPS, ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork, PartNetworkConfig
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, SynSeg, SynSegConfig
-from segvoc.networks.tiny import TinyConfig, TinySizes, TinySynSeg, tiny_network
+from segvoc.networks.tiny import TinyConfig, tiny_network
 
 NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegConfig | TinyConfig
 
@@ -145,23 +145,17 @@ def build_syn_seg(config: SynSegConfig) -> SegmentationNetwork:
 
 def build_decoder(config: ConditionedDecoderConfig, image_encoder: nn.Module) -> ConditionedDecoder:
     """Build SynSeg's decoder for the tokens of an image encoder."""
-    tower = cast(TokenEncoder, image_encoder)
-    return ConditionedDecoder(config, tower.channels, tower.token_channels)
+    tower = cast(ImageEncoder, image_encoder)
+    return ConditionedDecoder(config, tower.channels, tower.tap_channels)
 
 
 def build_tiny(config: TinyConfig) -> SegmentationNetwork:
-    """Build tiny, or a small version of one of the papers' networks on its encoders."""
+    """Build tiny."""
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
-    appearance = isinstance(config.aggregation, TinySizes) and config.aggregation.appearance_channels is not None
+    appearance = config.aggregation.appearance_channels is not None
     return tiny_network(config, EfficientNetLite(own_appearance=appearance), MiniLM())
-
-
-def start_tiny_from_towers(network: SegmentationNetwork) -> None:
-    """Initialize SynSeg's decoder on tiny's encoders so that its logits are the costs; other networks stay."""
-    if isinstance(network, TinySynSeg):
-        network.aggregation.begin_as_cost(cast(Tensor, network.image_encoder.class_embeddings))
 
 
 @contextmanager

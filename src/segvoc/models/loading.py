@@ -75,7 +75,7 @@ def segmenter_of(spec: ModelSpec, network: SegmentationNetwork, optimize: Optimi
             preset.traits,
             parts_against="half" if network.has_background else preset.traits.parts_against,
             background_words=None if trained else preset.traits.background_words,
-            refines_edges=preset.refines_edges_of(configuration),
+            refines_edges=preset.refines_edges,
         ),
         optimize=optimize,
         origin={"preset": spec.preset, **configuration_record(configuration), **trained},

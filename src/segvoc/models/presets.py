@@ -38,7 +38,7 @@ from segvoc.networks.part_cat_seg import (
 )
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig, conditions_linearly, syn_seg_state
-from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig, TinyPartsConfig
+from segvoc.networks.tiny import TinyConfig
 from segvoc.storage.files import SHIPPED
 
 
@@ -109,8 +109,8 @@ class Preset:
     traits: ModelTraits = PLAIN
     """What the configuration doesn't decide. A fine-tuned network drops the words that stand for the background: it
     learns where none of its classes is."""
-    refines_edges_of: Callable[[Any], bool] = lambda configuration: False
-    """Whether the edge refiner was trained on the features of a network with such a configuration."""
+    refines_edges: bool = False
+    """Whether the edge refiner was trained on the network's features."""
     keeps_labels_in_bfloat16: bool = False
     """Whether bfloat16 gives at least 99.5 % of the pixels of photographs the same labels as float32, with the shipped
     weights. Not verified for published networks' or users' weights."""
@@ -129,8 +129,6 @@ class Preset:
     """Maps a released checkpoint's tensors to a network's state dict."""
     fit_to_official: Callable[[Mapping[str, Tensor], Any], Any] | None = None
     """The configuration for a released checkpoint, from its tensors and the preset's; None: the preset's."""
-    start_from_towers: Callable[[SegmentationNetwork], None] | None = None
-    """Initializes a new aggregation from trained encoders before training."""
 
     @property
     def fetched_encoders(self) -> tuple[PublishedFile, ...]:
@@ -306,11 +304,7 @@ PRESETS: dict[str, Preset] = {
         configuration=TinyConfig(),
         build=builders.build_tiny,
         templates_of=lambda configuration: ("{}",),
-        protocols_of=lambda configuration: (
-            protocols.tiny_protocols(selection=None)
-            if isinstance(configuration.aggregation, TinyPartsConfig)
-            else protocols.tiny_protocols()
-        ),
+        protocols_of=lambda configuration: protocols.tiny_protocols(),
         traits=ModelTraits(
             background_words=BackgroundWords(words=(*STUFF, "bed"), margin=0.5),  # pets on beds lie on no sofa
             parts_against="contrast",
@@ -318,8 +312,7 @@ PRESETS: dict[str, Preset] = {
             # below 0.12 on four
             unsure_below=0.12,
         ),
-        refines_edges_of=lambda configuration: type(configuration.aggregation) is TinyAggregationConfig,
-        start_from_towers=builders.start_tiny_from_towers,
+        refines_edges=True,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         keeps_labels_in_bfloat16=True,
         record="tiny.json",

@@ -57,14 +57,10 @@ class CostAggregation(Float32Parts):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
-        cost = self.costs(maps, text)
+        cost = cost_volumes(maps, text)
         kept = context.select(cost)
         cost, text = select_classes(cost, text, kept)
         return self.refined(cost, text, guidance, context), kept
-
-    def costs(self, maps: FeatureMaps, text: PromptEmbeddings) -> CostVolume:
-        """Compare the maps with the words."""
-        return cost_volumes(maps, text)
 
     def refined(
         self, cost: CostVolume, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
@@ -145,7 +141,7 @@ class SegmentationNetwork(Float32Parts):
     def trainable_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the published recipe trains.
 
-        These are the parameters that each encoder lists as fine-tuned, and all parameters of the aggregation.
+        These are the parameters that each encoder lists as fine-tuned, and all of the aggregation.
         """
         towers = {"image_encoder.": self.image_encoder, "text_encoder.": self.text_encoder}
         tuned = {place + n for place, t in towers.items() for n in cast(Tower, t).fine_tuned_parameters()}
@@ -173,9 +169,7 @@ class SegmentationNetwork(Float32Parts):
     def encoded(self, image: Images, *, complete: bool = True) -> ImageFeatures:
         """Encode images, independently of the words; see `selected_logits`.
 
-        Args:
-            image: see there.
-            complete: False leaves out what only class selection and taught words read, as far as the network can.
+        Not `complete`: without what only class selection and taught words read, as far as the network can.
         """
         del complete
         return self.image_encoder(image)
@@ -183,13 +177,7 @@ class SegmentationNetwork(Float32Parts):
     def compared(
         self, features: Any, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
     ) -> SelectedLogits:
-        """Compute logits of the selected classes from image features; see `selected_logits`.
-
-        Args:
-            features: output of `encoded`.
-            text: P prompt embeddings for each of T classes, from the text encoder.
-            options: fields of `AggregationContext`.
-        """
+        """Compute logits of the selected classes from the features of `encoded`; see `selected_logits`."""
         return self.aggregated(features, text, AggregationContext(**options))
 
     def aggregated(

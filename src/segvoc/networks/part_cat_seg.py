@@ -23,11 +23,10 @@ from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.aggregation import DecoderSizes
-from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions
+from segvoc.layers.aggregation import DecoderSizes, cost_volumes
+from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import at_least_float32, without_autocast
-from segvoc.layers.selection import ClassSelection
 from segvoc.layers.shapes import ClassTokens, CostVolume, FeatureMaps, Images, Logits
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import block_of
@@ -135,7 +134,7 @@ class PartAggregation(CostAggregation):
         """Both levels, or only the first if no word is a part; see `SegmentationNetwork.selected_logits`."""
         appearance, guided = self.precompute_guidance(guidance)
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
-        cost = self.costs(maps, general)
+        cost = cost_volumes(maps, general)
         x = self.refine(self.embed_cost, self.blocks, cost, general, appearance, context)
         first = Level(cost, self.decode(x, guided, context))
         if words.specific.shape[0] == 0:
@@ -191,38 +190,32 @@ class PartNetwork(SegmentationNetwork):
         return self.compared(self.encoded(image), text, **options)[0]
 
     def compared(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        features: ImageFeatures,
-        text: PartWords,
-        *,
-        selection: ClassSelection | None = None,
-        **options: Unpack[ClassOptions],
+        self, features: ImageFeatures, text: PartWords, **options: Unpack[ForwardOptions]
     ) -> SelectedLogits:
         """Logits of every word, and None, because all words are kept; see `SegmentationNetwork.compared`.
 
         The word for "none of the others" gets the logits of "no object", or of "no part" if only parts of objects are
         queried. Class selection is refused, since it could drop words that the other level needs.
         """
-        if selection is not None:
+        if options.get("selection") is not None:
             raise UsageError("part networks don't support class selection; leave out keep_classes, or give 'all'")
-        first, second = self._levels(features, text, **options)
+        first, second = self._levels(features, text, AggregationContext(**options))
         objects = first.logits[:, text.parts :]
         if second is None:
             return objects[:, text.places], None  # the last map is "none of them"
         none = objects[:, -1:] if text.names_objects else second.logits[:, -1:]
         return torch.cat((objects[:, :-1], second.logits[:, :-1], none), dim=1)[:, text.places], None
 
-    def levels(self, image: Images, words: PartWords, **options: Unpack[ClassOptions]) -> tuple[Level, Level | None]:
+    def levels(self, image: Images, words: PartWords, **options: Unpack[ForwardOptions]) -> tuple[Level, Level | None]:
         """Outputs of both levels: [parts; objects; none] and [parts of objects; none].
 
         See `SegmentationNetwork.selected_logits` for the arguments. The second level is None if no word is a part.
         """
-        return self._levels(self.encoded(image), words, **options)
+        return self._levels(self.encoded(image), words, AggregationContext(**options))
 
     def _levels(
-        self, features: ImageFeatures, words: PartWords, **options: Unpack[ClassOptions]
+        self, features: ImageFeatures, words: PartWords, context: AggregationContext
     ) -> tuple[Level, Level | None]:
-        context = AggregationContext(**options)
         return self.aggregation.levels(features.cost_maps, words, features.guidance, context)
 
 

@@ -25,7 +25,7 @@ from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import Kept, SelectedLogits, gather_classes
+from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.precision import Float32Parts, at_least_float32, lowest_precision, without_autocast
 from segvoc.layers.shapes import Images, PromptEmbeddings
 from segvoc.networks.base import SegmentationNetwork
@@ -33,7 +33,7 @@ from segvoc.networks.official_weights import clip_state
 from segvoc.storage.records import check_range
 
 Head = Literal["plain", "refined"]
-Pooled = Literal["conditional", "visual", "map"]
+Pooled = Literal["conditional", "visual"]
 
 Film = Literal["linear", "mlp"]
 
@@ -57,9 +57,8 @@ class ConditionedDecoderConfig:
     head: Head = "plain"
     """One transposed convolution ("plain"), or three convolutions ("refined")."""
     pooled: Pooled = "conditional"
-    """Features that the synergy vectors are sums of: the deepest tap after FiLM, as in the paper ("conditional"); the
-    tap before FiLM ("visual"); or the tap itself ("map"), if it is a map in the text embedding space, which needs no
-    projector."""
+    """Features that the synergy vectors are sums of: the deepest tap after FiLM, as in the paper ("conditional"), or
+    before it ("visual")."""
     dim: int = 64
     """Decoder channels."""
     heads: int = 4
@@ -73,11 +72,6 @@ class ConditionedDecoderConfig:
         check_range(self, {"dim": (1, 4096), "heads": (1, 256), "hidden": (1, 16384), "finer": (1, 64)})
         if self.head == "refined" and self.finer != REFINED:
             raise UsageError(f"the refined head makes {REFINED} logits of a cell; this network has {self.finer}")
-
-    @property
-    def film_hidden(self) -> int:
-        """Width of the hidden layer of FiLM's MLP; 0 without an MLP."""
-        return FILM_WIDTH * self.dim if self.film == "mlp" else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,14 +164,15 @@ class ConditionedDecoder(Float32Parts):
         super().__init__()
         c = config
         self.reduce = nn.ModuleList(nn.Linear(tap, c.dim) for tap in reversed(tap_channels))
-        self.film = FeatureModulation(channels, c.dim, c.film_hidden)
+        self.film = FeatureModulation(channels, c.dim, FILM_WIDTH * c.dim if c.film == "mlp" else 0)
         self.layers = nn.ModuleList(DecoderLayer(c.dim, c.heads, c.hidden) for _ in tap_channels)
         self.head = refined_head(c.dim) if c.head == "refined" else PlainHead(c.dim, c.finer)
         self.projector, self.pooled = nn.Linear(c.dim, channels), c.pooled
 
     def forward(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> SelectedLogits:
         """Logits of the selected words, and their indices (None: all); the prompt embeddings of a word are averaged."""
-        kept = self.select(features, text, context)
+        # by cosine similarity with the dense maps; without these, all words are kept
+        kept = context.select(cost_volumes(features.maps, text)) if features.maps else None
         if kept is not None:
             text = gather_classes(text, kept, 1)
         dtype = lowest_precision(self)
@@ -185,10 +180,6 @@ class ConditionedDecoder(Float32Parts):
         words = text.mean(dim=2).to(dtype)
         logits = context.map(lambda part: self.decode(self.conditioned(reduced, part), reduced, features.grid), words)
         return logits, kept
-
-    def select(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> Kept | None:
-        """Select words by their cosine similarity with the dense maps; without these, all words are kept."""
-        return context.select(cost_volumes(features.maps, text)) if features.maps else None
 
     def reduce_taps(self, taps: Sequence[Float[Tensor, "B L _"]]) -> list[Float[Tensor, "B L C"]]:
         """Project the taps to the decoder's channels, deepest first; all words share the result."""
@@ -245,21 +236,11 @@ class SynSeg(SegmentationNetwork):
     ) -> tuple[Synergy, Float[Tensor, "M h w"]]:
         """Synergy vectors and logits of M phrases, each with its image's index; the taps' grids must be square."""
         decoder, side = self.aggregation, round((taps[0].shape[1] - 1) ** 0.5)
-        logits, visual, conditional = self.activations(taps, phrases, owner)
-        if decoder.pooled == "map":
-            cells = taps[-1][owner][:, 1:]
-        else:
-            cells = decoder.projector((conditional if decoder.pooled == "conditional" else visual)[:, 1:])
-        return decoder.synergy(cells, logits.sigmoid(), (side, side)), logits
-
-    def activations(
-        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M W"], owner: Int[Tensor, " M"]
-    ) -> tuple[Float[Tensor, "M h w"], Tokens, Tokens]:
-        """Logits of M phrases, and the deepest tap before and after FiLM; see `learn`."""
-        decoder, side = self.aggregation, round((taps[0].shape[1] - 1) ** 0.5)
         reduced = [tap[owner] for tap in decoder.reduce_taps(taps)]
         conditional = decoder.conditioned(reduced, phrases)
-        return decoder.decode(conditional, reduced, (side, side)), reduced[0], conditional
+        logits = decoder.decode(conditional, reduced, (side, side))
+        cells = decoder.projector((conditional if decoder.pooled == "conditional" else reduced[0])[:, 1:])
+        return decoder.synergy(cells, logits.sigmoid(), (side, side)), logits
 
 
 _DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")

@@ -1,7 +1,7 @@
-"""tiny: the network that ships with segvoc, and small versions of the papers' networks on its encoders.
+"""tiny: the network that ships with segvoc.
 
 Its image encoder gives three dense maps and the logits of ImageNet's classes, hence four costs of each word. A weighted
-sum of them is the logit; a small cost aggregation adds to it. The papers' networks in small do so, too.
+sum of them is the logit; a small cost aggregation adds to it.
 """
 
 from collections.abc import Sequence
@@ -9,24 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
-from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder, TokenEncoder, TokenFeatures
-from segvoc.encoders.prompts import PartWords
-from segvoc.layers.aggregation import DecoderSizes, cost_volume, cost_volumes
+from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder
+from segvoc.layers.aggregation import DecoderSizes, cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import Kept, SelectedLogits, gather_classes, select_classes
+from segvoc.layers.class_selection import Kept, SelectedLogits, select_classes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.layers.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Order
-from segvoc.networks.part_cat_seg import Level, PartAggregation, PartAggregationConfig, PartNetwork
-from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, Pooled, SynSeg, Tokens
 from segvoc.storage.records import check_range
 
 MAPS = 3
@@ -36,24 +32,23 @@ DECODER = DecoderSizes(lifts=(), taps=(48, 24), guidance=(8, 8), stages=(32, 16)
 """Decoder sizes; the taps are the image encoder's."""
 
 
-NEARLY = 0.1
-"""Factor on FiLM's random weights when SynSeg's decoder starts close to the identity."""
-
-COST_SCALE, LIKELY_COST = 10.0, 0.15
-"""Its initial logit as a function of the cost: the scale, and the cosine similarity with a probability of one half."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class TinySizes:
-    """Sizes of an aggregation on tiny's encoders, most in place of those that `CostAggregationConfig` explains."""
+class TinyAggregationConfig(CostAggregationConfig):
+    """One small block that adds to the sum of the costs."""
 
+    kind: Literal["cost", "none"] = "cost"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Whether an aggregation adds to the sum of the costs; "none" uses the sum as the logits."""
+    order: Order = "parallel"
+    blocks: int = 1
+    fusion: str = "concatenation"
     familiar_words: int = 406
     """Number of words that the dense maps were trained on."""
     known_classes: Literal[1000] = 1000
     """ImageNet's classes, whose logits the image encoder gives; each word is compared with a blend of them."""
     sharpness: float = 25.0
     """How strongly the blend concentrates on the known classes whose names are most similar to the word."""
-    blocks: int = 1
+    skip: Literal["sum", "none"] = "sum"
+    """Whether the sum of the costs is appended as an extra cost, added to the logits, and used to select classes."""
     pad_classes: int = 0
     costs: int = MAPS + 1
     appearance_channels: int | None = 472
@@ -64,46 +59,9 @@ class TinySizes:
     window: int = 7
     decoder_sizes: DecoderSizes = DECODER
 
-    def build_cost_sum(self, channels: int) -> "FamiliarCostSum":
-        """Build the weighted sum of the costs, for word embeddings with this many channels."""
-        return FamiliarCostSum(self.costs, self.familiar_words, channels)
-
-    def build_synthesized_classifiers(self, channels: int) -> "SynthesizedClassifiers":
-        """Build the blends of known classes, for word embeddings with this many channels."""
-        return SynthesizedClassifiers(self.known_classes, channels, self.sharpness)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TinyAggregationConfig(TinySizes, CostAggregationConfig):
-    """tiny's own aggregation: one small block that adds to the sum of the costs."""
-
-    kind: Literal["cost", "none"] = "cost"  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Whether an aggregation adds to the sum of the costs; "none" uses the sum as the logits."""
-    skip: Literal["sum", "none"] = "sum"
-    """Whether the sum of the costs is appended as an extra cost, added to the logits, and used to select classes."""
-    order: Order = "parallel"
-    fusion: str = "concatenation"
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, {"familiar_words": (1, 65_535), "sharpness": (0, 1000)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TinyPartsConfig(TinySizes, PartAggregationConfig):
-    """A small version of PartCATSeg's aggregation on tiny's encoders, which adds to the sums of their costs."""
-
-    kind: Literal["parts"] = "parts"  # pyright: ignore[reportIncompatibleVariableOverride]
-    prompts: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class TinySynergyConfig(ConditionedDecoderConfig):
-    """A small version of SynSeg's decoder on tiny's encoders, which adds to the cost of ImageNet's classes."""
-
-    hidden: int = 128
-    finer: int = 8
-    pooled: Pooled = "visual"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +69,7 @@ class TinyConfig:
     """Configuration of a tiny network."""
 
     kind: Literal["tiny"] = "tiny"
-    aggregation: TinyAggregationConfig | TinyPartsConfig | TinySynergyConfig = TinyAggregationConfig()
+    aggregation: TinyAggregationConfig = TinyAggregationConfig()
     """The aggregation between the encoders and the logits."""
 
 
@@ -183,7 +141,7 @@ class FamiliarCostSum(CostSum):
 
 
 class TinyCosts(nn.Module):
-    """What the aggregations on tiny's encoders have in common: the costs of a word.
+    """What tiny with and without an aggregation have in common: the costs of a word.
 
     `maps` are the dense maps, then the logits of the known classes, all on one grid.
     """
@@ -205,10 +163,12 @@ class TinyAggregation(TinyCosts, CostAggregation):
     def __init__(self, config: TinyAggregationConfig, channels: int, tap_channels: Sequence[int]) -> None:
         adds = config.skip == "sum"
         super().__init__(replace(config, costs=config.costs + adds), channels, tap_channels)
-        self.skip = config.build_cost_sum(channels) if adds else None
-        self.synthesized = config.build_synthesized_classifiers(channels)
+        self.skip = FamiliarCostSum(config.costs, config.familiar_words, channels) if adds else None
+        self.synthesized = SynthesizedClassifiers(config.known_classes, channels, config.sharpness)
         if adds:
-            start_at_zero(self.decoder.head)
+            # random logits would drown the sum that they are added to
+            for parameter in self.decoder.head.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
@@ -241,8 +201,8 @@ class TinyWithoutAggregation(TinyCosts, NoAggregation):
     float32_parts = TinyCosts.float32_parts
 
     def __init__(self, config: TinyAggregationConfig, channels: int) -> None:
-        super().__init__(config.build_cost_sum(channels))
-        self.synthesized = config.build_synthesized_classifiers(channels)
+        super().__init__(FamiliarCostSum(config.costs, config.familiar_words, channels))
+        self.synthesized = SynthesizedClassifiers(config.known_classes, channels, config.sharpness)
 
     def logits(self, maps: FeatureMaps, text: PromptEmbeddings) -> Logits:
         """See `NoAggregation.logits`."""
@@ -255,115 +215,14 @@ class Tiny(SegmentationNetwork):
     features_type = ClassifiedFeatures
 
 
-class TinyPartAggregation(TinyCosts, PartAggregation):
-    """PartCATSeg's aggregation, which adds to the sum of the costs of each level."""
-
-    float32_parts = (*TinyCosts.float32_parts, *PartAggregation.float32_parts)
-
-    def __init__(self, config: TinyPartsConfig, channels: int, tap_channels: Sequence[int]) -> None:
-        super().__init__(config, channels, tap_channels)
-        self.skip = config.build_cost_sum(channels)
-        self.synthesized = config.build_synthesized_classifiers(channels)
-        start_at_zero(self.decoder.head)
-
-    def levels(
-        self, maps: FeatureMaps, words: PartWords, guidance: FeatureMaps, context: AggregationContext
-    ) -> tuple[Level, Level | None]:
-        """See `PartAggregation.levels` and, for the maps, `TinyCosts`."""
-        first, second = super().levels(maps, words, guidance, context)
-        first = self._with_sum(first, maps, words.general)
-        return first, None if second is None else self._with_sum(second, maps, words.specific)
-
-    def _with_sum(self, level: Level, maps: FeatureMaps, text: Float[Tensor, "T P C"]) -> Level:
-        words = text.expand(maps[0].shape[0], -1, -1, -1)
-        summed = self.skip(self.costs(maps, words), words)
-        none = (0, 0, 0, 0, 0, 1)  # "none of them" has no costs
-        return Level(level.cost, with_sum(level.logits, F.pad(summed, none)))
-
-
-class TinyPartNetwork(PartNetwork):
-    """PartCATSeg on tiny's encoders."""
-
-    features_type = ClassifiedFeatures
-
-
-class TinyDecoder(ConditionedDecoder):
-    """SynSeg's decoder, which adds to the cost of the deepest tap, a map in the text embedding space."""
-
-    float32_parts = (*ConditionedDecoder.float32_parts, "skip")
-
-    def __init__(self, config: ConditionedDecoderConfig, channels: int, tap_channels: Sequence[int]) -> None:
-        super().__init__(config, channels, tap_channels)
-        self.skip = CostSum(1)
-
-    def forward(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> SelectedLogits:
-        """Logits of the selected words; see `ConditionedDecoder.forward`."""
-        logits, kept = super().forward(features, text, context)
-        text = text if kept is None else gather_classes(text, kept, 1)
-        return with_sum(logits, self.cost(features.taps[-1], text, features.grid[0])), kept
-
-    def select(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> Kept | None:
-        """Select words by their cost."""
-        return context.select(self.cost(features.taps[-1], text, features.grid[0])[:, None])
-
-    def cost(self, deepest: Float[Tensor, "B L C"], text: PromptEmbeddings, rows: int) -> Logits:
-        """The cost of the deepest tap as a logit."""
-        return self.skip(cost_volume(rearrange(deepest[:, 1:], "b (h w) c -> b c h w", h=rows), text))
-
-    @torch.no_grad()
-    def begin_as_cost(self, embeddings: Float[Tensor, "N W"]) -> None:
-        """Initialize the logit as the cost and the synergy vectors as means of the deepest tap.
-
-        The deepest tap is projected onto the principal directions of these word embeddings and FiLM leaves it almost
-        unchanged. The projector maps it back to the text embedding space. The head outputs zero.
-        """
-        reduce, dim = cast(nn.Linear, self.reduce[0]), self.projector.in_features
-        main = torch.linalg.svd(F.normalize(embeddings.float(), dim=-1), full_matrices=False).Vh[:dim]
-        reduce.weight.copy_(main)
-        self.projector.weight.copy_(main.mT)
-        self.film.mul.weight.mul_(NEARLY)
-        self.film.add.weight.mul_(NEARLY)
-        self.film.mul.bias.fill_(1)
-        for bias in (reduce.bias, self.projector.bias, self.film.add.bias, *self.head.parameters()):
-            bias.zero_()
-        self.skip.weight.fill_(COST_SCALE)
-        self.skip.bias.fill_(-COST_SCALE * LIKELY_COST)
-
-
-class TinySynSeg(SynSeg):
-    """SynSeg on tiny's encoders."""
-
-    aggregation: TinyDecoder  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def activations(
-        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M W"], owner: Int[Tensor, " M"]
-    ) -> tuple[Float[Tensor, "M h w"], Tokens, Tokens]:
-        """See `SynSeg.activations`; the logits include the cost."""
-        logits, visual, conditional = super().activations(taps, phrases, owner)
-        cost = self.aggregation.cost(taps[-1][owner], phrases[:, None, None], round((taps[0].shape[1] - 1) ** 0.5))
-        return with_sum(logits[:, None], cost)[:, 0], visual, conditional
-
-
 def with_sum(logits: Logits, summed: Float[Tensor, "B T H W"]) -> Logits:
     """Add the sum of the costs, interpolated to the size of the logits."""
     return logits + resized(summed, (logits.shape[2], logits.shape[3]))
 
 
-def start_at_zero(head: nn.Module) -> None:
-    """Initialize a head to output zeros; random logits would drown the cost sum that they are added to."""
-    for parameter in head.parameters():
-        nn.init.zeros_(parameter)
-
-
 def tiny_network(config: TinyConfig, image_encoder: nn.Module, text_encoder: nn.Module) -> SegmentationNetwork:
-    """Build a network on tiny's encoders, with random weights."""
-    aggregation, channels = config.aggregation, cast(ImageEncoder, image_encoder).channels
-    if isinstance(aggregation, TinySynergyConfig):
-        decoder = TinyDecoder(aggregation, channels, cast(TokenEncoder, image_encoder).token_channels)
-        return TinySynSeg(image_encoder, text_encoder, decoder)
-    taps = cast(ImageEncoder, image_encoder).tap_channels
-    if isinstance(aggregation, TinyPartsConfig):
-        return TinyPartNetwork(image_encoder, text_encoder, TinyPartAggregation(aggregation, channels, taps))
+    """Build tiny on these encoders, with random weights."""
+    aggregation, tower = config.aggregation, cast(ImageEncoder, image_encoder)
     if aggregation.kind == "none":
-        return Tiny(image_encoder, text_encoder, TinyWithoutAggregation(aggregation, channels))
-    return Tiny(image_encoder, text_encoder, TinyAggregation(aggregation, channels, taps))
+        return Tiny(image_encoder, text_encoder, TinyWithoutAggregation(aggregation, tower.channels))
+    return Tiny(image_encoder, text_encoder, TinyAggregation(aggregation, tower.channels, tower.tap_channels))

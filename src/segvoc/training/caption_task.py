@@ -50,11 +50,7 @@ class CaptionObjective(TrainingObjective):
     def forward(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """Compute the losses of a batch by name; only "loss", the weighted sum, has a gradient.
-
-        Taps are tokens of intermediate blocks of the image encoder; phrases, those of all images, aren't normalized;
-        `owner` is the position of each phrase's image in the batch.
-        """
+        """Compute the losses of a `CaptionBatch` by name; only "loss", the weighted sum, has a gradient."""
         vectors, logits = self.network.learn(taps, phrases, owner)
         # similarities near 1 need more digits than bfloat16, which autocast would use
         with torch.autocast(phrases.device.type, enabled=False):
@@ -171,11 +167,7 @@ class CaptionTask:
     def inputs(
         self, batch: CaptionBatch, number: ForwardPass, device: torch.device
     ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """Tokens, phrases, and the image of each phrase, on the device.
-
-        Raises:
-            InputError: the batch is empty because no image can be read.
-        """
+        """Tokens, phrases, and the image of each phrase, on the device; see `TrainingTask`."""
         if not batch.taps:
             raise InputError(f"none of the {len(self)} captioned images can be read; {batch.problems[0]}")
         to = {"device": device, "non_blocking": True}
@@ -201,9 +193,8 @@ class CaptionData:
     ) -> "CaptionData":
         """The data of a run in the folder `out`. Rank 0 builds their index; all processes read it.
 
-        A warning names each of the first skipped captions and images, and the number of the others.
-
-        Raises: UsageError: no image has a phrase, the captions can't be read, or spaCy is not installed.
+        A warning names each of the first skipped captions and images, and the number of the others. `UsageError`: no
+        image has a phrase, the captions can't be read, or spaCy is not installed.
         """
         config, folder = recipe.captions, files.features or out / FEATURES
         rules = CleaningRules(
@@ -241,20 +232,14 @@ class CaptionData:
         return {"captioned_images": len(self.dataset)}
 
     def task(self, network: SegmentationNetwork, templates: Sequence[str]) -> CaptionTask:
-        """Create the task of training a network, on its device; `{}` in prompt templates stands for the phrase.
-
-        Raises: UsageError: the network isn't trained on captions; see also `task_of`.
-        """
+        """Create the task of training a network, on its device; `UsageError` if it isn't trained on captions."""
         if not isinstance(network, SynSeg):
-            raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b, or tiny-syn")
+            raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b")
         network.eval()
         return self.task_of(FrozenEncoders(network, templates, self.recipe.data.input_size))
 
     def task_of(self, encoders: "FrozenEncoders") -> CaptionTask:
-        """Create the task of a network with these encoders, after computing missing phrase embeddings.
-
-        Raises: UsageError: files of another process are missing.
-        """
+        """Create the task for these encoders, after computing missing phrase embeddings."""
         dataset = self.dataset
         starts = range(0, dataset.facts["phrases"], PHRASES_PER_SHARD)
         texts = (text for start in starts for text in dataset.phrase_texts(start, start + PHRASES_PER_SHARD))

@@ -29,11 +29,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect received signals in a list, which the run checks after each step.
-
-    The second signal has its usual effect. Python handles signals between instructions of the main thread; a hanging
-    library call must be ended by SIGKILL, as `torchrun` does.
-    """
+    """Collect received signals in a list, which the run checks after each step; the second has its usual effect."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received  # Python lets only the main thread set handlers
@@ -102,10 +98,9 @@ class Passes:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
 
     def read(self, loader: Iterator[Any], step: int, on_problems: OnProblems) -> list[Inputs]:
-        """Read the inputs of a step's passes.
+        """Read the inputs of a step's passes; those of an objective with a divisor end with its mean over all passes.
 
-        Inputs of an objective with a divisor end with its mean over all passes and processes: dividing a pass's sums
-        by it makes their mean over passes the mean over all labeled pixels.
+        Dividing a pass's sums by this mean, also over processes, makes their mean that over all labeled pixels.
         """
         rank, count = self.processes.rank, self.processes.count
         passes = [self.next_inputs(loader, (step, rank, number), on_problems) for number in range(self.accumulated)]
@@ -394,10 +389,7 @@ class Training:
         return {name: value.cpu() for name, value in self.network.state_dict().items()}
 
     def save(self) -> None:
-        """Write a checkpoint that the run can resume from; every process must call this.
-
-        Raises: OutputError: it can't be written; the previous checkpoint is kept.
-        """
+        """Write a checkpoint that the run can resume from; every process must call this."""
         random_states = self.processes.gather([generator.get_state() for generator in self._generators])
         if self.processes.first:
             self.folder.save(

@@ -29,10 +29,7 @@ from segvoc.training.run_folder import RunFolder
 
 
 def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> None:
-    """Plot losses and their terms, learning rate, gradient norm and validation scores over the steps.
-
-    Raises: OutputError: the file can't be written.
-    """
+    """Plot losses and their terms, learning rate, gradient norm and validation scores over the steps."""
     if not metrics:
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, since it takes a second to import
@@ -164,10 +161,8 @@ class Monitor:
     def validate(self, step: int) -> float | None:
         """Segment the validation images in the window `auto`; write scores to `validation.jsonl`, overlays and curves.
 
-        Each process handles its share of the images, so all must call this.
-
-        Returns:
-            The mean IoU in [0, 1]; None without labels.
+        Each process handles its share of the images, so all must call this. Returns the mean IoU in [0, 1]; None
+        without labels.
         """
         validation, folder = self.validation, self.folder.path / "images" / f"step_{step:06d}"
 

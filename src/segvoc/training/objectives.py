@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -15,7 +16,7 @@ from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartWords
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED_8_BIT
-from segvoc.layers.aggregation_context import ClassOptions
+from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import GroundTruthFirst
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32
@@ -62,7 +63,7 @@ class TrainingObjective(nn.Module):
         named = (("fod", means.squared.detach()), ("cosine", means.cosine))
         return losses | {f"{name}_{number}": mean for name, row in named for number, mean in enumerate(row, 1)}
 
-    def class_options(self, streams: "StreamSimilarity | None") -> ClassOptions:
+    def class_options(self, streams: "StreamSimilarity | None") -> ForwardOptions:
         """Options of a forward pass: class chunks, recomputation, and the stream observer."""
         return {
             "chunk": self.recipe.runtime.class_chunk_size or None,
@@ -93,11 +94,6 @@ def binary_loss(logits: Logits, labels: Int[Tensor, "B H W"], none_weight: float
     # -log s(x) for the true class instead of -log(1 - s(x)): the difference is x
     own = weight[labels] * logits.gather(1, labels[:, None])[:, 0]
     return (negatives - own) / logits.shape[1]
-
-
-def competing_loss(logits: Logits, labels: Int[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
-    """Softmax cross-entropy over all classes with "none of them"; no published network uses it."""
-    return F.cross_entropy(logits, labels, reduction="none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,12 +174,8 @@ def compositional_loss(
     """L_jsd: the probability of an object should equal the sum of the probabilities of its parts.
 
     This is the Jensen-Shannon divergence between the softmax over the costs of objects, and the softmax over the costs
-    of parts of objects, summed by object. Costs are averaged over prompts. Objects without parts are left out.
-
-    Args:
-        general: cost volume of the first level: P general parts, O objects and "none of them" (M = P + O + 1).
-        specific: cost volume of the second level: S parts of objects and "none of them" (S1 = S + 1).
-        targets: which part belongs to which object.
+    of parts of objects, summed by object. Costs, averaged over prompts, are those of both levels: P general parts, O
+    objects and "none of them" (M = P + O + 1); S parts of objects and "none of them". Those without parts don't count.
     """
     objects = general.mean(dim=1)[:, targets.general_parts :]
     place = torch.cat((targets.object_of, targets.object_of.new_full((1,), objects.shape[1] - 1)))
@@ -381,11 +373,7 @@ class StreamSimilarity:
         self._sums.setdefault(block, []).append((cosine.square().sum(), cosine.detach().sum(), cosine.numel()))
 
     def means(self) -> StreamMeans:
-        """The means of each block over all of its classes and cells, in the order of the blocks.
-
-        Raises:
-            RuntimeError: nothing was observed.
-        """
+        """The means of each block over all of its classes and cells, in their order; `RuntimeError` without any."""
         if not self._sums:
             raise RuntimeError("no streams were observed: pass `observe=streams.observe` to the network's forward pass")
         blocks = [zip(*self._sums[number], strict=True) for number in sorted(self._sums)]
@@ -429,7 +417,7 @@ class PartObjective(TrainingObjective):
         self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock | SerialBlock)
         # a part network's "none of them" is a class of its own in both
         competing = recipe.objective.loss in ("competing", "cross-entropy")
-        self.of_pixels = competing_loss if competing else binary_loss
+        self.of_pixels = partial(F.cross_entropy, reduction="none") if competing else binary_loss
 
     def divisor(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> Int[Tensor, "3"] | None:
         """The numbers of pixels that the losses average over (`PartTargets.pixel_counts`).
@@ -441,13 +429,9 @@ class PartObjective(TrainingObjective):
     def forward(
         self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords, counts: Float[Tensor, "3"] | None = None
     ) -> dict[str, Float[Tensor, ""]]:
-        """Compute the losses.
+        """Compute the losses, from RGB in [0, 255] (B 3 H W) and the labels of a `PartTrainingSet`.
 
-        Args:
-            images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
-            labels: the part of an object and the object of every pixel (`PartTrainingSet`).
-            words: the encoded classes; at least one is a part of an object.
-            counts: divisors of the sums over pixels; None: the numbers of these pixels (`divisor`).
+        `counts` are the divisors of the sums over pixels; None: the numbers of these pixels (`divisor`).
         """
         side, streams = self.recipe.data.input_size, self.streams()
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
@@ -524,24 +508,20 @@ class Objective(TrainingObjective):
     def forward(
         self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor, pixels: Float[Tensor, ""] | None = None
     ) -> dict[str, Float[Tensor, ""]]:
-        """Compute the losses.
+        """Compute the losses, from RGB in [0, 255] (B 3 H W) and the class of every pixel, unlabeled, or others: none.
 
-        Args:
-            images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
-            labels: the class of every pixel, or unlabeled (`is_labeled`); other values mean none of the classes.
-            words: embeddings of the classes' prompts, or their tokens where the text encoder is trained.
-            pixels: divisor of the sum over labeled pixels; None: their number (`divisor`).
+        `pixels` is the divisor of the sum over labeled pixels; None: their number (`divisor`).
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         text = words if words.is_floating_point() else self._embedded(words)
-        selection, first = None, None
-        if recipe.objective.num_kept_classes:
-            selection = ClassSelection(keep=recipe.objective.num_kept_classes)
-            first = GroundTruthFirst(labels, recipe.objective.fill_classes)
         streams = self.streams()
+        options = self.class_options(streams)
+        if recipe.objective.num_kept_classes:
+            options["selection"] = ClassSelection(keep=recipe.objective.num_kept_classes)
+            options["first"] = GroundTruthFirst(labels, recipe.objective.fill_classes)
         # up to three times as fast for the encoders' convolutions, especially depthwise ones in the backward pass
         images = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
-        logits = self.network(images, text, selection=selection, first=first, **self.class_options(streams))
+        logits = self.network(images, text, **options)
         chunk = recipe.runtime.class_chunk_size if recipe.runtime.recomputes else 0
         divisor = {} if pixels is None else {"pixels": pixels}
         loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, chunk or None, **divisor)

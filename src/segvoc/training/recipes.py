@@ -19,7 +19,7 @@ from segvoc.models.weights import architecture
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.err_seg import ErrSegConfig
 from segvoc.networks.syn_seg import SynSegConfig
-from segvoc.networks.tiny import TWO_BLOCKS, TinyAggregationConfig, TinyConfig, TinyPartsConfig, TinySynergyConfig
+from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig
 from segvoc.training.recipe import (
     CaptionConfig,
     DataConfig,
@@ -238,26 +238,6 @@ _TABLE = {
             "network": TinyConfig(aggregation=TWO_BLOCKS),
         },
     ),
-    "tiny-parts": NamedRecipe(
-        "tiny",
-        "A small PartCATSeg: its two levels on tiny's frozen encoders. `--set order=parallel --set fusion=experts "
-        "--set fod_weight=0.01` is a small version of PCA-Seg's part mode. The classes are parts of objects (\"car's "
-        'door", or `--object car`) and objects without parts. The output of the aggregation is added to the sums of '
-        "the raw costs, and all classes of a level compete. This loss isn't from a paper, but works better with few "
-        "images, see `tiny`. Hardware: a laptop; minutes. Command: segvoc train tiny-parts --object car --images DIR "
-        "--labels DIR --classes classes.json --background background --out RUN",
-        {
-            "trainable": "none",
-            "trunk_lr_scale": 0.0,
-            "batch_size": 4,
-            "steps": 400,
-            "short_sides": (224, 256, 288),
-            "crop_size": 224,
-            "activation_checkpointing": False,
-            "class_chunk_size": 0,
-            "network": TinyConfig(aggregation=TinyPartsConfig()),
-        },
-    ),
     # SynSeg, which learns from captions. docs/papers/syn_seg.md lists the values taken from the paper.
     "syn-seg-b": NamedRecipe(
         Recipe(
@@ -287,29 +267,6 @@ _TABLE = {
         "From the paper: seed 42, phrases found by spaCy and dropped if they contain an excluded substring, FiLM by a "
         "small MLP (in the preset). Runs with one seed are the same here, so the five runs have consecutive seeds. "
         "docs/papers/differences.md has the rest.",
-    ),
-    "tiny-syn": NamedRecipe(
-        Recipe(
-            model="tiny",
-            network=TinyConfig(aggregation=TinySynergyConfig()),
-            supervision="captions",
-            optimizer=OptimizerConfig(
-                steps=100,
-                batch_size=4,
-                lr=1e-3,
-                weight_decay=1e-2,
-                warmup_steps=10,
-                max_grad_norm=1.0,
-                trainable="none",
-            ),
-            captions=CaptionConfig(max_phrases=4, cont_weight=1.5, sep_weight=0.5),
-            data=DataConfig(dataset="", crop_size=448),
-            runtime=RuntimeConfig(num_workers=0, save_every=25, eval_every=0),
-        ),
-        "SynSeg's decoder on tiny's encoders, small enough to train on a laptop with tens of captioned photographs. "
-        "It uses tiny's text encoder, trunk and ImageNet classes, but not the projections. The last stages of the "
-        "trunk were trained with masks, too. Row: none; docs/papers/syn_seg.md has results for 37 photographs. "
-        "Hardware: a laptop. Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN",
     ),
 }
 
@@ -343,9 +300,7 @@ def finetune(model: str, *, images: int = 30, steps: int | None = None, method: 
     preset, (_, configuration) = spec.preset, architecture(spec)
     network = None if spec.name == preset else configuration
     if preset == "tiny":
-        recipe = _TABLE["tiny"]()
-        of_parts = isinstance(network, TinyConfig) and not isinstance(network.aggregation, TinyAggregationConfig)
-        method = method or ("network" if of_parts else "words")
+        recipe, method = _TABLE["tiny"](), method or "words"
     else:
         recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
         recipe = recipe.with_settings(

@@ -77,12 +77,8 @@ class RunFolder:
 
         A folder without a completed step counts as new, for example after a refused call. `config` is everything
         that the run's results depend on; a resumed run may only differ in `FREE`. Its entry "session" describes this
-        start.
-
-        Raises:
-            UsageError: the folder has a run in progress or with another configuration, or any run without `resume`.
-            CheckpointError: its checkpoint is damaged.
-            OutputError: the folder can't be written.
+        start. `UsageError`: the folder has a run in progress, one with another configuration, or any run without
+        `resume`; `CheckpointError`: its checkpoint is damaged.
         """
         cls.check(path)  # before the lock file is created
         folder = cls(Path(path))
@@ -118,11 +114,7 @@ class RunFolder:
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
-        """Check early that a run with some recipe (None: any) can use the folder, before data are prepared or written.
-
-        Raises:
-            UsageError: the path is a file, the folder holds other files, or its run has another recipe.
-        """
+        """Raise `UsageError` early if a run with some recipe (None: any) can't use the folder."""
         folder = cls(Path(path))
         known = folder._config()
         if recipe is not None and known is not None and folder._begun():
@@ -146,10 +138,7 @@ class RunFolder:
         write_atomically(self.path / "checkpoint.pt", lambda file: file.write(content.getbuffer()))
 
     def note(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Append an entry to a journal of the folder; see `Journal.append`.
-
-        Raises: OutputError: the entry can't be written, for example because the disk is full.
-        """
+        """Append an entry to a journal of the folder; see `Journal.append`."""
         if name not in self._journals:
             self._journals[name] = Journal(self.path / name)
         self._journals[name].append(entry)
@@ -159,10 +148,7 @@ class RunFolder:
         return dict((self._config() or {}).get(OF_CALLBACKS, {}))
 
     def keep(self, key: str, value: str) -> None:
-        """Store a callback's text for the next session.
-
-        Raises: OutputError: the file can't be written.
-        """
+        """Store a callback's text for the next session."""
         write_json(self.path / "config.json", {**(self._config() or {}), OF_CALLBACKS: {**self.kept(), key: value}})
 
     def __enter__(self) -> Self:
@@ -172,10 +158,7 @@ class RunFolder:
         self.close()
 
     def close(self) -> None:
-        """Flush the journals to the disk, close them and release the folder.
-
-        Raises: OutputError: the system refused.
-        """
+        """Flush the journals to the disk, close them and release the folder."""
         with self._lock:
             while self._journals:
                 self._journals.popitem()[1].close()
@@ -225,10 +208,7 @@ class RunFolder:
         write_json(self.path / "config.json", {**known, "sessions": [*sessions, {**session, "changed": changed}]})
 
     def state(self) -> dict[str, Any] | None:
-        """The latest checkpoint, if there is one.
-
-        Raises: CheckpointError: it is damaged.
-        """
+        """The latest checkpoint, if there is one; `CheckpointError` if it is damaged."""
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None

@@ -84,9 +84,8 @@ class BuiltNetwork:
 def build(recipe: Recipe, start: Start, seed: int, own: SegmentationNetwork | None = None) -> BuiltNetwork:
     """Build the network with its initial weights, fetching published weights as needed; or take a custom network.
 
-    Raises:
-        UsageError: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride.
-        CheckpointError: the weights don't fit the network, or can't be fetched.
+    `UsageError`: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride;
+    `CheckpointError`: the weights don't fit the network, or can't be fetched.
     """
     if own is not None:
         spec = ModelSpec(name=recipe.model, preset=recipe.model, source="random", network=own)
@@ -121,8 +120,6 @@ def build(recipe: Recipe, start: Start, seed: int, own: SegmentationNetwork | No
         with naming_file(towers.path):
             state = _towers_of(towers, network, *others)
             network.load_state_dict(checked(state, network, spec.preset, _modules_of(state)), strict=False)
-    if preset.start_from_towers is not None and not is_whole and spec.source != "random":
-        preset.start_from_towers(network)
     started_from = tuple(_origin(path) for path in (*paths, *encoders))
     return BuiltNetwork(recipe=recipe, spec=spec, network=network, started_from=started_from)
 
@@ -142,10 +139,7 @@ def _network_weights(spec: ModelSpec, recipe: Recipe, start: Start) -> WeightsFi
 
 
 def configured(recipe: Recipe, start: Start) -> Recipe:
-    """Take the network configuration, to which settings apply, from the segvoc file that a recipe starts from.
-
-    Raises: CheckpointError: the file can't be read.
-    """
+    """Take the network configuration, to which settings apply, from the segvoc file that a recipe starts from."""
     configuration = resolve(recipe.model, weights=start.weights).configuration
     return recipe if configuration is None else replace(recipe, network=configuration)
 

@@ -49,11 +49,7 @@ LOOKED_AT = 100
 
 
 def needed_data(recipe: Recipe) -> tuple[str, ...]:
-    """The training and validation benchmarks of a recipe; empty for captions.
-
-    Raises:
-        UsageError: the recipe's dataset isn't a benchmark.
-    """
+    """The training and validation benchmarks of a recipe; empty for captions."""
     if recipe.supervision == "captions":
         return ()
     name = find_benchmark(recipe.data.dataset).name
@@ -63,8 +59,7 @@ def needed_data(recipe: Recipe) -> tuple[str, ...]:
 def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, EvaluationTask]:
     """The training set of a paper's recipe, and the first images of its held-out benchmark.
 
-    Raises:
-        UsageError: benchmarks aren't prepared; the message names all of them.
+    `UsageError`: benchmarks aren't prepared; the message names all of them.
     """
     sets, problems = dict[str, LabeledImages](), list[str]()
     for name in needed_data(recipe):
@@ -189,10 +184,7 @@ class LabelData:
     def of(
         cls, recipe: Recipe, images: LabeledImages, network: SegmentationNetwork, options: TrainOptions, *, seed: int
     ) -> "LabelData":
-        """The data of a run; see `segvoc.training.run.train` for the arguments.
-
-        Raises: UsageError: there are too few images, or the network isn't trained on objects.
-        """
+        """The data of a run; `UsageError` if there are too few images, or the network isn't trained on objects."""
         validation, transform = options.get("validation"), options.get("transform")
         held_out = recipe.data.num_val_images
         of_parts = isinstance(network, PartNetwork)
@@ -256,10 +248,7 @@ class LabelData:
 def class_words(
     network: SegmentationNetwork, templates: Sequence[str], vocabulary: Vocabulary, recipe: Recipe
 ) -> Tensor | PartWords:
-    """Compute embeddings (T P C) of the class prompts, or their tokens (T P L) if the text encoder is trained.
-
-    Raises: UsageError: a text encoder of a part network, or with 80 prompts for each name, can't be trained.
-    """
+    """Compute embeddings (T P C) of the class prompts, or their tokens (T P L) if the text encoder is trained."""
     if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
         with torch.no_grad():
             return cast(Tensor | PartWords, network.word_encoder(templates)(vocabulary))

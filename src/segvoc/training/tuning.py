@@ -174,11 +174,8 @@ class Tuning:
     ) -> None:
         """Compute the missing features of the images, shared by all processes, and build the trained parts.
 
-        `plain` maps a number of steps to the model without tuned words.
-
-        Raises:
-            UsageError: the network can't be taught words, or the images have captions.
-            InputError: no image can be read.
+        `plain` maps a number of steps to the model without tuned words. `UsageError`: the network can't be taught
+        words, or the images have captions; `InputError`: no image can be read.
         """
         if isinstance(data, CaptionData):
             raise UsageError("tuning words needs label maps rather than captions; leave out method=words")
@@ -327,11 +324,9 @@ class Tuning:
         return _percent(scores["iou"][scored.index(word)]) if "iou" in scores and word in scored else None
 
     def finish(self, weights: dict[str, Tensor], scores: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
-        """Export the run's tuned words with their step, or None if they never beat the text on held-out images.
+        """The run's tuned words with their step, or None if they never beat the text on held-out images.
 
-        Args:
-            weights: the loop's final weights: the best ones if images are held out.
-            scores: the lines of validation.jsonl.
+        `weights` are the loop's final ones, the best if images are held out; `scores` the lines of validation.jsonl.
         """
         scored = [line for line in scores if line["mean_iou"] is not None]
         best = (scored or scores)[-1]["step"]

@@ -197,8 +197,7 @@ class TaughtWords:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a .safetensors file, reproducibly; by convention it is named `*.words.safetensors`.
 
-        Raises:
-            OutputError: the file can't be written.
+        Raises: OutputError: the file can't be written.
         """
         names, arrays = {dtype: name for name, dtype in _TYPES.items()}, self.arrays()
         # not sorted: the channels are in the order of the arrays' columns
@@ -223,17 +222,13 @@ class TaughtWords:
     def load(cls, path: str | os.PathLike[str]) -> "TaughtWords":
         """Load a file written by `save`.
 
-        Raises:
-            CheckpointError: the file is missing, damaged, not finite, or not a file of taught words.
+        Raises: CheckpointError: the file is missing, damaged, not finite, or not a file of taught words.
         """
         return cls.of(os.fspath(path), *_read(path))
 
     @classmethod
     def of(cls, name: str, record: object, arrays: Mapping[str, np.ndarray]) -> "TaughtWords":
-        """Build taught words from a `TeachingRecord` as JSON, and the arrays by name; `name` is the file, for errors.
-
-        Raises: CheckpointError: the record or an array is damaged.
-        """
+        """Build taught words from a `TeachingRecord` as JSON and the arrays by name; `name` is the file, in errors."""
         if not isinstance(record, dict):
             raise CheckpointError(f"the taught words {name!r} are damaged (they have no record); teach them again")
         if record.get("format", TAUGHT_FORMAT) != TAUGHT_FORMAT:
@@ -271,10 +266,7 @@ class TaughtWords:
         return self.pyramid.beside(maps[0])(maps)
 
     def check_model(self, name: str, features: FeatureArrays) -> None:
-        """Check that the words were taught to a model, by its features of the synthetic image (`probe_image`).
-
-        Raises: CheckpointError: the words were taught to another model, or to this model with other weights.
-        """
+        """Raise `CheckpointError` unless they were taught to the model with these features of `probe_image`."""
         if channels_of(features) == dict(self.record.channels):
             found = mean_features(features)
             if np.linalg.norm(found - self.probe) <= PROBE_TOLERANCE * np.linalg.norm(self.probe):
@@ -362,10 +354,7 @@ class TaughtQuery:
         )
 
     def embeddings(self, text: Array) -> Array:
-        """Mix regions into the text embeddings (K P C) of taught words; returns `text` if there is nothing to mix.
-
-        Raises: CheckpointError: the regions have another dimension than the model's embeddings; the file was changed.
-        """
+        """Mix regions into the text embeddings (K P C) of taught words; returns `text` if there is nothing to mix."""
         if not self.toward:
             return text
         has_share = self.shares > 0
