@@ -191,8 +191,11 @@ def measure_costs(
     image = np.random.default_rng(0).integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
     pixels = torch.from_numpy(views(image, protocol)).to(device)
     text = torch.randn(classes, 1, cast(ImageEncoder, network.image_encoder).channels, device=device)
+    selection = ClassSelection(keep=kept) if reduced else protocol.selection
+    if selection is not None and selection.share is not None:
+        selection = None  # how many classes a share keeps depends on the image
     options: Any = {
-        "selection": ClassSelection(keep=kept) if reduced else protocol.selection,
+        "selection": selection,
         "pooling": protocol.pooling,
     }
     parameters = dict(network.named_parameters())
