@@ -194,8 +194,8 @@ def checked_call(function: Callable[_P, _R]) -> Callable[_P, _R]:
             several = shape.parameters[name].kind == Parameter.VAR_POSITIONAL
             for value in given.get(name, ()) if several else [given[name]] if name in given else ():
                 if wanted := _wanted(annotation, value):
-                    told = " ".join(repr(value).split())
-                    raise UsageError(f"{function.__name__}: {name} is {told:.60}; give {wanted}")
+                    shown = " ".join(repr(value).split())
+                    raise UsageError(f"{function.__name__}: {name} is {shown:.60}; give {wanted}")
         return function(*args, **kwargs)
 
     return checked

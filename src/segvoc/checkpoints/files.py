@@ -48,7 +48,7 @@ def pack_int8_rows(
 
 
 def unpack_int8_rows(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Restore the state dict given to `pack_int8_rows`, in fp32 and to within half a quantisation step."""
+    """Restore the state dict given to `pack_int8_rows`, in fp32 and to within half a quantization step."""
     state: dict[str, Tensor] = {}
     for name, weight in packed.items():
         if name + SCALE in packed:

@@ -31,7 +31,7 @@ LEAST = 144.0
 MOST_ASPECT = 2.0
 """Maximum aspect ratio of a view, since it is squashed to a square."""
 
-WORTH, WHOLE = 0.5, 0.6
+ZOOM_IN_BELOW, USE_WHOLE_ABOVE = 0.5, 0.6
 """Zoom in if the new view has at most this share of the area; with more than that of the image's, take all of it."""
 
 CUT_OFF = 0.02
@@ -73,7 +73,7 @@ def view_around(box: ViewBox, image: ViewBox) -> ViewBox:
     left, right = _placed(box.left, box.right, sides[0], image.right)
     top, bottom = _placed(box.top, box.bottom, sides[1], image.bottom)
     view = ViewBox(left, top, right, bottom)
-    return image if view.area > WHOLE * image.area else view
+    return image if view.area > USE_WHOLE_ABOVE * image.area else view
 
 
 def _placed(first: float, last: float, side: float, most: float) -> tuple[float, float]:
@@ -95,7 +95,7 @@ def next_view(view: ViewBox, box: ViewBox, image: ViewBox) -> ViewBox:
     )
     if is_cut:
         return wanted if wanted.area > view.area else image
-    return wanted if wanted.area <= WORTH * view.area else view
+    return wanted if wanted.area <= ZOOM_IN_BELOW * view.area else view
 
 
 def box_of(mask: Bool[np.ndarray, "h w"], view: ViewBox) -> ViewBox | None:

@@ -131,8 +131,8 @@ class Segmentation:
         unlabeled = self._statistics.unlabeled
         rest = [f"{share_text(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
         source = f"{self.source!r}, " if self.source else ""
-        told = "; ".join([", ".join([*shares, *more, *rest]), *self.notes()])
-        return f"<Segmentation {source}{self.width} x {self.height}: {told}>"
+        summary = "; ".join([", ".join([*shares, *more, *rest]), *self.notes()])
+        return f"<Segmentation {source}{self.width} x {self.height}: {summary}>"
 
     def _repr_jpeg_(self) -> bytes:
         content = io.BytesIO()

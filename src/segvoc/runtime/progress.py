@@ -20,7 +20,7 @@ EARLY_LINE = 1.0
 """Time until the first line of tasks that are known to be long [s]."""
 
 MEASURED = 3
-"""Updates after which the remaining time is told; the first, which also loads and compiles, isn't measured."""
+"""Updates after which the remaining time is shown; the first, which also loads and compiles, isn't measured."""
 
 LINE_EVERY = 30.0
 """Time between later lines [s]."""

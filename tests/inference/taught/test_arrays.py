@@ -190,7 +190,7 @@ def test_arrays_and_tensors_agree(pyramid):
     found = pyramid(maps)
     tensors = [torch.from_numpy(one) for one in maps]
     assert found.shape == (2, 16, 10, 14)
-    assert np.allclose(found, pyramid.beside(tensors[0])(tensors).numpy(), atol=1e-3)
+    assert np.allclose(found, pyramid.to_like(tensors[0])(tensors).numpy(), atol=1e-3)
 
 
 def test_finer_maps_and_surroundings_matter(pyramid):
@@ -253,7 +253,7 @@ def test_falling_back_labels_cells_as_labeling_them_anew_does(share):
         # with untaught words in the query, taught ones win cells by a margin only
         text = cells.with_share(share, dropped)
         anew = _HeldOutCells(replace(text, mixed=cells.mixed[:0]), held, 0, [(one, components) for one in rest])
-        anew.has_strangers = labeled.has_strangers
+        anew.has_untaught_words = labeled.has_untaught_words
         anew.current = list(anew._labeled(np.arange(len(anew.labels))))
         np.testing.assert_array_equal(labeled.current[0], anew.current[0])
         assert not np.array_equal(labeled.scores().iou, before)

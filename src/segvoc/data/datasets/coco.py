@@ -141,7 +141,7 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
     for entry, name, stem in zip(images, names, unique_stems(list(map(inner_path, names))), strict=True):
         image = annotated(path, stem, partial(source.image, name, folders), partial(annotation, entry))
         if isinstance(image.annotation, _PanopticSegments):
-            # a corrected PNG is told by its time, the JSON by what it says of it
+            # a corrected PNG is noticed by its time, the JSON by its content
             image = replace(image, labels=image.annotation.path)
         images_read.append(image)
     skipped = Counter(kind for image in images_read for kind in image.annotation.skipped)

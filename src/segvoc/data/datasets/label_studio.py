@@ -96,7 +96,7 @@ def is_export(content: object) -> bool:
 
 def _is_export(path: Path) -> bool:
     with suppress(OSError, UsageError):
-        with path.open("rb") as file:  # most other files are told by their start
+        with path.open("rb") as file:  # most other files are recognized by their start
             start = file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n")
         return start.startswith(b"[") and start[1:].lstrip().startswith(b"{") and is_export(json_content(path))
     return False

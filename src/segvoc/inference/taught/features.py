@@ -157,7 +157,7 @@ class FeaturePyramid:
         """The weights by name."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
-    def beside(self, like: Array) -> "FeaturePyramid":
+    def to_like(self, like: Array) -> "FeaturePyramid":
         """Convert the weights to float32 arrays with the library and device of another array."""
         xp = array_namespace(like)
         weights = {name: np.asarray(one, np.float32) for name, one in self.named().items()}

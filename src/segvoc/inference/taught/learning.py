@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float16, Float32, Int, Integer
 from segvoc.errors import UsageError
 from segvoc.inference.taught.calibration import LabeledLogits
 from segvoc.inference.taught.examples import Cells
-from segvoc.inference.taught.taught_words import TaughtWord, withheld
+from segvoc.inference.taught.taught_words import TaughtWord, untaught_margin
 
 DIMENSIONS = 256
 """Number of principal components; further components are noise for few images."""
@@ -350,11 +350,11 @@ class _HeldOutCells:
         self.logits = cells.mixed[share - 1][indices] if share else self.text
         self.added = np.zeros(self.text.shape, np.float32)
         self.taught = np.zeros((len(held), self.text.shape[1]), bool)
-        self.fallen = np.zeros(self.text.shape[1], bool)  # back to their text
+        self.text_only = np.zeros(self.text.shape[1], bool)  # words whose examples are not used
         for fold, (classifiers, components) in enumerate(fitted):
             self.taught[fold, classifiers.words] = True
             self.added[np.ix_(self.fold == fold, classifiers.words)] = classifiers.scores(components[held[fold]])
-        self.has_strangers: Bool[np.ndarray, " F"] = np.asarray(~self.taught.all(axis=1))
+        self.has_untaught_words: Bool[np.ndarray, " F"] = np.asarray(~self.taught.all(axis=1))
         starts = range(0, len(indices), BATCH)
         labeled = [self._labeled(np.arange(start, min(start + BATCH, len(indices)))) for start in starts]
         self.current = [np.concatenate(one) for one in zip(*labeled, strict=True)]
@@ -368,10 +368,10 @@ class _HeldOutCells:
         """For some cells: all words' logits, and the taught words' highest logits by text and examples."""
         fold = self.fold[rows]
         taught = self.taught[fold]
-        before = np.where(self.fallen, self.text[rows], self.logits[rows]).astype(np.float32)
-        after = before + np.where(self.fallen, 0, self.added[rows])
+        before = np.where(self.text_only, self.text[rows], self.logits[rows]).astype(np.float32)
+        after = before + np.where(self.text_only, 0, self.added[rows])
         by_text, by_examples = (np.where(taught, one, LOWEST).max(axis=1) for one in (before, after))
-        after -= taught * (self.has_strangers[fold] * withheld(by_text, by_examples))[:, None]
+        after -= taught * (self.has_untaught_words[fold] * untaught_margin(by_text, by_examples))[:, None]
         return after, by_text, by_examples
 
     def sample(self) -> LabeledLogits:
@@ -386,8 +386,8 @@ class _HeldOutCells:
         was_strongest = (predicted == word) | (logits >= by_text) | (logits + added >= by_examples)
         rows = np.flatnonzero(was_strongest | (text >= highest))
         other = copy(self)
-        other.fallen, other.taught = self.fallen.copy(), self.taught.copy()
-        other.fallen[word], other.taught[:, word] = True, False
+        other.text_only, other.taught = self.text_only.copy(), self.taught.copy()
+        other.text_only[word], other.taught[:, word] = True, False
         other.current = [one.copy() for one in self.current]
         for one, values in zip(other.current, other._labeled(rows), strict=True):
             one[rows] = values

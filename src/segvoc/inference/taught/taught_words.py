@@ -263,7 +263,7 @@ class TaughtWords:
         """The output of the pyramid, of the maps that classifiers read (`read_features`)."""
         assert self.pyramid is not None
         maps = pyramid_inputs(features, self.mean, self.scale)
-        return self.pyramid.beside(maps[0])(maps)
+        return self.pyramid.to_like(maps[0])(maps)
 
     def check_model(self, name: str, features: FeatureArrays) -> None:
         """Raise `CheckpointError` unless they were taught to the model with these features of `probe_image`."""
@@ -302,7 +302,7 @@ def _scores_of(taught: TaughtWords, rows: Sequence[int]) -> WordScores:
 class TaughtQuery:
     """The classifiers of a query's taught words, ready to apply."""
 
-    has_strangers: bool
+    has_untaught_words: bool
     """Whether the query has untaught words."""
     indices: Int[np.ndarray, " T"]
     """Indices of the taught words in the query."""
@@ -343,7 +343,7 @@ class TaughtQuery:
                 toward.append(by[row])
         records = [taught[number].record for number in sources]
         return cls(
-            has_strangers=len(known.intersection(words)) < asked,
+            has_untaught_words=len(known.intersection(words)) < asked,
             indices=np.array(found),
             places=np.array([place for rows in sources.values() for place, _ in rows]),
             scores=tuple(_scores_of(taught[number], [row for _, row in rows]) for number, rows in sources.items()),
@@ -389,14 +389,14 @@ class TaughtQuery:
         xp = array_namespace(logits)
         before = logits[:, places]
         after = before + scores
-        if self.has_strangers:
-            after = after - withheld(xp.max(before, axis=1, keepdims=True), xp.max(after, axis=1, keepdims=True))
+        if self.has_untaught_words:
+            after = after - untaught_margin(xp.max(before, axis=1, keepdims=True), xp.max(after, axis=1, keepdims=True))
         added = xp.asarray(logits, copy=True)
         added[:, places] = after
         return added
 
 
-def withheld(before: Array, after: Array) -> Array:
+def untaught_margin(before: Array, after: Array) -> Array:
     """The margin to subtract from all taught words in a query with untaught words: min(max(after - before, 0), MARGIN).
 
     `before` and `after` are the highest logits of the taught words by text alone and with examples. Examples say
