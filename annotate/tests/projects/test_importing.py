@@ -44,11 +44,6 @@ def test_a_project_is_a_dataset_of_what_is_done(street: Project) -> None:
         assert [image.stem for image in dataset.images] == ["b", "sub/a"]
         expected = drawn_labels(1, UNLABELED, 0)
         assert (dataset.read(0).labels == expected).all()
-    # a process that was ended before it had made the label map again
-    shutil.copy(street.folder / "labels/c.png", street.folder / "labels/b.png")
-    (street.folder / "states/b.json").unlink()
-    (street.folder / "labels/b.png").unlink()
-    assert (read_dataset(street.folder).read(0).labels == expected).all()
     for name in ("b.png", "sub/a.png"):
         street.set_done(name, False, expected=2)
     with pytest.raises(UsageError, match="is done; mark images as done"):
@@ -152,7 +147,7 @@ def test_zips_that_would_harm_are_refused(tmp_path: Path, name: str, content: by
 def test_other_zips_are_refused(tmp_path: Path) -> None:
     path = saved(drawn_project(tmp_path / "street", "a.png"), tmp_path / "cut.zip")
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UsageError, match=r"has no project\.json"):
+    with pytest.raises(UsageError, match="can't be unpacked as a zip"):
         open_project(path)
     with zipfile.ZipFile(tmp_path / "elsewhere.zip", "w") as archive:
         archive.writestr("project.json", '{"format": "segvoc project", "name": "x", "images": "/etc"}')

@@ -78,7 +78,7 @@ def test_images_that_are_done_teach_the_service(project: Project) -> None:
         assert list(told["scores"]["after"]["words"]) == list(drawn_examples(1).vocabulary.words)
         assert told["scores"]["after"]["accuracy"] > told["scores"]["before"]["accuracy"]
         assert project.record.options.taught == (IMPROVED_FILE,)
-        change = project.history.after(0)[-1]
+        change = project.index.changes(0)[-1]
         assert (change.what, change.by) == ("improved", "anna")
         # the service labels with them at once
         taught = TaughtWords.load(project.folder / IMPROVED_FILE)

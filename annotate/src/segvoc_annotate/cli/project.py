@@ -167,7 +167,7 @@ def words(
                 opened.add_words(Vocabulary(add).words)
             record = _changed(opened, rename, merge, remove)
     for word in record.words if as_json else record.present:
-        echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {word.name}")
+        echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {printable(word.name)}")
 
 
 def _changed(
@@ -207,7 +207,7 @@ def reviewers(folder: str, names: str | None) -> None:
         if names is not None:
             found = tuple(name.strip() for name in names.split(",") if name.strip())
             record = opened.update(expected=record.revision, options=replace(record.options, reviewers=found))
-        echo(", ".join(record.options.reviewers) or "everybody")
+        echo(printable(", ".join(record.options.reviewers)) or "everybody")
 
 
 @project.command("zip", epilog=example("segvoc project zip facades --out facades.zip"))

@@ -30,8 +30,10 @@ Source = Literal["model", "person", "import"]
 Verdict = Literal["accepted", "sent back"]
 """What a reviewer says of an image that is done."""
 
-What = Literal["labels", "done", "reopened", Verdict, "added", "removed", "restored", "words", "improved"]
-"""Kind of a change."""
+_Mark = Literal["done", "reopened", Verdict, "no longer accepted"]
+
+ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "improved"]
+"""Kind of a change; "no longer accepted": the labels of an accepted image changed."""
 
 DOCUMENTED = {"use_attribute_docstrings": True}
 """Setting of records that the service answers: OpenAPI describes their fields by the docstrings."""
@@ -202,12 +204,12 @@ class ImageState:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A line of `history.jsonl`."""
+    """An entry of the history."""
 
     seq: int
     at: str
     by: str
-    what: What
+    what: ChangeKind
     image: str | None = None
     revision: int
     change: str | None = None
@@ -237,14 +239,6 @@ def read_project_record(path: Path) -> ProjectRecord:
         return from_json(ProjectRecord, content)
     except UsageError as error:
         raise damaged_file(path, str(error)) from None
-
-
-def read_state(path: Path) -> ImageState:
-    """Read the state of an image; `DamagedProjectError` if the file is damaged, `OSError` if it can't be read."""
-    try:
-        return from_json(ImageState, read_json(path))
-    except ValueError as error:
-        raise damaged_file(path, one_line(error)) from None
 
 
 class ConflictError(UsageError):

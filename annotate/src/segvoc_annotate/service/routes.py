@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -28,7 +29,7 @@ from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import FileStamp, file_stamp
 from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, Importing
-from segvoc_annotate.projects.merging import merge_words, resume_merge, take_back_merge
+from segvoc_annotate.projects.merging import merge_words, resume_merge
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import (
     ConflictError,
@@ -40,7 +41,6 @@ from segvoc_annotate.projects.records import (
     ProjectRecord,
     ProjectWord,
 )
-from segvoc_annotate.projects.work_files import read_state_of
 from segvoc_annotate.service.bodies import change_of, expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
@@ -82,6 +82,7 @@ class ProjectRoutes:
         self._improvement = Improvement(self.project, service.open_models[0], self._taught.follow_from_thread)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
         self._coloring: asyncio.Task[None] | None = None
+        self._ending = threading.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -94,9 +95,10 @@ class ProjectRoutes:
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
         await asyncio.to_thread(resume_merge, self.project)
         await self._taught.follow()
+        self._coloring = asyncio.create_task(self._recolor(None))
         yield
-        if self._coloring is not None:
-            self._coloring.cancel()
+        self._ending.set()
+        await self._coloring
         await asyncio.to_thread(self._improvement.stop)
         self.project.close()
 
@@ -106,7 +108,6 @@ class ProjectRoutes:
             ("GET", "/v1/project", self._get, ProjectAnswer, "read"),
             ("PUT", "/v1/project", self._put, ProjectAnswer, "annotate"),
             ("POST", "/v1/project/merged", self._merge, ProjectAnswer, "annotate"),
-            ("DELETE", "/v1/project/merged", self._take_back_merge, ProjectAnswer, "annotate"),
             ("GET", "/v1/project/changes", self._changes, ChangesAnswer, "read"),
             ("POST", "/v1/project/images", self._add_images, AddedAnswer, "annotate"),
             ("GET", "/v1/project/images/{name:path}", self._image, None, "read"),
@@ -139,13 +140,12 @@ class ProjectRoutes:
     def _whole(self) -> Response:
         """The project with its images."""
         # read the last change number first: a later change may be reported twice, but is never missed
-        seq, record = self.project.history.last(), self.project.record
-        states, problems = self.project.states()
+        seq, record = self.project.index.seq, self.project.record
+        states, problems = self.project.listing()
         settings = self._settings
         told = {
             **to_json(record),
             "seq": seq,
-            "images": [to_json(state) for state in states],
             "images_folder": record.images,
             "removed": self.project.removed(),
             "problems": problems,
@@ -157,42 +157,36 @@ class ProjectRoutes:
                 "archive": self._limits.archive_bytes,
             },
         }
-        return Response(strict_json(told), media_type="application/json", headers=_etag(record.revision))
+        told.pop("images")
+        # the states are JSON already
+        text = f'{strict_json(told)[:-1]}, "images": [{", ".join(states)}]}}'
+        return Response(text, media_type="application/json", headers=_etag(record.revision))
 
     async def _put(self, request: Request) -> Response:
         expected, user, change = expected_revision(request), user_of(request), change_of(request)
         with self._service.request_slot(labels=False):
             body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
-            before = self.project.record.colors
-            after = (await self._in_thread(self._update, body, expected, user, change)).colors
-            if any(after[number] != color for number, color in before.items()):
+            await self._in_thread(self._update, body, expected, user, change)
+            if body.words is not None:
                 self._coloring = asyncio.create_task(self._recolor(self._coloring))
             await self._taught.follow()
             return await self._in_thread(self._whole)
 
     async def _merge(self, request: Request) -> Response:
         user = user_of(request)
-        body = await json_request(request, MergeJson, self._settings, limit=1000, values=10)
-        return await self._changed(partial(merge_words, self.project, body.word, body.into, by=user))
-
-    async def _take_back_merge(self, request: Request) -> Response:
-        names = [name for name in ("word", "into") if name in request.query_params]
-        words = [int(whole_number(request, name, 0, 65_535)) for name in names]
-        return await self._changed(partial(take_back_merge, self.project, words, by=user_of(request)))
-
-    async def _changed(self, change: Callable[[], ProjectRecord]) -> Response:
-        """Change the record, and answer the project."""
         with self._service.request_slot(labels=False):
-            await self._in_thread(change)
+            body = await json_request(request, MergeJson, self._settings, limit=1000, values=10)
+            await self._in_thread(merge_words, self.project, body.word, body.into, by=user)
             return await self._in_thread(self._whole)
 
     async def _recolor(self, before: asyncio.Task[None] | None) -> None:
-        """Recolor all label maps; the next start finishes an interrupted run."""
+        """Recolor all label maps, after an earlier run; the next start finishes an interrupted one."""
         if before is not None:
-            before.cancel()
-        for image in self.project.images().values():
-            with suppress(ServiceFailure, SegvocError):
-                await self._in_thread(self.project.recolor, image.name)
+            await before
+        try:
+            await asyncio.to_thread(self.project.recolor, self._ending.is_set)
+        except (SegvocError, OSError) as error:
+            LOGGER.warning("label maps can't be recolored", extra={FIELDS: {"problem": str(error)}})
 
     def _update(self, body: ProjectJson, expected: int, user: str, change: str | None) -> ProjectRecord:
         words, options = body.words, None
@@ -209,8 +203,7 @@ class ProjectRoutes:
         after = int(whole_number(request, "after", 0, 1e15))
         wait = whole_number(request, "wait", 0, WATCHING_SECONDS)
         async with self._watching():
-            seq = await self._in_thread(self.project.history.last)
-            if seq == after and wait:
+            if self.project.index.seq == after and wait:
                 await unless_gone(request, self._change(after, wait))
             told = await self._in_thread(self._told, after)
             await self._taught.follow()  # whoever is told of new words gets labels by them
@@ -232,26 +225,21 @@ class ProjectRoutes:
         loop = asyncio.get_running_loop()
         end = loop.time() + wait
         await asyncio.sleep(LOOK_SECONDS)
-        while self.project.history.last() == after and loop.time() < end and not self._service.stopping:
+        while self.project.index.seq == after and loop.time() < end and not self._service.stopping:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _told(self, after: int) -> str:
-        changes = self.project.history.after(after)
+        index = self.project.index
+        last, changes = index.seq, index.changes(after)
         told: dict[str, Any] = {
-            "seq": changes[-1].seq if changes else self.project.history.last(),
+            "seq": changes[-1].seq if changes else last,
             "changes": [to_json(change) for change in changes],
             "states": {},
         }
-        for name, revision in {change.image: change.revision for change in changes if change.image is not None}.items():
-            try:
-                image = self.project.image(name)
-                state = self.project.state(image)
-                if state.revision < revision:
-                    # the history is written after the work file and before the state
-                    state = read_state_of(self.project.files(image).work)
-            except (SegvocError, FileNotFoundError):
-                continue  # removed, or damaged
-            told["states"][name] = to_json(state)
+        for name in dict.fromkeys(change.image for change in changes):
+            row = None if name is None else index.image(name)
+            if row is not None and row.state is not None:  # it wasn't removed
+                told["states"][name] = to_json(row.state)
         if any(change.what in ("words", "improved") for change in changes):
             told["project"] = to_json(self.project.record)
         return strict_json(told)
@@ -318,10 +306,9 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             async with sent_file(request, ZIP, self._limits) as file, self._decoding:
                 done = {"true": True, "false": False}.get(request.query_params.get("done", ""))
-                receive = partial(
-                    self.project.receive, expected=expected, by=user, done=done, change=change_of(request)
-                )
-                return _answered(await self._in_thread(receive, name, file))
+                keep_draft, change = request.query_params.get("draft") == "kept", change_of(request)
+                receive = partial(self.project.receive, done=done, change=change, keep_draft=keep_draft)
+                return _answered(await self._in_thread(receive, name, file, expected=expected, by=user))
 
     async def _put_done(self, request: Request) -> Response:
         name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
@@ -339,13 +326,13 @@ class ProjectRoutes:
             return _answered(await self._in_thread(review))
 
     async def _archive(self, request: Request) -> Response:
-        return self._zip(archived(self.project))
+        return await self._in_thread(self._zip, archived(self.project))
 
     async def _export(self, request: Request) -> Response:
         format_ = request.query_params.get("format", "")
         only_done = request.query_params.get("all", "false") != "true"
         export = await self._in_thread(ProjectExport, project=self.project, format=format_, only_done=only_done)
-        return self._zip(export.to_zip(), f" {format_}")
+        return await self._in_thread(self._zip, export.to_zip(), f" {format_}")
 
     def _zip(self, pieces: Iterator[bytes], what: str = "") -> Response:
         """Stream a zip named after the project."""
@@ -365,13 +352,14 @@ class ProjectRoutes:
                 importing = Importing(project=self.project, done=done, by=user, max_pixels=self._max_pixels)
                 async with self._decoding:
                     found = await self._in_thread(_imported, importing, files[0].file, format_)
-        states = [state for name in found.added if (state := await self._in_thread(self._state, name))]
-        return JSONResponse({"added": states, "problems": found.problems})
+        return await self._in_thread(self._imported_answer, found)
 
-    def _state(self, name: str) -> dict[str, Any] | None:
-        with suppress(SegvocError):
-            return to_json(self.project.state(self.project.image(name)))
-        return None  # removed meanwhile
+    def _imported_answer(self, found: Imported) -> Response:
+        states = []
+        for name in found.added:
+            with suppress(SegvocError):  # it was removed meanwhile
+                states.append(to_json(self.project.state(self.project.image(name))))
+        return JSONResponse({"added": states, "problems": found.problems})
 
     async def _improvement_state(self) -> Response:
         return self._told_of(await self._in_thread(self._improvement.state))
@@ -468,7 +456,7 @@ class TaughtModel:
         """Load changed files; an unusable file is logged and the model kept."""
         self._loop = asyncio.get_running_loop()
         async with self._one:
-            stamps = self._stamps()
+            stamps = await asyncio.to_thread(self._stamps)
             if stamps == self._followed:
                 return
             self._followed = stamps
