@@ -133,7 +133,8 @@ def test_a_killed_service_says_so(project: Project) -> None:
 
 
 def test_a_damaged_image_is_named_and_too_few_are_refused(project: Project) -> None:
-    project.images()["1.png"].path.write_bytes(b"no image")
+    image = project.images()["1.png"].path
+    image.write_bytes(image.read_bytes()[:100])
     improvement = Improvement(project, open_tiny)
     improvement.start(finetune=False, by="anna")
     while (state := improvement.state()).state == "running":

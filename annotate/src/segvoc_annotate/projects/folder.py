@@ -17,7 +17,7 @@ from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import upright_size
 from segvoc.imaging.result_paths import folded, image_paths, is_result
 from segvoc_annotate.projects.images import TRASH, ImageFiles, ProjectImage, checked_name, clash, stem_of
-from segvoc_annotate.projects.index import INDEX_FILE, Index, IndexedImage, RemovedImage, Stamps, parsed_state
+from segvoc_annotate.projects.index import INDEX_FILE, NO_FILES, Index, IndexedImage, RemovedImage, Stamps, parsed_state
 from segvoc_annotate.projects.records import (
     DamagedProjectError,
     ImageState,
@@ -161,18 +161,19 @@ class ProjectFolder:
         """
         index, is_first = self.index, not self._seen
         known = index.stamps() if is_first and self.images_folder.is_dir() else index.stamps(problems=True)
-        changed = [name for name, stamps in known.items() if stamps != self._stamps(name)]
+        changed = [name for name, stamps in known.items() if stamps not in (NO_FILES, self._stamps(name))]
         if not (changed or is_first or any(seen != _time_of(folder) for folder, seen in self._seen.items())):
             return
         with self.threads, index.transaction():
             found, usable = self._walked(), set(index.names())
-            for name in index.stamps().keys() - found | set(changed) - usable:
+            rows = set(index.names(unusable=True))
+            for name in (gone := rows - found | set(changed) - usable):
                 index.drop(name)
-            self._notice(sorted(found - index.stamps().keys()))
+            self._notice(sorted(found - (set(index.names(unusable=True)) if gone else rows)))
             self._refresh_all(sorted(set(changed) & usable & found))
 
     def _walked(self) -> set[str]:
-        """The names of all image files that aren't removed."""
+        """The names of all files in the image folder that aren't removed images."""
         seen, found, self._unread = dict[str, float](), set[str](), list[str]()
 
         def note(error: OSError) -> None:
@@ -184,13 +185,9 @@ class ProjectFolder:
             seen[parent] = _time_of(parent)
             below = os.path.relpath(parent, self.images_folder).replace(os.sep, "/")
             top = "" if below == "." else f"{below}/"
-            found.update(
-                f"{top}{name}".encode("utf-8", "backslashreplace").decode()
-                for name in files
-                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-            )
+            found.update(f"{top}{name}" for name in files if name[0] != ".")
         if not seen:  # the image folder is missing, which may be temporary
-            return set(self.index.stamps())
+            return set(self.index.names(unusable=True))
         self._seen = seen
         return found - {removed.image for removed in self.index.removed() if removed.moving or not self.is_owned}
 
@@ -198,11 +195,13 @@ class ProjectFolder:
         """Add the rows of new images, or why they can't be used."""
         groups = defaultdict[str, list[str]](list)
         for name in names:
+            if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+                continue
             try:
                 if checked_name(name) != name:
                     raise UsageError(f"the name {name[:80]!r} can't be used; rename the image")
             except UsageError as error:
-                self.index.put(name, self._stamps(name), None, str(error))
+                self.index.put(name.encode("utf-8", "backslashreplace").decode(), NO_FILES, None, str(error))
                 continue
             if not is_result(self.images_folder / name):
                 groups[folded(stem_of(name))].append(name)
@@ -211,7 +210,7 @@ class ProjectFolder:
             chosen = self.index.owner(same[0]) or next((name for name in same if name in owners), same[0])
             for name in same:
                 if name != chosen:
-                    self.index.put(name, self._stamps(name), None, clash(name, chosen))
+                    self.index.put(name, NO_FILES, None, clash(name, chosen))
             self._refresh_all([chosen] if chosen in same else ())
 
     def _owner(self, name: str) -> str | None:

@@ -71,6 +71,10 @@ class Stamps(NamedTuple):
         return cls(stamp_of(image), stamp_of(files.work), stamp_of(files.labels))
 
 
+NO_FILES = Stamps("", "", "")
+"""Of an image that can't be used whatever is in its files."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class IndexedImage:
     """A row: the state of an image, why it can't be used, or both (the last known state)."""
@@ -198,9 +202,10 @@ class Index:
         """Remove the row of an image, and those that couldn't be used because of it."""
         self._rows("DELETE FROM images WHERE name = ? OR (stem = ? AND state IS NULL)", name, _stem(name))
 
-    def names(self) -> list[str]:
-        """The images with a state, in order."""
-        return [name for (name,) in self._rows("SELECT name FROM images WHERE state IS NOT NULL ORDER BY name")]
+    def names(self, *, unusable: bool = False) -> list[str]:
+        """The images with a state, in order; or all."""
+        which = "" if unusable else " WHERE state IS NOT NULL"
+        return [name for (name,) in self._rows(f"SELECT name FROM images{which} ORDER BY name")]
 
     def stamps(self, *, problems: bool = False) -> dict[str, Stamps]:
         """The files of all rows, or of those with a problem, in order."""

@@ -87,7 +87,8 @@ class LabelWork:
     def state(self, image: str) -> ImageState:
         """The state of an image with this work, at revision 0."""
         labels = self.labels
-        counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1).tolist()
+        counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1)
+        words = np.flatnonzero(counts[:UNLABELED])
         decided = np.zeros(labels.shape, bool) if self.corrections is None else self.corrections > UNDECIDED
         least = self.least_certain
         if least is not None and not (0 <= least.x < labels.shape[1] and 0 <= least.y < labels.shape[0]):
@@ -99,8 +100,8 @@ class LabelWork:
             source=self.source,
             answers=self.answers,
             corrected=int(np.count_nonzero(decided)),
-            pixels=_by_word({word: count for word, count in enumerate(counts[:UNLABELED]) if count}),
-            unlabeled=counts[UNLABELED],
+            pixels=_by_word(dict(zip(words.tolist(), counts[words].tolist(), strict=True))),
+            unlabeled=int(counts[UNLABELED]),
             uncertainty=self._uncertainty(decided),
             least_certain=least,
             objects=None if self.objects is None else _by_word(object_counts(labels, self.objects)),
