@@ -107,7 +107,6 @@ def faults(fault: Fault) -> Iterator[Fault]:
         databases[-1].fault = fault
         return databases[-1]
 
-
     def opened(path: Any, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> Any:
         plain = isinstance(path, int) or not set(mode) & set("wxa+") or "b" not in mode
         if plain or not str(path).startswith(fault.below):

@@ -43,12 +43,17 @@ def filled(folder: Path, images: int, changes: int) -> None:
     Image.fromarray(drawn).resize((SIDE, SIDE)).save(buffer, "PNG")
     labels = np.repeat(np.arange(2, dtype=np.uint16), SIDE // 2)[:, None].repeat(SIDE, axis=1)
     with Project.create(folder, words=["cat", "sofa"]) as project:
-        first = project.write(project.add("000000.png", buffer.getvalue()).image, LabelWork.of_labels(labels), expected=0)
+        first = project.write(
+            project.add("000000.png", buffer.getvalue()).image, LabelWork.of_labels(labels), expected=0
+        )
         with project.index.transaction():
             for number in tqdm(range(1, images), unit="image"):
                 name, files = f"{number:06}.png", project.files(project.image(first.image))
                 path = project.images_folder / name
-                linked = [(project.images_folder / first.image, path), *((file, file.with_stem(path.stem)) for file in files)]
+                linked = [
+                    (project.images_folder / first.image, path),
+                    *((file, file.with_stem(path.stem)) for file in files),
+                ]
                 for old, new in linked:
                     if old.exists():
                         if number % 50_000 == 0:
@@ -62,7 +67,9 @@ def filled(folder: Path, images: int, changes: int) -> None:
         rows = [(name, project.index.image(name)) for name in project.index.names()]
     path.unlink()
     history = (
-        Change(seq=seq, at=now(), by="anna", what="labels", image=f"{seq % images:06}.png", revision=1, change=f"c{seq}")
+        Change(
+            seq=seq, at=now(), by="anna", what="labels", image=f"{seq % images:06}.png", revision=1, change=f"c{seq}"
+        )
         for seq in tqdm(range(1, changes + 1), unit="change")
     )
     Index.create(path, history)
@@ -85,7 +92,9 @@ def measured(folder: Path) -> dict[str, float]:
     packed = packed_work(labels, name, project.record.colors)
     content = packed.content(packed.state)
     numbers = iter(range(project.state(project.image(name)).revision, 10_000))
-    save = median(lambda: project.receive(name, io.BytesIO(content), expected=next(numbers), change=str(time.time_ns())))
+    save = median(
+        lambda: project.receive(name, io.BytesIO(content), expected=next(numbers), change=str(time.time_ns()))
+    )
     listing = median(project.listing)
     new = iter(range(TRIES))
 
@@ -96,7 +105,14 @@ def measured(folder: Path) -> dict[str, float]:
     after_new = median(listed_anew)
     changes = median(lambda: project.index.changes(project.index.seq - 1))
     project.close()
-    return {"open": opened, "recover": recovered, "save": save, "listing": listing, "after a new image": after_new, "changes": changes}
+    return {
+        "open": opened,
+        "recover": recovered,
+        "save": save,
+        "listing": listing,
+        "after a new image": after_new,
+        "changes": changes,
+    }
 
 
 def main() -> None:

@@ -93,9 +93,9 @@ def _damage_named(path: str) -> Iterator[None]:
         yield
     except SegvocError:
         raise
-    except OSError as error:
-        raise UsageError(f"{path!r} can't be read: {error.strerror or error}; check it") from None
-    except Exception as error:  # zipfile raises a dozen exception types on damaged data
+    except Exception as error:  # zipfile raises a dozen exception types on damaged data, some of them without a reason
+        if isinstance(error, OSError) and error.strerror:
+            raise UsageError(f"{path!r} can't be read: {error.strerror}; check it") from None
         raise UsageError(f"{path!r} can't be unpacked as a zip: {one_line(error)}; save it again") from None
 
 
@@ -147,5 +147,9 @@ def _check_size(total: int, path: Path) -> None:
 def _extract(source: IO[bytes], target: Path) -> None:
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            shutil.copyfileobj(source, file, _BLOCK)
+        file = target.open("xb")
+    with file:
+        while block := source.read(_BLOCK):
+            with writing(target):
+                file.write(block)
+                file.flush()

@@ -3,10 +3,9 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work, kill_at, writes_of
+from annotate.tests.projects.drawn_projects import drawn_project, drawn_work, kill_at, writes_of
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc_annotate.projects.merging import merge_words, resume_merge

@@ -234,7 +234,7 @@ class ProjectFolder:
             return row.state
         with self.index.transaction():
             try:
-                is_same = row is not None and row.stamps.image == stamps.image
+                is_same = row is not None and row.problem is None and row.stamps.image == stamps.image
                 before = None if row is None else row.state
                 size = (before.height, before.width) if before is not None and is_same else upright_size(path)
                 state = self._current(name, files, size, row)

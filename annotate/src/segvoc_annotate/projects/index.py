@@ -140,15 +140,16 @@ class Index:
     @classmethod
     def copy(cls, path: Path) -> "Index":
         """A private copy in memory, as it is now; empty if there is no index, or it is damaged."""
-        memory = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         address = f"file:{quote(os.fsencode(path))}"
         # a disk without write access has no write-ahead log, whose index SQLite would write
         for options in ("mode=ro", "mode=ro&immutable=1") if path.is_file() else ():
+            memory = _in_memory()
             with suppress(sqlite3.Error, DamagedProjectError):
                 with closing(sqlite3.connect(f"{address}?{options}", uri=True, timeout=_BUSY_SECONDS)) as database:
-                    _check(path, database, whole=False)
                     database.backup(memory)
+                _check(path, memory)
                 return cls(path, memory)
+        memory = _in_memory()
         memory.executescript(_SCHEMA)
         return cls(path, memory)
 
@@ -294,11 +295,15 @@ def _connected(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
 
 
-def _check(path: Path, database: sqlite3.Connection, *, whole: bool = True) -> None:
+def _in_memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+
+
+def _check(path: Path, database: sqlite3.Connection) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > _VERSION:
         raise UsageError(f"{str(path)!r} is of version {version}, made by a newer segvoc; update segvoc")
-    (found,) = database.execute("PRAGMA quick_check(1)").fetchone() if whole else ("ok",)
+    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if version != _VERSION or found != "ok":
         raise damaged_file(path, "it is not an index" if version != _VERSION else str(found))
 
@@ -336,4 +341,4 @@ def _failure(path: Path, error: sqlite3.Error) -> SegvocError:
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return DamagedProjectError(f"{name} is damaged: {error}; open the project again, which rebuilds it")
-    return OutputError(f"{name} can't be read or written: {error}; check the folder and the disk")
+    return OutputError(f"{name} can't be written: {error}; check the folder and the disk")

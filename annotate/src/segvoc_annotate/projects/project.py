@@ -454,13 +454,13 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         name = checked_name(name)
         if not (self.is_owned or self.images_folder.is_dir()):
             raise UsageError(f"the image folder {str(self.images_folder)!r} does not exist; restore it")
-        decode_image(content, repr(name), max_pixels=max_pixels)
+        size = decode_image(content, repr(name), max_pixels=max_pixels).shape[:2]
         target = self.images_folder / name
         with self.threads:
             if self.index.has(change):
                 return self.state(self.image(name))
             for removed in self.index.removed(name):
-                if _has(self.removed_path(removed), content):
+                if _has(self.removed_path(removed), content) and self._fits(removed, size):
                     return self._restore(removed, by, change)
             if target.exists():
                 raise UsageError(f"{name!r} is in the project already" if _has(target, content) else clash(name, name))
@@ -471,6 +471,13 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                 state = self._refresh(name)
                 self.index.log("added", by=by, image=name, revision=state.revision, change=change)
             return state
+
+    def _fits(self, removed: RemovedImage, size: tuple[int, ...]) -> bool:
+        """Whether the labels of a removed image, if any, have a size; it may have been replaced before."""
+        with suppress(FileNotFoundError):
+            state = read_state_of(ImageFiles.below(self._trash(removed), removed.image).work)
+            return (state.height, state.width) == size
+        return True
 
     def has(self, name: str, content: bytes) -> bool:
         """Whether the project has an image of this name and content."""

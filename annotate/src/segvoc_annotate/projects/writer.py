@@ -74,10 +74,8 @@ def lock_project(folder: Path) -> AbstractContextManager[object]:
     about = folder / WRITER_FILE
     try:
         lock = lock_folder(folder / LOCKED_FOLDER)
-    except NotImplementedError as error:  # of file locks
-        raise UsageError(
-            f"the disk of {str(folder)!r} has no locks ({error}); move the project to a local disk"
-        ) from None
+    except NotImplementedError:  # of file locks
+        raise UsageError(f"the disk of {str(folder)!r} has no locks; move the project to a local disk") from None
     except UsageError:
         who = "another process"
         with suppress(OSError, ValueError, KeyError, TypeError):
