@@ -1,7 +1,7 @@
 """How long a project's changes take, by its images and the changes in its history.
 
-Usage: PYTHONPATH=. python annotate/tools/project_speed.py [--points 100x100 20000x20000 20000x1000000]. Prints the median
-of a save, a listing, what changed since the last change, and opening it, in milliseconds.
+Usage: PYTHONPATH=. python annotate/tools/project_speed.py [--points 100x100 20000x20000 20000x1000000].
+Prints medians in milliseconds: of a save, a listing, what changed since the last change; and of opening, once.
 """
 
 import argparse
