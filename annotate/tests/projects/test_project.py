@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -268,6 +270,56 @@ def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_half(tmp_path: Pat
                 check_whole(folder)
             assert timeless(folder) in (before, after)
             assert {*states_of(folder), *left.removed()} >= {"a.png", "gone.png"}
+
+
+def _work_until_killed(folder: Path, seed: int, acknowledged: BinaryIO) -> None:
+    """Change a project at random; a line for each change that was made."""
+    drawn = np.random.default_rng(seed)
+    with Project(folder) as project:
+        project.recover()
+        while True:
+            states, removed = project.states()[0], project.removed()
+            state = states[drawn.integers(len(states))]
+            match drawn.integers(6):
+                case 0 if len(states) > 2:
+                    project.remove(state.image)
+                case 1 if removed:
+                    project.restore(removed[0])
+                case 2 if state.revision:
+                    project.set_done(state.image, not state.done, expected=state.revision)
+                case _ if not state.done:
+                    project.write(state.image, drawn_work(*drawn.permutation(3).tolist()), expected=state.revision)
+                case _:
+                    continue
+            told = {one.image: (one.revision, one.done) for one in project.states()[0]}
+            acknowledged.write(f"{json.dumps(told)}\n".encode())
+            acknowledged.flush()
+
+
+def test_nothing_acknowledged_is_lost_by_kills_at_any_time(tmp_path: Path) -> None:
+    folder, names = tmp_path / "street", {f"{number}.png" for number in range(4)}
+    drawn_project(folder, *sorted(names)).close()
+    for seed in range(20):
+        reading, writing = os.pipe()
+        if (pid := os.fork()) == 0:
+            try:
+                _work_until_killed(folder, seed, os.fdopen(writing, "wb"))
+            finally:
+                os._exit(1)
+        os.close(writing)
+        time.sleep(float(np.random.default_rng(seed).uniform(0.05, 0.6)))
+        os.kill(pid, signal.SIGKILL)
+        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+        with os.fdopen(reading, "rb") as lines:
+            told = [json.loads(line) for line in lines.read().split(b"\n")[:-1]]
+        with Project(folder) as left:
+            assert left.recover() == []
+            check_whole(folder)
+            found = {state.image: state.revision for state in left.states()[0]}
+            assert {*found, *left.removed()} == names
+            # at most one change was made after the last that was acknowledged
+            last = told[-1] if told else {}
+            assert all(found.get(name, revision) - revision in (0, 1) for name, (revision, _) in last.items())
 
 
 @pytest.mark.parametrize("kind", ["ENOSPC", pytest.param("EROFS", marks=pytest.mark.slow)])

@@ -247,7 +247,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             current = self._refresh(self.image(name).name)
             if self.index.has(change):
                 return current
-            self._check_revision(current, expected)
+            current = self._at_revision(name, expected)
             if current.done and done is None:
                 raise ImageDoneError(f"{name!r} is done; reopen it before changing it", current)
             state = replace(_after(current, work.state, by, done=bool(done)), change=change)
@@ -255,10 +255,12 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                 state = replace(state, review=current.review)
             return self._store(name, work, current, state)
 
-    @staticmethod
-    def _check_revision(current: ImageState, expected: int) -> None:
+    def _at_revision(self, name: str, expected: int) -> ImageState:
+        """The state of an image, if the caller's revision is current."""
+        current = self._refresh(self.image(name).name)
         if current.revision != expected:
-            raise changed_meanwhile(repr(current.image), current)
+            raise changed_meanwhile(repr(name), current)
+        return current
 
     def _has_labels(self, name: str, work: PackedWork) -> bool:
         """Whether an image has these labels already."""
@@ -274,8 +276,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         `NotInProjectError` also if the image has no labels.
         """
         with self.threads:
-            current = self._refresh(self.image(name).name)
-            self._check_revision(current, expected)
+            current = self._at_revision(name, expected)
             if not current.revision:
                 raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
             if current.done == done and review is None:
@@ -292,8 +293,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         with self.threads:
             if (reviewers := self.record.options.reviewers) and by not in reviewers:
                 raise UsageError(f"{by!r} doesn't review this project; {', '.join(reviewers)} may")
-            current = self._refresh(self.image(name).name)
-            self._check_revision(current, expected)
+            current = self._at_revision(name, expected)
             if not current.done:
                 raise UsageError(f"{name!r} isn't done; only images that are done are reviewed")
             review = Review(verdict=verdict, comment=comment.strip(), by=by, at=now())

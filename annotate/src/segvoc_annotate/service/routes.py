@@ -23,7 +23,7 @@ from segvoc.serving.middleware import FIELDS, LOGGER, requires
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json
-from segvoc.storage.records import from_json, to_json
+from segvoc.storage.records import to_json
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import FileStamp, file_stamp
@@ -37,9 +37,7 @@ from segvoc_annotate.projects.records import (
     ImageDoneError,
     ImageState,
     NotInProjectError,
-    ProjectOptions,
     ProjectRecord,
-    ProjectWord,
 )
 from segvoc_annotate.service.bodies import change_of, expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
@@ -189,14 +187,11 @@ class ProjectRoutes:
             LOGGER.warning("label maps can't be recolored", extra={FIELDS: {"problem": str(error)}})
 
     def _update(self, body: ProjectJson, expected: int, user: str, change: str | None) -> ProjectRecord:
-        words, options = body.words, None
-        if words is not None:
-            words = tuple(from_json(ProjectWord, word.model_dump()) for word in words)
-        if body.options is not None:
-            options = from_json(ProjectOptions, body.options.model_dump())
+        options = body.options
+        if options is not None:
             options = replace(options, reviewers=self.project.record.options.reviewers)
         return self.project.update(
-            expected=expected, by=user, change=change, name=body.name, words=words, options=options
+            expected=expected, by=user, change=change, name=body.name, words=body.words, options=options
         )
 
     async def _changes(self, request: Request) -> Response:
