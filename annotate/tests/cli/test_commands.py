@@ -69,6 +69,12 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
     assert review is not None and (review.verdict, review.by) == ("accepted", "ben")
 
 
+def test_words_are_printed_on_one_line_each(segvoc_command: Command) -> None:
+    Project.create("street", words=["cat\nsofa", "\x1b[31mred"]).close()
+    listed = segvoc_command("project", "words", "street")
+    assert len(listed.out.splitlines()) == 2 and "\x1b" not in listed.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
