@@ -131,7 +131,7 @@ def status(folder: str, as_json: bool) -> int:
     for word in record.words:
         key = str(word.id)
         if not word.removed or pixels[key]:
-            name = printable(word.name) + (" (removed)" if word.removed else "")
+            name = _line(word.name) + (" (removed)" if word.removed else "")
             rows.append([name, str(images[key]), str(objects[key] or "-"), f"{100 * pixels[key] / total:.1f} %"])
     for line in aligned(rows) if record.words else ():
         echo(line)
@@ -167,7 +167,11 @@ def words(
                 opened.add_words(Vocabulary(add).words)
             record = _changed(opened, rename, merge, remove)
     for word in record.words if as_json else record.present:
-        echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {printable(word.name)}")
+        echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {_line(word.name)}")
+
+
+def _line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
 
 
 def _changed(
@@ -207,7 +211,7 @@ def reviewers(folder: str, names: str | None) -> None:
         if names is not None:
             found = tuple(name.strip() for name in names.split(",") if name.strip())
             record = opened.update(expected=record.revision, options=replace(record.options, reviewers=found))
-        echo(printable(", ".join(record.options.reviewers)) or "everybody")
+        echo(_line(", ".join(record.options.reviewers)) or "everybody")
 
 
 @project.command("zip", epilog=example("segvoc project zip facades --out facades.zip"))
