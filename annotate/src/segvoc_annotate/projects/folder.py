@@ -169,8 +169,8 @@ class ProjectFolder:
             rows = set(index.names(unusable=True))
             for name in (gone := rows - found | set(changed) - usable):
                 index.drop(name)
-            self._notice(sorted(found - (set(index.names(unusable=True)) if gone else rows)))
             self._refresh_all(sorted(set(changed) & usable & found))
+            self._notice(sorted(found - (set(index.names(unusable=True)) if gone else rows)))
 
     def _walked(self) -> set[str]:
         """The names of all files in the image folder that aren't removed images."""

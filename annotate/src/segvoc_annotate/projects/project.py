@@ -488,7 +488,8 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         with self.threads:
             if self.index.has(change):
                 return
-            self.image(name)
+            if self.index.image(name) is None or not (self.images_folder / name).is_file():
+                self.image(name)  # which looks for it
             revision = 0
             with suppress(InputError, UsageError):
                 revision = self._refresh(name).revision
