@@ -26,10 +26,10 @@ class _Pieces:
     """A file-like buffer of written bytes."""
 
     def __init__(self) -> None:
-        self.kept: list[bytes] = []
+        self.pieces: list[bytes] = []
 
     def write(self, data: bytes) -> int:
-        self.kept.append(bytes(data))
+        self.pieces.append(bytes(data))
         return len(data)
 
     def flush(self) -> None:
@@ -40,8 +40,8 @@ class ZipStream:
     """A streaming zip: each call yields the next pieces. Incompressible files are stored."""
 
     def __init__(self) -> None:
-        self._pieces = _Pieces()
-        self._archive = zipfile.ZipFile(cast(IO[bytes], self._pieces), "w")
+        self._buffer = _Pieces()
+        self._archive = zipfile.ZipFile(cast(IO[bytes], self._buffer), "w")
 
     def add(self, name: str, path: Path) -> Iterator[bytes]:
         """Add a file; skip it if it no longer exists. `InputError` if it can't be read."""
@@ -65,7 +65,7 @@ class ZipStream:
         with self._archive.open(_entry(name, time.time()), "w", force_zip64=True) as target:
             for piece in pieces:
                 target.write(piece.encode())
-                if self._pieces.kept:
+                if self._buffer.pieces:
                     yield self._drain()
         yield self._drain()
 
@@ -75,7 +75,7 @@ class ZipStream:
         yield self._drain()
 
     def _drain(self) -> bytes:
-        drained, self._pieces.kept = b"".join(self._pieces.kept), []
+        drained, self._buffer.pieces = b"".join(self._buffer.pieces), []
         return drained
 
 

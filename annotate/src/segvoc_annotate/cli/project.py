@@ -182,8 +182,8 @@ def _changed(
     from segvoc_annotate.projects.project import SOMEONE
 
     ids = {word.name: word.id for word in opened.record.present}
-    asked = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
-    if unknown := [name for name in asked if name not in ids]:
+    named = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
+    if unknown := [name for name in named if name not in ids]:
         raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(ids) or 'none'}")
     if taken := [new for _, new in rename if new.strip() in ids]:
         raise UsageError(f"{taken[0]!r} is a word already; merge the words: --merge OLD {taken[0]!r}")

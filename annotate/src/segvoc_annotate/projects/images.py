@@ -85,12 +85,12 @@ _FOLDER = ".segvoc/thumbnails"
 
 def thumbnail(folder: Path, image: ProjectImage) -> bytes:
     """A JPEG thumbnail of an image, cached in the project's folder until the image changes; raises `InputError`."""
-    kept = folder / _FOLDER / f"{image.stem}.jpg"
+    cached = folder / _FOLDER / f"{image.stem}.jpg"
     status = None
     with suppress(OSError):
         status = image.path.stat()  # before reading, so that an image replaced meanwhile is newer than its thumbnail
-        if kept.stat().st_mtime_ns == status.st_mtime_ns:
-            return kept.read_bytes()
+        if cached.stat().st_mtime_ns == status.st_mtime_ns:
+            return cached.read_bytes()
     with opened_image(image.path, rgb=True) as opened:
         # JPEGs can be decoded at an eighth of their size
         opened.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
@@ -100,8 +100,8 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
     small.save(buffer, "JPEG", quality=80)
     if status is not None:
         with suppress(OSError, OutputError):  # only a cache
-            write_bytes(kept, buffer.getvalue())
-            os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
+            write_bytes(cached, buffer.getvalue())
+            os.utime(cached, ns=(status.st_atime_ns, status.st_mtime_ns))
     return buffer.getvalue()
 
 

@@ -206,14 +206,14 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         `keep_draft`, what the model found isn't sent and stays. `UsageError` if the work file can't be used.
         """
         image = self.image(name)
-        state, kept = self.state(image), None
+        state, draft = self.state(image), None
         if keep_draft:
             with self.threads:
                 try:
-                    kept = read_packed(self.files(image).work, planes=DRAFT_PLANES).planes
+                    draft = read_packed(self.files(image).work, planes=DRAFT_PLANES).planes
                 except FileNotFoundError:
                     raise UsageError(f"{name!r} has no draft to keep; send it") from None
-        work = received(file, name, (state.height, state.width), self.record.colors, kept)
+        work = received(file, name, (state.height, state.width), self.record.colors, draft)
         return self._write(name, work, expected, by, done, change)
 
     def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:

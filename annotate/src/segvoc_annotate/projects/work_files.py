@@ -168,11 +168,11 @@ def received(
     image: str,
     size: tuple[int, int],
     colors: Mapping[int, tuple[int, int, int]],
-    kept: Mapping[str, bytes] | None = None,
+    draft: Mapping[str, bytes] | None = None,
 ) -> PackedWork:
     """Check an untrusted work file, a zip for an image of this height and width [px]; `colors` are RGB by id.
 
-    Its PNGs are stored as they were sent, but for labels in another form than ours. `kept` has the `DRAFT_PLANES` if
+    Its PNGs are stored as they were sent, but for labels in another form than ours. `draft` has the `DRAFT_PLANES` if
     they aren't sent. `UsageError` if the zip is invalid or too large for the image, sizes differ, or an id belongs to
     no word.
     """
@@ -183,9 +183,9 @@ def received(
         raise
     except Exception as error:  # zipfile raises a dozen exception types on damaged data
         raise UsageError(f"the work file is not a zip of PNGs: {one_line(error)}; save it again") from None
-    if kept is not None and (sent := files.keys() & set(DRAFT_PLANES)):
+    if draft is not None and (sent := files.keys() & set(DRAFT_PLANES)):
         raise UsageError(f"the work file has {min(sent)!r}, but draft=kept; leave one of them out")
-    facts, files = _facts(files.pop(STATE_ENTRY)), {**files, **(kept or {})}
+    facts, files = _facts(files.pop(STATE_ENTRY)), {**files, **(draft or {})}
     work = _work(files, size, facts)
     _check_ids(work, colors)
     if not _is_our_form(files[LABELS_ENTRY], max(colors, default=0) < UNLABELED_8_BIT):

@@ -77,11 +77,11 @@ def lock_project(folder: Path) -> AbstractContextManager[object]:
     except NotImplementedError:  # of file locks
         raise UsageError(f"the disk of {str(folder)!r} has no locks; move the project to a local disk") from None
     except UsageError:
-        who = "another process"
+        owner = "another process"
         with suppress(OSError, ValueError, KeyError, TypeError):
             found = read_json(about)
-            who = f"process {found['pid']} on {found['host']} since {found['since']}"
-        raise UsageError(f"the project {str(folder)!r} is open in {who}; use its page, or stop it first") from None
+            owner = f"process {found['pid']} on {found['host']} since {found['since']}"
+        raise UsageError(f"the project {str(folder)!r} is open in {owner}; use its page, or stop it first") from None
     with writing(about):
         about.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}))
     return lock

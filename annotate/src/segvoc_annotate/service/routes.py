@@ -141,7 +141,7 @@ class ProjectRoutes:
         seq, record = self.project.index.seq, self.project.record
         states, problems = self.project.listing()
         settings = self._settings
-        told = {
+        answer = {
             **to_json(record),
             "seq": seq,
             "images_folder": record.images,
@@ -155,9 +155,9 @@ class ProjectRoutes:
                 "archive": self._limits.archive_bytes,
             },
         }
-        told.pop("images")
+        answer.pop("images")
         # the states are JSON already
-        text = f'{strict_json(told)[:-1]}, "images": [{", ".join(states)}]}}'
+        text = f'{strict_json(answer)[:-1]}, "images": [{", ".join(states)}]}}'
         return Response(text, media_type="application/json", headers=_etag(record.revision))
 
     async def _put(self, request: Request) -> Response:
@@ -200,9 +200,9 @@ class ProjectRoutes:
         async with self._watching():
             if self.project.index.seq == after and wait:
                 await unless_gone(request, self._change(after, wait))
-            told = await self._in_thread(self._told, after)
-            await self._taught.follow()  # whoever is told of new words gets labels by them
-        return Response(told, media_type="application/json")
+            answer = await self._in_thread(self._changes_after, after)
+            await self._taught.follow()  # clients that learn of new words get labels by them
+        return Response(answer, media_type="application/json")
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
@@ -223,10 +223,10 @@ class ProjectRoutes:
         while self.project.index.seq == after and loop.time() < end and not self._service.stopping:
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _told(self, after: int) -> str:
+    def _changes_after(self, after: int) -> str:
         index = self.project.index
         last, changes = index.seq, index.changes(after)
-        told: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "seq": changes[-1].seq if changes else last,
             "changes": [to_json(change) for change in changes],
             "states": {},
@@ -234,10 +234,10 @@ class ProjectRoutes:
         for name in dict.fromkeys(change.image for change in changes):
             row = None if name is None else index.image(name)
             if row is not None and row.state is not None:  # it wasn't removed
-                told["states"][name] = to_json(row.state)
+                answer["states"][name] = to_json(row.state)
         if any(change.what in ("words", "improved") for change in changes):
-            told["project"] = to_json(self.project.record)
-        return strict_json(told)
+            answer["project"] = to_json(self.project.record)
+        return strict_json(answer)
 
     async def _add_images(self, request: Request) -> Response:
         settings, user, change = self._settings, user_of(request), change_of(request)
@@ -264,21 +264,21 @@ class ProjectRoutes:
     async def _image(self, request: Request) -> Response:
         image = await self._in_thread(self.project.image, request.path_params["name"])
         status = await self._in_thread(image.path.stat)
-        response = FileResponse(image.path, headers=_KEPT, stat_result=status)
+        response = FileResponse(image.path, headers=_REVALIDATED, stat_result=status)
         if request.headers.get("if-none-match") == response.headers["etag"]:
-            return Response(status_code=304, headers={**_KEPT, "ETag": response.headers["etag"]})
+            return Response(status_code=304, headers={**_REVALIDATED, "ETag": response.headers["etag"]})
         async with self._decoding:
             shown = await self._in_thread(shown_image, image.path)
         if shown is None:
             return response
-        return Response(shown, media_type="image/png", headers={**_KEPT, "ETag": response.headers["etag"]})
+        return Response(shown, media_type="image/png", headers={**_REVALIDATED, "ETag": response.headers["etag"]})
 
     async def _thumbnail(self, request: Request) -> Response:
         with self._service.request_slot(labels=False):
             image = await self._in_thread(self.project.image, request.path_params["name"])
             async with self._decoding:
                 content = await self._in_thread(thumbnail, self.project.folder, image)
-        return Response(content, media_type="image/jpeg", headers=_KEPT)
+        return Response(content, media_type="image/jpeg", headers=_REVALIDATED)
 
     async def _remove(self, request: Request) -> Response:
         with self._service.request_slot(labels=False):
@@ -357,7 +357,7 @@ class ProjectRoutes:
         return JSONResponse({"added": states, "problems": found.problems})
 
     async def _improvement_state(self) -> Response:
-        return self._told_of(await self._in_thread(self._improvement.state))
+        return self._progress(await self._in_thread(self._improvement.state))
 
     async def _improve(self, request: Request) -> Response:
         user = user_of(request)
@@ -366,12 +366,12 @@ class ProjectRoutes:
             why = why_no_finetuning(self._service.labeler.model) if body.finetune else None
             if why is not None:
                 raise ServiceFailure("invalid_request", why)
-            return self._told_of(await self._in_thread(self._improvement.start, finetune=body.finetune, by=user))
+            return self._progress(await self._in_thread(self._improvement.start, finetune=body.finetune, by=user))
 
     async def _cancel_improvement(self) -> Response:
-        return self._told_of(await self._in_thread(self._improvement.cancel))
+        return self._progress(await self._in_thread(self._improvement.cancel))
 
-    def _told_of(self, state: ImprovementState) -> Response:
+    def _progress(self, state: ImprovementState) -> Response:
         offered = why_no_finetuning(self._service.labeler.model) is None
         return JSONResponse(to_json(replace(state, can_finetune=offered)))
 
@@ -383,7 +383,7 @@ class ProjectRoutes:
             raise _failure(error) from error
 
 
-_KEPT = {"Cache-Control": "private, no-cache"}
+_REVALIDATED = {"Cache-Control": "private, no-cache"}
 """Browsers cache images but revalidate on each use."""
 
 
@@ -403,8 +403,8 @@ def _imported(importing: Importing, file: BinaryIO, format_: str | None) -> Impo
     """Import an uploaded zip."""
     with scratch_folder() as folder:
         path = Path(folder, "archive.zip")
-        with writing(path), path.open("wb") as kept:
-            shutil.copyfileobj(file, kept)
+        with writing(path), path.open("wb") as stored:
+            shutil.copyfileobj(file, stored)
         try:
             found = importing.path(path, format_ or None)
         except UsageError as error:
