@@ -17,7 +17,16 @@ from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import upright_size
 from segvoc.imaging.result_paths import folded, image_paths, is_result
 from segvoc_annotate.projects.images import TRASH, ImageFiles, ProjectImage, checked_name, clash, stem_of
-from segvoc_annotate.projects.index import INDEX_FILE, NO_FILES, Index, IndexedImage, RemovedImage, Stamps, parsed_state
+from segvoc_annotate.projects.index import (
+    INDEX_FILE,
+    NO_FILES,
+    Index,
+    IndexedImage,
+    RemovedImage,
+    Stamps,
+    parsed_state,
+    stamp_of,
+)
 from segvoc_annotate.projects.records import (
     DamagedProjectError,
     ImageState,
@@ -27,9 +36,6 @@ from segvoc_annotate.projects.records import (
     read_project_record,
 )
 from segvoc_annotate.projects.work_files import LabelWork, read_state_of, read_work, state_in
-
-FileStamp = tuple[int, int, int] | None
-"""Inode, size and time of a file."""
 
 _SETTLED = 2 * 10**9
 """A folder that changed less than this ago may change again without another time [ns]."""
@@ -44,7 +50,7 @@ class ProjectFolder:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(os.path.abspath(folder))
-        self._record: tuple[FileStamp, ProjectRecord] | None = None
+        self._record: tuple[str, ProjectRecord] | None = None
         try:
             record = self.record
         except FileNotFoundError:
@@ -68,8 +74,8 @@ class ProjectFolder:
     def record(self) -> ProjectRecord:
         """The current `project.json`; `DamagedProjectError` if it is damaged."""
         path = self.folder / PROJECT_FILE
-        stamp = file_stamp(path)
-        if self._record is None or self._record[0] != stamp or stamp is None:
+        stamp = stamp_of(path)
+        if self._record is None or self._record[0] != stamp or not stamp:
             self._record = stamp, read_project_record(path)
         return self._record[1]
 
@@ -262,15 +268,6 @@ class ProjectFolder:
 
     def _stamps(self, name: str) -> Stamps:
         return Stamps.of(self.images_folder / name, ImageFiles.below(self.folder, name))
-
-
-def file_stamp(path: Path) -> FileStamp:
-    """A value that changes when a file is replaced or written; None if it doesn't exist."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _time_of(folder: str) -> float:

@@ -429,7 +429,9 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         if missing := record.ids - changed.ids:
             name = next(word.name for word in record.words if word.id in missing)
             raise UsageError(f"the word {name[:60]!r} is missing; mark removed words as removed instead")
-        write_json(self.folder / PROJECT_FILE, to_json(changed))
+        path = self.folder / PROJECT_FILE
+        write_json(path, to_json(changed))
+        self._record = stamp_of(path), changed  # two changes may have one time
         with self.index.transaction():
             self._keep_record(changed, record.colors)
             self.index.log(what, by=by, revision=changed.revision, change=change)

@@ -26,9 +26,9 @@ from segvoc.storage.files import scratch_folder, strict_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
-from segvoc_annotate.projects.folder import FileStamp, file_stamp
 from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, Importing
+from segvoc_annotate.projects.index import stamp_of
 from segvoc_annotate.projects.merging import merge_words, resume_merge
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import (
@@ -443,7 +443,7 @@ class TaughtModel:
 
     def __init__(self, project: Project, service: Service) -> None:
         self._project, self._service = project, service
-        self._followed: dict[Path, FileStamp] = {}
+        self._followed: dict[Path, str] = {}
         self._one = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -469,6 +469,6 @@ class TaughtModel:
             with suppress(TimeoutError):  # the model changes after its queued work
                 asyncio.run_coroutine_threadsafe(self.follow(), self._loop).result(FOLLOW_SECONDS)
 
-    def _stamps(self) -> dict[Path, FileStamp]:
+    def _stamps(self) -> dict[Path, str]:
         folder, files = self._project.folder, self._project.record.options.taught
-        return {folder / file: file_stamp(folder / file) for file in files}
+        return {folder / file: stamp_of(folder / file) for file in files}
