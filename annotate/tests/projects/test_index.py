@@ -190,8 +190,17 @@ def test_removed_images_outside_are_told_apart(tmp_path: Path) -> None:
     project.remove("a.jpg")
     assert project.restore("a.png").pixels == {"1": 3072}
     assert sorted(path.name for path in photos.iterdir()) == ["a.jpg", "a.png"]
+    assert list(project.images()) == ["a.png"]
+    (photos / "a.bmp").write_bytes((photos / "a.png").read_bytes())
+    os.utime(photos, (1e9, 1e9))  # nothing was added since
+    assert "'a.bmp' would share its label map with 'a.png'" in project.states()[1][0]
+    project.remove("a.png")
+    assert list(project.images()) == ["a.bmp"]
+    project.remove("a.bmp")
+    assert project.restore("a.png").pixels == {"1": 3072}
+    (photos / "a.bmp").unlink()
     check = ProjectFolder(project.folder)
-    assert (list(check.images()), check.removed()) == (["a.png"], ["a.jpg"])
+    assert (list(check.images()), check.removed()) == (["a.png"], ["a.bmp", "a.jpg"])
 
 
 def test_names_that_disks_or_zips_cannot_have_are_problems_of_their_own(street: Path) -> None:

@@ -1,6 +1,7 @@
 """Writable projects, with durable and atomic changes."""
 
 import io
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -490,7 +491,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         with self.threads:
             if self.index.has(change):
                 return
-            if self.index.image(name) is None or not (self.images_folder / name).is_file():
+            if not name.isprintable() or self.index.image(name) is None or not (self.images_folder / name).is_file():
                 self.image(name)  # which looks for it
             revision = 0
             with suppress(InputError, UsageError):
@@ -499,6 +500,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                 number = self.index.put_removed(name, "out")
                 self.index.drop(name)
                 self.index.log("removed", by=by, image=name, revision=revision, change=change)
+            self._seen = dict.fromkeys(self._seen, math.nan)  # another image may have had its label map
             self._to_trash(RemovedImage(id=number, image=name, moving="out"))
 
     def restore(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> ImageState:
