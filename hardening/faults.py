@@ -1,4 +1,4 @@
-"""Faults at the k-th write, flush or rename of this process: an error of the system, a signal, or two.
+"""Faults at the k-th write, flush, rename or commit of this process: an error of the system, a signal, or two.
 
 The functions of the operating system that segvoc's writers call are wrapped; segvoc itself knows nothing of it.
 """
@@ -10,6 +10,7 @@ import io
 import os
 import pathlib
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -74,10 +75,37 @@ class _Raw(io.FileIO):
         return super().truncate(size)
 
 
+class _Database(sqlite3.Connection):
+    """A database whose commits may fail."""
+
+    fault: Fault
+
+    def execute(self, sql: str, /, *parameters: Any) -> sqlite3.Cursor:
+        if sql == "COMMIT":
+            try:
+                self.fault(self.path)
+            except OSError as error:
+                failure = sqlite3.OperationalError("database or disk is full")
+                failure.sqlite_errorcode = sqlite3.SQLITE_FULL if error.errno == errno.ENOSPC else sqlite3.SQLITE_IOERR
+                raise failure from error
+        return super().execute(sql, *parameters)
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return super().execute("PRAGMA database_list").fetchone()[2]
+
+
 @contextlib.contextmanager
 def faults(fault: Fault) -> Iterator[Fault]:
     """Let a fault happen inside the block."""
     plain_open, plain_fsync, plain_replace, plain_mkdir = io.open, os.fsync, os.replace, os.mkdir
+    plain_connect, databases = sqlite3.connect, list[_Database]()
+
+    def connected(*args: Any, **options: Any) -> sqlite3.Connection:
+        databases.append(plain_connect(*args, factory=_Database, **options))
+        databases[-1].fault = fault
+        return databases[-1]
 
     def opened(path: Any, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> Any:
         plain = isinstance(path, int) or not set(mode) & set("wxa+") or "b" not in mode
@@ -106,7 +134,11 @@ def faults(fault: Fault) -> Iterator[Fault]:
     try:
         builtins.open, pathlib.Path.open = opened, path_opened  # type: ignore[assignment]
         os.fsync, os.replace, os.mkdir = flushed, before(plain_replace), before(plain_mkdir)
+        sqlite3.connect = connected
         yield fault
     finally:
         builtins.open, pathlib.Path.open = plain_open, plain_path_open
         os.fsync, os.replace, os.mkdir = plain_fsync, plain_replace, plain_mkdir
+        sqlite3.connect = plain_connect
+        for database in databases:
+            database.fault = Fault(kind="", moment=0)

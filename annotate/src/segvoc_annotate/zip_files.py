@@ -4,13 +4,12 @@ import os
 import shutil
 import time
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from segvoc.errors import InputError, UsageError, one_line
+from segvoc.errors import InputError, SegvocError, UsageError, one_line
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import safe_path
 
@@ -27,10 +26,10 @@ class _Pieces:
     """A file-like buffer of written bytes."""
 
     def __init__(self) -> None:
-        self.kept: list[bytes] = []
+        self.pieces: list[bytes] = []
 
     def write(self, data: bytes) -> int:
-        self.kept.append(bytes(data))
+        self.pieces.append(bytes(data))
         return len(data)
 
     def flush(self) -> None:
@@ -41,8 +40,8 @@ class ZipStream:
     """A streaming zip: each call yields the next pieces. Incompressible files are stored."""
 
     def __init__(self) -> None:
-        self._pieces = _Pieces()
-        self._archive = zipfile.ZipFile(cast(IO[bytes], self._pieces), "w")
+        self._buffer = _Pieces()
+        self._archive = zipfile.ZipFile(cast(IO[bytes], self._buffer), "w")
 
     def add(self, name: str, path: Path) -> Iterator[bytes]:
         """Add a file; skip it if it no longer exists. `InputError` if it can't be read."""
@@ -54,26 +53,30 @@ class ZipStream:
                 with self._archive.open(entry, "w") as target:
                     while block := file.read(_BLOCK):
                         target.write(block)
-                        yield self._taken()
+                        yield self._drain()
         except FileNotFoundError:
             return
         except OSError as error:
             raise InputError(f"{str(path)!r} can't be read: {error.strerror or error}; check it") from None
-        yield self._taken()
+        yield self._drain()
 
-    def add_text(self, name: str, text: str) -> Iterator[bytes]:
-        """Add a text file."""
-        self._archive.writestr(_entry(name, time.time()), text)
-        yield self._taken()
+    def add_text(self, name: str, pieces: Iterable[str]) -> Iterator[bytes]:
+        """Add a text file, in pieces."""
+        with self._archive.open(_entry(name, time.time()), "w", force_zip64=True) as target:
+            for piece in pieces:
+                target.write(piece.encode())
+                if self._buffer.pieces:
+                    yield self._drain()
+        yield self._drain()
 
     def end(self) -> Iterator[bytes]:
         """Write the central directory."""
         self._archive.close()
-        yield self._taken()
+        yield self._drain()
 
-    def _taken(self) -> bytes:
-        taken, self._pieces.kept = b"".join(self._pieces.kept), []
-        return taken
+    def _drain(self) -> bytes:
+        drained, self._buffer.pieces = b"".join(self._buffer.pieces), []
+        return drained
 
 
 def _entry(name: str, changed: float) -> zipfile.ZipInfo:
@@ -88,19 +91,18 @@ def _entry(name: str, changed: float) -> zipfile.ZipInfo:
 def _damage_named(path: str) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+    except SegvocError:
+        raise
+    except Exception as error:  # zipfile raises a dozen exception types on damaged data, some of them without a reason
+        if isinstance(error, OSError) and error.strerror:
+            raise UsageError(f"{path!r} can't be read: {error.strerror}; check it") from None
         raise UsageError(f"{path!r} can't be unpacked as a zip: {one_line(error)}; save it again") from None
-    except OSError as error:
-        raise UsageError(f"{path!r} can't be read: {error.strerror or error}; check it") from None
 
 
 def zip_names(path: str | os.PathLike[str]) -> list[str]:
-    """List the file names in a zip; empty if it can't be read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
-        return []
+    """List the file names in a zip; `UsageError` if it can't be read."""
+    with _damage_named(os.fspath(path)), zipfile.ZipFile(path) as archive:
+        return archive.namelist()
 
 
 def unpack_zip(path: str | os.PathLike[str], target: Path, wanted: Callable[[str], str | None]) -> None:
@@ -145,5 +147,9 @@ def _check_size(total: int, path: Path) -> None:
 def _extract(source: IO[bytes], target: Path) -> None:
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            shutil.copyfileobj(source, file, _BLOCK)
+        file = target.open("xb")
+    with file:
+        while block := source.read(_BLOCK):
+            with writing(target):
+                file.write(block)
+                file.flush()

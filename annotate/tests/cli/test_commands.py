@@ -69,6 +69,12 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
     assert review is not None and (review.verdict, review.by) == ("accepted", "ben")
 
 
+def test_words_are_printed_on_one_line_each(segvoc_command: Command) -> None:
+    Project.create("street", words=["cat\nsofa", "\x1b[31mred"]).close()
+    listed = segvoc_command("project", "words", "street")
+    assert len(listed.out.splitlines()) == 2 and "\x1b" not in listed.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -165,11 +171,35 @@ def written(folder: Path) -> set[str]:
 def test_tiny_has_its_weights_once(segvoc_command: Command) -> None:
     for _ in range(2):  # an earlier page is replaced
         assert segvoc_command("page", "tiny", "site").out == "-> site\n"
-    assert written(Path("site")) == {"index.html", "model", "clicks"}
+    assert written(Path("site")) == {"index.html", "model", "clicks", ".segvoc-page.json"}
     assert json.loads(Path("site/model/segvoc.json").read_text())["name"] == "tiny"
     assert written(Path("site/clicks")) == {"clicks.json", "clicks.onnx", "clicks_image.onnx"}
     clicks = json.loads(Path("site/clicks/clicks.json").read_text())
     assert clicks["weights"] == {"tiny.safetensors": "../model/tiny.safetensors"}
+
+
+@pytest.mark.usefixtures("no_files_of_the_page")
+def test_only_files_of_the_earlier_page_are_replaced(segvoc_command: Command) -> None:
+    segvoc_command("page", "tiny", "site").ok()
+    weights = Path("site/model/tiny.safetensors").read_bytes()
+    Path("site/model/tiny.safetensors").write_bytes(b"damaged")
+    Path("site/.git").mkdir()
+    foreign = {"site/.git/HEAD": "ref", "site/CNAME": "labels.example.org", "site/model/notes.txt": "mine"}
+    for path, text in foreign.items():
+        Path(path).write_text(text)
+    about = Path("site/.segvoc-page.json")
+    listed = json.loads(about.read_text())["files"]
+    Path("site/old.js").touch()
+    about.write_text(json.dumps({"files": [*listed, "old.js", "../photo.png"]}))  # a path that leads outside
+    segvoc_command("page", "tiny", "site").refused("is not a page")
+    about.write_text(json.dumps({"files": [*listed, "old.js"]}))
+    segvoc_command("page", "tiny", "site").ok()
+    assert {path: Path(path).read_text() for path in foreign} == foreign
+    assert Path("site/model/tiny.safetensors").read_bytes() == weights and not Path("site/old.js").exists()
+    assert written(Path("site")) == {"index.html", "model", "clicks", about.name, ".git", "CNAME"}
+    about.write_text(json.dumps({"files": [name for name in listed if name != "index.html"]}))
+    segvoc_command("page", "tiny", "site").refused("index.html' is not of the earlier page")
+    assert {path: Path(path).read_text() for path in foreign} == foreign
 
 
 @pytest.mark.usefixtures("no_files_of_the_page")

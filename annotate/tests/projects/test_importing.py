@@ -1,10 +1,10 @@
 """Projects as datasets and as one zip, datasets and zips as projects; and zips that would harm."""
 
+import io
 import json
-import shutil
 import stat
 import zipfile
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from segvoc_annotate.projects.archive import archived, open_project
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.work_files import png_of
+from tests.serving.services import drawn_image, png
 
 
 @pytest.fixture
@@ -44,11 +46,6 @@ def test_a_project_is_a_dataset_of_what_is_done(street: Project) -> None:
         assert [image.stem for image in dataset.images] == ["b", "sub/a"]
         expected = drawn_labels(1, UNLABELED, 0)
         assert (dataset.read(0).labels == expected).all()
-    # a process that was ended before it had made the label map again
-    shutil.copy(street.folder / "labels/c.png", street.folder / "labels/b.png")
-    (street.folder / "states/b.json").unlink()
-    (street.folder / "labels/b.png").unlink()
-    assert (read_dataset(street.folder).read(0).labels == expected).all()
     for name in ("b.png", "sub/a.png"):
         street.set_done(name, False, expected=2)
     with pytest.raises(UsageError, match="is done; mark images as done"):
@@ -149,10 +146,84 @@ def test_zips_that_would_harm_are_refused(tmp_path: Path, name: str, content: by
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["evil.zip", "street"]
 
 
+def test_paths_in_the_files_of_a_zip_lead_nowhere(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    for name in ("diary.png", "diary.json"):
+        (private / name).write_text("secret")
+    path = saved(drawn_project(tmp_path / "street", "a.png"), tmp_path / "shared.zip")
+    listed = ["../../private/diary.png", "../../../private/diary.png", str(private / "diary.png"), "a.png"]
+    state = {"image": "../../../private/diary.png", "width": 64, "height": 48, "unlabeled": 0, "revision": 1}
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("trash/removed.json", json.dumps({"images": listed}))
+        archive.writestr("trash/7/labels/x.png", png(drawn_image()))
+        archive.writestr("trash/99999999999999999999/images/x.png", png(drawn_image()))
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as work:
+            work.writestr("state.json", json.dumps(state))
+        archive.writestr("trash/7/work/x.zip", buffer.getvalue())
+    before = {path: path.read_bytes() for path in private.iterdir()}
+    with open_project(path) as project:
+        project.recover()
+        for name in project.removed():
+            with suppress(UsageError):
+                project.restore(name)
+        for name in listed:
+            with suppress(UsageError):
+                project.remove(name)
+        assert not any("diary" in name for name in [*project.images(), *project.removed()])
+    assert {path: path.read_bytes() for path in private.iterdir()} == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["private", "shared", "shared.zip", "street"]
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_zips_are_named(tmp_path: Path, kind: int) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", kind) as archive:
+        archive.writestr("images/a.png", png(drawn_image()) * 20)
+    content = bytearray((tmp_path / "set.zip").read_bytes())
+    start = content.find(b"a.png") + len("a.png")
+    content[start + 4 : start + 60] = bytes(value ^ 0xFF for value in content[start + 4 : start + 60])
+    (tmp_path / "set.zip").write_bytes(content)
+    with pytest.raises(UsageError, match=r"can't be unpacked as a zip: .*save it again") as error:
+        Importing(project=Project.create(tmp_path / "street")).path(tmp_path / "set.zip")
+    assert "\n" not in str(error.value)
+
+
+def test_names_in_a_zip_are_utf_8(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("images/é.png", png(drawn_image()))
+    content = (tmp_path / "set.zip").read_bytes().replace("é".encode(), b"\xff\xfe")
+    (tmp_path / "set.zip").write_bytes(content)
+    project = Project.create(tmp_path / "street")
+    for read in (open_project, Importing(project=project).path):
+        with pytest.raises(UsageError, match=r"can't be unpacked as a zip: .*can't decode byte 0xff"):
+            read(tmp_path / "set.zip")
+
+
+def test_parts_come_with_another_project(tmp_path: Path) -> None:
+    with drawn_project(tmp_path / "street", "a.png") as source:
+        work = replace(drawn_work(0, 1), parts=png_of(Image.fromarray(np.ones((48, 64), np.uint16))))
+        source.write("a.png", work, expected=0)
+    with Project.create(tmp_path / "other", words=["wall", "sofa"]) as project:
+        assert Importing(project=project).path(source.folder).problems == []
+        assert project.work("a.png")[1].parts == work.parts
+
+
+def test_long_names_are_exported_one_by_one(tmp_path: Path) -> None:
+    long = f"{'l' * 251}.png"
+    with drawn_project(tmp_path / "street", "a.png", long) as project:
+        for name in ("a.png", long):
+            project.write(name, drawn_work(0, 1), expected=0)
+        export = ProjectExport(project=project, format="cvat", only_done=False)
+        problems = export.to_folder(str(tmp_path / "out"))
+        exported = [path.stem[0] for path in (tmp_path / "out").rglob("*.png")]
+    assert "a" in exported and len(problems) + exported.count("l") == 1
+
+
 def test_other_zips_are_refused(tmp_path: Path) -> None:
     path = saved(drawn_project(tmp_path / "street", "a.png"), tmp_path / "cut.zip")
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UsageError, match=r"has no project\.json"):
+    with pytest.raises(UsageError, match="can't be unpacked as a zip"):
         open_project(path)
     with zipfile.ZipFile(tmp_path / "elsewhere.zip", "w") as archive:
         archive.writestr("project.json", '{"format": "segvoc project", "name": "x", "images": "/etc"}')

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -38,20 +40,22 @@ def states_of(folder: Path) -> dict[str, ImageState]:
 
 
 def check_whole(folder: Path) -> None:
-    """All files of each image say the same, and the history knows of it."""
+    """All files of each image and the index say the same, and the history knows of it."""
     project = ProjectFolder(folder)
-    told = {(change.image, change.revision) for change in project.history.after(0)}
-    for image in project.images().values():
-        files = project.files(image)
+    told = {(change.image, change.revision) for change in project.index.changes(0)}
+    for state in project.states()[0]:
+        files = project.files(project.image(state.image))
         if not files.work.exists():
-            assert not files.labels.exists() and not files.state.exists()
+            assert not files.labels.exists() and not state.revision
             continue
-        state, work = read_work(files.work)
-        assert records.read_state(files.state) == state
+        written, work = read_work(files.work)
+        assert written == state
         assert (read_label_map(files.labels) == work.labels).all()
         assert files.objects.exists() == (work.objects is not None)
-        assert (image.name, state.revision) in told
-    assert not list(folder.glob("trash/work/*")) or project.removed()
+        assert (state.image, state.revision) in told
+    assert not list(folder.glob("trash/*/work/*")) or project.removed()
+    stems = {path.stem for path in folder.glob("work/[!.]*")}
+    assert stems <= {path.stem for path in (folder / "images").glob("*")}
 
 
 def test_it_is_plain_files(tmp_path: Path) -> None:
@@ -68,8 +72,7 @@ def test_it_is_plain_files(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "street/project.json").read_text())
     assert (content["format"], content["version"], content["images"]) == ("segvoc project", 1, "images")
     assert content["words"][1] == {"id": 1, "name": "sofa", "color": class_colors(2)[1].tolist(), "removed": False}
-    history = [json.loads(line) for line in (tmp_path / "street/history.jsonl").read_text().splitlines()]
-    told = [(one["seq"], one["what"], one["image"]) for one in history]
+    told = [(one.seq, one.what, one.image) for one in project.index.changes(0)]
     assert told == [(1, "added", "a.png"), (2, "added", "sub/b.jpg"), (3, "labels", "a.png")]
     assert project.write("a.png", replace(drawn_work(2), objects=None), expected=1).objects is None
     check_whole(tmp_path / "street")
@@ -131,11 +134,19 @@ def test_images_that_cannot_be_read_are_problems_of_their_own(tmp_path: Path) ->
     (images / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     shutil.copy(images / "b.png", images / "b.jpg")
     states, problems = project.states()
-    assert [state.image for state in states] == ["b.jpg"]
-    assert len(problems) == 2 and "'b.png' would share" in problems[0] and "a.png" in problems[1]
-    project.write("b.jpg", drawn_work(0), expected=0)
-    (images / "B.bmp").write_bytes((images / "b.png").read_bytes())  # sorted before, but it owns no labels
-    assert "b.jpg" in Project(tmp_path / "street").images()
+    assert [state.image for state in states] == ["b.png"]  # it was there first
+    assert len(problems) == 2 and "a.png" in problems[0] and "'b.jpg' would share" in problems[1]
+    project.write("b.png", drawn_work(0), expected=0)
+    (images / "B.bmp").write_bytes((images / "b.png").read_bytes())
+    assert "b.png" in Project(tmp_path / "street").images()
+    for name in ("a.png", "b.png"):
+        (images / name).unlink()
+    project.close()
+    (tmp_path / "street/index.sqlite").unlink()
+    with Project(tmp_path / "street") as project:  # B.bmp comes first, but the labels are those of b.png
+        shutil.copy(images / "b.jpg", images / "b.png")
+        assert (list(project.images()), project.state(project.image("b.png")).revision) == (["b.png"], 1)
+    project = Project(tmp_path / "street")
     with pytest.raises(InputError, match=r"'c\.png' is not an image"):
         project.add("c.png", b"no image at all")
 
@@ -172,11 +183,15 @@ def test_what_is_removed_comes_back_with_everything(tmp_path: Path) -> None:
     state = project.write("a.png", drawn_work(0, 1), expected=0)
     project.remove("a.png", by="ben")
     assert (project.removed(), states_of(tmp_path / "street")) == (["a.png"], {})
-    with pytest.raises(UsageError, match="in the trash"):
-        project.add("a.png", png(drawn_image(7)))
+    assert project.add("a.png", png(drawn_image(7))).revision == 0  # another image of that name
+    project.remove("a.png")
+    assert project.restore("a.png").revision == 0  # the last one
+    project.remove("a.png")
     assert project.add("a.png", content) == state  # the same image: its labels are back
     check_whole(tmp_path / "street")
     with pytest.raises(records.NotInProjectError, match="the trash has no image"):
+        project.restore("b.png")
+    with pytest.raises(UsageError, match="rename it first"):
         project.restore("a.png")
     project.remove("a.png")
     (project.images_folder / "a.jpg").write_bytes(content)
@@ -257,6 +272,56 @@ def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_half(tmp_path: Pat
             assert {*states_of(folder), *left.removed()} >= {"a.png", "gone.png"}
 
 
+def _work_until_killed(folder: Path, seed: int, acknowledged: BinaryIO) -> None:
+    """Change a project at random; a line for each change that was made."""
+    drawn = np.random.default_rng(seed)
+    with Project(folder) as project:
+        project.recover()
+        while True:
+            states, removed = project.states()[0], project.removed()
+            state = states[drawn.integers(len(states))]
+            match drawn.integers(6):
+                case 0 if len(states) > 2:
+                    project.remove(state.image)
+                case 1 if removed:
+                    project.restore(removed[0])
+                case 2 if state.revision:
+                    project.set_done(state.image, not state.done, expected=state.revision)
+                case _ if not state.done:
+                    project.write(state.image, drawn_work(*drawn.permutation(3).tolist()), expected=state.revision)
+                case _:
+                    continue
+            told = {one.image: (one.revision, one.done) for one in project.states()[0]}
+            acknowledged.write(f"{json.dumps(told)}\n".encode())
+            acknowledged.flush()
+
+
+def test_nothing_acknowledged_is_lost_by_kills_at_any_time(tmp_path: Path) -> None:
+    folder, names = tmp_path / "street", {f"{number}.png" for number in range(4)}
+    drawn_project(folder, *sorted(names)).close()
+    for seed in range(20):
+        reading, writing = os.pipe()
+        if (pid := os.fork()) == 0:
+            try:
+                _work_until_killed(folder, seed, os.fdopen(writing, "wb"))
+            finally:
+                os._exit(1)
+        os.close(writing)
+        time.sleep(float(np.random.default_rng(seed).uniform(0.05, 0.6)))
+        os.kill(pid, signal.SIGKILL)
+        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+        with os.fdopen(reading, "rb") as lines:
+            told = [json.loads(line) for line in lines.read().split(b"\n")[:-1]]
+        with Project(folder) as left:
+            assert left.recover() == []
+            check_whole(folder)
+            found = {state.image: state.revision for state in left.states()[0]}
+            assert {*found, *left.removed()} == names
+            # at most one change was made after the last that was acknowledged
+            last = told[-1] if told else {}
+            assert all(found.get(name, revision) - revision in (0, 1) for name, (revision, _) in last.items())
+
+
 @pytest.mark.parametrize("kind", ["ENOSPC", pytest.param("EROFS", marks=pytest.mark.slow)])
 def test_a_disk_that_fails_at_any_write_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
     original, folder = tmp_path / "original", tmp_path / "street"
@@ -282,7 +347,7 @@ def test_two_people_lose_no_update(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         list(threads.map(lambda row: _write_often(Project(folder), row, count), (0, 1)))
     state = states_of(folder)["a.png"]
     assert (state.revision, state.pixels["1"]) == (1 + 2 * count, 2 * count)
-    assert [change.seq for change in project.history.after(0)] == list(range(1, 2 * count + 3))
+    assert [change.seq for change in project.index.changes(0)] == list(range(1, 2 * count + 3))
     check_whole(folder)
 
 
@@ -315,9 +380,6 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     project = drawn_project(folder, "a.png", "b.png")
     for name in ("a.png", "b.png"):
         project.write(name, drawn_work(0, 1), expected=0)
-    (folder / "states/a.json").write_text("{")
-    assert Project(folder).recover() == []
-    check_whole(folder)
     content = (folder / "work/a.zip").read_bytes()
     (folder / "work/a.zip").write_bytes(content[: len(content) // 2])
     (problem,) = Project(folder).recover()
@@ -325,10 +387,6 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(records.DamagedProjectError, match=r"work/a\.zip"):
         project.write("a.png", drawn_work(1), expected=1)
     assert project.write("b.png", drawn_work(1), expected=1).revision == 2
-    with (folder / "history.jsonl").open("ab") as file:
-        file.write(b'nonsense\n{"seq": 9')
-    project.write("b.png", drawn_work(2), expected=2)
-    assert [change.seq for change in project.history.after(5)] == [6, 7]
     for text, said in (
         ("{", "project.json' is damaged: it is not JSON"),
         ('{"a": 1}', "is not a segvoc project"),
@@ -379,7 +437,7 @@ def test_done_images_are_accepted_or_sent_back(tmp_path: Path) -> None:
     assert project.set_done("a.png", True, expected=4, by="anna").review is None
     accepted = project.review("a.png", "accepted", "", expected=5, by="ben")
     assert (accepted.done, states_of(project.folder)) == (True, {"a.png": accepted})
-    assert [change.what for change in project.history.after(0)][-4:] == ["sent back", "labels", "done", "accepted"]
+    assert [change.what for change in project.index.changes(0)][-4:] == ["sent back", "labels", "done", "accepted"]
     check_whole(project.folder)
 
 

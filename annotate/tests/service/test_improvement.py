@@ -78,7 +78,7 @@ def test_images_that_are_done_teach_the_service(project: Project) -> None:
         assert list(told["scores"]["after"]["words"]) == list(drawn_examples(1).vocabulary.words)
         assert told["scores"]["after"]["accuracy"] > told["scores"]["before"]["accuracy"]
         assert project.record.options.taught == (IMPROVED_FILE,)
-        change = project.history.after(0)[-1]
+        change = project.index.changes(0)[-1]
         assert (change.what, change.by) == ("improved", "anna")
         # the service labels with them at once
         taught = TaughtWords.load(project.folder / IMPROVED_FILE)
@@ -133,7 +133,8 @@ def test_a_killed_service_says_so(project: Project) -> None:
 
 
 def test_a_damaged_image_is_named_and_too_few_are_refused(project: Project) -> None:
-    project.images()["1.png"].path.write_bytes(b"no image")
+    image = project.images()["1.png"].path
+    image.write_bytes(image.read_bytes()[:100])
     improvement = Improvement(project, open_tiny)
     improvement.start(finetune=False, by="anna")
     while (state := improvement.state()).state == "running":

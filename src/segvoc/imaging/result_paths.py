@@ -220,7 +220,7 @@ def _below(folder: str, skip: PathLike | None, skipped: Counter[str]) -> list[In
         for name in (name for name in files if not name.startswith(".")):
             if (suffix := os.path.splitext(name)[1].lower()) not in IMAGE_SUFFIXES:
                 skipped[suffix] += 1
-            elif _is_result(Path(parent, name)):
+            elif is_result(Path(parent, name)):
                 skipped[RESULTS] += 1
             else:
                 paths.append(Path(parent, name))
@@ -230,10 +230,11 @@ def _below(folder: str, skip: PathLike | None, skipped: Counter[str]) -> list[In
     return images + problems
 
 
-def _is_result(path: Path) -> bool:
+def is_result(path: Path) -> bool:
     """Whether a file is a label map or an overlay beside its report, which `segvoc segment` has written."""
     for kind in ("", ".overlay", ".parts", ".objects") if path.suffix == ".png" else ():
         report = path.with_name(f"{path.stem.removesuffix(kind)}.json")
+        # not `Path.is_file`, which raises for a name that is too long to exist
         if path.stem.endswith(kind) and os.path.isfile(report):
             with suppress(OSError), report.open("rb") as text, path.open("rb") as png:
                 # a photo may be beside its report too, but is neither a palette of 8 bits nor a gray of 16

@@ -74,8 +74,8 @@ def annotate(
     if _is_free(port):  # else the service reports the error
         address = f"http://{HOST}:{port}"
         echo(f"{project.record.name}: {address} (Ctrl+C ends); loading the model {model or options.model} ...")
-        told = port, None if no_browser else address
-        threading.Thread(target=_tell_when_it_answers, args=told, name="segvoc-address", daemon=True).start()
+        address_to_open = port, None if no_browser else address
+        threading.Thread(target=_announce_when_ready, args=address_to_open, name="segvoc-address", daemon=True).start()
     for problem in project.recover():
         echo(f"segvoc: {problem}", err=True)
     with naming_fastapi():  # after the address, since this takes as long as all before
@@ -114,7 +114,7 @@ def _is_free(port: int) -> int:
     return 0
 
 
-def _tell_when_it_answers(port: int, address: str | None) -> None:
+def _announce_when_ready(port: int, address: str | None) -> None:
     """Say so once the service listens, and open the address in the browser, if any."""
     while True:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1):

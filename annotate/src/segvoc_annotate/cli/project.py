@@ -131,7 +131,7 @@ def status(folder: str, as_json: bool) -> int:
     for word in record.words:
         key = str(word.id)
         if not word.removed or pixels[key]:
-            name = printable(word.name) + (" (removed)" if word.removed else "")
+            name = _line(word.name) + (" (removed)" if word.removed else "")
             rows.append([name, str(images[key]), str(objects[key] or "-"), f"{100 * pixels[key] / total:.1f} %"])
     for line in aligned(rows) if record.words else ():
         echo(line)
@@ -167,7 +167,11 @@ def words(
                 opened.add_words(Vocabulary(add).words)
             record = _changed(opened, rename, merge, remove)
     for word in record.words if as_json else record.present:
-        echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {word.name}")
+        echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {_line(word.name)}")
+
+
+def _line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
 
 
 def _changed(
@@ -178,8 +182,8 @@ def _changed(
     from segvoc_annotate.projects.project import SOMEONE
 
     ids = {word.name: word.id for word in opened.record.present}
-    asked = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
-    if unknown := [name for name in asked if name not in ids]:
+    named = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
+    if unknown := [name for name in named if name not in ids]:
         raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(ids) or 'none'}")
     if taken := [new for _, new in rename if new.strip() in ids]:
         raise UsageError(f"{taken[0]!r} is a word already; merge the words: --merge OLD {taken[0]!r}")
@@ -207,7 +211,7 @@ def reviewers(folder: str, names: str | None) -> None:
         if names is not None:
             found = tuple(name.strip() for name in names.split(",") if name.strip())
             record = opened.update(expected=record.revision, options=replace(record.options, reviewers=found))
-        echo(", ".join(record.options.reviewers) or "everybody")
+        echo(_line(", ".join(record.options.reviewers)) or "everybody")
 
 
 @project.command("zip", epilog=example("segvoc project zip facades --out facades.zip"))

@@ -11,13 +11,13 @@ from segvoc.data.datasets.maps import PROJECT_FILE
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
+from segvoc_annotate.projects.earlier_format import HISTORY_FILE
 from segvoc_annotate.projects.folder import ProjectFolder
-from segvoc_annotate.projects.history import HISTORY_FILE
-from segvoc_annotate.projects.images import REMOVED_FILE, TRASH
+from segvoc_annotate.projects.images import TRASH
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 
-PARTS = ("images", "labels", "objects", "states", "taught", TRASH, "work")
+PARTS = ("images", "labels", "objects", "taught", TRASH, "work")
 """Folders in a project's zip, besides `project.json` and `history.jsonl`."""
 
 
@@ -28,26 +28,27 @@ def archived(project: ProjectFolder) -> Iterator[bytes]:
     """
     stream = ZipStream()
     record = to_json(project.record) | {"images": "images"}
-    yield from stream.add_text(PROJECT_FILE, strict_json(record, indent=1))
+    yield from stream.add_text(PROJECT_FILE, [strict_json(record, indent=1)])
+    history = (f"{strict_json(to_json(change))}\n" for change in project.index.history())
+    yield from stream.add_text(HISTORY_FILE, history)
     for name, path in _files(project):
         yield from stream.add(name, path)
     yield from stream.end()
 
 
 def _files(project: ProjectFolder) -> Iterator[tuple[str, Path]]:
-    """The files of a project except `project.json`, with their names in the zip."""
-    yield HISTORY_FILE, project.history.path
+    """The other files of a project, with their names in the zip."""
     yield from ((f"images/{image.name}", image.path) for image in project.images().values())
-    yield from ((f"{TRASH}/images/{name}", project.trash.path(name)) for name in project.removed())
-    for part in PARTS:
+    for removed in project.index.removed():
+        yield f"{TRASH}/{removed.id}/images/{removed.image}", project.removed_path(removed)
+    for part in PARTS[1:]:
         for parent, folders, files in os.walk(project.folder / part):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             below = Path(parent).relative_to(project.folder)
-            for name in sorted(files):
-                place = (below / name).as_posix()
-                is_image = place.startswith(("images/", f"{TRASH}/images/"))
-                if not name.startswith(".") and not is_image and place != f"{TRASH}/{REMOVED_FILE}":
-                    yield place, Path(parent, name)
+            is_image = below.parts[:1] == (TRASH,) and below.parts[2:3] == ("images",)
+            for name in sorted(files) if not is_image else ():
+                if not name.startswith("."):
+                    yield (below / name).as_posix(), Path(parent, name)
 
 
 def project_in(names: list[str]) -> str | None:

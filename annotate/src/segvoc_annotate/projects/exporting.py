@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from segvoc import OutputError, Segmentation, SegvocError, UsageError
+from segvoc.errors import LongNameError
 from segvoc.imaging.label_maps import label_table
 from segvoc.imaging.reading import read_image
 from segvoc.labeling.formats.dataset import Dataset, EntryFiles
@@ -82,7 +83,7 @@ class ProjectExport:
                 if path.is_file() and path not in sent and not hidden:
                     yield from stream.add(path.relative_to(scratch).as_posix(), path)
         if problems:
-            yield from stream.add_text(PROBLEMS_FILE, "".join(f"{problem}\n" for problem in problems))
+            yield from stream.add_text(PROBLEMS_FILE, (f"{problem}\n" for problem in problems))
         yield from stream.end()
 
     def _written(self, folder: str, problems: list[str]) -> Iterator[EntryFiles | None]:
@@ -96,9 +97,9 @@ class ProjectExport:
                 files = dataset.files(stem_of(image.name), image.path)
                 dataset.write(result, files)
                 written.append(files)
-            except OutputError:
-                raise
             except SegvocError as error:
+                if isinstance(error, OutputError) and not isinstance(error, LongNameError):
+                    raise
                 problems.append(str(error))
             yield files
         dataset.finish(self.words, written)

@@ -1,20 +1,32 @@
 """Read-only access to a project's folder."""
 
+import math
 import os
-from collections.abc import Mapping
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt16
-
-from segvoc import InputError, SegvocError, UsageError, read_label_map
+from segvoc import InputError, SegvocError, UsageError
 from segvoc.data.datasets.maps import PROJECT_FILE
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import upright_size
-from segvoc.imaging.result_paths import image_paths
-from segvoc_annotate.projects.history import History
-from segvoc_annotate.projects.images import ImageFiles, ProjectImage, Trash, find_images
+from segvoc.imaging.result_paths import folded, image_paths, is_result
+from segvoc_annotate.projects.images import TRASH, ImageFiles, ProjectImage, checked_name, clash, stem_of
+from segvoc_annotate.projects.index import (
+    INDEX_FILE,
+    NO_FILES,
+    Index,
+    IndexedImage,
+    RemovedImage,
+    Stamps,
+    parsed_state,
+    stamp_of,
+)
 from segvoc_annotate.projects.records import (
     DamagedProjectError,
     ImageState,
@@ -22,16 +34,15 @@ from segvoc_annotate.projects.records import (
     ProjectRecord,
     damaged_file,
     read_project_record,
-    read_state,
 )
 from segvoc_annotate.projects.work_files import LabelWork, read_state_of, read_work, state_in
 
-FileStamp = tuple[int, int, int] | None
-"""Inode, size and time of a file."""
+_SETTLED = 2 * 10**9
+"""A folder that changed less than this ago may change again without another time [ns]."""
 
 
 class ProjectFolder:
-    """A read-only project.
+    """A read-only project, with a copy of its index.
 
     `UsageError` if the folder isn't a project, or is of a newer version; `DamagedProjectError` if its `project.json` is
     damaged.
@@ -39,7 +50,7 @@ class ProjectFolder:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(os.path.abspath(folder))
-        self._record: tuple[FileStamp, ProjectRecord] | None = None
+        self._record: tuple[str, ProjectRecord] | None = None
         try:
             record = self.record
         except FileNotFoundError:
@@ -47,18 +58,24 @@ class ProjectFolder:
         except OSError as error:
             raise UsageError(f"{str(error.filename)!r} can't be read: {error.strerror}; check it") from None
         self.images_folder = Path(os.path.normpath(self.folder / record.images))
-        is_owned = self.images_folder.is_relative_to(self.folder)
-        self.trash = Trash(self.folder, self.images_folder, is_owned=is_owned)
-        self.history = History(self.folder)
-        self._found: tuple[int, dict[str, ProjectImage], list[str]] | None = None
-        self._states: dict[str, tuple[FileStamp, ImageState]] = {}
+        self.is_owned = self.images_folder.is_relative_to(self.folder)
+        """Whether the images are in the project's folder."""
+        self.threads = threading.RLock()
+        """Lock of this process's threads, for changes that belong together."""
+        self._seen: dict[str, float] = {}
+        self._unread: list[str] = []
+
+    @cached_property
+    def index(self) -> Index:
+        """What is known of the images."""
+        return Index.copy(self.folder / INDEX_FILE)
 
     @property
     def record(self) -> ProjectRecord:
         """The current `project.json`; `DamagedProjectError` if it is damaged."""
         path = self.folder / PROJECT_FILE
-        stamp = file_stamp(path)
-        if self._record is None or self._record[0] != stamp or stamp is None:
+        stamp = stamp_of(path)
+        if self._record is None or self._record[0] != stamp or not stamp:
             self._record = stamp, read_project_record(path)
         return self._record[1]
 
@@ -69,62 +86,47 @@ class ProjectFolder:
 
     def images(self) -> Mapping[str, ProjectImage]:
         """The images by name, in order, as they are now."""
-        return dict(self._listing(fresh=True)[1])  # uploads in other threads modify the listing
-
-    def problems(self) -> list[str]:
-        """A line per unusable image file, as of the last listing."""
-        return self._listing(fresh=False)[2]
+        self._look()
+        names = self.index.names() if self.images_folder.is_dir() else ()
+        return {name: ProjectImage(name=name, path=self.images_folder / name) for name in names}
 
     def image(self, name: str) -> ProjectImage:
-        """An image; `NotInProjectError` if it doesn't exist."""
-        image = self._listing(fresh=False)[1].get(name) or self._listing(fresh=True)[1].get(name)
-        if image is None or not image.path.is_file() or name in self.trash.outside():
-            raise NotInProjectError(f"the project has no image {name[:80]!r}; it may have been removed")
-        return image
+        """An image; `NotInProjectError` if it doesn't exist, `UsageError` if it can't be used."""
+        image, row = ProjectImage(name=name, path=self.images_folder / name), None
+        for is_known in (True, False) if name.isprintable() else ():
+            if not is_known:
+                self._look()
+            if (row := self.index.image(name)) is not None and image.path.is_file():
+                if row.state is None:
+                    raise UsageError(row.problem or "")
+                return image
+        raise NotInProjectError(f"the project has no image {name[:80]!r}; it may have been removed")
 
     def files(self, image: ProjectImage) -> ImageFiles:
         """Paths of the files of an image."""
-        return ImageFiles.below(self.folder, image.stem)
+        return ImageFiles.below(self.folder, image.name)
+
+    def listing(self) -> tuple[list[str], list[str]]:
+        """The states of all images in order, as JSON, and a line per unusable image or file."""
+        self._look()
+        if not self.images_folder.is_dir():
+            missing = (
+                f"the image folder {str(self.images_folder)!r} does not exist; restore it, or correct project.json"
+            )
+            return [], [missing]
+        return self.index.states(), [*self._unread, *self.index.problems()]
 
     def states(self) -> tuple[list[ImageState], list[str]]:
-        """The states of all images in order, and a line per unusable image or file."""
-        found, problems = [], []
-        for image in self.images().values():
-            try:
-                found.append(self.state(image))
-            except SegvocError as error:
-                problems.append(str(error))
-        return found, [*self.problems(), *problems]
+        """`listing`, with records."""
+        states, problems = self.listing()
+        return list(map(parsed_state, states)), problems
 
     def state(self, image: ProjectImage) -> ImageState:
-        """The last written state of an image.
-
-        Without one, `InputError` if the image can't be read, `DamagedProjectError` if its work file is damaged.
-        """
-        files = self.files(image)
-        stamp = file_stamp(files.state) or file_stamp(files.work) or file_stamp(image.path)
-        known = self._states.get(image.name)
-        if known is None or known[0] != stamp:
-            known = self._states[image.name] = stamp, self._read_state(image, files)
-        return known[1]
-
-    def _read_state(self, image: ProjectImage, files: ImageFiles) -> ImageState:
-        for read, path in ((read_state, files.state), (read_state_of, files.work)):
-            try:
-                return replace(read(path), image=image.name)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise InputError(f"{str(path)!r} can't be read: {error.strerror}; check it") from None
-            except DamagedProjectError:
-                if path == files.work:
-                    raise  # states can be rebuilt, work files can't
-        return self.fresh_state(image)
-
-    def fresh_state(self, image: ProjectImage) -> ImageState:
-        """The state of an unlabeled image; `InputError` if it can't be read."""
-        height, width = upright_size(image.path)
-        return ImageState(image=image.name, width=width, height=height, unlabeled=width * height)
+        """The last written state of an image; `UsageError` if the image can't be used."""
+        row = self.index.image(image.name)
+        if row is None or row.state is None:
+            raise NotInProjectError(f"the project has no image {image.name!r}; it may have been removed")
+        return row.state
 
     def work(self, name: str) -> tuple[ImageState, LabelWork]:
         """The state and pixel data of an image.
@@ -148,35 +150,132 @@ class ProjectFolder:
         return state_in(path, content).revision, content
 
     def removed(self) -> list[str]:
-        """The images in the trash."""
-        return self.trash.names()
+        """The images in the trash, in order."""
+        return sorted({removed.image for removed in self.index.removed()})
 
-    def _listing(self, *, fresh: bool) -> tuple[int, dict[str, ProjectImage], list[str]]:
-        """The images now, or as of the last change in the history."""
-        last = self.history.last()
-        if fresh or self._found is None or self._found[0] != last:
-            found = find_images(self.images_folder, self._owner, self.trash.outside())
-            self._found = last, *found
-        return self._found
+    def removed_path(self, removed: RemovedImage) -> Path:
+        """Where the file of a removed image is."""
+        trash = self.folder / TRASH / str(removed.id) / "images" / removed.image
+        return trash if self.is_owned else self.images_folder / removed.image
 
-    def _owner(self, stem: str) -> str | None:
-        """The image that owns the files of a stem."""
-        files = ImageFiles.below(self.folder, stem)
-        for read, path in ((read_state, files.state), (read_state_of, files.work)):
-            try:
-                return read(path).image
-            except (OSError, DamagedProjectError):
+    # ---- what changed in the folder
+
+    def _look(self) -> None:
+        """Notice images that came or went, which only reads the folders if one of them changed.
+
+        The first time, all files of known images are checked, too.
+        """
+        index, is_first = self.index, not self._seen
+        known = index.stamps() if is_first and self.images_folder.is_dir() else index.stamps(problems=True)
+        changed = [name for name, stamps in known.items() if stamps not in (NO_FILES, self._stamps(name))]
+        if not (changed or is_first or any(seen != _time_of(folder) for folder, seen in self._seen.items())):
+            return
+        with self.threads, index.transaction():
+            found, usable = self._walked(), set(index.names())
+            rows = set(index.names(unusable=True))
+            for name in (gone := rows - found | set(changed) - usable):
+                index.drop(name)
+            self._refresh_all(sorted(set(changed) & usable & found))
+            self._notice(sorted(found - (set(index.names(unusable=True)) if gone else rows)))
+
+    def _walked(self) -> set[str]:
+        """The names of all files in the image folder that aren't removed images."""
+        seen, found, self._unread = dict[str, float](), set[str](), list[str]()
+
+        def note(error: OSError) -> None:
+            if os.path.isdir(self.images_folder):
+                self._unread.append(f"folder {str(error.filename)!r} can't be listed: {error.strerror}; check it")
+
+        for parent, folders, files in os.walk(self.images_folder, onerror=note):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            seen[parent] = _time_of(parent)
+            below = os.path.relpath(parent, self.images_folder).replace(os.sep, "/")
+            top = "" if below == "." else f"{below}/"
+            found.update(f"{top}{name}" for name in files if name[0] != ".")
+        if not seen:  # the image folder is missing, which may be temporary
+            return set(self.index.names(unusable=True))
+        self._seen = seen
+        return found - {removed.image for removed in self.index.removed() if removed.moving or not self.is_owned}
+
+    def _notice(self, names: Collection[str]) -> None:
+        """Add the rows of new images, or why they can't be used."""
+        groups = defaultdict[str, list[str]](list)
+        for name in names:
+            if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
                 continue
+            try:
+                if checked_name(name) != name:
+                    raise UsageError(f"the name {name[:80]!r} can't be used; rename the image")
+            except UsageError as error:
+                self.index.put(name.encode("utf-8", "backslashreplace").decode(), NO_FILES, None, str(error))
+                continue
+            if not is_result(self.images_folder / name):
+                groups[folded(stem_of(name))].append(name)
+        for same in groups.values():
+            owners = {self._owner(name) for name in same} if len(same) > 1 else same
+            chosen = self.index.owner(same[0]) or next((name for name in same if name in owners), same[0])
+            for name in same:
+                if name != chosen:
+                    self.index.put(name, NO_FILES, None, clash(name, chosen))
+            self._refresh_all([chosen] if chosen in same else ())
+
+    def _owner(self, name: str) -> str | None:
+        """The image that the work file of a stem is of."""
+        with suppress(OSError, DamagedProjectError):
+            return read_state_of(ImageFiles.below(self.folder, name).work).image
         return None
 
+    def _refresh_all(self, names: Collection[str]) -> None:
+        """Refresh images; their rows have what is wrong with them."""
+        for name in names:
+            with suppress(InputError, UsageError):
+                self._refresh(name)
 
-def file_stamp(path: Path) -> FileStamp:
-    """A value that changes when a file is replaced or written; None if it doesn't exist."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    def _refresh(self, name: str) -> ImageState:
+        """Bring the row of an image, and in a project that is written its files, up to date; return its state."""
+        path, files = self.images_folder / name, ImageFiles.below(self.folder, name)
+        row, stamps = self.index.image(name), self._stamps(name)
+        problem: SegvocError | None = None
+        if row is not None and row.state is not None and row.problem is None and row.stamps == stamps:
+            return row.state
+        with self.index.transaction():
+            try:
+                is_same = row is not None and row.problem is None and row.stamps.image == stamps.image
+                before = None if row is None else row.state
+                size = (before.height, before.width) if before is not None and is_same else upright_size(path)
+                state = self._current(name, files, size, row)
+            except (InputError, UsageError) as error:
+                problem, state = error, None if row is None else row.state
+            self.index.put(name, Stamps.of(path, files), state, None if problem is None else str(problem))
+        if problem is not None:
+            raise problem
+        assert state is not None
+        return state
+
+    def _current(self, name: str, files: ImageFiles, size: tuple[int, int], row: IndexedImage | None) -> ImageState:
+        """The state of an image of a height and width, by its work file; `row` is what was known."""
+        height, width = size
+        try:
+            state = replace(read_state_of(files.work), image=name)
+        except FileNotFoundError:
+            return ImageState(image=name, width=width, height=height, unlabeled=width * height)
+        if (state.height, state.width) != size:
+            raise UsageError(
+                f"{name!r} has {width} x {height} pixels, its labels have {state.width} x {state.height}; "
+                "put the former image back, or remove it and add this one again"
+            )
+        return state
+
+    def _stamps(self, name: str) -> Stamps:
+        return Stamps.of(self.images_folder / name, ImageFiles.below(self.folder, name))
+
+
+def _time_of(folder: str) -> float:
+    """When the entries of a folder changed; NaN, which equals nothing, if that is just now."""
+    with suppress(OSError):
+        changed = os.stat(folder).st_mtime_ns
+        return changed if time.time_ns() - changed > _SETTLED else math.nan
+    return 0
 
 
 def _no_work(name: str) -> NotInProjectError:
@@ -201,17 +300,3 @@ def no_project(folder: Path) -> str:
 def has_images(folder: Path) -> bool:
     """Whether a folder or its subfolders have images."""
     return any(image.problem is None for image in image_paths([folder]))
-
-
-def stored_labels(files: ImageFiles) -> tuple[ImageState, LabelWork | None, UInt16[np.ndarray, "H W"]]:
-    """The state of an image, its work if that was read, and its label map as ids, whoever wrote it.
-
-    If a process died before deriving the label map, the labels come from the work file. `FileNotFoundError` without
-    labels, `DamagedProjectError` or `InputError` if a file is damaged.
-    """
-    state = read_state_of(files.work)
-    with suppress(OSError, DamagedProjectError):
-        if read_state(files.state) == state and files.labels.is_file():
-            return state, None, read_label_map(files.labels)
-    work = read_work(files.work)[1]
-    return state, work, work.labels

@@ -18,7 +18,7 @@ from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.archive import project_in, unpack_project
-from segvoc_annotate.projects.folder import ProjectFolder, stored_labels
+from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ImageState, Review
 from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork
@@ -132,7 +132,7 @@ class Importing:
     def _added(self, image: Path | bytes, name: str) -> str:
         """Add an image by path or content unless it exists; return its name in the project."""
         project = self.project
-        if not project.trash.is_owned:
+        if not project.is_owned:
             folder = project.images_folder.resolve()
             if isinstance(image, bytes) or not image.resolve().is_relative_to(folder):
                 what = repr(name) if isinstance(image, bytes) else repr(str(image))
@@ -149,10 +149,9 @@ class Importing:
     def _keep(self, name: str, work: LabelWork, done: bool, review: Review | None = None) -> None:
         """Store an image's labels, unless it has different ones."""
         project = self.project
-        image = project.image(name)
-        state: ImageState = project.state(image)
+        state: ImageState = project.state(project.image(name))
         if state.revision:
-            if not np.array_equal(stored_labels(project.files(image))[2], work.labels):
+            if not np.array_equal(project.work(name)[1].labels, work.labels):
                 raise UsageError(f"{name!r} has other labels already; they were kept")
         else:
             state = project.write(name, work, expected=0, by=self.by)

@@ -1,36 +1,29 @@
 """Writable projects, with durable and atomic changes."""
 
 import io
+import math
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack, suppress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from segvoc import InputError, SegvocError, UsageError, read_label_map
+from segvoc import InputError, UsageError, read_label_map
 from segvoc.data.datasets.maps import PROJECT_FILE, is_project
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import decode_image
-from segvoc.imaging.result_paths import folded
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
-from segvoc_annotate.projects.history import lock_project, writer_of
-from segvoc_annotate.projects.images import (
-    ImageFiles,
-    ProjectImage,
-    checked_name,
-    clash,
-    mark_as_ours,
-    remove,
-    seconds_of,
-    stem_of,
-)
+from segvoc_annotate.projects.images import TRASH, ImageFiles, checked_name, clash, move, remove
+from segvoc_annotate.projects.index import IndexedImage, RemovedImage, stamp_of
 from segvoc_annotate.projects.records import (
+    ChangeKind,
     DamagedProjectError,
     ImageDoneError,
     ImageState,
@@ -40,13 +33,12 @@ from segvoc_annotate.projects.records import (
     ProjectWord,
     Review,
     Verdict,
-    What,
     changed_meanwhile,
     damaged_file,
     now,
-    read_state,
 )
 from segvoc_annotate.projects.work_files import (
+    DRAFT_PLANES,
     HEAD_BYTES,
     LABELS_ENTRY,
     OBJECTS_ENTRY,
@@ -60,20 +52,21 @@ from segvoc_annotate.projects.work_files import (
     received,
     relabeled,
 )
+from segvoc_annotate.projects.writer import leave_writer, lock_project, use_writer
 from segvoc_annotate.settings import MAX_EDITED_PIXELS
 
 SOMEONE = "someone"
 """Default author of a change."""
 
 ANOTHER_PROGRAM = "another program"
-"""Author of label maps changed outside segvoc."""
+"""Author of changes made outside segvoc."""
 
 
 class Project(ProjectFolder, AbstractContextManager["Project"]):
     """A project opened for writing, exclusively by this process until it is closed or a `with` block ends.
 
-    The work file of an image is the source of truth and is written first; the other files are derived from it,
-    `states/a.json` last. After a crash in between, the next process rebuilds the rest.
+    A change writes an image's work file, which has its state, then the label map, then the row in the index: after a
+    crash in between, the next process finds a work file that is newer than its row, and does the rest.
 
     `by` is who makes a change, `expected` the revision that the caller has seen (another one is a `ConflictError`; 0:
     none), and `change` a unique id: a change that was made before isn't made again. Changes raise `OutputError` if a
@@ -83,19 +76,18 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         super().__init__(folder)
-        self._lock = ExitStack()
-        self._lock.enter_context(lock_project(self.folder))
-        self._writer = writer_of(self.folder)
-        self.history = self._writer.history
-        self.threads = self._writer.threads
-        """Lock of this process's threads, for changes that belong together."""
+        self._writer = use_writer(self.folder, self)
+        self.index, self.threads = self._writer.index, self._writer.threads
+        with self.threads:
+            self._find_trash()
+            self._note_record()
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Release the project, so that other processes can write it unless this process has it open elsewhere."""
-        self._lock.close()
+        leave_writer(self.folder, self)
 
     @classmethod
     def create(
@@ -124,7 +116,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             images="images" if images is None else os.path.abspath(images),
             options=options or ProjectOptions(),
         ).with_words(words)
-        with lock_project(path), writer_of(path).threads:
+        with lock_project(path):
             if is_project(path):
                 raise UsageError(f"{str(folder)!r} is a project already; open it")
             if images is None:
@@ -133,24 +125,70 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             write_json(path / PROJECT_FILE, to_json(record))
             return cls(path)
 
-    def recolor(self, name: str) -> None:
-        """Update the colors of an image's label map; `update` leaves that to the caller."""
-        with self.threads:
-            self._refresh(self.image(name))
-
     def recover(self) -> list[str]:
-        """Finish interrupted changes, and adopt label maps of other programs; a line per image with damaged files."""
-        problems = []
+        """Finish interrupted changes, and adopt label maps of other programs.
+
+        Returns a line per image with damaged files, and about what couldn't be rebuilt.
+        """
         with self.threads:
-            for name in self.trash.names() if self.trash.is_owned else ():
-                if not (self.images_folder / name).exists() and self._follow(name):
-                    self.history.append("removed", by=SOMEONE, image=name, revision=0)
-            for image in self.images().values():
-                try:
-                    self._refresh(image)
-                except (DamagedProjectError, InputError) as error:
-                    problems.append(str(error))
-        return problems
+            for removed in self.index.removed():
+                if removed.moving == "out":
+                    self._to_trash(removed)
+                elif removed.moving == "back":
+                    with suppress(InputError, UsageError):
+                        self._from_trash(removed, SOMEONE)
+            self._seen = {}
+            self._look()
+            notices, self._writer.notices = self._writer.notices, []
+            return [*notices, *self.index.problems()]
+
+    def _note_record(self) -> None:
+        """Log a change of `project.json` that the history doesn't have."""
+        known, record = self.index.fact("record"), self.record
+        if known is None:
+            self._keep_record(record, record.colors)
+        elif known["revision"] != record.revision:
+            with self.index.transaction():
+                self._keep_record(record, {})
+                self.index.log("words", by=ANOTHER_PROGRAM, revision=record.revision)
+
+    def _keep_record(self, record: ProjectRecord, colors: Mapping[int, tuple[int, int, int]]) -> None:
+        """Note in the index which record it knows, and the words' colors in all label maps where they are new."""
+        known = self.index.fact("record") or {"colors": {}}
+        added = {str(word): color for word, color in colors.items()}
+        with self.index.transaction():
+            self.index.put_fact("record", {"revision": record.revision, "colors": {**added, **known["colors"]}})
+
+    def recolor(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Give all label maps the words' current colors, where these changed; ends early if `stopped`."""
+        while True:
+            colors = {str(word): list(color) for word, color in self.record.colors.items()}
+            known = self.index.fact("record")
+            if all(colors.get(word, color) == color for word, color in known["colors"].items()):
+                return
+            for name in self.index.names():
+                if stopped():
+                    return
+                with self.threads, suppress(InputError, UsageError):
+                    self._recolor(name, ImageFiles.below(self.folder, name))
+            with self.threads, self.index.transaction():
+                self.index.put_fact("record", {**(self.index.fact("record") or {}), "colors": colors})
+
+    def _recolor(self, name: str, files: ImageFiles) -> None:
+        """Update a label map's colors if they differ."""
+        row, stamp, colors = self.index.image(name), stamp_of(files.labels), self.record.colors
+        if not stamp or row is None or row.stamps.labels != stamp:
+            return  # none, or another program changed it
+        with writing(files.labels):
+            with files.labels.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+            if in_colors(head, colors) != head:
+                write_bytes(files.labels, in_colors(files.labels.read_bytes(), colors))
+                with self.index.transaction():
+                    stamps = row.stamps._replace(labels=stamp_of(files.labels))
+                    self.index.put(name, stamps, row.state, row.problem)
+
+    # ---- labels
 
     def receive(
         self,
@@ -161,14 +199,22 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         by: str = SOMEONE,
         done: bool | None = None,
         change: str | None = None,
+        keep_draft: bool = False,
     ) -> ImageState:
         """Store an untrusted work file, a zip sent by a client; returns the new state of the image.
 
-        `done` is whether the image is done now; None: it isn't, and if it was, that is an `ImageDoneError`.
-        `UsageError` if the work file can't be used. After any error, everything is as before.
+        `done` is whether the image is done now; None: it isn't, and if it was, that is an `ImageDoneError`. With
+        `keep_draft`, what the model found isn't sent and stays. `UsageError` if the work file can't be used.
         """
-        state = self.state(self.image(name))
-        work = received(file, name, (state.height, state.width), self.record.colors)
+        image = self.image(name)
+        state, draft = self.state(image), None
+        if keep_draft:
+            with self.threads:
+                try:
+                    draft = read_packed(self.files(image).work, planes=DRAFT_PLANES).planes
+                except FileNotFoundError:
+                    raise UsageError(f"{name!r} has no draft to keep; send it") from None
+        work = received(file, name, (state.height, state.width), self.record.colors, draft)
         return self._write(name, work, expected, by, done, change)
 
     def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
@@ -181,40 +227,47 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             )
         return self._write(name, packed_work(work, name, record.colors), expected, by)
 
-    def rewrite(self, name: str, files: ImageFiles, work: LabelWork, *, by: str) -> None:
-        """Write the pixel data of an image or, if these files are in the trash, a removed one; its parts stay."""
-        before = read_packed(files.work)
-        made = packed_work(work, name, self.record.colors)
-        made, state = replace(made, planes={**before.planes, **made.planes}), before.state
-        state = replace(made.state, done=state.done, review=state.review, revision=state.revision + 1, by=by, at=now())
-        if files == self.trash.files(name):
-            write_bytes(files.work, made.content(state))  # the others are derived when it is restored
-        else:
-            self._store(self.image(name), made, state)
+    def rewrite(self, name: str, change: Callable[[LabelWork], LabelWork], *, by: str) -> ImageState:
+        """Change an image's pixel data, also if it is done."""
+        with self.threads:
+            current, colors = self._refresh(self.image(name).name), self.record.colors
+            made = packed_work(change(read_work(ImageFiles.below(self.folder, name).work)[1]), name, colors)
+            return self._store(name, made, current, _after(current, made.state, by, done=current.done))
+
+    def rewrite_removed(self, removed: RemovedImage, change: Callable[[LabelWork], LabelWork], *, by: str) -> None:
+        """Change the pixel data of an image in the trash; its other files follow when it is restored."""
+        path = ImageFiles.below(self._trash(removed), removed.image).work
+        state, work = read_work(path)
+        made = packed_work(change(work), removed.image, self.record.colors)
+        write_bytes(path, made.content(_after(state, made.state, by, done=state.done)))
 
     def _write(
         self, name: str, work: PackedWork, expected: int, by: str, done: bool | None = None, change: str | None = None
     ) -> ImageState:
         with self.threads:
-            if self.history.has(change):
-                return self._refresh(self.image(name))
-            image, current = self._at_revision(name, expected)
+            current = self._refresh(self.image(name).name)
+            if self.index.has(change):
+                return current
+            current = self._at_revision(name, expected)
             if current.done and done is None:
                 raise ImageDoneError(f"{name!r} is done; reopen it before changing it", current)
-            review = current.review if bool(done) == current.done else None  # what is done is reviewed anew
-            state = replace(
-                work.state, review=review, revision=expected + 1, done=bool(done), by=by, at=now(), change=change
-            )
-            self._store(image, work, state)
-            return state
+            state = replace(_after(current, work.state, by, done=bool(done)), change=change)
+            if done and current.review is not None and current.done and self._has_labels(name, work):
+                state = replace(state, review=current.review)
+            return self._store(name, work, current, state)
 
-    def _at_revision(self, name: str, expected: int) -> tuple[ProjectImage, ImageState]:
-        """An image and its state, if the caller's revision is current."""
-        image = self.image(name)
-        current = self._refresh(image)
+    def _at_revision(self, name: str, expected: int) -> ImageState:
+        """The state of an image, if the caller's revision is current."""
+        current = self._refresh(self.image(name).name)
         if current.revision != expected:
             raise changed_meanwhile(repr(name), current)
-        return image, current
+        return current
+
+    def _has_labels(self, name: str, work: PackedWork) -> bool:
+        """Whether an image has these labels already."""
+        path = ImageFiles.below(self.folder, name).work
+        stored = read_packed(path, planes=(LABELS_ENTRY,))
+        return bool((stored.labels() == work.labels()).all())
 
     def set_done(
         self, name: str, done: bool, *, expected: int, by: str = SOMEONE, review: Review | None = None
@@ -224,14 +277,14 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         `NotInProjectError` also if the image has no labels.
         """
         with self.threads:
-            image, current = self._at_revision(name, expected)
+            current = self._at_revision(name, expected)
             if not current.revision:
                 raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
-            if (current.done, current.review) == (done, review):
+            if current.done == done and review is None:
                 return current
             state = replace(current, done=done, review=review, revision=expected + 1, by=by, at=now(), change=None)
-            self._store(image, read_packed(self.files(image).work), state)
-            return state
+            work = read_packed(ImageFiles.below(self.folder, name).work)
+            return self._store(name, work, current, state, has_new_labels=False)
 
     def review(self, name: str, verdict: Verdict, comment: str, *, expected: int, by: str = SOMEONE) -> ImageState:
         """Accept an image that is done, or send it back, which reopens it; see `set_done`.
@@ -241,11 +294,91 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         with self.threads:
             if (reviewers := self.record.options.reviewers) and by not in reviewers:
                 raise UsageError(f"{by!r} doesn't review this project; {', '.join(reviewers)} may")
-            current = self._at_revision(name, expected)[1]
+            current = self._at_revision(name, expected)
             if not current.done:
                 raise UsageError(f"{name!r} isn't done; only images that are done are reviewed")
             review = Review(verdict=verdict, comment=comment.strip(), by=by, at=now())
             return self.set_done(name, verdict == "accepted", expected=expected, by=by, review=review)
+
+    def _store(
+        self, name: str, work: PackedWork, before: ImageState, state: ImageState, *, has_new_labels: bool = True
+    ) -> ImageState:
+        """Write the files of an image, then its row."""
+        files = ImageFiles.below(self.folder, name)
+        write_bytes(files.work, work.content(state))
+        if has_new_labels:
+            self._derive(files, work)
+        with self.index.transaction():
+            self.index.put(name, self._stamps(name), state)
+            self._log(name, before, state)
+        return state
+
+    def _derive(self, files: ImageFiles, work: PackedWork) -> None:
+        """Write the files that follow from a work file."""
+        write_bytes(files.labels, in_colors(work.planes[LABELS_ENTRY], self.record.colors))
+        if OBJECTS_ENTRY in work.planes:
+            write_bytes(files.objects, work.planes[OBJECTS_ENTRY])
+        else:
+            remove(files.objects)
+
+    def _log(self, name: str, before: ImageState, state: ImageState) -> None:
+        what: ChangeKind = "labels"
+        if state.review is not None and state.review != before.review:
+            what = state.review.verdict
+        elif state.done != before.done:
+            what = "done" if state.done else "reopened"
+        elif before.review is not None and before.review.verdict == "accepted" and state.review is None:
+            what = "no longer accepted"
+        change = None if self.index.has(state.change) else state.change
+        self.index.log(what, by=state.by or SOMEONE, image=name, revision=state.revision, change=change)
+
+    def _current(self, name: str, files: ImageFiles, size: tuple[int, int], row: IndexedImage | None) -> ImageState:
+        """Also finishes an interrupted change, and adopts a label map changed outside segvoc."""
+        state, has_map = super()._current(name, files, size, row), files.labels.is_file()
+        before = None if row is None else row.state
+        if not state.revision:  # it has no work file
+            return self._adopt_external_labels(name, files, state, before) if has_map else state
+        is_interrupted = before not in (None, state)
+        # in a project without its index, our label maps are written after the work files
+        is_older = before is None and has_map and files.labels.stat().st_mtime_ns < files.work.stat().st_mtime_ns
+        if is_interrupted or is_older or not has_map:
+            self._derive(files, read_packed(files.work, planes=(LABELS_ENTRY, OBJECTS_ENTRY)))
+            if before is not None and is_interrupted:
+                self._log(name, before, state)
+        elif row is None or row.stamps.labels != stamp_of(files.labels):
+            return self._adopt_external_labels(name, files, state, before)
+        return state
+
+    def _adopt_external_labels(
+        self, name: str, files: ImageFiles, state: ImageState, before: ImageState | None
+    ) -> ImageState:
+        """Adopt a label map changed outside segvoc, if it differs: its pixels that differ count as corrections."""
+        colors = self.record.colors
+        if state.revision:
+            ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
+            if _has(files.labels, in_colors(ours, colors)):
+                return state
+        try:
+            labels = read_label_map(files.labels)
+        except InputError as error:
+            raise DamagedProjectError(str(error)) from None
+        if labels.shape != (state.height, state.width):
+            height, width = labels.shape
+            raise damaged_file(files.labels, f"it has {width} x {height} pixels, not {state.width} x {state.height}")
+        if unknown := set(np.unique(labels).tolist()) - self.record.ids - {UNLABELED}:
+            raise damaged_file(files.labels, f"it has the value {min(unknown)}, the id of no word in the project")
+        work = relabeled(read_work(files.work)[1], labels) if state.revision else LabelWork.of_labels(labels)
+        if work is None:
+            return state
+        made = packed_work(work, name, colors)
+        last = state if before is None or before.revision < state.revision else before
+        after = _after(last, made.state, ANOTHER_PROGRAM, done=state.done)
+        write_bytes(files.work, made.content(after))
+        self._derive(files, made)
+        self._log(name, state, after)
+        return after
+
+    # ---- the record
 
     def update(
         self,
@@ -263,7 +396,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         """
         with self.threads:
             record = self.record
-            if self.history.has(change):
+            if self.index.has(change):
                 return record
             if record.revision != expected:
                 raise changed_meanwhile("the project", record)
@@ -286,15 +419,26 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             return self._update(record, by, {"options": replace(record.options, taught=taught)}, "improved")
 
     def _update(
-        self, record: ProjectRecord, by: str, changes: dict[str, Any], what: What = "words", change: str | None = None
+        self,
+        record: ProjectRecord,
+        by: str,
+        changes: dict[str, Any],
+        what: ChangeKind = "words",
+        change: str | None = None,
     ) -> ProjectRecord:
         changed = replace(record, **changes, revision=record.revision + 1)
         if missing := record.ids - changed.ids:
             name = next(word.name for word in record.words if word.id in missing)
             raise UsageError(f"the word {name[:60]!r} is missing; mark removed words as removed instead")
-        write_json(self.folder / PROJECT_FILE, to_json(changed))
-        self.history.append(what, by=by, revision=changed.revision, change=change)
+        path = self.folder / PROJECT_FILE
+        write_json(path, to_json(changed))
+        self._record = stamp_of(path), changed  # two changes may have one time
+        with self.index.transaction():
+            self._keep_record(changed, record.colors)
+            self.index.log(what, by=by, revision=changed.revision, change=change)
         return changed
+
+    # ---- images
 
     def add(
         self,
@@ -307,185 +451,144 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
     ) -> ImageState:
         """Add an image file, by its path below the image folder, which may be outside the project.
 
-        `UsageError` if its name is invalid or taken; `InputError` if it can't be read.
+        The same image in the trash is restored. `UsageError` if its name is invalid or taken; `InputError` if it can't
+        be read.
         """
         name = checked_name(name)
-        if not (self.trash.is_owned or self.images_folder.is_dir()):
+        if not (self.is_owned or self.images_folder.is_dir()):
             raise UsageError(f"the image folder {str(self.images_folder)!r} does not exist; restore it")
-        decode_image(content, repr(name), max_pixels=max_pixels)
+        size = decode_image(content, repr(name), max_pixels=max_pixels).shape[:2]
         target = self.images_folder / name
         with self.threads:
-            if self.history.has(change):
+            if self.index.has(change):
                 return self.state(self.image(name))
-            if name in self.trash.outside() and _has(target, content):
-                return self._restore(name, by, change)
-            if (other := self._of_stem(name)) is not None:
-                same = other == name and _has(target, content)
-                raise UsageError(f"{name!r} is in the project already" if same else clash(name, other))
-            if (other := self.trash.holds(name)) is not None:
-                if other == name and _has(self.trash.path(name), content):
-                    return self._restore(name, by)
-                raise UsageError(f"{name!r} would share its label map with {other!r} in the trash; rename it")
+            for removed in self.index.removed(name):
+                if _has(self.removed_path(removed), content) and self._fits(removed, size):
+                    return self._restore(removed, by, change)
+            if target.exists():
+                raise UsageError(f"{name!r} is in the project already" if _has(target, content) else clash(name, name))
+            if (other := self.index.owner(name)) is not None:
+                raise UsageError(clash(name, other))
             write_bytes(target, content)
-            image = ProjectImage(name=name, path=target)
-            listed = self._added(image)
-            state = self._refresh(image)
-            self.history.append("added", by=by, image=name, revision=state.revision, change=change)
-            self._found = None if listed is None else (self.history.last(), *listed[1:])
+            with self.index.transaction():
+                state = self._refresh(name)
+                self.index.log("added", by=by, image=name, revision=state.revision, change=change)
             return state
+
+    def _fits(self, removed: RemovedImage, size: tuple[int, ...]) -> bool:
+        """Whether the labels of a removed image, if any, have a size; it may have been replaced before."""
+        with suppress(FileNotFoundError):
+            state = read_state_of(ImageFiles.below(self._trash(removed), removed.image).work)
+            return (state.height, state.width) == size
+        return True
 
     def has(self, name: str, content: bytes) -> bool:
         """Whether the project has an image of this name and content."""
-        return name in self._listing(fresh=False)[1] and _has(self.images_folder / name, content)
-
-    def _of_stem(self, name: str) -> str | None:
-        """The image whose files would clash with this one's."""
-        if (self.images_folder / name).exists():
-            return name
-        own = folded(stem_of(name))
-        stems = self._stems
-        if stems is None or self._found is None or stems[0] is not self._found[1]:
-            images = self._listing(fresh=False)[1]
-            stems = self._stems = images, {folded(image.stem): other for other, image in images.items()}
-        return stems[1].get(own)
-
-    _stems: tuple[dict[str, ProjectImage], dict[str, str]] | None = None
-
-    def _added(self, image: ProjectImage) -> tuple[int, dict[str, ProjectImage], list[str]] | None:
-        """Add an image to the listing without a rescan; return that listing.
-
-        Reader threads may replace `_found` by a listing without the image at any time.
-        """
-        listed = self._found
-        if listed is not None:
-            listed[1][image.name] = image
-        if self._stems is not None:
-            self._stems[1][folded(image.stem)] = image.name
-        return listed
+        return self.index.image(name) is not None and _has(self.images_folder / name, content)
 
     def remove(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> None:
-        """Move an image with all of its files to the trash; `UsageError` if that has another image of this name."""
+        """Move an image with all of its files to the trash, where images outside the project are only listed."""
         with self.threads:
-            if self.history.has(change):
+            if self.index.has(change):
                 return
-            image = self.image(name)
+            if not name.isprintable() or self.index.image(name) is None or not (self.images_folder / name).is_file():
+                self.image(name)  # which looks for it
             revision = 0
-            with suppress(SegvocError):
-                revision = self._refresh(image).revision
-            self.trash.put(name)
-            self.history.append("removed", by=by, image=name, revision=revision, change=change)
-            self._follow(name)
-            self._found = self._stems = None
+            with suppress(InputError, UsageError):
+                revision = self._refresh(name).revision
+            with self.index.transaction():
+                number = self.index.put_removed(name, "out")
+                self.index.drop(name)
+                self.index.log("removed", by=by, image=name, revision=revision, change=change)
+            self._seen = dict.fromkeys(self._seen, math.nan)  # another image may have had its label map
+            self._to_trash(RemovedImage(id=number, image=name, moving="out"))
 
     def restore(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> ImageState:
-        """Restore a removed image with all its data.
+        """Restore a removed image with all its data; of several with a name the one that was removed last.
 
         `NotInProjectError` if the trash has no such image; `UsageError` if the project has another image of this name.
         """
         with self.threads:
-            return self.state(self.image(name)) if self.history.has(change) else self._restore(name, by, change)
+            if self.index.has(change):
+                return self.state(self.image(name))
+            removed = self.index.removed(name) if name.isprintable() else ()
+            if not removed:
+                raise NotInProjectError(f"the trash has no image {name[:80]!r}")
+            return self._restore(removed[0], by, change)
 
-    def _restore(self, name: str, by: str, change: str | None = None) -> ImageState:
-        if name not in self.trash.names():
-            raise NotInProjectError(f"the trash has no image {name[:80]!r}")
-        if (other := self._of_stem(name)) is not None and self.trash.is_owned:
+    def _restore(self, removed: RemovedImage, by: str, change: str | None) -> ImageState:
+        self._look()
+        name, place = removed.image, self.images_folder / removed.image
+        other = self.index.owner(name) or (name if self.is_owned and not removed.moving and place.exists() else None)
+        if other is not None:
             raise UsageError(f"{clash(name, other)} first")
-        self._follow(name)
-        self.trash.files(name).move(ImageFiles.below(self.folder, stem_of(name)))
-        self.trash.take(name)
-        self._found = self._stems = None
-        state = self._refresh(self.image(name))
-        self.history.append("restored", by=by, image=name, revision=state.revision, change=change)
-        return state
+        if not (place.is_file() or self.removed_path(removed).is_file()):
+            raise NotInProjectError(f"the trash has no image {name[:80]!r}; its file is missing")
+        with self.index.transaction():
+            self.index.put_removed(name, "back", removed.id)
+        return self._from_trash(removed, by, change)
 
-    def _follow(self, name: str) -> bool:
-        """Move the files of a trashed image to the trash; return whether there were any."""
-        return ImageFiles.below(self.folder, stem_of(name)).move(self.trash.files(name))
+    def _to_trash(self, removed: RemovedImage) -> None:
+        for here, there in self._moved_files(removed):
+            move(here, there)
+        with self.index.transaction():
+            self.index.put_removed(removed.image, None, removed.id)
 
-    def _refresh(self, image: ProjectImage) -> ImageState:
-        """Bring an image's files up to date after interrupted or external changes; return its state."""
-        files = self.files(image)
-        try:
-            state = read_state_of(files.work)
-        except FileNotFoundError:
-            if files.labels.is_file():
-                return self._take_over(image, None)
-            return self.fresh_state(image)
-        written = None
-        with suppress(OSError, DamagedProjectError):
-            written = read_state(files.state)
-        if written != state or not files.labels.is_file():
-            self._derive(
-                image, read_packed(files.work, planes=(LABELS_ENTRY, OBJECTS_ENTRY)), state, is_new=written != state
-            )
-        elif files.labels.stat().st_mtime != seconds_of(state.at):
-            return self._take_over(image, state)
-        else:
-            self._recolor(files, state)
-        return state
+    def _from_trash(self, removed: RemovedImage, by: str, change: str | None = None) -> ImageState:
+        for here, there in self._moved_files(removed):
+            move(there, here)
+        for parent, _, _ in os.walk(self._trash(removed), topdown=False):
+            with suppress(OSError):  # it isn't empty
+                os.rmdir(parent)
+        name = removed.image
+        with self.index.transaction():
+            self.index.drop_removed(removed.id)
+            self._refresh_all([name])
+            row = self.index.image(name)
+            revision = 0 if row is None or row.state is None else row.state.revision
+            self.index.log("restored", by=by, image=name, revision=revision, change=change)
+        return self._refresh(name)
 
-    def _recolor(self, files: ImageFiles, state: ImageState) -> None:
-        """Update a label map's colors if they differ."""
-        with writing(files.labels):
-            with files.labels.open("rb") as file:
-                head = file.read(HEAD_BYTES)
-            colors = self.record.colors
-            if in_colors(head, colors) != head:
-                write_bytes(files.labels, in_colors(files.labels.read_bytes(), colors))
-                mark_as_ours(files, state)
+    def _trash(self, removed: RemovedImage) -> Path:
+        return self.folder / TRASH / str(removed.id)
 
-    def _take_over(self, image: ProjectImage, state: ImageState | None) -> ImageState:
-        """Adopt a label map changed outside segvoc: differing pixels count as corrections."""
-        files = self.files(image)
-        if state is not None:
-            ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
-            if _has(files.labels, in_colors(ours, self.record.colors)):
-                mark_as_ours(files, state)  # it was copied
-                return state
-        fresh = self.fresh_state(image) if state is None else state
-        try:
-            labels = read_label_map(files.labels)
-        except InputError as error:
-            raise DamagedProjectError(str(error)) from None
-        if labels.shape != (fresh.height, fresh.width):
-            height, width = labels.shape
-            raise damaged_file(files.labels, f"it has {width} x {height} pixels, not {fresh.width} x {fresh.height}")
-        if unknown := set(np.unique(labels).tolist()) - self.record.ids - {UNLABELED}:
-            raise damaged_file(files.labels, f"it has the value {min(unknown)}, the id of no word in the project")
-        work = LabelWork.of_labels(labels)
-        if state is not None:
-            work = relabeled(read_work(files.work)[1], labels)
-            if work is None:
-                mark_as_ours(files, state)
-                return state
-        made = packed_work(work, image.name, self.record.colors)
-        after = replace(made.state, revision=fresh.revision + 1, done=fresh.done, by=ANOTHER_PROGRAM, at=now())
-        self._store(image, made, after)
-        return after
+    def _moved_files(self, removed: RemovedImage) -> list[tuple[Path, Path]]:
+        """The files of an image in the project and in the trash."""
+        name, trash = removed.image, self._trash(removed)
+        files = zip(ImageFiles.below(self.folder, name), ImageFiles.below(trash, name), strict=True)
+        image = [(self.images_folder / name, trash / "images" / name)] if self.is_owned else []
+        return [*image, *files]
 
-    def _store(self, image: ProjectImage, work: PackedWork, state: ImageState) -> None:
-        write_bytes(self.files(image).work, work.content(state))
-        self._derive(image, work, state)
+    def _find_trash(self) -> None:
+        """Compare the index with the trash: it may be new, and somebody may have emptied the trash."""
+        known = {removed.id: removed for removed in self.index.removed()}
+        found = {int(path.name) for path in (self.folder / TRASH).glob("*") if _NUMBER.fullmatch(path.name)}
+        with self.index.transaction() if found ^ known.keys() else nullcontext():
+            for number in known.keys() - found if self.is_owned else ():
+                if known[number].moving is None:
+                    self.index.drop_removed(number)
+            for number in found - known.keys():
+                if (name := _name_in(self.folder / TRASH / str(number))) is not None:
+                    self.index.put_removed(name, None, number)
 
-    def _derive(self, image: ProjectImage, work: PackedWork, state: ImageState, *, is_new: bool = True) -> None:
-        """Write the derived files of an image."""
-        files = self.files(image)
-        write_bytes(files.labels, in_colors(work.planes[LABELS_ENTRY], self.record.colors))
-        mark_as_ours(files, state)
-        if OBJECTS_ENTRY in work.planes:
-            write_bytes(files.objects, work.planes[OBJECTS_ENTRY])
-        else:
-            remove(files.objects)
-        if is_new:
-            was_done, review = False, None
-            with suppress(OSError, DamagedProjectError):
-                before = read_state(files.state)
-                was_done, review = before.done, before.review
-            what = "labels" if state.done == was_done else "done" if state.done else "reopened"
-            what = state.review.verdict if state.review and state.review != review else what
-            by = state.by or SOMEONE
-            self.history.append(what, by=by, image=image.name, revision=state.revision, change=state.change)
-        write_json(files.state, to_json(state))
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+
+
+def _name_in(trash: Path) -> str | None:
+    """The name of the image that a folder in the trash has, which may be outside the project."""
+    found = [path for path in sorted((trash / "images").rglob("*")) if path.is_file()]
+    with suppress(UsageError, OSError, IndexError):
+        if found:
+            return checked_name(found[0].relative_to(trash / "images").as_posix())
+        return checked_name(read_state_of(sorted((trash / "work").rglob("*.zip"))[0]).image)
+    return None
+
+
+def _after(current: ImageState, made: ImageState, by: str, *, done: bool) -> ImageState:
+    """The state of new labels, after the current one; what was said of former labels only stays while it is open."""
+    review = None if done or current.done else current.review
+    return replace(made, done=done, review=review, revision=current.revision + 1, by=by, at=now())
 
 
 def _visible(folder: Path) -> list[str]:

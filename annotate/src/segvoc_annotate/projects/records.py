@@ -30,11 +30,13 @@ Source = Literal["model", "person", "import"]
 Verdict = Literal["accepted", "sent back"]
 """What a reviewer says of an image that is done."""
 
-What = Literal["labels", "done", "reopened", Verdict, "added", "removed", "restored", "words", "improved"]
-"""Kind of a change."""
+_Mark = Literal["done", "reopened", Verdict, "no longer accepted"]
 
-DOCUMENTED = {"use_attribute_docstrings": True}
-"""Setting of records that the service answers: OpenAPI describes their fields by the docstrings."""
+ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "improved"]
+"""Kind of a change; "no longer accepted": the labels of an accepted image changed."""
+
+DOCUMENTED = {"use_attribute_docstrings": True, "extra": "forbid"}
+"""Setting of records that the service reads or answers: OpenAPI describes their fields by the docstrings."""
 
 _TAUGHT = re.compile(r"taught/[^/\\]+\.words\.safetensors")
 
@@ -52,6 +54,8 @@ def damaged_file(path: str | os.PathLike[str], problem: str) -> DamagedProjectEr
 class ProjectWord:
     """A word of a project."""
 
+    __pydantic_config__: ClassVar = DOCUMENTED
+
     id: int
     """Its value in all label maps; never reused."""
     name: str
@@ -64,6 +68,8 @@ class ProjectWord:
 @dataclass(frozen=True, kw_only=True)
 class ProjectOptions:
     """How the images of a project are labeled."""
+
+    __pydantic_config__: ClassVar = DOCUMENTED
 
     model: str = "tiny"
     parts: str = ""
@@ -102,6 +108,8 @@ class ProjectRecord:
         if len(set(ids)) != len(ids):
             raise UsageError("two words have the same id; make ids unique")
         for word in self.words:
+            if not word.name.strip():
+                raise UsageError("a word has no name; name it, or remove it")
             if not 0 <= word.id < MOST_IDS or not all(0 <= value < 256 for value in word.color):
                 raise UsageError(f"the id or the color of {word.name[:40]!r} is out of range; ids are below {MOST_IDS}")
         if present := self.present:
@@ -202,12 +210,12 @@ class ImageState:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A line of `history.jsonl`."""
+    """An entry of the history."""
 
     seq: int
     at: str
     by: str
-    what: What
+    what: ChangeKind
     image: str | None = None
     revision: int
     change: str | None = None
@@ -237,14 +245,6 @@ def read_project_record(path: Path) -> ProjectRecord:
         return from_json(ProjectRecord, content)
     except UsageError as error:
         raise damaged_file(path, str(error)) from None
-
-
-def read_state(path: Path) -> ImageState:
-    """Read the state of an image; `DamagedProjectError` if the file is damaged, `OSError` if it can't be read."""
-    try:
-        return from_json(ImageState, read_json(path))
-    except ValueError as error:
-        raise damaged_file(path, one_line(error)) from None
 
 
 class ConflictError(UsageError):

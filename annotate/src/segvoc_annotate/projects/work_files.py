@@ -34,6 +34,9 @@ STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIO
 )
 """Files in the zip. Parts, which come with a draft, are opaque to the server and stored unchanged."""
 
+DRAFT_PLANES = (DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY)
+"""What the model found."""
+
 _PLANES = (LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY)
 _STATE_BYTES = 1_000_000
 
@@ -55,6 +58,8 @@ class LabelWork:
     """Corrections: 0: none, 1: no word, id + 2: that word."""
     objects: UInt16[np.ndarray, "H W"] | None = None
     """The number of each pixel's object; 0: none."""
+    parts: bytes | None = None
+    """`parts.png`, as it was sent."""
     source: Source = "person"
     answers: str | None = None
     """See `ImageState`."""
@@ -82,7 +87,8 @@ class LabelWork:
     def state(self, image: str) -> ImageState:
         """The state of an image with this work, at revision 0."""
         labels = self.labels
-        counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1).tolist()
+        counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1)
+        words = np.flatnonzero(counts[:UNLABELED])
         decided = np.zeros(labels.shape, bool) if self.corrections is None else self.corrections > UNDECIDED
         least = self.least_certain
         if least is not None and not (0 <= least.x < labels.shape[1] and 0 <= least.y < labels.shape[0]):
@@ -94,8 +100,8 @@ class LabelWork:
             source=self.source,
             answers=self.answers,
             corrected=int(np.count_nonzero(decided)),
-            pixels=_by_word({word: count for word, count in enumerate(counts[:UNLABELED]) if count}),
-            unlabeled=counts[UNLABELED],
+            pixels=_by_word(dict(zip(words.tolist(), counts[words].tolist(), strict=True))),
+            unlabeled=int(counts[UNLABELED]),
             uncertainty=self._uncertainty(decided),
             least_certain=least,
             objects=None if self.objects is None else _by_word(object_counts(labels, self.objects)),
@@ -123,6 +129,10 @@ class PackedWork:
     planes: Mapping[str, bytes]
     """The PNGs by name in the work file; `labels.png` and `objects.png` also serve as the derived files."""
 
+    def labels(self) -> UInt16[np.ndarray, "H W"]:
+        """Decode the label map."""
+        return labels_of(PngImageFile(io.BytesIO(self.planes[LABELS_ENTRY])), LABELS_ENTRY)
+
     def content(self, state: ImageState) -> bytes:
         """Encode the work file with a state."""
         buffer = io.BytesIO()
@@ -136,7 +146,9 @@ class PackedWork:
 def packed_work(work: LabelWork, image: str, colors: Mapping[int, tuple[int, int, int]]) -> PackedWork:
     """Encode the files of an image; `colors` are RGB by id."""
     planes = {name: png_of(Image.fromarray(values)) for name, values in work.planes().items()}
-    return PackedWork(state=work.state(image), planes={LABELS_ENTRY: labels_png(work.labels, colors), **planes})
+    parts = {} if work.parts is None else {PARTS_ENTRY: work.parts}
+    labels = labels_png(work.labels, colors)
+    return PackedWork(state=work.state(image), planes={LABELS_ENTRY: labels, **planes, **parts})
 
 
 def labels_png(labels: UInt16[np.ndarray, "H W"], colors: Mapping[int, tuple[int, int, int]]) -> bytes:
@@ -152,23 +164,38 @@ def png_of(image: Image.Image) -> bytes:
 
 
 def received(
-    file: BinaryIO | io.BytesIO, image: str, size: tuple[int, int], colors: Mapping[int, tuple[int, int, int]]
+    file: BinaryIO | io.BytesIO,
+    image: str,
+    size: tuple[int, int],
+    colors: Mapping[int, tuple[int, int, int]],
+    draft: Mapping[str, bytes] | None = None,
 ) -> PackedWork:
     """Check an untrusted work file, a zip for an image of this height and width [px]; `colors` are RGB by id.
 
-    `UsageError` if the zip is invalid or too large for the image, sizes differ, or an id belongs to no word.
+    Its PNGs are stored as they were sent, but for labels in another form than ours. `draft` has the `DRAFT_PLANES` if
+    they aren't sent. `UsageError` if the zip is invalid or too large for the image, sizes differ, or an id belongs to
+    no word.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             files = _entries(archive, size[0] * size[1])
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-        if isinstance(error, UsageError):
-            raise
+    except UsageError:
+        raise
+    except Exception as error:  # zipfile raises a dozen exception types on damaged data
         raise UsageError(f"the work file is not a zip of PNGs: {one_line(error)}; save it again") from None
-    facts, planes = _facts(files.pop(STATE_ENTRY)), {name: _plane(name, data, size) for name, data in files.items()}
-    work = _work(planes, facts)
+    if draft is not None and (sent := files.keys() & set(DRAFT_PLANES)):
+        raise UsageError(f"the work file has {min(sent)!r}, but draft=kept; leave one of them out")
+    facts, files = _facts(files.pop(STATE_ENTRY)), {**files, **(draft or {})}
+    work = _work(files, size, facts)
     _check_ids(work, colors)
-    return PackedWork(state=work.state(image), planes={**files, LABELS_ENTRY: labels_png(work.labels, colors)})
+    if not _is_our_form(files[LABELS_ENTRY], max(colors, default=0) < UNLABELED_8_BIT):
+        files[LABELS_ENTRY] = labels_png(work.labels, colors)
+    return PackedWork(state=work.state(image), planes=files)
+
+
+def _is_our_form(png: bytes, is_8_bit: bool) -> bool:
+    """Whether a label map is stored in 8 bits with a palette, or in 16 bits."""
+    return png[24:26] == (_EIGHT_BITS_OF_PALETTE if is_8_bit else _SIXTEEN_BITS)
 
 
 def _entries(archive: zipfile.ZipFile, pixels: int) -> dict[str, bytes]:
@@ -228,13 +255,15 @@ def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
         raise UsageError(f"{name} of the work file is damaged: {one_line(error)}; save it again") from None
 
 
-def _work(planes: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> LabelWork:
+def _work(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str, Any]) -> LabelWork:
+    planes = {name: _plane(name, data, size) for name, data in files.items()}
     return LabelWork(
         labels=planes[LABELS_ENTRY],
         draft=planes.get(DRAFT_ENTRY),
         confidence=planes.get(CONFIDENCE_ENTRY),
         corrections=planes.get(CORRECTIONS_ENTRY),
         objects=planes.get(OBJECTS_ENTRY),
+        parts=files.get(PARTS_ENTRY),
         **facts,
     )
 
@@ -291,10 +320,9 @@ def read_work(path: Path) -> tuple[ImageState, LabelWork]:
     found = read_packed(path)
     size = found.state.height, found.state.width
     try:
-        planes = {name: _plane(name, data, size) for name, data in found.planes.items()}
         source = found.state.source or "person"
         facts = {"source": source, "answers": found.state.answers, "least_certain": found.state.least_certain}
-        return found.state, _work(planes, facts)
+        return found.state, _work(found.planes, size, facts)
     except (UsageError, KeyError) as error:
         raise damaged_file(path, one_line(error)) from None
 
@@ -310,13 +338,24 @@ def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
     return replace(work, labels=labels, corrections=corrections, source="import")
 
 
+def exchanged(work: LabelWork, old: int, new: int) -> LabelWork:
+    """Give the pixels of a word to another one."""
+
+    def plane(values: np.ndarray, offset: int) -> np.ndarray:
+        return np.where(values == old + offset, np.uint16(new + offset), values)
+
+    draft = None if work.draft is None else plane(work.draft, 0)
+    corrections = None if work.corrections is None else plane(work.corrections, FIRST_WORD)
+    return replace(work, labels=plane(work.labels, 0), draft=draft, corrections=corrections)
+
+
 HEAD_BYTES = 1_000
 """Leading bytes that contain the palette of our label maps."""
 
 _SIGNATURE_BYTES = 8
 _AROUND = 12
 """Bytes of a PNG chunk besides its content: length, name and checksum."""
-_EIGHT_BITS_OF_PALETTE = b"\x08\x03"
+_EIGHT_BITS_OF_PALETTE, _SIXTEEN_BITS = b"\x08\x03", b"\x10\x00"
 
 
 def color_table(colors: Mapping[int, tuple[int, int, int]]) -> UInt8[np.ndarray, "K 3"]:

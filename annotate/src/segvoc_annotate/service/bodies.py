@@ -29,7 +29,7 @@ _REVISION = re.compile(r'(?:W/)?"?(\d{1,15})"?')
 
 
 @contextmanager
-def _kept() -> Iterator[None]:
+def _spooling() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -42,7 +42,7 @@ async def sent_file(request: Request, kind: str, settings: AnnotateSettings) -> 
     """Receive a single-file body, open for reading; `ServiceFailure` if it is too large, slow, or of another type."""
     check_content_type(request, kind)
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        with _kept():
+        with _spooling():
             async with body_within(settings.transfer_seconds):
                 async for chunk in body_stream(request, settings.upload_bytes):
                     file.write(chunk)
@@ -62,7 +62,7 @@ async def sent_form(
     check_content_type(request, FORM)
     parser = FormParser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
     try:
-        with _kept():
+        with _spooling():
             parsed = await parsed_form(parser, settings.transfer_seconds)
         files, texts = [], {}
         for name, value in parsed.multi_items():

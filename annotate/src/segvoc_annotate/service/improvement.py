@@ -228,20 +228,22 @@ class _Job(threading.Thread):
             if not news.poll(NEWS_SECONDS):
                 continue
             try:
-                what, *told = news.recv()
+                kind, *values = news.recv()
             except EOFError:
                 process.join()
                 message = f"{exit_reason(process.exitcode)}; start it again"
                 return replace(self.state, state="failed", stage=None, share=None, message=message)
-            if what == "step":
-                self.state = replace(self.state, stage=told[0], share=max(self.state.share or 0.0, round(told[1], 3)))
+            if kind == "step":
+                self.state = replace(
+                    self.state, stage=values[0], share=max(self.state.share or 0.0, round(values[1], 3))
+                )
                 if not news.poll():
                     self.improvement.write(self.state)
-            elif what == "done":
-                return self.improvement.finish(told[0], self.state)
+            elif kind == "done":
+                return self.improvement.finish(values[0], self.state)
             else:
-                ended: Literal["done", "failed"] = "done" if what == "nothing" else "failed"
-                return replace(self.state, state=ended, stage=None, share=None, message=told[0])
+                ended: Literal["done", "failed"] = "done" if kind == "nothing" else "failed"
+                return replace(self.state, state=ended, stage=None, share=None, message=values[0])
 
 
 def _gains(record: Mapping[str, Any]) -> HeldOutGains:

@@ -182,8 +182,9 @@ def done_images(project: ProjectFolder) -> LabeledImages:
         raise UsageError(f"the project {record.name!r} has no words; add some, and label images with them")
     places = {word.id: place for place, word in enumerate(words)}
     found = []
-    for image in project.images().values():
-        if (state := project.state(image)).done:
+    for state in project.states()[0]:
+        if state.done:
+            image = project.image(state.image)
             labels, corrected = project.files(image).labels, state.corrected > 0 or state.source == "import"
             found.append(
                 DoneImage(image=image.path, labels=labels, stem=image.stem, places=places, corrected=corrected)

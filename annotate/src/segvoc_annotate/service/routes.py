@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -22,13 +23,13 @@ from segvoc.serving.middleware import FIELDS, LOGGER, requires
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json
-from segvoc.storage.records import from_json, to_json
+from segvoc.storage.records import to_json
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
-from segvoc_annotate.projects.folder import FileStamp, file_stamp
 from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, Importing
-from segvoc_annotate.projects.merging import merge_words, resume_merge, take_back_merge
+from segvoc_annotate.projects.index import stamp_of
+from segvoc_annotate.projects.merging import merge_words, resume_merge
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import (
     ConflictError,
@@ -36,11 +37,8 @@ from segvoc_annotate.projects.records import (
     ImageDoneError,
     ImageState,
     NotInProjectError,
-    ProjectOptions,
     ProjectRecord,
-    ProjectWord,
 )
-from segvoc_annotate.projects.work_files import read_state_of
 from segvoc_annotate.service.bodies import change_of, expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
@@ -82,6 +80,7 @@ class ProjectRoutes:
         self._improvement = Improvement(self.project, service.open_models[0], self._taught.follow_from_thread)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
         self._coloring: asyncio.Task[None] | None = None
+        self._ending = threading.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -94,9 +93,10 @@ class ProjectRoutes:
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
         await asyncio.to_thread(resume_merge, self.project)
         await self._taught.follow()
+        self._coloring = asyncio.create_task(self._recolor(None))
         yield
-        if self._coloring is not None:
-            self._coloring.cancel()
+        self._ending.set()
+        await self._coloring
         await asyncio.to_thread(self._improvement.stop)
         self.project.close()
 
@@ -106,7 +106,6 @@ class ProjectRoutes:
             ("GET", "/v1/project", self._get, ProjectAnswer, "read"),
             ("PUT", "/v1/project", self._put, ProjectAnswer, "annotate"),
             ("POST", "/v1/project/merged", self._merge, ProjectAnswer, "annotate"),
-            ("DELETE", "/v1/project/merged", self._take_back_merge, ProjectAnswer, "annotate"),
             ("GET", "/v1/project/changes", self._changes, ChangesAnswer, "read"),
             ("POST", "/v1/project/images", self._add_images, AddedAnswer, "annotate"),
             ("GET", "/v1/project/images/{name:path}", self._image, None, "read"),
@@ -139,13 +138,12 @@ class ProjectRoutes:
     def _whole(self) -> Response:
         """The project with its images."""
         # read the last change number first: a later change may be reported twice, but is never missed
-        seq, record = self.project.history.last(), self.project.record
-        states, problems = self.project.states()
+        seq, record = self.project.index.seq, self.project.record
+        states, problems = self.project.listing()
         settings = self._settings
-        told = {
+        answer = {
             **to_json(record),
             "seq": seq,
-            "images": [to_json(state) for state in states],
             "images_folder": record.images,
             "removed": self.project.removed(),
             "problems": problems,
@@ -157,64 +155,54 @@ class ProjectRoutes:
                 "archive": self._limits.archive_bytes,
             },
         }
-        return Response(strict_json(told), media_type="application/json", headers=_etag(record.revision))
+        answer.pop("images")
+        # the states are JSON already
+        text = f'{strict_json(answer)[:-1]}, "images": [{", ".join(states)}]}}'
+        return Response(text, media_type="application/json", headers=_etag(record.revision))
 
     async def _put(self, request: Request) -> Response:
         expected, user, change = expected_revision(request), user_of(request), change_of(request)
         with self._service.request_slot(labels=False):
             body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
-            before = self.project.record.colors
-            after = (await self._in_thread(self._update, body, expected, user, change)).colors
-            if any(after[number] != color for number, color in before.items()):
+            await self._in_thread(self._update, body, expected, user, change)
+            if body.words is not None:
                 self._coloring = asyncio.create_task(self._recolor(self._coloring))
             await self._taught.follow()
             return await self._in_thread(self._whole)
 
     async def _merge(self, request: Request) -> Response:
         user = user_of(request)
-        body = await json_request(request, MergeJson, self._settings, limit=1000, values=10)
-        return await self._changed(partial(merge_words, self.project, body.word, body.into, by=user))
-
-    async def _take_back_merge(self, request: Request) -> Response:
-        names = [name for name in ("word", "into") if name in request.query_params]
-        words = [int(whole_number(request, name, 0, 65_535)) for name in names]
-        return await self._changed(partial(take_back_merge, self.project, words, by=user_of(request)))
-
-    async def _changed(self, change: Callable[[], ProjectRecord]) -> Response:
-        """Change the record, and answer the project."""
         with self._service.request_slot(labels=False):
-            await self._in_thread(change)
+            body = await json_request(request, MergeJson, self._settings, limit=1000, values=10)
+            await self._in_thread(merge_words, self.project, body.word, body.into, by=user)
             return await self._in_thread(self._whole)
 
     async def _recolor(self, before: asyncio.Task[None] | None) -> None:
-        """Recolor all label maps; the next start finishes an interrupted run."""
+        """Recolor all label maps, after an earlier run; the next start finishes an interrupted one."""
         if before is not None:
-            before.cancel()
-        for image in self.project.images().values():
-            with suppress(ServiceFailure, SegvocError):
-                await self._in_thread(self.project.recolor, image.name)
+            await before
+        try:
+            await asyncio.to_thread(self.project.recolor, self._ending.is_set)
+        except (SegvocError, OSError) as error:
+            LOGGER.warning("label maps can't be recolored", extra={FIELDS: {"problem": str(error)}})
 
     def _update(self, body: ProjectJson, expected: int, user: str, change: str | None) -> ProjectRecord:
-        words, options = body.words, None
-        if words is not None:
-            words = tuple(from_json(ProjectWord, word.model_dump()) for word in words)
-        if body.options is not None:
-            options = from_json(ProjectOptions, body.options.model_dump())
+        options = body.options
+        if options is not None:
             options = replace(options, reviewers=self.project.record.options.reviewers)
         return self.project.update(
-            expected=expected, by=user, change=change, name=body.name, words=words, options=options
+            expected=expected, by=user, change=change, name=body.name, words=body.words, options=options
         )
 
     async def _changes(self, request: Request) -> Response:
         after = int(whole_number(request, "after", 0, 1e15))
         wait = whole_number(request, "wait", 0, WATCHING_SECONDS)
         async with self._watching():
-            seq = await self._in_thread(self.project.history.last)
-            if seq == after and wait:
+            if self.project.index.seq == after and wait:
                 await unless_gone(request, self._change(after, wait))
-            told = await self._in_thread(self._told, after)
-            await self._taught.follow()  # whoever is told of new words gets labels by them
-        return Response(told, media_type="application/json")
+            answer = await self._in_thread(self._changes_after, after)
+            await self._taught.follow()  # clients that learn of new words get labels by them
+        return Response(answer, media_type="application/json")
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
@@ -232,29 +220,24 @@ class ProjectRoutes:
         loop = asyncio.get_running_loop()
         end = loop.time() + wait
         await asyncio.sleep(LOOK_SECONDS)
-        while self.project.history.last() == after and loop.time() < end and not self._service.stopping:
+        while self.project.index.seq == after and loop.time() < end and not self._service.stopping:
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _told(self, after: int) -> str:
-        changes = self.project.history.after(after)
-        told: dict[str, Any] = {
-            "seq": changes[-1].seq if changes else self.project.history.last(),
+    def _changes_after(self, after: int) -> str:
+        index = self.project.index
+        last, changes = index.seq, index.changes(after)
+        answer: dict[str, Any] = {
+            "seq": changes[-1].seq if changes else last,
             "changes": [to_json(change) for change in changes],
             "states": {},
         }
-        for name, revision in {change.image: change.revision for change in changes if change.image is not None}.items():
-            try:
-                image = self.project.image(name)
-                state = self.project.state(image)
-                if state.revision < revision:
-                    # the history is written after the work file and before the state
-                    state = read_state_of(self.project.files(image).work)
-            except (SegvocError, FileNotFoundError):
-                continue  # removed, or damaged
-            told["states"][name] = to_json(state)
+        for name in dict.fromkeys(change.image for change in changes):
+            row = None if name is None else index.image(name)
+            if row is not None and row.state is not None:  # it wasn't removed
+                answer["states"][name] = to_json(row.state)
         if any(change.what in ("words", "improved") for change in changes):
-            told["project"] = to_json(self.project.record)
-        return strict_json(told)
+            answer["project"] = to_json(self.project.record)
+        return strict_json(answer)
 
     async def _add_images(self, request: Request) -> Response:
         settings, user, change = self._settings, user_of(request), change_of(request)
@@ -281,21 +264,21 @@ class ProjectRoutes:
     async def _image(self, request: Request) -> Response:
         image = await self._in_thread(self.project.image, request.path_params["name"])
         status = await self._in_thread(image.path.stat)
-        response = FileResponse(image.path, headers=_KEPT, stat_result=status)
+        response = FileResponse(image.path, headers=_REVALIDATED, stat_result=status)
         if request.headers.get("if-none-match") == response.headers["etag"]:
-            return Response(status_code=304, headers={**_KEPT, "ETag": response.headers["etag"]})
+            return Response(status_code=304, headers={**_REVALIDATED, "ETag": response.headers["etag"]})
         async with self._decoding:
             shown = await self._in_thread(shown_image, image.path)
         if shown is None:
             return response
-        return Response(shown, media_type="image/png", headers={**_KEPT, "ETag": response.headers["etag"]})
+        return Response(shown, media_type="image/png", headers={**_REVALIDATED, "ETag": response.headers["etag"]})
 
     async def _thumbnail(self, request: Request) -> Response:
         with self._service.request_slot(labels=False):
             image = await self._in_thread(self.project.image, request.path_params["name"])
             async with self._decoding:
                 content = await self._in_thread(thumbnail, self.project.folder, image)
-        return Response(content, media_type="image/jpeg", headers=_KEPT)
+        return Response(content, media_type="image/jpeg", headers=_REVALIDATED)
 
     async def _remove(self, request: Request) -> Response:
         with self._service.request_slot(labels=False):
@@ -318,10 +301,9 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             async with sent_file(request, ZIP, self._limits) as file, self._decoding:
                 done = {"true": True, "false": False}.get(request.query_params.get("done", ""))
-                receive = partial(
-                    self.project.receive, expected=expected, by=user, done=done, change=change_of(request)
-                )
-                return _answered(await self._in_thread(receive, name, file))
+                keep_draft, change = request.query_params.get("draft") == "kept", change_of(request)
+                receive = partial(self.project.receive, done=done, change=change, keep_draft=keep_draft)
+                return _answered(await self._in_thread(receive, name, file, expected=expected, by=user))
 
     async def _put_done(self, request: Request) -> Response:
         name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
@@ -339,13 +321,13 @@ class ProjectRoutes:
             return _answered(await self._in_thread(review))
 
     async def _archive(self, request: Request) -> Response:
-        return self._zip(archived(self.project))
+        return await self._in_thread(self._zip, archived(self.project))
 
     async def _export(self, request: Request) -> Response:
         format_ = request.query_params.get("format", "")
         only_done = request.query_params.get("all", "false") != "true"
         export = await self._in_thread(ProjectExport, project=self.project, format=format_, only_done=only_done)
-        return self._zip(export.to_zip(), f" {format_}")
+        return await self._in_thread(self._zip, export.to_zip(), f" {format_}")
 
     def _zip(self, pieces: Iterator[bytes], what: str = "") -> Response:
         """Stream a zip named after the project."""
@@ -365,16 +347,17 @@ class ProjectRoutes:
                 importing = Importing(project=self.project, done=done, by=user, max_pixels=self._max_pixels)
                 async with self._decoding:
                     found = await self._in_thread(_imported, importing, files[0].file, format_)
-        states = [state for name in found.added if (state := await self._in_thread(self._state, name))]
+        return await self._in_thread(self._imported_answer, found)
+
+    def _imported_answer(self, found: Imported) -> Response:
+        states = []
+        for name in found.added:
+            with suppress(SegvocError):  # it was removed meanwhile
+                states.append(to_json(self.project.state(self.project.image(name))))
         return JSONResponse({"added": states, "problems": found.problems})
 
-    def _state(self, name: str) -> dict[str, Any] | None:
-        with suppress(SegvocError):
-            return to_json(self.project.state(self.project.image(name)))
-        return None  # removed meanwhile
-
     async def _improvement_state(self) -> Response:
-        return self._told_of(await self._in_thread(self._improvement.state))
+        return self._progress(await self._in_thread(self._improvement.state))
 
     async def _improve(self, request: Request) -> Response:
         user = user_of(request)
@@ -383,12 +366,12 @@ class ProjectRoutes:
             why = why_no_finetuning(self._service.labeler.model) if body.finetune else None
             if why is not None:
                 raise ServiceFailure("invalid_request", why)
-            return self._told_of(await self._in_thread(self._improvement.start, finetune=body.finetune, by=user))
+            return self._progress(await self._in_thread(self._improvement.start, finetune=body.finetune, by=user))
 
     async def _cancel_improvement(self) -> Response:
-        return self._told_of(await self._in_thread(self._improvement.cancel))
+        return self._progress(await self._in_thread(self._improvement.cancel))
 
-    def _told_of(self, state: ImprovementState) -> Response:
+    def _progress(self, state: ImprovementState) -> Response:
         offered = why_no_finetuning(self._service.labeler.model) is None
         return JSONResponse(to_json(replace(state, can_finetune=offered)))
 
@@ -400,7 +383,7 @@ class ProjectRoutes:
             raise _failure(error) from error
 
 
-_KEPT = {"Cache-Control": "private, no-cache"}
+_REVALIDATED = {"Cache-Control": "private, no-cache"}
 """Browsers cache images but revalidate on each use."""
 
 
@@ -420,8 +403,8 @@ def _imported(importing: Importing, file: BinaryIO, format_: str | None) -> Impo
     """Import an uploaded zip."""
     with scratch_folder() as folder:
         path = Path(folder, "archive.zip")
-        with writing(path), path.open("wb") as kept:
-            shutil.copyfileobj(file, kept)
+        with writing(path), path.open("wb") as stored:
+            shutil.copyfileobj(file, stored)
         try:
             found = importing.path(path, format_ or None)
         except UsageError as error:
@@ -460,7 +443,7 @@ class TaughtModel:
 
     def __init__(self, project: Project, service: Service) -> None:
         self._project, self._service = project, service
-        self._followed: dict[Path, FileStamp] = {}
+        self._followed: dict[Path, str] = {}
         self._one = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -468,7 +451,7 @@ class TaughtModel:
         """Load changed files; an unusable file is logged and the model kept."""
         self._loop = asyncio.get_running_loop()
         async with self._one:
-            stamps = self._stamps()
+            stamps = await asyncio.to_thread(self._stamps)
             if stamps == self._followed:
                 return
             self._followed = stamps
@@ -486,6 +469,6 @@ class TaughtModel:
             with suppress(TimeoutError):  # the model changes after its queued work
                 asyncio.run_coroutine_threadsafe(self.follow(), self._loop).result(FOLLOW_SECONDS)
 
-    def _stamps(self) -> dict[Path, FileStamp]:
+    def _stamps(self) -> dict[Path, str]:
         folder, files = self._project.folder, self._project.record.options.taught
-        return {folder / file: file_stamp(folder / file) for file in files}
+        return {folder / file: stamp_of(folder / file) for file in files}

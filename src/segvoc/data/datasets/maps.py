@@ -1,8 +1,10 @@
 """Label maps of datasets, the class tables that define their values, and projects, which are folders of such maps."""
 
 import csv
+import json
 import os
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from segvoc.data.datasets.annotated_images import (
     naming_damage,
     read_lines,
 )
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image, upright
 from segvoc.storage.files import digest_of, read_json
@@ -292,10 +294,20 @@ def is_project(folder: str | os.PathLike[str]) -> bool:
     return isinstance(content, dict) and content.get("format") == PROJECT_FORMAT
 
 
+def _json_in_zip(path: Path, name: str) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(name))
+    except OSError:
+        raise
+    except Exception as error:  # zipfile raises a dozen exception types on damaged data
+        raise ValueError(one_line(error)) from None
+
+
 def read_project(source: DatasetSource) -> ParsedDataset:
     """Read the finished images of a project, with its words.
 
-    It reads `project.json`, `states/a.json`, `labels/a.png` and `objects/a.png` (docs/reference/files.md).
+    It reads `project.json`, the states in `work/a.zip`, `labels/a.png` and `objects/a.png` (docs/reference/files.md).
     """
     folder, file = source.folder, source.folder / PROJECT_FILE
     if not file.is_file():
@@ -314,12 +326,12 @@ def read_project(source: DatasetSource) -> ParsedDataset:
         raise UsageError(f"the project {str(folder)!r} has no words; add some: segvoc project words")
     table = LabelTable.of(names, unlabeled=[word.whole("id") for word in words])
     images = []
-    for path in sorted((folder / "states").rglob("*.json")):
+    for path in sorted((folder / "work").rglob("*.zip")):
         with naming_damage(path):
-            state = Entry(json_content(path), "the file").content
+            state = Entry(_json_in_zip(path, "state.json"), "the file").content
         if not state.get("done") or not isinstance(name := state.get("image"), str):
             continue
-        stem = os.path.splitext(name)[0]
+        stem = path.relative_to(folder / "work").as_posix().removesuffix(".zip")
         label_map, objects = folder / "labels" / f"{stem}.png", folder / "objects" / f"{stem}.png"
         annotation = MapFile(path=label_map, table=table, objects_path=objects if objects.exists() else None)
         image = (source.images or images_folder) / name
