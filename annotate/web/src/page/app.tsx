@@ -8,7 +8,7 @@ import { pixelsOf } from "../imaging/reading";
 import { labelingOf } from "../project/keeping";
 import type { Work } from "../project/structure";
 import type { Session } from "../session/session";
-import { contextOf } from "../session/settings";
+import { contextOf, lookFor } from "../session/settings";
 import type { AskedConflict } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
 import { Button, Check, FileButton, IconButton, Toggle } from "./buttons";
@@ -179,7 +179,7 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
   if (!image) return "The model is ready: choose an image.";
   if (!session.settings.words.value.length) return "Type what to look for.";
   if (!labeler.isLabeled(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labeling the image…";
-  const { width, height, words, seconds, model: name } = image.found.value!;
+  const { width, height, words, seconds, model: name } = image.draft.value!;
   return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")}${seconds ? ` in ${seconds.toFixed(1)} s` : ""} ${model.place}.`;
 }
 
@@ -283,14 +283,14 @@ function take({ session, labeler }: Page, data: DataTransfer | null): boolean {
   return files.length > 0;
 }
 
-function addWords({ problem, settings: { words } }: Session, name: string, text: string): void {
+function addWords({ problem, settings }: Session, name: string, text: string): void {
   const added = wordsOfFile(name, text);
   if (!added.length) {
     problem.value = `“${name}” has no list of words; write one in each line.`;
     return;
   }
-  const { words: all, note } = withWords(words.value, added);
-  words.value = all;
+  const { words: all, note } = withWords(settings.words.value, added);
+  lookFor(settings, all);
   problem.value = note;
 }
 

@@ -256,7 +256,7 @@ export class ClickTool extends Tool {
       return;
     }
     this.forget();
-    this.work.paint(runs, this.work.choice.value);
+    image.paint(runs, this.work.choice.value);
     this.work.end();
   }
 
