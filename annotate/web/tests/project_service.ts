@@ -5,11 +5,14 @@ import { decode } from "fast-png";
 import { ProjectApi } from "../src/project/api";
 import { Database } from "../src/project/database";
 import { RemoteStore } from "../src/project/remote_store";
-import { type ImageState, newState, type Project } from "../src/project/structure";
+import { folded } from "../src/labels/synonyms";
+import { type ImageState, newState, type Project, type Role, ROLES } from "../src/project/structure";
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import type { WorkPacker } from "../src/project/work_packer";
 import { type Unzipped, unzipped } from "../src/saving/zip";
+import { entryOf } from "../src/project/words";
 import { Session } from "../src/session/session";
+import { lookFor } from "../src/session/settings";
 import { found, zip } from "./labeled";
 
 /** What becomes of a request: it doesn't arrive, or its answer doesn't. */
@@ -47,6 +50,7 @@ export class ProjectService {
   project: Project = { name: "street", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
   /** Decides what becomes of a request. */
   fate: (method: string, path: string) => Fate = () => "answered";
+  role: Role = "administer";
   private readonly made = new Set<string>();
   private waiting: (() => void)[] = [];
 
@@ -80,6 +84,8 @@ export class ProjectService {
     const change = query.get("change")!,
       isMade = this.made.has(change);
     const state = this.states.get(image);
+    const needed = method === "DELETE" ? "administer" : method === "GET" ? "read" : "annotate";
+    if (ROLES.indexOf(this.role) < ROLES.indexOf(needed)) return refused(`this needs an API key with the role ${needed}`, 403);
     if (method === "GET" && kind === "changes") return Response.json(this.changes(Number(query.get("after"))));
     if (method === "GET" && kind === "images") return new Response("image");
     if (method === "GET" && kind === "work") return this.sent(this.work.get(image));
@@ -87,9 +93,14 @@ export class ProjectService {
       if (!state) return missing();
       if (isMade) return Response.json(state);
       if (revision !== state.revision) return Response.json({ current: state }, { status: 412 });
+      const isKept = query.get("draft") === "kept";
+      if (isKept && (!this.work.has(image) || files["draft.png"])) return refused("there is no draft to keep");
+      const unknown = idsOf(files).find((id) => !this.project.words.some((word) => word.id === id));
+      if (unknown !== undefined) return refused(`${unknown} is the id of no word`);
       const sent = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
       const next = { ...sent, revision: revision + 1, done: query.get("done") === "true" };
-      this.work.set(image, { ...files, "state.json": new TextEncoder().encode(JSON.stringify(next)) });
+      const kept = isKept ? ["draft.png", "confidence.png", "parts.png"].map((name) => [name, this.work.get(image)![name]]) : [];
+      this.work.set(image, { ...Object.fromEntries(kept.filter(([, file]) => file)), ...files, "state.json": new TextEncoder().encode(JSON.stringify(next)) });
       this.states.set(image, next);
       this.made.add(change);
       this.append("labels", image);
@@ -108,6 +119,8 @@ export class ProjectService {
       return Response.json({});
     }
     if (method === "PUT" && !isMade) {
+      const names = (JSON.parse(body as string) as Project).words.flatMap(({ name, removed }) => (removed ? [] : [folded(name)]));
+      if (new Set(names).size < names.length) return refused("a word is given twice; name it once");
       if (revision !== this.project.revision) return Response.json({ current: this.project }, { status: 412 });
       this.project = { ...(JSON.parse(body as string) as Project), revision: revision + 1 };
       this.made.add(change);
@@ -146,6 +159,17 @@ export class ProjectService {
     const { data } = decode(this.work.get(image)!["labels.png"]);
     return Array.from(data, (id) => this.project.words.find((word) => word.id === id)!.name);
   }
+}
+
+function refused(message: string, status = 422): Response {
+  return Response.json({ error: { code: status === 403 ? "forbidden" : "invalid_request", message } }, { status });
+}
+
+/** The ids of words that a work file gives to pixels. */
+function idsOf(files: Unzipped): number[] {
+  const ids = (name: string, offset: number, none: number) =>
+    files[name] ? [...new Set(decode(files[name]).data)].filter((value) => value >= offset && value !== none).map((value) => value - offset) : [];
+  return [...ids("labels.png", 0, 255), ...ids("draft.png", 0, 65535), ...ids("corrections.png", 2, -1)];
 }
 
 function missing(): Response {
@@ -189,7 +213,7 @@ export class Person {
   }
 
   async label(...words: string[]): Promise<void> {
-    this.session.settings.words.value = words;
+    lookFor(this.session.settings, words);
     const item = this.session.items.value[0];
     await this.session.take(item, found(["0".repeat(WIDTH)], words), "question");
   }
@@ -198,15 +222,15 @@ export class Person {
   paint(pixel: number, word: string): void {
     const { current, canCorrect } = this.session;
     if (!canCorrect.value) return;
-    current.value!.paint(Int32Array.of(pixel, 1), word);
+    current.value!.paint(Int32Array.of(pixel, 1), entryOf(this.session.settings.vocabulary.value, word)!.id);
     current.value!.finish();
     this.session.keepEdits(current.value!);
   }
 
   /** The words that the page shows. */
   get labels(): string[] {
-    const { labels, words } = this.session.current.value!.labeling.value!;
-    return Array.from(labels, (label) => words[label]);
+    const labeling = this.session.current.value!.labeling.value!;
+    return Array.from(labeling.labels, (id) => labeling.word(id).name);
   }
 
   /** Whether nothing waits, and everything of the service is shown. */

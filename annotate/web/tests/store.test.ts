@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
 import type { Choice } from "../src/project/structure";
+import { lookFor } from "../src/session/settings";
 
 import { type Fate, idle, people, Person, ProjectService, until } from "./project_service";
 
@@ -192,7 +193,7 @@ test("a stroke on an image that somebody removed waits until it is put back", as
   anna.paint(1, "cat");
   await ben.session.remove(ben.session.items.value[0]);
   await idle(anna, ben);
-  assert.match(anna.session.problem.value!, /removed by somebody/);
+  assert.match(anna.store.refused.value[0].reason, /removed by somebody/);
   await ben.session.putBack();
   await until(() => service.labels("a.png")[1] === "cat");
 });
@@ -201,9 +202,9 @@ test("words that two people add at once, and strokes with them, survive a lost a
   await each(ALL_FATES, async (fates) => {
     const { service, anna, ben } = await street();
     service.fail("PUT", "", ...fates);
-    anna.session.settings.words.value = [...WORDS, "lamp"];
+    lookFor(anna.session.settings, [...WORDS, "lamp"]);
     anna.paint(1, "lamp");
-    ben.session.settings.words.value = [...WORDS, "door"];
+    lookFor(ben.session.settings, [...WORDS, "door"]);
     ben.paint(4, "door");
     anna.close();
     await anna.open();

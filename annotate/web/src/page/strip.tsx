@@ -26,6 +26,7 @@ export function Strip({ page }: { page: Page }) {
   });
   const items = session.items.value;
   const removed = session.removed.value.at(-1);
+  const mayChange = session.store.may("annotate");
   if (!items.length && !removed) return null;
   const { labeled, done, failed } = counts.value;
   const told = session.settings.words.value.length
@@ -41,14 +42,14 @@ export function Strip({ page }: { page: Page }) {
         {labeled < items.length && labeled > 0 && (
           <progress aria-label="Labeled images" max={items.length} value={labeled} />
         )}
-        <DoneButton page={page} />
+        {mayChange && <DoneButton page={page} />}
         {failed.length > 1 && (
           <Button text={`Try ${failed.length} images again`} onClick={() => labeler.retry(failed)} />
         )}
-        {removed && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
+        {removed && mayChange && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
         <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
-        <FileButton label="Add" onFiles={(files) => void session.add(files)} />
+        {mayChange && <FileButton label="Add" onFiles={(files) => void session.add(files)} />}
         {!session.store.isShared && <Button text="Clear all" kind="link" onClick={() => setAsking(true)} />}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
@@ -181,7 +182,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
       {kind === "failed" && (
         <Button text="Again" kind="retry" label={`Try ${item.name} again`} onClick={() => labeler.retry([item])} />
       )}
-      <RemoveButton name={item.name} onClick={() => void session.remove(item)} />
+      {session.store.may("administer") && <RemoveButton name={item.name} onClick={() => void session.remove(item)} />}
     </li>
   );
 }

@@ -165,9 +165,11 @@ export class Outbox {
   }
 
   get refusals(): Refusal[] {
-    return this.entries.flatMap(({ key, unsent, refused }) =>
-      refused === null ? [] : [{ key, image: queueOf(unsent) || null, kind: unsent.kind, reason: refused }],
-    );
+    return this.entries.flatMap(({ key, unsent, refused: reason }) => {
+      if (reason === null) return [];
+      const isRemoved = unsent.kind === "removal" && unsent.isRemoved;
+      return [{ key, image: queueOf(unsent) || null, kind: unsent.kind, isRemoved, reason }];
+    });
   }
 }
 

@@ -147,6 +147,8 @@ export interface Refusal {
   /** null: it is one of the words or options. */
   readonly image: string | null;
   readonly kind: "work" | "removal" | "project";
+  /** Whether it removes the image. */
+  readonly isRemoved: boolean;
   /** Why, as one sentence. */
   readonly reason: string;
 }
