@@ -1,9 +1,11 @@
 /** A service with a project in memory, which loses requests and answers, and people who work on it. */
 
+import { setMaxListeners } from "node:events";
+
 import { decode } from "fast-png";
 
 import { ProjectApi } from "../src/project/api";
-import { Database } from "../src/project/database";
+import { Database, type Entry } from "../src/project/database";
 import { RemoteStore } from "../src/project/remote_store";
 import { folded } from "../src/labels/synonyms";
 import { type ImageState, newState, type Project, type Role, ROLES } from "../src/project/structure";
@@ -15,18 +17,27 @@ import { Session } from "../src/session/session";
 import { lookFor } from "../src/session/settings";
 import { found, zip } from "./labeled";
 
-/** What becomes of a request: it doesn't arrive, or its answer doesn't. */
-export type Fate = "answered" | "lost" | "unanswered";
+/** What becomes of a request: it doesn't arrive, or its answer doesn't, or the service doesn't take it. */
+export type Fate = "answered" | "lost" | "unanswered" | "refused";
 
 const WIDTH = 6;
 
 /** How many times faster the page waits. */
 const FASTER = 200;
 
+// each request for changes listens to the page's end
+setMaxListeners(0);
 const waits = setTimeout;
 const fast = (action: () => void, time = 0) => waits(action, time / FASTER);
+
+/** The names of locks that open tabs hold. */
+const locks = new Set<string>();
+const manager = {
+  request: (name: string, held: () => Promise<unknown>) => (locks.add(name), held().then(() => locks.delete(name))),
+  query: async () => ({ held: [...locks].map((name) => ({ name })) }),
+};
+Object.defineProperty(globalThis, "navigator", { value: { locks: manager }, configurable: true });
 Object.assign(globalThis, {
-  navigator: globalThis.navigator ?? {},
   setTimeout: fast,
   addEventListener: () => {},
   createImageBitmap: async () => ({ width: WIDTH, height: 1, close() {} }),
@@ -50,7 +61,6 @@ export class ProjectService {
   project: Project = { name: "street", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
   /** Decides what becomes of a request. */
   fate: (method: string, path: string) => Fate = () => "answered";
-  role: Role = "administer";
   private readonly made = new Set<string>();
   private waiting: (() => void)[] = [];
 
@@ -73,19 +83,20 @@ export class ProjectService {
     const revision = Number(new Headers(headers).get("If-Match")?.replaceAll('"', ""));
     if (path === "/changes") await this.change(Number(address.searchParams.get("after")), signal!);
     const files = body instanceof Uint8Array ? await unzipped(body) : {};
-    const answer = this.answer(method, path, address.searchParams, revision, files, body);
+    const role = (new Headers(headers).get("Authorization")?.split(" ")[1] ?? "administer") as Role;
+    const answer = fate === "refused" ? refused("not now") : this.answer(method, path, address.searchParams, revision, files, body, role);
     await new Promise((resolve) => waits(resolve));
     if (fate === "unanswered") throw new TypeError("lost");
     return answer;
   }
 
-  private answer(method: string, path: string, query: URLSearchParams, revision: number, files: Unzipped, body: unknown) {
+  private answer(method: string, path: string, query: URLSearchParams, revision: number, files: Unzipped, body: unknown, role: Role) {
     const [, kind, image] = path.split("/");
     const change = query.get("change")!,
       isMade = this.made.has(change);
     const state = this.states.get(image);
     const needed = method === "DELETE" ? "administer" : method === "GET" ? "read" : "annotate";
-    if (ROLES.indexOf(this.role) < ROLES.indexOf(needed)) return refused(`this needs an API key with the role ${needed}`, 403);
+    if (ROLES.indexOf(role) < ROLES.indexOf(needed)) return refused(`this needs an API key with the role ${needed}`, 403);
     if (method === "GET" && kind === "changes") return Response.json(this.changes(Number(query.get("after"))));
     if (method === "GET" && kind === "images") return new Response("image");
     if (method === "GET" && kind === "work") return this.sent(this.work.get(image));
@@ -176,40 +187,60 @@ function missing(): Response {
   return Response.json({ error: { message: "there is none" } }, { status: 404 });
 }
 
+const NEVER = new Promise<never>(() => {});
+
 /** Everybody who works on a project. */
 export const people: Person[] = [];
 
-/** Somebody who works on the project with a browser. */
+/** A tab of somebody who works on the project with a browser, of which tabs share the database. */
 export class Person {
   session!: Session;
   store!: RemoteStore;
+  private isKilled = { value: false };
 
   constructor(
     private readonly service: ProjectService,
-    private readonly database: Database,
+    readonly database: Database,
+    private readonly role: Role,
   ) {}
 
-  static async of(service: ProjectService): Promise<Person> {
-    const person = new Person(service, await Database.open());
+  static async of(service: ProjectService, role: Role = "administer", database?: Database): Promise<Person> {
+    const person = new Person(service, database ?? (await Database.open()), role);
     people.push(person);
     await person.open();
     return person;
   }
 
-  /** Opens the page, again after `close`. */
+  /** Opens the page, again after `close` or `kill`. */
   async open(): Promise<void> {
     const packer = { pack: encodeWork, unpack: decodeWork } as unknown as WorkPacker;
     const api = new ProjectApi(new URL(`http://${this.service.host}/v1/project`));
-    this.store = new RemoteStore(api, this.database, packer);
+    api.key = this.role;
+    const isKilled = (this.isKilled = { value: false });
+    const { database } = this;
+    const write = async (entries: readonly Entry[]) => {
+      await new Promise((resolve) => setImmediate(resolve));
+      await (isKilled.value ? NEVER : database.write(entries));
+    };
+    const ask = api as unknown as { ask: (...request: unknown[]) => Promise<unknown> };
+    const before = ask.ask.bind(api);
+    ask.ask = (...request) => (isKilled.value ? NEVER : before(...request).finally(() => isKilled.value && NEVER));
+    this.store = new RemoteStore(api, Object.assign(Object.create(database), { write }) as Database, packer);
     this.session = new Session(this.store);
     await this.session.restore();
     await this.session.openLast();
   }
 
-  /** The page ends, whatever goes on. */
+  /** The page ends, and has written what it had. */
   close(): void {
     Object.assign(this.database, { close() {} });
     this.session.close();
+  }
+
+  /** The tab ends at once, whatever goes on: it neither writes nor sends or hears anything any more. */
+  kill(): void {
+    this.isKilled.value = true;
+    locks.delete(`segvoc ${(this.store as unknown as { tab: string }).tab}`);
   }
 
   async label(...words: string[]): Promise<void> {
@@ -236,7 +267,7 @@ export class Person {
   /** Whether nothing waits, and everything of the service is shown. */
   get isIdle(): boolean {
     const inside = this.store as unknown as Record<"isSending" | "isFollowing" | "sequence", unknown>;
-    const isSent = !this.store.waiting.value && !this.session.writer.pending.value && !inside.isSending;
+    const isSent = this.isKilled.value || (!this.store.waiting.value && !this.session.writer.pending.value && !inside.isSending);
     return isSent && !inside.isFollowing && inside.sequence === this.service.history.length;
   }
 }

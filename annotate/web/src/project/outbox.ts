@@ -139,7 +139,6 @@ export class Outbox {
 
   /** The service doesn't take a change. */
   refuse(entry: QueuedEntry, reason: string): void {
-    entry.sent = null;
     entry.refused = reason;
   }
 

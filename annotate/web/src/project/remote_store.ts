@@ -389,6 +389,7 @@ export class RemoteStore extends Store {
   }
 
   private async deliverProject(entry: QueuedEntry<UnsentProject>): Promise<void> {
+    const isAgain = entry.sent !== null;
     const sent = (entry.sent ??= entry.unsent);
     let base = sent.base,
       current: Project;
@@ -397,7 +398,7 @@ export class RemoteStore extends Store {
       current = { name, revision, words, options };
       base = sent.project;
     } catch (failure) {
-      if (!isPassing(failure)) entry.sent = null;
+      if (isAbsent(failure, isAgain)) entry.sent = null;
       if (!(failure instanceof ConflictError)) throw failure;
       current = failure.current as Project;
     }
@@ -430,13 +431,13 @@ export class RemoteStore extends Store {
     // what the model found is there unless it changed
     const hasDraft = Boolean(sent.draft) || base.revision === 0;
     const content = await this.packer.pack(sent.state, work, context, hasDraft);
+    const isAgain = entry.sent !== null;
     entry.sent = sent;
     let state: ImageState;
     try {
       state = await this.api.putWork(id, content, base.revision, work.settled !== null, hasDraft, change);
     } catch (failure) {
-      // what was refused isn't there
-      if (!isPassing(failure)) entry.sent = null;
+      if (isAbsent(failure, isAgain)) entry.sent = null;
       if (failure instanceof ConflictError) return void this.resolved(entry);
       throw failure;
     }
@@ -589,6 +590,11 @@ export class RemoteStore extends Store {
     if (state) this.watcher!.onState(name, state, true);
     if (known) this.watcher!.onWork(name, known.work);
   }
+}
+
+/** Whether what was sent isn't on the service; if it was sent before, a refusal doesn't say so. */
+function isAbsent(failure: unknown, isAgain: boolean): boolean {
+  return failure instanceof ConflictError || (!isAgain && !isPassing(failure));
 }
 
 function pause(milliseconds: number): Promise<void> {
