@@ -29,14 +29,14 @@ export function Strip({ page }: { page: Page }) {
   const mayChange = session.store.may("annotate");
   if (!items.length && !removed) return null;
   const { labeled, done, failed } = counts.value;
-  const told = session.settings.words.value.length
+  const count = session.settings.words.value.length
     ? `${labeled} of ${plural(items.length, "image")} labeled`
     : plural(items.length, "image");
   return (
     <section class="strip" aria-label="Images">
       <div class="row">
         <p class="help">
-          {told}
+          {count}
           {done > 0 && `, ${done} done`}
         </p>
         {labeled < items.length && labeled > 0 && (
@@ -154,7 +154,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
   const isDone = item.isDone.value;
   const { review } = item.summary.value;
   const kind = isDone ? "done" : state.kind === "labeled" && !labeler.isLabeled(item) ? "waiting" : state.kind;
-  const told = {
+  const status = {
     waiting: "not labeled yet",
     running: "being labeled",
     labeled: "labeled",
@@ -168,7 +168,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
         type="button"
         class="thumbnail"
         aria-current={isChosen}
-        aria-label={`${item.name}, ${isBack ? "sent back" : told}`}
+        aria-label={`${item.name}, ${isBack ? "sent back" : status}`}
         title={state.kind === "failed" ? state.message : item.name}
         onClick={() => void session.open(item)}
       >

@@ -19,7 +19,7 @@ interface Note {
   readonly undo?: () => void;
 }
 
-interface Asked {
+interface PendingQuestion {
   readonly title: string;
   readonly text: string;
   readonly yes: string;
@@ -33,7 +33,7 @@ export function WordsField({ page }: { page: Page }) {
   const [text, setText] = useState("");
   const [note, setNote] = useState<Note | null>(null);
   const [edited, setEdited] = useState<Word | null>(null);
-  const [asked, setAsked] = useState<Asked | null>(null);
+  const [question, setQuestion] = useState<PendingQuestion | null>(null);
   const field = useRef<HTMLInputElement>(null);
   const list = useRef<HTMLUListElement>(null);
 
@@ -60,7 +60,7 @@ export function WordsField({ page }: { page: Page }) {
       field.current?.focus();
     };
     const text = "Nobody looks for what is removed any more, in any image. Pixels that people gave it keep it.";
-    if (session.store.isShared) setAsked({ title: `Remove ${what} for everybody?`, yes: "Remove", text, act });
+    if (session.store.isShared) setQuestion({ title: `Remove ${what} for everybody?`, yes: "Remove", text, act });
     else act();
   };
   const rename = ({ id, name }: Word, given: string) => {
@@ -77,7 +77,7 @@ export function WordsField({ page }: { page: Page }) {
         setNote({ text: sentence(failure) });
       }
     };
-    setAsked({
+    setQuestion({
       title: `Merge “${from}” into “${into}”?`,
       yes: "Merge them",
       text: `“${into}” is a word already. All pixels of “${from}” become “${into}”, in all images, done or not.`,
@@ -155,9 +155,9 @@ export function WordsField({ page }: { page: Page }) {
       {edited !== null && (
         <WordDialog word={edited.name} onChange={(changed) => rename(edited, changed)} onClose={() => setEdited(null)} />
       )}
-      {asked && (
-        <Question title={asked.title} yes={asked.yes} onYes={asked.act} onClose={() => setAsked(null)}>
-          {asked.text}
+      {question && (
+        <Question title={question.title} yes={question.yes} onYes={question.act} onClose={() => setQuestion(null)}>
+          {question.text}
         </Question>
       )}
     </div>

@@ -5,6 +5,7 @@
 
 import { PageError, RoleError, sentence } from "../backend";
 import { ConflictError, isPassing, MissingError, type ProjectApi } from "./api";
+import { Connection, pause } from "./connection";
 import type { Database, Entry } from "./database";
 import { type Base, Outbox, type QueuedEntry, queueOf, type Unsent, type UnsentProject, type UnsentWork } from "./outbox";
 import { collides, correctionsOf, rebased, rebasedProject, remaining, renumbered, usesOnly } from "./rebasing";
@@ -12,9 +13,6 @@ import { newState, NO_WORK, ROLES, Store, withChange } from "./structure";
 import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
 import type { WorkPacker } from "./work_packer";
 import { entryOf } from "./words";
-
-/** Retry delay after a failure, first and longest [ms]. */
-const WAIT = { first: 500, longest: 15_000 };
 
 /** Max images whose work on the service is cached, to tell this page's changes from those of others. */
 const MOST_KNOWN = 8;
@@ -45,7 +43,8 @@ export class RemoteStore extends Store {
   private sequence = 0;
   private isSending = false;
   private isFollowing = false;
-  private readonly ending = new AbortController();
+  private readonly connection = new Connection((problem) => this.watcher!.onProblem(problem));
+  override readonly isAway = this.connection.isAway;
 
   constructor(
     private readonly api: ProjectApi,
@@ -76,7 +75,7 @@ export class RemoteStore extends Store {
   override watch(watcher: Watcher): void {
     super.watch(watcher);
     void this.send();
-    void this.repeat(() => this.listen());
+    void this.connection.repeat(() => this.listen());
   }
 
   async saveProject(project: Project): Promise<void> {
@@ -89,7 +88,7 @@ export class RemoteStore extends Store {
 
   async add(file: File, name: string, order: number): Promise<ImageEntry> {
     const change = this.id();
-    const state = await this.retried(() => this.api.add(file, name, change));
+    const state = await this.connection.answer(() => this.api.add(file, name, change));
     this.states.set(state.image, state);
     return imageEntry(state, order);
   }
@@ -167,7 +166,7 @@ export class RemoteStore extends Store {
   }
 
   override close(): void {
-    this.ending.abort();
+    this.connection.close();
     super.close();
   }
 
@@ -206,7 +205,7 @@ export class RemoteStore extends Store {
 
   /** Takes over what closed tabs left in the database. */
   private async takeLeft(): Promise<void> {
-    const open = await openTabs(this.tab, this.ending.signal);
+    const open = await openTabs(this.tab, this.connection.signal);
     const left = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(tabOf(key)));
     const entries: Entry[] = left.map(([key]) => ({ store: "outbox", key }));
     const isProject = ([, { unsent }]: (typeof left)[number]) => unsent.kind === "project";
@@ -289,53 +288,11 @@ export class RemoteStore extends Store {
       if (this.known.size > MOST_KNOWN && other !== this.held && !this.outbox.shown(other)) this.known.delete(other);
   }
 
-  /** Repeats a step until it returns false or the page is closed; after failures it waits, longer each time. */
-  private async repeat(step: () => Promise<boolean>, isTold = false): Promise<void> {
-    let wait = WAIT.first;
-    while (!this.ending.signal.aborted) {
-      try {
-        if (!(await step())) return;
-        wait = WAIT.first;
-      } catch (failure) {
-        if (this.ending.signal.aborted) return;
-        if (isTold) {
-          this.isAway.value = true;
-          this.watcher!.onProblem(sentence(failure));
-        }
-        await pause(wait);
-        wait = Math.min(2 * wait, WAIT.longest);
-      }
-    }
-  }
-
-  /** What a request answers; while the service can't be reached, it is asked again. */
-  private retried<Answer>(request: () => Promise<Answer>): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      const step = async () => {
-        try {
-          resolve(await request());
-        } catch (failure) {
-          if (isPassing(failure)) throw failure;
-          reject(failure);
-        }
-        this.reached();
-        return false;
-      };
-      void this.repeat(step, true);
-    });
-  }
-
-  private reached(): void {
-    if (!this.isAway.value) return;
-    this.isAway.value = false;
-    this.watcher!.onProblem(null);
-  }
-
   /** Sends the unsent changes. */
   private async send(): Promise<void> {
     if (this.isSending || !this.watcher) return;
     this.isSending = true;
-    await this.repeat(async () => {
+    await this.connection.repeat(async () => {
       const entry = this.outbox.next((unsent) => this.hasWords(unsent));
       this.isSending = entry !== null;
       if (!entry) return false;
@@ -350,7 +307,7 @@ export class RemoteStore extends Store {
         }
         this.refuse(entry, failure);
       }
-      this.reached();
+      this.connection.reached();
       return true;
     }, true);
   }
@@ -488,7 +445,7 @@ export class RemoteStore extends Store {
     try {
       await this.resolve(entry);
     } catch (failure) {
-      if (!this.ending.signal.aborted) this.refuse(entry, failure);
+      if (!this.connection.signal.aborted) this.refuse(entry, failure);
     }
     this.outbox.release(image);
     void this.send();
@@ -497,7 +454,7 @@ export class RemoteStore extends Store {
 
   private async resolve(entry: QueuedEntry<UnsentWork>): Promise<void> {
     const { image: id, edits, settled, base } = entry.unsent;
-    const theirs = await this.retried(() => this.read(id, true));
+    const theirs = await this.connection.answer(() => this.read(id, true));
     const their = correctionsOf(theirs.work.edits, entry.unsent.state);
     const isCrowded = edits && collides(base.corrections, edits.layer, their);
     const isLocked = theirs.work.settled !== null && settled !== null;
@@ -532,7 +489,7 @@ export class RemoteStore extends Store {
   }
 
   private async listen(): Promise<boolean> {
-    const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
+    const { seq, changes, states, project } = await this.api.changes(this.sequence, this.connection.signal);
     if (project) this.takeProject(project);
     if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
     for (const { what, image } of changes) {
@@ -567,7 +524,7 @@ export class RemoteStore extends Store {
   private async follow(): Promise<void> {
     if (this.isFollowing) return;
     this.isFollowing = true;
-    await this.repeat(async () => {
+    await this.connection.repeat(async () => {
       const name = [...this.stale].find((one) => !this.outbox.shown(one));
       this.isFollowing = name !== undefined;
       if (name !== undefined) await this.refresh(name);
@@ -595,10 +552,6 @@ export class RemoteStore extends Store {
 /** Whether what was sent isn't on the service; if it was sent before, a refusal doesn't say so. */
 function isAbsent(failure: unknown, isAgain: boolean): boolean {
   return failure instanceof ConflictError || (!isAgain && !isPassing(failure));
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 function imageEntry(state: ImageState, order: number): ImageEntry {

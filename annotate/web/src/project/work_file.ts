@@ -20,49 +20,34 @@ const PARTS = "segvoc parts";
 /** Labels are worked on, not kept for years: they are packed fast. */
 const FAST = { zlib: { level: 1 } } as const;
 
-/** What the model found as it is in files: it changes less often than all else. */
-const packedDrafts = new WeakMap<Draft, Unzipped>();
-
 /** @param hasDraft whether the draft is in the file; the service keeps the one that it has. */
 export async function encodeWork(
   state: ImageState,
-  work: Work,
-  context: Context,
+  { draft, edits, settled }: Work,
+  { rule, vocabulary }: Context,
   hasDraft = true,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const files = workFiles(state, work, context, hasDraft);
-  const zip = await zipped(Object.entries(files).map(([name, input]) => ({ name, input })));
-  return new Uint8Array(await zip.arrayBuffer());
-}
-
-function workFiles(state: ImageState, { draft, edits, settled }: Work, { rule, vocabulary }: Context, hasDraft: boolean) {
   const corrected = new Edits(state.width, state.height, edits);
   const labels = settled ?? labelsOf(draft ?? nothingFound(state), corrected.layer, rule);
   const objects = objectMap({ labels, edits: corrected });
-  return {
+  const files = {
     "state.json": JSON.stringify(state),
     "corrections.png": grayPng(corrected.layer, state, FAST),
-    ...(hasDraft && draft && draftFiles(draft)),
+    ...(hasDraft && draft && {
+      "draft.png": grayPng(draft.labels, draft, FAST),
+      "confidence.png": grayPng(draft.confidence, draft, FAST),
+      ...(draft.parts && { "parts.png": partsPng(draft.parts, draft) }),
+    }),
     ...(objects && { "objects.png": grayPng(objects, state) }),
     "labels.png": labelsPng(labels, state, vocabulary),
   };
+  const zip = await zipped(Object.entries(files).map(([name, input]) => ({ name, input })));
+  return new Uint8Array(await zip.arrayBuffer());
 }
 
 /** The map of ids that other programs read. */
 export function labelsPng(labels: Uint16Array, size: Size, vocabulary: Vocabulary): Uint8Array<ArrayBuffer> {
   return labelMapPng(labels, size, colorsById(vocabulary));
-}
-
-function draftFiles(draft: Draft): Unzipped {
-  const known = packedDrafts.get(draft);
-  if (known) return known;
-  const files = {
-    "draft.png": grayPng(draft.labels, draft, FAST),
-    "confidence.png": grayPng(draft.confidence, draft, FAST),
-    ...(draft.parts && { "parts.png": partsPng(draft.parts, draft) }),
-  };
-  packedDrafts.set(draft, files);
-  return files;
 }
 
 /** The index of each pixel's part, with what the parts are as JSON in a text of the PNG. */

@@ -58,7 +58,7 @@ export class Labeler {
     });
     effect(() => {
       // results for other words are useless now
-      this.session.asked.value = this.key.value;
+      this.session.question.value = this.key.value;
       for (const [item, ending] of this.running) {
         ending.abort();
         this.running.delete(item);

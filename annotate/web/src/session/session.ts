@@ -16,7 +16,7 @@ import { Listing } from "./listing";
 import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
 import { contextOf, lookFor, makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { TaughtFiles } from "./taught";
-import { type AskedConflict, onceReporter, watcherOf } from "./watching";
+import { type ConflictQuestion, onceReporter, watcherOf } from "./watching";
 
 const MOST_LISTED = 8;
 
@@ -42,7 +42,7 @@ export class Session {
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
   /** Key of the current words and options: labels with another key are outdated; null: there is nothing to label yet. */
-  readonly asked = signal<string | null>(null);
+  readonly question = signal<string | null>(null);
   readonly improved = signal(0);
   /** Incremented when an image may need labeling again though neither words nor images changed. */
   readonly reopened = signal(0);
@@ -60,7 +60,7 @@ export class Session {
     () => this.isLabeled.value && !this.current.value!.item.isDone.value && this.store.may("annotate"),
   );
   readonly writer = new Writer();
-  readonly conflict = signal<AskedConflict | null>(null);
+  readonly conflict = signal<ConflictQuestion | null>(null);
   /** What was chosen for the tools to paint; a word may be gone. */
   readonly painted = signal<Choice | "first">("first");
   private readonly nearby = new Nearby((item) => this.prepare(item));
@@ -71,7 +71,7 @@ export class Session {
   private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
   constructor(readonly store: Store) {
-    this.taught = new TaughtFiles(store, this.problem, (write) => this.kept(write));
+    this.taught = new TaughtFiles(store, this.problem, (write) => this.tryWrite(write));
   }
 
   /** Whether each word of an image is shown, by its id: all but the hidden ones, or only the isolated one. */
@@ -107,7 +107,7 @@ export class Session {
       const content = { name: this.name.value, ...projectOf(this.settings) };
       if (!isFirst)
         this.writer.write("project", () =>
-          this.kept(() => this.store.saveProject({ ...content, revision: ++revision })),
+          this.tryWrite(() => this.store.saveProject({ ...content, revision: ++revision })),
         );
       isFirst = false;
     });
@@ -119,7 +119,7 @@ export class Session {
     });
     effect(() => {
       const values = valuesOf(this.settings);
-      this.writer.write("settings", () => this.kept(() => this.store.put("all", values)));
+      this.writer.write("settings", () => this.tryWrite(() => this.store.put("all", values)));
     });
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
   }
@@ -263,7 +263,7 @@ export class Session {
   }
 
   private unlock(image: OpenImage, settled: Uint16Array, change: Omit<Change, "state"> = {}): void {
-    paintSettled(image, settled, image.item.answers === this.asked.value);
+    paintSettled(image, settled, image.item.answers === this.question.value);
     this.keepEdits(image, change);
     this.reopened.value++;
   }
@@ -292,7 +292,7 @@ export class Session {
     this.items.value = this.items.value.filter((other) => other !== item);
     this.removed.value = [...this.removed.value, item];
     item.removed = Date.now();
-    await this.sure(() => this.store.saveRemoved(item.entry()));
+    await this.untilWritten(() => this.store.saveRemoved(item.entry()));
     if (this.opening.value !== item) return;
     const listed = this.listing.listed.value.filter((other) => other !== item),
       next = listed[Math.min(at, listed.length - 1)] ?? this.items.value[0];
@@ -306,7 +306,7 @@ export class Session {
     this.removed.value = this.removed.value.slice(0, -1);
     this.items.value = [...this.items.value, item].sort((one, other) => one.order - other.order);
     item.removed = null;
-    await this.sure(() => this.store.saveRemoved(item.entry()));
+    await this.untilWritten(() => this.store.saveRemoved(item.entry()));
     await this.open(item);
   }
 
@@ -343,7 +343,7 @@ export class Session {
     const change = { state: item.summary.value, draft };
     item.state.value = { kind: "labeled", answers };
     // shown before they are saved: lost labels can be computed again
-    await this.kept(() => this.store.save(item.entry(), change));
+    await this.tryWrite(() => this.store.save(item.entry(), change));
   }
 
   /** Opens an image temporarily, or returns the open one; the caller closes any other. */
@@ -391,7 +391,7 @@ export class Session {
         throw failure;
       }
     };
-    this.writer.write(item.id, () => this.sure(save));
+    this.writer.write(item.id, () => this.untilWritten(save));
   }
 
   private revise({ summary }: Item, state: Partial<ImageState>): void {
@@ -416,7 +416,7 @@ export class Session {
     this.chosen.value = this.opening.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
-    this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));
+    this.writer.write("current", () => this.tryWrite(() => this.store.put("current", image?.item.id)));
     const listed = this.listing.listed.value,
       at = image ? listed.indexOf(image.item) : -1;
     void this.nearby.prepare([at + 1, at + 2, at - 1].flatMap((place) => (at >= 0 && listed[place]) || []));
@@ -444,7 +444,7 @@ export class Session {
   }
 
   /** Writes; false: it failed, and the user is told why. */
-  private async kept(write: () => Promise<void>): Promise<boolean> {
+  private async tryWrite(write: () => Promise<void>): Promise<boolean> {
     try {
       await this.room(write);
       this.reportWrites(null);
@@ -456,8 +456,8 @@ export class Session {
   }
 
   /** Writes; what fails is tried again until it is written. */
-  private async sure(write: () => Promise<void>): Promise<void> {
-    if (!(await this.kept(write)) && !this.isClosed) setTimeout(() => void this.sure(write), AGAIN);
+  private async untilWritten(write: () => Promise<void>): Promise<void> {
+    if (!(await this.tryWrite(write)) && !this.isClosed) setTimeout(() => void this.untilWritten(write), AGAIN);
   }
 }
 

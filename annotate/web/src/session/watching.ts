@@ -8,14 +8,14 @@ import type { Nearby } from "./open_image";
 import type { Session } from "./session";
 import { contextOf, useProject } from "./settings";
 
-export interface AskedConflict {
+export interface ConflictQuestion {
   readonly conflict: Conflict;
   answer(choice: Choice): void;
 }
 
 export function watcherOf(session: Session, nearby: Nearby): Watcher {
   const { current, items, problem, removed, settings } = session;
-  let asked: Promise<unknown> = Promise.resolve();
+  let last: Promise<unknown> = Promise.resolve();
   const itemOf = (id: string) => items.value.find((item) => item.id === id);
   return {
     context() {
@@ -61,7 +61,7 @@ export function watcherOf(session: Session, nearby: Nearby): Watcher {
     isBusy: (id) => current.value?.item.id === id && current.value.edits.isBegun,
     choose(conflict) {
       // one after the other
-      const choice = asked.then(
+      const choice = last.then(
         () =>
           new Promise<Choice>((resolve) => {
             const answer = (given: Choice) => {
@@ -71,7 +71,7 @@ export function watcherOf(session: Session, nearby: Nearby): Watcher {
             session.conflict.value = { conflict, answer };
           }),
       );
-      asked = choice;
+      last = choice;
       return choice;
     },
     onProblem: onceReporter(problem),

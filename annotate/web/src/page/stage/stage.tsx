@@ -121,8 +121,8 @@ function Reading({ control, image }: { control: StageControl; image: OpenImage }
     cursor = control.cursor.value;
   void image.painted.value;
   // it would hide what is being painted
-  const isAsked = control.tool.value.isReading && labeling && pixel !== null;
-  const place = isAsked && cursor ? toStage(control.view.value, cursor) : null;
+  const isReading = control.tool.value.isReading && labeling && pixel !== null;
+  const place = isReading && cursor ? toStage(control.view.value, cursor) : null;
   const { width, height } = control.size.value;
   const across = place && Math.max(80, Math.min(width - 80, place.x));
   return (

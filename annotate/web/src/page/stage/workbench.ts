@@ -26,20 +26,20 @@ export class Workbench extends Navigation {
   });
 
   /** Whether a word was chosen since a tool began. */
-  private isAsked = false;
+  private isChosen = false;
 
   choose(choice: Choice): void {
     this.session.painted.value = choice;
-    this.isAsked = true;
+    this.isChosen = true;
   }
 
   /** Choose the word at the cursor for a tool that begins, unless another one was chosen for it. */
   chooseBelow(): void {
     const labeling = this.image?.labeling.value,
       pixel = this.pixel.value;
-    const id = labeling && pixel !== null && !this.isAsked ? labeling.labels[pixel] : NONE;
+    const id = labeling && pixel !== null && !this.isChosen ? labeling.labels[pixel] : NONE;
     if (id !== NONE) this.session.painted.value = id;
-    this.isAsked = false;
+    this.isChosen = false;
   }
 
   private below: { readonly of: readonly unknown[]; readonly runs: Runs } | null = null;

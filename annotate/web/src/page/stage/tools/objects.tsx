@@ -27,7 +27,7 @@ export class ObjectsTool extends Tool {
   /** Numbers of what is chosen; some may be gone. */
   private readonly picked = signal<readonly number[]>([]);
   private readonly line = signal<readonly Point[]>([]);
-  private readonly told = signal("");
+  private readonly message = signal("");
   private begun: Press | null = null;
   /** What was drawn last, and for what. */
   private drawn: { readonly of: readonly unknown[]; readonly layer: OffscreenCanvas } | null = null;
@@ -45,7 +45,7 @@ export class ObjectsTool extends Tool {
     const chosen = this.chosen.value;
     // fingers have no Shift
     const isMore = press.shiftKey || press.isTouch;
-    this.told.value = "";
+    this.message.value = "";
     if (!number) this.picked.value = isMore ? chosen : [];
     else if (!isMore) this.picked.value = [number];
     else this.picked.value = chosen.includes(number) ? chosen.filter((one) => one !== number) : [...chosen, number];
@@ -84,7 +84,7 @@ export class ObjectsTool extends Tool {
   leave(): boolean {
     const wasBusy = this.picked.value.length > 0 || this.line.value.length > 0;
     this.picked.value = [];
-    this.told.value = "";
+    this.message.value = "";
     this.cancel();
     return wasBusy;
   }
@@ -137,8 +137,8 @@ export class ObjectsTool extends Tool {
         <Button text="Unite" isDisabled={chosen.length < 2} onClick={() => this.unite()} />
         <Button text="Divide" isDisabled={chosen.length !== 1} onClick={() => this.divide()} />
         <Button text="No object" isDisabled={!chosen.length} onClick={() => this.dissolve()} />
-        <span role="status" class="told">
-          {this.told.value || (count ? `${name}: ${plural(count, "object")}` : "")}
+        <span role="status" class="message">
+          {this.message.value || (count ? `${name}: ${plural(count, "object")}` : "")}
         </span>
       </>
     );
@@ -177,7 +177,7 @@ export class ObjectsTool extends Tool {
   ): Result | null {
     const { image } = this.work;
     const result = image?.change(how) ?? null;
-    this.told.value = result ? "" : problem;
+    this.message.value = result ? "" : problem;
     if (image && result) this.work.session.keepEdits(image);
     return result;
   }
