@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
 import type { Choice } from "../src/project/structure";
-import { lookFor } from "../src/session/settings";
 
 import { type Fate, idle, people, Person, ProjectService, until } from "./project_service";
 
@@ -196,21 +195,4 @@ test("a stroke on an image that somebody removed waits until it is put back", as
   assert.match(anna.store.refused.value[0].reason, /removed by somebody/);
   await ben.session.putBack();
   await until(() => service.labels("a.png")[1] === "cat");
-});
-
-test("words that two people add at once, and strokes with them, survive a lost answer and a reload", async () => {
-  await each(ALL_FATES, async (fates) => {
-    const { service, anna, ben } = await street();
-    service.fail("PUT", "", ...fates);
-    lookFor(anna.session.settings, [...WORDS, "lamp"]);
-    anna.paint(1, "lamp");
-    lookFor(ben.session.settings, [...WORDS, "door"]);
-    ben.paint(4, "door");
-    anna.close();
-    await anna.open();
-    await idle(anna, ben);
-    const labels = ["floor", "lamp", "floor", "floor", "door", "floor"];
-    assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels], `${fates}`);
-    assert.deepEqual(service.project.words.map(({ name }) => name).sort(), [...WORDS, "door", "lamp"].sort());
-  });
 });
