@@ -211,6 +211,11 @@ test("two people with three tabs lose nothing, whatever is lost, refused or kill
       } else if (kind < 11) {
         const word = ["lamp", " Lamp", "door", "DOOR", "caf\u00e9", "Cafe\u0301", "roof"][below(7)].trim();
         lookFor(tab.session.settings, withWords(words, [word]).words);
+        if (tab.session.current.value?.item.id === "a.png") {
+          const pixel = pixels[number][below(2)];
+          tab.paint(pixel.at, word);
+          pixel.possible.push(folded(word));
+        }
         await until(() => !tab.session.writer.pending.value);
         added.add(folded(word));
       } else if (kind < 13) isOffline = !isOffline;

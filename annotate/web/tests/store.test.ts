@@ -3,6 +3,7 @@ import { afterEach, test } from "node:test";
 
 import type { Choice } from "../src/project/structure";
 
+import { lookFor } from "../src/session/settings";
 import { type Fate, idle, people, Person, ProjectService, until } from "./project_service";
 
 const WORDS = ["floor", "cat", "wall"];
@@ -195,4 +196,27 @@ test("a stroke on an image that somebody removed waits until it is put back", as
   assert.match(anna.store.refused.value[0].reason, /removed by somebody/);
   await ben.session.putBack();
   await until(() => service.labels("a.png")[1] === "cat");
+});
+
+test("work with a word of somebody else is never taken for one of a new word here", async () => {
+  const { service, anna, ben } = await street();
+  service.fail("GET", "/changes", ...Array<Fate>(40).fill("lost"));
+  lookFor(ben.session.settings, [...WORDS, "door"]);
+  ben.paint(4, "door");
+  await until(() => service.work.size > 0 && service.labels("a.png")[4] === "door");
+  anna.close();
+  // the page read the project before, and the image after that
+  const project = { ...service.project, words: service.project.words.slice(0, 3), revision: service.project.revision - 1 };
+  const now = service.project;
+  service.project = project;
+  const opening = anna.open();
+  await until(() => anna.session.settings.vocabulary.value.length === 3);
+  service.project = now;
+  await opening;
+  await until(() => anna.labels[4] === "door", "the word is known");
+  lookFor(anna.session.settings, [...anna.session.settings.words.value, "lamp"]);
+  anna.paint(1, "lamp");
+  await idle(anna, ben);
+  const labels = ["floor", "lamp", "floor", "floor", "door", "floor"];
+  assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels]);
 });

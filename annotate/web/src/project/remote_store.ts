@@ -271,8 +271,20 @@ export class RemoteStore extends Store {
     const content = isNew ? null : await this.api.work(id);
     const { vocabulary } = this.watcher?.context() ?? { vocabulary: this.served.words };
     const { state = null, work = NO_WORK } = (content && (await this.packer.unpack(content, vocabulary))) ?? {};
+    await this.knowWords(work);
     const size = state ?? this.states.get(id) ?? { width: 0, height: 0 };
     return { base: { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) }, work, state };
+  }
+
+  /** Gets the words of work of others before it is shown, so that no new word of this page has their ids. */
+  private async knowWords(work: Work): Promise<void> {
+    if (usesOnly(work, new Set(this.served.words.map(({ id }) => id)))) return;
+    const { name, revision, words, options } = await this.api.get();
+    const current = { name, revision, words, options };
+    this.watcher?.context();
+    const { project } = this.outbox;
+    if (project) await this.goOnFrom(current, project, project.unsent.base);
+    else this.takeProject(current);
   }
 
   private async fetched(id: string): Promise<Known> {
@@ -361,19 +373,22 @@ export class RemoteStore extends Store {
     }
     // includes what was typed meanwhile
     this.watcher!.context();
-    const mine = entry.unsent.project;
-    const isAlone = base === sent.project && current.revision === sent.base.revision + 1;
-    const { project, moved } = isAlone ? { project: mine, moved: new Map() } : rebasedProject(base, mine, current);
-    this.served = current;
     entry.sent = null;
+    await this.goOnFrom(current, entry, base);
+  }
+
+  /** Puts this page's unsent version of the project on top of what the service has now. @param base what it was made from. */
+  private async goOnFrom(current: Project, entry: QueuedEntry<UnsentProject>, base: Project): Promise<void> {
+    const { project, moved } = rebasedProject(base, entry.unsent.project, current);
+    this.served = current;
     for (const other of moved.size ? this.outbox.entries : []) {
       if (other.unsent.kind !== "work") continue;
       this.outbox.amend(other, { ...renumbered(other.unsent, moved), change: this.id() });
       void this.write(other).catch(() => {});
     }
-    this.outbox.amend(entry, { kind: "project", base: current, project, change: this.id() });
+    entry.unsent = { kind: "project", base: current, project, change: this.id() };
     const written = isSameProject(project, current) ? this.drop(entry) : this.write(entry);
-    if (!isAlone) this.watcher!.onProject(project, moved);
+    this.watcher?.onProject(project, moved);
     await written;
   }
 
@@ -504,11 +519,11 @@ export class RemoteStore extends Store {
   }
 
   private takeProject(project: Project): void {
-    this.watcher!.context();
+    this.watcher?.context();
     // this page's unsent version is rebased when it is sent
     if (project.revision <= this.served.revision || this.outbox.project) return;
     this.served = project;
-    this.watcher!.onProject(project);
+    this.watcher?.onProject(project);
   }
 
   private takeState(name: string, state: ImageState): void {
