@@ -1,6 +1,6 @@
 /** What a person decided in one image, words and objects, with undo and redo. */
 
-import { empty, Layer, mapped, type PackedLayer, STRETCH } from "./layer";
+import { empty, Layer, mapped, type PackedLayer, STRETCH, valuesOf } from "./layer";
 import { type Box, boxOf, joined, rowsOf, type Runs } from "./runs";
 
 /** Bytes of history that are kept for an image; older steps can't be undone. */
@@ -19,6 +19,11 @@ export const FIRST_WORD = 2;
 
 function codeOf(choice: Choice): number {
   return choice === undefined ? UNDECIDED : choice === null ? NO_WORD : choice + FIRST_WORD;
+}
+
+/** The ids of the words in a layer of corrections. */
+export function idsOf(layer: Uint16Array): number[] {
+  return valuesOf(layer).flatMap((code) => (code < FIRST_WORD ? [] : [code - FIRST_WORD]));
 }
 
 export interface Change {

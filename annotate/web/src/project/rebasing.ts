@@ -1,6 +1,6 @@
 /** Unsent changes on top of what others made meanwhile. */
 
-import { editsOf, FIRST_WORD, type SavedEdits, withOtherIds } from "../labels/edits";
+import { editsOf, idsOf, type SavedEdits, withOtherIds } from "../labels/edits";
 import { NONE } from "../labels/labeling";
 import { empty, packed, type PackedLayer, unpacked, valuesOf } from "../labels/layer";
 import type { Size } from "../labels/runs";
@@ -79,8 +79,7 @@ export function renumbered<Some extends Partial<Work>>(work: Some, ids: Readonly
 
 /** Whether some words are all that a change gives to pixels. */
 export function usesOnly({ draft, edits, settled }: Partial<Work>, ids: ReadonlySet<number>): boolean {
-  const isKnown = (id: number) => id === NONE || ids.has(id);
-  const isCode = (code: number) => code < FIRST_WORD || ids.has(code - FIRST_WORD);
-  const planes = [draft?.labels ?? [], settled ?? []];
-  return planes.every((plane) => valuesOf(plane).every(isKnown)) && (!edits || valuesOf(unpacked(edits.layer)).every(isCode));
+  const painted = edits ? idsOf(unpacked(edits.layer)) : [];
+  const used = [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ?? []), ...painted];
+  return used.every((id) => id === NONE || ids.has(id));
 }

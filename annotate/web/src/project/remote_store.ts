@@ -270,15 +270,15 @@ export class RemoteStore extends Store {
     const isNew = !isChanged && this.states.get(id)?.revision === 0;
     const content = isNew ? null : await this.api.work(id);
     const { vocabulary } = this.watcher?.context() ?? { vocabulary: this.served.words };
-    const { state = null, work = NO_WORK } = (content && (await this.packer.unpack(content, vocabulary))) ?? {};
-    await this.knowWords(work);
+    const { state = null, work = NO_WORK, ids = [] } = (content && (await this.packer.unpack(content, vocabulary))) ?? {};
+    await this.knowWords(ids);
     const size = state ?? this.states.get(id) ?? { width: 0, height: 0 };
     return { base: { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) }, work, state };
   }
 
   /** Gets the words of work of others before it is shown, so that no new word of this page has their ids. */
-  private async knowWords(work: Work): Promise<void> {
-    if (usesOnly(work, new Set(this.served.words.map(({ id }) => id)))) return;
+  private async knowWords(ids: readonly number[]): Promise<void> {
+    if (ids.every((id) => this.served.words.some((word) => word.id === id))) return;
     const { name, revision, words, options } = await this.api.get();
     const current = { name, revision, words, options };
     this.watcher?.context();

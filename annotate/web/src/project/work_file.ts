@@ -3,7 +3,7 @@
 import { decode } from "fast-png";
 
 import type { PartMap } from "../backend";
-import { Edits, editsOf, FIRST_WORD } from "../labels/edits";
+import { Edits, editsOf, idsOf } from "../labels/edits";
 import { type Context, type Draft, labelsOf, NONE } from "../labels/labeling";
 import { packed, valuesOf } from "../labels/layer";
 import { objectMap } from "../labels/objects";
@@ -70,8 +70,15 @@ function partsOf(png: Uint8Array | undefined, size: Size): PartMap | null {
   }
 }
 
+export interface DecodedWork {
+  readonly state: ImageState;
+  readonly work: Work;
+  /** Ids of the words that its pixels have. */
+  readonly ids: readonly number[];
+}
+
 /** What a file of an image has. @throws Error it isn't such a file. */
-export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): Promise<{ state: ImageState; work: Work }> {
+export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): Promise<DecodedWork> {
   const files = await unzipped(content);
   if (!files["state.json"] || !files["labels.png"]) throw new Error("a file of its work is missing");
   const state = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
@@ -79,18 +86,20 @@ export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): P
   const corrections = files["corrections.png"] ? plane(files["corrections.png"], state, false) : null;
   const objects = files["objects.png"] ? savedObjects(files["objects.png"], labels, state) : { layer: null, ids: [] };
   const edits = corrections && editsOf(packed(corrections), objects);
-  return { state, work: { draft: draftOf(files, state, vocabulary, corrections), edits, settled: state.done ? labels : null } };
+  const corrected = corrections ? idsOf(corrections) : [];
+  const draft = draftOf(files, state, vocabulary, state.answers === null ? corrected : []);
+  const ids = new Set([...valuesOf(labels), ...valuesOf(draft?.labels ?? []), ...corrected]);
+  ids.delete(NONE);
+  return { state, work: { draft, edits, settled: state.done ? labels : null }, ids: [...ids] };
 }
 
-function draftOf(files: Unzipped, state: ImageState, vocabulary: Vocabulary, corrections: Uint16Array | null): Draft | null {
+/** @param painted ids of words that people painted: without an answer of a model, these are all the words there are. */
+function draftOf(files: Unzipped, state: ImageState, vocabulary: Vocabulary, painted: readonly number[]): Draft | null {
   if (!files["draft.png"] || !files["confidence.png"]) return null;
   const labels = plane(files["draft.png"], state);
   const confidence = Uint8Array.from(decode(files["confidence.png"]).data);
   // words that were looked for come first, as an answer has them
-  const words = new Set([...lookedFor(vocabulary).map(({ id }) => id), ...valuesOf(labels)]);
-  // without an answer of a model, what is painted are all the words there are
-  const painted = state.answers === null && corrections ? valuesOf(corrections) : [];
-  for (const code of painted) if (code >= FIRST_WORD) words.add(code - FIRST_WORD);
+  const words = new Set([...lookedFor(vocabulary).map(({ id }) => id), ...valuesOf(labels), ...painted]);
   words.delete(NONE);
   const { width, height } = state;
   const parts = partsOf(files["parts.png"], state);

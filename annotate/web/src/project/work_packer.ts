@@ -5,6 +5,7 @@ import { transfer } from "comlink";
 import type { Context, Draft } from "../labels/labeling";
 import type { WorkerCalls } from "../worker_calls";
 import type { ImageState, Work } from "./structure";
+import type { DecodedWork } from "./work_file";
 import type { Vocabulary } from "./words";
 import type { WorkFunctions } from "./work_worker";
 
@@ -35,7 +36,7 @@ export class WorkPacker {
     }
   }
 
-  unpack(content: Uint8Array<ArrayBuffer>, vocabulary: Vocabulary): Promise<{ state: ImageState; work: Work }> {
+  unpack(content: Uint8Array<ArrayBuffer>, vocabulary: Vocabulary): Promise<DecodedWork> {
     return this.calls.call((worker) => worker.unpack(transfer(content, [content.buffer]), vocabulary));
   }
 }
