@@ -79,7 +79,10 @@ def test_a_database_of_an_earlier_page_is_brought_up_to_date(site: Site, tmp_pat
 
 
 _AS_VERSION_4 = """async () => {
-    const request = (one) => new Promise((done, fail) => { one.onsuccess = () => done(one.result); one.onerror = fail; });
+    const request = (one) => new Promise((done, fail) => {
+        one.onsuccess = () => done(one.result);
+        one.onerror = fail;
+    });
     const open = (version) => {
         const opening = indexedDB.open("segvoc", version);
         opening.onupgradeneeded = () => stores.forEach((name) => opening.result.createObjectStore(name));
@@ -107,7 +110,7 @@ _AS_VERSION_4 = """async () => {
             layer: {
                 ...edits.layer,
                 bands: edits.layer.bands.map((band) =>
-                    band instanceof Uint16Array ? band.map(code) : band.map((value, at) => (at % 2 ? code(value) : value))),
+                    band.map((value, at) => (band instanceof Uint16Array || at % 2 ? code(value) : value))),
             },
             done: edits.done.map(runs),
             undone: edits.undone.map(runs),

@@ -53,10 +53,10 @@ class RealService:
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "segvoc", "serve", "tiny", "--project", str(self.folder)]
+        command = [sys.executable, "-m", "segvoc", "serve", "tiny", "--project", str(self.folder), *self.options]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--port", str(self.port), *self.options], stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
+                [*command, "--port", str(self.port)], stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
             )
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
