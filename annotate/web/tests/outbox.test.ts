@@ -41,6 +41,12 @@ test("what is refused holds up its own image alone, images take turns, and other
   outbox.refuse(removal, "no");
   outbox.drop(b);
   assert.deepEqual([next(), outbox.isRemoved("a")], ["a", false]);
+  // words come first, unless the service can't take them now
+  const project = { name: "", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
+  const words = outbox.add("words", { unsent: { kind: "project", base: project, project, change: "3" }, sent: null, refused: null });
+  assert.equal(next(), "words");
+  outbox.postpone(words);
+  assert.equal(next(), "a");
 });
 
 /** Two images, b.png open. */

@@ -61,7 +61,7 @@ export interface QueuedEntry<Kind extends Unsent = Unsent> extends KeptEntry<Kin
 const PROJECT = "";
 
 export class Outbox {
-  /** By image; the oldest change of each is first. */
+  /** By image, in the order in which they are sent; the oldest change of each is first. */
   private readonly queues = new Map<string, QueuedEntry[]>();
   /** Queues whose first change is being put together with what others did. */
   private readonly held = new Set<string>();
@@ -70,7 +70,12 @@ export class Outbox {
     const queue = queueOf(unsent);
     const isShown = unsent.kind === "work" && !this.shown(queue);
     const entry = { key, unsent, sent, refused, isShown };
-    this.queues.set(queue, [...(this.queues.get(queue) ?? []), entry]);
+    const entries = [...this.of(queue), entry],
+      others = [...this.queues].filter(([other]) => other !== queue);
+    // words come before what is painted with them
+    if (queue === PROJECT) this.queues.clear();
+    this.queues.set(queue, entries);
+    for (const [other, known] of others) this.queues.set(other, known);
     return entry;
   }
 
@@ -106,13 +111,11 @@ export class Outbox {
   }
 
   /**
-   * What is sent next: words come first, and images in turn.
+   * What is sent next: what didn't fail, words first, and images in turn.
    *
    * @param isReady whether the service knows the words of a change.
    */
   next(isReady: (unsent: Unsent) => boolean): QueuedEntry | null {
-    const { project } = this;
-    if (project?.refused === null) return project;
     for (const [queue, entries] of this.queues) {
       const first = firstOf(entries);
       if (first?.refused === null && !this.held.has(queue) && isReady(first.unsent)) return first;

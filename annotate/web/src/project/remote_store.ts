@@ -399,7 +399,7 @@ export class RemoteStore extends Store {
     const work = withChange(known.work, sent);
     const context = this.watcher!.context();
     // it may have words that the service doesn't know yet
-    if (this.outbox.project?.refused === null || !this.hasWords(sent)) return;
+    if (!this.hasWords(sent)) return;
     // what the model found is there unless it changed
     const hasDraft = Boolean(sent.draft) || base.revision === 0;
     const content = await this.packer.pack(sent.state, work, context, hasDraft);
