@@ -128,26 +128,6 @@ test("whatever request for changes fails, all changes of others are shown", asyn
     }
 });
 
-test("a page that is closed at any moment goes on where it was, once", async () => {
-  for (let moment = 0; moment < 24; moment += 2)
-    await each(FATES, async (fate) => {
-      const { service, anna, ben } = await street();
-      service.fail("PUT", "/work", fate);
-      anna.paint(1, "cat");
-      for (let ticks = 0; ticks < moment; ticks++) {
-        if (ticks === 6) anna.paint(2, "wall");
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-      anna.close();
-      // what the page sent before may still arrive
-      ben.paint(4, "cat");
-      await anna.open();
-      await idle(anna, ben);
-      const labels = ["floor", "cat", moment > 6 ? "wall" : "floor", "floor", "cat", "floor"];
-      assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels], `${moment} ${fate}`);
-    });
-});
-
 test("what can be undone survives a reload, unless somebody else went on from it", async () => {
   const { anna, ben } = await street();
   anna.paint(1, "cat");
