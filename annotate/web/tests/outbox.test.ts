@@ -107,6 +107,13 @@ test("somebody who may only look sees each change refused, and nothing is lost u
   for (const refusal of guest.store.refused.value) await guest.store.discard(refusal);
   await until(() => guest.labels[1] === "floor");
   assert.deepEqual(guest.session.settings.words.value, ["floor", "cat"]);
+  // a service that says what a key may do is believed at once
+  service.saysRole = true;
+  const other = await Person.of(service, "annotate");
+  assert.deepEqual([other.store.may("annotate"), other.store.may("administer"), other.session.canCorrect.value], [true, false, true]);
+  guest.close();
+  await guest.open();
+  assert.ok(guest.session.isLabeled.value && !guest.session.canCorrect.value);
 });
 
 test("a word isn't kept twice; words that are refused hold up the strokes that need them, and no others", async () => {

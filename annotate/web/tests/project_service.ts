@@ -61,6 +61,8 @@ export class ProjectService {
   project: Project = { name: "street", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
   /** Decides what becomes of a request. */
   fate: (method: string, path: string) => Fate = () => "answered";
+  /** Whether the project says what a key may do. */
+  saysRole = false;
   private readonly made = new Set<string>();
   private waiting: (() => void)[] = [];
 
@@ -137,7 +139,7 @@ export class ProjectService {
       this.made.add(change);
       this.append("words", null);
     }
-    return Response.json({ ...this.project, seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()] });
+    return Response.json({ ...this.project, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()] });
   }
 
   private async sent(files: Unzipped | undefined): Promise<Response> {
