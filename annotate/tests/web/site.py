@@ -120,6 +120,10 @@ class Site:
         self.tab.get_by_label("Paint").select_option(word)
         self.drag(*places)
 
+    def painted(self) -> str:
+        """The word that the tools paint."""
+        return self.tab.get_by_label("Paint").locator("option:checked").inner_text()
+
     def click(self, x: float, y: float) -> None:
         self.tab.mouse.click(*self.place(x, y))
 

@@ -28,7 +28,7 @@ def test_regions_are_outlined_erased_and_looked_at(served: Site):
     served.tab.keyboard.press("Enter")
     served.tab.get_by_role("dialog").wait_for(state="detached")
     served.press("Brush")
-    assert served.tab.get_by_label("Paint").input_value() == "spoon"
+    assert served.painted() == "spoon"
 
     # the inside of a polygon gets the word, whatever was there
     served.press("Polygon", exact=True)
@@ -95,7 +95,7 @@ def test_letters_typed_right_after_w_find_a_word(served: Site):
             served.tab.keyboard.type(f"{opening}{word}")
             served.tab.keyboard.press("Enter")
             served.tab.get_by_role("dialog").wait_for(state="detached")
-            assert served.tab.get_by_label("Paint").input_value() == word, (rate, word)
+            assert served.painted() == word, (rate, word)
     speed.send("Emulation.setCPUThrottlingRate", {"rate": 1})
     assert served.tab.get_by_role("button", name="Brush").get_attribute("aria-pressed") == "true"
     assert served.tab.get_by_role("button", name="coffee.jpg, labeled").count() == 1

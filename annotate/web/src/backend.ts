@@ -114,6 +114,11 @@ export class KeyError extends PageError {
   override readonly name = "KeyError";
 }
 
+/** The reader's key isn't for this. */
+export class RoleError extends PageError {
+  override readonly name = "RoleError";
+}
+
 /** What the reader of the page is told about a failure. */
 export function sentence(failure: unknown): string {
   if (failure instanceof PageError) return failure.message;

@@ -57,7 +57,10 @@ async function start(): Promise<void> {
   };
   keep(sessionStorage.getItem(KEY) ?? "");
   if (api) api.user = localStorage.getItem(USER) ?? "";
-  const database = await Database.open(api ? `segvoc project ${address("").pathname}` : "segvoc");
+  const database = await Database.open(api ? `segvoc project ${address("").pathname}` : "segvoc", () => {
+    const problem = "Another tab has an earlier version of this page open; close it, or load it again.";
+    render(<Closed problem={problem} needsKey={false} onTry={() => {}} />, root);
+  });
   const packer = new WorkPacker(new WorkerCalls(address("work.js")));
   const session = new Session(api ? new RemoteStore(api, database, packer) : new BrowserStore(database));
   await restored(session, root, keep);

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 
 import { borderLines, overlay } from "../src/imaging/overlay";
-import { NO_COLOR, wordColor } from "../src/imaging/palette";
+import { wordColor } from "../src/imaging/palette";
 import { resizedPlanes } from "../src/imaging/resize";
 import { bytes, expected, pixels } from "./expected";
 
@@ -18,7 +18,7 @@ for (const { source, target, image, resized } of expected.resized) {
 
 for (const { opacity, size, image, labels, overlay: drawn } of expected.overlays) {
   test(`the overlay at opacity ${opacity} is Python's, up to rounding`, () => {
-    const colors = [...[0, 1, 2, 3].map(wordColor), NO_COLOR];
+    const colors = new Map([0, 1, 2, 3].map((word) => [word, wordColor(word)]));
     const result = overlay(pixels(image, size), new Uint16Array(bytes(labels).buffer), colors, opacity);
     const rgb = Array.from(result).filter((_, at) => at % 4 < 3);
     for (const [at, value] of bytes(drawn).entries()) assert.ok(Math.abs(value - rgb[at]) <= 1, `${value} ${rgb[at]}`);
@@ -31,7 +31,7 @@ test("wide borders are Python's", () => {
   const [height, width] = size;
   const label = (at: number) => (7 * Math.floor((at % width) / 37) + 3 * Math.floor(at / width / 23)) % words;
   const labels = Uint16Array.from({ length: width * height }, (_, at) => label(at));
-  const colors = [...Array.from({ length: words }, (_, word) => wordColor(word)), NO_COLOR];
+  const colors = new Map(Array.from({ length: words }, (_, word) => [word, wordColor(word)]));
   const black = { width, height, data: new Uint8ClampedArray(4 * width * height) };
   const rgb = overlay(black, labels, colors, 1).filter((_, at) => at % 4 < 3);
   assert.equal(createHash("sha256").update(rgb).digest("hex"), sha256);

@@ -3,7 +3,7 @@
 import type { Segmentation } from "../src/backend";
 import { wordColor } from "../src/imaging/palette";
 import { Edits } from "../src/labels/edits";
-import { Labeling, NONE, type Rule } from "../src/labels/labeling";
+import { type Context, type Draft, Labeling, NONE, type Rule } from "../src/labels/labeling";
 import { type ZippedFile, zipped } from "../src/saving/zip";
 
 export const ALL: Rule = { threshold: 0, background: null };
@@ -21,11 +21,21 @@ export function found(rows: readonly string[], words: readonly string[], confide
   return { ...image, confidence: certain, words, parts: null, model: "tiny", dtype: "float32", seconds: 0.12345 };
 }
 
+/** The same by the ids of some words. */
+export function draft(rows: readonly string[], ids: readonly number[], confidence?: number): Draft {
+  const { labels, ...answer } = found(rows, [], confidence);
+  return { ...answer, labels: labels.map((label) => (label === NONE ? NONE : ids[label])), words: ids };
+}
+
+/** Words with the ids 0, 1, ... or others, and a rule. */
+export function context(names: readonly string[] = [], rule: Rule = ALL, ids: readonly number[] = [...names.keys()]): Context {
+  return { vocabulary: names.map((name, at) => ({ id: ids[at], name, color: wordColor(ids[at]), removed: false })), rule };
+}
+
 /** @param ids numbers of the words in the project. */
-export function labeling(rows: readonly string[], words: readonly string[], rule = ALL, ids = words.map((_, at) => at)): Labeling {
-  const answer = found(rows, words);
-  const entry = (_: string, at: number) => ({ id: ids[at], color: wordColor(ids[at]) });
-  return new Labeling(answer, new Edits(answer.width, answer.height), rule, entry);
+export function labeling(rows: readonly string[], words: readonly string[], rule = ALL, ids: readonly number[] = [...words.keys()]): Labeling {
+  const answer = draft(rows, ids);
+  return new Labeling(answer, new Edits(answer.width, answer.height), context(words, rule, ids));
 }
 
 /** Whole numbers below others, the same in each run. */

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { namePlaces } from "../src/imaging/names";
+import { wordColor } from "../src/imaging/palette";
 import { regionAt } from "../src/labels/connected";
 import { Edits } from "../src/labels/edits";
-import { figures, Labeling, partFigures } from "../src/labels/labeling";
+import { figures, Labeling, labelsOf, partFigures } from "../src/labels/labeling";
 import { BAND, mapped, packed, unpacked } from "../src/labels/layer";
 import { polygon, stroke } from "../src/labels/runs";
-import { ALL, found, map, rows, seeded } from "./labeled";
+import { ALL, context, draft, map, rows, seeded } from "./labeled";
 
 const SIZE = { width: 7, height: 5 };
 
@@ -48,31 +49,31 @@ test("a polygon has the pixels whose centers lie inside, by the even-odd rule", 
 
 test("actions are undone and done again, and a new one ends what could be done again", () => {
   const edits = new Edits(4, 2);
-  assert.deepEqual(edits.paint(Int32Array.of(1, 2), "cat"), {
+  assert.deepEqual(edits.paint(Int32Array.of(1, 2), 0), {
     box: { left: 1, top: 0, right: 3, bottom: 1 },
-    runs: Int32Array.of(1, 2, 0, 1),
+    runs: Int32Array.of(1, 2, 0, 2),
     isUndone: false,
   });
-  assert.equal(edits.paint(Int32Array.of(1, 2), "cat"), null);
-  edits.paint(Int32Array.of(4, 4), "cat");
+  assert.equal(edits.paint(Int32Array.of(1, 2), 0), null);
+  edits.paint(Int32Array.of(4, 4), 0);
   assert.ok(edits.finish());
   assert.ok(!edits.finish());
   edits.paint(Int32Array.of(2, 1, 4, 1), null);
   edits.finish();
-  assert.deepEqual(Array.from(edits.layer), [0, 1, 2, 0, 2, 1, 1, 1]);
+  assert.deepEqual(Array.from(edits.layer), [0, 2, 1, 0, 1, 2, 2, 2]);
   assert.deepEqual(edits.undo()!.box, { left: 0, top: 0, right: 3, bottom: 2 });
-  assert.deepEqual(Array.from(edits.layer), [0, 1, 1, 0, 1, 1, 1, 1]);
+  assert.deepEqual(Array.from(edits.layer), [0, 2, 2, 0, 2, 2, 2, 2]);
   edits.undo();
   assert.equal(edits.undo(), null);
   assert.ok(edits.layer.every((code) => code === 0));
   edits.redo();
   edits.redo();
-  assert.deepEqual(Array.from(edits.layer), [0, 1, 2, 0, 2, 1, 1, 1]);
+  assert.deepEqual(Array.from(edits.layer), [0, 2, 1, 0, 1, 2, 2, 2]);
   edits.undo();
   edits.clear();
   assert.ok(!edits.canRedo && edits.layer.every((code) => code === 0));
   edits.undo();
-  assert.deepEqual(Array.from(edits.layer), [0, 1, 1, 0, 1, 1, 1, 1]);
+  assert.deepEqual(Array.from(edits.layer), [0, 2, 2, 0, 2, 2, 2, 2]);
 });
 
 test("the history has a bounded size, and what is older stays painted", () => {
@@ -81,7 +82,7 @@ test("the history has a bounded size, and what is older stays painted", () => {
   // every second pixel is a stretch of its own
   const comb = Int32Array.from({ length: width * height }, (_, at) => (at % 2 ? 1 : at));
   for (let step = 0; step < 6; step++) {
-    edits.paint(comb, `word ${step}`);
+    edits.paint(comb, step);
     edits.finish();
   }
   const bytes = edits.saved.done.reduce((sum, { runs }) => sum + runs.byteLength, 0);
@@ -96,13 +97,13 @@ test("a packed layer comes back as it was, and a change packs its own bands alon
   const size = { width: BAND / 8, height: 20 };
   for (let step = 0; step < 40; step++) {
     const from = { x: random(size.width), y: 6 + random(14) };
-    edits.paint(stroke(from, { x: random(size.width), y: 6 + random(14) }, 1 + random(4), size), `word ${random(3)}`);
+    edits.paint(stroke(from, { x: random(size.width), y: 6 + random(14) }, 1 + random(4), size), random(3));
     if (random(3)) edits.finish();
     else edits.undo();
     assert.deepEqual(unpacked(edits.saved.layer), edits.layer);
   }
   const before = edits.saved.layer;
-  edits.paint(Int32Array.of(2 * BAND + 5, 2), "other");
+  edits.paint(Int32Array.of(2 * BAND + 5, 2), 9);
   const after = edits.saved.layer;
   assert.deepEqual(after.bands.map((band, at) => band === before.bands[at]), [true, true, false]);
   // what changes with every pixel is kept as it is
@@ -112,32 +113,41 @@ test("a packed layer comes back as it was, and a change packs its own bands alon
 });
 
 test("unlikely pixels lose their word, or become background; corrections are certain", () => {
-  const answer = found(["0011"], ["cat", "wall"]);
+  const answer = draft(["0011"], [0, 1]);
   answer.confidence.set([255, 100, 200, 50]);
   const edits = new Edits(4, 1);
-  const labels = (rule = ALL) => new Labeling(answer, edits, rule);
+  const other = { id: 2, name: "other", color: wordColor(2), removed: true };
+  const words = [...context(["cat", "wall"]).vocabulary, other];
+  const labels = (rule = ALL) => new Labeling(answer, edits, { vocabulary: words, rule });
+  const names = (labeling: Labeling) => labeling.words.map(({ name }) => name);
   assert.deepEqual(rows(labels({ threshold: 0.5, background: null }).labels, 4), ["0.1."]);
-  const background = labels({ threshold: 0.5, background: "other" });
-  assert.deepEqual([background.words, rows(background.labels, 4)], [["cat", "wall", "other"], ["0212"]]);
-  assert.deepEqual(background.colors.map((color) => color.join() === "128,128,128"), [false, false, true]);
+  const background = labels({ threshold: 0.5, background: 2 });
+  assert.deepEqual([names(background), rows(background.labels, 4)], [["cat", "wall", "other"], ["0212"]]);
+  assert.deepEqual(background.words.map(({ color }) => color.join() === "128,128,128"), [false, false, true]);
   assert.deepEqual([0, 1, 3].map((pixel) => background.confidence(pixel)), [255, 155, 205]);
   // a word that was looked for can be the background, too
-  assert.deepEqual(rows(labels({ threshold: 0.5, background: "wall" }).labels, 4), ["0111"]);
-  assert.deepEqual(labels({ threshold: 0, background: "other" }).words, ["cat", "wall"]);
-  edits.paint(Int32Array.of(3, 1), "cat");
+  assert.deepEqual(rows(labels({ threshold: 0.5, background: 1 }).labels, 4), ["0111"]);
+  assert.deepEqual(names(labels({ threshold: 0, background: 2 })), ["cat", "wall"]);
+  edits.paint(Int32Array.of(3, 1), 0);
   const corrected = labels({ threshold: 0.5, background: null });
   assert.deepEqual(rows(corrected.labels, 4), ["0.10"]);
-  assert.deepEqual([corrected.confidence(3), corrected.isCorrected(3), corrected.isCorrected(0)], [255, true, false]);
+  assert.deepEqual([corrected.confidence(3), edits.isCorrected(3), edits.isCorrected(0)], [255, true, false]);
 });
 
-test("corrections follow their word by any of its names, and sleep while it isn't looked for", () => {
+test("corrections keep their word whatever it is called, and while it isn't looked for; words get other ids in all steps", () => {
   const edits = new Edits(4, 1);
-  edits.paint(Int32Array.of(0, 1), "sofa");
+  edits.paint(Int32Array.of(0, 1), 7);
+  edits.finish();
   edits.paint(Int32Array.of(1, 1), null);
-  const labels = (words: string[]) => rows(new Labeling(found(["1111"], words), edits, ALL).labels, 4);
-  assert.deepEqual(labels(["couch, sofa", "wall"]), ["0.11"]);
-  assert.deepEqual(labels(["cat", "wall"]), ["1.11"]);
-  assert.deepEqual(labels(["cat", "wall", "sofa"]), ["2.11"]);
+  edits.finish();
+  const labels = () => [...new Labeling(draft(["1111"], [0, 1]), edits, context(["cat", "wall"])).labels];
+  assert.deepEqual(labels(), [7, 65535, 1, 1]);
+  edits.paint(Int32Array.of(0, 1), 1);
+  edits.finish();
+  edits.renumber(new Map([[7, 8], [8, 7]]));
+  assert.deepEqual(labels(), [1, 65535, 1, 1]);
+  edits.undo();
+  assert.deepEqual(labels(), [8, 65535, 1, 1]);
 });
 
 test("what is counted stretch by stretch is what all pixels add up to", () => {
@@ -148,28 +158,30 @@ test("what is counted stretch by stretch is what all pixels add up to", () => {
   const confidence = Uint8Array.from(labels, () => random(256));
   const names = [{ object: "cat", part: "head", name: "cat's head" }];
   const parts = { names, labels: labels.map((label) => (label === 0 ? 0 : 65535)), colors: [[1, 2, 3]] };
-  const answer = { ...found(["0"], ["cat", "wall", "dog"]), ...size, labels, confidence, parts };
-  for (const background of [null, "wall", "other"]) {
+  const answer = { ...draft(["0"], [0, 1, 2]), ...size, labels, confidence, parts };
+  const words = context(["cat", "wall", "dog"]);
+  for (const background of [null, 1, 5]) {
     const edits = new Edits(size.width, size.height);
     const rule = { threshold: 0.5, background };
-    const labeling = new Labeling(answer, edits, rule);
+    const labeling = new Labeling(answer, edits, { ...words, rule });
     for (let step = 0; step < 60; step++) {
       const from = { x: random(40), y: random(30) },
         to = { x: random(40), y: random(30) };
       const runs = stroke(from, to, 1 + random(4), size);
-      // the last one isn't looked for: what the model found holds
-      const choice = ["cat", "wall", null, undefined, "gone"][random(5)];
+      // the last one isn't looked for
+      const choice = [0, 1, null, undefined, 9][random(5)];
       const change = [() => edits.undo(), () => edits.redo()][random(5)] ?? (() => edits.paint(runs, choice));
       // some actions give several words
       if (random(2)) edits.finish();
       const done = change();
       if (done) labeling.take(done);
     }
-    const again = new Labeling(answer, edits, rule);
+    const again = new Labeling(answer, edits, { ...words, rule });
     assert.deepEqual(labeling.labels, again.labels);
+    assert.deepEqual(labelsOf(answer, edits.layer, rule), again.labels);
     assert.deepEqual(labeling.tally, again.tally);
     assert.ok(again.tally.corrected > 100);
-    const undecided = Array.from(again.labels.keys()).filter((pixel) => !again.isCorrected(pixel));
+    const undecided = Array.from(again.labels.keys()).filter((pixel) => !edits.isCorrected(pixel));
     const doubt = undecided.reduce((sum, pixel) => sum + 255 - again.confidence(pixel), 0);
     assert.equal(again.tally.doubt.reduce((sum, one) => sum + one), doubt);
     assert.equal(again.tally.undecided.reduce((sum, one) => sum + one), undecided.length);
@@ -183,8 +195,9 @@ test("figures count pixels, parts only where the word is still the one that was 
   const names = [{ object: "cat", part: "head", name: "cat's head" }];
   const parts = { names, labels: Uint16Array.of(0, 0, 65535, 65535), colors: [[1, 2, 3]] };
   const edits = new Edits(4, 1);
-  edits.paint(Int32Array.of(1, 1), "wall");
-  const labeling = new Labeling({ ...found(["0001"], ["cat", "wall", "dog"], 0.6), parts }, edits, ALL);
+  edits.paint(Int32Array.of(1, 1), 1);
+  const answer = { ...draft(["0001"], [0, 1, 2], 0.6), parts };
+  const labeling = new Labeling(answer, edits, context(["cat", "wall", "dog"]));
   const [cat, wall, dog] = figures(labeling);
   assert.deepEqual([cat.pixels, cat.fraction, cat.meanConfidence], [2, 0.5, 0.6]);
   assert.deepEqual([wall.pixels, wall.meanConfidence], [2, 0.8]);

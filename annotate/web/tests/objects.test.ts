@@ -5,12 +5,11 @@ import { Edits } from "../src/labels/edits";
 import { Labeling, NONE } from "../src/labels/labeling";
 import { cut, dissolve, divide, joinTouched, makeObjects, merge } from "../src/labels/objects";
 import { objectFigures, objectMap } from "../src/labels/objects";
-import { ALL, found, rows, seeded } from "./labeled";
+import { context, labeling, rows, seeded } from "./labeled";
 
 /** Labels 0 (person), 1 (dog), ... from rows of digits. */
 function labeled(...lines: string[]): Labeling {
-  const answer = found(lines, ["person, human", "dog", "wall"]);
-  return new Labeling(answer, new Edits(answer.width, answer.height), ALL);
+  return labeling(lines, ["person, human", "dog", "wall"]);
 }
 
 /** Objects as rows of digits; a dot is none. */
@@ -95,7 +94,7 @@ test("objects of one word are united and dissolved; they and corrections have on
   assert.ok(merge(image, [1, 2]));
   end();
   assert.deepEqual(objects(image), ["11.11.33"]);
-  image.take(edits.paint(Int32Array.of(0, 4), "dog")!);
+  image.take(edits.paint(Int32Array.of(0, 4), 1)!);
   end();
   // what lost its word lost its object, and the word of object 1 is in one pixel now
   assert.deepEqual(objects(image), ["....1.33"]);
@@ -113,36 +112,36 @@ test("objects of one word are united and dissolved; they and corrections have on
     assert.deepEqual(objects(image), [row]);
   }
   const again = new Edits(8, 1, structuredClone(edits.saved));
-  assert.deepEqual(objects(new Labeling(image.found, again, ALL)), ["....1..."]);
+  assert.deepEqual(objects(new Labeling(image.found, again, context())), ["....1..."]);
   again.undo();
-  assert.deepEqual(objects(new Labeling(image.found, again, ALL)), ["....1.33"]);
+  assert.deepEqual(objects(new Labeling(image.found, again, context())), ["....1.33"]);
   again.clear();
-  assert.equal(objectMap(new Labeling(image.found, again, ALL)), null);
+  assert.equal(objectMap(new Labeling(image.found, again, context())), null);
 });
 
 test("painted pixels join the object that they touch, or the nearer of two; alone they are a new one", () => {
   const image = labeled("00......00....", "00......00....", "..........1...", "..............", "0.............");
   const { edits } = image;
-  const paint = (word: string, ...runs: number[]) => {
+  const paint = (word: number, ...runs: number[]) => {
     const counted = new Set(objectFigures(image).map(({ label }) => label));
     image.take(edits.paint(Int32Array.from(runs), word)!);
     joinTouched(image, counted);
     edits.finish();
   };
-  paint("person", 13, 1);
+  paint(0, 13, 1);
   assert.equal(objectMap(image), null, "a word without objects gets none");
   image.take(edits.undo()!);
   makeObjects(image, 0, 2);
   edits.finish();
   const [left, right] = ["11", "22"];
-  paint("person", 2, 1, 12, 1);
+  paint(0, 2, 1, 12, 1);
   assert.deepEqual(objects(image)[0], `${left}1.....${right}..3.`);
-  paint("dog", 10 + 14, 1);
-  paint("person", 3, 5);
+  paint(1, 10 + 14, 1);
+  paint(0, 3, 5);
   assert.deepEqual(objects(image)[0], "1111112222..3.");
   assert.deepEqual(objects(image)[2], "..............");
   // beside the rest of the word, which belongs to none, it stays without one
-  paint("person", 4 * 14 + 1, 1);
+  paint(0, 4 * 14 + 1, 1);
   assert.deepEqual(objects(image)[4], "..............");
   image.take(edits.undo()!);
   image.take(edits.undo()!);
@@ -177,7 +176,7 @@ test("whatever is done, labels stay, objects keep to their words, and undo leads
       else if (kind === 4) dissolve(image, [one.number]);
       else {
         const counted = new Set(all.map(({ label }) => label));
-        const change = edits.paint(Int32Array.of(below(height) * width, width), ["person", "dog", "wall"][below(3)]);
+        const change = edits.paint(Int32Array.of(below(height) * width, width), below(3));
         if (change) image.take(change);
         labels.set(image.labels);
         joinTouched(image, counted);

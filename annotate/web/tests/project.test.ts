@@ -1,25 +1,30 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { editsOf } from "../src/labels/edits";
 import { NONE } from "../src/labels/labeling";
 import { packed, type PackedLayer, unpacked } from "../src/labels/layer";
 import { labelingOf, summaryOf } from "../src/project/keeping";
-import { type KeptEdits, newState, stem, uniqueName, type Work } from "../src/project/structure";
-import { collides, rebased, renumbered, type Unsent } from "../src/project/unsent";
-import { movedIds, rebasedWords, withLookedFor } from "../src/project/words";
-import { correctionsOf, decodeWork, editsOf, encodeWork } from "../src/project/work_file";
+import type { UnsentWork } from "../src/project/outbox";
+import { collides, rebased, renumbered, usesOnly } from "../src/project/rebasing";
+import { newState, stem, uniqueName, type Work } from "../src/project/structure";
+import { decodeWork, encodeWork } from "../src/project/work_file";
+import { rebasedWords, withLookedFor } from "../src/project/words";
 import { unzipped } from "../src/saving/zip";
-import { found, zip } from "./labeled";
+import { draft, zip } from "./labeled";
 
 const VOCABULARY = withLookedFor([], ["cat", "sofa, couch", "wall"]);
 const RULE = { threshold: 0, background: null };
-const NO_OBJECTS: KeptEdits["objects"] = { layer: null, ids: [] };
 
 /** Work on an image of 2 × 3 pixels. */
-function work(corrections: readonly number[], draft: readonly number[] = [0, 0, 1, 1, 2, NONE]): Work {
-  const { words: _, ...answer } = found(["00", "00", "00"], []);
-  const kept = { ...answer, labels: Uint16Array.from(draft), ids: [0, 1, 2] };
-  return { draft: kept, edits: editsOf(Uint16Array.from(corrections), NO_OBJECTS), settled: null };
+function work(corrections: readonly number[], labels: readonly number[] = [0, 0, 1, 1, 2, NONE]): Work {
+  const found = { ...draft(["00", "00", "00"], [0, 1, 2]), labels: Uint16Array.from(labels) };
+  return { draft: found, edits: editsOf(packed(Uint16Array.from(corrections))), settled: null };
+}
+
+/** The layer of corrections. */
+function layer(work: Partial<Work> | null): number[] {
+  return [...unpacked(work!.edits!.layer)];
 }
 
 test("the file of an image has all that was decided, and gives the same labels again", async () => {
@@ -32,7 +37,7 @@ test("the file of an image has all that was decided, and gives the same labels a
   assert.deepEqual([summary.corrected, summary.pixels, summary.unlabeled], [3, { 0: 2, 1: 1, 2: 2 }, 1]);
   const again = async (now: typeof state, what: Work) => decodeWork(await encodeWork(now, what, context), VOCABULARY);
   const read = await again(state, own);
-  assert.deepEqual([...unpacked(correctionsOf(read.work.edits, state))], [0, 1, 4, 0, 0, 2]);
+  assert.deepEqual(layer(read.work), [0, 1, 4, 0, 0, 2]);
   assert.deepEqual([...labelingOf(state, read.work, context).labels], [...labels.labels]);
   assert.equal(read.work.draft!.model, "tiny");
   assert.equal(read.work.draft!.parts, null);
@@ -44,6 +49,7 @@ test("the file of an image has all that was decided, and gives the same labels a
   const withParts = await again(state, { ...own, draft: { ...own.draft!, parts } });
   assert.deepEqual(withParts.work.draft!.parts, parts);
   assert.equal(read.work.settled, null);
+  assert.deepEqual(Object.keys(await unzipped(await encodeWork(state, own, context, false))).sort(), ["corrections.png", "labels.png", "state.json"]);
   const done = await again({ ...state, done: true }, own);
   assert.deepEqual([...done.work.settled!], [0, NONE, 2, 1, 2, 0]);
 });
@@ -54,15 +60,16 @@ test("corrections of two people are put together, and a collision is seen", () =
   assert.ok(!collides(...layers));
   assert.ok(collides(layers[0], layers[1], packed(Uint16Array.of(4, 0, 0, 0, 0, 2))));
   const state = newState("a.png", { width: 2, height: 3 });
-  const unsent: Unsent = { id: "a.png", change: "1", base: { revision: 3, corrections: layers[0] }, state, edits: editsOf(mine, NO_OBJECTS) };
+  const unsent: UnsentWork = { kind: "work", image: "a.png", change: "1", base: { revision: 3, corrections: layers[0] }, state, edits: editsOf(packed(mine)) };
   const their = { ...state, revision: 5, answers: "theirs" };
   const both = rebased(unsent, work([...theirs]), their, "both")!;
-  assert.deepEqual([...unpacked(correctionsOf(both.edits!, state))], [3, 4, 0, 3, 0, 0]);
+  assert.deepEqual(layer(both), [3, 4, 0, 3, 0, 0]);
   assert.deepEqual([both.base.revision, [...unpacked(both.base.corrections)], both.state.answers], [5, [...theirs], "theirs"]);
-  assert.deepEqual([...unpacked(correctionsOf(rebased(unsent, work([...theirs]), their, "mine")!.edits!, state))], [...mine]);
+  assert.deepEqual(layer(rebased(unsent, work([...theirs]), their, "mine")), [...mine]);
   assert.equal(rebased(unsent, work([...theirs]), their, "theirs"), null);
   const moved = renumbered(unsent, new Map([[1, 7]]));
-  assert.deepEqual([...unpacked(correctionsOf(moved.edits!, state))], [9, 0, 0, 9, 0, 2]);
+  assert.deepEqual(layer(moved), [9, 0, 0, 9, 0, 2]);
+  assert.ok(usesOnly(moved, new Set([0, 7])) && !usesOnly(moved, new Set([0, 1])));
 });
 
 test("an image stays done where the model labeled it again, and not where somebody corrected it", () => {
@@ -70,14 +77,14 @@ test("an image stays done where the model labeled it again, and not where somebo
     their = { ...state, done: false, revision: 5 };
   const [base, corrected] = [[0, 3, 0, 0, 0, 2], [4, 3, 0, 0, 0, 2]];
   const settled = Uint16Array.of(0, 1, 1, 1, 2, 0);
-  const done: Unsent = { id: "a.png", change: "1", base: { revision: 3, corrections: packed(Uint16Array.from(base)) }, state, settled };
+  const done: UnsentWork = { kind: "work", image: "a.png", change: "1", base: { revision: 3, corrections: packed(Uint16Array.from(base)) }, state, settled };
   assert.deepEqual(rebased(done, work(base, [2, 2, 2, 2, 2, 2]), their, "both")!.settled, settled);
   assert.equal(rebased(done, work(corrected), their, "both"), null);
-  const edited = { ...done, edits: editsOf(Uint16Array.of(0, 3, 0, 0, 3, 2), NO_OBJECTS) };
+  const edited = { ...done, edits: editsOf(packed(Uint16Array.of(0, 3, 0, 0, 3, 2))) };
   const seen = rebased(edited, work(base), their, "both")!;
   assert.deepEqual([seen.settled, seen.state.done], [settled, true]);
   const both = rebased(edited, work(corrected), their, "both")!;
-  assert.deepEqual([...unpacked(correctionsOf(both.edits!, state))], [4, 3, 0, 0, 3, 2]);
+  assert.deepEqual(layer(both), [4, 3, 0, 0, 3, 2]);
   assert.deepEqual([both.settled, both.state.done], [undefined, false]);
   assert.equal(rebased(edited, work(corrected), their, "mine")!.settled, settled);
   const reopened = rebased({ ...done, settled: null }, work(corrected), their, "both")!;
@@ -89,10 +96,20 @@ test("words that two people add at once get ids of their own, and renames and re
     theirs = withLookedFor(VOCABULARY, ["cat", "sofa, couch", "wall", "theirs"]).map((word) =>
       word.name === "cat" ? { ...word, name: "cat, tom" } : word,
     );
-  const merged = rebasedWords(VOCABULARY, mine, theirs);
-  const all = merged.map(({ id, name, removed }) => `${id} ${name}${removed ? " (removed)" : ""}`);
+  const { words, moved } = rebasedWords(VOCABULARY, mine, theirs);
+  const all = words.map(({ id, name, removed }) => `${id} ${name}${removed ? " (removed)" : ""}`);
   assert.deepEqual(all, ["0 cat, tom", "1 sofa, couch (removed)", "2 wall", "3 theirs", "4 mine"]);
-  assert.deepEqual([...movedIds(mine, merged)], [[3, 4]]);
+  assert.deepEqual([...moved], [[3, 4]]);
+});
+
+test("a word that two people add is one, however they write it, and a name isn't given twice", () => {
+  const add = (...names: string[]) => withLookedFor(VOCABULARY, ["cat", "sofa, couch", "wall", ...names]);
+  const { words, moved } = rebasedWords(VOCABULARY, add("lamp", "Caf\u00e9", "door"), add("roof", "cafe\u0301", "LAMP"));
+  assert.deepEqual(words.slice(3).map(({ id, name }) => `${id} ${name}`), ["3 roof", "4 cafe\u0301", "5 LAMP", "6 door"]);
+  assert.deepEqual([...moved].sort(), [[3, 5], [5, 6]]);
+  const renamed = VOCABULARY.map((word) => (word.id === 2 ? { ...word, name: "Roof" } : word));
+  const both = rebasedWords(VOCABULARY, renamed, add("roof")).words;
+  assert.deepEqual(both.map(({ name }) => name), ["cat", "sofa, couch", "wall", "roof"]);
 });
 
 test("names of files have one stem each", () => {

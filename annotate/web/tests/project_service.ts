@@ -1,29 +1,43 @@
 /** A service with a project in memory, which loses requests and answers, and people who work on it. */
 
+import { setMaxListeners } from "node:events";
+
 import { decode } from "fast-png";
 
 import { ProjectApi } from "../src/project/api";
-import { Database } from "../src/project/database";
+import { Database, type Entry } from "../src/project/database";
 import { RemoteStore } from "../src/project/remote_store";
-import { type ImageState, newState, type Project } from "../src/project/structure";
+import { folded } from "../src/labels/synonyms";
+import { type ImageState, newState, type Project, type Role, ROLES } from "../src/project/structure";
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import type { WorkPacker } from "../src/project/work_packer";
 import { type Unzipped, unzipped } from "../src/saving/zip";
+import { entryOf } from "../src/project/words";
 import { Session } from "../src/session/session";
+import { lookFor } from "../src/session/settings";
 import { found, zip } from "./labeled";
 
-/** What becomes of a request: it doesn't arrive, or its answer doesn't. */
-export type Fate = "answered" | "lost" | "unanswered";
+/** What becomes of a request: it doesn't arrive, or its answer doesn't, or the service doesn't take it. */
+export type Fate = "answered" | "lost" | "unanswered" | "refused";
 
 const WIDTH = 6;
 
 /** How many times faster the page waits. */
 const FASTER = 200;
 
+// each request for changes listens to the page's end
+setMaxListeners(0);
 const waits = setTimeout;
 const fast = (action: () => void, time = 0) => waits(action, time / FASTER);
+
+/** The names of locks that open tabs hold. */
+const locks = new Set<string>();
+const manager = {
+  request: (name: string, held: () => Promise<unknown>) => (locks.add(name), held().then(() => locks.delete(name))),
+  query: async () => ({ held: [...locks].map((name) => ({ name })) }),
+};
+Object.defineProperty(globalThis, "navigator", { value: { locks: manager }, configurable: true });
 Object.assign(globalThis, {
-  navigator: globalThis.navigator ?? {},
   setTimeout: fast,
   addEventListener: () => {},
   createImageBitmap: async () => ({ width: WIDTH, height: 1, close() {} }),
@@ -47,6 +61,8 @@ export class ProjectService {
   project: Project = { name: "street", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
   /** Decides what becomes of a request. */
   fate: (method: string, path: string) => Fate = () => "answered";
+  /** Whether the project says what a key may do. */
+  saysRole = false;
   private readonly made = new Set<string>();
   private waiting: (() => void)[] = [];
 
@@ -69,17 +85,20 @@ export class ProjectService {
     const revision = Number(new Headers(headers).get("If-Match")?.replaceAll('"', ""));
     if (path === "/changes") await this.change(Number(address.searchParams.get("after")), signal!);
     const files = body instanceof Uint8Array ? await unzipped(body) : {};
-    const answer = this.answer(method, path, address.searchParams, revision, files, body);
+    const role = (new Headers(headers).get("Authorization")?.split(" ")[1] ?? "administer") as Role;
+    const answer = fate === "refused" ? refused("not now") : this.answer(method, path, address.searchParams, revision, files, body, role);
     await new Promise((resolve) => waits(resolve));
     if (fate === "unanswered") throw new TypeError("lost");
     return answer;
   }
 
-  private answer(method: string, path: string, query: URLSearchParams, revision: number, files: Unzipped, body: unknown) {
+  private answer(method: string, path: string, query: URLSearchParams, revision: number, files: Unzipped, body: unknown, role: Role) {
     const [, kind, image] = path.split("/");
     const change = query.get("change")!,
       isMade = this.made.has(change);
     const state = this.states.get(image);
+    const needed = method === "DELETE" ? "administer" : method === "GET" ? "read" : "annotate";
+    if (ROLES.indexOf(role) < ROLES.indexOf(needed)) return refused(`this needs an API key with the role ${needed}`, 403);
     if (method === "GET" && kind === "changes") return Response.json(this.changes(Number(query.get("after"))));
     if (method === "GET" && kind === "images") return new Response("image");
     if (method === "GET" && kind === "work") return this.sent(this.work.get(image));
@@ -87,9 +106,14 @@ export class ProjectService {
       if (!state) return missing();
       if (isMade) return Response.json(state);
       if (revision !== state.revision) return Response.json({ current: state }, { status: 412 });
+      const isKept = query.get("draft") === "kept";
+      if (isKept && (!this.work.has(image) || files["draft.png"])) return refused("there is no draft to keep");
+      const unknown = idsOf(files).find((id) => !this.project.words.some((word) => word.id === id));
+      if (unknown !== undefined) return refused(`${unknown} is the id of no word`);
       const sent = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
       const next = { ...sent, revision: revision + 1, done: query.get("done") === "true" };
-      this.work.set(image, { ...files, "state.json": new TextEncoder().encode(JSON.stringify(next)) });
+      const kept = isKept ? ["draft.png", "confidence.png", "parts.png"].map((name) => [name, this.work.get(image)![name]]) : [];
+      this.work.set(image, { ...Object.fromEntries(kept.filter(([, file]) => file)), ...files, "state.json": new TextEncoder().encode(JSON.stringify(next)) });
       this.states.set(image, next);
       this.made.add(change);
       this.append("labels", image);
@@ -108,12 +132,14 @@ export class ProjectService {
       return Response.json({});
     }
     if (method === "PUT" && !isMade) {
+      const names = (JSON.parse(body as string) as Project).words.flatMap(({ name, removed }) => (removed ? [] : [folded(name)]));
+      if (new Set(names).size < names.length) return refused("a word is given twice; name it once");
       if (revision !== this.project.revision) return Response.json({ current: this.project }, { status: 412 });
       this.project = { ...(JSON.parse(body as string) as Project), revision: revision + 1 };
       this.made.add(change);
       this.append("words", null);
     }
-    return Response.json({ ...this.project, seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()] });
+    return Response.json({ ...this.project, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()] });
   }
 
   private async sent(files: Unzipped | undefined): Promise<Response> {
@@ -148,48 +174,79 @@ export class ProjectService {
   }
 }
 
+function refused(message: string, status = 422): Response {
+  return Response.json({ error: { code: status === 403 ? "forbidden" : "invalid_request", message } }, { status });
+}
+
+/** The ids of words that a work file gives to pixels. */
+function idsOf(files: Unzipped): number[] {
+  const ids = (name: string, offset: number, none: number) =>
+    files[name] ? [...new Set(decode(files[name]).data)].filter((value) => value >= offset && value !== none).map((value) => value - offset) : [];
+  return [...ids("labels.png", 0, 255), ...ids("draft.png", 0, 65535), ...ids("corrections.png", 2, -1)];
+}
+
 function missing(): Response {
   return Response.json({ error: { message: "there is none" } }, { status: 404 });
 }
 
+const NEVER = new Promise<never>(() => {});
+
 /** Everybody who works on a project. */
 export const people: Person[] = [];
 
-/** Somebody who works on the project with a browser. */
+/** A tab of somebody who works on the project with a browser, of which tabs share the database. */
 export class Person {
   session!: Session;
   store!: RemoteStore;
+  private isKilled = { value: false };
 
   constructor(
     private readonly service: ProjectService,
-    private readonly database: Database,
+    readonly database: Database,
+    private readonly role: Role,
   ) {}
 
-  static async of(service: ProjectService): Promise<Person> {
-    const person = new Person(service, await Database.open());
+  static async of(service: ProjectService, role: Role = "administer", database?: Database): Promise<Person> {
+    const person = new Person(service, database ?? (await Database.open()), role);
     people.push(person);
     await person.open();
     return person;
   }
 
-  /** Opens the page, again after `close`. */
+  /** Opens the page, again after `close` or `kill`. */
   async open(): Promise<void> {
     const packer = { pack: encodeWork, unpack: decodeWork } as unknown as WorkPacker;
     const api = new ProjectApi(new URL(`http://${this.service.host}/v1/project`));
-    this.store = new RemoteStore(api, this.database, packer);
+    api.key = this.role;
+    const isKilled = (this.isKilled = { value: false });
+    const { database } = this;
+    const write = async (entries: readonly Entry[]) => {
+      await new Promise((resolve) => setImmediate(resolve));
+      await (isKilled.value ? NEVER : database.write(entries));
+    };
+    const ask = api as unknown as { ask: (...request: unknown[]) => Promise<unknown> };
+    const before = ask.ask.bind(api);
+    ask.ask = (...request) => (isKilled.value ? NEVER : before(...request).finally(() => isKilled.value && NEVER));
+    this.store = new RemoteStore(api, Object.assign(Object.create(database), { write }) as Database, packer);
     this.session = new Session(this.store);
     await this.session.restore();
     await this.session.openLast();
   }
 
-  /** The page ends, whatever goes on. */
+  /** The page ends, and has written what it had. */
   close(): void {
     Object.assign(this.database, { close() {} });
     this.session.close();
   }
 
+  /** The tab ends at once, whatever goes on: it neither writes nor sends or hears anything any more. */
+  kill(): void {
+    this.isKilled.value = true;
+    locks.delete(`segvoc ${(this.store as unknown as { tab: string }).tab}`);
+  }
+
   async label(...words: string[]): Promise<void> {
-    this.session.settings.words.value = words;
+    lookFor(this.session.settings, words);
     const item = this.session.items.value[0];
     await this.session.take(item, found(["0".repeat(WIDTH)], words), "question");
   }
@@ -198,21 +255,21 @@ export class Person {
   paint(pixel: number, word: string): void {
     const { current, canCorrect } = this.session;
     if (!canCorrect.value) return;
-    current.value!.paint(Int32Array.of(pixel, 1), word);
+    current.value!.paint(Int32Array.of(pixel, 1), entryOf(this.session.settings.vocabulary.value, word)!.id);
     current.value!.finish();
     this.session.keepEdits(current.value!);
   }
 
   /** The words that the page shows. */
   get labels(): string[] {
-    const { labels, words } = this.session.current.value!.labeling.value!;
-    return Array.from(labels, (label) => words[label]);
+    const labeling = this.session.current.value!.labeling.value!;
+    return Array.from(labeling.labels, (id) => labeling.word(id).name);
   }
 
   /** Whether nothing waits, and everything of the service is shown. */
   get isIdle(): boolean {
     const inside = this.store as unknown as Record<"isSending" | "isFollowing" | "sequence", unknown>;
-    const isSent = !this.store.waiting.value && !this.session.writer.pending.value && !inside.isSending;
+    const isSent = this.isKilled.value || (!this.store.waiting.value && !this.session.writer.pending.value && !inside.isSending);
     return isSent && !inside.isFollowing && inside.sequence === this.service.history.length;
   }
 }

@@ -6,7 +6,7 @@ import { doubtfulPlaces, Labeling } from "../src/labels/labeling";
 import { holds } from "../src/labels/runs";
 import { type ImageState, newState } from "../src/project/structure";
 import { EVERYTHING, isWanted, type Order, ordered, progressOf, statistics, type Wanted } from "../src/session/listing";
-import { ALL, found } from "./labeled";
+import { context, draft } from "./labeled";
 
 const WIDTH = 96,
   HEIGHT = 64;
@@ -22,8 +22,8 @@ function doubting(): { labeling: Labeling; edits: Edits } {
   // a border is thin
   for (let y = 0; y < HEIGHT; y++) confidence[y * WIDTH + 48] = 130;
   const edits = new Edits(WIDTH, HEIGHT);
-  const answer = found(Array(HEIGHT).fill("0".repeat(WIDTH)), ["cat"]);
-  return { labeling: new Labeling({ ...answer, confidence }, edits, ALL), edits };
+  const answer = draft(Array(HEIGHT).fill("0".repeat(WIDTH)), [0]);
+  return { labeling: new Labeling({ ...answer, confidence }, edits, context(["cat"])), edits };
 }
 
 const square = (left: number, top: number, side: number) => ({ left, top, right: left + side, bottom: top + side });
@@ -47,7 +47,7 @@ test("what a person decided isn't in doubt, and a line is no place", () => {
   const box = { left: 60, top: 32, right: 88, bottom: 60 };
   const runs: number[] = [];
   for (let y = box.top; y < box.bottom; y++) runs.push(y * WIDTH + box.left, box.right - box.left);
-  labeling.take(edits.paint(Int32Array.from(runs), "cat")!);
+  labeling.take(edits.paint(Int32Array.from(runs), 0)!);
   const places = doubtfulPlaces(labeling);
   assert.ok(places.length >= 1);
   for (const place of places) assert.ok(holds(square(4, 4, 28), place), `${place.x}, ${place.y}`);

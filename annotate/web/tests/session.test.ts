@@ -3,21 +3,22 @@ import { test } from "node:test";
 
 import { type Backend, type ImageSource, type Segmentation, TransientError } from "../src/backend";
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
-import { BrowserStore, exchanged } from "../src/project/browser_store";
+import { Edits, type SavedEdits } from "../src/labels/edits";
+import { Labeling, NONE } from "../src/labels/labeling";
+import { packed, unpacked } from "../src/labels/layer";
+import { BrowserStore } from "../src/project/browser_store";
 import { Database } from "../src/project/database";
-import { labelingWith } from "../src/project/keeping";
-import { newState, type Work } from "../src/project/structure";
-import { correctionsOf, editsOf } from "../src/project/work_file";
-import { colorOf, withLookedFor, withName } from "../src/project/words";
-import { Edits } from "../src/labels/edits";
-import { unpacked } from "../src/labels/layer";
+import { byIds } from "../src/project/migration";
+import type { KeptEntry, UnsentWork } from "../src/project/outbox";
+import { newState } from "../src/project/structure";
+import { entryOf, withLookedFor, withWord } from "../src/project/words";
 import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
-import { Nearby } from "../src/session/open_image";
+import { Nearby, OpenImage } from "../src/session/open_image";
 import { Session } from "../src/session/session";
-import { projectOf, restore, useProject, valuesOf } from "../src/session/settings";
+import { lookFor } from "../src/session/settings";
 import { watcherOf } from "../src/session/watching";
-import { found } from "./labeled";
+import { ALL, draft, found } from "./labeled";
 
 interface Asked {
   readonly image: ImageSource;
@@ -54,7 +55,7 @@ async function started(...ids: string[]) {
   const labeler = new Labeler(session, { service: backend });
   session.items.value = ids.map((id) => item(id, store));
   session.settings.place.value = "service";
-  session.settings.words.value = ["cat"];
+  lookFor(session.settings, ["cat"]);
   labeler.start();
   await pause();
   return { session, backend, labeler };
@@ -80,7 +81,7 @@ test("other words end what runs, and are looked for in all images", async () => 
   const { session, backend, labeler } = await started("a", "b");
   backend.asked[0].answer(ANSWER);
   await pause();
-  session.settings.words.value = ["cat", "dog"];
+  lookFor(session.settings, ["cat", "dog"]);
   assert.ok(backend.asked[1].signal.aborted);
   await pause();
   assert.deepEqual(backend.asked.slice(2).map(({ image, words }) => [image.id, words.length]), [["a", 2], ["b", 2]]);
@@ -122,69 +123,64 @@ test("words keep their ids and colors while others come and go", () => {
   assert.equal(withLookedFor(first, ["cat", "sofa, couch", "wall"]), first);
   const second = withLookedFor(first, ["wall", "dog", "constructor"], ["couch", "background"]);
   const all = ["cat", "sofa", "wall", "dog", "constructor", "background"];
-  assert.deepEqual(all.map((word) => colorOf(second, word)), all.map((_, at) => wordColor(at)));
+  assert.deepEqual(all.map((word) => entryOf(second, word)!.color), all.map((_, at) => wordColor(at)));
   assert.deepEqual(second.filter(({ removed }) => !removed).map(({ id }) => id), [2, 3, 4]);
-  const renamed = withName(second, "dog", "hound, dog");
+  const renamed = withWord(second, 3, { name: "hound, dog" });
   assert.deepEqual([renamed[3].id, renamed[3].name, renamed[3].removed], [3, "hound, dog", false]);
   // removed words give their colors back only when there are no others, and never their ids
   const many = Array.from({ length: MOST_WORDS }, (_, at) => `word ${at}`);
   const full = withLookedFor(second, [...many.slice(2), "wall"]);
-  assert.deepEqual(colorOf(full, "wall"), wordColor(2));
+  assert.deepEqual(entryOf(full, "wall")!.color, wordColor(2));
   const looked = full.filter(({ removed }) => !removed);
   assert.equal(new Set(looked.map(({ color }) => color.join())).size, looked.length);
   assert.equal(new Set(full.map(({ id }) => id)).size, full.length);
 });
 
-test("a word gets the pixels of another one in all images, and gives them back", async () => {
+test("a word gets the pixels of another one in all images, also in what can be undone", async () => {
   const { session, backend } = await started("open", "closed");
-  const watch = (one: Session) => one.store.watch(watcherOf(one, new Nearby(() => Promise.reject(new Error("nothing is read ahead")))));
-  watch(session);
-  session.settings.words.value = ["cat", "kitty", "dog"];
-  session.settings.vocabulary.value = withLookedFor([], session.settings.words.value);
+  session.store.watch(watcherOf(session, new Nearby(() => Promise.reject(new Error("nothing is read ahead")))));
+  lookFor(session.settings, ["cat", "kitty", "dog"]);
   await pause();
   for (const { image, answer } of backend.asked.slice(-2)) answer({ ...found(["11"], ["cat", "kitty", "dog"]), width: image.width });
   await pause();
+  const [first] = session.items.value;
+  const image = new OpenImage(first, {} as ImageBitmap, await session.store.work("open"), session.settings);
+  session.current.value = image;
+  for (const id of [1, 2]) {
+    image.paint(Int32Array.of(0, 1), id);
+    image.finish();
+    session.keepEdits(image);
+  }
+  await pause();
   const pixels = () => session.items.value.map(({ summary }) => summary.value.pixels);
-  assert.deepEqual(pixels(), [{ 1: 2 }, { 1: 2 }]);
-  await session.merge("kitty", "cat");
+  assert.deepEqual(pixels(), [{ 1: 1, 2: 1 }, { 1: 2 }]);
+  await session.merge(1, 0);
   assert.deepEqual(session.settings.words.value, ["cat", "dog"]);
-  assert.deepEqual(pixels(), [{ 0: 2 }, { 0: 2 }]);
-  // the page is opened again
-  const next = new Session(session.store);
-  const { vocabulary, words } = session.settings;
-  useProject(next.settings, { ...projectOf(session.settings), words: withLookedFor(vocabulary.value, words.value) });
-  restore(next.settings, valuesOf(session.settings));
-  next.items.value = session.items.value;
-  watch(next);
-  await next.separate(next.settings.merged.value!);
-  assert.deepEqual([...next.settings.words.value].sort(), ["cat", "dog", "kitty"]);
-  assert.deepEqual([pixels(), next.settings.merged.value], [[{ 1: 2 }, { 1: 2 }], null]);
+  assert.deepEqual(pixels(), [{ 0: 1, 2: 1 }, { 0: 2 }]);
+  image.step("undo");
+  assert.deepEqual([...image.labeling.value!.labels], [0, 0]);
 });
 
-test("merged corrections, answers and done labels come back pixel by pixel", () => {
-  const size = { width: 4, height: 1 };
-  const { labels, confidence } = found(["0112"], ["a", "b", "c"]);
-  const draft = { ...found(["0112"], []), labels, confidence, ids: [7, 8, 9] };
-  const edits = editsOf(Uint16Array.of(0, 10, 9, 0), { layer: null, ids: [] });
-  const work = { draft, edits, settled: Uint16Array.of(7, 8, 7, 9) };
-  const planes = ({ draft, edits, settled }: Work) => [
-    [...draft!.labels].map((label) => draft!.ids[label]),
-    [...unpacked(correctionsOf(edits, size))],
-    [...settled!],
-  ];
-  const merged = exchanged(work, size, 8, 7);
-  assert.deepEqual(planes(merged), [[7, 7, 7, 9], [0, 9, 9, 0], [7, 7, 7, 9]]);
-  assert.deepEqual(planes(exchanged(merged, size, 7, 8, work)), planes(work));
-  // what was painted since stays
-  const painted = { ...merged, edits: editsOf(Uint16Array.of(0, 11, 9, 0), { layer: null, ids: [] }) };
-  assert.deepEqual(planes(exchanged(painted, size, 7, 8, work))[1], [0, 11, 9, 0]);
+test("what is done, corrected or found in a database of an earlier page is read by ids", () => {
+  const old = { layer: packed(Uint16Array.of(0, 1, 2, 1)), ids: [4, null], done: [{ runs: Int32Array.of(2, 1, 1, 2), objects: new Int32Array() }], undone: [], objects: { layer: null, ids: [] } };
+  const edits = byIds("edits", "a", old) as SavedEdits;
+  assert.deepEqual([[...unpacked(edits.layer)], [...edits.done[0].runs]], [[0, 6, 1, 6], [2, 1, 6, 1]]);
+  const { ids: _, ...rest } = { ...found(["01."], []), ids: [] };
+  const kept = { draft: { ...rest, ids: [7, 9] }, edits: old, base: { revision: 3, corrections: edits.layer }, state: {}, change: "1" };
+  const work = byIds("outbox", "tab 1", { id: "a.png", ...kept, sent: { id: "a.png", ...kept } }) as KeptEntry<UnsentWork>;
+  assert.deepEqual([work.unsent.kind, work.unsent.image, work.refused, [...work.unsent.draft!.labels]], ["work", "a.png", null, [7, 9, NONE]]);
+  assert.deepEqual([work.sent!.change, [...unpacked(work.sent!.edits!.layer)]], ["1", [0, 6, 1, 6]]);
+  const project = byIds("outbox", "tab 2", { base: {}, project: {}, change: "2" }) as KeptEntry;
+  const removal = byIds("outbox", "tab 3", { id: "a.png", change: "3", isRemoved: true }) as KeptEntry;
+  assert.deepEqual([project.unsent.kind, removal.unsent.kind], ["project", "removal"]);
+  assert.deepEqual([byIds("settings", "merged a", {}), byIds("settings", "all", 5)], [undefined, 5]);
 });
 
 test("removed words stay where a person painted them", () => {
   const edits = new Edits(2, 1);
-  edits.paint(Int32Array.of(0, 1), "kitty");
+  edits.paint(Int32Array.of(0, 1), 1);
   const vocabulary = withLookedFor(withLookedFor([], ["cat", "kitty"]), ["cat"]);
-  const labeling = labelingWith(found(["00"], ["cat"]), edits, null, { vocabulary, rule: { threshold: 0, background: null } });
-  assert.deepEqual([labeling.wordAt(0), labeling.wordAt(1)], ["kitty", "cat"]);
-  assert.deepEqual(labeling.ids, [0, 1]);
+  const labeling = new Labeling(draft(["00"], [0]), edits, { vocabulary, rule: ALL });
+  assert.deepEqual([...labeling.labels].map((id) => labeling.word(id).name), ["kitty", "cat"]);
+  assert.deepEqual(labeling.words.map(({ id }) => id), [0, 1]);
 });

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { StageControl } from "../src/page/stage/control";
 import { chooseWord, meaningOf } from "../src/page/stage/keys";
 import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
+import { context } from "./labeled";
 import { Person, ProjectService, until } from "./project_service";
 
 const IMAGE = { width: 400, height: 200 },
@@ -33,11 +34,11 @@ test("keys that were changed mean what they were given, and nothing else", () =>
 
 test("digits that follow each other choose a word beyond the ninth", () => {
   const chosen: unknown[] = [];
-  const words = { value: Array.from({ length: 12 }, (_, at) => `word ${at + 1}`) };
-  const control = { session: { settings: { words } }, choose: (word: unknown) => chosen.push(word) } as unknown as StageControl;
+  const vocabulary = { value: context(Array.from({ length: 12 }, (_, at) => `word ${at + 1}`)).vocabulary };
+  const control = { session: { settings: { vocabulary } }, choose: (word: unknown) => chosen.push(word) } as unknown as StageControl;
   const press = (key: string, time: number) => chooseWord(control, key, time);
   assert.deepEqual([press("1", 1000), press("2", 1300), press("3", 1500), press("4", 3000), press("0", 9000)], [true, true, true, true, false]);
-  assert.deepEqual(chosen, ["word 1", "word 12", "word 3", "word 4"]);
+  assert.deepEqual(chosen, [0, 11, 2, 3]);
 });
 
 test("the mark of the open image changes together with the stage, and paging goes on from what is loading", async () => {

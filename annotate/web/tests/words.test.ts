@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { MOST_WORDS } from "../src/imaging/palette";
-import { promoted, sameClass } from "../src/labels/synonyms";
-import { objectsOf, partsOf, partsProblem, renamed, splitWords, typed } from "../src/words/list";
+import { folded, promoted, sameClass } from "../src/labels/synonyms";
+import { objectsOf, partsOf, partsProblem, renamed, splitWords, takenBy, typed } from "../src/words/list";
 import { withoutPart, withWords, wordsOfFile } from "../src/words/list";
+import { context } from "./labeled";
 
 for (const [text, words] of [
   [" cat, traffic light ,wall,,", ["cat", "traffic light", "wall"]],
@@ -45,11 +46,22 @@ test("words past the limit are left out, and the reader is told", () => {
 });
 
 test("a class gets other names, unless they are taken or empty", () => {
-  assert.deepEqual(renamed(["cat", "sofa"], "sofa", "couch = sofa"), ["cat", "couch, sofa"]);
-  assert.deepEqual(renamed(["cat", "sofa"], "sofa", "cat"), ["cat", "sofa"]);
-  assert.deepEqual(renamed(["cat", "sofa"], "sofa", " = "), ["cat", "sofa"]);
+  const { vocabulary } = context(["cat", "sofa"]);
+  assert.equal(renamed(vocabulary, 1, "couch = sofa"), "couch, sofa");
+  assert.deepEqual(["CAT", " = ", "sofa"].map((text) => renamed(vocabulary, 1, text)), [null, null, null]);
+  assert.equal(renamed(vocabulary, 1, "Sofa"), "Sofa");
+  assert.equal(takenBy(vocabulary, 1, "Cat")!.id, 0);
   assert.equal(typed("sofa, couch"), "sofa = couch");
   assert.equal(promoted("sofa, couch, settee", "couch"), "couch, sofa, settee");
+});
+
+test("names are compared as the service does", () => {
+  // of each group, segvoc.vocabulary.folded makes one
+  for (const group of [["cat", "Cat", " CAT\u00a0", "cat\x1f"], ["é", "e\u0301", "É"], ["straße", "STRASSE", "straẞe"], ["ΟΔΟΣ", "οδος", "οδοσ"], ["İ", "i\u0307"]])
+    assert.equal(new Set(group.map(folded)).size, 1, group.join());
+  for (const [one, other] of [["ı", "i"], ["e", "é"], ["cat", "cats"]]) assert.notEqual(folded(one), folded(other));
+  assert.deepEqual(withWords(["cat"], ["Cat"]).words, ["cat"]);
+  assert.deepEqual(splitWords("e\u0301 , dog"), ["é", "dog"]);
 });
 
 test("spellings with a name in common are one class", () => {

@@ -72,11 +72,11 @@ export interface View extends Point {
 
 type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
-/** Write names, by label (null: none), where their regions have room for about this size [px of the canvas]. */
+/** Write the names of labels (null: none) where their regions have room for about this size [px of the canvas]. */
 export function drawNames(
   context: Context,
   places: readonly NamePlace[],
-  names: readonly (string | null)[],
+  nameOf: (label: number) => string | null,
   { scale, x, y }: View,
   size: number,
 ): void {
@@ -85,7 +85,7 @@ export function drawNames(
   context.textBaseline = "middle";
   context.lineJoin = "round";
   for (const place of places) {
-    const name = names[place.label];
+    const name = nameOf(place.label);
     if (!name) continue;
     const [width, height] = [2 * place.halfWidth * scale, 2 * place.halfHeight * scale];
     context.font = font(size);

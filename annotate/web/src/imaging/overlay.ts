@@ -3,7 +3,7 @@
 import type { Pixels } from "../backend";
 import { type Labeling, NONE } from "../labels/labeling";
 import { type Box, grown, type Size, whole } from "../labels/runs";
-import { type Color, NO_COLOR } from "./palette";
+import type { Color } from "./palette";
 import { halfToEven } from "./resize";
 
 /** What a pixel is: part of a line, of its edge, or neither. */
@@ -55,19 +55,22 @@ function widened(mask: Uint8Array, { width, height }: Size, side: number): Uint8
   return result;
 }
 
-/** Colors of the words, the parts, and last of what has no word. */
-export function drawnColors({ colors, found: { parts } }: Labeling): Color[] {
-  return [...colors, ...((parts?.colors ?? []) as readonly Color[]), NO_COLOR];
+/** The colors of what is drawn: of words by their ids, and of parts; what has no word has none. */
+export function drawnColors({ words, found: { parts } }: Labeling): ReadonlyMap<number, readonly number[]> {
+  const ofParts = (parts?.colors ?? []).map((color, part) => [drawnPart(part), color] as const);
+  return new Map([...words.map(({ id, color }) => [id, color] as const), ...ofParts]);
 }
 
-/** Place of a pixel's color among them. */
+/** What is drawn for a pixel: the id of its word, or its part. */
 export function drawnLabel(labeling: Labeling, pixel: number): number {
   const label = labeling.labels[pixel];
-  const { words } = labeling;
-  const { parts } = labeling.found;
-  if (label === NONE) return words.length + (parts?.names.length ?? 0);
-  const part = parts ? labeling.part(pixel) : NONE;
-  return part === NONE ? label : words.length + part;
+  const part = label === NONE || !labeling.found.parts ? NONE : labeling.part(pixel);
+  return part === NONE ? label : drawnPart(part);
+}
+
+/** Parts come after all words, the first one last. */
+export function drawnPart(part: number): number {
+  return NONE - 1 - part;
 }
 
 export function drawnLabels(labeling: Labeling): Uint16Array {
@@ -81,15 +84,15 @@ const WHITE: Color = [255, 255, 255];
 /**
  * Blend the colors of the words over an image.
  *
- * @param labels index of each pixel's color.
- * @param colors RGB of each label; the last one is that of no word, which is clear.
+ * @param labels see `drawnLabels`.
+ * @param colors RGB of labels; what has none is clear.
  * @param opacity weight of the colors, in [0, 1]; at 0 only the borders are visible.
  * @returns RGBA, row by row.
  */
 export function overlay(
   image: Pixels,
   labels: Uint16Array,
-  colors: readonly Color[],
+  colors: ReadonlyMap<number, readonly number[]>,
   opacity: number,
 ): Uint8ClampedArray<ArrayBuffer> {
   const { data } = image;
@@ -101,14 +104,14 @@ export function overlay(
       result.set(WHITE, at);
       continue;
     }
+    const color = lines[pixel] === EDGE ? EDGE_COLOR : colors.get(labels[pixel]);
     // where nothing was found, the image is as it was
-    if (lines[pixel] !== EDGE && labels[pixel] === colors.length - 1) {
+    if (!color) {
       result.set(data.subarray(at, at + 3), at);
       continue;
     }
     // the photograph keeps its light and shade, but loses some of its color, which would tint those of the words
     const gray = (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 0x8000) >> 16;
-    const color = lines[pixel] === EDGE ? EDGE_COLOR : colors[labels[pixel]];
     for (let channel = 0; channel < 3; channel++) {
       const faded = (gray + (1 - opacity) * (data[at + channel] - gray)) | 0;
       result[at + channel] = (faded + opacity * (color[channel] - faded)) | 0;

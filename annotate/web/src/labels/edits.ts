@@ -1,6 +1,6 @@
 /** What a person decided in one image, words and objects, with undo and redo. */
 
-import { empty, Layer, mapped, type PackedLayer, STRETCH } from "./layer";
+import { empty, Layer, mapped, type PackedLayer, STRETCH, valuesOf } from "./layer";
 import { type Box, boxOf, joined, rowsOf, type Runs } from "./runs";
 
 /** Bytes of history that are kept for an image; older steps can't be undone. */
@@ -9,8 +9,22 @@ const MOST_HISTORY = 16e6;
 /** Most objects that an image can have in its history. */
 const MOST_OBJECTS = 65535;
 
-/** What a pixel is given: a word; null, no word; undefined, what the model found. */
-export type Choice = string | null | undefined;
+/** What a pixel is given: the id of a word; null, no word; undefined, what the model found. */
+export type Choice = number | null | undefined;
+
+/** What a layer of corrections has, here and in `corrections.png`: nobody decided; no word; and the word with id 0. */
+const UNDECIDED = 0,
+  NO_WORD = 1;
+export const FIRST_WORD = 2;
+
+function codeOf(choice: Choice): number {
+  return choice === undefined ? UNDECIDED : choice === null ? NO_WORD : choice + FIRST_WORD;
+}
+
+/** The ids of the words in a layer of corrections. */
+export function idsOf(layer: Uint16Array): number[] {
+  return valuesOf(layer).flatMap((code) => (code < FIRST_WORD ? [] : [code - FIRST_WORD]));
+}
 
 export interface Change {
   /** Where something changed, words or objects. */
@@ -29,31 +43,44 @@ interface Step {
 
 const NO_RUNS = new Int32Array();
 
-const NOTHING = { names: [], objects: { layer: null, words: [] }, done: [], undone: [] };
-
 export interface SavedEdits {
+  /** For each pixel 0, where nobody decided, 1 for no word, or its word's id + 2. */
   readonly layer: PackedLayer;
-  readonly names: readonly (string | null)[];
   readonly done: readonly Step[];
   readonly undone: readonly Step[];
   readonly objects: {
     /** Number of each pixel's object, 0 for none; null: there was never an object. */
     readonly layer: PackedLayer | null;
-    /** The words of the objects 1, 2, ... */
-    readonly words: readonly string[];
+    /** Ids of the words of the objects 1, 2, ...; null: such an object has no pixels. */
+    readonly ids: readonly (number | null)[];
+  };
+}
+
+/** Corrections without a history. */
+export function editsOf(layer: PackedLayer, objects: SavedEdits["objects"] = { layer: null, ids: [] }): SavedEdits {
+  return { layer, done: [], undone: [], objects };
+}
+
+/** Corrections, their history included, in which some words have other ids. */
+export function withOtherIds(edits: SavedEdits, ids: ReadonlyMap<number, number>): SavedEdits {
+  const code = (before: number) => codeOf(ids.get(before - FIRST_WORD) ?? undefined) || before;
+  const steps = (all: readonly Step[]) =>
+    all.map(({ runs, objects }) => ({ runs: runs.map((number, at) => (at % STRETCH < 2 ? number : code(number))), objects }));
+  return {
+    layer: mapped(edits.layer, code),
+    done: steps(edits.done),
+    undone: steps(edits.undone),
+    objects: { ...edits.objects, ids: edits.objects.ids.map((id) => ids.get(id!) ?? id) },
   };
 }
 
 export class Edits {
-  private codes: Layer;
-  /** Words by name, since the list of words may change; null: no word. */
-  readonly names: (string | null)[];
+  private codes!: Layer;
   /** null: there was never an object, so that images without any pay nothing. */
-  private numbers: Layer | null;
-  /** The words of the objects 1, 2, ... by name; numbers aren't used again. */
-  readonly owners: string[];
-  private done: Step[];
-  private undone: Step[];
+  private numbers!: Layer | null;
+  private owners!: (number | null)[];
+  private done!: Step[];
+  private undone!: Step[];
   private open: { readonly runs: number[]; readonly objects: number[] } | null = null;
 
   constructor(
@@ -61,16 +88,18 @@ export class Edits {
     readonly height: number,
     saved: SavedEdits | null = null,
   ) {
-    const { layer, names, objects, done, undone } = saved ?? { ...NOTHING, layer: empty(width * height) };
+    this.set(saved ?? editsOf(empty(width * height)));
+  }
+
+  private set({ layer, objects, done, undone }: SavedEdits): void {
     this.codes = new Layer(layer);
-    this.names = [...names];
     this.numbers = objects.layer && new Layer(objects.layer);
-    this.owners = [...objects.words];
+    this.owners = [...objects.ids];
     this.done = [...done];
     this.undone = [...undone];
   }
 
-  /** For each pixel 0, or the place of its word in `names`, counted from 1. */
+  /** See `SavedEdits.layer`. */
   get layer(): Uint16Array {
     return this.codes.values;
   }
@@ -80,9 +109,13 @@ export class Edits {
     return this.numbers?.values ?? null;
   }
 
-  /** The words that pixels or objects were given. */
-  get painted(): string[] {
-    return [...this.names, ...this.owners].filter((name): name is string => Boolean(name));
+  /** Id of the word of an object; null: it has no pixels. */
+  ownerOf(object: number): number | null {
+    return this.owners[object - 1] ?? null;
+  }
+
+  isCorrected(pixel: number): boolean {
+    return this.layer[pixel] !== UNDECIDED;
   }
 
   get canUndo(): boolean {
@@ -95,7 +128,7 @@ export class Edits {
 
   /** Give pixels a word, as a part of the action that `finish` ends; returns what changed, or null if nothing did. */
   paint(runs: Runs, choice: Choice): Change | null {
-    const after = this.code(choice);
+    const after = codeOf(choice);
     this.open ??= { runs: [], objects: [] };
     const changed: number[] = [];
     for (let at = 0; at < runs.length; at += 2) this.codes.fill(runs[at], runs[at] + runs[at + 1], after, changed);
@@ -104,7 +137,7 @@ export class Edits {
   }
 
   /** The number of a new object of a word; null: there are none left. */
-  createObject(word: string): number | null {
+  createObject(word: number): number | null {
     return this.owners.length < MOST_OBJECTS ? this.owners.push(word) : null;
   }
 
@@ -174,37 +207,28 @@ export class Edits {
 
   /** Take over the layers of others; the history stays, and goes on from them. */
   adopt(saved: SavedEdits | null): void {
-    const codes = [0, ...(saved?.names ?? []).map((name) => this.code(name))];
-    this.codes = new Layer(saved ? mapped(saved.layer, (code) => codes[code]) : empty(this.width * this.height));
-    const { layer, words } = saved?.objects ?? NOTHING.objects;
-    this.numbers = layer && new Layer(layer);
-    this.owners.splice(0, this.owners.length, ...words);
+    const { done, undone } = this;
+    this.set({ ...(saved ?? editsOf(empty(this.width * this.height))), done, undone });
   }
 
-  rename(name: string, other: string): void {
-    for (const all of [this.names, this.owners])
-      for (const [at, one] of all.entries()) if (one === name) all[at] = other;
+  /** Give words other ids, in the history, too. */
+  renumber(ids: ReadonlyMap<number, number>): void {
+    this.finish();
+    this.set(withOtherIds(this.saved, ids));
   }
 
   get saved(): SavedEdits {
     return {
       layer: this.codes.packed,
-      names: [...this.names],
       done: [...this.done],
       undone: [...this.undone],
-      objects: { layer: this.numbers?.packed ?? null, words: [...this.owners] },
+      objects: { layer: this.numbers?.packed ?? null, ids: [...this.owners] },
     };
   }
 
   private change({ runs, objects }: Step, isUndone: boolean): Change | null {
     const box = joined(boxOf(runs, this.width, STRETCH), boxOf(objects, this.width, STRETCH));
     return box && { box, runs, isUndone };
-  }
-
-  private code(choice: Choice): number {
-    if (choice === undefined) return 0;
-    const at = this.names.indexOf(choice);
-    return at < 0 ? this.names.push(choice) : at + 1;
   }
 }
 

@@ -1,81 +1,102 @@
 /** The words of an image's pixels in the end, by the model, the threshold and a person; and where to look first. */
 
 import type { Segmentation } from "../backend";
-import { BACKGROUND_COLOR, type Color, wordColor } from "../imaging/palette";
-import type { Change, Edits } from "./edits";
+import { BACKGROUND_COLOR, type Color, NO_COLOR } from "../imaging/palette";
+import { type Change, type Edits, FIRST_WORD } from "./edits";
 import { type Box, grown, type Point, rowsOf, type Size, split } from "./runs";
-import { sameClass } from "./synonyms";
 
 /** The label of a pixel without a word, or without a part. */
 export const NONE = 65535;
+
+/** Labels, ids and parts are below it; the last one is that of no word, or no part. */
+const PLACES = 65536;
+
+export interface Word {
+  /** Never given to another word. */
+  readonly id: number;
+  /** With its synonyms after ", ". */
+  readonly name: string;
+  readonly color: Color;
+  /** Whether it isn't looked for, or no longer: labels may still have it. */
+  readonly removed: boolean;
+}
+
+/** What a model found in an image. */
+export interface Draft extends Omit<Segmentation, "words"> {
+  /** The id of each pixel's word; 65535: none. */
+  readonly labels: Uint16Array;
+  /** Ids of the words that it looked for. */
+  readonly words: readonly number[];
+}
 
 /** What becomes of pixels whose word is unlikely. */
 export interface Rule {
   /** Confidence below which a pixel loses its word, in [0, 1]; 0: none does. */
   readonly threshold: number;
-  /** The class that such pixels get; null: they stay without one. */
-  readonly background: string | null;
+  /** Id of the word that such pixels get; null: they stay without one. */
+  readonly background: number | null;
 }
 
-export interface WordEntry {
-  readonly id: number;
-  readonly color: Color;
-}
-
-/** Labels that nothing changes. */
-export interface Settled {
-  /** The words that the model looked for, and then those that are only painted. */
-  readonly words: readonly string[];
-  /** Index into `words` of each pixel's word; 65535: none. */
-  readonly labels: Uint16Array;
+/** The words of a project, and what becomes of unlikely pixels: what labels come to depends on it. */
+export interface Context {
+  readonly vocabulary: readonly Word[];
+  readonly rule: Rule;
 }
 
 export class Labeling {
   readonly width: number;
   readonly height: number;
-  /** The words that were looked for, and the background if there is one. */
-  readonly words: readonly string[];
-  /** Index into `words` of each pixel's word; 65535: none. */
+  /** The id of each pixel's word; 65535: none. */
   readonly labels: Uint16Array;
-  /** Number of each word, which it keeps while others come and go. */
-  readonly ids: readonly number[];
-  readonly colors: readonly Color[];
   readonly tally: Tally;
+  private readonly known = new Map<number, Word>();
+  private readonly vocabulary: ReadonlyMap<number, Word>;
+  /** The label of unlikely pixels. */
   private readonly background: number;
   /** Confidence below which the rule holds, in [0, 256]. */
   private readonly least: number;
-  /** Labels by what the layer of corrections has; -1: as the model found it. */
-  private corrected = Int32Array.of(-1);
-  /** Labels of the words of the objects 1, 2, ... at their numbers; -1: the word isn't looked for. */
-  private readonly owners = [-1];
 
   /** @param settled the labels of an image that is done, which neither rules nor corrections change. */
   constructor(
-    readonly found: Segmentation,
+    readonly found: Draft,
     readonly edits: Edits,
-    { threshold, background }: Rule,
-    entry: (word: string, index: number) => WordEntry = (_, id) => ({ id, color: wordColor(id) }),
-    private readonly settled: Settled | null = null,
+    { rule: { threshold, background }, vocabulary }: Context,
+    private readonly settled: Uint16Array | null = null,
   ) {
     this.width = found.width;
     this.height = found.height;
-    const isUsed = background !== null && threshold > 0 && !settled;
-    const known = isUsed ? found.words.findIndex((word) => sameClass(word, background)) : NONE;
-    this.words = settled?.words ?? (isUsed && known < 0 ? [...found.words, background] : found.words);
-    const entries = this.words.map(entry);
-    this.ids = entries.map(({ id }) => id);
-    this.background = known < 0 ? found.words.length : known;
-    this.colors = entries.map(({ color }, label) => (label === this.background ? BACKGROUND_COLOR : color));
-    this.least = threshold * 255;
-    this.labels = settled?.labels ?? new Uint16Array(found.labels.length);
+    this.vocabulary = new Map(vocabulary.map((word) => [word.id, word]));
+    this.background = background !== null && threshold > 0 && !settled ? background : NONE;
+    this.least = settled ? 0 : threshold * 255;
+    this.labels = settled?.slice() ?? new Uint16Array(found.labels.length);
     this.tally = new Tally(found);
-    this.knowNames();
+    for (const id of found.words) this.word(id);
+    // words that came after the answer can be painted at once
+    if (!settled) for (const { id, removed } of vocabulary) if (!removed) this.word(id);
     for (const [code, runs] of split(rowsOf(this), (pixel) => edits.layer[pixel]))
       for (let at = 0; at < runs.length; at += 2) this.label(runs[at], runs[at] + runs[at + 1], code);
+    if (this.background !== NONE) this.word(this.background);
+    // words that are gone stay where they are
+    for (const [id, pixels] of this.tally.pixels.entries()) if (pixels && id !== NONE) this.word(id);
+  }
+
+  /** The words that can be in the image: those that the model looked for first. */
+  get words(): readonly Word[] {
+    return [...this.known.values()];
+  }
+
+  /** The word with an id, as it is shown. */
+  word(id: number): Word {
+    const known = this.known.get(id);
+    if (known) return known;
+    // a damaged project may not list it
+    const word = this.vocabulary.get(id) ?? { id, name: `lost word ${id}`, color: BACKGROUND_COLOR, removed: true };
+    const shown = id === this.background ? { ...word, color: BACKGROUND_COLOR } : word;
+    this.known.set(id, shown);
+    return shown;
   }
 
   take({ runs, isUndone }: Change): void {
-    this.knowNames();
     const all = runs.length / 4;
     for (let number = 0; number < all; number++) {
       // in the order in which the pixels changed
@@ -86,32 +107,22 @@ export class Labeling {
     }
   }
 
-  /** Words may have been corrected to that weren't before. */
-  private knowNames(): void {
-    const { names } = this.edits;
-    const more = names.slice(this.corrected.length - 1);
-    if (more.length) this.corrected = Int32Array.of(...this.corrected, ...more.map((name) => this.indexOf(name)));
-  }
-
   /** Work out the labels of a stretch of pixels in a row for which the layer of corrections has a code. */
   private label(start: number, end: number, code: number): void {
-    const { background, found, labels, least } = this;
-    const edit = this.corrected[code];
-    if (edit >= 0 && !this.settled) labels.fill(edit, start, end);
-    else if (!this.settled)
-      for (let at = start; at < end; at++) labels[at] = found.confidence[at] < least ? background : found.labels[at];
+    if (code >= FIRST_WORD) this.word(code - FIRST_WORD);
+    if (!this.settled) label(this.labels, this.found, start, end, code, this.least, this.background);
     this.count(start, end, code, 1);
   }
 
   /** Add a stretch of pixels to the tally, or take it away (-1), as they are labeled now. */
   private count(start: number, end: number, code: number, sign: 1 | -1): void {
     const { found, labels, tally, width } = this;
-    const edit = this.corrected[code];
     if (found.parts) for (let at = start; at < end; at++) tally.parts[this.part(at)] += sign;
-    if (edit >= 0) {
+    if (code) {
       const pixels = sign * (end - start);
-      tally.pixels[edit] += pixels;
-      tally.confidence[edit] += 255 * pixels;
+      const word = code < FIRST_WORD ? NONE : code - FIRST_WORD;
+      tally.pixels[word] += pixels;
+      tally.confidence[word] += 255 * pixels;
       tally.corrected += pixels;
       return;
     }
@@ -135,17 +146,13 @@ export class Labeling {
 
   /** Confidence of a pixel's label, in [0, 255]: certain where a person decided. */
   confidence(pixel: number): number {
-    return this.isCorrected(pixel) ? 255 : this.foundConfidence(pixel);
+    return this.edits.isCorrected(pixel) ? 255 : this.foundConfidence(pixel);
   }
 
   /** The same, if nobody decided. */
   private foundConfidence(pixel: number): number {
     const found = this.found.confidence[pixel];
-    return found < this.least && this.background !== NONE && !this.settled ? 255 - found : found;
-  }
-
-  isCorrected(pixel: number): boolean {
-    return this.corrected[this.edits.layer[pixel]] >= 0;
+    return found < this.least && this.background !== NONE ? 255 - found : found;
   }
 
   /** Index of a pixel's part, where it still has the word that it was found with; else 65535. */
@@ -158,61 +165,62 @@ export class Labeling {
   object(pixel: number): number {
     const { objectLayer: layer } = this.edits;
     const number = layer ? layer[pixel] : 0;
-    return number && this.objectLabel(number) === this.labels[pixel] ? number : 0;
+    return number && this.edits.ownerOf(number) === this.labels[pixel] ? number : 0;
   }
+}
 
-  /** Label of the word of an object; -1: the word isn't looked for any more. */
-  objectLabel(number: number): number {
-    const { owners } = this;
-    while (owners.length <= number) owners.push(this.indexOf(this.edits.owners[owners.length - 1]));
-    return owners[number];
+/** The id of each pixel's word once corrections and the rule hold, as a `Labeling` has it; 65535: none. */
+export function labelsOf(found: Draft, corrections: Uint16Array, { threshold, background }: Rule): Uint16Array<ArrayBuffer> {
+  const labels = new Uint16Array(found.labels.length);
+  for (let start = 0, end = 0; start < labels.length; start = end) {
+    const code = corrections[start];
+    while (end < labels.length && corrections[end] === code) end++;
+    label(labels, found, start, end, code, threshold * 255, (threshold > 0 ? background : null) ?? NONE);
   }
+  return labels;
+}
 
-  /** The word of a pixel; null: none. */
-  wordAt(pixel: number): string | null {
-    return this.labels[pixel] === NONE ? null : this.words[this.labels[pixel]];
-  }
-
-  /** Index of the class with this name, 65535 for no word, or -1 for a word that isn't looked for any more. */
-  private indexOf(name: string | null): number {
-    return name === null ? NONE : this.words.findIndex((word) => sameClass(word, name));
-  }
+/** Label a stretch of pixels for which the layer of corrections has a code. */
+function label(
+  labels: Uint16Array,
+  found: Draft,
+  start: number,
+  end: number,
+  code: number,
+  least: number,
+  background: number,
+): void {
+  if (code) labels.fill(code < FIRST_WORD ? NONE : code - FIRST_WORD, start, end);
+  else for (let at = start; at < end; at++) labels[at] = found.confidence[at] < least ? background : found.labels[at];
 }
 
 export interface Figures {
   readonly id: number;
   readonly name: string;
+  readonly color: readonly number[];
   readonly pixels: number;
   /** Share of the image's pixels, in [0, 1]. */
   readonly fraction: number;
-  /** In [0, 1]; null for a word without pixels. */
+  /** In [0, 1]; null for a word without pixels, and for parts. */
   readonly meanConfidence: number | null;
 }
 
-export function figures(labeling: Labeling): Figures[] {
-  const { words, labels, tally } = labeling;
-  return words.map((name, id) => entry(id, name, tally.pixels[id], tally.confidence[id] / 255, labels.length));
+export function figures({ words, labels, tally }: Labeling): Figures[] {
+  return words.map(({ id, name, color }) => {
+    const pixels = tally.pixels[id];
+    const meanConfidence = pixels ? tally.confidence[id] / 255 / pixels : null;
+    return { id, name, color, pixels, fraction: pixels / labels.length, meanConfidence };
+  });
 }
 
-/** The figures of every part, whose confidence isn't known. */
-export function partFigures(labeling: Labeling): Figures[] {
-  const { parts } = labeling.found;
-  if (!parts) return [];
-  return parts.names.map(({ name }, id) => ({
-    ...entry(id, name, labeling.tally.parts[id], 0, parts.labels.length),
-    meanConfidence: null,
-  }));
-}
-
-function entry(id: number, name: string, pixels: number, confidence: number, all: number): Figures {
-  return { id, name, pixels, fraction: pixels / all, meanConfidence: pixels ? confidence / pixels : null };
+export function partFigures({ found: { parts }, labels, tally }: Labeling): Figures[] {
+  const count = (id: number) => ({ pixels: tally.parts[id], fraction: tally.parts[id] / labels.length });
+  const color = (id: number) => parts?.colors[id] ?? NO_COLOR;
+  return (parts?.names ?? []).map(({ name }, id) => ({ id, name, color: color(id), ...count(id), meanConfidence: null }));
 }
 
 /** Side of the squares whose doubt is added up, as a share of the image's shorter side. */
 const SQUARE = 1 / 16;
-
-/** Labels and parts are below it; the last one is that of no word, or no part. */
-const PLACES = 65536;
 
 /** All sums are of whole numbers, so that what is taken away leaves nothing behind. */
 class Tally {

@@ -43,6 +43,13 @@ export function unpacked({ pixels, bands }: PackedLayer): Uint16Array<ArrayBuffe
   return values;
 }
 
+/** All values that occur among some of 16 bits, in order. */
+export function valuesOf(values: Iterable<number>): number[] {
+  const isThere = new Uint8Array(1 << 16);
+  for (const value of values) isThere[value] = 1;
+  return [...isThere.keys()].filter((value) => isThere[value]);
+}
+
 export function mapped({ pixels, bands }: PackedLayer, value: (before: number) => number): PackedLayer {
   return {
     pixels,

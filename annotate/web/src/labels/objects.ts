@@ -3,7 +3,6 @@
 import { connected, type Connected, DIAGONAL, distances, Patch, regionAt, spread, STRAIGHT } from "./connected";
 import type { Labeling } from "./labeling";
 import { type Box, boxOf, forRuns, grown, joined, pixelsOf, type Point, rowsOf, type Runs, split, whole } from "./runs";
-import { firstName } from "./synonyms";
 
 /** Share of an image's pixels that a region needs to become an object, and fewest pixels. */
 const LEAST = { share: 1 / 5000, pixels: 12 };
@@ -19,6 +18,7 @@ const OPEN = 65535;
 
 interface ObjectFigures {
   readonly number: number;
+  /** Id of its word. */
   readonly label: number;
   /** Its place among the objects of its word, from 1. */
   readonly rank: number;
@@ -36,7 +36,8 @@ export function objectFigures(labeling: Labeling): ObjectFigures[] {
   const ranks = new Map<number, number>();
   const stored = [...split(rowsOf(labeling), (pixel) => layer[pixel])].sort(([one], [other]) => one - other);
   return stored.flatMap(([number, all]) => {
-    const label = labeling.objectLabel(number);
+    const label = labeling.edits.ownerOf(number);
+    if (label === null) return [];
     const runs = split(all, (pixel) => labels[pixel] === label).get(true);
     if (!runs) return [];
     const rank = (ranks.get(label) ?? 0) + 1;
@@ -50,9 +51,10 @@ export function objectFigures(labeling: Labeling): ObjectFigures[] {
 }
 
 /** The number of each pixel's object; null: there are no objects. */
-export function objectMap(labeling: Labeling): Uint16Array<ArrayBuffer> | null {
-  const { objectLayer: layer } = labeling.edits;
-  const numbers = layer && Uint16Array.from(layer, (_, pixel) => labeling.object(pixel));
+export function objectMap({ labels, edits }: Pick<Labeling, "labels" | "edits">): Uint16Array<ArrayBuffer> | null {
+  const { objectLayer: layer } = edits;
+  const isOf = (number: number, pixel: number) => number > 0 && edits.ownerOf(number) === labels[pixel];
+  const numbers = layer && Uint16Array.from(layer, (number, pixel) => (isOf(number, pixel) ? number : 0));
   return numbers?.some(Boolean) ? numbers : null;
 }
 
@@ -68,8 +70,7 @@ export function makeObjects(labeling: Labeling, label: number, fewest?: number):
   const give = ({ runs }: Connected, number: number | null) => {
     if (number) box = joined(box, labeling.edits.assign(runs, number));
   };
-  const name = firstName(labeling.words[label]);
-  for (const region of regions) if (region.pixels >= least) give(region, labeling.edits.createObject(name));
+  for (const region of regions) if (region.pixels >= least) give(region, labeling.edits.createObject(label));
   const specks = regions.filter(({ pixels }) => pixels < least);
   // found first, so that no chains of specks join
   for (const [speck, number] of specks.map((one) => [one, nearest(labeling, one, label)] as const)) give(speck, number);
@@ -86,7 +87,7 @@ function nearest(labeling: Labeling, { runs }: Connected, label: number): number
   for (let y = top; y < bottom; y++) {
     for (let x = left; x < right; x++) {
       const number = labeling.object(y * width + x);
-      if (!number || labeling.objectLabel(number) !== label) continue;
+      if (!number || labeling.edits.ownerOf(number) !== label) continue;
       const across = Math.max(own.left - x, 0, x - own.right + 1),
         down = Math.max(own.top - y, 0, y - own.bottom + 1);
       const distance = across ** 2 + down ** 2;
@@ -188,7 +189,8 @@ function given(labeling: Labeling, number: number, runs: readonly Runs[]) {
 /** Unite objects of one word under the first number; null: there is nothing to unite, or they have several words. */
 export function merge(labeling: Labeling, numbers: readonly number[]): Box | null {
   const [first, ...others] = numbers;
-  if (!others.length || numbers.some((one) => labeling.objectLabel(one) !== labeling.objectLabel(first))) return null;
+  const { edits } = labeling;
+  if (!others.length || numbers.some((one) => edits.ownerOf(one) !== edits.ownerOf(first))) return null;
   return others.reduce<Box | null>((box, other) => joined(box, reassigned(labeling, other, first)), null);
 }
 
@@ -201,7 +203,7 @@ export function dissolve(labeling: Labeling, numbers: readonly number[]): Box | 
  * Let the pixels that were just painted join the objects that they touch; those between several go to the nearest. What
  * touches neither an object of its word nor the rest of the word becomes an object. Words without objects get none.
  *
- * @param counted labels of the words that had objects before.
+ * @param counted ids of the words that had objects before.
  */
 export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): Box | null {
   const { width, labels } = labeling;
@@ -229,7 +231,7 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
       }),
     );
     if (isAlone) {
-      const number = labeling.edits.createObject(firstName(labeling.words[label]));
+      const number = labeling.edits.createObject(label);
       if (number) box = joined(box, labeling.edits.assign(region.runs, number));
       continue;
     }
@@ -242,7 +244,7 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
 
 /** A new object of the same word; null: there are none left. */
 function newLike(labeling: Labeling, number: number): number | null {
-  return labeling.edits.createObject(firstName(labeling.words[labeling.objectLabel(number)]));
+  return labeling.edits.createObject(labeling.edits.ownerOf(number)!);
 }
 
 /** Give another object all that is stored as one's, also the pixels that have another word now. */

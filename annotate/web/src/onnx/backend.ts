@@ -21,8 +21,8 @@ export class OnnxBackend implements Backend {
 
   load(progress: Progress): Promise<ModelInfo> {
     this.progress = progress;
-    const tell = proxy((share: number) => this.progress(share));
-    this.loading ??= this.calls.call((worker) => worker.load(this.folder.href, tell)).catch((error) => {
+    const onProgress = proxy((share: number) => this.progress(share));
+    this.loading ??= this.calls.call((worker) => worker.load(this.folder.href, onProgress)).catch((error) => {
       // it is tried again when it is asked for again
       this.loading = null;
       throw error;

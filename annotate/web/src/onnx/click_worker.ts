@@ -9,7 +9,7 @@ import { ClickModel } from "./click_model";
 import type { Found } from "./clicker";
 import { prepareRuntime } from "./loading";
 
-export interface Asked {
+export interface ClickRequest {
   readonly folder: string;
   /** null: the image of the last call. */
   readonly image: Pixels | null;
@@ -17,7 +17,7 @@ export interface Asked {
 
 let model: Promise<ClickModel> | undefined;
 
-async function opened({ folder, image }: Asked): Promise<ClickModel> {
+async function opened({ folder, image }: ClickRequest): Promise<ClickModel> {
   model ??= prepareRuntime().then(() => ClickModel.load(new URL(folder)));
   try {
     const network = await model;
@@ -36,19 +36,19 @@ function found({ image }: ClickModel, guess: Guess): Found {
 }
 
 const functions = {
-  async look(asked: Asked): Promise<void> {
-    const network = await opened(asked);
+  async look(request: ClickRequest): Promise<void> {
+    const network = await opened(request);
     await network.features(whole(network.image));
   },
 
-  /** @param tell gets a first answer, if the network looks more closely. */
-  async click(asked: Asked, before: Guess | null, click: Click, tell: (first: Found) => void): Promise<Found> {
-    const network = await opened(asked);
-    return found(network, await clicked(network, before, click, (first) => tell(found(network, first))));
+  /** @param onFirst gets a first answer, if the network looks more closely. */
+  async click(request: ClickRequest, before: Guess | null, click: Click, onFirst: (first: Found) => void): Promise<Found> {
+    const network = await opened(request);
+    return found(network, await clicked(network, before, click, (first) => onFirst(found(network, first))));
   },
 
-  async box(asked: Asked, box: Box): Promise<Found> {
-    const network = await opened(asked);
+  async box(request: ClickRequest, box: Box): Promise<Found> {
+    const network = await opened(request);
     return found(network, await boxed(network, box));
   },
 };

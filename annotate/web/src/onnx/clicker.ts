@@ -6,7 +6,7 @@ import type { ImageSource } from "../backend";
 import type { Click, Guess } from "../clicks/guess";
 import type { Box, Runs } from "../labels/runs";
 import type { WorkerCalls } from "../worker_calls";
-import type { Asked, ClickFunctions } from "./click_worker";
+import type { ClickRequest, ClickFunctions } from "./click_worker";
 
 export interface Found {
   readonly guess: Guess;
@@ -24,7 +24,7 @@ export class Clicker {
 
   /** See an image before it is clicked, so that the first click is quick, too. */
   look(image: ImageSource): Promise<void> {
-    return this.ask(image, (worker, asked) => worker.look(asked));
+    return this.ask(image, (worker, request) => worker.look(request));
   }
 
   /**
@@ -34,17 +34,17 @@ export class Clicker {
    * @throws PageError one sentence that says what is wrong and how to fix it.
    */
   click(image: ImageSource, before: Guess | null, click: Click, onFirst: (found: Found) => void): Promise<Found> {
-    return this.ask(image, (worker, asked) => worker.click(asked, before, click, proxy(onFirst)));
+    return this.ask(image, (worker, request) => worker.click(request, before, click, proxy(onFirst)));
   }
 
   /** The object in a box; fails as `click` does. */
   box(image: ImageSource, box: Box): Promise<Found> {
-    return this.ask(image, (worker, asked) => worker.box(asked, box));
+    return this.ask(image, (worker, request) => worker.box(request, box));
   }
 
   private async ask<Result>(
     image: ImageSource,
-    act: (worker: Remote<ClickFunctions>, asked: Asked) => Promise<Result>,
+    act: (worker: Remote<ClickFunctions>, request: ClickRequest) => Promise<Result>,
   ): Promise<Result> {
     try {
       return await this.calls.call(async (worker) => {

@@ -107,9 +107,9 @@ export class Model {
   ): Promise<Omit<Segmentation, "seconds">> {
     const known = [...this.own.map((one) => one.taught), ...taught.map((id) => this.taught.get(id)!)];
     const byExamples = TaughtQuery.of(known, words);
-    const asked = await this.embedded(words);
+    const embedded = await this.embedded(words);
     const standIns = words.length === 1 && !byExamples ? this.description.background_words : null;
-    const text = standIns ? beside(asked, await this.embedded(standIns.words), standIns.similarity) : asked;
+    const text = standIns ? beside(embedded, await this.embedded(standIns.words), standIns.similarity) : embedded;
     const embeddings = byExamples?.embeddings(text) ?? text;
     const selection = selectionInputs(this.protocol, text.words, known.length > 0);
     const { logits, kept } = await this.logits(features, embeddings, selection);

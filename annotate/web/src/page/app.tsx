@@ -8,8 +8,8 @@ import { pixelsOf } from "../imaging/reading";
 import { labelingOf } from "../project/keeping";
 import type { Work } from "../project/structure";
 import type { Session } from "../session/session";
-import { contextOf } from "../session/settings";
-import type { AskedConflict } from "../session/watching";
+import { contextOf, lookFor } from "../session/settings";
+import type { ConflictQuestion } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
 import { Button, Check, FileButton, IconButton, Toggle } from "./buttons";
 import { KeyForm } from "./closed";
@@ -42,7 +42,7 @@ export function App({ page }: { page: Page }) {
   return (
     <div class={isOver ? "page over" : "page"}>
       <Header page={page} />
-      {session.conflict.value && <ConflictDialog page={page} asked={session.conflict.value} />}
+      {session.conflict.value && <ConflictDialog page={page} question={session.conflict.value} />}
       <main>
         <section class="work" aria-label="Image" onClick={returnToStage}>
           {image && (
@@ -147,19 +147,19 @@ function Status({ page: { session, labeler } }: { page: Page }) {
   const model = session.model.value,
     problem = session.problem.value;
   const failed = session.current.value?.item.state.value;
-  const told = problem ?? (failed?.kind === "failed" ? failed.message : null);
+  const message = problem ?? (failed?.kind === "failed" ? failed.message : null);
   const [dismissed, setDismissed] = useState<string | null>(null);
   const dismiss = () => {
-    setDismissed(told);
+    setDismissed(message);
     session.problem.value = null;
   };
-  useEffect(() => void (told || setDismissed(null)), [told]);
+  useEffect(() => void (message || setDismissed(null)), [message]);
   return (
     <>
-      {told && told !== dismissed && (
+      {message && message !== dismissed && (
         <div class="row">
           <p class="error" role="alert">
-            {told}
+            {message}
           </p>
           <IconButton icon="close" label="Dismiss this message" onClick={dismiss} />
         </div>
@@ -179,7 +179,7 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
   if (!image) return "The model is ready: choose an image.";
   if (!session.settings.words.value.length) return "Type what to look for.";
   if (!labeler.isLabeled(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labeling the image…";
-  const { width, height, words, seconds, model: name } = image.found.value!;
+  const { width, height, words, seconds, model: name } = image.draft.value!;
   return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")}${seconds ? ` in ${seconds.toFixed(1)} s` : ""} ${model.place}.`;
 }
 
@@ -283,18 +283,18 @@ function take({ session, labeler }: Page, data: DataTransfer | null): boolean {
   return files.length > 0;
 }
 
-function addWords({ problem, settings: { words } }: Session, name: string, text: string): void {
+function addWords({ problem, settings }: Session, name: string, text: string): void {
   const added = wordsOfFile(name, text);
   if (!added.length) {
     problem.value = `“${name}” has no list of words; write one in each line.`;
     return;
   }
-  const { words: all, note } = withWords(words.value, added);
-  words.value = all;
+  const { words: all, note } = withWords(settings.words.value, added);
+  lookFor(settings, all);
   problem.value = note;
 }
 
-export function ConflictDialog({ page, asked: { conflict, answer } }: { page: Page; asked: AskedConflict }) {
+export function ConflictDialog({ page, question: { conflict, answer } }: { page: Page; question: ConflictQuestion }) {
   const { by, id, isDone } = conflict;
   const other = by ?? "Somebody";
   return (

@@ -25,7 +25,7 @@ interface ButtonProps {
   /** Its accessible name, if the text alone doesn't say enough. */
   label?: string | undefined;
   title?: string | undefined;
-  kind?: "primary" | "wide" | "link" | "retry";
+  kind?: "primary" | "wide" | "link" | "retry" | "refused";
   isDisabled?: boolean;
   onClick: () => unknown;
 }

@@ -4,6 +4,7 @@ import type { Place, Theme } from "../session/settings";
 import { IconButton } from "./buttons";
 import { Dialog } from "./dialog";
 import { type Page, plural } from "./page";
+import { Refused } from "./refused";
 import { KEYS, Shortcuts } from "./stage/keys";
 import type { Key } from "./stage/tool";
 
@@ -31,6 +32,7 @@ export function Header({ page }: { page: Page }) {
         </div>
       )}
       <SavedState page={page} />
+      <Refused page={page} />
       <span class="gap" />
       {page.user && (
         <label class="user">
@@ -106,6 +108,7 @@ function SavedState({ page: { session } }: { page: Page }) {
   const waiting = store.waiting.value;
   const state = writer.pending.value > 0 ? "saving" : waiting ? "waiting" : "saved";
   const isAway = waiting > 0 && store.isAway.value;
+  if (!store.may("annotate")) return <span class="saved">Your key may look, and change nothing</span>;
   const waits = `${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} for the service`;
   return (
     <span class={isAway ? "saved away" : "saved"} data-state={state}>

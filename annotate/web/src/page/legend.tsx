@@ -1,7 +1,8 @@
 /** The words that were found, largest first, with their shares; each can be hidden, or shown alone. */
 
 import type { Figures } from "../labels/labeling";
-import { firstName, sameClass } from "../labels/synonyms";
+import { firstName } from "../labels/synonyms";
+import { lookedFor } from "../project/words";
 import type { OpenImage } from "../session/open_image";
 import type { Session } from "../session/session";
 import { Button, IconButton, Swatch } from "./buttons";
@@ -15,9 +16,9 @@ export function Legend({ page: { session } }: { page: Page }) {
     labeling = image?.labeling.value;
   if (!image || !labeling) return <p class="help">The words that are found appear here.</p>;
   const all = [...image.figures.value].sort((one, other) => other.pixels - one.pixels);
-  const { words } = session.settings;
-  const absent = all.filter(({ name, pixels }) => !pixels && words.value.some((word) => sameClass(word, name)));
-  const isShown = session.visible(labeling.words);
+  const looked = new Set(lookedFor(session.settings.vocabulary.value).map(({ id }) => id));
+  const absent = all.filter(({ id, pixels }) => !pixels && looked.has(id));
+  const isShown = session.visible(labeling);
   const parts = image.partFigures.value.filter(({ pixels }) => pixels);
   const certainty = 1 - (image.item.summary.value.uncertainty ?? 0);
   const unlabeled = labeling.labels.length - all.reduce((sum, { pixels }) => sum + pixels, 0);
@@ -32,7 +33,7 @@ export function Legend({ page: { session } }: { page: Page }) {
         {all
           .filter(({ pixels }) => pixels)
           .map((entry) => (
-            <LegendRow key={entry.id} session={session} entry={entry} image={image} isShown={isShown[entry.id]} />
+            <LegendRow key={entry.id} session={session} entry={entry} image={image} isShown={isShown(entry.id)} />
           ))}
         {unlabeled > 0 && (
           <li>
@@ -48,10 +49,10 @@ export function Legend({ page: { session } }: { page: Page }) {
         <>
           <h3 id="parts-found">Parts</h3>
           <ul class="legend" aria-labelledby="parts-found">
-            {parts.map(({ id, name, fraction }) => (
+            {parts.map(({ id, name, color, fraction }) => (
               <li key={id}>
                 <span class="name plain">
-                  <Swatch color={labeling.found.parts!.colors[id]} />
+                  <Swatch color={color} />
                   {name}
                 </span>
                 <span class="share">{percent(fraction)}</span>
@@ -82,7 +83,7 @@ interface LegendRowProps {
   isShown: boolean;
 }
 
-function LegendRow({ session, image, entry: { id, name, fraction, meanConfidence }, isShown }: LegendRowProps) {
+function LegendRow({ session, image, entry: { id, name, color, fraction, meanConfidence }, isShown }: LegendRowProps) {
   const shown = firstName(name);
   const objects = image.objects.value.filter(({ label }) => label === id).length;
   return (
@@ -90,12 +91,12 @@ function LegendRow({ session, image, entry: { id, name, fraction, meanConfidence
       <button
         type="button"
         class="name"
-        aria-pressed={session.alone.value === shown}
+        aria-pressed={session.alone.value === id}
         aria-label={`Show ${shown} alone`}
         title="Show it alone"
-        onClick={() => session.isolate(shown)}
+        onClick={() => session.isolate(id)}
       >
-        <Swatch color={image.labeling.value!.colors[id]} />
+        <Swatch color={color} />
         {shown}
       </button>
       {objects > 0 && <span class="share objects">{plural(objects, "object")}</span>}
@@ -106,7 +107,7 @@ function LegendRow({ session, image, entry: { id, name, fraction, meanConfidence
       <IconButton
         icon={isShown ? "look" : "hidden"}
         label={isShown ? `Hide ${shown}` : `Show ${shown}`}
-        onClick={() => session.toggle(shown)}
+        onClick={() => session.toggle(id)}
       />
     </li>
   );

@@ -22,7 +22,7 @@ export function SavePanel({ page }: { page: Page }) {
   const [share, setShare] = useState<number | null>(null);
   const isBusy = share !== null;
   /** What waits until it is known which images are packed. */
-  const [asked, setAsked] = useState<{ readonly pack: Pack } | null>(null);
+  const [pending, setPending] = useState<{ readonly pack: Pack } | null>(null);
   const image = session.current.value,
     items = session.items.value,
     offered = session.offered.value;
@@ -38,11 +38,11 @@ export function SavePanel({ page }: { page: Page }) {
   const saveZip = (name: string, path: string) =>
     void busy(async () => save({ name: `${name}.zip`, content: await session.store.download(path)! }));
   const saveAll = (pack: Pack, chosen: readonly Item[]) => {
-    setAsked(null);
+    setPending(null);
     void busy(async () => save(await pack(session, chosen, setShare)));
   };
   const ask = (pack: Pack) =>
-    items.every((item) => labeler.isLabeled(item)) ? saveAll(pack, items) : setAsked({ pack });
+    items.every((item) => labeler.isLabeled(item)) ? saveAll(pack, items) : setPending({ pack });
   const open = (file: File) =>
     void busy(async () => {
       session.offered.value = null;
@@ -116,8 +116,8 @@ export function SavePanel({ page }: { page: Page }) {
         </Question>
       )}
       {isBusy && <progress aria-label="Packing" max="1" {...(share > 0 && { value: share })} />}
-      {asked && (
-        <UnlabeledDialog page={page} onSave={(chosen) => saveAll(asked.pack, chosen)} onClose={() => setAsked(null)} />
+      {pending && (
+        <UnlabeledDialog page={page} onSave={(chosen) => saveAll(pending.pack, chosen)} onClose={() => setPending(null)} />
       )}
     </>
   );

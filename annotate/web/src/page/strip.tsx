@@ -26,29 +26,30 @@ export function Strip({ page }: { page: Page }) {
   });
   const items = session.items.value;
   const removed = session.removed.value.at(-1);
+  const mayChange = session.store.may("annotate");
   if (!items.length && !removed) return null;
   const { labeled, done, failed } = counts.value;
-  const told = session.settings.words.value.length
+  const count = session.settings.words.value.length
     ? `${labeled} of ${plural(items.length, "image")} labeled`
     : plural(items.length, "image");
   return (
     <section class="strip" aria-label="Images">
       <div class="row">
         <p class="help">
-          {told}
+          {count}
           {done > 0 && `, ${done} done`}
         </p>
         {labeled < items.length && labeled > 0 && (
           <progress aria-label="Labeled images" max={items.length} value={labeled} />
         )}
-        <DoneButton page={page} />
+        {mayChange && <DoneButton page={page} />}
         {failed.length > 1 && (
           <Button text={`Try ${failed.length} images again`} onClick={() => labeler.retry(failed)} />
         )}
-        {removed && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
+        {removed && mayChange && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
         <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
-        <FileButton label="Add" onFiles={(files) => void session.add(files)} />
+        {mayChange && <FileButton label="Add" onFiles={(files) => void session.add(files)} />}
         {!session.store.isShared && <Button text="Clear all" kind="link" onClick={() => setAsking(true)} />}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
@@ -153,7 +154,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
   const isDone = item.isDone.value;
   const { review } = item.summary.value;
   const kind = isDone ? "done" : state.kind === "labeled" && !labeler.isLabeled(item) ? "waiting" : state.kind;
-  const told = {
+  const status = {
     waiting: "not labeled yet",
     running: "being labeled",
     labeled: "labeled",
@@ -167,7 +168,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
         type="button"
         class="thumbnail"
         aria-current={isChosen}
-        aria-label={`${item.name}, ${isBack ? "sent back" : told}`}
+        aria-label={`${item.name}, ${isBack ? "sent back" : status}`}
         title={state.kind === "failed" ? state.message : item.name}
         onClick={() => void session.open(item)}
       >
@@ -181,7 +182,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
       {kind === "failed" && (
         <Button text="Again" kind="retry" label={`Try ${item.name} again`} onClick={() => labeler.retry([item])} />
       )}
-      <RemoveButton name={item.name} onClick={() => void session.remove(item)} />
+      {session.store.may("administer") && <RemoveButton name={item.name} onClick={() => void session.remove(item)} />}
     </li>
   );
 }

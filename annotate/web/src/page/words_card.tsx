@@ -4,10 +4,10 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { sentence, type TaughtFile } from "../backend";
+import type { Word } from "../labels/labeling";
 import { firstName, names, promoted } from "../labels/synonyms";
-import { colorOf, namesById } from "../project/words";
-import type { Session } from "../session/session";
-import type { Merged } from "../session/settings";
+import { lookedFor } from "../project/words";
+import { lookFor } from "../session/settings";
 import { objectsOf, partsOf, partsProblem, splitWords, takenBy, typed, withoutPart, withWords } from "../words/list";
 import type { TypedPart } from "../words/list";
 import { Button, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
@@ -16,10 +16,10 @@ import { type Page, plural } from "./page";
 
 interface Note {
   readonly text: string;
-  readonly undo?: () => unknown;
+  readonly undo?: () => void;
 }
 
-interface Asked {
+interface PendingQuestion {
   readonly title: string;
   readonly text: string;
   readonly yes: string;
@@ -27,12 +27,13 @@ interface Asked {
 }
 
 export function WordsField({ page }: { page: Page }) {
-  const { merged, vocabulary } = page.session.settings;
-  const words = page.session.settings.words.value;
+  const { settings } = page.session;
+  const entries = lookedFor(settings.vocabulary.value);
+  const words = settings.words.value;
   const [text, setText] = useState("");
   const [note, setNote] = useState<Note | null>(null);
-  const [edited, setEdited] = useState<string | null>(null);
-  const [asked, setAsked] = useState<Asked | null>(null);
+  const [edited, setEdited] = useState<Word | null>(null);
+  const [question, setQuestion] = useState<PendingQuestion | null>(null);
   const field = useRef<HTMLInputElement>(null);
   const list = useRef<HTMLUListElement>(null);
 
@@ -42,14 +43,11 @@ export function WordsField({ page }: { page: Page }) {
   }, [words.length]);
 
   const { session } = page;
-  const tell = (told: Note | null) => {
-    merged.value = null;
-    setNote(told);
-  };
-  const change = (changed: readonly string[]) => (session.settings.words.value = changed);
+  const mayChange = session.store.may("annotate");
+  const change = (changed: readonly string[]) => lookFor(settings, changed);
   const add = (given: string) => {
     const changed = withWords(words, splitWords(given));
-    tell(changed.note === null ? null : { text: changed.note });
+    setNote(changed.note === null ? null : { text: changed.note });
     setText("");
     if (changed.words.length > words.length) change(changed.words);
   };
@@ -57,29 +55,29 @@ export function WordsField({ page }: { page: Page }) {
     const what = gone.length > 1 ? `all ${gone.length} words` : `“${firstName(gone[0])}”`;
     const act = () => {
       change(words.filter((word) => !gone.includes(word)));
-      const undo = () => change(withWords(session.settings.words.value, gone).words);
-      tell({ text: `Removed ${what}.`, undo });
+      const undo = () => change(withWords(settings.words.value, gone).words);
+      setNote({ text: `Removed ${what}.`, undo });
       field.current?.focus();
     };
     const text = "Nobody looks for what is removed any more, in any image. Pixels that people gave it keep it.";
-    if (session.store.isShared) setAsked({ title: `Remove ${what} for everybody?`, yes: "Remove", text, act });
+    if (session.store.isShared) setQuestion({ title: `Remove ${what} for everybody?`, yes: "Remove", text, act });
     else act();
   };
-  const rename = (word: string, given: string) => {
-    const other = takenBy(words, word, given);
-    tell(null);
-    if (other === undefined) return session.rename(word, given);
-    const [from, into] = [firstName(word), firstName(other)];
+  const rename = ({ id, name }: Word, given: string) => {
+    const other = takenBy(settings.vocabulary.value, id, given);
+    setNote(null);
+    if (!other) return session.rename(id, given);
+    const [from, into] = [firstName(name), firstName(other.name)];
     const act = async () => {
       try {
         setNote({ text: `Merging “${from}” into “${into}” …` });
-        await session.merge(word, other);
-        setNote(null);
+        await session.merge(id, other.id);
+        setNote({ text: `“${from}” is “${into}” now.` });
       } catch (failure) {
         setNote({ text: sentence(failure) });
       }
     };
-    setAsked({
+    setQuestion({
       title: `Merge “${from}” into “${into}”?`,
       yes: "Merge them",
       text: `“${into}” is a word already. All pixels of “${from}” become “${into}”, in all images, done or not.`,
@@ -87,27 +85,25 @@ export function WordsField({ page }: { page: Page }) {
     });
   };
 
-  const told = note ?? (merged.value && mergeNote(session, merged.value));
-
   return (
     <div class="words">
       <div class="heading">
         <label for="words">Words to look for</label>
-        {words.length > 1 && (
+        {words.length > 1 && mayChange && (
           <Button text="Remove all" kind="link" label="Remove all words" onClick={() => remove(...words)} />
         )}
       </div>
       <div class="box" onClick={(event) => event.target === event.currentTarget && field.current?.focus()}>
         {words.length > 0 && (
           <ul ref={list} aria-label="Words">
-            {words.map((word) => (
-              <li key={word}>
-                <button type="button" class="name" title="Rename, or add synonyms" onClick={() => setEdited(word)}>
-                  <Swatch color={colorOf(vocabulary.value, word)} />
-                  {firstName(word)}
-                  {names(word).length > 1 && <span class="more">+{names(word).length - 1}</span>}
+            {entries.map((word) => (
+              <li key={word.id}>
+                <button type="button" class="name" title="Rename, or add synonyms" disabled={!mayChange} onClick={() => setEdited(word)}>
+                  <Swatch color={word.color} />
+                  {firstName(word.name)}
+                  {names(word.name).length > 1 && <span class="more">+{names(word.name).length - 1}</span>}
                 </button>
-                <RemoveButton name={firstName(word)} onClick={() => remove(word)} />
+                {mayChange && <RemoveButton name={firstName(word.name)} onClick={() => remove(word.name)} />}
               </li>
             ))}
           </ul>
@@ -122,6 +118,7 @@ export function WordsField({ page }: { page: Page }) {
           aria-describedby="words-help"
           placeholder={words.length ? "Add a word" : "cat, sofa, wall"}
           value={text}
+          disabled={!mayChange}
           onInput={({ currentTarget: { value } }) => (value.includes(",") ? add(value) : setText(value))}
           onKeyDown={(event) => {
             if (event.key === "Enter" && !event.isComposing) add(text);
@@ -140,38 +137,31 @@ export function WordsField({ page }: { page: Page }) {
         Commas separate words, “=” synonyms; a list can be pasted. Each pixel gets the likeliest word: name the
         background too.
       </p>
-      {told && (
+      {note && (
         <p class="help" role="status">
-          {told.text}{" "}
-          {told.undo && (
+          {note.text}{" "}
+          {note.undo && (
             <Button
               text="Undo"
               kind="link"
               onClick={() => {
                 setNote(null);
-                Promise.resolve(told.undo!()).catch((failure) => setNote({ text: sentence(failure) }));
+                note.undo!();
               }}
             />
           )}
         </p>
       )}
       {edited !== null && (
-        <WordDialog word={edited} onChange={(changed) => rename(edited, changed)} onClose={() => setEdited(null)} />
+        <WordDialog word={edited.name} onChange={(changed) => rename(edited, changed)} onClose={() => setEdited(null)} />
       )}
-      {asked && (
-        <Question title={asked.title} yes={asked.yes} onYes={asked.act} onClose={() => setAsked(null)}>
-          {asked.text}
+      {question && (
+        <Question title={question.title} yes={question.yes} onYes={question.act} onClose={() => setQuestion(null)}>
+          {question.text}
         </Question>
       )}
     </div>
   );
-}
-
-/** The last merge, also after the page was opened again. */
-function mergeNote(session: Session, merged: Merged): Note {
-  const names = namesById(session.settings.vocabulary.value);
-  const [from, into] = [merged.word, merged.into].map((id) => firstName(names.get(id)!));
-  return { text: `“${from}” is “${into}” now.`, undo: () => session.separate(merged) };
 }
 
 interface WordDialogProps {
@@ -223,7 +213,7 @@ export function PartsField({ page }: { page: Page }) {
   const [text, setText] = useState(parts.value);
   const problem = partsProblem(text);
   const use = (given: string) => {
-    words.value = withWords(words.value, objectsOf(given)).words;
+    lookFor(page.session.settings, withWords(words.value, objectsOf(given)).words);
     parts.value = given;
   };
   const remove = (part: TypedPart) => {
@@ -245,6 +235,7 @@ export function PartsField({ page }: { page: Page }) {
         aria-describedby="parts-help"
         aria-invalid={problem !== null}
         value={text}
+        disabled={!page.session.store.may("annotate")}
         onInput={(event) => setText(event.currentTarget.value)}
         // a part that is half typed isn't looked for
         onChange={() => problem === null && use(text)}
@@ -286,7 +277,6 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
   const takesFiles = Boolean(labeler.backend?.teach);
   const given: readonly TaughtFile[] = takesFiles ? session.taught.files.value : [];
   if (!takesFiles && !model.taught.length) return null;
-  const { words } = session.settings;
 
   return (
     <div class="taught">
@@ -299,7 +289,8 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
                 type="button"
                 class="about"
                 title={`Look for ${file.words.join(", ")}`}
-                onClick={() => (words.value = withWords(words.value, file.words).words)}
+                disabled={!session.store.may("annotate")}
+                onClick={() => lookFor(session.settings, withWords(session.settings.words.value, file.words).words)}
               >
                 <span class="file-name">{file.name || file.words.join(", ")}</span>
                 <span class="more">{plural(file.words.length, "word")}</span>

@@ -1,13 +1,15 @@
 /** The addresses of a project that a service has. */
 
-import { PageError } from "../backend";
+import { KeyError, PageError, TransientError } from "../backend";
 import { refusal, refused, send } from "../service/requests";
-import type { ImageState, Project, Verdict } from "./structure";
+import type { ImageState, Project, Role, Verdict } from "./structure";
 
 interface ServedProject extends Project {
   readonly seq: number;
   readonly images: readonly ImageState[];
   readonly removed: readonly string[];
+  /** What the reader's key may do, if the service says so. */
+  readonly role?: Role;
 }
 
 export interface Changes {
@@ -49,6 +51,11 @@ export class MissingError extends PageError {
   override readonly name = "MissingError";
 }
 
+/** Whether a failure says nothing about what was sent. */
+export function isPassing(failure: unknown): boolean {
+  return failure instanceof TransientError || failure instanceof KeyError;
+}
+
 /** How long a request for changes waits for some [s]. */
 const WAIT = 25;
 
@@ -71,10 +78,6 @@ export class ProjectApi {
 
   merge(word: number, into: number): Promise<ServedProject> {
     return this.json<ServedProject>("POST", "/merged", { body: JSON.stringify({ word, into }) });
-  }
-
-  separate(word: number, into: number): Promise<ServedProject> {
-    return this.json<ServedProject>("DELETE", `/merged?word=${word}&into=${into}`);
   }
 
   changes(after: number, signal: AbortSignal): Promise<Changes> {
@@ -107,14 +110,16 @@ export class ProjectApi {
     }
   }
 
+  /** @param hasDraft whether the content has what the model found; else it stays. */
   putWork(
     name: string,
     content: Uint8Array<ArrayBuffer>,
     revision: number,
     done: boolean,
+    hasDraft: boolean,
     change: string,
   ): Promise<ImageState> {
-    const path = `/work/${encoded(name)}?done=${done}&change=${change}`;
+    const path = `/work/${encoded(name)}?done=${done}${hasDraft ? "" : "&draft=kept"}&change=${change}`;
     return this.json<ImageState>("PUT", path, { revision, body: content, type: "application/zip" });
   }
 
@@ -163,10 +168,11 @@ export class ProjectApi {
     const response = await send(`${this.address.href}${path}`, this.key, init);
     if (response.ok) return response;
     const { status } = response;
-    const { message, current } = await refused(response);
+    const { code, message, current } = await refused(response);
     if (status === 412) throw new ConflictError(current);
     if (status === 404) throw new MissingError(message);
-    throw refusal(response, message, status === 429 || status >= 500);
+    // a damaged file stays so, and only its image is refused
+    throw refusal(response, message, status === 429 || (status >= 500 && code !== "damaged"));
   }
 }
 

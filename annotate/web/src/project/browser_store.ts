@@ -1,18 +1,14 @@
 /** A project that lives in the browser. */
 
 import { asShown, decodeImage, thumbnail } from "../imaging/reading";
-import { unpacked } from "../labels/layer";
-import type { Size } from "../labels/runs";
 import { type Entry, OF_IMAGES } from "./database";
-import { indexed, labelingOf, summaryOf, withIds } from "./keeping";
+import { labelingOf, summaryOf } from "./keeping";
+import { renumbered } from "./rebasing";
 import { newState, Store } from "./structure";
-import type { Change, ImageEntry, KeptDraft, KeptEdits, OpenedProject, Project, Verdict, Work } from "./structure";
-import { correctionsOf, editsOf, FIRST_WORD } from "./work_file";
+import type { Change, ImageEntry, OpenedProject, Project, Verdict, Work } from "./structure";
 
 /** How long removed images can be put back [ms]. */
 const LONGEST_REMOVED = 7 * 24 * 3600e3;
-
-const keyBefore = (id: string) => `merged ${id}`;
 
 export class BrowserStore extends Store {
   readonly isShared = false;
@@ -93,59 +89,17 @@ export class BrowserStore extends Store {
 
   async merge(word: number, into: number): Promise<void> {
     for (const entry of await this.database.getAll("images")) {
-      // of an earlier merge
-      await this.database.write([{ store: "settings", key: keyBefore(entry.id) }]);
       if (!entry.state.pixels[word]) continue;
-      const before = await this.work(entry.id);
-      await this.database.write([{ store: "settings", key: keyBefore(entry.id), value: before }]);
-      await this.rewrite(entry, exchanged(before, entry.state, word, into));
+      const work = renumbered(await this.work(entry.id), new Map([[word, into]]));
+      const summary = summaryOf(labelingOf(entry.state, work, this.watcher!.context()));
+      const state = { ...entry.state, ...summary, revision: entry.state.revision + 1 };
+      await this.save(entry, { state, ...work });
+      this.watcher!.onState(entry.id, state, true);
+      this.watcher!.onWork(entry.id, work);
     }
-  }
-
-  async separate(word: number, into: number): Promise<void> {
-    for (const entry of await this.database.getAll("images")) {
-      const before = (await this.database.get("settings", keyBefore(entry.id))) as Work | undefined;
-      if (before) await this.rewrite(entry, exchanged(await this.work(entry.id), entry.state, into, word, before));
-    }
-  }
-
-  private async rewrite(entry: ImageEntry, work: Work): Promise<void> {
-    const summary = summaryOf(labelingOf(entry.state, work, this.watcher!.context()));
-    const state = { ...entry.state, ...summary, revision: entry.state.revision + 1 };
-    await this.save(entry, { state, ...work });
-    this.watcher!.onState(entry.id, state, true);
-    this.watcher!.onWork(entry.id, work);
   }
 
   forget(ids: readonly string[]): Promise<void> {
-    const kept = ids.map((id) => ({ store: "settings", key: keyBefore(id) }) as const);
-    return this.database.write([...kept, ...ids.flatMap((key) => OF_IMAGES.map((store) => ({ store, key })))]);
-  }
-}
-
-/** The work in which pixels of a word have another one: all of them, or those that have the other one in `before`. */
-export function exchanged(work: Work, size: Size, old: number, other: number, before: Work | null = null): Work {
-  const exchange = (now: Uint16Array<ArrayBuffer>, earlier: Uint16Array | null | undefined, offset = 0) => {
-    if (before && !earlier) return now;
-    const [from, to] = [old + offset, other + offset];
-    return now.map((id, at) => (id === from && (!earlier || earlier[at] === to) ? to : id));
-  };
-  const { draft, edits, settled } = work;
-  const planeOf = ({ labels, ids }: KeptDraft) => withIds(labels, ids);
-  const plane = draft && exchange(planeOf(draft), before?.draft && planeOf(before.draft));
-  return {
-    draft: draft && { ...draft, ...indexed(plane!, draft.ids) },
-    edits: edits && exchangedEdits(edits, before && (before.edits ?? edits)),
-    settled: settled && exchange(Uint16Array.from(settled), before?.settled),
-  };
-
-  function exchangedEdits(now: KeptEdits, earlier: KeptEdits | null): KeptEdits {
-    const ids = (all: KeptEdits["ids"], places?: KeptEdits["ids"]) =>
-      all.map((id, at) => (id === old && (!places || places[at] === other) ? other : id));
-    const objects = { ...now.objects, ids: ids(now.objects.ids, earlier?.objects.ids) };
-    // the history stays where all pixels change alike
-    if (!earlier) return { ...now, ids: ids(now.ids), objects };
-    const [layer, layerBefore] = [now, earlier].map((one) => unpacked(correctionsOf(one, size)));
-    return editsOf(exchange(layer, layerBefore, FIRST_WORD), objects);
+    return this.database.write(ids.flatMap((key) => OF_IMAGES.map((store) => ({ store, key }))));
   }
 }

@@ -1,25 +1,47 @@
 /** The browser's database: a project, or what a service doesn't have yet. */
 
-import { type DBSchema, type IDBPDatabase, openDB } from "idb";
+import { type DBSchema, type IDBPDatabase, type IDBPTransaction, openDB } from "idb";
 
-import type { ImageEntry, KeptDraft, KeptEdits } from "./structure";
-import type { Kept, Unsent, UnsentProject } from "./unsent";
+import type { SavedEdits } from "../labels/edits";
+import type { Draft } from "../labels/labeling";
+import { byIds } from "./migration";
+import type { KeptEntry } from "./outbox";
+import type { ImageEntry } from "./structure";
 
 interface Schema extends DBSchema {
   images: { key: string; value: ImageEntry };
   files: { key: string; value: Blob };
   thumbnails: { key: string; value: Blob };
-  drafts: { key: string; value: KeptDraft };
+  drafts: { key: string; value: Draft };
   /** `revision`: that of a service's image that has them. */
-  edits: { key: string; value: KeptEdits & { readonly revision?: number } };
+  edits: { key: string; value: SavedEdits & { readonly revision?: number } };
   settled: { key: string; value: Uint16Array };
   settings: { key: string; value: unknown };
-  outbox: { key: string; value: Kept<Unsent> | Kept<UnsentProject> };
+  outbox: { key: string; value: KeptEntry };
 }
 
 export const OF_IMAGES = ["images", "files", "thumbnails", "drafts", "edits", "settled"] as const;
 
-type StoreName = (typeof OF_IMAGES)[number] | "settings" | "outbox";
+const STORES = [...OF_IMAGES, "settings", "outbox"] as const;
+
+type StoreName = (typeof STORES)[number];
+
+/** 5: words by their ids everywhere. */
+const VERSION = 5;
+
+/** Rewrites every value of a database, or deletes it (undefined). */
+async function changeAll(
+  transaction: IDBPTransaction<Schema, StoreName[], "versionchange">,
+  change: (store: StoreName, key: string, value: unknown) => unknown,
+): Promise<void> {
+  for (const name of STORES)
+    for (let cursor = await transaction.objectStore(name).openCursor(); cursor; cursor = await cursor.continue()) {
+      const { key, value } = cursor,
+        changed = change(name, key, value);
+      if (changed === undefined) await cursor.delete();
+      else if (changed !== value) await cursor.update(changed as never);
+    }
+}
 
 /** A value to write; without one, what the key has is deleted. */
 export type Entry = {
@@ -32,13 +54,22 @@ export class Database {
 
   private constructor(private readonly database: IDBPDatabase<Schema> | null) {}
 
-  static async open(name = "segvoc"): Promise<Database> {
+  /**
+   * Open a database, and bring one of an earlier page up to date.
+   *
+   * @param onBlocked called while other tabs have an earlier page open, which have to be closed first.
+   */
+  static async open(name = "segvoc", onBlocked: () => void = () => {}): Promise<Database> {
     try {
-      const database = await openDB<Schema>(name, 4, {
-        upgrade(created) {
-          for (const old of created.objectStoreNames) created.deleteObjectStore(old);
-          for (const store of [...OF_IMAGES, "settings", "outbox"] as const) created.createObjectStore(store);
+      const database = await openDB<Schema>(name, VERSION, {
+        async upgrade(upgraded, before, _, transaction) {
+          for (const store of STORES) if (!upgraded.objectStoreNames.contains(store)) upgraded.createObjectStore(store);
+          // what can't be brought up to date stays as it is
+          if (before > 0 && before < 5) await changeAll(transaction, byIds).catch(() => transaction.abort());
         },
+        blocked: onBlocked,
+        // a later page, in another tab, goes on with it
+        blocking: (_current, _blocked, event) => (event.target as IDBDatabase).close(),
       });
       return new Database(database);
     } catch {

@@ -3,39 +3,24 @@
  * nor a stopped service loses them. Each has an id by which the service makes it once, however often it is sent.
  */
 
-import { KeyError, PageError, sentence, TransientError } from "../backend";
-import { empty } from "../labels/layer";
-import { ConflictError, MissingError, type ProjectApi } from "./api";
+import { PageError, RoleError, sentence } from "../backend";
+import { ConflictError, isPassing, MissingError, type ProjectApi } from "./api";
+import { Connection, pause } from "./connection";
 import type { Database, Entry } from "./database";
-import { newState, Store } from "./structure";
-import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Verdict, Watcher, Work } from "./structure";
-import { type Base, collides, type Kept, rebased, rebasedProject, remaining, renumbered, type Unsent, type UnsentProject } from "./unsent";
-import { correctionsOf } from "./work_file";
+import { type Base, Outbox, type QueuedEntry, queueOf, type Unsent, type UnsentProject, type UnsentWork } from "./outbox";
+import { collides, correctionsOf, rebased, rebasedProject, remaining, renumbered, usesOnly } from "./rebasing";
+import { newState, NO_WORK, ROLES, Store, withChange } from "./structure";
+import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
 import type { WorkPacker } from "./work_packer";
-
-/** Retry delay after a failure, first and longest [ms]. */
-const WAIT = { first: 500, longest: 15_000 };
+import { entryOf } from "./words";
 
 /** Max images whose work on the service is cached, to tell this page's changes from those of others. */
 const MOST_KNOWN = 8;
 
-const NOTHING: Work = { draft: null, edits: null, settled: null };
-
+/** What the service has of an image. */
 interface Known {
   readonly base: Base;
   readonly work: Work;
-}
-
-interface Waiting {
-  readonly key: string;
-  unsent: Unsent;
-  /** The version that may be on the service, since its answer didn't come; it is sent again before any other. */
-  sent: Unsent | null;
-  written: Promise<void>;
-  /** Whether the page shows it, so that what is painted next includes it. */
-  readonly isShown: boolean;
-  /** Whether its image is in the trash: it waits there, too. */
-  isParked: boolean;
 }
 
 export class RemoteStore extends Store {
@@ -43,23 +28,23 @@ export class RemoteStore extends Store {
   readonly isShared = true;
   private readonly tab = `${Date.now()}-${Math.random()}`;
   private last = 0;
+  /** Unsent changes of this page and of closed ones. */
+  private readonly outbox = new Outbox();
+  private readonly writes = new WeakMap<QueuedEntry, Promise<void>>();
   private readonly known = new Map<string, Known>();
-  /** Unsent changes of this page and of closed ones, oldest first. */
-  private outbox: Waiting[] = [];
   /** The newest known state of each image on the service. */
   private readonly states = new Map<string, ImageState>();
   /** Images that others changed, which the page doesn't show yet. */
   private readonly stale = new Set<string>();
   /** The open image, which stays cached. */
   private held: string | null = null;
-  /** The project on the service, and this page's unsent version of it with its key in the outbox. */
+  /** The project on the service. */
   private served: Project = { name: "", revision: 0, words: [], options: { parts: "", threshold: 0, background: null } };
-  private wanted: Kept<UnsentProject> | null = null;
-  private projectKey = `${this.tab} project`;
   private sequence = 0;
   private isSending = false;
   private isFollowing = false;
-  private readonly ending = new AbortController();
+  private readonly connection = new Connection((problem) => this.watcher!.onProblem(problem));
+  override readonly isAway = this.connection.isAway;
 
   constructor(
     private readonly api: ProjectApi,
@@ -73,52 +58,39 @@ export class RemoteStore extends Store {
     const served = await this.api.get();
     this.sequence = served.seq;
     this.served = served;
+    if (served.role) this.role.value = served.role;
     await this.takeLeft();
     for (const state of served.images) this.states.set(state.image, state);
-    const gone = new Map(this.outbox.map(({ unsent: { id, isRemoved } }) => [id, isRemoved]));
-    const isGone = ({ image }: ImageState) => gone.get(image) === true;
+    const isGone = ({ image }: ImageState) => this.outbox.isRemoved(image);
     // of an image in the trash only the name is known
     const names = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)];
     const removed = names.map((name, order) => {
       const state = newState(name, { width: 1, height: 1 });
-      return { ...entryOf(state, Number.MAX_SAFE_INTEGER), removed: order + 1 };
+      return { ...imageEntry(state, Number.MAX_SAFE_INTEGER), removed: order + 1 };
     });
-    const images = served.images.filter((state) => !isGone(state)).map(entryOf);
-    return { project: this.wanted?.project ?? served, images, removed };
+    const images = served.images.filter((state) => !isGone(state)).map(imageEntry);
+    return { project: this.outbox.project?.unsent.project ?? served, images, removed };
   }
 
   override watch(watcher: Watcher): void {
     super.watch(watcher);
     void this.send();
-    void this.repeat(() => this.listen());
+    void this.connection.repeat(() => this.listen());
   }
 
   async saveProject(project: Project): Promise<void> {
     const wanted = { ...project, options: { ...this.served.options, ...project.options } };
-    const { base = this.served, sent } = this.wanted ?? {};
-    const isServed = !sent && sameProject(wanted, this.served);
-    const written = this.keepProject(isServed ? null : { base, project: wanted, change: this.id(), ...(sent && { sent }) });
-    void this.send();
-    return written;
+    const entry = this.outbox.project;
+    if (!entry?.sent && isSameProject(wanted, this.served)) return entry ? this.drop(entry) : undefined;
+    const { base = this.served } = entry?.unsent ?? {};
+    return this.queue(entry, { kind: "project", base, project: wanted, change: this.id() });
   }
 
-  add(file: File, name: string, order: number): Promise<ImageEntry> {
+  async add(file: File, name: string, order: number): Promise<ImageEntry> {
     const change = this.id();
-    return new Promise((resolve, reject) => {
-      const step = async () => {
-        try {
-          const state = await this.api.add(file, name, change);
-          this.states.set(state.image, state);
-          resolve(entryOf(state, order));
-        } catch (failure) {
-          if (failure instanceof TransientError) throw failure;
-          reject(failure);
-        }
-        this.reached();
-        return false;
-      };
-      void this.repeat(step, true);
-    });
+    const state = await this.connection.answer(() => this.api.add(file, name, change));
+    this.states.set(state.image, state);
+    return imageEntry(state, order);
   }
 
   file(id: string): Promise<Blob> {
@@ -138,7 +110,7 @@ export class RemoteStore extends Store {
     // the base of the open image changes only together with the image; a change may have been sent meanwhile
     const newest = known && known.base.revision > base.revision ? known : read;
     if (id !== this.held || !known) this.remember(id, newest);
-    return withChange(newest.work, this.shown(id)?.unsent);
+    return withChange(newest.work, this.outbox.shown(id)?.unsent);
   }
 
   override hold(id: string | null): void {
@@ -147,25 +119,24 @@ export class RemoteStore extends Store {
 
   async save({ id }: ImageEntry, { state, ...content }: Change): Promise<void> {
     const hasContent = Object.keys(content).length > 0;
-    if (!this.shown(id) && !hasContent) return;
-    const { base } = this.shown(id)?.unsent ?? this.known.get(id) ?? (await this.fetched(id));
-    const waiting = this.shown(id);
-    const change = hasContent || !waiting ? this.id() : waiting.unsent.change;
-    if (!waiting) return this.push({ id, base, state, change, ...content }).written;
-    waiting.unsent = { ...waiting.unsent, ...content, state, change };
-    // the service counts pixels itself
-    if (!hasContent) return;
-    const written = this.write(waiting);
-    void this.send();
-    return written;
+    if (!this.outbox.shown(id) && !hasContent) return;
+    const { base } = this.outbox.shown(id)?.unsent ?? this.known.get(id) ?? (await this.fetched(id));
+    const entry = this.outbox.shown(id);
+    if (entry && !hasContent) {
+      // the service counts pixels itself
+      entry.unsent = { ...entry.unsent, state };
+      return;
+    }
+    const before = entry?.unsent ?? { kind: "work", image: id, base };
+    return this.queue(entry, { ...before, ...content, state, change: this.id() });
   }
 
   async saveRemoved({ id, removed, state }: ImageEntry): Promise<void> {
     const isRemoved = removed !== null;
-    const waiting = this.push({ id, base: { revision: 0, corrections: empty(0) }, state, change: this.id(), isRemoved });
-    await waiting.written;
+    await this.queue(null, { kind: "removal", image: id, state, change: this.id(), isRemoved });
     // what is put back can be opened once the service has it
-    while (!isRemoved && !this.isAway.value && this.outbox.includes(waiting)) await pause(50);
+    const isWaiting = () => this.outbox.of(id).some(({ unsent, refused }) => unsent.kind === "removal" && refused === null);
+    while (!isRemoved && !this.isAway.value && isWaiting()) await pause(50);
   }
 
   async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
@@ -179,14 +150,12 @@ export class RemoteStore extends Store {
     this.takeProject(await this.api.merge(word, into));
   }
 
-  async separate(word: number, into: number): Promise<void> {
-    await this.sent();
-    this.takeProject(await this.api.separate(word, into));
-  }
-
   private async sent(): Promise<void> {
-    for (; this.wanted || this.waiting.value; await pause(50))
+    for (; this.waiting.value; await pause(50)) {
+      if (this.refused.value.length) break;
       if (this.isAway.value) throw new PageError("The service can't be reached; try again when it can.");
+    }
+    if (this.refused.value.length) throw new PageError("The service refused changes, which the top of the page lists; settle them first.");
   }
 
   /** Does nothing: removed images stay in the project's trash. */
@@ -197,69 +166,103 @@ export class RemoteStore extends Store {
   }
 
   override close(): void {
-    this.ending.abort();
+    this.connection.close();
     super.close();
+  }
+
+  override retry({ key }: Refusal): void {
+    const entry = this.refusedEntry(key);
+    this.outbox.retry(entry);
+    if (entry.unsent.kind === "removal" && entry.unsent.isRemoved) this.watcher!.onRemoved(entry.unsent.image);
+    void this.write(entry).catch(() => {});
+    void this.send();
+  }
+
+  override async discard({ key }: Refusal): Promise<void> {
+    const entry = this.refusedEntry(key),
+      { unsent } = entry;
+    await this.drop(entry);
+    if (unsent.kind === "project") this.watcher!.onProject(this.served);
+    if (unsent.kind !== "work") return;
+    this.stale.add(unsent.image);
+    void this.follow();
+  }
+
+  override async refusedWork({ key }: Refusal): Promise<Change> {
+    const { unsent } = this.refusedEntry(key);
+    if (unsent.kind !== "work") throw new Error("it is no work on an image");
+    const known = this.known.get(unsent.image) ?? (await this.fetched(unsent.image));
+    return { state: unsent.state, ...withChange(known.work, unsent) };
+  }
+
+  private refusedEntry(key: string): QueuedEntry {
+    return this.outbox.entries.find((entry) => entry.key === key)!;
   }
 
   private id(): string {
     return `${this.tab}-${String(++this.last).padStart(6, "0")}`;
   }
 
-  private shown(id: string): Waiting | undefined {
-    return this.outbox.find(({ isShown, unsent }) => isShown && unsent.id === id);
-  }
-
+  /** Takes over what closed tabs left in the database. */
   private async takeLeft(): Promise<void> {
-    const open = await openTabs(this.tab, this.ending.signal);
-    const left = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(key.split(" ")[0]));
-    const entries: Entry[] = [];
-    this.outbox = [];
-    this.wanted = null;
-    for (const [old, value] of left) {
-      // words of a second page are taken over by the next one
-      if ("project" in value && this.wanted) continue;
-      entries.push({ store: "outbox", key: old });
-      if ("project" in value) this.wanted = value;
-      else this.outbox.push(this.waitingOf({ ...value, change: value.change ?? this.id() }));
+    const open = await openTabs(this.tab, this.connection.signal);
+    const left = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(tabOf(key)));
+    const entries: Entry[] = left.map(([key]) => ({ store: "outbox", key }));
+    const isProject = ([, { unsent }]: (typeof left)[number]) => unsent.kind === "project";
+    /** Ids that words of a second tab have now, by that tab. */
+    const moved = new Map<string, ReadonlyMap<number, number>>();
+    for (const [key, kept] of left.filter(isProject)) {
+      const first = this.outbox.project;
+      if (!first) this.outbox.add(this.key(), kept);
+      else {
+        const { base, project } = kept.unsent as UnsentProject;
+        const both = rebasedProject(base, project, first.unsent.project);
+        moved.set(tabOf(key), both.moved);
+        this.outbox.amend(first, { ...first.unsent, project: both.project, change: this.id() });
+      }
     }
-    entries.push(...this.outbox.map(entryOfOutbox));
-    if (this.wanted) entries.push({ store: "outbox", key: this.projectKey, value: this.wanted });
+    for (const [key, { unsent, ...kept }] of left.filter((one) => !isProject(one))) {
+      const ids = unsent.kind === "work" && moved.get(tabOf(key));
+      this.outbox.add(this.key(), { ...kept, unsent: ids ? { ...renumbered(unsent, ids), change: this.id() } : unsent });
+    }
+    entries.push(...this.outbox.entries.map(keptEntry));
     await this.database.write(entries);
     this.count();
   }
 
-  private waitingOf({ sent, ...unsent }: Kept<Unsent>): Waiting {
-    const isShown = unsent.isRemoved === undefined && !this.shown(unsent.id);
-    const key = `${this.tab} ${this.id()}`;
-    return { key, unsent, sent: sent ?? null, written: Promise.resolve(), isShown, isParked: false };
+  private key(): string {
+    return `${this.tab} ${this.id()}`;
   }
 
-  private push(unsent: Unsent): Waiting {
-    const waiting = this.waitingOf(unsent);
-    this.outbox.push(waiting);
+  /** Puts a change in the outbox, in place of an earlier version of it if there is one, and sends it. */
+  private queue<Kind extends Unsent>(entry: QueuedEntry<Kind> | null, unsent: Kind): Promise<void> {
+    if (entry) this.outbox.amend(entry, unsent);
+    const written = this.write(entry ?? this.outbox.add(this.key(), { unsent, sent: null, refused: null }));
     this.count();
-    void this.write(waiting).catch(() => {});
     void this.send();
-    return waiting;
+    return written;
   }
 
-  private write(waiting: Waiting): Promise<void> {
-    return (waiting.written = this.database.write([entryOfOutbox(waiting)]));
+  private write(entry: QueuedEntry): Promise<void> {
+    const written = this.database.write([keptEntry(entry)]);
+    this.writes.set(entry, written);
+    return written;
   }
 
-  private drop(waiting: Waiting): void {
-    this.outbox = this.outbox.filter((one) => one !== waiting);
+  /** Removes a change from the outbox, and keeps what can be undone. */
+  private async drop(entry: QueuedEntry, { edits }: Work = NO_WORK, revision = 0): Promise<void> {
+    this.outbox.drop(entry);
     this.count();
+    const gone: Entry = { store: "outbox", key: entry.key };
+    const hasHistory = edits && edits.done.length + edits.undone.length > 0;
+    const history: Entry[] = hasHistory ? [{ store: "edits", key: queueOf(entry.unsent), value: { ...edits, revision } }] : [];
+    // without room for the history it is lost, and nothing else
+    await this.database.write([gone, ...history]).catch(() => this.database.write([gone]));
   }
 
   private count(): void {
-    this.waiting.value = this.outbox.filter(({ isParked }) => !isParked).length + Number(this.wanted !== null);
-  }
-
-  private keepProject(wanted: Kept<UnsentProject> | null): Promise<void> {
-    this.wanted = wanted;
-    this.count();
-    return this.database.write([{ store: "outbox", key: this.projectKey, ...(wanted && { value: wanted }) }]);
+    this.waiting.value = this.outbox.waiting;
+    this.refused.value = this.outbox.refusals;
   }
 
   /** @param isChanged whether the service is known to have work, whatever the cached state says. */
@@ -267,9 +270,21 @@ export class RemoteStore extends Store {
     const isNew = !isChanged && this.states.get(id)?.revision === 0;
     const content = isNew ? null : await this.api.work(id);
     const { vocabulary } = this.watcher?.context() ?? { vocabulary: this.served.words };
-    const { state = null, work = NOTHING } = (content && (await this.packer.unpack(content, vocabulary))) ?? {};
+    const { state = null, work = NO_WORK, ids = [] } = (content && (await this.packer.unpack(content, vocabulary))) ?? {};
+    await this.knowWords(ids);
     const size = state ?? this.states.get(id) ?? { width: 0, height: 0 };
     return { base: { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) }, work, state };
+  }
+
+  /** Gets the words of work of others before it is shown, so that no new word of this page has their ids. */
+  private async knowWords(ids: readonly number[]): Promise<void> {
+    if (ids.every((id) => this.served.words.some((word) => word.id === id))) return;
+    const { name, revision, words, options } = await this.api.get();
+    const current = { name, revision, words, options };
+    this.watcher?.context();
+    const { project } = this.outbox;
+    if (project) await this.goOnFrom(current, project, project.unsent.base);
+    else this.takeProject(current);
   }
 
   private async fetched(id: string): Promise<Known> {
@@ -282,52 +297,69 @@ export class RemoteStore extends Store {
     this.known.delete(id);
     this.known.set(id, { base, work });
     for (const other of [...this.known.keys()])
-      if (this.known.size > MOST_KNOWN && other !== this.held && !this.shown(other)) this.known.delete(other);
+      if (this.known.size > MOST_KNOWN && other !== this.held && !this.outbox.shown(other)) this.known.delete(other);
   }
 
-  /** Repeats a step until it returns false or the page is closed; after failures it waits, longer each time. */
-  private async repeat(step: () => Promise<boolean>, isTold = false): Promise<void> {
-    let wait = WAIT.first;
-    while (!this.ending.signal.aborted) {
-      try {
-        if (!(await step())) return;
-        wait = WAIT.first;
-      } catch (failure) {
-        if (this.ending.signal.aborted) return;
-        if (isTold) {
-          this.isAway.value = true;
-          this.watcher!.onProblem(sentence(failure));
-        }
-        await pause(wait);
-        wait = Math.min(2 * wait, WAIT.longest);
-      }
-    }
-  }
-
-  private reached(): void {
-    if (!this.isAway.value) return;
-    this.isAway.value = false;
-    this.watcher!.onProblem(null);
-  }
-
-  /** Sends the unsent changes, words first. */
+  /** Sends the unsent changes. */
   private async send(): Promise<void> {
     if (this.isSending || !this.watcher) return;
     this.isSending = true;
-    await this.repeat(async () => {
-      // the oldest one, since each image's changes keep their order
-      const waiting = this.outbox.find(({ isParked }) => !isParked);
-      this.isSending = Boolean(this.wanted ?? waiting);
-      if (this.wanted) await this.sendProject(this.wanted);
-      else if (waiting) await this.deliver(waiting);
-      if (this.isSending) this.reached();
-      return this.isSending;
+    await this.connection.repeat(async () => {
+      const entry = this.outbox.next((unsent) => this.hasWords(unsent));
+      this.isSending = entry !== null;
+      if (!entry) return false;
+      try {
+        // a closed page's database knows what was sent
+        await this.writes.get(entry)?.catch(() => {});
+        await this.deliver(entry);
+      } catch (failure) {
+        if (isPassing(failure)) {
+          this.outbox.postpone(entry);
+          throw failure;
+        }
+        this.refuse(entry, failure);
+      }
+      this.connection.reached();
+      return true;
     }, true);
   }
 
-  private async sendProject({ sent: before, ...now }: Kept<UnsentProject>): Promise<void> {
-    const sent = before ?? now;
-    this.wanted = { ...now, sent };
+  /** Whether the service has the words of a change; those that it refused may still come. */
+  private hasWords(unsent: Unsent): boolean {
+    const { project } = this.outbox;
+    if (!project || unsent.kind !== "work") return true;
+    const ids = new Set(this.served.words.map(({ id }) => id));
+    const { options, words } = project.unsent.project;
+    const background = options.background === null ? undefined : entryOf(words, options.background);
+    return (!background || ids.has(background.id)) && usesOnly(unsent, ids);
+  }
+
+  private deliver(entry: QueuedEntry): Promise<void> {
+    const { kind } = entry.unsent;
+    if (kind === "project") return this.deliverProject(entry as QueuedEntry<UnsentProject>);
+    return kind === "work" ? this.deliverWork(entry as QueuedEntry<UnsentWork>) : this.deliverRemoval(entry);
+  }
+
+  private refuse(entry: QueuedEntry, failure: unknown): void {
+    const { unsent } = entry;
+    if (failure instanceof RoleError) {
+      const needed = unsent.kind === "removal" && unsent.isRemoved ? "administer" : "annotate";
+      this.role.value = ROLES[ROLES.indexOf(needed) - 1];
+    }
+    const isGone = failure instanceof MissingError && unsent.kind === "work";
+    const reason = isGone ? `“${unsent.image}” was removed by somebody; put it back to go on with it.` : sentence(failure);
+    this.outbox.refuse(entry, reason);
+    this.count();
+    void this.write(entry).catch(() => {});
+    if (unsent.kind !== "removal") return;
+    // the service still has it, or doesn't
+    if (unsent.isRemoved) this.watcher!.onAdded(imageEntry(this.states.get(unsent.image) ?? unsent.state, Number.MAX_SAFE_INTEGER));
+    else this.watcher!.onRemoved(unsent.image);
+  }
+
+  private async deliverProject(entry: QueuedEntry<UnsentProject>): Promise<void> {
+    const isAgain = entry.sent !== null;
+    const sent = (entry.sent ??= entry.unsent);
     let base = sent.base,
       current: Project;
     try {
@@ -335,111 +367,111 @@ export class RemoteStore extends Store {
       current = { name, revision, words, options };
       base = sent.project;
     } catch (failure) {
-      if (!isPassing(failure)) delete this.wanted.sent;
+      if (isAbsent(failure, isAgain)) entry.sent = null;
       if (!(failure instanceof ConflictError)) throw failure;
       current = failure.current as Project;
     }
     // includes what was typed meanwhile
     this.watcher!.context();
-    const mine = this.wanted!.project;
-    const isAlone = base === sent.project && current.revision === sent.base.revision + 1;
-    const { project, moved } = isAlone ? { project: mine, moved: new Map() } : rebasedProject(base, mine, current);
+    entry.sent = null;
+    await this.goOnFrom(current, entry, base);
+  }
+
+  /** Puts this page's unsent version of the project on top of what the service has now. @param base what it was made from. */
+  private async goOnFrom(current: Project, entry: QueuedEntry<UnsentProject>, base: Project): Promise<void> {
+    const { project, moved } = rebasedProject(base, entry.unsent.project, current);
     this.served = current;
-    for (const waiting of moved.size ? this.outbox : []) {
-      waiting.unsent = { ...renumbered(waiting.unsent, moved), change: this.id() };
-      void this.write(waiting).catch(() => {});
+    for (const other of moved.size ? this.outbox.entries : []) {
+      if (other.unsent.kind !== "work") continue;
+      this.outbox.amend(other, { ...renumbered(other.unsent, moved), change: this.id() });
+      void this.write(other).catch(() => {});
     }
-    const isServed = sameProject(project, current);
-    const written = this.keepProject(isServed ? null : { base: current, project, change: this.id() });
-    if (!isAlone) this.watcher!.onProject(project);
+    entry.unsent = { kind: "project", base: current, project, change: this.id() };
+    const written = isSameProject(project, current) ? this.drop(entry) : this.write(entry);
+    this.watcher?.onProject(project, moved);
     await written;
   }
 
-  private async deliver(waiting: Waiting): Promise<void> {
-    // a closed page's database knows what was sent
-    await waiting.written.catch(() => {});
-    if (waiting.unsent.isRemoved !== undefined) return this.deliverRemoval(waiting);
-    const sent = waiting.sent ?? waiting.unsent;
-    const { id, base, change } = sent;
+  private async deliverWork(entry: QueuedEntry<UnsentWork>): Promise<void> {
+    const sent = entry.sent ?? entry.unsent;
+    const { image: id, base, change } = sent;
     const known = this.known.get(id) ?? (await this.fetched(id));
     const work = withChange(known.work, sent);
     const context = this.watcher!.context();
     // it may have words that the service doesn't know yet
-    if (this.wanted) return;
-    const content = await this.packer.pack(sent.state, work, context);
-    waiting.sent = sent;
+    if (!this.hasWords(sent)) return;
+    // what the model found is there unless it changed
+    const hasDraft = Boolean(sent.draft) || base.revision === 0;
+    const content = await this.packer.pack(sent.state, work, context, hasDraft);
+    const isAgain = entry.sent !== null;
+    entry.sent = sent;
     let state: ImageState;
     try {
-      state = await this.api.putWork(id, content, base.revision, work.settled !== null, change);
+      state = await this.api.putWork(id, content, base.revision, work.settled !== null, hasDraft, change);
     } catch (failure) {
-      // what was refused isn't there
-      if (!isPassing(failure)) waiting.sent = null;
-      if (failure instanceof ConflictError) return this.resolve(waiting);
-      if (failure instanceof MissingError) {
-        // it waits until its image is put back
-        waiting.isParked = true;
-        this.count();
-        this.reached();
-        return this.watcher!.onProblem(`“${id}” was removed by somebody; put it back to go on with it.`);
-      }
-      const isOf = ({ unsent }: Waiting) => unsent.id === id;
-      // what was refused, and what follows it in the image, comes last
-      if (!isPassing(failure)) this.outbox = [...this.outbox.filter((one) => !isOf(one)), ...this.outbox.filter(isOf)];
+      if (isAbsent(failure, isAgain)) entry.sent = null;
+      if (failure instanceof ConflictError) return void this.resolved(entry);
       throw failure;
     }
     this.watcher!.context();
     // others may have gone on from it
     const isNewest = state.revision === base.revision + 1 && (this.states.get(id)?.revision ?? 0) <= state.revision;
     if (isNewest) this.stale.delete(id);
-    if (!isNewest || !waiting.isShown) this.stale.add(id);
+    if (!isNewest || !entry.isShown) this.stale.add(id);
     if ((this.states.get(id)?.revision ?? 0) <= state.revision) this.states.set(id, state);
     const next = { revision: base.revision + 1, corrections: correctionsOf(work.edits, state) };
-    if (waiting.isShown) this.remember(id, { base: next, work });
-    const left = remaining(waiting.unsent, sent, next);
-    waiting.sent = null;
+    if (entry.isShown) this.remember(id, { base: next, work });
+    const left = remaining(entry.unsent, sent, next);
+    entry.sent = null;
     if (left) {
-      waiting.unsent = left;
-      return this.write(waiting);
+      this.outbox.amend(entry, left);
+      return this.write(entry);
     }
-    this.drop(waiting);
+    const dropped = this.drop(entry, work, next.revision);
     if (isNewest) this.watcher!.onState(id, state, false);
-    await this.over(waiting, work, next.revision);
+    await dropped;
     void this.follow();
   }
 
-  /** Removes a change from the outbox, and keeps what can be undone. */
-  private async over({ key, unsent: { id } }: Waiting, { edits }: Work = NOTHING, revision = 0): Promise<void> {
-    const gone: Entry = { store: "outbox", key };
-    const hasHistory = edits && edits.done.length + edits.undone.length > 0;
-    const history: Entry[] = hasHistory ? [{ store: "edits", key: id, value: { ...edits, revision } }] : [];
-    // without room for the history it is lost, and nothing else
-    await this.database.write([gone, ...history]).catch(() => this.database.write([gone]));
-  }
-
-  private async deliverRemoval(waiting: Waiting): Promise<void> {
-    const { id, change, isRemoved } = waiting.unsent;
+  private async deliverRemoval(entry: QueuedEntry): Promise<void> {
+    const { change, image, isRemoved } = entry.unsent as Extract<Unsent, { kind: "removal" }>;
     try {
-      await (isRemoved ? this.api.remove(id, change) : this.api.restore(id, change));
+      await (isRemoved ? this.api.remove(image, change) : this.api.restore(image, change));
     } catch (failure) {
       // somebody was faster
       if (!(failure instanceof MissingError)) throw failure;
     }
-    this.drop(waiting);
-    if (!isRemoved) this.unpark(id);
-    await this.over(waiting);
+    const dropped = this.drop(entry);
+    if (!isRemoved) this.retryMissing(image);
+    await dropped;
   }
 
-  private unpark(id: string): void {
-    for (const waiting of this.outbox) waiting.isParked &&= waiting.unsent.id !== id;
+  /** Sends work again that was refused while its image was in the trash. */
+  private retryMissing(image: string): void {
+    for (const entry of this.outbox.of(image)) if (entry.unsent.kind === "work") this.outbox.retry(entry);
     this.count();
     void this.send();
   }
 
-  private async resolve(waiting: Waiting): Promise<void> {
-    const { id, edits, settled, state: size, base } = waiting.unsent;
-    const theirs = await this.read(id, true);
-    const their = correctionsOf(theirs.work.edits, size);
-    const isCrowded = edits && collides(base.corrections, correctionsOf(edits, size), their);
+  /** Puts a change together with what others made of its image; other images don't wait for that. */
+  private async resolved(entry: QueuedEntry<UnsentWork>): Promise<void> {
+    const { image } = entry.unsent;
+    this.outbox.hold(image);
+    try {
+      await this.resolve(entry);
+    } catch (failure) {
+      if (!this.connection.signal.aborted) this.refuse(entry, failure);
+    }
+    this.outbox.release(image);
+    void this.send();
+    void this.follow();
+  }
+
+  private async resolve(entry: QueuedEntry<UnsentWork>): Promise<void> {
+    const { image: id, edits, settled, base } = entry.unsent;
+    const theirs = await this.connection.answer(() => this.read(id, true));
+    const their = correctionsOf(theirs.work.edits, entry.unsent.state);
+    const isCrowded = edits && collides(base.corrections, edits.layer, their);
     const isLocked = theirs.work.settled !== null && settled !== null;
     let choice: Choice = "both";
     if (!edits && isLocked) choice = "theirs";
@@ -448,21 +480,21 @@ export class RemoteStore extends Store {
         id,
         by: theirs.state?.by ?? null,
         isDone: isLocked,
-        mine: withChange(theirs.work, waiting.unsent),
+        mine: withChange(theirs.work, entry.unsent),
         theirs: theirs.work,
       });
     await this.idle(id);
     // from here on the user can't paint meanwhile
-    const next = rebased(waiting.unsent, theirs.work, theirs.state, choice);
-    if (next) waiting.unsent = { ...(isLocked && { settled: null }), ...next, change: this.id() };
-    else this.drop(waiting);
+    const next = rebased(entry.unsent, theirs.work, theirs.state, choice);
+    if (next) this.outbox.amend(entry, { ...(isLocked && { settled: null }), ...next, change: this.id() });
+    const written = next ? this.write(entry) : this.drop(entry);
     // a change that the page doesn't show doesn't hide what it shows
-    if (waiting.isShown) {
-      this.remember(id, theirs);
-      this.watcher!.onWork(id, withChange(theirs.work, next ? waiting.unsent : undefined));
+    if (entry.isShown) {
+      this.remember(id, { base: { ...theirs.base, corrections: their }, work: theirs.work });
+      this.watcher!.onWork(id, withChange(theirs.work, next ? entry.unsent : undefined));
       if (!next && theirs.state) this.watcher!.onState(id, theirs.state, true);
     }
-    await (next ? this.write(waiting) : this.over(waiting));
+    await written;
   }
 
   /** Waits until no stroke is in progress in an image, and all of its changes are in the outbox. */
@@ -472,7 +504,7 @@ export class RemoteStore extends Store {
   }
 
   private async listen(): Promise<boolean> {
-    const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
+    const { seq, changes, states, project } = await this.api.changes(this.sequence, this.connection.signal);
     if (project) this.takeProject(project);
     if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
     for (const { what, image } of changes) {
@@ -487,11 +519,11 @@ export class RemoteStore extends Store {
   }
 
   private takeProject(project: Project): void {
-    this.watcher!.context();
+    this.watcher?.context();
     // this page's unsent version is rebased when it is sent
-    if (project.revision <= this.served.revision || this.wanted) return;
+    if (project.revision <= this.served.revision || this.outbox.project) return;
     this.served = project;
-    this.watcher!.onProject(project);
+    this.watcher?.onProject(project);
   }
 
   private takeState(name: string, state: ImageState): void {
@@ -499,16 +531,16 @@ export class RemoteStore extends Store {
     if (before && state.revision <= before.revision) return;
     this.states.set(name, state);
     if (before) this.stale.add(name);
-    else this.watcher!.onAdded(entryOf(state, Number.MAX_SAFE_INTEGER));
-    this.unpark(name);
+    else this.watcher!.onAdded(imageEntry(state, Number.MAX_SAFE_INTEGER));
+    if (!before) this.retryMissing(name);
   }
 
   /** Shows changes of others; in images with unsent changes, both are merged when these are sent. */
   private async follow(): Promise<void> {
     if (this.isFollowing) return;
     this.isFollowing = true;
-    await this.repeat(async () => {
-      const name = [...this.stale].find((one) => !this.shown(one));
+    await this.connection.repeat(async () => {
+      const name = [...this.stale].find((one) => !this.outbox.shown(one));
       this.isFollowing = name !== undefined;
       if (name !== undefined) await this.refresh(name);
       return this.isFollowing;
@@ -523,7 +555,7 @@ export class RemoteStore extends Store {
     if (known) await this.idle(name);
     else this.watcher!.context();
     const state = known?.state ?? this.states.get(name);
-    if (this.shown(name)) return;
+    if (this.outbox.shown(name)) return;
     this.stale.delete(name);
     if (known) this.remember(name, known);
     else this.known.delete(name);
@@ -532,33 +564,26 @@ export class RemoteStore extends Store {
   }
 }
 
-/** Whether a failure says nothing about what was sent. */
-function isPassing(failure: unknown): boolean {
-  return failure instanceof TransientError || failure instanceof KeyError;
+/** Whether what was sent isn't on the service; if it was sent before, a refusal doesn't say so. */
+function isAbsent(failure: unknown, isAgain: boolean): boolean {
+  return failure instanceof ConflictError || (!isAgain && !isPassing(failure));
 }
 
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
-function withChange(work: Work, { draft, edits, settled }: Partial<Change> = {}): Work {
-  return {
-    draft: draft ?? work.draft,
-    edits: edits ?? work.edits,
-    settled: settled === undefined ? work.settled : settled,
-  };
-}
-
-function entryOf(state: ImageState, order: number): ImageEntry {
+function imageEntry(state: ImageState, order: number): ImageEntry {
   return { id: state.image, order, removed: null, state };
 }
 
-function entryOfOutbox({ key, unsent, sent }: Waiting): Entry {
-  // a version that the outbox has is enough
-  return { store: "outbox", key, value: { ...unsent, ...(sent && sent.change !== unsent.change && { sent }) } };
+/** The tab that wrote an entry of the database. */
+function tabOf(key: string): string {
+  return key.split(" ")[0];
 }
 
-function sameProject(one: Project, other: Project): boolean {
+function keptEntry({ key, unsent, sent, refused }: QueuedEntry): Entry {
+  // a version that the outbox has is enough
+  return { store: "outbox", key, value: { unsent, sent: sent?.change === unsent.change ? null : sent, refused } };
+}
+
+function isSameProject(one: Project, other: Project): boolean {
   const content = ({ name, words, options }: Project) =>
     JSON.stringify([name, words.map(({ id, name: word, color, removed }) => [id, word, color, removed]), Object.entries(options).sort()]);
   return content(one) === content(other);

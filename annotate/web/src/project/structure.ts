@@ -5,23 +5,10 @@
 
 import { signal } from "@preact/signals";
 
-import type { Segmentation } from "../backend";
-import type { Color } from "../imaging/palette";
 import type { SavedEdits } from "../labels/edits";
-import type { PackedLayer } from "../labels/layer";
+import type { Context, Draft, Word } from "../labels/labeling";
 import type { Size } from "../labels/runs";
 import type { Database } from "./database";
-import type { Context } from "./keeping";
-
-export interface ProjectWord {
-  /** Never given to another word. */
-  readonly id: number;
-  /** With its synonyms after ", ". */
-  readonly name: string;
-  readonly color: Color;
-  /** Whether it isn't looked for, or no longer: labels may still have it. */
-  readonly removed: boolean;
-}
 
 interface ProjectOptions {
   readonly model?: string;
@@ -36,7 +23,7 @@ interface ProjectOptions {
 export interface Project {
   readonly name: string;
   readonly revision: number;
-  readonly words: readonly ProjectWord[];
+  readonly words: readonly Word[];
   readonly options: ProjectOptions;
 }
 
@@ -75,28 +62,15 @@ export interface ImageState extends Size {
   readonly objects: Readonly<Record<string, number>> | null;
 }
 
-/** An answer of a back end, as it is kept: its words are known by their ids. */
-export interface KeptDraft extends Omit<Segmentation, "words"> {
-  readonly ids: readonly number[];
-}
-
-/** Corrections as they are kept; what a pixel has is a place in `ids`, counted from 1, and 0 for what the model found. */
-export interface KeptEdits extends Pick<SavedEdits, "layer" | "done" | "undone"> {
-  /** Ids of words; null: no word. */
-  readonly ids: readonly (number | null)[];
-  readonly objects: {
-    readonly layer: PackedLayer | null;
-    /** Ids of the words of the objects 1, 2, ...; null: such an object has no pixels. */
-    readonly ids: readonly (number | null)[];
-  };
-}
-
+/** All that is known of an image's labels; words are their ids. */
 export interface Work {
-  readonly draft: KeptDraft | null;
-  readonly edits: KeptEdits | null;
+  readonly draft: Draft | null;
+  readonly edits: SavedEdits | null;
   /** The words' ids in the labels of an image that is done, 65535 for none. */
   readonly settled: Uint16Array | null;
 }
+
+export const NO_WORK: Work = { draft: null, edits: null, settled: null };
 
 export function newState(image: string, { width, height }: Size): ImageState {
   return {
@@ -152,17 +126,43 @@ export interface OpenedProject {
 /** What changed about an image, all of which is kept, or nothing; drafts and edits that are null are as they were. */
 export interface Change {
   readonly state: ImageState;
-  readonly draft?: KeptDraft | null;
-  readonly edits?: KeptEdits | null;
+  readonly draft?: Draft | null;
+  readonly edits?: SavedEdits | null;
   /** null: the image isn't done any more. */
   readonly settled?: Uint16Array | null;
 }
+
+/** The work with a change. */
+export function withChange(work: Work, { draft, edits, settled }: Partial<Change> = {}): Work {
+  return {
+    draft: draft ?? work.draft,
+    edits: edits ?? work.edits,
+    settled: settled === undefined ? work.settled : settled,
+  };
+}
+
+/** A change that the service refuses: it is kept, and holds up no other image's. */
+export interface Refusal {
+  readonly key: string;
+  /** null: it is one of the words or options. */
+  readonly image: string | null;
+  readonly kind: "work" | "removal" | "project";
+  /** Whether it removes the image. */
+  readonly isRemoved: boolean;
+  /** Why, as one sentence. */
+  readonly reason: string;
+}
+
+/** What an API key may do; each role may do what those before it may. */
+export const ROLES = ["read", "annotate", "administer"] as const;
+export type Role = (typeof ROLES)[number];
 
 /** What a store tells the page of what others do, and asks it. */
 export interface Watcher {
   /** What labels come to now; what waits to be saved is handed over before it is told. */
   context(): Context;
-  onProject(project: Project): void;
+  /** @param moved ids that words of this page have instead of those that it gave them. */
+  onProject(project: Project, moved?: ReadonlyMap<number, number>): void;
   onAdded(entry: ImageEntry): void;
   onImproved(): void;
   onRemoved(id: string): void;
@@ -199,6 +199,9 @@ export abstract class Store {
   readonly waiting = signal(0);
   /** Whether the service can't take them just now. */
   readonly isAway = signal(false);
+  /** Changes that the service refuses. */
+  readonly refused = signal<readonly Refusal[]>([]);
+  readonly role = signal<Role>("administer");
   protected watcher: Watcher | null = null;
 
   constructor(protected readonly database: Database) {}
@@ -227,10 +230,22 @@ export abstract class Store {
   /** Accept an image that is done, or send it back, so that it isn't done any more. */
   abstract review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void>;
   abstract saveRemoved(entry: ImageEntry): Promise<void>;
-  /** Give the pixels of a word to another one in all images, by their ids, and remove it; `separate` takes it back. */
+  /** Give the pixels of a word to another one in all images, by their ids, and remove it. */
   abstract merge(word: number, into: number): Promise<void>;
-  abstract separate(word: number, into: number): Promise<void>;
   abstract forget(ids: readonly string[]): Promise<void>;
+
+  /** Whether the reader's key has a role. */
+  may(role: Role): boolean {
+    return ROLES.indexOf(this.role.value) >= ROLES.indexOf(role);
+  }
+
+  /** Send what was refused again, or give it up: the image or the words are what the service has then. */
+  retry(_refusal: Refusal): void {}
+  async discard(_refusal: Refusal): Promise<void> {}
+  /** The work on an image with what was refused of it. */
+  async refusedWork({ image }: Refusal): Promise<Change> {
+    throw new Error(`nothing of ${image} was refused`);
+  }
 
   /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */
   download(_path: string): Promise<Blob> | null {

@@ -2,26 +2,33 @@
 
 import { transfer } from "comlink";
 
+import type { Context, Draft } from "../labels/labeling";
 import type { WorkerCalls } from "../worker_calls";
-import type { Context } from "./keeping";
-import type { ImageState, KeptDraft, Work } from "./structure";
+import type { ImageState, Work } from "./structure";
+import type { DecodedWork } from "./work_file";
 import type { Vocabulary } from "./words";
 import type { WorkFunctions } from "./work_worker";
 
 export class WorkPacker {
   /** The draft that the worker has. */
-  private known: KeptDraft | null = null;
+  private known: Draft | null = null;
 
   constructor(private readonly calls: WorkerCalls<WorkFunctions>) {}
 
-  async pack(state: ImageState, { draft, edits, settled }: Work, context: Context): Promise<Uint8Array<ArrayBuffer>> {
+  /** @param hasDraft see `encodeWork`. */
+  async pack(
+    state: ImageState,
+    { draft, edits, settled }: Work,
+    context: Context,
+    hasDraft: boolean,
+  ): Promise<Uint8Array<ArrayBuffer>> {
     // the history isn't in the file
     const work = { edits: edits && { ...edits, done: [], undone: [] }, settled };
     try {
       return await this.calls.call((worker) => {
         const isKnown = draft !== null && draft === this.known;
         this.known = draft;
-        return worker.pack({ state, work, draft: isKnown ? "known" : draft, context });
+        return worker.pack({ state, work, draft: isKnown ? "known" : draft, context, hasDraft });
       });
     } catch (error) {
       this.known = null;
@@ -29,7 +36,7 @@ export class WorkPacker {
     }
   }
 
-  unpack(content: Uint8Array<ArrayBuffer>, vocabulary: Vocabulary): Promise<{ state: ImageState; work: Work }> {
+  unpack(content: Uint8Array<ArrayBuffer>, vocabulary: Vocabulary): Promise<DecodedWork> {
     return this.calls.call((worker) => worker.unpack(transfer(content, [content.buffer]), vocabulary));
   }
 }

@@ -2,8 +2,8 @@
 
 import { expose, transfer } from "comlink";
 
-import type { Context } from "./keeping";
-import type { ImageState, KeptDraft, Work } from "./structure";
+import type { Context, Draft } from "../labels/labeling";
+import type { ImageState, Work } from "./structure";
 import { decodeWork, encodeWork } from "./work_file";
 import type { Vocabulary } from "./words";
 
@@ -11,16 +11,17 @@ interface Packed {
   readonly state: ImageState;
   readonly work: Omit<Work, "draft">;
   /** "known": the one of the last call, since corrections change more often than what the model found. */
-  readonly draft: KeptDraft | null | "known";
+  readonly draft: Draft | null | "known";
   readonly context: Context;
+  readonly hasDraft: boolean;
 }
 
-let last: KeptDraft | null = null;
+let last: Draft | null = null;
 
 const functions = {
-  async pack({ state, work, draft, context }: Packed): Promise<Uint8Array<ArrayBuffer>> {
+  async pack({ state, work, draft, context, hasDraft }: Packed): Promise<Uint8Array<ArrayBuffer>> {
     if (draft !== "known") last = draft;
-    const value = await encodeWork(state, { ...work, draft: last }, context);
+    const value = await encodeWork(state, { ...work, draft: last }, context, hasDraft);
     return transfer(value, [value.buffer]);
   },
 

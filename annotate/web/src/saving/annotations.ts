@@ -19,12 +19,12 @@ export class Coco {
   constructor(private readonly shape: Shape) {}
 
   add(name: string, labeling: Labeling): this {
-    const { words, ids, width, height } = labeling;
+    const { words, width, height } = labeling;
     const image = this.images.length + 1;
     this.images.push({ id: image, file_name: name, width, height });
-    for (const [label, word] of words.entries()) this.categories.set(ids[label] + 1, firstName(word));
+    for (const { id, name: word } of words) this.categories.set(id + 1, firstName(word));
     for (const { label, ...mask } of masks(labeling, this.shape))
-      this.annotations.push({ id: this.annotations.length + 1, image_id: image, category_id: ids[label] + 1, ...mask });
+      this.annotations.push({ id: this.annotations.length + 1, image_id: image, category_id: label + 1, ...mask });
     return this;
   }
 
@@ -56,7 +56,7 @@ function masks(labeling: Labeling, shape: Shape) {
   };
   const alone = numbers ? labels.map((label, at) => (numbers[at] ? NONE : label)) : labels;
   const ofWords = masksOf(alone, NONE, (label) => label);
-  const ofObjects = numbers ? masksOf(numbers, 0, (number) => labeling.objectLabel(number)) : [];
+  const ofObjects = numbers ? masksOf(numbers, 0, (number) => labeling.edits.ownerOf(number)!) : [];
   return [...ofWords, ...ofObjects].sort((one, other) => one.label - other.label || one.iscrowd - other.iscrowd);
 }
 

@@ -35,7 +35,7 @@ export const FORMATS: readonly Format[] = [
     name: "Label map",
     ending: ".png",
     explanation: "A pixel's value is the number of its word",
-    content: (labeling, _, { vocabulary }) => png(labelsPng(labeling, vocabulary.value)),
+    content: (labeling, _, { vocabulary }) => png(labelsPng(labeling.labels, labeling, vocabulary.value)),
   },
   {
     name: "Parts",
@@ -45,7 +45,7 @@ export const FORMATS: readonly Format[] = [
       const { labels, colors } = labeling.found.parts!;
       return png(labelMapPng(labels, labeling, colors));
     },
-    isIn: ({ found }) => Boolean(found.value?.parts),
+    isIn: ({ draft }) => Boolean(draft.value?.parts),
   },
   {
     name: "Objects",
@@ -143,7 +143,7 @@ function overlayPng(pixels: Pixels, labeling: Labeling, opacity: number, hasName
   if (hasNames) {
     const places = namePlaces(labeling.labels, labeling, NONE);
     const size = Math.max(11, Math.min(width, height) / 30);
-    drawNames(context, places, labeling.words.map(firstName), { scale: 1, x: 0, y: 0 }, size);
+    drawNames(context, places, (id) => firstName(labeling.word(id).name), { scale: 1, x: 0, y: 0 }, size);
   }
   return canvas.convertToBlob({ type: "image/png" });
 }
@@ -163,9 +163,9 @@ export function report(labeling: Labeling, image: string): string {
     model: found.model,
     dtype: found.dtype,
     classes: classes.map((entry) => ({
-      id: labeling.ids[entry.id],
+      id: entry.id,
       name: entry.name,
-      color: labeling.colors[entry.id],
+      color: entry.color,
       ...numbers(entry),
       ...(objects.length && { objects: objects.filter(({ label }) => label === entry.id).length }),
     })),

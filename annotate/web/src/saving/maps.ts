@@ -3,10 +3,10 @@
 import { decode, type DecodedPng, encode } from "fast-png";
 
 import { NO_COLOR } from "../imaging/palette";
+import type { SavedEdits } from "../labels/edits";
 import { NONE } from "../labels/labeling";
 import { packed } from "../labels/layer";
 import type { Size } from "../labels/runs";
-import type { KeptEdits } from "../project/structure";
 
 type Image = Parameters<typeof encode>[0];
 type Options = Parameters<typeof encode>[1] & Pick<Image, "palette" | "text">;
@@ -46,7 +46,7 @@ export function labelsOfMap({ data, depth, channels }: DecodedPng): Uint16Array<
  *
  * @throws Error the file isn't such a map, or has another size than the image.
  */
-export function savedObjects(png: Uint8Array, labels: Uint16Array, { width, height }: Size): KeptEdits["objects"] {
+export function savedObjects(png: Uint8Array, labels: Uint16Array, { width, height }: Size): SavedEdits["objects"] {
   const image = decode(png);
   if (image.channels !== 1 || image.width !== width || image.height !== height)
     throw new Error(`it isn't a gray map of ${width} × ${height} pixels`);

@@ -7,7 +7,7 @@ import { PageError, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { objectMap } from "../labels/objects";
 import { labelingOf } from "../project/keeping";
-import { type Project, stem } from "../project/structure";
+import { type ImageState, NO_WORK, type Project, type Refusal, stem, withChange, type Work } from "../project/structure";
 import { decodeWork, encodeWork, labelsPng } from "../project/work_file";
 import type { Vocabulary } from "../project/words";
 import { Item } from "../session/item";
@@ -25,35 +25,49 @@ export async function projectZip(
   items: readonly Item[],
   progress: (share: number) => void,
 ): Promise<OfferedFile> {
-  return { name: `${session.name.value}.zip`, content: await zipped(projectFiles(session, items, progress)) };
+  async function* files() {
+    yield projectJson(session);
+    for (const [at, item] of items.entries()) {
+      progress(at / items.length);
+      yield* imageFiles(session, item.summary.value, await session.keptWork(item), await item.file());
+    }
+  }
+  return { name: `${session.name.value}.zip`, content: await zipped(files()) };
 }
 
-async function* projectFiles(
-  session: Session,
-  items: readonly Item[],
-  progress: (share: number) => void,
-): AsyncGenerator<ZippedFile> {
-  const context = contextOf(session.settings);
-  const name = session.name.value;
-  const options = { model: session.model.value?.name ?? "tiny", ...projectOf(session.settings).options, taught: [] };
-  const about = { format: FORMAT, version: VERSION, name, revision: 1, images: "images" };
-  const project = { ...about, words: context.vocabulary, options };
-  yield { name: "project.json", input: JSON.stringify(project, null, 1) };
-  for (const [at, item] of items.entries()) {
-    progress(at / items.length);
-    yield { name: `images/${item.name}`, input: await item.file() };
-    const work = await session.keptWork(item);
-    // fractions of a second are more than other programs read
-    const state = { ...item.summary.value, at: item.summary.value.at?.replace(/\.\d+Z$/, "Z") ?? null };
-    if (!state.revision) continue;
-    const labeling = labelingOf(item, work, context);
-    const own = stem(item.name);
-    yield { name: `work/${own}.zip`, input: await encodeWork(state, work, context) };
-    yield { name: `labels/${own}.png`, input: labelsPng(labeling, context.vocabulary) };
-    const objects = objectMap(labeling);
-    if (objects) yield { name: `objects/${own}.png`, input: grayPng(objects, item) };
-    yield { name: `states/${own}.json`, input: JSON.stringify(state) };
+/** What a service refused, as a project of one image that can be opened, or as one of the words alone. */
+export async function refusedZip(session: Session, refusal: Refusal): Promise<OfferedFile> {
+  const { image, kind } = refusal;
+  async function* files() {
+    yield projectJson(session);
+    if (image === null || kind !== "work") return;
+    const { state, ...change } = await session.store.refusedWork(refusal);
+    // the service may not have the image any more
+    const file = await session.store.file(image).catch(() => null);
+    yield* imageFiles(session, state, withChange(NO_WORK, change), file);
   }
+  return { name: `${stem(image ?? session.name.value)} refused.zip`, content: await zipped(files()) };
+}
+
+function projectJson(session: Session): ZippedFile {
+  const { words, options: own } = projectOf(session.settings);
+  const options = { model: session.model.value?.name ?? "tiny", ...own, taught: [] };
+  const about = { format: FORMAT, version: VERSION, name: session.name.value, revision: 1, images: "images" };
+  return { name: "project.json", input: JSON.stringify({ ...about, words, options }, null, 1) };
+}
+
+async function* imageFiles(session: Session, summary: ImageState, work: Work, file: Blob | null): AsyncGenerator<ZippedFile> {
+  const context = contextOf(session.settings);
+  const own = stem(summary.image);
+  if (file) yield { name: `images/${summary.image}`, input: file };
+  // fractions of a second are more than other programs read
+  const state = { ...summary, at: summary.at?.replace(/\.\d+Z$/, "Z") ?? null };
+  if (!state.revision) return;
+  const labeling = labelingOf(state, work, context);
+  yield { name: `work/${own}.zip`, input: await encodeWork(state, work, context) };
+  yield { name: `labels/${own}.png`, input: labelsPng(labeling.labels, labeling, context.vocabulary) };
+  const objects = objectMap(labeling);
+  if (objects) yield { name: `objects/${own}.png`, input: grayPng(objects, labeling) };
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Requests to a service, which may ask for a key. */
 
-import { KeyError, PageError, TransientError } from "../backend";
+import { KeyError, PageError, RoleError, TransientError } from "../backend";
 
 /** @throws TransientError the service can't be reached; `advice` says what to do about that. */
 export async function send(address: URL | string, key: string, init: RequestInit, advice = ""): Promise<Response> {
@@ -16,14 +16,15 @@ export async function send(address: URL | string, key: string, init: RequestInit
 
 /** The error of an answer that isn't good. */
 export function refusal({ status }: Response, message: string, isTransient: boolean): PageError {
-  if (status === 401 || status === 403)
+  if (status === 401)
     return new KeyError("The service asks for an API key: type the one that you were given.");
-  const Failure = isTransient ? TransientError : PageError;
+  const Failure = status === 403 ? RoleError : isTransient ? TransientError : PageError;
   return new Failure(`The service refuses this (${status}): ${message}.`);
 }
 
 /** What an answer that isn't good has. */
-export async function refused(response: Response): Promise<{ message: string; current: unknown }> {
-  const content = (await response.json().catch(() => ({}))) as { error?: { message?: string }; current?: unknown };
-  return { message: content.error?.message || response.statusText || "it doesn't say why", current: content.current };
+export async function refused(response: Response): Promise<{ code: string; message: string; current: unknown }> {
+  const content: { error?: { code?: string; message?: string }; current?: unknown } = await response.json().catch(() => ({}));
+  const { code = "", message } = content.error ?? {};
+  return { code, message: message || response.statusText || "it doesn't say why", current: content.current };
 }

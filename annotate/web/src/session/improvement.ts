@@ -31,7 +31,7 @@ export class Improvement {
   ) {}
 
   get isOffered(): boolean {
-    return this.api !== null && this.session.model.value !== null;
+    return this.api !== null && this.session.model.value !== null && this.session.store.may("administer");
   }
 
   async look(): Promise<void> {

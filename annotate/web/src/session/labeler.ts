@@ -6,8 +6,8 @@ import { type Backend, KeyError, type Query, sentence, TransientError } from "..
 import { partsProblem } from "../words/list";
 import type { Item } from "./item";
 import type { Session } from "./session";
-import type { Place } from "./settings";
-import { teller } from "./watching";
+import { lookFor, type Place } from "./settings";
+import { onceReporter } from "./watching";
 
 /** Delay after the last change of the words before labeling starts [ms]. */
 const PAUSE = 50;
@@ -31,13 +31,13 @@ export class Labeler {
   private again: ReturnType<typeof setTimeout> | undefined;
   private wait = WAIT.first;
   private isStopped = false;
-  private readonly tell: (problem: string | null) => void;
+  private readonly report: (problem: string | null) => void;
 
   constructor(
     private readonly session: Session,
     private readonly backends: Readonly<Partial<Record<Place, Backend>>>,
   ) {
-    this.tell = teller(session.problem);
+    this.report = onceReporter(session.problem);
   }
 
   get backend(): Backend | undefined {
@@ -58,7 +58,7 @@ export class Labeler {
     });
     effect(() => {
       // results for other words are useless now
-      this.session.asked.value = this.key.value;
+      this.session.question.value = this.key.value;
       for (const [item, ending] of this.running) {
         ending.abort();
         this.running.delete(item);
@@ -87,8 +87,8 @@ export class Labeler {
       session.model.value = model;
       const { words } = session.settings;
       // a model that was taught words starts with them
-      if (!words.value.length) words.value = [...new Set(model.taught.flatMap((file) => file.words))];
-      this.tell(problem);
+      if (!words.value.length) lookFor(session.settings, [...new Set(model.taught.flatMap((file) => file.words))]);
+      this.report(problem);
       this.retry(session.items.value);
     } catch (failure) {
       if (backend !== this.backend) return;
@@ -130,7 +130,7 @@ export class Labeler {
     const query = this.query.value;
     const { backend, running, session } = this;
     if (!backend || key === null || !query || this.again !== undefined || this.isStopped) return;
-    if (session.isClicking.value) return;
+    if (session.isClicking.value || !session.store.may("annotate")) return;
     const opening = session.opening.value;
     const order = opening ? [opening, ...session.items.value.filter((item) => item !== opening)] : session.items.value;
     for (const item of order) {
@@ -174,6 +174,6 @@ export class Labeler {
 
   private fail(failure: unknown): void {
     this.needsKey.value = failure instanceof KeyError;
-    this.tell(sentence(failure));
+    this.report(sentence(failure));
   }
 }

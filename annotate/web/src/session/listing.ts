@@ -2,7 +2,8 @@
 
 import { computed, type ReadonlySignal, signal, untracked } from "@preact/signals";
 
-import type { ImageState, ProjectWord } from "../project/structure";
+import type { Word } from "../labels/labeling";
+import type { ImageState } from "../project/structure";
 import type { Item } from "./item";
 
 export class Listing {
@@ -94,7 +95,7 @@ export function ordered<Image>(images: readonly Image[], order: Order, stateOf: 
  *
  * @param words those to count; of removed words, those that labels still have.
  */
-export function statistics(states: readonly ImageState[], words: readonly ProjectWord[]) {
+export function statistics(states: readonly ImageState[], words: readonly Word[]) {
   const progress: Record<Progress, number> = { "not labeled": 0, labeled: 0, corrected: 0, "sent back": 0, done: 0, accepted: 0 };
   const counts = new Map(words.map(({ id }) => [id, { images: 0, done: 0, pixels: 0, objects: 0 }]));
   let all = 0,

@@ -2,20 +2,19 @@
 
 import { batch, computed, type ReadonlySignal, signal, type Signal, untracked } from "@preact/signals";
 
-import type { Segmentation } from "../backend";
 import { type Change, type Choice, Edits } from "../labels/edits";
-import { figures, type Labeling, NONE, partFigures, type Settled } from "../labels/labeling";
+import { type Draft, figures, Labeling, NONE, partFigures } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { type Box, joined, rowsOf, type Runs, split } from "../labels/runs";
-import { firstName } from "../labels/synonyms";
-import { labelingWith, type NamedWork } from "../project/keeping";
+import { renumbered } from "../project/rebasing";
+import type { Work } from "../project/structure";
 import type { Item } from "./item";
-import type { Settings } from "./settings";
+import { contextOf, type Settings } from "./settings";
 
 export class OpenImage {
   readonly edits: Edits;
-  readonly found: Signal<Segmentation | null>;
-  readonly settled: Signal<Settled | null>;
+  readonly draft: Signal<Draft | null>;
+  readonly settled: Signal<Uint16Array | null>;
   /** Every pixel's word in the end; a new object when another answer or rule holds. */
   readonly labeling: ReadonlySignal<Labeling | null>;
   /** Incremented on each change, for redrawing. */
@@ -29,18 +28,16 @@ export class OpenImage {
   constructor(
     readonly item: Item,
     readonly bitmap: ImageBitmap,
-    { found, saved, settled }: NamedWork,
-    { rule, vocabulary }: Pick<Settings, "rule" | "vocabulary">,
+    { draft, edits, settled }: Work,
+    settings: Pick<Settings, "rule" | "vocabulary">,
   ) {
-    this.edits = new Edits(item.width, item.height, saved);
-    this.found = signal(found);
+    this.edits = new Edits(item.width, item.height, edits);
+    this.draft = signal(draft);
     this.settled = signal(settled);
     this.labeling = computed(() => {
-      const { value } = this.found;
+      const { value } = this.draft;
       void this.adopted.value;
-      return (
-        value && labelingWith(value, this.edits, this.settled.value, { rule: rule.value, vocabulary: vocabulary.value })
-      );
+      return value && new Labeling(value, this.edits, contextOf(settings), this.settled.value);
     });
   }
 
@@ -97,28 +94,28 @@ export class OpenImage {
   }
 
   /** Applies changes of others; actions on this page can still be undone. */
-  adopt({ found, saved, settled }: NamedWork): void {
+  adopt({ draft, edits, settled }: Work): void {
     batch(() => {
-      this.edits.adopt(saved);
-      this.found.value = found;
+      this.edits.adopt(edits);
+      this.draft.value = draft;
       this.settled.value = settled;
       this.adopted.value++;
       this.finished.value++;
     });
   }
 
-  rename(word: string, name: string): void {
-    const changed = (words: readonly string[]) => words.map((one) => (one === word ? name : one));
-    const { value: found } = this.found,
-      { value: settled } = this.settled;
-    this.edits.rename(firstName(word), firstName(name));
-    if (found) this.found.value = { ...found, words: changed(found.words) };
-    if (settled) this.settled.value = { ...settled, words: changed(settled.words) };
+  /** Gives words other ids, also in what can be undone. */
+  renumber(ids: ReadonlyMap<number, number>): void {
+    this.edits.renumber(ids);
+    this.adopt({ ...renumbered({ draft: this.draft.value, settled: this.settled.value }, ids), edits: this.edits.saved });
+  }
+
+  get work(): Work {
+    return { draft: this.draft.value, edits: this.edits.saved, settled: this.settled.value };
   }
 
   get prepared(): Prepared {
-    const work = { found: this.found.value, saved: this.edits.saved, settled: this.settled.value };
-    return { bitmap: this.bitmap, work, revision: this.item.summary.value.revision };
+    return { bitmap: this.bitmap, work: this.work, revision: this.item.summary.value.revision };
   }
 
   close(): void {
@@ -143,13 +140,11 @@ export class OpenImage {
 }
 
 /** Turns settled labels into corrections: all, or those that differ from the model's if these are up to date. */
-export function paintSettled(image: OpenImage, { words, labels }: Settled, isCurrent: boolean): void {
-  const now = image.labeling.value!;
-  const index = words.map((word) => now.words.indexOf(word));
-  const isSame = (pixel: number) =>
-    isCurrent && now.labels[pixel] === (labels[pixel] === NONE ? NONE : index[labels[pixel]]);
-  for (const [label, runs] of split(rowsOf(image.item), (pixel) => (isSame(pixel) ? null : labels[pixel])))
-    if (label !== null) image.paint(runs, label === NONE ? null : firstName(words[label]));
+export function paintSettled(image: OpenImage, settled: Uint16Array, isCurrent: boolean): void {
+  const { labels } = image.labeling.value!;
+  const isSame = (pixel: number) => isCurrent && labels[pixel] === settled[pixel];
+  for (const [id, runs] of split(rowsOf(image.item), (pixel) => (isSame(pixel) ? undefined : settled[pixel])))
+    if (id !== undefined) image.paint(runs, id === NONE ? null : id);
   image.finish();
 }
 
@@ -158,7 +153,7 @@ const LARGEST = 40e6;
 
 export interface Prepared {
   readonly bitmap: ImageBitmap;
-  readonly work: NamedWork;
+  readonly work: Work;
   readonly revision: number;
 }
 

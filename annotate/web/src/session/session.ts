@@ -4,18 +4,19 @@ import { batch, computed, effect, signal, untracked } from "@preact/signals";
 
 import { type ModelInfo, type Segmentation, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
-import type { Settled } from "../labels/labeling";
-import { firstName } from "../labels/synonyms";
-import { keptDraft, keptEdits, keptSettled, labelingOf, namedWork, summaryOf } from "../project/keeping";
+import type { Choice } from "../labels/edits";
+import type { Labeling } from "../labels/labeling";
+import { draftOf, labelingOf, summaryOf } from "../project/keeping";
+import { renumbered } from "../project/rebasing";
 import { type Change, type ImageState, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
-import { entryOf, lookedFor, withLookedFor, withName } from "../project/words";
-import { renamed, withWords } from "../words/list";
+import { entryOf, withWord } from "../project/words";
+import { renamed } from "../words/list";
 import { Item } from "./item";
 import { Listing } from "./listing";
 import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
-import { contextOf, makeSettings, type Merged, projectOf, restore, useProject, valuesOf } from "./settings";
+import { contextOf, lookFor, makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { TaughtFiles } from "./taught";
-import { type AskedConflict, teller, watcherOf } from "./watching";
+import { type ConflictQuestion, onceReporter, watcherOf } from "./watching";
 
 const MOST_LISTED = 8;
 
@@ -41,7 +42,7 @@ export class Session {
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
   /** Key of the current words and options: labels with another key are outdated; null: there is nothing to label yet. */
-  readonly asked = signal<string | null>(null);
+  readonly question = signal<string | null>(null);
   readonly improved = signal(0);
   /** Incremented when an image may need labeling again though neither words nor images changed. */
   readonly reopened = signal(0);
@@ -50,39 +51,44 @@ export class Session {
   readonly offered = signal<File | null>(null);
   readonly problem = signal<string | null>(null);
   readonly taught: TaughtFiles;
-  /** Hidden words, and the only word that is shown. */
-  readonly hidden = signal<ReadonlySet<string>>(new Set());
-  readonly alone = signal<string | null>(null);
+  /** Ids of hidden words, and of the only word that is shown. */
+  readonly hidden = signal<ReadonlySet<number>>(new Set());
+  readonly alone = signal<number | null>(null);
   readonly isLabeled = computed(() => Boolean(this.current.value?.labeling.value));
   /** Whether the open image can be corrected: it is labeled and not done. */
-  readonly canCorrect = computed(() => this.isLabeled.value && !this.current.value!.item.isDone.value);
+  readonly canCorrect = computed(
+    () => this.isLabeled.value && !this.current.value!.item.isDone.value && this.store.may("annotate"),
+  );
   readonly writer = new Writer();
-  readonly conflict = signal<AskedConflict | null>(null);
+  readonly conflict = signal<ConflictQuestion | null>(null);
+  /** What was chosen for the tools to paint; a word may be gone. */
+  readonly painted = signal<Choice | "first">("first");
   private readonly nearby = new Nearby((item) => this.prepare(item));
   private readonly changes = new Map<string, Omit<Change, "state">>();
-  private readonly tellOfWrites = teller(this.problem);
-  private readonly tellOfOpening = teller(this.problem);
+  private readonly reportWrites = onceReporter(this.problem);
+  private readonly reportOpening = onceReporter(this.problem);
   private isClosed = false;
   private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
   constructor(readonly store: Store) {
-    this.taught = new TaughtFiles(store, this.problem, (write) => this.kept(write));
+    this.taught = new TaughtFiles(store, this.problem, (write) => this.tryWrite(write));
   }
 
-  /** Whether each word is shown: all but the hidden ones, or only the isolated one. */
-  visible(words: readonly string[]): boolean[] {
-    const names = words.map(firstName);
-    const only = names.includes(this.alone.value!) ? this.alone.value : null;
-    return names.map((name) => (only === null ? !this.hidden.value.has(name) : name === only));
+  /** Whether each word of an image is shown, by its id: all but the hidden ones, or only the isolated one. */
+  visible({ words }: Pick<Labeling, "words">): (id: number) => boolean {
+    const { hidden, alone } = this;
+    const only = words.some(({ id }) => id === alone.value) ? alone.value : null;
+    const { value: away } = hidden;
+    return (id) => (only === null ? !away.has(id) : id === only);
   }
 
-  isolate(name: string): void {
-    this.alone.value = this.alone.value === name ? null : name;
+  isolate(id: number): void {
+    this.alone.value = this.alone.value === id ? null : id;
   }
 
-  toggle(name: string): void {
+  toggle(id: number): void {
     const changed = new Set(this.hidden.value);
-    if (!changed.delete(name)) changed.add(name);
+    if (!changed.delete(id)) changed.add(id);
     this.hidden.value = changed;
     this.alone.value = null;
   }
@@ -101,24 +107,19 @@ export class Session {
       const content = { name: this.name.value, ...projectOf(this.settings) };
       if (!isFirst)
         this.writer.write("project", () =>
-          this.kept(() => this.store.saveProject({ ...content, revision: ++revision })),
+          this.tryWrite(() => this.store.saveProject({ ...content, revision: ++revision })),
         );
       isFirst = false;
     });
     this.store.watch(watcherOf(this, this.nearby));
-    const { rule, vocabulary, words } = this.settings;
     effect(() => {
-      // each new word gets an id and a color
-      const objects = this.current.value?.found.value?.words ?? [];
-      const { background } = rule.value;
-      this.know(words.value, [...objects, ...(background === null ? [] : [background])]);
-      // a word that was added again returns to its place
-      const ordered = lookedFor(untracked(() => vocabulary.value));
-      if (ordered.join("\n") !== words.value.join("\n")) words.value = ordered;
+      // the background needs an id
+      const { background } = this.settings.rule.value;
+      if (background !== null) lookFor(this.settings, this.settings.words.value, [background]);
     });
     effect(() => {
       const values = valuesOf(this.settings);
-      this.writer.write("settings", () => this.kept(() => this.store.put("all", values)));
+      this.writer.write("settings", () => this.tryWrite(() => this.store.put("all", values)));
     });
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
   }
@@ -129,47 +130,32 @@ export class Session {
     if (item && !this.opening.value) await this.open(item);
   }
 
-  private know(words: readonly string[], others: readonly string[]): void {
+  /** Renames a word. */
+  rename(id: number, text: string): void {
     const { vocabulary } = this.settings;
-    vocabulary.value = withLookedFor(untracked(() => vocabulary.value), words, others);
+    const name = renamed(vocabulary.value, id, text);
+    if (name !== null) vocabulary.value = withWord(vocabulary.value, id, { name });
   }
 
-  /** Renames a word; its id stays. */
-  rename(word: string, text: string): void {
-    const { vocabulary, words } = this.settings;
-    const changed = renamed(words.value, word, text);
-    const name = changed[words.value.indexOf(word)];
-    if (!name || name === word) return;
-    const image = this.current.value;
-    this.nearby.clear();
-    batch(() => {
-      vocabulary.value = withName(vocabulary.value, word, name);
-      words.value = changed;
-      image?.rename(word, name);
-    });
-  }
-
-  /** Gives the pixels of a word to another one in all images, and removes it; `separate` takes that back. */
-  async merge(word: string, into: string): Promise<void> {
-    const { merged, vocabulary, words } = this.settings;
-    const [from, to] = [word, into].map((name) => entryOf(vocabulary.value, name)!.id);
-    merged.value = null;
+  /** Gives the pixels of a word to another one in all images, and removes it. */
+  async merge(word: number, into: number): Promise<void> {
+    const { vocabulary } = this.settings;
     await this.written();
-    // the history knows the word by its new name, too
-    this.current.value?.edits.rename(firstName(word), firstName(into));
-    this.nearby.clear();
-    await this.store.merge(from, to);
-    words.value = words.value.filter((one) => one !== word);
-    merged.value = { word: from, into: to };
+    await this.store.merge(word, into);
+    // what can be undone has the other word, too
+    this.renumber(new Map([[word, into]]));
+    vocabulary.value = withWord(vocabulary.value, word, { removed: true });
   }
 
-  async separate({ word, into }: Merged): Promise<void> {
-    const { merged, vocabulary, words } = this.settings;
-    await this.written();
+  /** Gives words other ids in what the page has open. */
+  renumber(ids: ReadonlyMap<number, number>): void {
     this.nearby.clear();
-    await this.store.separate(word, into);
-    words.value = withWords(words.value, [vocabulary.value.find(({ id }) => id === word)!.name]).words;
-    merged.value = null;
+    this.current.value?.renumber(ids);
+    for (const [item, change] of this.changes) this.changes.set(item, renumbered(change, ids));
+    const { alone, hidden, painted } = this;
+    hidden.value = new Set([...hidden.value].map((id) => ids.get(id) ?? id));
+    alone.value = ids.get(alone.value!) ?? alone.value;
+    painted.value = ids.get(painted.value as number) ?? painted.value;
   }
 
   private async written(): Promise<void> {
@@ -184,7 +170,7 @@ export class Session {
     const entry = background === null ? undefined : entryOf(vocabulary.value, background);
     const isOwn = entry?.removed && !entryOf(vocabulary.value, name);
     batch(() => {
-      if (isOwn) vocabulary.value = withName(vocabulary.value, entry.name, name);
+      if (isOwn) vocabulary.value = withWord(vocabulary.value, entry.id, { name });
       rule.value = { ...rule.value, background: name };
     });
   }
@@ -214,8 +200,7 @@ export class Session {
     try {
       const content = await (await fetch(EXAMPLE.file)).blob();
       await this.add([new File([content], EXAMPLE.file, { type: "image/jpeg" })]);
-      const { words } = this.settings;
-      if (!words.value.length) words.value = EXAMPLE.words;
+      if (!this.settings.words.value.length) lookFor(this.settings, EXAMPLE.words);
     } catch {
       this.problem.value = "The example can't be reached; check the connection.";
     }
@@ -224,7 +209,7 @@ export class Session {
   async open(item: Item): Promise<void> {
     this.opening.value = item;
     if (untracked(() => this.current.value?.item) === item) return;
-    this.tellOfOpening(null);
+    this.reportOpening(null);
     try {
       this.count();
       const { bitmap, work } = await this.nearby.take(item);
@@ -233,7 +218,7 @@ export class Session {
       if (this.opening.value !== item) opened.close();
       else this.show(opened);
     } catch (failure) {
-      this.tellOfOpening(sentence(failure));
+      this.reportOpening(sentence(failure));
     }
   }
 
@@ -256,13 +241,12 @@ export class Session {
   }
 
   private settle(image: OpenImage): void {
-    const { words, labels } = image.labeling.value!;
     this.count();
-    const settled = { words, labels: labels.slice() };
+    const labeling = image.labeling.value!;
+    const settled = labeling.labels.slice();
     batch(() => {
       image.settled.value = settled;
-      const change = { settled: keptSettled(settled, this.settings.vocabulary.value) };
-      this.keep(image.item, change, { done: true, review: null, ...summaryOf(image.labeling.value!) });
+      this.keep(image.item, { settled }, { done: true, review: null, ...summaryOf(labeling) });
     });
   }
 
@@ -278,8 +262,8 @@ export class Session {
     this.unlock(image, settled, { settled: null });
   }
 
-  private unlock(image: OpenImage, settled: Settled, change: Omit<Change, "state"> = {}): void {
-    paintSettled(image, settled, image.item.answers === this.asked.value);
+  private unlock(image: OpenImage, settled: Uint16Array, change: Omit<Change, "state"> = {}): void {
+    paintSettled(image, settled, image.item.answers === this.question.value);
     this.keepEdits(image, change);
     this.reopened.value++;
   }
@@ -308,7 +292,7 @@ export class Session {
     this.items.value = this.items.value.filter((other) => other !== item);
     this.removed.value = [...this.removed.value, item];
     item.removed = Date.now();
-    await this.sure(() => this.store.saveRemoved(item.entry()));
+    await this.untilWritten(() => this.store.saveRemoved(item.entry()));
     if (this.opening.value !== item) return;
     const listed = this.listing.listed.value.filter((other) => other !== item),
       next = listed[Math.min(at, listed.length - 1)] ?? this.items.value[0];
@@ -322,7 +306,7 @@ export class Session {
     this.removed.value = this.removed.value.slice(0, -1);
     this.items.value = [...this.items.value, item].sort((one, other) => one.order - other.order);
     item.removed = null;
-    await this.sure(() => this.store.saveRemoved(item.entry()));
+    await this.untilWritten(() => this.store.saveRemoved(item.entry()));
     await this.open(item);
   }
 
@@ -332,10 +316,8 @@ export class Session {
     this.removed.value = [];
     this.show(null);
     batch(() => {
-      this.settings.words.value = [];
       this.settings.parts.value = "";
       this.settings.vocabulary.value = [];
-      this.settings.merged.value = null;
     });
     await this.taught.clear();
     await this.store.forget(items.map(({ id }) => id));
@@ -347,10 +329,11 @@ export class Session {
     if (![...this.items.value, ...this.removed.value].includes(item)) return;
     // it may have been marked as done meanwhile
     if (item.isDone.value) return item.showLabeled();
-    this.know(this.settings.words.value, found.words);
+    // objects that only parts name need an id, too
+    lookFor(this.settings, this.settings.words.value, found.words);
     const context = contextOf(this.settings);
-    const draft = keptDraft(found, context.vocabulary);
-    if (isOpen()) this.current.value!.found.value = found;
+    const draft = draftOf(found, context.vocabulary);
+    if (isOpen()) this.current.value!.draft.value = draft;
     else this.nearby.drop(item);
     const labeling = isOpen()
       ? this.current.value!.labeling.value!
@@ -360,7 +343,7 @@ export class Session {
     const change = { state: item.summary.value, draft };
     item.state.value = { kind: "labeled", answers };
     // shown before they are saved: lost labels can be computed again
-    await this.kept(() => this.store.save(item.entry(), change));
+    await this.tryWrite(() => this.store.save(item.entry(), change));
   }
 
   /** Opens an image temporarily, or returns the open one; the caller closes any other. */
@@ -378,11 +361,9 @@ export class Session {
 
   keepEdits(image: OpenImage, change: Omit<Change, "state"> = {}): void {
     if (image.item.isDone.value) return;
-    this.know(this.settings.words.value, image.edits.painted);
-    const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
     // corrected or not, imported labels are listed as imported
     const source = image.item.isImported ? "import" : "person";
-    this.keep(image.item, { ...change, edits }, { source });
+    this.keep(image.item, { ...change, edits: image.edits.saved }, { source });
     if (this.counting?.image !== image) this.count();
     clearTimeout(this.counting?.timer);
     this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
@@ -410,7 +391,7 @@ export class Session {
         throw failure;
       }
     };
-    this.writer.write(item.id, () => this.sure(save));
+    this.writer.write(item.id, () => this.untilWritten(save));
   }
 
   private revise({ summary }: Item, state: Partial<ImageState>): void {
@@ -423,8 +404,7 @@ export class Session {
     const bitmap = await item.decode();
     // pending writes come first
     this.writer.flush();
-    const work = namedWork(await this.store.work(item.id), this.settings.vocabulary.value);
-    return { bitmap, work, revision };
+    return { bitmap, work: await this.store.work(item.id), revision };
   }
 
   show(image: OpenImage | null): void {
@@ -436,7 +416,7 @@ export class Session {
     this.chosen.value = this.opening.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
-    this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));
+    this.writer.write("current", () => this.tryWrite(() => this.store.put("current", image?.item.id)));
     const listed = this.listing.listed.value,
       at = image ? listed.indexOf(image.item) : -1;
     void this.nearby.prepare([at + 1, at + 2, at - 1].flatMap((place) => (at >= 0 && listed[place]) || []));
@@ -464,20 +444,20 @@ export class Session {
   }
 
   /** Writes; false: it failed, and the user is told why. */
-  private async kept(write: () => Promise<void>): Promise<boolean> {
+  private async tryWrite(write: () => Promise<void>): Promise<boolean> {
     try {
       await this.room(write);
-      this.tellOfWrites(null);
+      this.reportWrites(null);
       return true;
     } catch (failure) {
-      this.tellOfWrites(isFull(failure) ? NO_ROOM : sentence(failure));
+      this.reportWrites(isFull(failure) ? NO_ROOM : sentence(failure));
       return false;
     }
   }
 
   /** Writes; what fails is tried again until it is written. */
-  private async sure(write: () => Promise<void>): Promise<void> {
-    if (!(await this.kept(write)) && !this.isClosed) setTimeout(() => void this.sure(write), AGAIN);
+  private async untilWritten(write: () => Promise<void>): Promise<void> {
+    if (!(await this.tryWrite(write)) && !this.isClosed) setTimeout(() => void this.untilWritten(write), AGAIN);
   }
 }
 

@@ -1,35 +1,36 @@
 /** What the reader chose, apart from images: it is kept and restored as a whole. */
 
-import { batch, signal } from "@preact/signals";
+import { batch, computed, signal } from "@preact/signals";
 
-import type { Rule } from "../labels/labeling";
-import type { Context } from "../project/keeping";
+import type { Context } from "../labels/labeling";
 import type { Project } from "../project/structure";
-import { lookedFor, type Vocabulary } from "../project/words";
+import { entryOf, lookedFor, type Vocabulary, withLookedFor } from "../project/words";
 
 /** Keys by what they do: what another key does without changes, or a word. */
 export type ChangedKeys = Readonly<Record<string, string>>;
-export interface Merged {
-  readonly word: number;
-  readonly into: number;
+
+/** What becomes of unlikely pixels, as it is typed: the background by its name. */
+interface TypedRule {
+  readonly threshold: number;
+  readonly background: string | null;
 }
 
 export type Place = "browser" | "service";
 export type Theme = "system" | "light" | "dark";
 
 export function makeSettings() {
+  const vocabulary = signal<Vocabulary>([]);
   return {
-    words: signal<readonly string[]>([]),
-    /** These words, and those that were removed, with their ids and colors. */
-    vocabulary: signal<Vocabulary>([]),
+    /** The words that are looked for, and those that were removed, with their ids and colors. */
+    vocabulary,
+    /** Names of the words that are looked for. */
+    words: computed(() => lookedFor(vocabulary.value).map(({ name }) => name)),
     parts: signal(""),
-    rule: signal<Rule>({ threshold: 0, background: null }),
+    rule: signal<TypedRule>({ threshold: 0, background: null }),
     /** Weight of the words' colors, in [0, 1]. */
     opacity: signal(0.5),
     hasNames: signal(true),
     keys: signal<ChangedKeys>({}),
-    /** The merge that can be taken back; null: there is none. */
-    merged: signal<Merged | null>(null),
     /** Radius of the brush [px of the image]. */
     radius: signal(12),
     /** Whether objects that are clicked leave pixels alone that a person decided. */
@@ -49,8 +50,16 @@ export function valuesOf(settings: Settings): Record<string, unknown> {
   return Object.fromEntries(own.map(([name, { value }]) => [name, value]));
 }
 
-export function contextOf({ vocabulary, rule }: Settings): Context {
-  return { vocabulary: vocabulary.value, rule: rule.value };
+/** Look for exactly some words. @param others words that need an id, too. */
+export function lookFor({ vocabulary }: Settings, words: readonly string[], others: readonly string[] = []): void {
+  vocabulary.value = withLookedFor(vocabulary.peek(), words, others);
+}
+
+/** What labels come to now. */
+export function contextOf({ vocabulary, rule }: Pick<Settings, "vocabulary" | "rule">): Context {
+  const { threshold, background } = rule.value;
+  const entry = background === null ? undefined : entryOf(vocabulary.value, background);
+  return { vocabulary: vocabulary.value, rule: { threshold, background: entry?.id ?? null } };
 }
 
 export function projectOf({ vocabulary, parts, rule }: Settings): Pick<Project, "words" | "options"> {
@@ -61,7 +70,6 @@ export function projectOf({ vocabulary, parts, rule }: Settings): Pick<Project, 
 export function useProject(settings: Settings, { words, options }: Pick<Project, "words" | "options">): void {
   batch(() => {
     settings.vocabulary.value = words;
-    settings.words.value = lookedFor(words);
     settings.parts.value = options.parts;
     settings.rule.value = { threshold: options.threshold, background: options.background };
   });
@@ -70,5 +78,5 @@ export function useProject(settings: Settings, { words, options }: Pick<Project,
 /** Set what was kept; what it doesn't have stays as it is. */
 export function restore(settings: Settings, kept: unknown): void {
   const known = settings as unknown as Record<string, { value: unknown }>;
-  for (const [name, value] of Object.entries(kept ?? {})) if (name in known) known[name].value = value;
+  for (const [name, value] of Object.entries(kept ?? {})) if (name in known && !OF_PROJECT.includes(name)) known[name].value = value;
 }

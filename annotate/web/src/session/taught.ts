@@ -18,7 +18,7 @@ export class TaughtFiles {
     private readonly store: Store,
     private readonly problem: Signal<string | null>,
     /** Writes, and says so if there is no room. */
-    private readonly kept: (write: () => Promise<void>) => Promise<boolean>,
+    private readonly tryWrite: (write: () => Promise<void>) => Promise<boolean>,
   ) {}
 
   /** Give the model files; one that was given before counts as the last. */
@@ -58,6 +58,6 @@ export class TaughtFiles {
 
   private keep(): Promise<boolean> {
     const kept = this.files.value.map(({ name, content }): StoredTaught => ({ name, content }));
-    return this.kept(() => this.store.put("taught", kept));
+    return this.tryWrite(() => this.store.put("taught", kept));
   }
 }

@@ -1,31 +1,33 @@
 /** Applies changes of others to the session. */
 
-import type { Signal } from "@preact/signals";
+import { batch, type Signal } from "@preact/signals";
 
-import { namedWork } from "../project/keeping";
 import type { Choice, Conflict, Watcher } from "../project/structure";
 import { Item } from "./item";
 import type { Nearby } from "./open_image";
 import type { Session } from "./session";
 import { contextOf, useProject } from "./settings";
 
-export interface AskedConflict {
+export interface ConflictQuestion {
   readonly conflict: Conflict;
   answer(choice: Choice): void;
 }
 
 export function watcherOf(session: Session, nearby: Nearby): Watcher {
   const { current, items, problem, removed, settings } = session;
+  let last: Promise<unknown> = Promise.resolve();
   const itemOf = (id: string) => items.value.find((item) => item.id === id);
   return {
     context() {
       session.writer.flush();
       return contextOf(settings);
     },
-    onProject(project) {
+    onProject(project, moved) {
       session.name.value = project.name;
-      nearby.clear();
-      useProject(settings, project);
+      batch(() => {
+        useProject(settings, project);
+        if (moved?.size) session.renumber(moved);
+      });
     },
     onAdded(entry) {
       const order = (items.value.at(-1)?.order ?? 0) + 1;
@@ -54,29 +56,34 @@ export function watcherOf(session: Session, nearby: Nearby): Watcher {
       const item = itemOf(id);
       if (!item) return;
       nearby.drop(item);
-      if (current.value?.item === item) current.value.adopt(namedWork(work, settings.vocabulary.value));
+      if (current.value?.item === item) current.value.adopt(work);
     },
     isBusy: (id) => current.value?.item.id === id && current.value.edits.isBegun,
-    choose: (conflict) =>
-      new Promise<Choice>((resolve) => {
-        session.conflict.value = {
-          conflict,
-          answer(choice) {
-            session.conflict.value = null;
-            resolve(choice);
-          },
-        };
-      }),
-    onProblem: teller(problem),
+    choose(conflict) {
+      // one after the other
+      const choice = last.then(
+        () =>
+          new Promise<Choice>((resolve) => {
+            const answer = (given: Choice) => {
+              session.conflict.value = null;
+              resolve(given);
+            };
+            session.conflict.value = { conflict, answer };
+          }),
+      );
+      last = choice;
+      return choice;
+    },
+    onProblem: onceReporter(problem),
   };
 }
 
-/** Tells problems that have one cause, once each; null: it is gone, and so is what was told of it. */
-export function teller(problem: Signal<string | null>): (text: string | null) => void {
-  let told: string | null = null;
+/** Reports problems that have one cause, once each; null: it is gone, and so is what was reported of it. */
+export function onceReporter(problem: Signal<string | null>): (text: string | null) => void {
+  let reported: string | null = null;
   return (text) => {
-    if (text === told) return;
-    if (text !== null || problem.value === told) problem.value = text;
-    told = text;
+    if (text === reported) return;
+    if (text !== null || problem.value === reported) problem.value = text;
+    reported = text;
   };
 }

@@ -1,7 +1,9 @@
 /** The list of words as it is typed, pasted and edited, and the parts of objects. */
 
 import { MOST_WORDS } from "../imaging/palette";
-import { firstName, names } from "../labels/synonyms";
+import type { Word } from "../labels/labeling";
+import { firstName, folded, names, trimmed } from "../labels/synonyms";
+import { lookedFor, type Vocabulary } from "../project/words";
 
 /**
  * The classes of a text.
@@ -22,8 +24,9 @@ export function wordsOfFile(name: string, text: string): string[] {
 /** A class as back ends take it: its names, without the white space around them, separated by ", ". */
 function normal(word: string): string {
   return word
+    .normalize("NFC")
     .split(/[,=]/)
-    .map((name) => name.trim())
+    .map(trimmed)
     .filter(Boolean)
     .join(", ");
 }
@@ -44,27 +47,29 @@ export function withWords(
   added: readonly string[],
 ): { words: string[]; note: string | null } {
   const kept = [...words],
-    known = new Set(words.map(firstName));
+    known = new Set(words.map((word) => folded(firstName(word))));
   let note: string | null = null;
   for (const word of added) {
     const name = firstName(word);
-    if (known.has(name)) note = `“${name}” is already among the words.`;
+    if (known.has(folded(name))) note = `“${name}” is already among the words.`;
     else if (kept.length === MOST_WORDS) note = `The page takes ${MOST_WORDS} words; the others were left out.`;
     else kept.push(word);
-    known.add(name);
+    known.add(folded(name));
   }
   return { words: kept, note };
 }
 
-/** The other class that has a name already which is typed for a class; undefined: none. */
-export function takenBy(words: readonly string[], word: string, text: string): string | undefined {
-  return words.find((one) => one !== word && names(one).includes(firstName(normal(text))));
+/** The other class that is looked for and has a name already which is typed for a class; undefined: none. */
+export function takenBy(vocabulary: Vocabulary, id: number, text: string): Word | undefined {
+  const typedName = folded(firstName(normal(text)));
+  return lookedFor(vocabulary).find((word) => word.id !== id && names(word.name).map(folded).includes(typedName));
 }
 
-/** A list in which one class has other names; unchanged if it then had a class twice, or one without a name. */
-export function renamed(words: readonly string[], word: string, text: string): readonly string[] {
-  const other = normal(text);
-  return other && !takenBy(words, word, text) ? words.map((one) => (one === word ? other : one)) : words;
+/** The name that a text gives to a class; null: it is the one that it has, another class has it, or there is none. */
+export function renamed(vocabulary: Vocabulary, id: number, text: string): string | null {
+  const name = normal(text);
+  const isSame = vocabulary.some((word) => word.id === id && word.name === name);
+  return !name || isSame || takenBy(vocabulary, id, text) ? null : name;
 }
 
 export function typed(word: string): string {

@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { firstName } from "../../labels/synonyms";
+import { entryOf, lookedFor } from "../../project/words";
 import type { ChangedKeys } from "../../session/settings";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
@@ -128,9 +129,11 @@ let number = "",
 
 /** Choose a word by its key, or by its number; false: the key means something else. */
 export function chooseWord(control: StageControl, meaning: string, time: number): boolean {
-  const words = control.session.settings.words.value.map(firstName);
+  const vocabulary = control.session.settings.vocabulary.value,
+    words = lookedFor(vocabulary);
   if (meaning.startsWith(WORD)) {
-    control.choose(meaning.slice(WORD.length));
+    const id = entryOf(vocabulary, meaning.slice(WORD.length))?.id;
+    if (id !== undefined) control.choose(id);
     return true;
   }
   if (!/^\d$/.test(meaning)) return false;
@@ -138,7 +141,7 @@ export function chooseWord(control: StageControl, meaning: string, time: number)
   number = Number(longer) <= words.length ? longer : meaning;
   last = time;
   const word = words[Number(number) - 1];
-  if (word !== undefined) control.choose(word);
+  if (word) control.choose(word.id);
   return Number(number) > 0;
 }
 

@@ -1,8 +1,8 @@
 /** Draws the stage: the image, its labels, names, and what is being painted. */
 
 import { drawNames, type NamePlace, type View } from "../../imaging/names";
-import { borderLines, drawnColors, drawnLabel, EDGE, EDGE_COLOR, LINE } from "../../imaging/overlay";
-import type { Labeling } from "../../labels/labeling";
+import { borderLines, drawnLabel, drawnPart, EDGE, EDGE_COLOR, LINE } from "../../imaging/overlay";
+import { type Labeling, NONE } from "../../labels/labeling";
 import { type Box, type Point, type Runs, type Size, whole } from "../../labels/runs";
 import type { StageControl } from "./control";
 import { toImage, toStage } from "./navigation";
@@ -15,8 +15,8 @@ const LARGE = 3;
 interface Drawn {
   readonly layers: Layers;
   readonly places: readonly NamePlace[];
-  /** By label; null: not written. */
-  readonly names: readonly (string | null)[];
+  /** The name of a label; null: not written. */
+  readonly names: (label: number) => string | null;
 }
 
 /**
@@ -92,7 +92,7 @@ export class Layers {
   private readonly drawn: Uint16Array;
   private labeling: Labeling | null = null;
   /** Colors as four bytes, 0 where a word isn't shown. */
-  private table = new Uint32Array(0);
+  private readonly table = new Uint32Array(NONE + 1);
 
   constructor(private readonly image: Size) {
     const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
@@ -103,14 +103,16 @@ export class Layers {
     this.drawn = new Uint16Array(width * height);
   }
 
-  repaint(labeling: Labeling, isShown: readonly boolean[]): void {
+  repaint(labeling: Labeling, isShown: (id: number) => boolean): void {
     this.labeling = labeling;
-    const { words, found } = labeling;
-    const owners = found.parts?.names.map(({ object }) => words.indexOf(object!)) ?? [];
-    const isVisible = [...isShown, ...owners.map((owner) => owner < 0 || isShown[owner])];
+    const { words, found: { parts } } = labeling;
     // what has no word is clear
-    const bytes = (color: readonly number[], at: number) => (isVisible[at] ? opaque(color) : 0);
-    this.table = Uint32Array.from(drawnColors(labeling), bytes);
+    this.table.fill(0);
+    for (const { id, color } of words) if (isShown(id)) this.table[id] = opaque(color);
+    for (const [part, { object }] of parts?.names.entries() ?? []) {
+      const owner = words.find(({ name }) => name === object);
+      if (!owner || isShown(owner.id)) this.table[drawnPart(part)] = opaque(parts!.colors[part]);
+    }
     this.look(whole(this.image));
     this.draw(whole(this.size));
   }

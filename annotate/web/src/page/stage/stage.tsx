@@ -75,7 +75,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     const { value: labeling } = image.labeling;
     return labeling ? namePlaces(labeling.labels, labeling, NONE) : [];
   });
-  const shown = computed(() => session.visible(image.labeling.value?.words ?? []));
+  const shown = computed(() => session.visible(image.labeling.value ?? { words: [] }));
   /** What everything was painted for the last time. */
   let painted: readonly unknown[] = [];
   let frame = 0;
@@ -94,7 +94,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
       stage = control.size.peek();
     const [width, height] = [Math.round(stage.width * density), Math.round(stage.height * density)];
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const names = labeling?.words.map((word, at) => (shown.peek()[at] ? firstName(word) : null)) ?? [];
+    const names = (id: number) => (shown.peek()(id) ? firstName(labeling!.word(id).name) : null);
     const labels = { layers, places: session.settings.hasNames.peek() ? places.peek() : [], names };
     draw(context, control, image.bitmap, labeling && !control.isBare.peek() ? labels : null, density);
   };
@@ -121,8 +121,8 @@ function Reading({ control, image }: { control: StageControl; image: OpenImage }
     cursor = control.cursor.value;
   void image.painted.value;
   // it would hide what is being painted
-  const isAsked = control.tool.value.isReading && labeling && pixel !== null;
-  const place = isAsked && cursor ? toStage(control.view.value, cursor) : null;
+  const isReading = control.tool.value.isReading && labeling && pixel !== null;
+  const place = isReading && cursor ? toStage(control.view.value, cursor) : null;
   const { width, height } = control.size.value;
   const across = place && Math.max(80, Math.min(width - 80, place.x));
   return (
@@ -143,10 +143,10 @@ function Pixel({ labeling, pixel }: { labeling: NonNullable<OpenImage["labeling"
   const confidence = `${Math.round(labeling.confidence(pixel) / 2.55)} %`;
   return (
     <>
-      <Swatch color={label === NONE ? null : labeling.colors[label]} />
-      {label === NONE ? "unlabeled" : firstName(labeling.words[label])}
+      <Swatch color={label === NONE ? null : labeling.word(label).color} />
+      {label === NONE ? "unlabeled" : firstName(labeling.word(label).name)}
       {part !== NONE && `, ${labeling.found.parts!.names[part].part}`}{" "}
-      <span class="confidence">{labeling.isCorrected(pixel) ? "corrected" : confidence}</span>
+      <span class="confidence">{labeling.edits.isCorrected(pixel) ? "corrected" : confidence}</span>
     </>
   );
 }

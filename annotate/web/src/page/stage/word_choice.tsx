@@ -6,14 +6,14 @@ import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Color } from "../../imaging/palette";
 import type { Choice } from "../../labels/edits";
 import { firstName, names } from "../../labels/synonyms";
-import { colorOf } from "../../project/words";
+import { lookedFor } from "../../project/words";
 import type { Settings } from "../../session/settings";
 import { IconButton, Select, Swatch } from "../buttons";
 import { Dialog } from "../dialog";
 import type { Page } from "../page";
 import type { Workbench } from "./workbench";
 
-/** Keys of what isn't a word; no word begins with a space. */
+/** Keys of what isn't a word, whose key is its id. */
 const NOTHING = " nothing",
   FOUND = " found";
 
@@ -24,7 +24,7 @@ export function WordChoice({ work }: { work: Workbench }) {
       <Select
         label="Paint"
         options={optionsOf(work.session.settings, null).map(({ key, text }) => [key, text])}
-        value={choice === undefined ? FOUND : (choice ?? NOTHING)}
+        value={choice === undefined ? FOUND : String(choice ?? NOTHING)}
         onChange={(key) => work.choose(choiceOf(key))}
       />
       <IconButton icon="find" label="Find a word by its letters" onClick={() => (work.finding.value = "")} />
@@ -57,23 +57,18 @@ export function chooseFound(work: Workbench, text: string): void {
   work.finding.value = null;
 }
 
-/** @param has the word that the pixels have, which isn't offered; null: none. */
-export function optionsOf({ words, vocabulary }: Settings, has: string | null, hasNone = false): Option[] {
-  const options: Option[] = words.value
-    .filter((word) => firstName(word) !== has)
-    .map((word) => ({
-      key: firstName(word),
-      text: firstName(word),
-      names: names(word),
-      color: colorOf(vocabulary.value, word),
-    }));
+/** @param has id of the word that the pixels have, which isn't offered; null: none. */
+export function optionsOf({ vocabulary }: Settings, has: number | null, hasNone = false): Option[] {
+  const options: Option[] = lookedFor(vocabulary.value)
+    .filter(({ id }) => id !== has)
+    .map(({ id, name, color }) => ({ key: String(id), text: firstName(name), names: names(name), color }));
   if (!hasNone) options.push({ key: NOTHING, text: "no word", names: [], color: null, isAlways: true });
   options.push({ key: FOUND, text: "as the model found it", names: [], isAlways: true });
   return options;
 }
 
 export function choiceOf(key: string): Choice {
-  return key === FOUND ? undefined : key === NOTHING ? null : key;
+  return key === FOUND ? undefined : key === NOTHING ? null : Number(key);
 }
 
 interface Option {

@@ -6,7 +6,7 @@ import { extents, regionAt } from "../../labels/connected";
 import type { Choice } from "../../labels/edits";
 import { NONE } from "../../labels/labeling";
 import { boxOf, distance, pixelAt, type Point, type Runs, split } from "../../labels/runs";
-import { firstName } from "../../labels/synonyms";
+import { lookedFor } from "../../project/words";
 import type { OpenImage } from "../../session/open_image";
 import { Navigation } from "./navigation";
 import type { Press } from "./tool";
@@ -17,31 +17,29 @@ const NEAR = { mouse: 12, finger: 22 };
 export class Workbench extends Navigation {
   /** What was typed to find a word; null: the list of words isn't open. */
   readonly finding = signal<string | null>(null);
-  /** The word that was chosen for the tools; it may be gone. */
-  private readonly chosen = signal<Choice>("");
-
   /** What the tools paint: the word that was chosen, or else the first. */
   readonly choice = computed<Choice>(() => {
-    const names = this.session.settings.words.value.map(firstName),
-      chosen = this.chosen.value;
-    return typeof chosen !== "string" || names.includes(chosen) ? chosen : names[0];
+    const words = lookedFor(this.session.settings.vocabulary.value),
+      chosen = this.session.painted.value;
+    if (chosen === null || chosen === undefined) return chosen;
+    return words.some(({ id }) => id === chosen) ? (chosen as number) : words[0]?.id;
   });
 
   /** Whether a word was chosen since a tool began. */
-  private isAsked = false;
+  private isChosen = false;
 
   choose(choice: Choice): void {
-    this.chosen.value = choice;
-    this.isAsked = true;
+    this.session.painted.value = choice;
+    this.isChosen = true;
   }
 
   /** Choose the word at the cursor for a tool that begins, unless another one was chosen for it. */
   chooseBelow(): void {
     const labeling = this.image?.labeling.value,
       pixel = this.pixel.value;
-    const word = labeling && pixel !== null && !this.isAsked ? labeling.wordAt(pixel) : null;
-    if (word !== null) this.chosen.value = firstName(word);
-    this.isAsked = false;
+    const id = labeling && pixel !== null && !this.isChosen ? labeling.labels[pixel] : NONE;
+    if (id !== NONE) this.session.painted.value = id;
+    this.isChosen = false;
   }
 
   private below: { readonly of: readonly unknown[]; readonly runs: Runs } | null = null;
@@ -63,21 +61,10 @@ export class Workbench extends Navigation {
     return this.session.canCorrect.value ? this.session.current.value : null;
   }
 
-  /** Give pixels a word, as a part of the action that `end` ends. */
-  paint(runs: Runs, choice: Choice): void {
-    this.image?.paint(runs, choice);
-  }
-
   /** The parts of stretches of pixels that nobody decided. */
   undecided(runs: Runs): Runs {
-    const labeling = this.image?.labeling.value;
-    return (labeling && split(runs, (pixel) => labeling.isCorrected(pixel)).get(false)) ?? new Int32Array();
-  }
-
-  /** Give pixels the words of labels, in the same way. */
-  paintLabels(all: ReadonlyMap<number, Runs>): void {
-    const words = this.image?.labeling.value?.words ?? [];
-    for (const [label, runs] of all) this.paint(runs, label === NONE ? null : firstName(words[label]));
+    const edits = this.image?.edits;
+    return (edits && split(runs, (pixel) => edits.isCorrected(pixel)).get(false)) ?? new Int32Array();
   }
 
   /** End an action, which is one step of the history, and write it down. */
@@ -113,9 +100,7 @@ export function frameRegion(work: Workbench, at: Point | null): void {
 
 /** The same for all pixels of the word that is chosen for the tools. */
 export function frameChosen(work: Workbench): void {
-  const labeling = work.session.current.value?.labeling.value,
-    name = work.choice.value;
-  const label = labeling && typeof name === "string" ? labeling.words.map(firstName).indexOf(name) : -1;
-  const extent = labeling && extents(labeling.labels, labeling).get(label);
+  const labeling = work.session.current.value?.labeling.value;
+  const extent = labeling && extents(labeling.labels, labeling).get(work.choice.value ?? -1);
   if (extent) work.frameOrFit(extent.box);
 }

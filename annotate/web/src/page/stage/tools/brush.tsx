@@ -28,7 +28,7 @@ export class BrushTool extends Tool {
 
   drag(from: Point, to: Point): void {
     const { image } = this.work;
-    if (image) this.work.paint(stroke(from, to, this.radius.value, image.item), this.work.choice.value);
+    image?.paint(stroke(from, to, this.radius.value, image.item), this.work.choice.value);
   }
 
   drop(): void {

@@ -163,7 +163,7 @@ export class ClickTool extends Tool {
         <Toggle text="Keep corrected" value={this.work.session.settings.keepsCorrected} />
         <Button text="Take back" isDisabled={!this.isBegun} onClick={() => this.takeBack()} />
         <Button text="Give the word" isDisabled={!this.found.value.length} onClick={() => this.give()} />
-        <span class="told" role="status">
+        <span class="message" role="status">
           {this.problem.value || (this.waiting.value.length ? "Looking ..." : "")}
         </span>
       </>
@@ -256,7 +256,7 @@ export class ClickTool extends Tool {
       return;
     }
     this.forget();
-    this.work.paint(runs, this.work.choice.value);
+    image.paint(runs, this.work.choice.value);
     this.work.end();
   }
 

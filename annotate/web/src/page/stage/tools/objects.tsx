@@ -3,11 +3,12 @@
 import { computed, signal } from "@preact/signals";
 
 import { wordColor } from "../../../imaging/palette";
-import type { Labeling } from "../../../labels/labeling";
+import type { Figures, Labeling } from "../../../labels/labeling";
 import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
 import { type Box, pixelAt, type Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { Button, Select } from "../../buttons";
+import { plural } from "../../page";
 import { toStage } from "../navigation";
 import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
@@ -26,7 +27,7 @@ export class ObjectsTool extends Tool {
   /** Numbers of what is chosen; some may be gone. */
   private readonly picked = signal<readonly number[]>([]);
   private readonly line = signal<readonly Point[]>([]);
-  private readonly told = signal("");
+  private readonly message = signal("");
   private begun: Press | null = null;
   /** What was drawn last, and for what. */
   private drawn: { readonly of: readonly unknown[]; readonly layer: OffscreenCanvas } | null = null;
@@ -44,7 +45,7 @@ export class ObjectsTool extends Tool {
     const chosen = this.chosen.value;
     // fingers have no Shift
     const isMore = press.shiftKey || press.isTouch;
-    this.told.value = "";
+    this.message.value = "";
     if (!number) this.picked.value = isMore ? chosen : [];
     else if (!isMore) this.picked.value = [number];
     else this.picked.value = chosen.includes(number) ? chosen.filter((one) => one !== number) : [...chosen, number];
@@ -83,7 +84,7 @@ export class ObjectsTool extends Tool {
   leave(): boolean {
     const wasBusy = this.picked.value.length > 0 || this.line.value.length > 0;
     this.picked.value = [];
-    this.told.value = "";
+    this.message.value = "";
     this.cancel();
     return wasBusy;
   }
@@ -119,36 +120,33 @@ export class ObjectsTool extends Tool {
     const image = this.work.session.current.value,
       labeling = image?.labeling.value;
     if (!image || !labeling) return null;
-    const words = image.figures.value.filter(({ pixels }) => pixels).map(({ name }) => firstName(name));
-    const choice = this.work.choice.value;
-    const word = typeof choice === "string" && words.includes(choice) ? choice : words[0];
+    const words = image.figures.value.filter(({ pixels }) => pixels);
+    const word = words.find(({ id }) => id === this.work.choice.value) ?? words[0];
+    const name = word ? firstName(word.name) : "";
     const chosen = this.chosen.value;
-    const count = (name: string) =>
-      image.objects.value.filter(({ label }) => firstName(labeling.words[label]) === name).length;
+    const count = image.objects.value.filter(({ label }) => label === word?.id).length;
     return (
       <>
         <Select
           label="Word whose objects are made"
-          options={words.map((name) => [name, name])}
-          value={word}
-          onChange={(name) => this.work.choose(name)}
+          options={words.map(({ id, name: full }) => [String(id), firstName(full)])}
+          value={String(word?.id)}
+          onChange={(id) => this.work.choose(Number(id))}
         />
-        <Button text={`Make objects of ${word ?? ""}`} isDisabled={!word} onClick={() => this.make(word)} />
+        <Button text={`Make objects of ${name}`} isDisabled={!word} onClick={() => this.make(word)} />
         <Button text="Unite" isDisabled={chosen.length < 2} onClick={() => this.unite()} />
         <Button text="Divide" isDisabled={chosen.length !== 1} onClick={() => this.divide()} />
         <Button text="No object" isDisabled={!chosen.length} onClick={() => this.dissolve()} />
-        <span role="status" class="told">
-          {this.told.value || (word && count(word) ? `${word}: ${count(word)} object${count(word) === 1 ? "" : "s"}` : "")}
+        <span role="status" class="message">
+          {this.message.value || (count ? `${name}: ${plural(count, "object")}` : "")}
         </span>
       </>
     );
   }
 
-  private make(word: string): void {
-    this.change((labeling) => {
-      const label = labeling.words.findIndex((name) => firstName(name) === word);
-      return label < 0 ? null : makeObjects(labeling, label);
-    }, `All of ${word} that is large enough is in objects.`);
+  private make({ id, name }: Figures): void {
+    const problem = `All of ${firstName(name)} that is large enough is in objects.`;
+    this.change((labeling) => makeObjects(labeling, id), problem);
   }
 
   private unite(): void {
@@ -179,7 +177,7 @@ export class ObjectsTool extends Tool {
   ): Result | null {
     const { image } = this.work;
     const result = image?.change(how) ?? null;
-    this.told.value = result ? "" : problem;
+    this.message.value = result ? "" : problem;
     if (image && result) this.work.session.keepEdits(image);
     return result;
   }

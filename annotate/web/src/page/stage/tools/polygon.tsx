@@ -179,7 +179,7 @@ export class PolygonTool extends Tool {
     const points = corners.flatMap(({ at, side }) => [at, ...side]);
     points.push(...this.side(last.at, first.at, last.isStraight));
     this.leave();
-    this.work.paint(polygon(points, image.item), this.work.choice.value);
+    image.paint(polygon(points, image.item), this.work.choice.value);
     this.work.end();
   }
 

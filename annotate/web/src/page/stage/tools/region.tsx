@@ -4,8 +4,11 @@ import { signal } from "@preact/signals";
 
 import { regionAt, surroundings } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
+import { NONE } from "../../../labels/labeling";
 import { pixelAt, type Point, type Runs } from "../../../labels/runs";
-import { firstName } from "../../../labels/synonyms";
+import { firstName, isSameName } from "../../../labels/synonyms";
+import { entryOf } from "../../../project/words";
+import { lookFor } from "../../../session/settings";
 import { splitWords, withWords } from "../../../words/list";
 import { Select } from "../../buttons";
 import { Dialog } from "../../dialog";
@@ -28,14 +31,14 @@ export class RegionTool extends Tool {
     const pixel = image && pixelAt(at, image.item);
     if (!image || pixel === null) return;
     const labeling = image.labeling.value!;
-    this.picked.value = { runs: regionAt(labeling.labels, labeling, pixel), word: labeling.wordAt(pixel), at };
+    this.picked.value = { runs: regionAt(labeling.labels, labeling, pixel), id: labeling.labels[pixel], at };
   }
 
   give(choice: Choice): void {
     const picked = this.picked.value;
     this.picked.value = null;
     if (!picked) return;
-    this.work.paint(picked.runs, choice);
+    this.work.image?.paint(picked.runs, choice);
     this.work.end();
   }
 
@@ -60,7 +63,8 @@ const WIDTH = 300,
 
 interface PickedRegion {
   readonly runs: Runs;
-  readonly word: string | null;
+  /** Id of its word; 65535: none. */
+  readonly id: number;
   /** Where it was clicked [px of the image]. */
   readonly at: Point;
 }
@@ -68,10 +72,10 @@ interface PickedRegion {
 /** @param corner that of the stage [px of the window]. */
 function RegionDialog({ tool, region, corner }: { tool: RegionTool; region: PickedRegion; corner: Point }) {
   const { session, view } = tool.work;
-  const { words } = session.settings;
+  const { words, vocabulary } = session.settings;
   const close = () => void tool.leave();
-  const has = region.word && firstName(region.word);
-  const known = words.value.map((word) => firstName(word).toLowerCase());
+  const has = region.id === NONE ? null : firstName(session.current.value!.labeling.value!.word(region.id).name);
+  const isKnown = (text: string) => words.value.some((word) => isSameName(firstName(word), text));
   const { x, y } = toStage(view.value, region.at);
   const at = {
     x: Math.max(0, corner.x + x + APART + WIDTH > innerWidth ? corner.x + x - APART - WIDTH : corner.x + x + APART),
@@ -81,14 +85,15 @@ function RegionDialog({ tool, region, corner }: { tool: RegionTool; region: Pick
     <Dialog title={has === null ? "Give this region a word" : `Instead of “${has}”`} at={at} onClose={close}>
       <WordList
         label="Find a word, or type another"
-        options={optionsOf(session.settings, has, has === null)}
+        options={optionsOf(session.settings, region.id, has === null)}
         current={has}
-        addition={(text) => (known.includes(text.toLowerCase()) ? null : `Add “${text}”`)}
+        addition={(text) => (isKnown(text) ? null : `Add “${text}”`)}
         onChoose={(key) => tool.give(choiceOf(key))}
         onKeep={close}
         onAdd={(text) => {
-          words.value = withWords(words.value, splitWords(text)).words;
-          tool.give(splitWords(text).map(firstName)[0]);
+          const [first] = splitWords(text);
+          lookFor(session.settings, withWords(words.value, splitWords(text)).words);
+          tool.give(first === undefined ? undefined : entryOf(vocabulary.value, first)?.id);
         }}
       />
     </Dialog>
@@ -119,8 +124,9 @@ export class EraserTool extends Tool {
     const labeling = image.labeling.value!;
     const runs = regionAt(labeling.labels, labeling, pixel);
     const way = shiftKey ? "found" : this.way.value;
-    if (way === "around") this.work.paintLabels(surroundings(labeling.labels, runs, labeling));
-    else this.work.paint(runs, way === "found" ? undefined : null);
+    if (way !== "around") image.paint(runs, way === "found" ? undefined : null);
+    else
+      for (const [id, part] of surroundings(labeling.labels, runs, labeling)) image.paint(part, id === NONE ? null : id);
     this.work.end();
   }
 

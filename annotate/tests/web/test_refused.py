@@ -1,0 +1,126 @@
+"""Changes that the real service refuses, and a database of an earlier page."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from annotate.tests.web.conftest import SIZES
+from annotate.tests.web.site import Site, check, has_line
+from annotate.tests.web.test_shared_project import RealService, new_project, paint, saved
+
+KEYS = {"anna": ("a" * 24, "annotate"), "guest": ("g" * 24, "read")}
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
+    """A service with keys and a project of two photographs; it needs the page's files that `page_folder` has."""
+    keys = tmp_path / "keys"
+    keys.write_text("".join(f"{name}: {key} {role}\n" for name, (key, role) in KEYS.items()), encoding="utf-8")
+    service = RealService(new_project(tmp_path / "street"), options=("--api-key-file", str(keys)))
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(**SIZES["desktop"], accept_downloads=True, reduced_motion="reduce")
+    context.set_default_timeout(60_000)
+    yield context.new_page()
+    context.close()
+
+
+def enter(site: Site, name: str) -> None:
+    site.tab.goto(site.address)
+    site.tab.get_by_label("API key of the service").fill(KEYS[name][0])
+    site.press("Use it")
+
+
+def test_a_refused_removal_is_shown_and_others_are_sent(tab: Any, guarded: RealService, tmp_path: Path):
+    anna = Site(tab, guarded.address, tmp_path)
+    enter(anna, "anna")
+    anna.type("cup, table")
+    anna.done()
+    saved(anna)
+    anna.press("Remove rocket.jpg")
+    anna.press("1 change refused")
+    anna.tab.get_by_text("Removing “rocket.jpg”").wait_for()
+    anna.tab.get_by_text("this needs an API key with the role administer").wait_for()
+    check(anna, "a refused change")
+    anna.press("Close")
+    # it is there again, isn't offered any more, and nothing waits for it
+    anna.tab.get_by_role("button", name="rocket.jpg, labeled").wait_for()
+    assert not anna.tab.get_by_role("button", name="Remove rocket.jpg").count()
+    paint(anna, "table", 0.3)
+    saved(anna)
+    anna.tab.reload()
+    anna.done()
+    assert has_line(anna.labels(), 0.3, 1)
+    anna.press("1 change refused")
+    anna.press("Discard")
+    anna.tab.get_by_role("button", name="1 change refused").wait_for(state="detached")
+
+
+def test_a_database_of_an_earlier_page_is_brought_up_to_date(site: Site, tmp_path: Path):
+    site.open_and_label("coffee.jpg", "cup, table, spoon")
+    site.paint("table", (0.1, 0.3), (0.9, 0.3))
+    site.tab.get_by_text("All changes are saved").wait_for()
+    before = site.labels()
+    # nothing of the page holds the database
+    site.tab.goto(f"{site.address}icon.svg")
+    site.tab.evaluate(_AS_VERSION_4)
+    site.tab.goto(site.address)
+    site.done()
+    assert (site.labels() == before).all()
+    site.stage_key("Control+z")
+    assert not has_line(site.labels(), 0.3, 1)
+
+
+_AS_VERSION_4 = """async () => {
+    const request = (one) => new Promise((done, fail) => {
+        one.onsuccess = () => done(one.result);
+        one.onerror = fail;
+    });
+    const open = (version) => {
+        const opening = indexedDB.open("segvoc", version);
+        opening.onupgradeneeded = () => stores.forEach((name) => opening.result.createObjectStore(name));
+        return request(opening);
+    };
+    let stores = [];
+    const database = await open();
+    stores = [...database.objectStoreNames];
+    const kept = {};
+    for (const name of stores) {
+        const store = database.transaction(name).objectStore(name);
+        kept[name] = [await request(store.getAllKeys()), await request(store.getAll())];
+    }
+    database.close();
+    await request(indexedDB.deleteDatabase("segvoc"));
+    const words = [2, 0, 1];
+    const place = (id) => (id === 65535 ? id : words.indexOf(id));
+    const code = (value) => (value < 2 ? (value ? 4 : 0) : 1 + words.indexOf(value - 2));
+    const runs = (step) => ({ ...step, runs: step.runs.map((value, at) => (at % 4 < 2 ? value : code(value))) });
+    const older = {
+        drafts: ({ words: _, ...draft }) => ({ ...draft, labels: draft.labels.map(place), ids: words }),
+        edits: (edits) => ({
+            ...edits,
+            ids: [...words, null],
+            layer: {
+                ...edits.layer,
+                bands: edits.layer.bands.map((band) =>
+                    band.map((value, at) => (band instanceof Uint16Array || at % 2 ? code(value) : value))),
+            },
+            done: edits.done.map(runs),
+            undone: edits.undone.map(runs),
+        }),
+    };
+    const again = await open(4);
+    for (const name of stores)
+        for (const [at, key] of kept[name][0].entries()) {
+            const value = (older[name] ?? ((one) => one))(kept[name][1][at]);
+            await request(again.transaction(name, "readwrite").objectStore(name).put(value, key));
+        }
+    again.close();
+}"""

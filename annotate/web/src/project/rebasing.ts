@@ -1,0 +1,85 @@
+/** Unsent changes on top of what others made meanwhile. */
+
+import { editsOf, idsOf, type SavedEdits, withOtherIds } from "../labels/edits";
+import { NONE } from "../labels/labeling";
+import { empty, packed, type PackedLayer, unpacked, valuesOf } from "../labels/layer";
+import type { Size } from "../labels/runs";
+import type { Base, UnsentWork } from "./outbox";
+import type { Choice, ImageState, Project, Work } from "./structure";
+import { rebasedWords } from "./words";
+
+export function correctionsOf(edits: SavedEdits | null, { width, height }: Size): PackedLayer {
+  return edits?.layer ?? empty(width * height);
+}
+
+/** What is left of a change once an earlier version of it is on the service; null: nothing. */
+export function remaining({ draft, edits, settled, ...rest }: UnsentWork, sent: UnsentWork, base: Base): UnsentWork | null {
+  const left = {
+    ...(draft && draft !== sent.draft && { draft }),
+    ...(edits && edits !== sent.edits && { edits }),
+    ...(settled !== undefined && settled !== sent.settled && { settled }),
+  };
+  return Object.keys(left).length ? { ...rest, ...left, base } : null;
+}
+
+/** What was changed of a project, on top of what others made of it, and the ids that new words have then. */
+export function rebasedProject(base: Project, mine: Project, theirs: Project): { project: Project; moved: ReadonlyMap<number, number> } {
+  const { words, moved } = rebasedWords(base.words, mine.words, theirs.words);
+  const before = new Map<string, unknown>(Object.entries(base.options));
+  const changed = Object.entries(mine.options).filter(([name, value]) => before.get(name) !== value);
+  // only the service changes the taught words
+  const options = { ...theirs.options, ...Object.fromEntries(changed), taught: theirs.options.taught ?? [] };
+  const name = mine.name === base.name ? theirs.name : mine.name;
+  return { project: { name, words, options, revision: theirs.revision }, moved };
+}
+
+/** Whether two people gave a pixel different words. */
+export function collides(...versions: readonly [base: PackedLayer, mine: PackedLayer, theirs: PackedLayer]): boolean {
+  const [base, mine, theirs] = versions.map(unpacked);
+  return mine.some((value, at) => value !== base[at] && theirs[at] !== base[at] && value !== theirs[at]);
+}
+
+/**
+ * The change that goes on from what others made meanwhile; null: nothing is left of it.
+ *
+ * Whoever was done hasn't seen what others corrected since, so the image isn't done then. It stays done where only the
+ * model labeled it again.
+ *
+ * @param state that of the others' version; null: they took it away.
+ */
+export function rebased(change: UnsentWork, theirs: Work, state: ImageState | null, choice: Choice): UnsentWork | null {
+  if (choice === "theirs") return null;
+  // what the model found is the others', unless this page has a newer answer
+  const unsent = change.draft ? change : { ...change, state: { ...change.state, answers: state?.answers ?? null } };
+  const base: Base = { revision: state?.revision ?? 0, corrections: correctionsOf(theirs.edits, unsent.state) };
+  if (choice === "mine") return { ...unsent, base };
+  const { settled, ...others } = unsent;
+  const [before, now] = [unsent.base.corrections, base.corrections].map(unpacked);
+  const isSeen = !settled || before.every((value, at) => value === now[at]);
+  const kept = isSeen ? { ...unsent, base } : { ...others, base, state: { ...others.state, done: false } };
+  if (!kept.edits) return isSeen || kept.draft ? kept : null;
+  const mine = unpacked(kept.edits.layer);
+  // where both collide, these of this page
+  const both = now.map((value, at) => (mine[at] !== before[at] ? mine[at] : value));
+  const objects = kept.edits.objects.layer ? kept.edits.objects : (theirs.edits?.objects ?? kept.edits.objects);
+  return { ...kept, edits: editsOf(packed(both), objects) };
+}
+
+/** Work with other ids of some words. */
+export function renumbered<Some extends Partial<Work>>(work: Some, ids: ReadonlyMap<number, number>): Some {
+  const { draft, edits, settled } = work;
+  const plane = (values: Uint16Array) => values.map((id) => ids.get(id) ?? id);
+  return {
+    ...work,
+    ...(draft && { draft: { ...draft, labels: plane(draft.labels), words: draft.words.map((id) => ids.get(id) ?? id) } }),
+    ...(edits && { edits: withOtherIds(edits, ids) }),
+    ...(settled && { settled: plane(settled) }),
+  };
+}
+
+/** Whether some words are all that a change gives to pixels. */
+export function usesOnly({ draft, edits, settled }: Partial<Work>, ids: ReadonlySet<number>): boolean {
+  const painted = edits ? idsOf(unpacked(edits.layer)) : [];
+  const used = [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ?? []), ...painted];
+  return used.every((id) => id === NONE || ids.has(id));
+}

@@ -1,0 +1,279 @@
+import assert from "node:assert/strict";
+import { afterEach, test } from "node:test";
+
+import { folded } from "../src/labels/synonyms";
+import { empty, unpacked } from "../src/labels/layer";
+import { Outbox, type UnsentWork } from "../src/project/outbox";
+import { newState } from "../src/project/structure";
+import { Database } from "../src/project/database";
+import type { Item } from "../src/session/item";
+import { lookFor } from "../src/session/settings";
+import { withWords } from "../src/words/list";
+import { seeded } from "./labeled";
+import { type Fate, idle, people, Person, ProjectService, until } from "./project_service";
+
+afterEach(() => people.splice(0).forEach((person) => person.close()));
+
+function work(image: string): UnsentWork {
+  const state = newState(image, { width: 1, height: 1 });
+  return { kind: "work", image, base: { revision: 0, corrections: empty(1) }, change: image, state };
+}
+
+test("what is refused holds up its own image alone, images take turns, and other content is tried again", () => {
+  const outbox = new Outbox();
+  const add = (image: string) => outbox.add(image, { unsent: work(image), sent: null, refused: null });
+  const [a, b] = ["a", "b", "c"].map(add);
+  const next = (isReady = true) => outbox.next(() => isReady)?.key;
+  assert.deepEqual([next(), next(false)], ["a", undefined]);
+  outbox.refuse(a, "no");
+  assert.deepEqual([next(), outbox.waiting, outbox.refusals.map(({ image, reason }) => [image, reason])], ["b", 2, [["a", "no"]]]);
+  outbox.postpone(b);
+  assert.equal(next(), "c");
+  outbox.hold("c");
+  assert.equal(next(), "b");
+  outbox.amend(a, { ...a.unsent, change: "2" });
+  assert.equal(next(), "a");
+  // work doesn't wait for a removal that was refused
+  outbox.drop(a);
+  const removal = outbox.add("removal", { unsent: { ...work("a"), kind: "removal", isRemoved: true }, sent: null, refused: null });
+  assert.ok(outbox.isRemoved("a"));
+  add("a");
+  outbox.refuse(removal, "no");
+  outbox.drop(b);
+  assert.deepEqual([next(), outbox.isRemoved("a")], ["a", false]);
+  // words come first, unless the service can't take them now
+  const project = { name: "", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
+  const words = outbox.add("words", { unsent: { kind: "project", base: project, project, change: "3" }, sent: null, refused: null });
+  assert.equal(next(), "words");
+  outbox.postpone(words);
+  assert.equal(next(), "a");
+});
+
+/** Two images, b.png open. */
+async function opened(service: ProjectService, person: Person): Promise<void> {
+  await person.label("floor", "cat");
+  await idle(person);
+  await person.session.open(person.session.items.value.find(({ id }) => id === "b.png")!);
+  await person.session.take(person.session.current.value!.item, { ...person.session.current.value!.item, ...answer }, "question");
+  await idle(person);
+  assert.ok(service.states.get("b.png")!.revision);
+}
+
+const answer = {
+  ...{ labels: new Uint16Array(6), confidence: new Uint8Array(6).fill(200), words: ["floor", "cat"] },
+  ...{ parts: null, model: "tiny", dtype: "", seconds: 0 },
+};
+
+test("an annotator's removal is refused, shown and given back, and strokes of other images are sent, also after a reload", async () => {
+  const service = new ProjectService("a.png", "b.png");
+  const anna = await Person.of(service, "annotate");
+  await opened(service, anna);
+  assert.ok(anna.store.may("administer"));
+  await anna.session.remove(anna.session.items.value.find(({ id }) => id === "a.png")!);
+  anna.paint(1, "cat");
+  await idle(anna);
+  assert.deepEqual([service.labels("b.png")[1], service.trash.size], ["cat", 0]);
+  const refusals = () => anna.store.refused.value.map(({ image, isRemoved, reason }) => [image, isRemoved, /role administer/.test(reason)]);
+  assert.deepEqual(refusals(), [["a.png", true, true]]);
+  assert.deepEqual(anna.session.items.value.map(({ id }) => id).sort(), ["a.png", "b.png"]);
+  // what the role may not do isn't offered any more
+  assert.deepEqual([anna.store.may("administer"), anna.store.may("annotate")], [false, true]);
+  anna.close();
+  await anna.open();
+  assert.deepEqual([refusals(), anna.session.items.value.length], [[["a.png", true, true]], 2]);
+  await anna.session.open(anna.session.items.value.find(({ id }) => id === "a.png")!);
+  anna.paint(2, "cat");
+  await idle(anna);
+  assert.equal(service.labels("a.png")[2], "cat");
+  anna.store.retry(anna.store.refused.value[0]);
+  await until(() => anna.store.refused.value.length > 0);
+  await anna.store.discard(anna.store.refused.value[0]);
+  assert.deepEqual([anna.store.refused.value, anna.store.waiting.value], [[], 0]);
+});
+
+test("somebody who may only look sees each change refused, and nothing is lost until it is discarded", async () => {
+  const service = new ProjectService("a.png");
+  const boss = await Person.of(service);
+  await boss.label("floor", "cat");
+  await idle(boss);
+  const guest = await Person.of(service, "read");
+  await idle(guest);
+  guest.paint(1, "cat");
+  lookFor(guest.session.settings, ["floor", "cat", "lamp"]);
+  await until(() => guest.store.refused.value.length === 2);
+  assert.ok(!guest.session.canCorrect.value);
+  const stroke = guest.store.refused.value.find(({ kind }) => kind === "work")!;
+  assert.deepEqual([...unpacked((await guest.store.refusedWork(stroke)).edits!.layer)], [0, 3, 0, 0, 0, 0]);
+  for (const refusal of guest.store.refused.value) await guest.store.discard(refusal);
+  await until(() => guest.labels[1] === "floor");
+  assert.deepEqual(guest.session.settings.words.value, ["floor", "cat"]);
+  // a service that says what a key may do is believed at once
+  service.saysRole = true;
+  const other = await Person.of(service, "annotate");
+  assert.deepEqual([other.store.may("annotate"), other.store.may("administer"), other.session.canCorrect.value], [true, false, true]);
+  guest.close();
+  await guest.open();
+  assert.ok(guest.session.isLabeled.value && !guest.session.canCorrect.value);
+});
+
+test("a word isn't kept twice; words that are refused hold up the strokes that need them, and no others", async () => {
+  assert.deepEqual(withWords(["cat"], ["Cat"]).words, ["cat"]);
+  const service = new ProjectService("a.png", "b.png");
+  const anna = await Person.of(service);
+  await opened(service, anna);
+  service.fail("PUT", "", ...Array<Fate>(1).fill("refused"));
+  lookFor(anna.session.settings, ["floor", "cat", "lamp"]);
+  anna.paint(1, "cat");
+  await until(() => service.labels("b.png")[1] === "cat" && anna.store.refused.value.length === 1);
+  anna.paint(2, "lamp");
+  await until(() => !anna.session.writer.pending.value);
+  assert.deepEqual([anna.store.refused.value[0].kind, anna.store.waiting.value], ["project", 1]);
+  anna.close();
+  await anna.open();
+  assert.deepEqual(anna.store.refused.value.length, 1);
+  anna.store.retry(anna.store.refused.value[0]);
+  await until(() => anna.store.refused.value.length === 0 && anna.isIdle);
+  assert.deepEqual(service.labels("b.png").slice(1, 3), ["cat", "lamp"]);
+});
+
+test("a change that is refused once is kept over a reload, tried again, and others don't wait for a question", async () => {
+  const service = new ProjectService("a.png", "b.png");
+  const anna = await Person.of(service);
+  await opened(service, anna);
+  const ben = await Person.of(service);
+  service.fail("PUT", "/work/b.png", "refused");
+  anna.paint(1, "cat");
+  await until(() => anna.store.refused.value.length === 1);
+  await pause();
+  anna.kill();
+  await anna.open();
+  await idle(anna);
+  assert.equal(anna.store.refused.value[0].image, "b.png");
+  anna.store.retry(anna.store.refused.value[0]);
+  await idle(anna);
+  assert.deepEqual([anna.store.refused.value, service.labels("b.png")[1]], [[], "cat"]);
+  // both collide in a.png: while anna is asked, another image of hers is sent
+  await anna.session.open(anna.session.items.value.find(({ id }) => id === "a.png")!);
+  await ben.session.open(ben.session.items.value.find(({ id }) => id === "a.png")!);
+  service.fail("PUT", "/work/a.png", "lost", "lost", "lost");
+  ben.paint(0, "cat");
+  anna.session.current.value!.paint(Int32Array.of(0, 1), null);
+  anna.session.current.value!.finish();
+  anna.session.keepEdits(anna.session.current.value!);
+  await until(() => (anna.session.conflict.value ?? ben.session.conflict.value) !== null);
+  const asked = anna.session.conflict.value ? anna : ben;
+  await asked.session.open(asked.session.items.value.find(({ id }) => id === "b.png")!);
+  asked.paint(3, "cat");
+  await until(() => service.labels("b.png")[3] === "cat");
+  asked.session.conflict.value!.answer("both");
+  await idle(anna, ben);
+});
+
+/** Opens an image in a tab, however often that fails. */
+async function show({ session }: Person, id: string): Promise<Item> {
+  const item = session.items.value.find((one) => one.id === id)!;
+  while (session.current.value?.item !== item) await session.open(item);
+  return item;
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 2000));
+}
+
+/** What a tab painted in its pixel since the page last said that all is saved. */
+interface Pixel {
+  readonly at: number;
+  possible: string[];
+}
+
+test("two people with three tabs lose nothing, whatever is lost, refused or killed", async () => {
+  let kills = 0,
+    refusals = 0;
+  for (let seed = 1; seed <= 24; seed++) {
+    const below = seeded(seed * 7919),
+      fates = seeded(seed * 104729);
+    const service = new ProjectService("a.png", "own-0.png", "own-1.png", "own-2.png");
+    const anna = await Person.of(service);
+    await anna.label("floor", "cat", "wall");
+    await idle(anna);
+    const tabs = [anna, await Person.of(service, "administer", anna.database), await Person.of(service, "administer", await Database.open())];
+    await idle(...tabs);
+    const pixels = tabs.map((_, number) => [0, 1].map((side): Pixel => ({ at: 2 * number + side, possible: ["floor"] })));
+    const added = new Set<string>();
+    const isDone = [false, false, false];
+    let isOffline = false;
+    service.fate = () => {
+      const dice = fates(100);
+      return isOffline || dice < 12 ? (fates(2) ? "lost" : "unanswered") : "answered";
+    };
+    const settled = (number: number) => {
+      if (tabs[number].session.writer.pending.value) return;
+      for (const pixel of pixels[number]) pixel.possible = pixel.possible.slice(-1);
+    };
+    for (let step = 0; step < 40; step++) {
+      const number = below(3),
+        tab = tabs[number],
+        kind = below(20);
+      settled(number);
+      const words = tab.session.settings.words.value;
+      if (kind < 9 && tab.session.current.value?.item.id === "a.png") {
+        const pixel = pixels[number][below(2)],
+          word = words[below(words.length)];
+        tab.paint(pixel.at, word);
+        pixel.possible.push(folded(word));
+      } else if (kind < 11) {
+        const word = ["lamp", " Lamp", "door", "DOOR", "caf\u00e9", "Cafe\u0301", "roof"][below(7)].trim();
+        lookFor(tab.session.settings, withWords(words, [word]).words);
+        if (tab.session.current.value?.item.id === "a.png") {
+          const pixel = pixels[number][below(2)];
+          tab.paint(pixel.at, word);
+          pixel.possible.push(folded(word));
+        }
+        await until(() => !tab.session.writer.pending.value);
+        added.add(folded(word));
+      } else if (kind < 13) isOffline = !isOffline;
+      else if (kind === 13) service.fail("PUT", "/work/a.png", "refused");
+      else if (kind === 14 && !isOffline) {
+        kills++;
+        tab.kill();
+        isOffline = false;
+        while (!(await tab.open().then(() => true, () => false)));
+        await show(tab, "a.png");
+        // what was shown as saved is there; what wasn't may be
+        for (const pixel of pixels[number]) {
+          const now = folded(tab.labels[pixel.at]);
+          assert.ok(pixel.possible.includes(now), `seed ${seed}: pixel ${pixel.at} is ${now}, not ${pixel.possible}`);
+          pixel.possible = [now];
+        }
+      } else if (kind < 17 && !isOffline) {
+        const item = await show(tab, `own-${number}.png`);
+        if (!tab.session.isLabeled.value) await tab.session.take(item, { ...item, ...answer }, "question");
+        assert.equal(item.isDone.value, isDone[number], `seed ${seed}`);
+        if (isDone[number]) tab.session.reopen();
+        else void tab.session.finish();
+        isDone[number] = !isDone[number];
+        await until(() => !tab.session.writer.pending.value);
+        await show(tab, "a.png");
+      }
+      for (let ticks = below(30); ticks > 0; ticks--) await new Promise((resolve) => setImmediate(resolve));
+    }
+    service.fate = () => "answered";
+    tabs.forEach((_, number) => settled(number));
+    await until(() => {
+      for (const { session, store } of tabs) {
+        session.conflict.value?.answer("both");
+        refusals += store.refused.value.length;
+        for (const refusal of store.refused.value) store.retry(refusal);
+      }
+      return tabs.every(({ isIdle, store }) => isIdle && !store.refused.value.length);
+    }, `seed ${seed} is idle`);
+    const labels = service.labels("a.png").map(folded);
+    for (const { at, possible } of pixels.flat()) assert.ok(possible.includes(labels[at]), `seed ${seed}: pixel ${at} is ${labels[at]}, not ${possible}`);
+    const names = service.project.words.map(({ name }) => folded(name));
+    assert.equal(new Set(names).size, names.length);
+    for (const word of added) assert.ok(names.includes(word), `seed ${seed}: ${word} is lost`);
+    assert.deepEqual(isDone.map((_, number) => service.states.get(`own-${number}.png`)!.done), isDone, `seed ${seed}`);
+    people.splice(0).forEach((person) => person.close());
+  }
+  assert.ok(kills >= 20 && refusals > 0, `${kills} kills, ${refusals} refusals`);
+});
