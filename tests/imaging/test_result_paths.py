@@ -193,7 +193,6 @@ def test_other_files_of_folders_are_counted(tmp_path: Path) -> None:
     assert str(skipped_files_line(many)).endswith("1 .f, 2 others")
 
 
-
 def test_the_longest_names_of_a_disk_are_found(tmp_path: Path) -> None:
     for name in ("ok.png", f"{'a' * 251}.png", f"{'é' * 125}.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)

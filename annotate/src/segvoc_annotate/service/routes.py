@@ -20,7 +20,7 @@ from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
 from segvoc.serving.bodies import json_request
 from segvoc.serving.middleware import FIELDS, LOGGER, requires
-from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
+from segvoc.serving.settings import ROLES, TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json
 from segvoc.storage.records import to_json
@@ -132,11 +132,12 @@ class ProjectRoutes:
         return self._service.settings
 
     async def _get(self, request: Request) -> Response:
+        key = request.state.key
         with self._service.request_slot(labels=False):
-            return await self._in_thread(self._whole)
+            return await self._in_thread(self._whole, ROLES[-1] if key is None else key.role)
 
-    def _whole(self) -> Response:
-        """The project with its images."""
+    def _whole(self, role: str | None = None) -> Response:
+        """The project with its images, and what the caller may do with it."""
         # read the last change number first: a later change may be reported twice, but is never missed
         seq, record = self.project.index.seq, self.project.record
         states, problems = self.project.listing()
@@ -145,6 +146,7 @@ class ProjectRoutes:
             **to_json(record),
             "seq": seq,
             "images_folder": record.images,
+            **({} if role is None else {"role": role}),
             "removed": self.project.removed(),
             "problems": problems,
             "limits": {

@@ -82,6 +82,7 @@ class ProjectAnswer(BaseModel):
     seq: int = Field(description="Number of the last change.")
     images: list[ImageState]
     images_folder: str
+    role: str | None = Field(None, description="Role of the request's key: what it may do. Only of GET.")
     removed: list[str]
     problems: list[str] = Field(description="A line per unusable image.")
     limits: ProjectLimits
