@@ -23,7 +23,7 @@ from tests.training.runs import drawn_images
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "segvoc"
 TEXT = (REPOSITORY / "ARCHITECTURE.md").read_text()
-MAX_SEGMENT_FILES, MAX_TRAIN_FILES = 7, 10
+MAX_SEGMENT_FILES, MAX_TRAIN_FILES = 8, 10
 SMALL = [f"--set={value}" for value in ("crop_size=64", "short_sides=64", "batch_size=1", "num_workers=0")]
 DATA = {"images": "images", "labels": "labels", "classes": "classes.json"}
 

@@ -38,7 +38,24 @@ def enter(site: Site, name: str) -> None:
     site.press("Use it")
 
 
+def test_what_a_role_may_not_do_is_not_offered(tab: Any, guarded: RealService, tmp_path: Path):
+    anna = Site(tab, guarded.address, tmp_path)
+    enter(anna, "anna")
+    anna.type("cup, table")
+    anna.done()
+    saved(anna)
+    anna.tab.get_by_role("button", name="rocket.jpg").first.wait_for()
+    assert not anna.tab.get_by_role("button", name="Remove rocket.jpg").count()
+
+
 def test_a_refused_removal_is_shown_and_others_are_sent(tab: Any, guarded: RealService, tmp_path: Path):
+    def promoted(route: Any) -> None:
+        """As if the key had lost the role since: its holder may remove images, as far as the page knows."""
+        answer = route.fetch()
+        project = answer.json() if route.request.method == "GET" and answer.ok else None
+        route.fulfill(response=answer, **({} if project is None else {"json": {**project, "role": "administer"}}))
+
+    tab.route("**/v1/project", promoted)
     anna = Site(tab, guarded.address, tmp_path)
     enter(anna, "anna")
     anna.type("cup, table")

@@ -48,6 +48,7 @@ from segvoc.labeling.video_reading import is_video
 from segvoc.labeling.videos import VideoTask
 from segvoc.models.digests import model_device
 from segvoc.runtime import process_settings
+from segvoc.runtime.ordered_calls import run_ordered
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import digest_of, strict_json
@@ -238,7 +239,7 @@ def label_inputs(
             return
         # leaving the block waits for pending writes, also after Ctrl-C
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="segvoc-writer") as pool:
-            yield from process_settings.run_ordered(pool, calls(), MAX_WAITING_RESULTS, MAX_WAITING_PIXELS)
+            yield from run_ordered(pool, calls(), MAX_WAITING_RESULTS, MAX_WAITING_PIXELS)
 
     return outcomes()
 

@@ -39,7 +39,7 @@ from segvoc.inference.smoothing import Smoothing, SmoothingState
 from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files
 from segvoc.labeling.video_reading import Frame, OpenVideo, frames_ahead, open_container, require_av
 from segvoc.models.digests import model_record
-from segvoc.runtime.process_settings import run_ordered
+from segvoc.runtime.ordered_calls import run_ordered
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically, writing
 from segvoc.storage.files import digest_of

@@ -5,17 +5,14 @@ call `keep_freed_memory`.
 """
 
 import ctypes
-import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import warnings
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -180,33 +177,6 @@ def map_in_processes(
         raise
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def run_ordered(
-    pool: ThreadPoolExecutor,
-    calls: Generator[tuple[Callable[[], _Outcome], int], None, None],
-    most: int,
-    most_size: float = math.inf,
-) -> Iterator[_Outcome]:
-    """Run calls, each given with a size, in a pool, and yield their outcomes in order as soon as they are there.
-
-    It doesn't take the next call while more than `most` are unfinished, or more than `most_size` together. After an
-    error of a call, `calls` is closed.
-    """
-    waiting: deque[tuple[Future[_Outcome], int]] = deque()
-
-    def are_too_many() -> bool:
-        unfinished = [size for future, size in waiting if not future.done()]
-        return len(unfinished) > most or sum(unfinished) > most_size
-
-    with closing(calls):
-        for call, size in calls:
-            waiting.append((pool.submit(call), size))
-            del call
-            while waiting and (are_too_many() or waiting[0][0].done()):
-                yield waiting.popleft()[0].result()
-    while waiting:
-        yield waiting.popleft()[0].result()
 
 
 def onnx_threads() -> int:

@@ -25,6 +25,7 @@ from segvoc.labeling.task import Labeling
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load
 from segvoc.runtime import process_settings
+from segvoc.runtime.ordered_calls import run_ordered
 from segvoc.storage.files import scratch_folder
 from segvoc.storage.resume import difference
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -147,7 +148,7 @@ class ShardLabeler:
 
         try:
             with ThreadPoolExecutor(4) as encoders:
-                results = list(process_settings.run_ordered(encoders, calls(), WAITING_TO_ENCODE))
+                results = list(run_ordered(encoders, calls(), WAITING_TO_ENCODE))
         except UnavailableError as error:
             return str(error)
         written = write(shard.key, results, failed)
