@@ -122,6 +122,8 @@ def test_regions_without_a_positive_click_are_other_objects_unless_no_region_has
 def test_points_labels_and_a_box() -> None:
     mask = segvoc.click(PIXELS, points=[(70, 96)])
     assert (mask.shape, mask.dtype) == ((HEIGHT, WIDTH), bool) and iou(mask, LEFT) > 0.8
+    for point in ((70, 96), (70.0, 96.0)):
+        np.testing.assert_array_equal(segvoc.click(PIXELS, point), mask)
     for places, labels in (([(70, 96), (186, 96)], [1, 0]), ([(186, 96), (70, 96)], [False, True])):
         corrected = segvoc.click(Image.fromarray(PIXELS), points=places, labels=labels)
         assert iou(corrected, LEFT) > 0.8 and not corrected[96, 186]
@@ -164,6 +166,8 @@ def test_the_command_writes_a_mask_and_an_overlay(segvoc_command: Command) -> No
     with Image.open("o.jpg") as shown:
         assert shown.format == "JPEG" and shown.size == (WIDTH, HEIGHT)
     assert segvoc_command("click", "photo.png", "--box", "20,46,120,146", "--out", "mask.png").code == 0
+    for point in (["70", "96"], ["70,96"]):
+        assert "-> photo.mask.png" in segvoc_command("click", "photo.png", *point).ok().out
     segvoc_command("click", "photo.png", "1,1", "--out", "mask.jpg").refused("'mask.jpg' is a PNG; name it so")
     outcome = segvoc_command("click", "missing.png", "1,1", "--out", "mask.png")
     assert outcome.code == 1 and "missing.png" in outcome.err

@@ -21,20 +21,31 @@ _COLOR = (30, 144, 255)
 @click.command("click", epilog=example("segvoc click photo.jpg 120,80 --not 30,200 --out mask.png"))
 @click.argument("image")
 @click.argument("points", nargs=-1, metavar="[X,Y]...")
-@click.option("--not", "beside", multiple=True, metavar="X,Y", help="A background click, off the object; repeatable.")
+@click.option(
+    "--not", "off_object", multiple=True, metavar="X,Y", help="A background click, off the object; repeatable."
+)
 @click.option("--box", metavar="X0,Y0,X1,Y1", help="A rectangle around the object.")
-@click.option("--out", required=True, metavar="FILE", help="The mask, a PNG: 255 on the object, 0 elsewhere.")
+@click.option(
+    "--out", metavar="FILE", help="The mask, a PNG: 255 on the object, 0 elsewhere; by default photo.mask.png here."
+)
 @click.option("--overlay", metavar="FILE", help="Also write the image with the object colored.")
 def click_command(
-    image: str, points: tuple[str, ...], beside: tuple[str, ...], box: str | None, out: str, overlay: str | None
+    image: str,
+    points: tuple[str, ...],
+    off_object: tuple[str, ...],
+    box: str | None,
+    out: str | None,
+    overlay: str | None,
 ) -> None:
-    """Write the mask of the object in IMAGE at the clicks X,Y (pixels from the top left), or in a box.
+    """Write the mask of the object in IMAGE at the clicks X,Y or X Y (pixels from the top left), or in a box.
 
     \b
     segvoc click photo.jpg 120,80 --out mask.png
     segvoc click photo.jpg 120,80 --not 200,90 --out mask.png --overlay shown.png
     segvoc click photo.jpg --box 60,40,210,160 --out mask.png
     """
+    if out is None:
+        out = f"{Path(image).stem}.mask.png"
     for path in (out, overlay):
         if path is not None and os.path.realpath(path) == os.path.realpath(image):
             raise UsageError(f"{path!r} is the image itself; name another file")
@@ -45,7 +56,10 @@ def click_command(
     kind = "PNG" if overlay is None else Image.registered_extensions().get(Path(overlay).suffix.lower())
     if kind not in ("PNG", "JPEG", "WEBP"):
         raise UsageError(f"the overlay {overlay!r} is a PNG, a JPEG or a WebP; name it so")
-    places = [(_numbers(text, "X,Y"), True) for text in points] + [(_numbers(text, "X,Y"), False) for text in beside]
+    if len(points) % 2 == 0 and not any("," in text for text in points):
+        points = tuple(map(",".join, zip(points[::2], points[1::2], strict=True)))
+    places = [(_numbers(text, "X,Y"), True) for text in points]
+    places += [(_numbers(text, "X,Y"), False) for text in off_object]
     rectangle = None if box is None else _numbers(box, "X0,Y0,X1,Y1")
     pixels, _ = read_given(image)
     mask = find_object(pixels, [place for place, _ in places], [label for _, label in places], rectangle)

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -259,13 +260,13 @@ class ClickedImage:
 @checked_call
 def click(
     image: ImageSource,
-    points: Sequence[tuple[float | int, float | int]] = (),
+    points: Sequence[tuple[float | int, float | int]] | tuple[float | int, float | int] = (),
     labels: Sequence[bool | int] | None = None,
     box: Sequence[float | int] | None = None,
 ) -> Bool[np.ndarray, "H W"]:
     """Segment the object under clicks or in a box.
 
-        mask = segvoc.click("photo.jpg", points=[(120, 80)])
+        mask = segvoc.click("photo.jpg", (120, 80))
         mask = segvoc.click("photo.jpg", points=[(120, 80), (200, 90)], labels=[True, False])
         mask = segvoc.click("photo.jpg", box=(60, 40, 210, 160))
 
@@ -273,7 +274,7 @@ def click(
 
     Args:
         image: a path or URL, a PIL image or an (H, W, 3) uint8 array; see `segvoc.imaging.reading.read_given`.
-        points: clicks (x, y) in pixels from the top left corner, in order.
+        points: a click (x, y) in pixels from the top left corner, or several, in order.
         labels: for each point, whether it is on the object (True or 1) or off it (False or 0); None: all are on it.
         box: a box (x0, y0, x1, y1) around the object, in pixels, which is clipped to the image; points then correct its
             mask.
@@ -286,6 +287,8 @@ def click(
         UsageError: an argument can't be read, there is neither a box nor a point on the object, the numbers of labels
             and points differ, or a point or the whole box is outside the image.
     """
+    if len(points) == 2 and all(isinstance(number, Real) for number in points):  # one click
+        points = [cast(Any, points)]
     places = _numbers("points", points, (-1, 2), "[(120, 80), (200, 90)]")
     on_object = (
         [True] * len(places) if labels is None else list(map(bool, _numbers("labels", labels, (-1,), "[True, False]")))
