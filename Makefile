@@ -29,7 +29,7 @@ install:  ## make .venv and install the locked versions, segvoc and segvoc-annot
 demo:  ## install what labels images, without PyTorch, and label two photographs: demo/
 	@tools/install.sh $(LIGHT) requirements-light.lock
 	$(LIGHT)/bin/segvoc segment samples/mountains.jpg --words "sky, mountain, trees, grass" --out demo/
-	$(LIGHT)/bin/segvoc segment samples/dogs.jpg --words "dog, wall, window, wooden door" --out demo/
+	$(LIGHT)/bin/segvoc segment samples/dogs.jpg --words dog --out demo/
 	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the figures of each word (.json)"
 
 demo-teach:  ## install the same, and teach it the parts of facades by 20 photographs: demo/before_after.png

@@ -59,7 +59,8 @@ class Hints:
         vocabulary, found = job.words.vocabulary, list[Hint]()
         fills = job.options.fills_image and job.query.parts is None
         if vocabulary.words != known_words:
-            found += word_hints(vocabulary, fills_image=fills)
+            is_found = bool((result.labels != UNLABELED).any())
+            found += word_hints(vocabulary, fills_image=fills, is_found=is_found)
             found += known_word_hints(vocabulary.words, known_words)
             unlikely = float(result.confidence.mean()) < SURE
             if fills and unlikely and self._seen.adds(vocabulary.words):
@@ -123,10 +124,13 @@ def surroundings_hints(share: float) -> list[Hint]:
 
 
 @lru_cache(maxsize=16)
-def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True) -> Sequence[Hint]:
+def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True, is_found: bool = False) -> Sequence[Hint]:
     """Hints about words that probably mean something else; usually empty.
 
-    `fills_image`: every pixel gets a word, since neither a background nor a threshold is set.
+    Args:
+        vocabulary: the words.
+        fills_image: whether every pixel gets a word, since neither a background nor a threshold is set.
+        is_found: whether any of the words is in the image.
     """
     words = vocabulary.words
     hints = [_separator_hint(word) for word in words if _SEPARATORS.search(word)]
@@ -139,8 +143,10 @@ def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True) -> Sequence[
     if ", " in word:
         each = "give each its own entry (in a file, its own line)"
         return [Hint((f'"{word}" is a single class with synonyms; for separate classes, {each}',))]
-    rest = " gives it the whole image"
-    if vocabulary.is_line and " " in word:
+    rest, is_phrase = " gives it the whole image", vocabulary.is_line and " " in word
+    if is_found and not is_phrase:
+        return []
+    if is_phrase:
         rest += f'; for separate words, use commas: "{", ".join(word.split())}"'
     return [Hint(("pixels where a single word is unlikely are unlabeled; ", ("threshold", 0), rest))]
 
