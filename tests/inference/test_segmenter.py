@@ -306,7 +306,7 @@ def test_impossible_background_is_refused(small, words, background, said):
 
 
 @pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("window", ["sliding", "", None, "tcl", ["a"]])
+@pytest.mark.parametrize("window", ["sliding", "", None, "tcl", ["a"], np.array(["auto", "b"])])
 def test_unknown_window_is_refused_with_those_that_there_are(small: NetworkSegmenter, window: Any) -> None:
     with pytest.raises(
         UsageError, match=r"^window=.* is unknown to small; it is one of auto, single, official,"

@@ -147,7 +147,7 @@ class Segmenter(Engine):
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[GivenSource], images if several else [images])
         windows = {image.window for image in sources if isinstance(image, EncodedImage)}
-        if options.window == "auto" and len(windows) == 1:
+        if len(windows) == 1 and options.window == "auto":
             options = replace(options, window=windows.pop())
         job = self._job(words, options, parts)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
