@@ -10,7 +10,7 @@ from segvoc.cli.output import flag
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import LabelingWarning
 from segvoc.inference.exported.segmenter import open_tiny
-from segvoc.inference.hints import known_word_hints, word_hints
+from segvoc.inference.hints import REMEMBERED, _Memory, known_word_hints, word_hints
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command, make_command
 
@@ -97,3 +97,11 @@ def test_results_know_their_notes() -> None:
     result = open_tiny().segment(PHOTO, "cup, table, submarine")
     assert isinstance(result, segvoc.Segmentation)
     assert result.notes()[1] == "not found: submarine" and "not found: submarine" in repr(result)
+
+
+def test_what_was_said_is_remembered_in_bounded_memory() -> None:
+    memory = _Memory()
+    assert [memory.adds(word) for word in ("a", "b", "a")] == [True, True, False]
+    for number in range(REMEMBERED):
+        memory.adds(number)
+    assert memory.adds("b") and not memory.adds(REMEMBERED - 1)

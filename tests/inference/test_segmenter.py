@@ -463,3 +463,14 @@ def test_words_are_a_list_a_line_or_names_by_id(small: NetworkSegmenter) -> None
     for call in (small.segment, small.encode):
         with pytest.raises(UsageError, match="the words are a set, which has no order"):
             call(*([image] if call == small.segment else []), set(words))  # type: ignore[operator,arg-type]
+
+
+def test_a_network_in_training_mode_is_refused_and_left_as_it_is() -> None:
+    model = small_segmenter()
+    model.network.train()
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    for call in (lambda: model.segment(squares(), WORDS), lambda: model.encode(WORDS)):
+        with pytest.raises(UsageError, match=r"in training mode; call its eval\(\) first"):
+            call()
+    assert model.network.training
+    assert all(torch.equal(value, before[name]) for name, value in model.network.state_dict().items())
