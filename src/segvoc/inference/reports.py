@@ -40,8 +40,9 @@ class LabelStatistics:
         found, flat, sure = cls.none(), labels.reshape(-1), confidence.reshape(-1)
         for start in range(0, len(flat), _AT_ONCE):
             some = flat[start : start + _AT_ONCE].astype(np.intp)  # once for both counts
-            found.pixels[:] += np.bincount(some, minlength=UNLABELED + 1)
-            found.confidence[:] += np.bincount(some, weights=sure[start : start + _AT_ONCE], minlength=UNLABELED + 1)
+            pixels = np.bincount(some)
+            found.pixels[: len(pixels)] += pixels
+            found.confidence[: len(pixels)] += np.bincount(some, weights=sure[start : start + _AT_ONCE])
         return found
 
     def __add__(self, other: "LabelStatistics") -> "LabelStatistics":

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 from array_api_compat import device
@@ -18,6 +19,9 @@ BLOCK_CELLS = 16
 BLOCK_PIXELS = 80
 """Minimum side of a block [px], for maps nearly as fine as the image: smaller blocks cost more overhead than they
 save."""
+
+FEW_CLASSES, LARGE_BLOCK_PIXELS = 16, 200
+"""Up to so many classes, blocks of this side [px] cost least: all of them are interpolated in nearly every block."""
 
 CPU_VALUES = 1 << 23
 """Maximum number of interpolated values per chunk on CPUs: contending classes beyond it go into later chunks."""
@@ -171,7 +175,8 @@ class Layer:
 def _blocks(height: int, width: int, layer: Layer) -> Iterator[tuple[slice, slice]]:
     """Blocks of a piece to interpolate at a time."""
     if on_cpu(layer.maps):
-        sides = [max(BLOCK_PIXELS, BLOCK_CELLS * len(axis.lower) // axis.cells) for axis in (layer.rows, layer.columns)]
+        least = BLOCK_PIXELS if len(layer.maps) > FEW_CLASSES else LARGE_BLOCK_PIXELS
+        sides = [max(least, BLOCK_CELLS * len(axis.lower) // axis.cells) for axis in (layer.rows, layer.columns)]
     else:
         sides = [max(BLOCK_PIXELS, int((GPU_VALUES / len(layer.maps)) ** 0.5))] * 2
     for top in range(0, height, sides[0]):
@@ -194,7 +199,7 @@ def _strongest(
         contenders = xp.arange(len(crops[0]), device=device(indices))
     at_once = max(1, (CPU_VALUES if on_cpu(indices) else GPU_VALUES) // ((y.stop - y.start) * (x.stop - x.start)))
 
-    def strongest_of(some: Int[Array, " n"]) -> tuple[Float[Array, "y x"], Int[Array, "y x"]]:
+    def strongest_of(some: Any) -> tuple[Any, Any]:  # shapes would be built anew for each block
         parts = [
             layer.interpolate(xp.take(crop, some, axis=0), y, x, around, weighted=len(layers) > 1)
             for layer, crop, around in zip(layers, crops, cells, strict=True)
