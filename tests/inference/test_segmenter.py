@@ -344,7 +344,11 @@ def test_every_kind_of_image_gives_the_same_labels(small: NetworkSegmenter, tmp_
 def test_no_more_views_go_through_a_network_together_than_it_takes(small: NetworkSegmenter, monkeypatch) -> None:
     """Five views of an image by the published protocol; where each keeps its own number of words, all together."""
     sizes, run = [], small.network.compared
-    counted = lambda features, *rest, **options: sizes.append(len(features.maps[0])) or run(features, *rest, **options)  # noqa: E731
+
+    def counted(features: ImageFeatures, *rest: Any, **options: Any) -> Any:
+        sizes.append(len(features.maps[0]))
+        return run(features, *rest, **options)
+
     monkeypatch.setattr(small.network, "compared", counted)
     image = squares()
     alone = small.segment(image, WORDS, window="official", return_probabilities=True)

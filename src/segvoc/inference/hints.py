@@ -45,18 +45,15 @@ class Hints:
     def __init__(self) -> None:
         self._said, self._seen = _Memory(), _Memory()
 
-    def of(
-        self, known_words: tuple[str, ...], result: Segmentation, views: EncodedViews, job: LabelingJob
-    ) -> tuple[Hint, ...]:
+    def of(self, result: Segmentation, views: EncodedViews, job: LabelingJob) -> tuple[Hint, ...]:
         """Find the hints of a result, by its words, its confidence, and surroundings of none of the words in the image.
 
         Args:
-            known_words: the words that the model was trained on or taught; empty if it knows none better.
             result: the result.
             views: the image, encoded; surroundings are compared with the first image of a vocabulary alone.
             job: the call.
         """
-        vocabulary, found = job.words.vocabulary, list[Hint]()
+        vocabulary, known_words, found = job.words.vocabulary, job.engine.own_words, list[Hint]()
         fills = job.options.fills_image and job.query.parts is None
         if vocabulary.words != known_words:
             is_found = bool((result.labels != UNLABELED).any())
@@ -83,11 +80,8 @@ class _Memory:
         self._values: OrderedDict[int, None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __getstate__(self) -> dict[str, object]:
-        return {}
-
-    def __setstate__(self, _: object) -> None:
-        self.__init__()
+    def __reduce__(self) -> tuple[object, ...]:
+        return _Memory, ()  # locks can't be copied, and what this process said isn't another's
 
     def adds(self, value: Hashable) -> bool:
         """Whether a value is new."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
@@ -278,7 +278,7 @@ class Segmenter(Engine):
     def _job(self, words: Words | None, options: LabelOptions, parts: Parts | None, **more: Any) -> LabelingJob:
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
-        return LabelingJob.of(self, prepared, options, hints=partial(self._hints.of, self.own_words), **more)
+        return LabelingJob.of(self, prepared, options, hints=self._hints.of, **more)
 
 
 def _start(job: LabelingJob) -> StartBatch:

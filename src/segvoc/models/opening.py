@@ -64,8 +64,8 @@ def load(
 
     Returns:
         A `NetworkSegmenter` for a preset or a file, with the network on the device in evaluation mode. An exported
-        folder, and `tiny` in float32 on a CPU, give an `ExportedSegmenter`, which labels images alike without PyTorch
-        but has no network to save, evaluate or export; `load_network` gives that of `tiny`.
+        folder, and `tiny` in float32 on a CPU, give an `ExportedSegmenter`, which labels images alike without PyTorch;
+        `load_network` gives the network of `tiny`.
 
     Raises:
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is required but not installed.
