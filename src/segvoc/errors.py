@@ -120,6 +120,10 @@ class DarkImageWarning(UserWarning):
     """A 16-bit image uses a small part of its range, so that it is nearly black without a stretch."""
 
 
+class ColorProfileWarning(UserWarning):
+    """An image's color profile can't be used; its colors are read as sRGB."""
+
+
 class FirstFrameWarning(UserWarning):
     """An image file has several frames or pages; only the first is read."""
 

@@ -1,5 +1,6 @@
 """TIFFs of any kind, read by windows with rasterio (GDAL): many bands, 16 bits, floats, coordinates, nodata."""
 
+import base64
 import logging
 import math
 import os
@@ -15,8 +16,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
+from PIL import Image
 
 from segvoc.errors import DarkImageWarning, InputError, OutputError, UsageError, missing_extra, one_line
+from segvoc.imaging.color_profiles import to_srgb
 
 CACHE_BYTES = 512 << 20
 """GDAL's block cache: enough for the rows of a wide file stored in strips."""
@@ -107,8 +110,8 @@ class RasterImage(AbstractContextManager["RasterImage"]):
 
     By default, the bands are those with the color interpretations red, green and blue, else the first three that aren't
     alpha, else the first as gray; a palette is applied. 8-bit values are unchanged, 16-bit values of files without
-    coordinates are scaled by their full range, and all others by the 2nd and 98th percentile of each band. The
-    orientation tag isn't applied.
+    coordinates are scaled by their full range, and all others by the 2nd and 98th percentile of each band. Colors of an
+    ICC profile become sRGB in files without coordinates. The orientation tag isn't applied.
 
     A pixel is invalid if all of its bands are nodata or masked, any is NaN or beyond `LARGEST_VALUE`, or if the band
     with the color interpretation alpha is 0. With `bands` (1-based, for red, green and blue, or a single gray one), no
@@ -145,6 +148,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         self._masks = self._mask_kind(alpha=bands is None)
         self._palette = self._colors() if bands is None else None
         self._limits = self._find_limits(stretch)
+        self._profile = self._color_profile() if bands is None and stretch is None else None
 
     @property
     def is_georeferenced(self) -> bool:
@@ -230,6 +234,12 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         valid = self._valid(None, (values.shape[1], values.shape[2]), values)
         return np.array([percentiles(band, valid, stretch) for band in values], np.float32)
 
+    def _color_profile(self) -> bytes | None:
+        """The ICC profile of a photo."""
+        with self._reading():
+            encoded = self.dataset.tags(ns="COLOR_PROFILE").get("SOURCE_ICC_PROFILE", "")
+        return None if self.is_georeferenced or self._has_floats else base64.b64decode(encoded)
+
     def _sample(self) -> Shaped[np.ndarray, "n h w"]:
         return self._values(None, reduced_size(self.height, self.width, SAMPLE_SIDE))
 
@@ -277,6 +287,9 @@ class RasterImage(AbstractContextManager["RasterImage"]):
             if self._limits is not None:
                 bands = [stretched(*band) for band in zip(values, self._limits, strict=True)]
             pixels = np.stack([bands[number % len(bands)] for number in range(3)], axis=-1)
+        if self._profile:
+            image = Image.fromarray(pixels if len(self.bands) == 3 or self._palette is not None else pixels[..., 0])
+            pixels = np.array(to_srgb(image, self._profile, self._name).convert("RGB"))
         if valid is not None:
             pixels[~valid] = NO_IMAGE
         return pixels

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
+from segvoc.imaging.color_profiles import to_srgb
 from segvoc.imaging.image_formats import (
     GDAL_NODATA,
     IMAGE_SUFFIXES,
@@ -94,8 +95,8 @@ ImageSource = (
 """Accepted as an image: a path, the bytes of an image file, an open file, a PIL image, an (H, W, 3) uint8 RGB array, or
 a (3, H, W) uint8 RGB PyTorch tensor."""
 
-UNNAMED_BYTES = "the bytes given as an image"
-"""Name in errors of an image given as bytes."""
+UNNAMED_BYTES, UNNAMED_IMAGE = "the bytes given as an image", "the PIL image"
+"""Names in errors of an image given as bytes, or by Pillow."""
 
 _URL = re.compile(r"(https?|ftp|s3|gs|file|data):/{0,3}(?=[^/])", re.IGNORECASE)
 
@@ -115,9 +116,9 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     """Read an image as upright RGB in [0, 255].
 
     Applies the EXIF orientation, composites transparent images on white (`BACKGROUND`), scales 16-bit, 32-bit and float
-    grays to 8 bits (`_measured_rgb`), and converts CMYK, Lab, YCbCr and palettes; color profiles are ignored. Reads
-    the first frame or page of animations and documents. Checks the size limits (`MAX_PIXELS`, `MAX_SIDE`) before
-    decoding any pixel. Thread-safe.
+    grays to 8 bits (`_measured_rgb`), and converts CMYK, Lab, YCbCr and palettes, and colors of an embedded profile
+    (ICC) to sRGB. Reads the first frame or page of animations and documents. Checks the size limits (`MAX_PIXELS`,
+    `MAX_SIDE`) before decoding any pixel. Thread-safe.
 
     Args:
         source: one of the following.
@@ -130,6 +131,7 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
 
     Warns:
         FirstFrameWarning: a file has several frames or pages; only the first is read.
+        ColorProfileWarning: a color profile is damaged, and ignored.
 
     Raises:
         InputError: the file is missing, unreadable, empty, not an image, damaged or too large.
@@ -138,14 +140,15 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     if isinstance(source, np.ndarray):
         return _checked_array(source)
     if isinstance(source, Image.Image):
-        with _damage_named(source, "the PIL image"):
-            return _upright_rgb(source, stretch)
+        with _damage_named(source, UNNAMED_IMAGE):
+            return _upright_rgb(source, stretch, UNNAMED_IMAGE)
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), UNNAMED_BYTES, stretch=stretch)
     if isinstance(source, str | os.PathLike):
         with opened_image(source, rgb=True, stretch=stretch) as image:
-            _warn_of_other_frames(image, repr(os.fsdecode(source)))
-            return _upright_rgb(image, stretch, is_placed=_has_place(image, source))
+            name = repr(os.fsdecode(source))
+            _warn_of_other_frames(image, name)
+            return _upright_rgb(image, stretch, name, is_placed=_has_place(image, source))
     if isinstance(source, BinaryFile):
         name = image_name(source)
         name = "the file given as an image" if name is None else repr(name)
@@ -219,7 +222,7 @@ def decode_image(
     _refuse_slow(image, content, name)
     with _damage_named(image, name, max_pixels):
         _warn_of_other_frames(image, name)
-        return _upright_rgb(image, stretch, is_placed=_has_place(image))
+        return _upright_rgb(image, stretch, name, is_placed=_has_place(image))
 
 
 def _refuse_slow(image: Image.Image, content: bytes, name: str) -> None:
@@ -413,11 +416,13 @@ def _array_fix(array: np.ndarray) -> str:
     return "scale it to 8 bits, and convert it with astype(numpy.uint8)"
 
 
-def _upright_rgb(image: Image.Image, stretch: Stretch | None, *, is_placed: bool = False) -> UInt8[np.ndarray, "H W 3"]:
-    return np.array(_to_rgb(_decoded(image, stretch, is_placed=is_placed)))
+def _upright_rgb(
+    image: Image.Image, stretch: Stretch | None, name: str, *, is_placed: bool = False
+) -> UInt8[np.ndarray, "H W 3"]:
+    return np.array(_to_rgb(_decoded(image, stretch, name, is_placed=is_placed)))
 
 
-def _decoded(image: Image.Image, stretch: Stretch | None, *, is_placed: bool) -> Image.Image:
+def _decoded(image: Image.Image, stretch: Stretch | None, name: str, *, is_placed: bool) -> Image.Image:
     """The upright image in a mode of which `_to_rgb` converts any window as it converts the whole."""
     image.load()
     if image.mode in ("P", "PA") and image.palette is None:
@@ -427,11 +432,15 @@ def _decoded(image: Image.Image, stretch: Stretch | None, *, is_placed: bool) ->
         return _turned(_placed_rgb(image), image)
     if stretch is None and _is_16_bit(image):
         warn_if_dark(np.asarray(image))
+    profile = image.info.get("icc_profile")
     if _has_spare_band(image):
-        return _turned(image.convert("RGB"), image)
+        return _turned(to_srgb(image.convert("RGB"), profile, name), image)
     # their range depends on the whole image, or on its format
-    is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
-    return _turned(_measured_rgb(image, stretch) if is_scaled else image, image)
+    if image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I")):
+        return _turned(_measured_rgb(image, stretch), image)
+    if profile and image.mode.startswith("I"):
+        return _turned(to_srgb(_measured_rgb(image, None).getchannel(0), profile, name), image)
+    return _turned(to_srgb(image, profile, name), image)
 
 
 def _has_spare_band(image: Image.Image) -> bool:
@@ -601,10 +610,11 @@ class DecodedImage(ArrayImage):
         content: bytes | None = None,
     ) -> None:
         with opened_image(path, content=content, max_pixels=max_pixels, rgb=True, stretch=stretch) as image:
+            name = repr(os.fsdecode(path))
             if content is not None:
-                _refuse_slow(image, content, repr(os.fsdecode(path)))
-            _warn_of_other_frames(image, repr(os.fsdecode(path)))
-            self._image = _decoded(image, stretch, is_placed=_has_place(image, path))
+                _refuse_slow(image, content, name)
+            _warn_of_other_frames(image, name)
+            self._image = _decoded(image, stretch, name, is_placed=_has_place(image, path))
         self.width, self.height = self._image.size
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:

@@ -18,7 +18,15 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
-from segvoc.errors import FirstFrameWarning, OutputError, ProcessError, SegvocError, UsageError, one_line
+from segvoc.errors import (
+    ColorProfileWarning,
+    FirstFrameWarning,
+    OutputError,
+    ProcessError,
+    SegvocError,
+    UsageError,
+    one_line,
+)
 from segvoc.labeling.batch.sources import BatchSource
 from segvoc.labeling.batch.work import Batch, ModelFacts, Record, ShardLabeler, find_facts
 from segvoc.runtime import process_settings
@@ -108,7 +116,8 @@ class _Label:
     """Actor that processes shards; Ray keeps it, with its model, for the whole run."""
 
     def __init__(self, sent: bytes) -> None:
-        warnings.simplefilter("ignore", FirstFrameWarning)
+        for category in (FirstFrameWarning, ColorProfileWarning):
+            warnings.simplefilter("ignore", category)
         self.labeler = ShardLabeler(*pickle.loads(sent))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
