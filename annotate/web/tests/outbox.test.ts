@@ -7,6 +7,7 @@ import { Outbox, type UnsentWork } from "../src/project/outbox";
 import { newState } from "../src/project/structure";
 import { Database } from "../src/project/database";
 import type { Item } from "../src/session/item";
+import { entryOf } from "../src/project/words";
 import { lookFor } from "../src/session/settings";
 import { withWords } from "../src/words/list";
 import { seeded } from "./labeled";
@@ -49,14 +50,14 @@ test("what is refused holds up its own image alone, images take turns, and other
   assert.equal(next(), "a");
 });
 
-/** Two images, b.png open. */
-async function opened(service: ProjectService, person: Person): Promise<void> {
+/** Labels a project by two words; its last image is open. */
+async function opened(service: ProjectService, person: Person, last = "b.png"): Promise<void> {
   await person.label("floor", "cat");
   await idle(person);
-  await person.session.open(person.session.items.value.find(({ id }) => id === "b.png")!);
+  await person.session.open(person.session.items.value.find(({ id }) => id === last)!);
   await person.session.take(person.session.current.value!.item, { ...person.session.current.value!.item, ...answer }, "question");
   await idle(person);
-  assert.ok(service.states.get("b.png")!.revision);
+  assert.ok(service.states.get(last)!.revision);
 }
 
 const answer = {
@@ -167,6 +168,23 @@ test("a change that is refused once is kept over a reload, tried again, and othe
   await until(() => service.labels("b.png")[3] === "cat");
   asked.session.conflict.value!.answer("both");
   await idle(anna, ben);
+});
+
+test("a word that can't be renamed any more keeps its name, and its author is told", async () => {
+  const service = new ProjectService("a.png");
+  const anna = await Person.of(service);
+  await opened(service, anna, "a.png");
+  const ben = await Person.of(service);
+  service.fail("PUT", "", "lost", "lost", "lost", "lost");
+  anna.session.rename(entryOf(anna.session.settings.vocabulary.value, "cat")!.id, "Roof");
+  await until(() => anna.store.isAway.value);
+  anna.kill();
+  lookFor(ben.session.settings, ["floor", "cat", "roof"]);
+  await idle(ben);
+  await anna.open();
+  await idle(anna);
+  assert.deepEqual(anna.session.settings.words.value, ["floor", "cat", "roof"]);
+  assert.match(anna.session.problem.value!, /^“cat” keeps its name: another word is “Roof” by now/);
 });
 
 /** Opens an image in a tab, however often that fails. */

@@ -108,8 +108,10 @@ test("a word that two people add is one, however they write it, and a name isn't
   assert.deepEqual(words.slice(3).map(({ id, name }) => `${id} ${name}`), ["3 roof", "4 cafe\u0301", "5 LAMP", "6 door"]);
   assert.deepEqual([...moved].sort(), [[3, 5], [5, 6]]);
   const renamed = VOCABULARY.map((word) => (word.id === 2 ? { ...word, name: "Roof" } : word));
-  const both = rebasedWords(VOCABULARY, renamed, add("roof")).words;
-  assert.deepEqual(both.map(({ name }) => name), ["cat", "sofa, couch", "wall", "roof"]);
+  const both = rebasedWords(VOCABULARY, renamed, add("roof"));
+  assert.deepEqual(both.words.map(({ name }) => name), ["cat", "sofa, couch", "wall", "roof"]);
+  assert.deepEqual(both.notRenamed, [{ from: "wall", to: "Roof" }]);
+  assert.deepEqual(rebasedWords(VOCABULARY, renamed, VOCABULARY).notRenamed, []);
 });
 
 test("names of files have one stem each", () => {

@@ -9,8 +9,8 @@ export const MOST_PIXELS = 16e6;
 const THUMBNAIL = 160;
 
 /**
- * Decode an image file: its EXIF orientation is applied, its color profile isn't, and of an animation the first frame
- * is read.
+ * Decode an image file: its EXIF orientation is applied, colors of its profile become sRGB, and of an animation the first
+ * frame is read.
  *
  * @param most most pixels that it may have.
  * @throws PageError the file isn't an image that the browser can read, or is too large.
@@ -19,7 +19,7 @@ export async function decodeImage(file: Blob, name: string, most = MOST_PIXELS):
   if (!file.size) throw new PageError(`“${name}” is empty (0 bytes); copy or download it again.`);
   let bitmap: ImageBitmap;
   try {
-    bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+    bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
     throw new PageError(`“${name}” is damaged, or no image that this browser reads; choose a JPEG or PNG file.`);
   }

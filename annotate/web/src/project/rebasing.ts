@@ -6,7 +6,7 @@ import { empty, packed, type PackedLayer, unpacked, valuesOf } from "../labels/l
 import type { Size } from "../labels/runs";
 import type { Base, UnsentWork } from "./outbox";
 import type { Choice, ImageState, Project, Work } from "./structure";
-import { rebasedWords } from "./words";
+import { rebasedWords, type RebasedWords } from "./words";
 
 export function correctionsOf(edits: SavedEdits | null, { width, height }: Size): PackedLayer {
   return edits?.layer ?? empty(width * height);
@@ -22,15 +22,15 @@ export function remaining({ draft, edits, settled, ...rest }: UnsentWork, sent: 
   return Object.keys(left).length ? { ...rest, ...left, base } : null;
 }
 
-/** What was changed of a project, on top of what others made of it, and the ids that new words have then. */
-export function rebasedProject(base: Project, mine: Project, theirs: Project): { project: Project; moved: ReadonlyMap<number, number> } {
-  const { words, moved } = rebasedWords(base.words, mine.words, theirs.words);
+/** What was changed of a project, on top of what others made of it. */
+export function rebasedProject(base: Project, mine: Project, theirs: Project): Omit<RebasedWords, "words"> & { project: Project } {
+  const { words, ...changes } = rebasedWords(base.words, mine.words, theirs.words);
   const before = new Map<string, unknown>(Object.entries(base.options));
   const changed = Object.entries(mine.options).filter(([name, value]) => before.get(name) !== value);
   // only the service changes the taught words
   const options = { ...theirs.options, ...Object.fromEntries(changed), taught: theirs.options.taught ?? [] };
   const name = mine.name === base.name ? theirs.name : mine.name;
-  return { project: { name, words, options, revision: theirs.revision }, moved };
+  return { project: { name, words, options, revision: theirs.revision }, ...changes };
 }
 
 /** Whether two people gave a pixel different words. */

@@ -4,6 +4,7 @@
  */
 
 import { PageError, RoleError, sentence } from "../backend";
+import { firstName } from "../labels/synonyms";
 import { ConflictError, isPassing, MissingError, type ProjectApi } from "./api";
 import { Connection, pause } from "./connection";
 import type { Database, Entry } from "./database";
@@ -12,7 +13,7 @@ import { collides, correctionsOf, rebased, rebasedProject, remaining, renumbered
 import { newState, NO_WORK, ROLES, Store, withChange } from "./structure";
 import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
 import type { WorkPacker } from "./work_packer";
-import { entryOf } from "./words";
+import { entryOf, type RebasedWords } from "./words";
 
 /** Max images whose work on the service is cached, to tell this page's changes from those of others. */
 const MOST_KNOWN = 8;
@@ -34,6 +35,7 @@ export class RemoteStore extends Store {
   private readonly known = new Map<string, Known>();
   /** The newest known state of each image on the service. */
   private readonly states = new Map<string, ImageState>();
+  private readonly notRenamed: RebasedWords["notRenamed"][number][] = [];
   /** Images that others changed, which the page doesn't show yet. */
   private readonly stale = new Set<string>();
   /** The open image, which stays cached. */
@@ -74,6 +76,7 @@ export class RemoteStore extends Store {
 
   override watch(watcher: Watcher): void {
     super.watch(watcher);
+    this.reportNames();
     void this.send();
     void this.connection.repeat(() => this.listen());
   }
@@ -218,6 +221,7 @@ export class RemoteStore extends Store {
         const { base, project } = kept.unsent as UnsentProject;
         const both = rebasedProject(base, project, first.unsent.project);
         moved.set(tabOf(key), both.moved);
+        this.notRenamed.push(...both.notRenamed);
         this.outbox.amend(first, { ...first.unsent, project: both.project, change: this.id() });
       }
     }
@@ -379,8 +383,9 @@ export class RemoteStore extends Store {
 
   /** Puts this page's unsent version of the project on top of what the service has now. @param base what it was made from. */
   private async goOnFrom(current: Project, entry: QueuedEntry<UnsentProject>, base: Project): Promise<void> {
-    const { project, moved } = rebasedProject(base, entry.unsent.project, current);
+    const { project, moved, notRenamed } = rebasedProject(base, entry.unsent.project, current);
     this.served = current;
+    this.notRenamed.push(...notRenamed);
     for (const other of moved.size ? this.outbox.entries : []) {
       if (other.unsent.kind !== "work") continue;
       this.outbox.amend(other, { ...renumbered(other.unsent, moved), change: this.id() });
@@ -389,7 +394,18 @@ export class RemoteStore extends Store {
     entry.unsent = { kind: "project", base: current, project, change: this.id() };
     const written = isSameProject(project, current) ? this.drop(entry) : this.write(entry);
     this.watcher?.onProject(project, moved);
+    this.reportNames();
     await written;
+  }
+
+  /** Tells of words that couldn't be renamed. */
+  private reportNames(): void {
+    if (!this.watcher || !this.notRenamed.length) return;
+    this.connection.reached();
+    for (const { from, to } of this.notRenamed.splice(0)) {
+      const [old, taken] = [firstName(from), firstName(to)];
+      this.watcher.onProblem(`“${old}” keeps its name: another word is “${taken}” by now. Rename “${old}” again to merge the two.`);
+    }
   }
 
   private async deliverWork(entry: QueuedEntry<UnsentWork>): Promise<void> {

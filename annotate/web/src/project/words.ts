@@ -77,12 +77,18 @@ function freeColor(vocabulary: Vocabulary): Color {
   return wordColor(MOST_WORDS);
 }
 
-/**
- * What this page made of the words, on top of what others made of them, and the ids that its new words have then instead
- * of those that it gave them. A word that both added is one word.
- */
-export function rebasedWords(base: Vocabulary, mine: Vocabulary, theirs: Vocabulary): { words: Vocabulary; moved: Map<number, number> } {
+export interface RebasedWords {
+  readonly words: Vocabulary;
+  /** The ids that this page's new words have now instead of those that it gave them. */
+  readonly moved: ReadonlyMap<number, number>;
+  /** Words whose new names other words have by now: they keep their names. */
+  readonly notRenamed: readonly { readonly from: string; readonly to: string }[];
+}
+
+/** What this page made of the words, on top of what others made of them. A word that both added is one word. */
+export function rebasedWords(base: Vocabulary, mine: Vocabulary, theirs: Vocabulary): RebasedWords {
   const moved = new Map<number, number>();
+  const notRenamed: { from: string; to: string }[] = [];
   let words = theirs;
   for (const { id, name, removed } of mine) {
     const before = base.find((word) => word.id === id),
@@ -91,6 +97,7 @@ export function rebasedWords(base: Vocabulary, mine: Vocabulary, theirs: Vocabul
       // a name that another word has by now would be refused
       const isTaken = words.some((word) => word.id !== id && !word.removed && folded(word.name) === folded(name));
       const isRenamed = before.name !== name && now.name === before.name && !isTaken;
+      if (before.name !== name && now.name === before.name && isTaken) notRenamed.push({ from: now.name, to: name });
       const isChanged = before.removed !== removed && (removed || !isTaken);
       words = withWord(words, id, { name: isRenamed ? name : now.name, removed: isChanged ? removed : now.removed });
       continue;
@@ -101,5 +108,5 @@ export function rebasedWords(base: Vocabulary, mine: Vocabulary, theirs: Vocabul
     if (!same) words = [...words, { ...other, removed }];
     else if (!removed) words = withWord(words, same.id, { removed });
   }
-  return { words, moved };
+  return { words, moved, notRenamed };
 }
