@@ -27,6 +27,23 @@ _EXAMPLE = "dog: head, leg; cat: head"
 _TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")
 """Suffixes of tables, which are refused: the column of the words is unknown."""
 
+IGNORED_NAMES = frozenset(
+    ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
+)
+"""Class names of label maps that mean unlabeled, in lower case."""
+
+LEADING_INDEX = re.compile(r"(?P<index>\d{1,5})[\s,;:=]+(?P<name>(?!\d+[\s,;:]).*\D.*)")
+"""A class after its index. A name can't begin with a number, since the line may lack a name."""
+
+_TRAILING_INDEX = re.compile(r"(?P<name>.*\D.*?)[\s,;:=]+(?P<index>\d{1,5})")
+
+COLOR_LINES = (
+    re.compile(r"(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[\s,;:]+(?P<name>.*\D.*)"),
+    re.compile(r"(?P<name>[^:]*[^:\s][^:]*?)\s*:\s*(?P<r>\d{1,3}),\s*(?P<g>\d{1,3}),\s*(?P<b>\d{1,3})\s*(:.*)?"),
+    re.compile(r"(?P<name>.*[^\d\s,;:].*?)[\s,;:]+(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})"),
+)
+"""Lines of a class and its color: before the name, as in VOC's labelmap.txt, and after it."""
+
 _SETTINGS = (".yaml", ".yml", ".toml", ".xml", ".ini", ".cfg")
 """Suffixes of settings, which are refused: their lines aren't words."""
 
@@ -88,14 +105,22 @@ class Vocabulary:
     def read(cls, path: str | os.PathLike[str]) -> "Vocabulary":
         """Read words from a UTF-8 file: text with one class per line, or JSON (`classes.json`).
 
-        Empty lines at the end are ignored. JSON is a list of names, or an object that maps ids to names
-        ({"0": "cat", "1": "sofa"}) or names to ids; its words are sorted by id.
+        Empty lines at the end are ignored. Lines may have an id before or after the name ("1 sofa", "sofa;1"). JSON is
+        a list of names, or an object that maps ids to names ({"0": "cat", "1": "sofa"}) or names to ids. Words with ids
+        are sorted by them.
 
         Raises:
-            UsageError: the file can't be read, isn't UTF-8, or is a table or a file of settings (YAML); see also
-                `Vocabulary`.
+            UsageError: the file can't be read, isn't UTF-8, or is a table or a file of settings (YAML); lines begin
+                with numbers that aren't ids from 0 or 1 on; see also `Vocabulary`.
         """
-        return cls(name for _, name in _read_names(path, "words"))
+        names = _read_names(path, "words")
+        ids, counted = [number for number, _ in names], range(len(names) + 1)
+        if Path(path).suffix.lower() != ".json" and ids not in (list(counted[:-1]), list(counted[1:])):
+            raise UsageError(
+                f"the lines of {os.fspath(path)!r} begin with numbers that aren't ids (0, 1, 2, ...); "
+                "write names alone, or a JSON list of words that begin with numbers"
+            )
+        return cls(name for _, name in names)
 
     @classmethod
     def read_classes(cls, path: str | os.PathLike[str]) -> "Vocabulary":
@@ -306,6 +331,8 @@ def _checked_name(value: object, kind: str, place: str = "") -> str:
     name = as_word(value)
     if not all(synonym.strip() for synonym in name.split(", ")):
         raise UsageError(f"the {kind} {_shortened(value)}{place} is empty; remove it, or write a name")
+    if any(char < " " and not char.isspace() for char in name):
+        raise UsageError(f"the {kind} {_shortened(name)}{place} has control characters; save its file as UTF-8")
     if any("\ud800" <= char <= "\udfff" for char in name):
         raise UsageError(f"the {kind} {_shortened(name)}{place} isn't valid Unicode; write it in UTF-8")
     return name
@@ -380,10 +407,31 @@ def _read_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, Any]
         raise UsageError(f"the {what} file {name!r} has no names; {fix}")
     # not `splitlines`, which also splits at characters that names may contain
     lines = _read_text(path, what).rstrip().split("\n")
+    rows = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if len(rows) > 1 and any(all(map(form.fullmatch, rows)) for form in COLOR_LINES):
+        fix = "a folder of images, color masks and this file is a dataset (--dataset)"
+        raise UsageError(
+            f"the {what} file {name!r} has colors ({_shortened(rows[0])}); write one class per line; {fix}"
+        )
+    if (indexed := indexed_names(rows)) is not None and (len(rows) > 1 or what == "classes"):
+        return sorted(indexed)
     for number, line in enumerate(lines, 1):
         if not line.strip() and len(lines) > 1:
             raise UsageError(f"line {number} of {name!r} is empty (''); write one class per line")
     return [(number, line) for number, line in enumerate(lines) if line]
+
+
+def indexed_names(lines: Sequence[str]) -> list[tuple[int, str]] | None:
+    """The ids and names of lines that all begin with an id, or all end with one from 0 or 1 on; None: of others."""
+    matches = [LEADING_INDEX.fullmatch(line) for line in lines]
+    if not all(matches):
+        matches = [_TRAILING_INDEX.fullmatch(line) for line in lines]
+        numbers = sorted(int(match["index"]) for match in matches if match)
+        if len(lines) < 2 or not all(matches) or numbers != list(range(numbers[0], numbers[0] + len(lines))):
+            return None
+        if numbers[0] > 1:
+            return None
+    return [(int(match["index"]), match["name"].strip()) for match in matches if match]
 
 
 def _names_file(words: str | os.PathLike[str]) -> bool:

@@ -19,7 +19,7 @@ from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.resume import Stamp, stamp_of
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import IGNORED_NAMES, Vocabulary
 
 CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
 """Folder of the class lists. Names are in label order, spelled as in the datasets."""
@@ -179,7 +179,8 @@ class LabeledImages:
             labels: folder of the label maps: `sub/photo.png` (or .tif) for `sub/photo.jpg`. In 8-bit maps 255 is
                 unlabeled, in 16-bit maps 65535. Images without a label map are included, and reading them raises an
                 `InputError`.
-            classes: the class names in label order, or their file: one per line, or JSON (`Vocabulary.read_classes`).
+            classes: the class names in label order, or their file: one per line, or JSON (`Vocabulary.read_classes`);
+                classes of a file that are called "void", "unlabeled", "ignore", ... are unlabeled.
             background: the class that stands for "none of the others".
             owner: the object that all classes except the background are parts of: "door" means "car's door".
             skip: a folder inside `images` to leave out, such as a results folder.
@@ -188,8 +189,7 @@ class LabeledImages:
             UsageError: a folder is missing or empty, no image has a label map, two images share a label map, or the
                 class names can't be read.
         """
-        is_file = isinstance(classes, str | os.PathLike)
-        vocabulary = Vocabulary.read_classes(classes) if is_file else Vocabulary(classes)
+        vocabulary, new_labels = _stored_classes(classes)
         if owner is not None:
             if not (whole := owner.strip()):
                 raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
@@ -207,7 +207,7 @@ class LabeledImages:
             stems = (image.stem, f"{image.stem}{image.path.suffix}")
             candidates = [Path(labels) / f"{stem}{suffix}" for stem in stems for suffix in LABEL_SUFFIXES]
             existing = next((path for path in candidates if os.path.exists(path)), candidates[0])
-            pairs.append(LabeledImage(image=image.path, labels=existing, stem=image.stem))
+            pairs.append(LabeledImage(image=image.path, labels=existing, stem=image.stem, new_labels=new_labels))
         if not any(os.path.exists(pair.labels) for pair in pairs):
             raise UsageError(
                 f"no image in {os.fspath(images)!r} has a label map in {os.fspath(labels)!r}; "
@@ -329,6 +329,17 @@ class LabeledImages:
         width [px]. Raises an `InputError` like `read`.
         """
         return self.images[index].read_objects(size, stuff_classes(self.vocabulary.words, self.background))
+
+
+def _stored_classes(classes: str | os.PathLike[str] | Sequence[str]) -> tuple[Vocabulary, tuple[int, ...] | None]:
+    """The classes, and the labels of the values that stand for them in maps; None: the values are the labels."""
+    if not isinstance(classes, str | os.PathLike):
+        return Vocabulary(classes), None
+    stored = Vocabulary.read_classes(classes)
+    words = [word for word in stored.words if word.lower() not in IGNORED_NAMES]
+    if len(words) == len(stored):
+        return stored, None
+    return Vocabulary(words), tuple(words.index(word) if word in words else UNLABELED for word in stored.words)
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

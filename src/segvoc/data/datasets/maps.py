@@ -30,11 +30,7 @@ from segvoc.errors import UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image, upright
 from segvoc.storage.files import digest_of, read_json
-
-IGNORED_NAMES = frozenset(
-    ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
-)
-"""Class names that mean unlabeled, in lower case."""
+from segvoc.vocabulary import COLOR_LINES, IGNORED_NAMES, LEADING_INDEX, indexed_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,15 +159,19 @@ class _Row:
 def read_label_table(path: Path) -> LabelTable:
     """Read a class table, or raise a `UsageError`.
 
-    A text line is a name, optionally preceded by the index or by red, green and blue. CSV has a header (name, index,
+    A text line is a name, optionally with an index or with red, green and blue before or after it, as in VOC's
+    labelmap.txt (`name:red,green,blue::`). CSV has a header (name, index,
     r, g, b, ... in any order). JSON is a list of names or objects ({"name", "id", "color"}), or an object of names by
     index. Classes called "void", "unlabeled", "ignore", ... are unlabeled.
     """
     with naming_damage(path):
         if path.suffix.lower() == ".json":
             return _label_table(_json_rows(json_content(path)))
-        lines = [line.strip() for line in read_lines(path)]
-        return _label_table(_text_rows([line for line in lines if line and not line.startswith("#")]))
+        lines = [line.strip() for line in read_lines(path) if not line.startswith("#")]
+        rows = _text_rows([line for line in lines if line])
+        if rows[0].index is None and rows[0].color is None and not all(lines[: len(rows)]):
+            raise ValueError(f"line {lines.index('') + 1} is empty, and a class is known by its line")
+        return _label_table(rows)
 
 
 def _label_table(rows: Sequence[_Row]) -> LabelTable:
@@ -203,12 +203,6 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-_LINES = (
-    re.compile(r"(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[\s,;:]+(?P<name>.*\D.*)"),
-    re.compile(r"(?P<index>\d{1,5})[\s,;:=]+(?P<name>(?!\d+[\s,;:]).*\D.*)"),
-)
-"""Lines with a color, and with an index. A name can't begin with a number, since the line may lack a name."""
-
 _COLUMNS = {
     **dict.fromkeys(("name", "class", "label", "category"), "name"),
     **dict.fromkeys(("index", "idx", "id", "class id", "value", "pixel value"), "index"),
@@ -225,13 +219,15 @@ def _text_rows(lines: Sequence[str]) -> list[_Row]:
     if len(header) > 1 and "name" in map(_column, header):
         cells = csv.reader(lines[1:], delimiter=delimiter)
         return [_row(zip(header, row, strict=False), f"the line {', '.join(row)[:60]!r}") for row in cells]
-    form = next((form for form in _LINES if form.fullmatch(lines[0])), None)
-    if form is None:
-        return [_row([("name", line)], "a line") for line in lines]
-    matches = [form.fullmatch(line) for line in lines]
-    if None in matches:
-        raise ValueError(f"the line {lines[matches.index(None)][:60]!r} isn't like the first one")
-    return [_row(match.groupdict().items(), f"the line {match[0][:60]!r}") for match in matches if match]
+    if form := next((form for form in COLOR_LINES if all(map(form.fullmatch, lines))), None):
+        matches = (form.fullmatch(line) for line in lines)
+        return [_row(match.groupdict().items(), f"the line {match[0][:60]!r}") for match in matches if match]
+    if (indexed := indexed_names(lines)) is not None:
+        return [_row([("index", index), ("name", name)], f"the line of {name[:60]!r}") for index, name in indexed]
+    if form := next((form for form in (LEADING_INDEX, *COLOR_LINES) if form.fullmatch(lines[0])), None):
+        other = next(line for line in lines if not form.fullmatch(line))
+        raise ValueError(f"the line {other[:60]!r} isn't like the first one")
+    return [_row([("name", line)], "a line") for line in lines]
 
 
 def _json_rows(content: Any) -> list[_Row]:
