@@ -109,7 +109,7 @@ class UnknownWordWarning(UserWarning):
 
 
 class SkippedShapesWarning(UserWarning):
-    """Some annotations of a dataset have zero area."""
+    """Some annotations of a dataset have zero area, or are of images that it doesn't list."""
 
 
 class ActivationWarning(UserWarning):

@@ -44,7 +44,7 @@ def test_pairs_images_with_label_maps_of_8_and_16_bits(folders):
     [
         (np.zeros((4, 4), np.uint8), r"a\.png' is 4 x 4 pixels, but its image .*a\.jpg' is 4 x 3"),
         (np.full((3, 4), 3, np.uint8), r"a\.png' contains the label 3, but there are 3 classes"),
-        (np.zeros((3, 4, 3), np.uint8), "a label map is a palette or gray PNG"),
+        (np.arange(36, dtype=np.uint8).reshape(3, 4, 3), "a label map is a palette or gray PNG"),
     ],
 )
 def test_labels_that_do_not_fit_are_named(folders, label, match):

@@ -49,7 +49,7 @@ def test_label_without_color_is_refused(tmp_path: Path) -> None:
 def test_gray_label_maps_of_other_tools_are_read_and_photographs_are_none(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 7, 255]], np.uint8)).save(tmp_path / "map.png")
     assert read_label_map(tmp_path / "map.png").tolist() == [[0, 7, UNLABELED]]
-    Image.new("RGB", (3, 3)).save(tmp_path / "photo.png")
+    Image.new("RGB", (3, 3), (1, 2, 3)).save(tmp_path / "photo.png")
     with pytest.raises(InputError, match=r"photo\.png.*RGB"):
         read_label_map(tmp_path / "photo.png")
 

@@ -18,6 +18,7 @@ from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
+from segvoc.storage.files import named_alike
 from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import IGNORED_NAMES, Vocabulary
 
@@ -206,7 +207,7 @@ class LabeledImages:
             # a.png, or a.jpg.png, for a.jpg
             stems = (image.stem, f"{image.stem}{image.path.suffix}")
             candidates = [Path(labels) / f"{stem}{suffix}" for stem in stems for suffix in LABEL_SUFFIXES]
-            existing = next((path for path in candidates if os.path.exists(path)), candidates[0])
+            existing = next(filter(None, map(named_alike, candidates)), candidates[0])
             pairs.append(LabeledImage(image=image.path, labels=existing, stem=image.stem, new_labels=new_labels))
         if not any(os.path.exists(pair.labels) for pair in pairs):
             raise UsageError(

@@ -78,6 +78,8 @@ def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Intege
 def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
     """Read a label map: 8-bit palette or gray with 255 as unlabeled, or 16-bit gray with 65535 as unlabeled.
 
+    Three equal channels of 8 bits are a gray map.
+
     The EXIF orientation is applied, as to images.
 
     Returns:
@@ -101,6 +103,8 @@ def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
         return labels
     if image.mode.startswith("I;16"):
         return values.astype(np.uint16)
+    if image.mode in ("RGB", "RGBA") and (values[..., :3] == values[..., :1]).all() and (values[..., 3:] == 255).all():
+        return labels_of(Image.fromarray(values[..., 0]), name)
     raise InputError(f"{name} has the mode {image.mode}; a label map is a palette or gray PNG")
 
 

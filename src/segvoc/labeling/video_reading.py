@@ -135,8 +135,7 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
             yield Frame(number, time, pixels)
         declared = self._declared_seconds()
         if self.damage is None and declared is not None:
-            first = (self._stream.start_time or 0) * self.time_base
-            reached = float((time + self._begin_time) * self.time_base - first) + float(1 / self.rate)
+            reached = float((time + self._begin_time) * self.time_base + 1 / self.rate) - self._start_seconds()
             if reached < declared - max(0.5, 2 / float(self.rate)):
                 self.damage = f"it ends after {reached:.1f} of {declared:.1f} s"
 
@@ -202,6 +201,10 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
                     self.damage = "a damaged frame"
                 yield frame
 
+    def _start_seconds(self) -> float:
+        """Time of the stream's first frame in its file [s]."""
+        return float((self._stream.start_time or 0) * self.time_base)
+
     def _declared_seconds(self) -> float | None:
         """Duration of the video stream by the file's header [s]."""
         if self._stream.duration:
@@ -209,9 +212,11 @@ class OpenVideo(AbstractContextManager["OpenVideo"]):
         if tag := self._stream.metadata.get("DURATION"):
             try:
                 hours, minutes, seconds = tag.split(":")
-                return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+                end = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
             except ValueError:
                 return None
+            # Matroska's tag is when the stream ends, which in a piece of a recording doesn't begin at 0
+            return end - self._start_seconds() if end > self._start_seconds() else end
         if self._container.duration and len(self._container.streams) == 1:
             return self._container.duration / 10**6
         return None

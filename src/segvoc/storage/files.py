@@ -6,9 +6,10 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,48 @@ def safe_path(name: str) -> Path:
     if path.is_absolute() or ".." in path.parts or re.match(r"[a-zA-Z]:", name):
         raise ValueError(f"{name[:100]!r} points outside the folder")
     return path
+
+
+def named_alike(path: Path) -> Path | None:
+    """The file at a path, or the one whose name differs by the encoding of accents or the case of its suffix alone.
+
+    macOS and archives made there spell "é" as two characters. None: there is neither, or several are alike.
+    """
+    try:
+        return _alike(path, os.path.isfile)
+    except OSError:
+        return None
+
+
+def _alike(path: Path, is_there: Callable[[Path], bool]) -> Path | None:
+    if is_there(path):
+        return path
+    folder = None if path.parent == path else _alike(path.parent, os.path.isdir)
+    if folder is None:
+        return None
+    same = _names_by_form(folder, folder.stat().st_mtime_ns).get(common_form(path.name), [])
+    found = [folder / name for name in same if is_there(folder / name)]
+    return found[0] if len(found) == 1 else None
+
+
+def composed(name: str) -> str:
+    """A name whose accented letters are one character each, as on Linux and Windows."""
+    return unicodedata.normalize("NFC", name)
+
+
+def common_form(name: str) -> str:
+    """A file's name with composed letters, and its suffix in lower case."""
+    stem, suffix = os.path.splitext(composed(name))
+    return stem + suffix.lower()
+
+
+@lru_cache(maxsize=64)
+def _names_by_form(folder: Path, changed: int) -> dict[str, list[str]]:
+    """The names in a folder by their common form; `changed` is the time of its last change."""
+    names: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        names.setdefault(common_form(name), []).append(name)
+    return names
 
 
 def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = False, readable: bool = False) -> str:

@@ -89,7 +89,6 @@ OF_ALL = [
     (COCO, _json(INSTANCES, lambda all: all.update(images={})), "not a list"),
     (COCO, _json(INSTANCES, lambda all: all["images"][0].pop("file_name")), "image 0 has no 'file_name'"),
     (COCO, _json(INSTANCES, lambda all: all["images"].append(all["images"][0])), "two images have the same id"),
-    (COCO, _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)), "is of the unlisted image 99"),
     (COCO, _json(INSTANCES, _without_areas), "boxes or points"),
     (COCO, _json(INSTANCES, lambda all: all["categories"][1].update(id=[1])), "is a list, not an id"),
     (SEGMENTS, _json(PANOPTIC, lambda all: all["annotations"].append(7)), "annotation 1 is 7, not an object"),

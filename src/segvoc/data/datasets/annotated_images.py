@@ -20,7 +20,7 @@ from segvoc.data.labeled_images import LabeledImage, LabeledImages, distinct_nam
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.result_paths import distinct_stems, equal_names
-from segvoc.storage.files import read_json, safe_path
+from segvoc.storage.files import named_alike, read_json, safe_path
 from segvoc.vocabulary import Vocabulary, as_word
 
 
@@ -140,6 +140,8 @@ class ParsedDataset:
     """The format's background class; ignored unless it is one of the names."""
     has_outside: bool = True
     """Whether the labels are shapes, which don't cover the image, rather than maps."""
+    left_out: str | None = None
+    """How many annotations were left out, and why."""
 
     def labeled_images(self, name: str, background: str | None) -> LabeledImages:
         """The images by stem, in a set of this name; images that share a file become broken ones.
@@ -214,8 +216,9 @@ class DatasetSource:
             with suppress(ValueError):
                 ends = [safe_path(name)]
         places = [folder / end for end in (*(ends or [Path()]), *others) for folder in folders]
-        if (found := next((place for place in places if place.is_file()), None)) is not None:
-            return found
+        for match in (lambda place: place if place.is_file() else None, named_alike):
+            if (found := next(filter(None, map(match, places)), None)) is not None:
+                return found
         safe_path(name)  # raises the error that it points outside
         return places[0]
 

@@ -25,7 +25,7 @@ from segvoc.data.datasets.annotated_images import (
     unique_stems,
 )
 from segvoc.data.datasets.maps import looked_up
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, in_pixels
 from segvoc.errors import UsageError
 from segvoc.imaging.annotations import coco_mask
 from segvoc.imaging.label_maps import UNLABELED
@@ -113,13 +113,7 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
     images, annotations = content.entries("images", "image"), content.entries("annotations", "annotation")
     if len({entry.identity("id") for entry in categories}) < len(categories):
         raise ValueError("two categories have the same id")
-    by_image: dict[int | str, list[Entry]] = {entry.identity("id"): [] for entry in images}
-    if len(by_image) < len(images):
-        raise ValueError("two images have the same id")
-    for entry in annotations:
-        if (image_id := entry.identity("image_id")) not in by_image:
-            raise ValueError(f"an annotation is of the unlisted image {image_id!r}")
-        by_image[image_id].append(entry)
+    by_image, left_out = _by_image(images, annotations)
     categories = _without_roots(categories, annotations, panoptic)
     labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
     # only panoptic files must declare stuff; even COCO's stuff file doesn't
@@ -149,8 +143,29 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
         kinds = " and ".join(_WITHOUT_MASK[kind] for kind in sorted(skipped))
         raise ValueError(f"its annotations are {kinds}; masks are required")
     return ParsedDataset(
-        names=[entry.text("name").strip() for entry in categories], images=images_read, has_outside=not panoptic
+        names=[entry.text("name").strip() for entry in categories],
+        images=images_read if panoptic else in_pixels(images_read),
+        has_outside=not panoptic,
+        left_out=left_out,
     )
+
+
+def _by_image(images: Sequence[Entry], annotations: Sequence[Entry]) -> tuple[dict[int | str, list[Entry]], str | None]:
+    """The annotations by image, and how many are of unlisted images."""
+    by_image: dict[int | str, list[Entry]] = {entry.identity("id"): [] for entry in images}
+    if len(by_image) < len(images):
+        raise ValueError("two images have the same id")
+    unlisted = Counter[int | str]()
+    for entry in annotations:
+        if (image_id := entry.identity("image_id")) in by_image:
+            by_image[image_id].append(entry)
+        else:
+            unlisted[image_id] += 1
+    if not unlisted:
+        return by_image, None
+    if unlisted.total() == len(annotations):
+        raise ValueError(f"all of its annotations are of images that it doesn't list, such as {next(iter(unlisted))!r}")
+    return by_image, f"annotations of images that it doesn't list ({len(unlisted)} images): {unlisted.total()}"
 
 
 def _without_roots(categories: Sequence[Entry], annotations: Sequence[Entry], panoptic: bool) -> list[Entry]:

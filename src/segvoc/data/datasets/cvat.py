@@ -20,7 +20,17 @@ from segvoc.data.datasets.annotated_images import (
     read_xml,
     unique_stems,
 )
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
+from segvoc.data.datasets.shapes import (
+    NoArea,
+    Patch,
+    Polygons,
+    Shape,
+    Shapes,
+    check_box,
+    ellipse,
+    in_pixels,
+    rectangle,
+)
 from segvoc.errors import UsageError
 from segvoc.storage.files import safe_path
 
@@ -76,7 +86,7 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
         )
         for (element, file), stem in zip(pairs, stems, strict=True)
     ]
-    return ParsedDataset(names=names, images=images)
+    return ParsedDataset(names=names, images=in_pixels(images))
 
 
 def _image(source: DatasetSource, folder: Path, element: Element, subsets: Set[str], *, is_alone: bool) -> Path:

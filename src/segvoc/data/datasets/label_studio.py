@@ -51,7 +51,9 @@ def read_label_studio(source: DatasetSource) -> ParsedDataset:
         if len(found) > 1:
             names = ", ".join(export.name for export in found[:5])
             raise UsageError(f"{str(path)!r} has several exports of Label Studio ({names}); give one of these files")
-        path = found[0] if found else path / "tasks.json"
+        if not found:
+            raise UsageError(f"{str(path)!r} has no export of Label Studio in JSON; export it as JSON, not as JSON-MIN")
+        path = found[0]
     with naming_damage(path):
         content = json_content(path)
         if not isinstance(content, list):

@@ -22,7 +22,7 @@ from segvoc.data.datasets.annotated_images import (
     unique_stems,
     visible_files,
 )
-from segvoc.data.datasets.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.data.datasets.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, in_pixels, rectangle
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
@@ -55,7 +55,7 @@ def read_labelme(source: DatasetSource) -> ParsedDataset:
     if not (listed := read_lines(file) if file.is_file() else []):
         shapes = [entry.content["shapes"] for entry in entries if isinstance(entry.content["shapes"], list)]
         labels_used = (shape.get("label") for of_image in shapes for shape in of_image if isinstance(shape, dict))
-        listed = sorted({label.strip() for label in labels_used if isinstance(label, str)})
+        listed = sorted({str(label).strip() for label in labels_used if isinstance(label, str | int)})
     names = [name.strip() for name in listed if name.strip() and name.strip() != LABELME_IGNORED]
     labels = {name: label for label, name in reversed(list(enumerate(names)))} | {LABELME_IGNORED: UNLABELED}
     stems = unique_stems([path.relative_to(source.folder) for path in contents])
@@ -63,7 +63,7 @@ def read_labelme(source: DatasetSource) -> ParsedDataset:
         _annotated(source, path, stem, content, labels) if isinstance(content, Entry) else broken(path, stem, content)
         for (path, content), stem in zip(contents.items(), stems, strict=True)
     ]
-    return ParsedDataset(names=names, images=images, background=LABELME_BACKGROUND)
+    return ParsedDataset(names=names, images=in_pixels(images), background=LABELME_BACKGROUND)
 
 
 def _annotated(
@@ -98,7 +98,7 @@ def _shapes(content: Entry, labels: Mapping[str, int]) -> Shapes:
 
 
 def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
-    word = entry.text("label").strip()
+    word = str(entry.identity("label")).strip()
     if word not in labels:
         raise ValueError(f"{entry.name} has the label {word[:60]!r}, which is not in labels.txt")
     kind = entry.text("shape_type") if "shape_type" in entry else "polygon"

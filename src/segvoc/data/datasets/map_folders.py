@@ -30,7 +30,7 @@ from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.labeling.formats.dataset import PublishedName
 from segvoc.labeling.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
-from segvoc.storage.files import safe_path
+from segvoc.storage.files import composed, safe_path
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 """Suffixes of masks, all lossless formats."""
@@ -82,11 +82,11 @@ def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterab
             raise UsageError(f"{str(source.path)!r} has no {what}: {problem}")
     files = [path.relative_to(folder) for path in visible_files(folder, IMAGE_SUFFIXES)]
     files = [file for file in files if folder != maps_folder or not file.stem.endswith(naming.endings)]
-    stems_of_files = (stem.removesuffix(naming.image_ending) for stem in unique_stems(files))
+    stems_of_files = (composed(stem).removesuffix(naming.image_ending) for stem in unique_stems(files))
     images = dict(zip(stems_of_files, files, strict=True))
     maps = _by_stem(maps_folder)
     for stem, whole in ((stem + end, f"{images[stem].as_posix()}{end}") for stem in images for end in naming.endings):
-        if whole in maps:  # a.jpg.png may be the mask of a.jpg
+        if (whole := composed(whole)) in maps:  # a.jpg.png may be the mask of a.jpg
             maps[stem] = maps.pop(whole)
     counts = {ending: sum(stem + ending in maps for stem in images) for ending in naming.endings}
     ending = max(naming.endings, key=counts.__getitem__)
@@ -104,7 +104,7 @@ def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterab
         known = images.keys() | alone
         stems = sorted(images.keys() | {stem for stem in alone if stem.rpartition("_")[0] not in known})
     paired = []
-    for stem in stems:
+    for stem in map(composed, stems):
         try:
             safe_path(stem)
         except ValueError as error:
@@ -117,7 +117,8 @@ def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterab
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in visible_files(folder, MASK_SUFFIXES)}
+    paths = visible_files(folder, MASK_SUFFIXES)
+    return {composed(path.relative_to(folder).with_suffix("").as_posix()): path for path in paths}
 
 
 def _sets(folder: Path, pattern: str) -> dict[str, Path]:

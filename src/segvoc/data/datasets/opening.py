@@ -114,6 +114,8 @@ def read_dataset(
         kinds = ", ".join(f"{number} {kind}" for kind, number in skipped.most_common())
         line = f"skipped annotations without an area ({kinds}): {skipped.total()}"
         warnings.warn(f"{os.fspath(path)!r}: {line}; draw polygons or masks if they matter", SkippedShapesWarning, 2)
+    if parsed.left_out:
+        warnings.warn(f"{os.fspath(path)!r}: skipped {parsed.left_out}", SkippedShapesWarning, 2)
     dataset = parsed.labeled_images(_name(source), background)
     if not any(image.exists() for image in dataset.images):
         raise UsageError(
@@ -140,11 +142,45 @@ def dataset_format(path: Path) -> DatasetName:
     elif (near := _near(path)) is not None:
         raise UsageError(f"no dataset in {str(path)!r}; did you mean {str(near)!r}?")
     else:
+        if (foreign := _foreign(path)) is not None:
+            raise UsageError(f"{str(path)!r} is {foreign}")
         what = "is not in any known dataset format"
         files = chain(path.glob("*"), path.glob("*/*"))
         if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
             what += ": it has images without labels"
     raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(DATASET_NAMES)}")
+
+
+def _foreign(path: Path) -> str | None:
+    """What a dataset of another program is, and how to export it; None: of none that is known."""
+    patterns = ("*.json", "annotations/*.json", "*/*.json")
+    files = [path] if path.is_file() else list(chain.from_iterable(islice(path.glob(one), 5) for one in patterns))
+    for file in files:
+        content: object = None
+        with suppress(UsageError):
+            content = json_content(file) if file.suffix.lower() == ".json" else None
+        if isinstance(content, list) and _is_minimal(content):
+            return "an export of Label Studio in JSON-MIN, which lacks image sizes; export it as JSON"
+        if not isinstance(content, dict):
+            continue
+        if {"classes", "tags"} <= content.keys() and file.name == "meta.json":
+            return "a Supervisely project; export it as COCO (Export to COCO), or as segmentation masks"
+        entries = content.get("_via_img_metadata", content)
+        first = next(iter(entries.values()), None) if isinstance(entries, dict) else None
+        if isinstance(first, dict) and {"filename", "regions"} <= first.keys():
+            return "an export of the VGG Image Annotator (VIA); export it as COCO (Annotation > Export, COCO format)"
+        if {"categories", "items"} <= content.keys():
+            return "a Datumaro dataset; convert it: datum convert -if datumaro -f coco_instances"
+    return None
+
+
+def _is_minimal(content: list[object]) -> bool:
+    first = content[0] if content else None
+    return isinstance(first, dict) and "data" not in first and any(_is_regions(value) for value in first.values())
+
+
+def _is_regions(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "original_width" in value[0]
 
 
 def _near(folder: Path) -> Path | None:

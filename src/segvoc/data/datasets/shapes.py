@@ -5,14 +5,14 @@ import binascii
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 from PIL import Image
 
-from segvoc.data.datasets.annotated_images import Annotation, checked_size
+from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, checked_size
 from segvoc.imaging.annotations import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
 
@@ -117,6 +117,13 @@ class Polygons:
     about: tuple[float, float] = (0.0, 0.0)
     """x and y of the rotation center, in the same unit as the corners."""
 
+    @property
+    def is_in_pixels(self) -> bool:
+        """Whether a coordinate is beyond the range of fractions, or is no number."""
+        return any(
+            not isinstance(value, int | float) or not -0.01 <= value <= 1.01 for flat in self.corners for value in flat
+        )
+
     def __call__(self, height: int, width: int) -> Patch:
         """See `Shape.patch`."""
         scale = np.array([1.0, 1.0] if self.relative is None else [width / self.relative, height / self.relative])
@@ -138,6 +145,29 @@ class Polygons:
         fifths = [np.trunc(5 * points + 0.5) - [5 * left, 5 * top] for points in polygons]
         moved = [((points - (points < 0)) / 5).ravel().tolist() for points in fifths]
         return Patch(top, left, coco_mask(moved, bottom - top, right - left))
+
+
+def in_pixels(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
+    """The images of a dataset; if no polygon of it exceeds a pixel, they are read as fractions of the image's size."""
+    patches = [shape.patch for image in images for shape in _shapes_of(image)]
+    polygons = [patch for patch in patches if isinstance(patch, Polygons) and patch.relative is None]
+    if not polygons or any(patch.is_in_pixels for patch in polygons):
+        return list(images)
+    return [replace(image, annotation=_in_fractions(image.annotation)) for image in images]
+
+
+def _shapes_of(image: AnnotatedImage) -> tuple[Shape, ...]:
+    return image.annotation.shapes if isinstance(image.annotation, Shapes) else ()
+
+
+def _in_fractions(annotation: Annotation) -> Annotation:
+    if not isinstance(annotation, Shapes):
+        return annotation
+    shapes = [
+        replace(shape, patch=replace(shape.patch, relative=1.0)) if isinstance(shape.patch, Polygons) else shape
+        for shape in annotation.shapes
+    ]
+    return replace(annotation, shapes=tuple(shapes))
 
 
 def _corners(flat: Any) -> Float64[np.ndarray, "V 2"]:

@@ -22,7 +22,7 @@ from segvoc.data.datasets.annotated_images import (
 from segvoc.data.datasets.shapes import NoArea, Polygons, Shape, Shapes
 from segvoc.errors import UsageError, naming_extra, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.storage.files import safe_path
+from segvoc.storage.files import named_alike, safe_path
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """The dataset's YAML file."""
@@ -50,6 +50,8 @@ def read_yolo(source: DatasetSource) -> ParsedDataset:
         raise UsageError(f"{str(source.path)!r} has no data.yaml; give the YAML file itself as --dataset")
     with naming_damage(path):
         content = _yaml(path) if path.suffix != ".txt" else {"names": list(filter(str.strip, read_lines(path)))}
+        if "kpt_shape" in content:
+            raise ValueError("its labels are poses, boxes with keypoints (kpt_shape); polygons are required")
         names = _names(content.get("names"))
         # no other type: formatting a list with self-references may never end
         stated = content.get("path")
@@ -145,7 +147,7 @@ def _text_file(image: Path, root: Path, inside: Path) -> Path:
     beside = image.with_suffix(".txt")  # as in Darknet
     before, is_usual, after = f"/{inside.with_suffix('.txt').as_posix()}".rpartition("/images/")
     usual = root / f"{before}/labels/{after}".lstrip("/") if is_usual else beside
-    return beside if beside.is_file() and not usual.is_file() else usual
+    return named_alike(usual) or named_alike(beside) or usual
 
 
 def _shapes(path: Path, classes: int) -> Shapes:
@@ -157,6 +159,8 @@ def _shapes(path: Path, classes: int) -> Shapes:
 
 
 def _shape(number: int, fields: Sequence[str], classes: int) -> Shape:
+    if "," in fields[0]:
+        raise ValueError(f"line {number} has commas; separate numbers by spaces")
     if len(fields) in _SHORT:
         raise NoArea(_SHORT[len(fields)])
     try:
