@@ -67,6 +67,12 @@ naming_fastapi = partial(
     metavar="FILE",
     help=f"File with the API key, or with lines 'NAME: KEY ROLE'; or set {KEY_VARIABLE}.",
 )
+@click.option(
+    "--allow-origin",
+    multiple=True,
+    metavar="URL",
+    help="A site whose pages may use the service from a browser (CORS); repeatable.",
+)
 @click.option("--metrics-port", type=click.IntRange(1, 65_535), help="Serve /metrics without a key at this port, too.")
 @click.option("--log-probes", is_flag=True, help="Log the requests of probes and of Prometheus, too.")
 @click.option("--traces", is_flag=True, help="Send OpenTelemetry traces where OTEL_EXPORTER_OTLP_ENDPOINT says.")

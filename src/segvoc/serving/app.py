@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Security
 from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest, start_http_server
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -29,6 +30,7 @@ from segvoc.serving.labeler import EncodedVocabulary, Labeler, LabelQuery, Pixel
 from segvoc.serving.middleware import (
     FIELDS,
     HEALTH,
+    ID_HEADER,
     LOGGER,
     METRICS,
     READY,
@@ -200,6 +202,14 @@ def create_app(open_models: Sequence[Callable[[], Segmenter]], settings: Service
     added = [add_routes(app, service) for add_routes in settings.extensions]
     # the middleware added last sees requests first
     app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
+    if settings.allow_origin:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allow_origin,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Accept", "Authorization", "Content-Type", "If-Match", ID_HEADER],
+            expose_headers=[MODEL_HEADER, ID_HEADER, "ETag", "Retry-After"],
+        )
     app.add_middleware(Observation, metrics=metrics, log_probes=settings.log_probes)
     return app
 
@@ -212,23 +222,25 @@ def _add_label_routes(app: FastAPI, service: Service) -> None:
         summary="Label an image",
         description="Labels every pixel of an image with one of the words. The header Accept chooses the answer: the "
         "report with a mask for each class (application/json), the label map (image/png), or both with the confidence "
-        "and an overlay (application/zip).",
+        "and an overlay (application/zip). The request is a form, or JSON with the image in base64.",
         responses={200: {"model": answers.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
-        openapi_extra=bodies.described(bodies.FORM, bodies.SegmentRequest),
+        openapi_extra=bodies.described(
+            {bodies.FORM: bodies.SegmentRequest, bodies.JSON_BODY: bodies.JsonSegmentRequest}
+        ),
     )
     async def segment(request: Request) -> Response:
         with service.request_slot():
-            async with bodies.form_request(request, service.settings) as form:
+            async with bodies.segment_request(request, service.settings) as asked:
                 kind = negotiated(request.headers.get("accept"))
 
                 def answer(result: answers.Result, words: EncodedVocabulary) -> Response:
                     hints = (*words.hints, *answers.hints_of(result))
-                    about = {"image": form.image.filename, **asdict(words.identity), "hints": hints}
+                    about = {"image": asked.file_name, **asdict(words.identity), "hints": hints}
                     headers = {"Vary": "Accept", MODEL_HEADER: words.identity.header}
                     return Response(ANSWERS[kind](result, about), media_type=kind, headers=headers)
 
-                query = await asyncio.to_thread(form.query, service.settings.max_words, probabilities=kind == ZIP)
-                return await unless_gone(request, service.label(form.image.file, query, answer, form.model, tiles=True))
+                query = await asyncio.to_thread(asked.query, service.settings.max_words, probabilities=kind == ZIP)
+                return await unless_gone(request, service.label(asked.file, query, answer, asked.model, tiles=True))
 
     @app.post(
         "/v1/vocabularies",
@@ -237,7 +249,7 @@ def _add_label_routes(app: FastAPI, service: Service) -> None:
         description="Encodes words and gives them a name, which POST /v1/segment takes in their place. Names don't "
         "expire: they hold the words.",
         responses={201: {"model": answers.VocabularyAnswer}},
-        openapi_extra=bodies.described(bodies.JSON_BODY, bodies.VocabularyRequest),
+        openapi_extra=bodies.described({bodies.JSON_BODY: bodies.VocabularyRequest}),
     )
     async def add_vocabulary(request: Request) -> Response:
         with service.request_slot():

@@ -6,10 +6,20 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar, get_type_hints
+from io import BytesIO
+from typing import Annotated, Any, BinaryIO, TypeVar, get_type_hints
 
 from fastapi import Request, UploadFile
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as FormFile
@@ -157,6 +167,16 @@ class SegmentRequest(create_model("LabelFields", **_OPTIONS)):
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
     )
 
+    @property
+    def file(self) -> BinaryIO:
+        """The image file."""
+        return self.image.file
+
+    @property
+    def file_name(self) -> str | None:
+        """Its name, if the client told it."""
+        return self.image.filename
+
     def query(self, max_words: int, *, probabilities: bool) -> LabelQuery:
         """The query; raises errors as `checked_query`. `probabilities`: whether the answer can hold them."""
         values = {name: getattr(self, name) for name in FORM_OPTIONS}
@@ -170,9 +190,52 @@ class SegmentRequest(create_model("LabelFields", **_OPTIONS)):
         return VocabularyRequest.of_name(self.vocabulary, max_words).query(max_words, options)
 
 
-def described(kind: str, model: type[BaseModel]) -> dict[str, Any]:
-    """What OpenAPI says of a body that is read here, and not by FastAPI."""
-    return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()}}}}
+_DATA_URL = re.compile(r"data:[\w.+/-]{0,100};base64,")
+
+
+def _from_base64(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("the image is not a text in base64")
+    try:
+        prefix = _DATA_URL.match(text)
+        return base64.b64decode(text[prefix.end() if prefix else 0 :], validate=True)
+    except ValueError:
+        raise ValueError("the image is not in base64") from None
+
+
+class JsonSegmentRequest(SegmentRequest):
+    """The same as JSON, with the image in base64; words may be a list, and parts an object of lists."""
+
+    image: Annotated[bytes, BeforeValidator(_from_base64, json_schema_input_type=str)] = Field(
+        description="The image file in base64, or a data URL of it.", json_schema_extra={"format": "image-in-base64"}
+    )
+    words: Text | WordList | None = Field(
+        None, description=f"{_WORDS}; or a list.", json_schema_extra={"format": "words-or-json"}
+    )
+    parts: Text | PartLists | None = Field(
+        None, description=f"{_PARTS}; or an object of lists.", json_schema_extra={"format": "parts-or-json"}
+    )
+
+    @field_validator("keep_classes", mode="before")
+    @classmethod
+    def _as_integer(cls, value: object) -> object:
+        # to JSON Schema, 5.0 is an integer
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    @property
+    def file(self) -> BinaryIO:
+        """The image file."""
+        return BytesIO(self.image)
+
+    @property
+    def file_name(self) -> None:
+        """None: JSON has no file names."""
+
+
+def described(models: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """What OpenAPI says of a body that is read here, and not by FastAPI, by its content type."""
+    content = {kind: {"schema": model.model_json_schema()} for kind, model in models.items()}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def checked_query(
@@ -223,9 +286,9 @@ _MODEL = TypeVar("_MODEL", bound=BaseModel)
 _NUMBER_LIST = re.compile(rb"\[[\d.,\s-]{64,}+\]")
 
 
-def _decoded_if(text: str | None, opening: str, adapter: TypeAdapter[Any], max_words: int) -> Any:
-    """Decode a form's words or parts as JSON if they start like JSON."""
-    if text is None or not text.lstrip().startswith(opening):
+def _decoded_if(text: object, opening: str, adapter: TypeAdapter[Any], max_words: int) -> Any:
+    """Decode a request's words or parts as JSON if they are text that starts like JSON."""
+    if not isinstance(text, str) or not text.lstrip().startswith(opening):
         return text
     return _decoded(
         adapter, text.encode(), "begin a word otherwise if it isn't meant as JSON", VALUES_PER_WORD * max_words
@@ -263,9 +326,15 @@ def _known(model: type[BaseModel]) -> str:
 
 
 @asynccontextmanager
-async def form_request(request: Request, settings: ServiceSettings) -> AsyncIterator[SegmentRequest]:
-    """Read a form into memory; raises a `ServiceFailure` if it is too large, too slow or invalid."""
-    check_content_type(request, FORM)
+async def segment_request(request: Request, settings: ServiceSettings) -> AsyncIterator[SegmentRequest]:
+    """Read a form or JSON into memory; raises a `ServiceFailure` if it is too large, too slow or invalid."""
+    check_content_type(request, FORM, JSON_BODY)
+    if parse_options_header(request.headers["content-type"])[0].decode() == JSON_BODY:
+        limit = -(-settings.max_bytes // 3) * 4 + TEXT_BYTES
+        decoded = await json_request(request, JsonSegmentRequest, settings, limit=limit)
+        _check_image_size(len(decoded.image), settings)
+        yield decoded
+        return
     stream = body_stream(request, settings.max_bytes + TEXT_BYTES)
     fields = len(SegmentRequest.model_fields)
     parser = FormParser(request.headers, stream, max_files=1, max_fields=fields, max_part_size=TEXT_BYTES)
@@ -276,14 +345,19 @@ async def form_request(request: Request, settings: ServiceSettings) -> AsyncIter
             if len(form.getlist(name)) > 1 or value == "":
                 message = f"the field {name[:60]!r} is empty or given twice; give it once"
                 raise ServiceFailure("invalid_request", message)
-            if isinstance(value, FormFile) and (value.size or 0) > settings.max_bytes:
-                message = f"the image file has {value.size} bytes; send at most {settings.max_bytes}"
-                raise ServiceFailure("too_large", message)
+            if isinstance(value, FormFile):
+                _check_image_size(value.size or 0, settings)
         with _naming_fields(_known(SegmentRequest)):
             validated = SegmentRequest.model_validate(dict(form))
         yield validated
     finally:
         parser.close()
+
+
+def _check_image_size(size: int, settings: ServiceSettings) -> None:
+    if size > settings.max_bytes:
+        message = f"the image file has {size} bytes; send at most {settings.max_bytes}"
+        raise ServiceFailure("too_large", message)
 
 
 class FormParser(MultiPartParser):

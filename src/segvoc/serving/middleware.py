@@ -10,7 +10,7 @@ import secrets
 import time
 import warnings
 from collections import Counter as Counts
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -23,9 +23,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segvoc.errors import LabelingWarning, missing_package
+from segvoc.errors import LabelingWarning, UsageError, missing_package
 from segvoc.serving.answers import JSON, ServiceFailure
 from segvoc.serving.settings import ROLES, KeyHolder, ServiceSettings
+from segvoc.storage.resume import Stamp, stamp_of
 
 REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
 
@@ -51,6 +52,9 @@ ID_HEADER = "X-Request-ID"
 
 GONE = 499
 """Status in logs and metrics if the client disconnected before the response."""
+
+KEY_SECONDS = 1.0
+"""Time between looks at the file of the API keys [s]."""
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -213,6 +217,33 @@ class Observation:
             REQUEST_ID.reset(token)
 
 
+class ApiKeys:
+    """The API keys of a service; those of a file are read again within a second of its change."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings, self._stamp, self._checked = settings, self._file_stamp(settings), time.monotonic()
+        self._holders = {key.encode(): holder for key, holder in settings.keys().items()}
+
+    def holders(self) -> Mapping[bytes, KeyHolder]:
+        """The holders by key; empty: requests need none. A file that can't be read leaves them as they were."""
+        now = time.monotonic()
+        if self._settings.api_key_file is None or now < self._checked + KEY_SECONDS:
+            return self._holders
+        self._checked = now
+        if (stamp := self._file_stamp(self._settings)) != self._stamp:
+            self._stamp = stamp
+            try:
+                self._holders = {key.encode(): holder for key, holder in self._settings.keys().items()}
+                LOGGER.info("the API keys changed", extra={FIELDS: {"keys": len(self._holders)}})
+            except UsageError as error:
+                LOGGER.error("the API keys stay as they were", extra={FIELDS: {"problem": str(error)}})
+        return self._holders
+
+    @staticmethod
+    def _file_stamp(settings: ServiceSettings) -> Stamp | None:
+        return None if settings.api_key_file is None else stamp_of(settings.api_key_file)
+
+
 class Admission:
     """Middleware that authenticates requests and stores their key's `KeyHolder` in their state (`key`; None: no key).
 
@@ -227,10 +258,8 @@ class Admission:
         self, app: ASGIApp, settings: ServiceSettings, routes: Sequence[BaseRoute], password_paths: Set[str]
     ) -> None:
         self.app, self.routes, self.password_paths = app, routes, password_paths
-        self._keys, self._most = (
-            {key.encode(): holder for key, holder in settings.keys().items()},
-            settings.key_requests,
-        )
+        self._keys = ApiKeys(settings)
+        self._most, self._origins = settings.key_requests, frozenset(settings.allow_origin)
         self._open: Counts[str | None] = Counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -241,10 +270,10 @@ class Admission:
         headers, state = Headers(scope=scope), scope.setdefault("state", {})
         name = state["key"] = None
         try:
-            if not self._keys:
-                check_origin(headers, scope["method"])
+            if not (keys := self._keys.holders()):
+                check_origin(headers, scope["method"], self._origins)
             elif scope["path"] not in PUBLIC_PATHS and self._is_of_api(scope):
-                holder = state["key"] = self._holder(scope["path"], headers)
+                holder = state["key"] = self._holder(keys, scope["path"], headers)
                 name = holder.name
                 if self._open[name] >= self._most:
                     message = f"this API key has {self._most} requests open already; try again later"
@@ -262,7 +291,7 @@ class Admission:
         # a route may modify the scope that it matches
         return any(route.matches({**scope})[0] is not Match.NONE for route in self.routes)
 
-    def _holder(self, path: str, headers: Headers) -> KeyHolder:
+    def _holder(self, keys: Mapping[bytes, KeyHolder], path: str, headers: Headers) -> KeyHolder:
         scheme, credentials = get_authorization_scheme_param(headers.get("authorization"))
         basic = path in self.password_paths
         if scheme.lower() == "basic" and basic:
@@ -270,7 +299,7 @@ class Admission:
         elif scheme.lower() != "bearer":
             credentials = ""
         # compare with every key, in constant time
-        holders = [holder for key, holder in self._keys.items() if hmac.compare_digest(credentials.encode(), key)]
+        holders = [holder for key, holder in keys.items() if hmac.compare_digest(credentials.encode(), key)]
         if holders:
             return holders[0]
         how = "as the password, with any user name" if basic else "in the header 'Authorization: Bearer KEY'"
@@ -301,8 +330,8 @@ def _basic_password(credentials: str) -> str:
         return ""
 
 
-def check_origin(headers: Headers, method: str) -> None:
-    """Reject cross-site requests, for services without keys.
+def check_origin(headers: Headers, method: str, allowed: Set[str] = frozenset()) -> None:
+    """Reject cross-site requests except of allowed origins, for services without keys.
 
     Otherwise other sites could use a service on their visitor's machine: by a form (CSRF), or, to read responses too,
     by DNS rebinding.
@@ -311,9 +340,9 @@ def check_origin(headers: Headers, method: str) -> None:
     name = address.rpartition(":")[0] if not address.endswith("]") and ":" in address else address
     if not is_loopback(name.removeprefix("[").removesuffix("]").lower()):
         raise ServiceFailure("forbidden", "without API keys, the service only accepts requests to localhost")
-    if method in _SAFE_METHODS:
-        return
     origin = headers.get("origin")
+    if method in _SAFE_METHODS or origin in allowed:
+        return
     same = origin is None or origin.partition("://")[2] == address
     if not same or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise ServiceFailure("forbidden", "pages of other sites can't use this service")

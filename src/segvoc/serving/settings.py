@@ -31,6 +31,8 @@ labels; and delete, import and improve."""
 
 _MAY_BE_0 = ("batch_wait", "image_cache")
 
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:.]+\](:\d{1,5})?")
+
 _LINE = re.compile(rf"([A-Za-z0-9][A-Za-z0-9._@-]{{0,63}}):\s+(\S+)(?:\s+({'|'.join(ROLES)}))?")
 
 
@@ -47,8 +49,8 @@ class ServiceSettings:
     """Settings of the service; `segvoc serve` has options for the first few.
 
     Raises:
-        UsageError: a number is not positive, an API key is too short or not printable ASCII, or the API key file can't
-            be read.
+        UsageError: a number is not positive, an origin isn't scheme and host, an API key is too short or not printable
+            ASCII, or the API key file can't be read.
     """
 
     queue: int = 16
@@ -60,6 +62,8 @@ class ServiceSettings:
     extensions: tuple[AddRoutes, ...] = ()
     """Extensions of other distributions; see `Extension`."""
 
+    allow_origin: tuple[str, ...] = ()
+    """Sites whose pages may use the service from a browser (CORS): "https://app.example"."""
     batch: int | None = None
     """Batch size for images with equal vocabulary and options; None: the model's default (1 on a CPU, 8 on a GPU)."""
     batch_wait: float = 0.005
@@ -98,6 +102,9 @@ class ServiceSettings:
         for name, value in vars(self).items():
             if type(value) in (int, float) and not 0 < value < math.inf and (value or name not in _MAY_BE_0):
                 raise UsageError(f"{name}={value} is not positive; give a number above 0")
+        for origin in self.allow_origin:
+            if not _ORIGIN.fullmatch(origin):
+                raise UsageError(f"{origin!r} is not the origin of a site; give scheme and host: https://app.example")
         self.keys()
 
     def keys(self) -> Mapping[str, KeyHolder]:
