@@ -62,7 +62,7 @@ train, test = (
 model = segvoc.load("tiny")
 taught = segvoc.teach(model, train, on_step=lambda what, done, total: print(f"\r{what}: {done} of {total}  ", end=""))
 taught.save(folder / "facades.words.safetensors")
-models = {"by text alone": model, f"taught by {len(train)} photographs": model.with_taught(taught)}
+models = {"zero-shot": model, f"taught from {len(train)} photographs": model.with_taught(taught)}
 print(f"\nLabeling {len(test)} other photographs before and after", flush=True)
 scores = [class_ious(one, test) for one in models.values()]
 print(f"IoU on {len(test)} other photographs [%]    by text   taught")

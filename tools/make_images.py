@@ -47,7 +47,7 @@ def draw_samples(target: str, samples: Mapping[str, Sequence[str]]) -> None:
 
 
 def draw_teaching() -> None:
-    """Facades by text alone, after teaching and after fine-tuning."""
+    """Facades zero-shot, after teaching and after fine-tuning."""
     side = 288
     model = segvoc.load("tiny", dtype="float32")
     root = SAMPLES / "facades"
@@ -59,7 +59,7 @@ def draw_teaching() -> None:
         taught = model.with_taught(segvoc.teach(model, train))
         segvoc.train(segvoc.recipes.finetune("tiny", images=len(train)), train, run)
         tuned = segvoc.load(Path(run) / "model.safetensors", dtype="float32")
-        models = {"by text": model, f"taught by {len(train)} images": taught, "fine-tuned": tuned}
+        models = {"by text": model, f"taught from {len(train)} images": taught, "fine-tuned": tuned}
         sheet = Image.new("RGB", (4 * (side + GAP) - GAP, LINE + len(SHOWN) * (side + GAP) - GAP), "white")
         for column, title in enumerate(("photograph", *models)):
             _title(sheet, column * (side + GAP), 0, title)

@@ -35,7 +35,7 @@ def doctor_command(context: click.Context, as_json: bool) -> None:
     asked = [line for segvoc in metadata.distributions(name="segvoc") for line in segvoc.requires or []]
     names = [re.split(r"[^\w.-]", line)[0] for line in asked if not re.search("extra == .(dev|docs).", line)]
     facts = {
-        "segvoc": {"version": __version__, "tiny": failure or "labels an image"},
+        "segvoc": {"version": __version__, "tiny": failure or "self-test passed"},
         "machine": {
             "system": platform.platform(),
             "Python": f"{platform.python_version()} ({sys.executable})",

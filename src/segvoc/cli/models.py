@@ -33,5 +33,5 @@ def summary_of_weights(model: ListedModel, *, here: bool = True) -> str:
             return "ready: weights are fetched"
         return f"fetched at first use: {published.size_text}"
     if model.fetches_encoders:
-        return f"train it, which fetches {' and '.join(model.encoders)}, or give weights"
-    return "train it from encoders that you give, or give weights"
+        return f"no published weights; train it (downloads {' and '.join(model.encoders)}) or pass --weights"
+    return "no published weights; train it from encoders that you give, or pass --weights"

@@ -51,10 +51,10 @@ def teach_command(
         return
     echo("\n".join(_table(taught.record)))
     if taught.record.edges:
-        echo("Masks follow the edges in the image, which scored better; --no-edges turns it off")
+        echo("Edge refinement on (it scored better); disable with --no-edges")
     kept = [word.name for word in taught.record.words if word.keeps_text]
     if kept:
-        echo(f"segvoc: no better with examples, so they keep their text: {', '.join(kept)}", err=True)
+        echo(f"segvoc: no better few-shot, so they keep their text: {', '.join(kept)}", err=True)
     worse = [
         word.name
         for word in taught.record.words
@@ -71,7 +71,7 @@ def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
     def show(what: str, done: int, total: int) -> None:
         if what not in bars:
             stack.close()
-            unit = {"opening the model": "model", "learning words": "fit"}.get(what, "image")
+            unit = {"opening the model": "model", "fitting classifiers": "fit"}.get(what, "image")
             bars[what] = stack.enter_context(Progress(what, total=total, unit=unit, early=True))
         bars[what].update(done - bars[what].done)
 
@@ -79,13 +79,13 @@ def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
 
 
 def _table(record: "TeachingRecord") -> list[str]:
-    rows = [["word", "images", "pixels", "text", "with examples"]]
+    rows = [["word", "images", "pixels", "zero-shot", "few-shot"]]
     for word in record.words:
         after = "keeps text" if word.keeps_text else _percent(word.after)
         rows.append([printable(word.name), str(word.images), str(word.pixels), _percent(word.before), after])
     means = [_percent(record.miou_before), _percent(record.miou)]
     right = [_percent(record.accuracy_before), _percent(record.accuracy)]
-    rows += [["mean IoU", "", "", *means], ["pixels right", "", "", *right]]
+    rows += [["mean IoU", "", "", *means], ["pixel accuracy", "", "", *right]]
     title = f"IoU of {len(record.words)} words on images that were held out [%], learned from {record.images} images"
     return [title, *aligned(rows)]
 

@@ -225,7 +225,7 @@ def _gains(run: Path, held_out: int) -> Iterator[str]:
     if not held_out or not (run / TUNED_WORDS_FILE).exists():
         return
     record = TaughtWords.load(run / TUNED_WORDS_FILE).record
-    pairs = (("mean IoU", record.miou_before, record.miou), ("pixels right", record.accuracy_before, record.accuracy))
+    pairs = (("mean IoU", record.miou_before, record.miou), ("pixel accuracy", record.accuracy_before, record.accuracy))
     changes = ", ".join(f"{what} {before:.1f} -> {after:.1f} %" for what, before, after in pairs if after is not None)
     yield f"on {held_out} held-out images: {changes}"
 

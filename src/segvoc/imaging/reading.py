@@ -344,7 +344,7 @@ def _from_tensor(tensor: Any) -> UInt8[np.ndarray, "H W 3"]:
             fix = "give a batch as a list of images: list(tensor)"
         elif shape[-1:] == (3,):
             fix = "put the channels first: tensor.permute(2, 0, 1)"
-        raise UsageError(f"a tensor is an image if it is (3, H, W) uint8 RGB, not {shape} {tensor.dtype}; {fix}")
+        raise UsageError(f"expected a (3, H, W) uint8 RGB tensor, got {shape} {tensor.dtype}; {fix}")
     if shape[2] == 3:
         raise UsageError(
             f"a {shape} tensor may be (3, H, W) or (H, W, 3); give an (H, W, 3) array instead, for example "
@@ -390,7 +390,7 @@ def _has_other_frames(image: Image.Image) -> bool:
 def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise UsageError(
-            f"an array is an image if it is (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}; {_array_fix(array)}"
+            f"expected an (H, W, 3) uint8 RGB array, got {array.shape} {array.dtype}; {_array_fix(array)}"
         )
     check_size(array.shape[1], array.shape[0], "the array")
     return np.require(array, requirements=("C", "W"))

@@ -63,7 +63,7 @@ class Hints:
             if fills and unlikely and self._seen.adds(vocabulary.words):
                 found += surroundings_hints(share_of_surroundings(job, result, views))
         if result.is_unsure:
-            found.append(Hint(("unsure nearly everywhere: perhaps none of the words is in the image",)))
+            found.append(Hint(("low confidence everywhere; your words may not be in this image",)))
         return tuple(found)
 
     def warn(self, result: Segmentation) -> None:
@@ -113,7 +113,7 @@ def surroundings_hints(share: float) -> list[Hint]:
     if share < SURROUNDINGS:
         return []
     auto, other = ("background", AUTO), ("background", "other")
-    start = "much of the image looks like none of the words; "
+    start = "much of the image may not match any of your words; "
     return [Hint((start, auto, " leaves it unlabeled, ", other, " names it"))]
 
 
@@ -129,7 +129,7 @@ def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True, is_found: bo
     words = vocabulary.words
     hints = [_separator_hint(word) for word in words if _SEPARATORS.search(word)]
     if fills_image and (none := [word for word in words if folded(word) == "background"]):
-        start = f'"{none[0]}" is a word like any other; for pixels of no other word: '
+        start = f'"{none[0]}" is matched literally; for unmatched pixels: '
         hints.append(Hint((start, ("background", none[0]))))
     if hints or len(words) != 1 or not fills_image:
         return hints

@@ -167,12 +167,12 @@ class Segmentation:
     def __getitem__(self, word: str | int) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
         """The mask of a word: result["cat"] is result.mask("cat"); `TypeError` for a number, as of a list."""
         if not isinstance(word, str):
-            raise TypeError(f"an image has one Segmentation, and no list: there is no [{word!r}]; index by a word")
+            raise TypeError(f"a result isn't a list, so there is no [{word!r}]; use result[{self.words[0]!r}]")
         return self.mask(word)
 
     def __len__(self) -> int:
         """Refused with a `TypeError`: a result is no list."""
-        raise TypeError("an image has one Segmentation, and no list; len(result.words) is the number of words")
+        raise TypeError("a result isn't a list; len(result.words) is the number of words")
 
     def __bool__(self) -> bool:
         return True
@@ -196,7 +196,7 @@ class Segmentation:
             raise UsageError(f"{word!r} is a synonym in the word {name!r}; give the whole word")
         parts = [part.name for part in self.parts if folded(part.part) == folded(word)]
         meant = f" (did you mean {' or '.join(parts)}?)" if parts else did_you_mean(word, names)
-        raise UsageError(f"{word!r} was not asked for{meant}; label the image with it first")
+        raise UsageError(f"{word!r} isn't among this result's words{meant}; label the image with it")
 
     def boxes(self, word: str | None = None) -> "list[ObjectBox]":
         """The bounding boxes of objects, or else of connected components; of stuff (sky, wall, ...) one a word.

@@ -110,10 +110,10 @@ def teach(
     cells = Cells.joined(found)
     parts = seen.parts(list(regions) if regions else cells.images, seed)
     fits, done = fits_of(cells, parts), count()
-    on_step("learning words", next(done), fits)
+    on_step("fitting classifiers", next(done), fits)
 
     def fitted() -> None:
-        on_step("learning words", next(done), fits)
+        on_step("fitting classifiers", next(done), fits)
 
     pixels, shown, words = seen.pixels, seen.shown, images.vocabulary.words
     learned = learn(cells, words, pixels, shown, parts=parts, seed=seed, keep_worse=keep_worse, on_fit=fitted)

@@ -222,7 +222,7 @@ def _largest(entries: Sequence[dict[str, Any]]) -> str:
     ordered = sorted(entries, key=lambda entry: -entry["pixels"])
     shares = [f"{entry['name'].split(', ')[0]} {share_text(entry['fraction'])}{_count(entry)}" for entry in ordered]
     more = f", and {len(shares) - MAX_SUMMARY_WORDS} more" if len(shares) > MAX_SUMMARY_WORDS else ""
-    return f"{', '.join(shares[:MAX_SUMMARY_WORDS]) or 'nothing'}{more}"
+    return f"{', '.join(shares[:MAX_SUMMARY_WORDS]) or 'no pixels labeled'}{more}"
 
 
 def _count(entry: Mapping[str, Any]) -> str:

@@ -121,8 +121,8 @@ class ShareableModel:
             scores=tuple(
                 ScoreTable(
                     title="Measured on images that were held out while it learned from the others",
-                    data="the images it was taught by",
-                    columns=("by text alone", "this model"),
+                    data="the images it was taught from",
+                    columns=("zero-shot", "this model"),
                     miou=(record.miou_before, record.miou),
                     accuracy=(record.accuracy_before, record.accuracy),
                     words={w.name: (w.before, w.before if w.keeps_text else w.after) for w in record.words},

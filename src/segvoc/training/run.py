@@ -176,7 +176,7 @@ def _tuned(
     """The words taught before and the tuned ones; the latter are also written separately, with images."""
     words, best = tuning.finish(weights, folder.read_lines("validation.jsonl"))
     if words is None:
-        print_line("segvoc: warning: no better on held-out images than by text alone, so the words keep it")
+        print_line("segvoc: warning: no better on held-out images than zero-shot, so the words keep it")
         return taught
     words.save(folder.path / TUNED_WORDS_FILE)
     _compare_in_images(folder.path, best)

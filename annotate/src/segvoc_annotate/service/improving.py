@@ -28,7 +28,7 @@ IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
     "opening the model": (0.0, 0.05),
     "finding regions": (0.05, 0.3),
     "reading images": (0.3, 0.6),
-    "learning words": (0.6, 0.9),
+    "fitting classifiers": (0.6, 0.9),
     "trying edges": (0.9, 1.0),
     "computing features": (0.05, 0.4),
     "fine-tuning": (0.4, 1.0),

@@ -181,7 +181,7 @@ class Learned:
     share: int
     """The chosen share of regions: 0 for text alone, and from 1 on the shares of `Cells.mixed`."""
     before: "HeldOutScores"
-    """Scores by text alone."""
+    """Scores zero-shot."""
     after: "HeldOutScores"
     """With examples."""
     held_out: LabeledLogits
@@ -304,7 +304,7 @@ def _best(
     seed: int,
     on_fit: Callable[[], None],
 ) -> _Tried:
-    """The best penalty by text alone, and the best share with that penalty, each fold held out in turn."""
+    """The best penalty zero-shot, and the best share with that penalty, each fold held out in turn."""
 
     def tried(penalty: Penalty, share: int) -> _Tried:
         shared, fitted = cells.with_share(share), []

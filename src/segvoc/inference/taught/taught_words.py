@@ -108,7 +108,7 @@ class TaughtWord:
     pixels: int
     """Number of its labeled pixels."""
     before: float | None
-    """IoU by text alone on held-out images [%]; None if it isn't in them."""
+    """IoU zero-shot on held-out images [%]; None if it isn't in them."""
     after: float | None
     """IoU with examples on held-out images [%]."""
     keeps_text: bool = False
@@ -130,11 +130,11 @@ class TeachingRecord:
     penalty: tuple[float, float] | None
     """Weights of the penalties on weights and bias, chosen by cross-validation; None for fine-tuned words."""
     miou_before: float | None
-    """Mean IoU over the words by text alone, on held-out images [%]."""
+    """Mean IoU over the words zero-shot, on held-out images [%]."""
     miou: float | None
     """With examples [%]."""
     accuracy_before: float | None
-    """Pixel accuracy by text alone, on held-out images [%]; None without held-out images."""
+    """Pixel accuracy zero-shot, on held-out images [%]; None without held-out images."""
     accuracy: float | None
     """With examples [%]."""
     segvoc: str
@@ -399,7 +399,7 @@ class TaughtQuery:
 def untaught_margin(before: Array, after: Array) -> Array:
     """The margin to subtract from all taught words in a query with untaught words: min(max(after - before, 0), MARGIN).
 
-    `before` and `after` are the highest logits of the taught words by text alone and with examples. Examples say
+    `before` and `after` are the highest logits of the taught words zero-shot and with examples. Examples say
     nothing about untaught words. So they decide among taught words, and may lower them, but win cells from untaught
     words only by more than a margin.
     """
