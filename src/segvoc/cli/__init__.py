@@ -52,13 +52,24 @@ _KNOWN = {
 
 _MEANT = {
     **dict.fromkeys(("predict", "detect", "infer", "label", "run"), "segment"),
-    **dict.fromkeys(("eval", "val", "score", "test"), "evaluate"),
+    **dict.fromkeys(("eval", "val", "score", "test", "compare", "benchmark"), "evaluate"),
     **dict.fromkeys(("finetune", "fine-tune", "fit"), "train"),
     **dict.fromkeys(("download", "pull"), "fetch"),
     **dict.fromkeys(("upload", "share"), "push"),
     "list": "models",
 }
 """Names of commands in other tools."""
+
+
+_NOT_NEEDED = {
+    **dict.fromkeys(
+        ("imgsz", "image-size", "img-size", "size", "resize"),
+        "images may have any size, the model resizes them (--window fine sees smaller things)",
+    ),
+    **dict.fromkeys(("batch-size", "batch"), "images are batched as the device allows"),
+    **dict.fromkeys(("progress", "verbose"), "a bar is shown on terminals, and elsewhere a line now and then"),
+}
+"""Options of other tools that segvoc does without, and why."""
 
 
 class Commands(click.Group):
@@ -187,6 +198,8 @@ def _with_suggestion(error: click.ClickException) -> str:
         if ours := option_meant(error.option_name, known):
             are = f"{ours} {'are' if ours[-1] == 's' else 'is'} named without an option"
             meant = f" (did you mean {ours}?)" if ours[0] == "-" else f" ({are})"
+        if not meant and error.option_name.lstrip("-") in _NOT_NEEDED:
+            meant = f"; {_NOT_NEEDED[error.option_name.lstrip('-')]}"
         return f"No such option: {error.option_name}{meant}"
     if isinstance(error, click.BadParameter) and isinstance(kind := getattr(error.param, "type", None), click.Choice):
         return f"{message.rstrip('.')}{did_you_mean(error.message.split(chr(39))[1], kind.choices, 2)}"

@@ -79,7 +79,15 @@ def _opened(source: str, model: str | None) -> "Segmenter":
     if not source.endswith(WORDS_SUFFIX):
         if model is not None:
             raise UsageError(f"--model is for files of taught words (*{WORDS_SUFFIX}); leave it out for {source!r}")
-        return load(source, device="cpu", dtype="float32")
+        try:
+            return load(source, device="cpu", dtype="float32")
+        except UsageError:
+            from segvoc.models.presets import PRESETS
+
+            if os.path.exists(source) or source in PRESETS or "/" in source.strip("/"):
+                raise
+            wanted = "give a run folder of segvoc train, or a .safetensors file"
+            raise UsageError(f"{source!r} does not exist; {wanted}") from None
     from segvoc.inference.taught.taught_words import TaughtWords
 
     taught = TaughtWords.load(source)

@@ -389,9 +389,7 @@ def _has_other_frames(image: Image.Image) -> bool:
 
 def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise UsageError(
-            f"expected an (H, W, 3) uint8 RGB array, got {array.shape} {array.dtype}; {_array_fix(array)}"
-        )
+        raise UsageError(f"expected an (H, W, 3) uint8 RGB array, got {array.shape} {array.dtype}; {_array_fix(array)}")
     check_size(array.shape[1], array.shape[0], "the array")
     return np.require(array, requirements=("C", "W"))
 

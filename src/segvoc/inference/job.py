@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,6 +42,7 @@ from segvoc.inference.taught.calibration import softmax_logits
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import ViewLogits
 from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
+from segvoc.runtime.progress import Progress
 
 Outcomes = Iterator[Segmentation | InputError]
 """A result per image; an error takes the place of an image that fails."""
@@ -55,6 +56,7 @@ class CallKeywords(LabelKeywords, total=False):
 
     options: LabelOptions | None
     parts: Parts | None
+    progress: bool
 
 
 class StreamKeywords(CallKeywords, total=False):
@@ -109,6 +111,16 @@ def warning(outcomes: Outcomes, warn: Callable[[Segmentation], None]) -> Outcome
             warn(outcome)
         yield outcome
         del outcome
+
+
+def counting(outcomes: Outcomes, images: object, *, progress: bool) -> Outcomes:
+    """Pass results on, with a progress bar if it is asked for."""
+    total = len(images) if isinstance(images, Sized) else None
+    with Progress("labeling", total=total, silent=not progress) as bar:
+        for outcome in outcomes:
+            yield outcome
+            del outcome
+            bar.update()
 
 
 @dataclass(frozen=True, kw_only=True)

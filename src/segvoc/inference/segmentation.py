@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import html
 import io
 import math
 import os
@@ -71,6 +72,10 @@ class Polygon(NamedTuple):
     word: str
     points: Float64[np.ndarray, "V 2"]
     """Corners (x, y) in pixels; the corner of the first pixel is (0, 0), and the first isn't repeated at the end."""
+
+
+_MOST_FIGURES = 24
+"""Max overlays of a list of results in a notebook."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -530,6 +535,22 @@ class Segmentation:
                 problem = f"{str(left)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
                 raise OutputError(problem) from None
         return paths
+
+
+class Segmentations(list[Segmentation]):
+    """The results of a list of images; a notebook shows their overlays."""
+
+    def _repr_html_(self) -> str:
+        shown = "".join(map(_figure, self[:_MOST_FIGURES]))
+        more = f"<p>and {len(self) - _MOST_FIGURES} more</p>" if len(self) > _MOST_FIGURES else ""
+        return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{shown}</div>{more}'
+
+
+def _figure(result: Segmentation) -> str:
+    content = io.BytesIO()
+    result.overlay(max_pixels=60_000).save(content, "JPEG", quality=85)
+    picture = base64.b64encode(content.getvalue()).decode()
+    return f'<img src="data:image/jpeg;base64,{picture}" title="{html.escape(repr(result))}">'
 
 
 def _seen_from(file: str, image: str) -> str:

@@ -18,6 +18,7 @@ from segvoc.inference.job import (
     StartBatch,
     StreamKeywords,
     background_of,
+    counting,
     label_stream,
     raising,
     warning,
@@ -25,7 +26,7 @@ from segvoc.inference.job import (
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Window
-from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.vocabulary import Vocabulary
@@ -117,6 +118,7 @@ class Segmenter(Engine):
         *,
         options: LabelOptions | None = None,
         parts: Parts | None = None,
+        progress: bool = False,
         **changes: Unpack[LabelKeywords],
     ) -> Segmentation | list[Segmentation]:
         """Label every pixel of an image or a list of images with a word.
@@ -132,10 +134,11 @@ class Segmenter(Engine):
             options: labeling options (default: `LabelOptions()`).
             parts: the names of each object's parts, {"dog": ["head", "leg"]} or "dog: head, leg"; "*" stands for every
                 object. Objects missing from the words are appended. Parts lie inside their objects.
+            progress: show a bar for a list of images on a terminal or in a notebook, and elsewhere a line now and then.
             changes: options of `LabelOptions` by name (window, keep_classes, threshold, ...), which override `options`.
 
         Returns:
-            The result, or a list of results for a list of images.
+            The result, or a list of results for a list of images, whose overlays a notebook shows.
 
         Raises:
             InputError: an image can't be read, or the network's output for it is not finite.
@@ -151,8 +154,8 @@ class Segmenter(Engine):
             options = replace(options, window=windows.pop())
         job = self._job(words, options, parts)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
-        outcomes = label_stream(_start(job), job, sources, places)
-        results = list(raising(warning(outcomes, self._hints.warn)))
+        outcomes = counting(label_stream(_start(job), job, sources, places), sources, progress=progress and several)
+        results = Segmentations(raising(warning(outcomes, self._hints.warn)))
         return results if several else results[0]
 
     __call__ = segment
@@ -238,6 +241,7 @@ class Segmenter(Engine):
         options: LabelOptions | None = None,
         smoothing: Smoothing | None = None,
         parts: Parts | None = None,
+        progress: bool = False,
         **changes: Unpack[LabelKeywords],
     ) -> Iterator[Segmentation | InputError]:
         """Label a stream of images, in order and constant memory; words are encoded once.
@@ -252,6 +256,7 @@ class Segmenter(Engine):
             options: as for `segment`, like what follows; with `smooth`, images are the frames of a video.
             smoothing: the mean of earlier frames to continue (default: a new one if `smooth` is set).
             parts: see there.
+            progress: see there.
             changes: see there.
 
         Returns:
@@ -265,7 +270,8 @@ class Segmenter(Engine):
             shown = " ".join(repr(images).split())
             raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list")
         job = self._job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
-        outcomes = warning(label_stream(_start(job), job, images), self._hints.warn)
+        counted = counting(label_stream(_start(job), job, images), images, progress=progress)
+        outcomes = warning(counted, self._hints.warn)
         return outcomes if yield_errors else raising(outcomes)
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:

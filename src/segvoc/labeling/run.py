@@ -92,7 +92,7 @@ class LabelingRun:
         self.model: Segmenter | None = labeling.load()
         """The model; None once each process has loaded its own."""
         if labeling.words is None and labeling.parts is None:
-            self.task = replace(self.task, labeling=_with_known_words(self.task.labeling, self.model))
+            self.task = replace(self.task, labeling=_with_known_words(self.task.labeling, self.model, images))
 
     def run(self) -> int:
         """Label the inputs that aren't finished; returns the exit code: 1 if some failed, or are damaged.
@@ -190,10 +190,14 @@ def _is_in_shard(image: InputImage, shard: str) -> bool:
     return zlib.crc32(os.fsencode(name)) % of == number - 1
 
 
-def _with_known_words(labeling: Labeling, model: Segmenter) -> Labeling:
+def _with_known_words(labeling: Labeling, model: Segmenter, images: Sequence[InputImage]) -> Labeling:
     """The call with the words, and the background, that the model was trained on or taught."""
     if not (known := model.own_words):
-        raise UsageError(NO_WORDS)
+        strays = [image.path for image in images if not image.path.suffix and not image.path.exists()]
+        if not strays or len(strays) == len(images):
+            raise UsageError(NO_WORDS)
+        listed, image = ", ".join(map(str, strays)), next(image.path for image in images if image.path not in strays)
+        raise UsageError(f'no words are given; if {listed} are words: segvoc segment {image} --words "{listed}"')
     print_line(f"segvoc: the words of {model.name}: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}")
     options = replace(labeling.options, background=labeling.options.background or model.own_background)
     return replace(labeling, words=Vocabulary(known), options=options)

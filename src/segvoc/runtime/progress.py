@@ -207,8 +207,9 @@ def duration(seconds: float) -> str:
 
 
 def _is_terminal() -> bool:
+    """Whether standard error is a terminal, or a notebook's cell, which also redraws a line."""
     try:
-        return sys.stderr.isatty()
+        return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
     except (AttributeError, ValueError):  # there is no standard error, or it is closed
         return False
 
