@@ -228,9 +228,31 @@ def _wanted(annotation: Any, value: object) -> str | None:
 _NUMBERS: dict[Any, Any] = {int: Integral, float: Real}
 
 
+def install_line(extra: str) -> str:
+    """The command that adds one of segvoc's extras: from the clone that it was installed from, if that is there."""
+    folder = _source_folder()
+    if folder is None:
+        return f'pip install "segvoc[{extra}]"'
+    return f'pip install "{folder}/annotate"' if extra == "annotate" else f'pip install "{folder}[{extra}]"'
+
+
+@cache
+def _source_folder() -> str | None:
+    """The clone that pip installed segvoc from; None: it came from the package index or as a file."""
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        record = json.loads(distribution("segvoc").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None
+    folder = unquote(urlsplit(record.get("url", "")).path)
+    return folder if "dir_info" in record and os.path.isfile(os.path.join(folder, "pyproject.toml")) else None
+
+
 def missing_extra(package: str, extra: str) -> UsageError:
     """The error for a missing package (named as on PyPI) that one of segvoc's extras installs, for example "data"."""
-    return UsageError(f'this needs {package}, which isn\'t installed; install it with: pip install "segvoc[{extra}]"')
+    return UsageError(f"this needs {package}, which isn't installed; install it with: {install_line(extra)}")
 
 
 def missing_package(package: str) -> UsageError:

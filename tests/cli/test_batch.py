@@ -73,4 +73,4 @@ def test_what_isnt_installed_is_named_with_its_extra(segvoc_command, monkeypatch
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    segvoc_command("batch", "in", "--out", "out", *WORDS).refused("segvoc[batch]")
+    segvoc_command("batch", "in", "--out", "out", *WORDS).refused("[batch]")

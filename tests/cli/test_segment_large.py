@@ -90,8 +90,8 @@ def test_a_missing_library_is_named_with_its_extra(segment: Command, monkeypatch
     _draw_scene("scene.tif")
     for module in ("av", "rasterio"):
         monkeypatch.setitem(sys.modules, module, None)
-    segment("video.mp4", *WORDS).refused("PyAV", "segvoc[video]")
-    segment("scene.tif", *WORDS, "--tile=64").refused("rasterio", "segvoc[geo]")
+    segment("video.mp4", *WORDS).refused("PyAV", "[video]")
+    segment("scene.tif", *WORDS, "--tile=64").refused("rasterio", "[geo]")
     assert not Path("out").exists()
 
 

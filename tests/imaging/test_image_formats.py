@@ -188,7 +188,7 @@ def test_heic_needs_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, br
     monkeypatch.setattr(Image, "OPEN", {key: value for key, value in Image.OPEN.items() if key != "HEIF"})
     for module in ("pi_heif", "pillow_heif"):
         monkeypatch.setitem(sys.modules, module, None)
-    with one_line_error(InputError, path.name, 'pip install "segvoc[data]"'):
+    with one_line_error(InputError, path.name, "pip install", "[data]"):
         read_image(path)
 
 

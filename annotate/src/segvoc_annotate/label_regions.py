@@ -17,7 +17,7 @@ def label_regions(
 ) -> Iterator[tuple[Region, float]]:
     """Connected components of each class but `without`, with the mean probability of their pixels, in [0, 1].
 
-    Components of fewer than `smallest` pixels, or a lower mean, are left out. `UsageError` without scikit-image.
+    Components of fewer than `smallest` pixels, or a lower mean, are left out.
     """
     for region in connected_regions(result.labels, len(result.words)):
         if result.words[region.label] != without and region.area >= smallest:

@@ -14,7 +14,15 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from segvoc.cli.output import echo, show_hints
-from segvoc.errors import LabelingWarning, SegvocError, UsageError, did_you_mean, naming_torch, option_meant
+from segvoc.errors import (
+    LabelingWarning,
+    SegvocError,
+    UsageError,
+    did_you_mean,
+    install_line,
+    naming_torch,
+    option_meant,
+)
 from segvoc.runtime import process_settings
 from segvoc.runtime.version import __version__
 
@@ -115,7 +123,7 @@ class Commands(click.Group):
         """Resolve a command; the error for an unknown name suggests a close one."""
         (name, *_) = args
         if name in _KNOWN and name not in self.lines:
-            raise UsageError(f"segvoc {name} needs segvoc-annotate: pip install 'segvoc[annotate]'")
+            raise UsageError(f"segvoc {name} needs segvoc-annotate: {install_line('annotate')}")
         if name not in self.lines and not name.startswith("-") and not ctx.resilient_parsing:
             meant = (
                 f" (did you mean {_MEANT[name]}?)" if name in _MEANT else did_you_mean(name, {**self.lines, **_KNOWN})
@@ -130,7 +138,7 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(self.lines.items()))
         if missing := [(name, line) for name, line in _KNOWN.items() if name not in self.lines]:
-            with formatter.section("After pip install 'segvoc[annotate]'"):
+            with formatter.section(f"After {install_line('annotate')}"):
                 formatter.write_dl(missing)
 
 

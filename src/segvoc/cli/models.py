@@ -6,7 +6,7 @@ import click
 
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli.output import echo, example, show_hints
-from segvoc.errors import Hint
+from segvoc.errors import Hint, install_line
 from segvoc.models.catalog import ListedModel, catalog
 
 
@@ -18,7 +18,7 @@ def models_command() -> None:
     for name, model in listed.items():
         echo(f"{name:{width}}  {model.summary} ({summary_of_weights(model)})")
     if find_spec("torch") is None:
-        show_hints([Hint(('without PyTorch, tiny alone runs here; pip install "segvoc[torch]" brings it',))])
+        show_hints([Hint((f"without PyTorch, tiny alone runs here; {install_line('torch')} brings it",))])
 
 
 def summary_of_weights(model: ListedModel, *, here: bool = True) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Integer, UInt8, UInt16
 
-from segvoc.errors import UsageError, missing_package, naming_extra
+from segvoc.errors import UsageError, missing_package
 from segvoc.imaging.connected_regions import Region, connected_regions, pieces_of, polygon_of, segments
 from segvoc.imaging.palette import class_colors
 
@@ -57,17 +57,16 @@ def region_annotations(
 ) -> Iterator[tuple[Region, dict[str, Any]]]:
     """Each region of an image of this height and width [px] with its annotation, but for the ids of both.
 
-    Crowds are always run lengths, as COCO's tools expect. `UsageError` if pycocotools isn't installed, or for polygons
-    scikit-image.
+    Crowds are always run lengths, as COCO's tools expect.
     """
+    from pycocotools.mask import encode
+
     mask = np.zeros(size, np.uint8, order="F")
     for region in regions:
         if form == "polygons" and not region.is_crowd:
             # COCO's tools ignore polygons of less than three points; an outline has at least four
             shape: object = [polygon_of(piece).round(2).ravel().tolist() for piece in pieces_of(region)]
         else:
-            with naming_extra("pycocotools", "data"):
-                from pycocotools.mask import encode
             mask[region.place] = region.inside
             runs: Any = encode(mask)
             shape = {"size": list(size), "counts": runs["counts"].decode("ascii")}
@@ -97,8 +96,8 @@ def coco_mask(segmentation: CocoSegmentation, height: int, width: int) -> Bool[n
 
     `ValueError` if the segmentation is damaged, of an unknown format, or of another size than the image.
     """
-    with naming_extra("pycocotools", "data"):
-        from pycocotools import mask as coco
+    from pycocotools import mask as coco
+
     if isinstance(segmentation, Mapping):
         return _run_length_mask(coco, segmentation, height, width)
     polygons: Any = [np.asarray(flat, np.float64) for flat in segmentation if len(flat) >= 6 and len(flat) % 2 == 0]
@@ -140,13 +139,12 @@ def _fits(coco: Any, text: bytes, pixels: int) -> bool:
 
 
 def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict[str, Any]]:
-    """Yield the mask of each class, {"size": [H, W], "counts": "..."}, as compressed by pycocotools (required).
+    """Yield the mask of each class, {"size": [H, W], "counts": "..."}, as compressed by pycocotools.
 
     A single pass finds the runs of all classes, so time doesn't grow with their number. Labels from `classes` on
     (65535: unlabeled) have no mask.
     """
-    with naming_extra("pycocotools", "serve"):
-        from pycocotools.mask import frPyObjects
+    from pycocotools.mask import frPyObjects
 
     height, width = labels.shape
     for changes in class_runs(labels.T, classes):

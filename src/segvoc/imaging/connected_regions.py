@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 
-from segvoc.errors import naming_extra
 from segvoc.imaging.label_maps import UNLABELED
 
 
@@ -63,9 +62,9 @@ def connected_regions(
     the class's other pixels together come first. Labels from `classes` on (65535: unlabeled) have no region, and pixels
     of two classes are never one object.
     """
-    with naming_extra("scikit-image", "data"):
-        from scipy.ndimage import find_objects
-        from skimage.measure import label
+    from scipy.ndimage import find_objects
+    from skimage.measure import label
+
     # neighboring classes have different values, so all are numbered at once; 0 stands for "no region"
     classed = np.where(labels < classes, labels + np.int32(1), 0)
     counted = None if objects is None else (classed > 0) & np.isin(labels, labels[(classed > 0) & (objects > 0)])
@@ -127,8 +126,8 @@ def polygon_of(
     and returns on the same path. It is at most `tolerance` from the pixel boundary, with corners `inset` (below 0.5)
     inside it [px].
     """
-    with naming_extra("scikit-image", "data"):
-        from skimage.measure import find_contours
+    from skimage.measure import find_contours
+
     first, *others = pieces = pieces_of(region)
     if others:
         rings = [polygon_of(piece, tolerance=tolerance, inset=inset) for piece in pieces]

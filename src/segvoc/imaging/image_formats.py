@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import PIL
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from segvoc.errors import ImageTooLargeError, InputError, UsageError
+from segvoc.errors import ImageTooLargeError, InputError, UsageError, install_line
 
 if TYPE_CHECKING:
     from segvoc.imaging.rasters import Stretch
@@ -153,7 +153,7 @@ def _add_plugin(prefix: bytes, name: str) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(package).register_heif_opener()
             return
-    raise InputError(f'{name} is a HEIC image, which needs pi-heif: pip install "segvoc[data]", or use JPEG')
+    raise InputError(f"{name} is a HEIC image, which needs pi-heif: {install_line('data')}, or use JPEG")
 
 
 def _is_heif(prefix: bytes) -> bool:
@@ -235,7 +235,7 @@ def _unusual_tiff(
     except UsageError:
         raise InputError(
             f"{name} is a TIFF of an unusual kind, which needs rasterio: "
-            'pip install "segvoc[geo]", or export it as 8-bit RGB'
+            f"{install_line('geo')}, or export it as 8-bit RGB"
         ) from None
     except ImageTooLargeError:
         raise

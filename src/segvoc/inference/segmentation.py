@@ -362,7 +362,7 @@ class Segmentation:
             words with objects, pixels outside any object are left out.
 
         Raises:
-            UsageError: supervision or scikit-image isn't installed.
+            UsageError: supervision isn't installed.
         """
         return detections(self.labels, self.words, self.confidence, self.objects)
 
@@ -412,7 +412,7 @@ class Segmentation:
             an image that is no file is embedded.
 
         Raises:
-            UsageError: scikit-image isn't installed, or the file would overwrite the image.
+            UsageError: the file would overwrite the image.
             OutputError: the file can't be written.
         """
         data, path = None, "image.png"

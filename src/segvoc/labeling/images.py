@@ -1,9 +1,8 @@
 """Images labeled as a whole: a stream through the network, results in memory, files or a dataset."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.util import find_spec
 
-from segvoc.errors import InputError, UsageError, missing_extra
+from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import place_of
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, plan_files
 from segvoc.inference.segmentation import Segmentation
@@ -19,8 +18,6 @@ class ImageTask(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         call = self.labeling
-        if call.objects and find_spec("skimage") is None:
-            raise missing_extra("scikit-image", "data")
         if call.dataset is not None and call.parts is not None:
             raise UsageError(f"{call.dataset.format} has no place for parts; leave out --format, or --parts")
 

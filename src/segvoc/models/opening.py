@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from segvoc.checkpoints.hub import Token
-from segvoc.errors import UsageError, checked_call, naming_torch
+from segvoc.errors import UsageError, checked_call, install_line, naming_torch
 from segvoc.inference.engine import AnyEngine
 from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.inference.segmenter import Segmenter
@@ -123,8 +123,8 @@ def open_model(
             return _checked(spec, spec.describe(open_tiny()))
         if light:
             raise UsageError(
-                f"without PyTorch, {spec.preset} computes in float32, not in {kind!r}; leave out dtype, or pip install "
-                '"segvoc[torch]"'
+                f"without PyTorch, {spec.preset} computes in float32, not in {kind!r}; leave out dtype, or "
+                f"{install_line('torch')}"
             )
     return _open_network(spec, device, dtype, optimize)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from segvoc.data.captions.caption_index import CaptionDataset
-from segvoc.errors import InputError
+from segvoc.errors import InputError, install_line
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
@@ -130,7 +130,7 @@ class Monitor:
             "training", total=steps, done=done, unit="step", silent=silent, keep=True, early=True
         ) as self._bar:
             if self.processes.first and importlib.util.find_spec("matplotlib") is None:
-                print_line('no curves.png will be drawn: matplotlib is missing; pip install "segvoc[train]"')
+                print_line(f"no curves.png will be drawn: matplotlib is missing; {install_line('train')}")
             try:
                 yield
             finally:

@@ -19,7 +19,7 @@ SMALLEST_REGION = 64
 
 
 def prediction_json(result: Segmentation, config: LabelingConfig, model_version: str) -> bytes:
-    """Format a task's prediction: a mask per label, or polygons per connected component (which need scikit-image).
+    """Format a task's prediction: a mask per label, or polygons per connected component.
 
     Label Studio predicts a task once per `model_version`.
     """

@@ -17,6 +17,7 @@ from jaxtyping import UInt16
 import segvoc
 from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError, Vocabulary
 from segvoc.data.labeled_images import LabeledImage
+from segvoc.errors import install_line
 from segvoc.imaging.label_maps import label_table
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.runtime.process_settings import exit_when_parent_dies, for_own_process
@@ -62,7 +63,7 @@ class ImprovementOrder:
 def why_no_finetuning(model: Segmenter) -> str | None:
     """Why a model's words can't be fine-tuned, in one line; None if they can."""
     if find_spec("torch") is None:
-        return "fine-tuning needs PyTorch, which is not installed; pip install 'segvoc[torch]'"
+        return f"fine-tuning needs PyTorch, which is not installed; {install_line('torch')}"
     if not (_is_shipped(model) or (getattr(model, "network", None) is not None and "preset" in model.origin)):
         return f"{model.name!r} is an exported model, which can't be fine-tuned; serve a preset, such as tiny"
     return None

@@ -69,8 +69,8 @@ def read_matlab_array(path: Path, variable: str) -> np.ndarray:
             from scipy.io import loadmat
 
             array = np.asarray(loadmat(path, variable_names=[variable])[variable])
-    except ImportError as error:
-        raise missing_extra((error.name or "scipy").partition(".")[0], "data") from None
+    except ImportError:
+        raise missing_extra("h5py", "data") from None
     except Exception as error:
         # both libraries raise many different exceptions on damaged files
         raise InputError(

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from PIL import Image
 
-from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
+from segvoc.errors import InputError, OutputError, UsageError, one_line
 from segvoc.imaging.reading import STANDARD_INPUT, file_name, opened_image, orientation
 from segvoc.imaging.result_paths import InputImage, ResultFiles
 from segvoc.inference.segmentation import Segmentation
@@ -92,10 +91,7 @@ class Dataset:
         return {"name": self.format, "images": self.copy_images}
 
     def check(self, words: Sequence[str]) -> None:
-        """Raise a `UsageError` if the format can't hold these words, or a library is missing."""
-        for module in FORMATS[self.format].needs:
-            if find_spec(module) is None:
-                raise missing_extra("scikit-image" if module == "skimage" else module, "data")
+        """Raise a `UsageError` if the format can't hold these words."""
         FORMATS[self.format](words, self.background)
 
     def files(self, stem: str, image: str | os.PathLike[str] | None) -> EntryFiles:

@@ -42,7 +42,7 @@ def with_objects(
         The result with `objects`, numbered from 1, word by word and from top to bottom.
 
     Raises:
-        UsageError: a word isn't in the result, there are more than 65,535 objects, or scikit-image isn't installed.
+        UsageError: a word isn't in the result or there are more than 65,535 objects.
     """
     chosen = _labels(result, words, background)
     if least is None:

@@ -57,8 +57,6 @@ class DatasetFormat(ABC):
     word.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("skimage",)
-    """The modules of the extra `data` that `write` needs."""
     name: ClassVar[str]
     lost: ClassVar[str] = "(?!)"
     """Pattern of text that words must not contain, since it wouldn't survive a round trip."""
@@ -194,7 +192,6 @@ class _CocoPanoptic(_Coco):
 class _CocoInstances(_Coco):
     """`annotations/instances_default.json`, with a mask for each segment."""
 
-    needs = ("skimage", "pycocotools")
     _file = "annotations/instances_default.json"
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
@@ -241,7 +238,6 @@ class _Voc(DatasetFormat):
     are in no object though their word has some.
     """
 
-    needs = ()
     name = "voc"
     lost = rf"[:\n\r]|^#|^({'|'.join(VOC_IGNORED)})$"
     # whatever the image was: VOC's own tools and torchvision look for nothing else
