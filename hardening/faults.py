@@ -52,9 +52,13 @@ class Fault:
     """How many calls there were."""
     lock: Any = field(default_factory=threading.Lock)
 
-    def __call__(self, path: object, *, removes: bool = False) -> None:
+    def counts(self, path: Any) -> bool:
+        """Whether a file is below the folder whose files count."""
+        return os.path.abspath(os.fsdecode(path)).startswith(self.below)
+
+    def __call__(self, path: Any, *, removes: bool = False) -> None:
         """Count a call, and let the fault happen if its time has come. A disk that fails can still remove files."""
-        if not str(path).startswith(self.below):
+        if not self.counts(path):
             return
         with self.lock:
             self.calls += 1
@@ -144,7 +148,7 @@ def faults(fault: Fault) -> Iterator[Fault]:
 
     def opened(path: Any, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> Any:
         plain = isinstance(path, int) or not set(mode) & set("wxa+") or "b" not in mode
-        if plain or not str(path).startswith(fault.below):
+        if plain or not fault.counts(path):
             return plain_open(path, mode, buffering, *args, **options)
         fault(path)
         raw = _Raw(path, mode.replace("b", ""))
