@@ -102,7 +102,7 @@ def tiny(request) -> Segmenter:
 @pytest.mark.parametrize("keep", ["all", pytest.param(None, marks=pytest.mark.slow)])
 def test_four_clients_get_the_labels_of_one(tiny, keep):
     images = [png(np.asarray(Image.open(path).resize((160, 120)))) for path in sorted(SAMPLES.glob("*.jpg"))[:3]]
-    with listening(tiny, batch=4, batch_wait=1.0) as port, ThreadPoolExecutor(4) as threads:
+    with listening(tiny, batch=4, batch_wait=0.3) as port, ThreadPoolExecutor(4) as threads:
         options = {"probabilities": "true", **({} if keep is None else {"keep_classes": keep})}
         label = partial(labeled, f"http://127.0.0.1:{port}", words=WORDS, **options)
         alone = [label(image) for image in images]

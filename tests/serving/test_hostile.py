@@ -21,7 +21,7 @@ from tests import images
 from tests.serving.services import listening, png
 from tests.serving.test_connections import ask
 
-REQUESTS = int(os.environ.get("SEGVOC_HOSTILE_REQUESTS", "40"))
+REQUESTS = int(os.environ.get("SEGVOC_HOSTILE_REQUESTS", "24"))
 LIMITS = {"max_pixels": 1_000_000, "tiled_pixels": 1_000_000, "upload_seconds": 1.0, "requests": 200, "queue": 200}
 CLOSED = 0
 """The status of a connection that the service closes without an answer."""
