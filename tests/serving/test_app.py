@@ -15,7 +15,6 @@ from starlette.testclient import TestClient
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.digests import weights_digest
-from segvoc.models.opening import load_network
 from segvoc.runtime.version import __version__
 from segvoc.serving.app import create_app, metrics_server, model_facts
 from segvoc.serving.labeler import Labeler
@@ -51,7 +50,7 @@ def test_models_and_limits():
     assert "official" in model["windows"]
 
 
-def test_answers_name_the_model_its_weights_and_the_version():
+def test_answers_name_the_model_its_weights_and_the_version(tiny_network):
     model = open_tiny()
     with in_process(model) as client:
         told = client.get("/v1/models").json()
@@ -59,7 +58,7 @@ def test_answers_name_the_model_its_weights_and_the_version():
     identity = {"model": "tiny", "weights": weights_digest(model), "version": __version__}
     assert (told["models"][0]["weights"], told["version"]) == (identity["weights"], __version__)
     assert len(identity["weights"]) >= 32 and told["models"][0]["license"] == "Apache-2.0"
-    assert model_facts(load_network("tiny", dtype="float32"), None).parameters > 10_000_000
+    assert model_facts(tiny_network, None).parameters > 10_000_000
     for answer in answers:
         assert {name: answer.json()[name] for name in identity} == identity
         assert answer.headers["x-segvoc-model"] == f"tiny; weights={identity['weights']}; segvoc={__version__}"
