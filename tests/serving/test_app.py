@@ -1,12 +1,10 @@
 """The service beside its labeling: models, health, metrics, request ids, logs, and failures of every kind."""
 
-import contextlib
 import json
 import logging
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import httpx2
 import pytest
@@ -22,7 +20,7 @@ from segvoc.serving.middleware import PROBES, JsonLines, ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.processes import free_port
-from tests.serving.services import GatedSegmenter, failure, in_process, png, wait_until_open
+from tests.serving.services import GatedSegmenter, failure, in_process, named, png, wait_until_open
 
 
 class BrokenSegmenter(NumpySegmenter):
@@ -144,14 +142,8 @@ def test_traces_are_sent_with_the_parents_of_requests(monkeypatch):
     providers[0].shutdown()
 
 
-def named(name):
-    model = NumpySegmenter()
-    model.name = name
-    return model
-
-
 def test_the_request_chooses_among_several_models():
-    with several("a", "b") as client:
+    with in_process(named("a"), named("b")) as client:
         assert [model["name"] for model in client.get("/v1/models").json()["models"]] == ["a", "b"]
         for model, answered in (({}, "a"), ({"model": "a"}, "a"), ({"model": "b"}, "b")):
             assert segment(client, **model).json()["model"] == answered
@@ -160,16 +152,8 @@ def test_the_request_chooses_among_several_models():
             assert (told["model"], found["classes"][0]["name"]) == (answered, "cat")
         assert segment(client, model="c").status_code == 422
         assert "there is no model 'c'; choose one of a, b" in segment(client, model="c").json()["error"]["message"]
-    with pytest.raises(UsageError, match="several models are called 'a'"), several("a", "a"):
+    with pytest.raises(UsageError, match="several models are called 'a'"), in_process(named("a"), named("a")):
         pass
-
-
-@contextlib.contextmanager
-def several(*names):
-    openers = [partial(named, name) for name in names]
-    app = create_app(openers, ServiceSettings())
-    with TestClient(app, base_url="http://127.0.0.1") as client:
-        yield client
 
 
 def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays(caplog):

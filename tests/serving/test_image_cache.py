@@ -17,7 +17,7 @@ from segvoc.serving.app import create_app
 from segvoc.serving.labeler import Labeler
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.serving.services import GatedSegmenter, drawn_image, in_process, png
+from tests.serving.services import GatedSegmenter, drawn_image, in_process, named, png
 from tests.serving.test_labeler import run, work
 from tests.serving.test_segment import segment
 
@@ -110,14 +110,8 @@ def test_a_reload_empties_it_and_other_words_of_the_model_do_not():
 
 
 def test_models_share_its_memory():
-    def named(name: str) -> NumpySegmenter:
-        model = NumpySegmenter()
-        model.name = name
-        return model
-
     image = png(drawn_image(0, (320, 400)))
-    app = create_app([lambda: named("a"), lambda: named("b"), lambda: named("c")], ServiceSettings(image_cache=1))
-    with TestClient(app, base_url="http://127.0.0.1") as client:
+    with in_process(*map(named, "abc"), image_cache=1) as client:
         for name in "abc":
             labels(client, image=image, model=name)
         assert (counts(client)["misses"], counts(client)["entries"]) == (3, 2)

@@ -3,7 +3,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -14,25 +13,20 @@ from hardening.faults import killed_copies
 from segvoc.errors import OutputError
 from segvoc.storage.atomic_writes import folder_in_the_making, write_atomically, write_bytes, write_path_atomically
 from segvoc.storage.files import read_json, strict_json, write_json
+from tests.images import one_line_error
 
 
 def test_real_limit_on_file_sizes_keeps_the_earlier_file(tmp_path: Path) -> None:
-    pytest.importorskip("resource")
+    resource = pytest.importorskip("resource")
     (tmp_path / "result.bin").write_bytes(b"earlier")
-    script = (
-        "import resource, sys\n"
-        "from segvoc.storage.atomic_writes import write_atomically\n"
-        "from segvoc.errors import OutputError\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "try:\n"
-        "    write_atomically(sys.argv[1], lambda file: file.write(bytes(100_000)))\n"
-        "except OutputError as error:\n"
-        "    sys.exit(str(error))\n"
-    )
-    run = subprocess.run([sys.executable, "-c", script, tmp_path / "result.bin"], capture_output=True, text=True)
-    assert run.returncode == 1 and "ulimit -f" in run.stderr
-    assert len(run.stderr.splitlines()) == 1 and os.listdir(tmp_path) == ["result.bin"]
-    assert (tmp_path / "result.bin").read_bytes() == b"earlier"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with one_line_error(OutputError, "ulimit -f"):
+            write_atomically(tmp_path / "result.bin", lambda file: file.write(bytes(100_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == ["result.bin"] and (tmp_path / "result.bin").read_bytes() == b"earlier"
 
 
 def test_interruption_leaves_nothing_behind(tmp_path: Path) -> None:
