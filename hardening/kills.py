@@ -126,9 +126,16 @@ def jump_clock(inputs: Set[Path], seconds: int) -> None:
 
 
 def kill(
-    work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng: random.Random, timed: float
+    work: Work,
+    whole: tuple[dict[str, Any], int, float],
+    folder: Path,
+    rng: random.Random,
+    *,
+    timed: float,
+    signals: Sequence[str] = SIGNALS,
+    most: int = 3,
 ) -> tuple[int, str]:
-    """End a work once to three times, let it go on, and compare.
+    """End a work once to `most` times, let it go on, and compare.
 
     Each time at a write that is drawn, or, with the probability `timed`, after seconds that are drawn.
 
@@ -140,12 +147,12 @@ def kill(
         work.set_up()
         inputs = set(Path().rglob("*"))
         killed = 0
-        for _ in range(rng.choice((1, 1, 2, 3))):
+        for _ in range(min(most, rng.choice((1, 1, 2, 3)))):
             if rng.random() < timed:
                 ending = run(work, after=rng.uniform(0, seconds))
             else:
                 moment = rng.randrange(1, writes + 1)
-                ending = run(work, Fault(kind=rng.choice(SIGNALS), moment=moment))
+                ending = run(work, Fault(kind=rng.choice(signals), moment=moment))
             killed += ending.is_killed
             if "unexpected" in ending.said or "Traceback" in ending.said:
                 return killed, f"says {ending.said[-300:]}"
@@ -175,9 +182,12 @@ def fail(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng
 
 
 def trials(
-    works: Sequence[Work], kills: int, failures: int, rng: random.Random, seconds: float, timed: float
+    works: Sequence[Work], kills: int, failures: int, rng: random.Random, seconds: float, **options: Any
 ) -> list[dict[str, Any]]:
-    """A row per command: kills, failing writes, and all problems; those that fit into some time [s]."""
+    """A row per command: kills, failing writes, and all problems; those that fit into some time [s].
+
+    `options` are those of `kill`.
+    """
     share = seconds / len(works) / 2
     rows = []
     import_all()
@@ -190,7 +200,7 @@ def trials(
             bar.set_description(work.name)
             whole = unbroken(work, Path(folder) / "whole")
             counts, problems = Counter[str](), []
-            endings = (("kills", kills, partial(kill, timed=timed)), ("failing writes", failures, fail))
+            endings = (("kills", kills, partial(kill, **options)), ("failing writes", failures, fail))
             for name, most, attempt in endings:
                 tried, end = 0, time.monotonic() + share
                 while counts[name] < most / len(works) and tried < 4 * most and time.monotonic() < end:
@@ -214,11 +224,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timed", type=float, default=0.25, help="share of kills after a drawn time, not at a write")
+    parser.add_argument("--signals", default=",".join(SIGNALS), help="ways to end a command, with commas")
+    parser.add_argument("--most", type=int, default=3, help="most ends of a command before it is left to go on")
     parser.add_argument("--only", default="", help="commands, with commas")
     arguments = parser.parse_args()
     works = [work for work in WORKS if not arguments.only or work.name in arguments.only.split(",")]
     rng, seconds = random.Random(arguments.seed), arguments.minutes * 60
-    rows = trials(works, arguments.kills, arguments.faults, rng, seconds, arguments.timed)
+    options = {"timed": arguments.timed, "signals": arguments.signals.split(","), "most": arguments.most}
+    rows = trials(works, arguments.kills, arguments.faults, rng, seconds, **options)
     for row in rows:
         print(json.dumps(row))
     sys.exit(1 if any(row["losses"] for row in rows) else 0)

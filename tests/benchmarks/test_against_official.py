@@ -107,6 +107,7 @@ def test_codes_that_disagree_are_not_measured(kind: Kind, tmp_path: Path, steady
         measured(make_checkout(tmp_path, scale=1 / 0.999), Setting("cat-seg-b", 3, kind), "float32", 1)
 
 
+@pytest.mark.slow
 def test_what_is_not_exact_is_checked_before_it_is_chosen(tmp_path: Path, steady_machine: Path, small: None):
     row = measured(make_checkout(tmp_path), Setting("cat-seg-b", 3, keep=2), "bfloat16", 1)
     assert float(str(row["difference"])) < 1e-5
@@ -115,7 +116,7 @@ def test_what_is_not_exact_is_checked_before_it_is_chosen(tmp_path: Path, steady
     assert row["bfloat16_gflops"] == 400.0
 
 
-@pytest.mark.parametrize("side", ["official", "ours"])
+@pytest.mark.parametrize("side", ["official", pytest.param("ours", marks=pytest.mark.slow)])
 def test_the_memory_of_one_code_is_that_of_its_process(side: against_official.Side, tmp_path: Path, small: None):
     assert peak_memory(make_checkout(tmp_path), Setting("cat-seg-b", 2), "float32", side) > 0.1
     assert not any(name.startswith(("cat_seg", "detectron2")) for name in sys.modules)

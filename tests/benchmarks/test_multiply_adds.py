@@ -1,5 +1,7 @@
 """Multiply-adds are the published ones."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from segvoc.layers.selection import ClassSelection
 from tests.built import built
 
 
+@cache
 def build(preset: str = "err-seg-b", **options):
     with torch.device("meta"):
         return built(preset, **options).eval()

@@ -1,4 +1,4 @@
-"""Fetching published files, each of the manifest, from a hub that stands in this process, on loopback."""
+"""Fetching published files from a hub that stands in this process, on loopback."""
 
 import hashlib
 import json
@@ -21,7 +21,6 @@ from segvoc.errors import CheckpointError
 from tests.loopback_hub import BODY, CHUNK, LoopbackHub, use_hub, without_network
 
 HUB_FILE, WEB_FILE = PUBLISHED["cat-seg-b"], PUBLISHED["openai-clip-b"]
-every_file = pytest.mark.parametrize("file", PUBLISHED.values(), ids=list(PUBLISHED))
 each_kind = pytest.mark.parametrize("file", [HUB_FILE, WEB_FILE], ids=["hub", "web"])
 
 # arguments: SHA-256 and address (or an empty one) of each file, by name
@@ -95,8 +94,15 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@every_file
-def test_what_was_fetched_is_there_without_network(hub, home, monkeypatch, file):
+@each_kind
+def test_what_was_fetched_or_put_there_is_used_without_network(hub, home, monkeypatch, file):
+    with monkeypatch.context() as offline:
+        without_network(offline)
+        refusal = _refusal(file)
+    assert f"{file.name}: {file.filename} can't be fetched: HF_HUB_OFFLINE is set; get it from " in refusal
+    assert f"{file.place.page} and put it at '{cache_path(file)}', or give it" in refusal
+    assert "weights=FILE or --weights FILE" in refusal
+    assert ("--encoder-weights FILE" in refusal) == (file.kind == "encoders")
     file = hub.publish(file)
     (content,) = hub.files.values()
     assert cached(file) is None and transfer_size(file) == BODY
@@ -104,28 +110,16 @@ def test_what_was_fetched_is_there_without_network(hub, home, monkeypatch, file)
     assert path.read_bytes() == content
     assert path == cached(file) == cache_path(file) and path.is_relative_to(home)
     asked = len(hub.asked)
+    without_network(monkeypatch)
     assert fetch(file) == path and len(hub.asked) == asked
-    without_network(monkeypatch)
-    assert fetch(file) == path
-
-
-@every_file
-def test_without_network_file_page_and_place_are_told(hub, home, monkeypatch, file):
-    without_network(monkeypatch)
-    refusal = _refusal(file)
-    assert f"{file.name}: {file.filename} can't be fetched: HF_HUB_OFFLINE is set; get it from " in refusal
-    assert f"{file.place.page} and put it at '{cache_path(file)}', or give it" in refusal
-    assert "weights=FILE or --weights FILE" in refusal
-    assert ("--encoder-weights FILE" in refusal) == (file.kind == "encoders")
-    file = hub.publish(file)
-    (content,) = hub.files.values()
+    shutil.rmtree(home)
     cache_path(file).parent.mkdir(parents=True)
     cache_path(file).write_bytes(content)
     assert fetch(file) == cache_path(file)
 
 
 def test_two_processes_at_once_transfer_each_file_once(hub: LoopbackHub, home: Path) -> None:
-    files = [hub.publish(file) for file in PUBLISHED.values()]
+    files = [hub.publish(HUB_FILE), hub.publish(WEB_FILE)]
     hub.delay = 0.1
     both = [_process(home, hub.url, *files) for _ in range(2)]
     (first, _), (second, error) = (process.communicate(timeout=300) for process in both)

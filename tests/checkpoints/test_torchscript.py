@@ -87,12 +87,10 @@ def test_names_and_values_are_those_of_pytorch_and_fill_towers(build: Callable[[
         assert torch.equal(image["tower.proj"], found["visual.proj"])
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"text"])
-def test_other_files_are_none(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "w.pt").write_bytes(content)
-    assert read_torchscript(tmp_path / "w.pt") is None
+def test_other_files_are_none(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"PK\x03\x04")
     torch.save({"a": torch.zeros(1)}, tmp_path / "state.pt")
-    assert read_torchscript(tmp_path / "state.pt") is None
+    assert read_torchscript(tmp_path / "w.pt") is read_torchscript(tmp_path / "state.pt") is None
 
 
 class _Storage:
@@ -158,18 +156,15 @@ def test_an_archive_made_here_is_read(tmp_path: Path, module_class: type) -> Non
     ("tensor", "said"),
     [
         (_tensor(_Storage(4), 0, (5,), (1,)), "outside"),
-        (_tensor(_Storage(4), 0, (2,), (4,)), "outside"),
         (_tensor(_Storage(4), 0, (1 << 40, 1 << 40), (0, 0)), "outside"),
         (_tensor(_Storage(4), 0, (0, 1 << 80), (1, 1)), "damaged"),
         (_tensor(_Storage(4), 0, (-2,), (1,)), "invalid tensor"),
-        (_tensor(_Storage(4), 0, (2, 2), (1,)), "invalid tensor"),
         (_tensor(_Storage(4), 0, (True,), (1,)), "invalid tensor"),
         (_tensor(_Storage(4), 0, 3, 1), "damaged"),
         (_tensor(_Storage(4, dtype=OrderedDict), 0, (1,), (1,)), "invalid tensor"),
         (_tensor(_Storage(4, kind="module"), 0, (1,), (1,)), "invalid tensor"),
         (_tensor((1, 2), 0, (1,), (1,)), "damaged"),
         (_tensor(_Storage(5), 0, (5,), (1,)), "16 bytes"),
-        (_tensor(_Storage(1 << 60), 0, (1 << 60,), (1,)), "16 bytes"),
         (_tensor(_Storage(4, dtype=torch.LongStorage), 0, (4,), (1,)), "16 bytes"),
         (_tensor(_Storage(4, key="../data/0"), 0, (4,), (1,)), "lacks its record"),
     ],
@@ -206,9 +201,7 @@ def test_code_in_the_pickle_is_never_run(tmp_path: Path, module_class: type, pro
         assert sentinel.exists()
 
 
-@pytest.mark.parametrize(
-    "known", [b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n", b"ctorch\nFloatStorage\n"]
-)
+@pytest.mark.parametrize("known", [b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n"])
 def test_what_pickles_may_name_can_not_be_changed_by_them(tmp_path: Path, known: bytes) -> None:
     change = known + b"N}X\x01\0\0\0aK\x01s\x86b"  # BUILD with (None, {"a": 1}) sets attributes
     _refused(_archive(tmp_path / "w.pt", b"\x80\x02" + change + b"."), "damaged")

@@ -36,6 +36,12 @@ class GatedSegmenter(NumpySegmenter):
         return super().encode_views(pixels, complete=complete)
 
 
+def named(name: str) -> NumpySegmenter:
+    model = NumpySegmenter()
+    model.name = name
+    return model
+
+
 class SlowSegmenter(NumpySegmenter):
     """Sleeps before it runs, so that several of them don't share cores; `seconds` is the time for a batch [s]."""
 
@@ -60,10 +66,32 @@ def png(image: np.ndarray | None = None) -> bytes:
     return buffer.getvalue()
 
 
+FORM = "multipart/form-data; boundary=b"
+
+
+def part(name: str, value: bytes, more: str = "") -> bytes:
+    """A field of a form."""
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value + b"\r\n"
+
+
+def post(path: str, kind: str, body: bytes, *headers: str, length: str | None = None) -> bytes:
+    """A request as it is sent; `length` takes the place of the header that has the body's length."""
+    size = f"Content-Length: {len(body)}" if length is None else length
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *headers, size]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
+
+
+def form(*parts: bytes, image: bytes | None = None, kind: str = FORM, headers: tuple[str, ...] = ()) -> bytes:
+    """A request to label an image, as it is sent."""
+    file = part("image", png() if image is None else image, '; filename="a.png"')
+    return post("/v1/segment", kind, b"".join(parts) + file + b"--b--\r\n", *headers)
+
+
 @contextlib.contextmanager
-def in_process(model: Segmenter | None = None, *, host: str = "127.0.0.1", **changes: Any) -> Iterator[TestClient]:
+def in_process(*models: Segmenter | None, host: str = "127.0.0.1", **changes: Any) -> Iterator[TestClient]:
     """A client of a service in this process, without a socket; what goes wrong inside doesn't come through."""
-    app = create_app([lambda: model or NumpySegmenter()], ServiceSettings(**changes))
+    openers = [lambda model=model: model for model in models if model is not None] or [NumpySegmenter]
+    app = create_app(openers, ServiceSettings(**changes))
     with TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False) as client:
         yield client
 

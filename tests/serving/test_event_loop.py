@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.services import listening, png
+from tests.serving.services import FORM, form, listening, part, post
 
 HELD_SECONDS = 0.3
 """Processor time of the process between two beats: at most 0.05 on an idle machine, and 0.3 to 100 without limits."""
@@ -20,7 +20,6 @@ ATTEMPTS = 3
 """On a busy machine, the loop's thread may also wait for a processor."""
 
 MEGABYTE = 10**6 - 100
-TEXT = "multipart/form-data; boundary=b"
 MARKS = "a" + "\u0301" * 240 + "\u0323" * 240
 """Combining characters in the wrong order, which Unicode's normalization sorts in quadratic time."""
 
@@ -51,21 +50,6 @@ def served() -> Iterator[tuple[int, Heart]]:
         yield port, heart
 
 
-def part(name: str, value: bytes, more: str = "") -> bytes:
-    return f'--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value + b"\r\n"
-
-
-def post(path: str, kind: str, body: bytes, *headers: str, length: str | None = None) -> bytes:
-    size = f"Content-Length: {len(body)}" if length is None else length
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *headers, size]
-    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
-
-
-def form(*parts: bytes, image: bytes | None = None, kind: str = TEXT, headers: tuple[str, ...] = ()) -> bytes:
-    file = part("image", png() if image is None else image, '; filename="a.png"')
-    return post("/v1/segment", kind, b"".join(parts) + file + b"--b--\r\n", *headers)
-
-
 def words(text: str | bytes) -> bytes:
     return form(part("words", text if isinstance(text, bytes) else text.encode()))
 
@@ -83,9 +67,7 @@ def by_single_bytes(body: bytes) -> bytes:
 
 
 BODIES = {
-    "punycode": (form(part("words", b"x-" + b"a" * 400_000), kind=f"{TEXT}; charset=punycode"), 415),
-    "undefined charset": (form(part("words", b"cat"), kind=f"{TEXT}; charset=undefined"), 415),
-    "no UTF-8": (words(b"\xff" * MEGABYTE), 400),
+    "punycode": (form(part("words", b"x-" + b"a" * 400_000), kind=f"{FORM}; charset=punycode"), 415),
     "huge word": (words("a" * MEGABYTE), 422),
     "combining characters": (words("a" + "\u0301" * 240_000 + "\u0323" * 240_000), 422),
     "combining characters in the background": (
@@ -94,7 +76,6 @@ BODIES = {
     ),
     "500 words of combining characters": (words(", ".join(numbered(500, MARKS + "{}"))), 200),
     "half a million words": (words("a," * (MEGABYTE // 2)), 422),
-    "10,000 words": (words(",".join(numbered(10_000))), 422),
     "10,000 words as JSON": (words(json.dumps(numbered(10_000))), 422),
     "synonyms": (words("a=" * (MEGABYTE // 2)), 422),
     "lists of parts": (form(part("parts", ";".join(numbered(100_000, "{:x}: a")).encode())), 422),
@@ -111,11 +92,11 @@ BODIES = {
     "long name of a field": (form(part("n" * MEGABYTE, b"x")), 400),
     "almost boundaries": (words("\r\n--" * (MEGABYTE // 4)), 422),
     "line breaks as an image": (form(part("words", b"cat"), image=b"\r" * 19_000_000), 422),
-    "preamble": (post("/v1/segment", TEXT, b"\r\n" * 9_000_000), 422),
+    "preamble": (post("/v1/segment", FORM, b"\r\n" * 9_000_000), 422),
     "chunks of a byte": (
         post(
             "/v1/segment",
-            TEXT,
+            FORM,
             by_single_bytes(part("words", b"cat") + part("image", bytes(150_000), '; filename="a.png"') + b"--b--"),
             length="Transfer-Encoding: chunked",
         ),

@@ -18,10 +18,10 @@ from typing import NamedTuple
 from PIL import Image
 
 from tests import images
-from tests.serving.services import listening, png
+from tests.serving.services import FORM, form, listening, part, post
 from tests.serving.test_connections import ask
 
-REQUESTS = int(os.environ.get("SEGVOC_HOSTILE_REQUESTS", "40"))
+REQUESTS = int(os.environ.get("SEGVOC_HOSTILE_REQUESTS", "24"))
 LIMITS = {"max_pixels": 1_000_000, "tiled_pixels": 1_000_000, "upload_seconds": 1.0, "requests": 200, "queue": 200}
 CLOSED = 0
 """The status of a connection that the service closes without an answer."""
@@ -35,24 +35,15 @@ class Hostile(NamedTuple):
     statuses: tuple[int, ...]
 
 
-def _post(path: str, kind: str, body: bytes, *more: str, length: int | None = None) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *more]
-    return "\r\n".join([*lines, f"Content-Length: {len(body) if length is None else length}", "", ""]).encode() + body
+WORDS = part("words", b"cat, wall")
+WHOLE = form(WORDS)
+PLACE = WHOLE.index(b"\r\n\r\n") + 4
+"""Where its body begins."""
 
 
-def _form(image: bytes, words: bytes = b"cat, wall", name: bytes = b"a.png") -> bytes:
-    return (
-        b'--b\r\nContent-Disposition: form-data; name="words"\r\n\r\n' + words + b"\r\n"
-        b'--b\r\nContent-Disposition: form-data; name="image"; filename="' + name + b'"\r\n'
-        b"Content-Type: image/png\r\n\r\n" + image + b"\r\n--b--\r\n"
-    )
-
-
-_FORM = "multipart/form-data; boundary=b"
-
-
-def _segment(image: bytes, words: bytes = b"cat, wall") -> bytes:
-    return _post("/v1/segment", _FORM, _form(image, words))
+def sized(length: int) -> bytes:
+    """A whole request that says that its body has another length."""
+    return post("/v1/segment", FORM, WHOLE[PLACE:], length=f"Content-Length: {length}")
 
 
 @functools.cache
@@ -74,35 +65,34 @@ def bombs(random: Random) -> Hostile:
             _drawn(2000, random.choice(["PNG", "GIF", "TIFF", "WEBP"])),
         ]
     )
-    return Hostile("bomb", [_segment(image)], (413, 422))
+    return Hostile("bomb", [form(WORDS, image=image)], (413, 422))
 
 
 def lengths(random: Random) -> Hostile:
-    body = _form(png())
-    head = f"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: {_FORM}\r\n"
+    body = WHOLE[PLACE:]
     length = random.choice(["-1", "x", "1e9", "0x10", "5, 6", "9" * 40, ""])
-    no_length = f"{head}Content-Length: {length}\r\n\r\n".encode() + body
-    both = f"{head}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n"
+    smuggled, both = b"0\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n", "Content-Length: 4\r\nTransfer-Encoding: chunked"
     chunk = random.choice([b"zz\r\n", b"ffffffffffffffffffff\r\n", b"-5\r\nhello\r\n", b"5;" + b"x" * 99_999])
-    chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk
     kind, request, statuses = random.choice(
         [
-            ("too long", _post("/v1/segment", _FORM, body, length=len(body) + random.randint(1, 999)), (408,)),
-            ("too short", _post("/v1/segment", _FORM, body, length=random.randint(0, 100)), (400, 422)),
-            ("no length", no_length, (400, 413, 422)),
-            ("two lengths", both.encode(), (400, 422)),
-            ("bad chunk", chunked, (400, 408, CLOSED)),
-            ("large", _post("/v1/segment", _FORM, b"", length=10 ** random.randint(8, 15)), (413,)),
+            ("too long", sized(len(body) + random.randint(1, 999)), (408,)),
+            ("too short", sized(random.randint(0, 100)), (400, 422)),
+            ("no length", post("/v1/segment", FORM, body, length=f"Content-Length: {length}"), (400, 413, 422)),
+            (
+                "two lengths",
+                post("/v1/segment", FORM, smuggled, length=both),
+                (400, 422),
+            ),
+            ("bad chunk", post("/v1/segment", FORM, chunk, length="Transfer-Encoding: chunked"), (400, 408, CLOSED)),
+            ("large", sized(10 ** random.randint(8, 15)), (413,)),
         ]
     )
     return Hostile(kind, [request], statuses)
 
 
 def slow(random: Random) -> Hostile:
-    whole = _segment(png())
-    body = whole.index(b"\r\n\r\n") + 4
-    trickle = (bytes([byte]) for byte in whole[body : body + random.randint(100, 200)])
-    return Hostile("slow body", [whole[:body], *trickle], (408,))
+    trickle = (bytes([byte]) for byte in WHOLE[PLACE : PLACE + random.randint(100, 200)])
+    return Hostile("slow body", [WHOLE[:PLACE], *trickle], (408,))
 
 
 def headers(random: Random) -> Hostile:
@@ -115,10 +105,10 @@ def headers(random: Random) -> Hostile:
             (random.randbytes(100) + b"\r\n\r\n", (400, CLOSED)),
             (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX\x00: y\r\n\r\n", (400,)),
             (b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", (403,)),
-            (_post("/v1/segment", _FORM, _form(png()), "Origin: http://evil.example"), (403,)),
-            (_post("/v1/segment", "application/json", b"{}"), (415,)),
-            (_post("/v1/segment", "text/html", b"<html>"), (415,)),
-            (_post("/v1/segment", _FORM, _form(png()), "Accept: text/html"), (406,)),
+            (form(WORDS, headers=("Origin: http://evil.example",)), (403,)),
+            (post("/v1/segment", "application/json", b"{}"), (415,)),
+            (post("/v1/segment", "text/html", b"<html>"), (415,)),
+            (form(WORDS, headers=("Accept: text/html",)), (406,)),
             (b"BREW /v1/segment HTTP/1.1\r\nHost: localhost\r\n\r\n", (405,)),
             (b"GET /v1/segment HTTP/1.1\r\nHost: localhost\r\n\r\n", (405,)),
         ]

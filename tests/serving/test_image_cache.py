@@ -4,7 +4,6 @@ import asyncio
 import copy
 import io
 import re
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,15 +13,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from segvoc.imaging.label_maps import labels_of
-from segvoc.inference.exported.segmenter import open_tiny
-from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.app import create_app
-from segvoc.serving.image_cache import ImageCache
 from segvoc.serving.labeler import Labeler
-from segvoc.serving.middleware import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.serving.services import GatedSegmenter, drawn_image, in_process, png
+from tests.serving.services import GatedSegmenter, drawn_image, in_process, named, png
 from tests.serving.test_labeler import run, work
 from tests.serving.test_segment import segment
 
@@ -67,29 +62,6 @@ def test_an_image_is_encoded_once_for_all_words_and_options(model, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-def test_tiny_labels_a_cached_image_bit_for_bit():
-    calls = ({"words": "cat, wall"}, {"words": "sky, road, tree", "background": "other"}, {"parts": {"cat": ["head"]}})
-    image = png(drawn_image(5, (120, 160)))
-    found = []
-    for limit in (0, 256):
-        with in_process(open_tiny(), image_cache=limit) as client:
-            found.append(
-                [segment(client, "application/zip", image=image, probabilities=True, **call) for call in calls]
-            )
-            assert counts(client)["hits"] == (2 if limit else 0)
-    for plain, cached in zip(*found, strict=True):
-        plain, cached = (
-            {name: file.read(name) for name in file.namelist()} for file in map(opened_zip, (plain, cached))
-        )
-        del plain["result.json"], cached["result.json"]
-        assert plain == cached and "probabilities.npy" in plain
-
-
-def opened_zip(answer: Any) -> zipfile.ZipFile:
-    assert answer.status_code == 200, answer.text
-    return zipfile.ZipFile(io.BytesIO(answer.content))
-
-
 def test_large_images_displace_cached_ones_while_they_are_labeled(model):
     small, large = png(drawn_image(0, (160, 160))), png(drawn_image(1, (500, 500)))
     with in_process(model, max_pixels=250_000) as client:
@@ -120,18 +92,6 @@ def test_the_least_recently_used_is_evicted(model):
         assert counts(client) == before | {"misses": 5}
 
 
-def test_images_of_a_batch_have_memory_of_their_own():
-    metrics = ServiceMetrics()
-    cache, images = ImageCache(10**6, metrics), {str(seed): drawn_image(seed) for seed in range(3)}
-    model = NumpySegmenter(batch=4)
-    encoded = cache.encoded(model, images, LabelOptions())
-    for image in encoded:
-        assert all(array.base is None for array in (image.views.pixels, *image.views.features.values()))
-    of_metrics = metrics.registry.get_sample_value("segvoc_image_cache_bytes")
-    assert of_metrics == sum(image.nbytes for image in encoded)
-    assert cache.encoded(model, images, LabelOptions(threshold=0.5)) == encoded
-
-
 def test_a_reload_empties_it_and_other_words_of_the_model_do_not():
     models = [GatedSegmenter(), GatedSegmenter()]
     second = models[1]
@@ -150,14 +110,8 @@ def test_a_reload_empties_it_and_other_words_of_the_model_do_not():
 
 
 def test_models_share_its_memory():
-    def named(name: str) -> NumpySegmenter:
-        model = NumpySegmenter()
-        model.name = name
-        return model
-
     image = png(drawn_image(0, (320, 400)))
-    app = create_app([lambda: named("a"), lambda: named("b"), lambda: named("c")], ServiceSettings(image_cache=1))
-    with TestClient(app, base_url="http://127.0.0.1") as client:
+    with in_process(*map(named, "abc"), image_cache=1) as client:
         for name in "abc":
             labels(client, image=image, model=name)
         assert (counts(client)["misses"], counts(client)["entries"]) == (3, 2)

@@ -64,8 +64,9 @@ async def crowd(labeler: Labeler, waiting: int) -> list[asyncio.Task[Any]]:
     return tasks
 
 
-def test_equal_requests_go_through_the_network_together():
+def test_equal_requests_go_through_the_network_together_and_the_callers_model_stays_as_it_is():
     model = GatedSegmenter()
+    batch = model.batch
 
     async def scenario(labeler: Labeler) -> None:
         model.sizes.clear()
@@ -76,6 +77,7 @@ def test_equal_requests_go_through_the_network_together():
     metrics = run(scenario, model, batch=4, batch_wait=0.2)
     names = ("batch_size_sum", "batch_size_count", "queue")
     assert [metrics.registry.get_sample_value(f"segvoc_{name}") for name in names] == [7, 4, 0]
+    assert model.batch == batch != 4
 
 
 def test_only_so_many_pixels_are_decoded_at_a_time():
@@ -186,15 +188,3 @@ def test_what_waits_at_the_end_is_told_so():
         await stopping
 
     run(scenario, model)
-
-
-def test_the_batch_of_the_callers_model_stays() -> None:
-    model = NumpySegmenter()
-    before = model.batch
-
-    async def scenario(labeler: Labeler) -> None:
-        assert labeler.model.batch == 7
-        await labeler.label(*work())
-
-    run(scenario, model, batch=7)
-    assert model.batch == before != 7

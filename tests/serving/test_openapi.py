@@ -19,7 +19,7 @@ from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import drawn_image, in_process, listening, png
 
 POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
-CASES = int(os.environ.get("SEGVOC_FUZZ_CASES", "15"))
+CASES = int(os.environ.get("SEGVOC_FUZZ_CASES", "10"))
 
 VALID = st.sampled_from([png(), png(drawn_image(1, (17, 90)))])
 DAMAGED = st.sampled_from([png()[:60], b"", b"GIF89a"]) | st.binary(max_size=200)

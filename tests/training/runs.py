@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hardening.faults import Killed
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import PartTrainingSet, ShardedSampler, TrainingSet
 from segvoc.layers.aggregation import DecoderSizes
@@ -115,10 +116,6 @@ def open_run(
     words = class_words(network, ("{}",), training_set.vocabulary, recipe).to(torch.device(device))
     task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes)
     return begun(out, recipe, network, task, resume=resume, processes=processes, warn=warn)
-
-
-class Killed(BaseException):
-    """Stands for the death of the process."""
 
 
 def kill(training: Training, step: int) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
+from hardening.faults import Killed
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
 from segvoc.errors import InputError, OutputError, TrainingError, UsageError
@@ -25,7 +26,7 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART
 from segvoc.runtime.distributed import Processes
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training import run_folder
-from segvoc.training.loop import BestWeights, Training
+from segvoc.training.loop import Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.objectives import PartObjective
 from segvoc.training.run import train
@@ -36,7 +37,6 @@ from tests.networks.contract import NoDeviceWaits
 from tests.timm_clips import ALL, small_network_on
 from tests.training.runs import (
     RECIPE,
-    Killed,
     drawn_images,
     drawn_parts,
     kill,
@@ -110,7 +110,7 @@ def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     assert {name: line[name] for name in numbers} == pytest.approx({n: x.item() for n, x in numbers.items()}, rel=1e-4)
 
 
-@pytest.mark.parametrize("step", [1, 4, 5])
+@pytest.mark.parametrize("step", [1, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_path, step):
     kill(opened(images, tmp_path / "run"), step)
     torch.manual_seed(99)
@@ -194,7 +194,7 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_
     assert ["problem" in line for line in lines] == [False, False, True, True]
 
 
-@pytest.mark.parametrize("place", ["weight", "running_mean", "running_var"])
+@pytest.mark.parametrize("place", ["weight", "running_var"])
 def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, monkeypatch, place):
     """Nor are the statistics of batch norm, which training doesn't read, so that its losses stay finite."""
     training = open_run(images, tmp_path / "run", save_every=1, steps=3)
@@ -282,9 +282,9 @@ def test_a_network_in_memory_gets_the_weights_of_the_file(images, tmp_path, smal
     """The best ones, with their buffers, not those of the last step."""
     states = {}
 
-    def validate(monitor: Monitor, step: int) -> float:
+    def validate(monitor: Monitor, step: int) -> float | None:
         states[step] = {name: value.clone() for name, value in network.state_dict().items()}
-        return 0.9 if step == 2 else 0.1
+        return {2: 0.9, 3: 0.9, 4: 0.1}.get(step)  # an equal score keeps the earlier weights
 
     monkeypatch.setattr(Monitor, "validate", validate)
     network, recipe = small_network(), RECIPE.with_settings(steps=4, eval_every=1, patience=9)
@@ -317,14 +317,6 @@ def test_training_leaves_random_numbers_as_they_were(images, tmp_path, small_pre
     with pytest.raises(TrainingError):
         train(recipe.with_settings(max_bad_steps=1), images, tmp_path / "bad", **options)
     assert random_states() == before
-
-
-def test_an_equal_score_keeps_the_earlier_weights() -> None:
-    best, value = BestWeights(patience=2), torch.zeros(1)
-    for step, score in enumerate((0.4, 0.5, 0.5, None, 0.5), 1):
-        best.update(score, step, {"value": value.fill_(step)})
-    assert (best.score, best.step, best.waited) == (0.5, 2, 2)
-    assert best.weights["value"] == 2
 
 
 def test_precision_of_products_is_put_back_after_a_validation_that_fails(images, tmp_path):

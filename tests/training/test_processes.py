@@ -23,6 +23,7 @@ from torch.multiprocessing.spawn import start_processes
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.runtime.distributed import Processes, join_processes
+from segvoc.training import monitor as monitors
 from segvoc.training.loop import Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.run_folder import RunFolder
@@ -30,7 +31,7 @@ from tests.inference.small_network import small_protocols
 from tests.processes import free_port, printed
 from tests.training.runs import drawn_images, losses, open_captions, open_run
 
-TIMEOUT = timedelta(seconds=1)
+TIMEOUT = timedelta(seconds=0.3)
 """PyTorch's default in these processes."""
 
 
@@ -41,17 +42,10 @@ def opened(images: Path, out: Path, **changes) -> Training:
     return open_run(drawn_images(images, labeled=(0, 3)), out, dtype=torch.float64, **changes)
 
 
-class Undrawn(Monitor):
-    """Draws no curves, which takes seconds."""
-
-    def _draw(self) -> None:
-        pass
-
-
 def monitor(training: Training, images: Path, folder: RunFolder, processes: Processes) -> Monitor:
     network = training.network.float()
     segmenter = NetworkSegmenter(name="small", network=network, protocols=small_protocols(), templates=("{}",))
-    return Undrawn(
+    return Monitor(
         folder=folder,
         recipe=training.recipe,
         segmenter=lambda _: segmenter,
@@ -92,6 +86,7 @@ def run(images: Path, out: Path, name: str, processes: Processes, **changes) -> 
 def main(rank: int, out: Path, runs: dict[str, dict[str, Any]]) -> None:
     os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"}
     torch.set_num_threads(1)
+    monitors.draw_curves = lambda *_: None  # takes seconds
     c10d.default_pg_timeout = torch.distributed.constants.default_pg_timeout = TIMEOUT
     with join_processes("gloo") as processes:
         for name, changes in runs.items():

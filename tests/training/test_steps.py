@@ -80,12 +80,12 @@ def test_logged_streams_do_not_change_the_training(tmp_path):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-@pytest.mark.parametrize("setting", ["fod_weight=0.01", "log_stream_similarity=true"])
-def test_blocks_without_two_streams_are_refused(setting):
+def test_blocks_without_two_streams_are_refused():
     with torch.device("meta"):
         network = built("err-seg-b")
-    with pytest.raises(UsageError, match="don't have two streams"):
-        Objective(network, Recipe(model="err-seg-b").with_settings([setting]))
+    for setting in ("fod_weight=0.01", "log_stream_similarity=true"):
+        with pytest.raises(UsageError, match="don't have two streams"):
+            Objective(network, Recipe(model="err-seg-b").with_settings([setting]))
     assert Objective(network, Recipe(model="err-seg-b")).two_streams is False
 
 
@@ -134,17 +134,6 @@ def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatc
     assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-11)
 
 
-def test_saved_tensors_count_each_memory_once_and_no_weights():
-    linear = nn.Linear(8, 16)
-    x = torch.randn(4, 8, requires_grad=True)
-    with (counted := SavedTensors(linear)):
-        y = linear(x)  # saves x; the weight is a parameter
-        z = y.sigmoid() * y  # saves the sigmoid's output, once for both, and y
-    assert counted.bytes == 4 * (4 * 8 + 2 * 4 * 16)
-    with pytest.raises(RuntimeError, match="counted, not stored"):
-        z.sum().backward()
-
-
 def test_recomputation_stores_less():
     stored = {}
     for recompute in (True, False):
@@ -152,8 +141,10 @@ def test_recomputation_stores_less():
         objective = Objective(small_network(2).requires_grad_(True).train(), recipe)
         images, labels = torch.zeros(2, 3, 64, 64), torch.zeros(2, 48, 48, dtype=torch.int64)
         with (counted := SavedTensors(objective)):
-            objective(images, labels, torch.randn(5, 1, objective.network.image_encoder.channels))
+            losses = objective(images, labels, torch.randn(5, 1, objective.network.image_encoder.channels))
         stored[recompute] = counted.bytes
+        with pytest.raises(RuntimeError, match="counted, not stored"):
+            losses["loss"].backward()
     assert 0 < stored[True] < 0.7 * stored[False]
 
 
@@ -200,6 +191,7 @@ def test_a_checkpoint_that_lacks_learned_weights_is_refused(tmp_path):
         training.restore(state)
 
 
+FAST = ("kept classes", "parts", "captions")
 TOLERANCE = 2e-6
 """Of the largest number of its kind: float32 has 24 bits, and every number of threads adds in an order of its own."""
 OF_CAPTIONS = 1e-4
@@ -224,15 +216,21 @@ def numbers_of_a_step(kind: str, threads: int, folder, **changes) -> dict[str, T
     return numbers | {f"buffer {name}": value for name, value in training.network.named_buffers()}
 
 
-@pytest.mark.parametrize("recompute", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["recomputed", "stored"])
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize(
+    ("kind", "recompute"),
+    [
+        pytest.param(kind, recompute, marks=() if recompute and kind in FAST else pytest.mark.slow)
+        for kind in RUNS
+        for recompute in (True, False)
+    ],
+)
 def test_a_step_has_the_same_numbers_with_any_number_of_threads(kind, recompute, tmp_path):
     chunks = {"activation_checkpointing": recompute, "class_chunk_size": 2}
     changes = {} if kind == "captions" else chunks
     expected = numbers_of_a_step(kind, 1, tmp_path)
     largest = max(value.abs().max().item() for name, value in expected.items() if name.startswith("gradient"))
     tolerance = OF_CAPTIONS if kind == "captions" else TOLERANCE
-    for threads in (2, 4, 8):
+    for threads in (2, 8):
         found = numbers_of_a_step(kind, threads, tmp_path, **changes)
         assert found.keys() == expected.keys()
         for name, value in expected.items():

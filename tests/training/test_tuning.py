@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,14 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import CheckpointError, InputError, UsageError
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.presets import PRESETS
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune, tuned_words
 from segvoc.training.run import TrainingResult, train
 from segvoc.training.start import Start
 from tests.images import one_line_error
+from tests.inference.small_network import SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 SMALL = {"crop_size": 64, "short_sides": (64, 80), "views": 2, "pyramid_channels": 16, "save_every": 2}
@@ -49,13 +52,13 @@ def cached(run: Path) -> dict[str, int]:
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_again(tmp_path, monkeypatch):
     # more patience than there are validations, so that no score of these images ends either run before its last step
-    images, changes = drawn_images(tmp_path / "set", 8), {"steps": 12, "eval_every": 4, "patience": 9}
+    images, changes = drawn_images(tmp_path / "set", 8), {"steps": 8, "eval_every": 4, "patience": 9}
     tune(images, tmp_path / "whole", **changes)
     step = Monitor.step
 
     def stop(self: Monitor, metrics: dict) -> None:
         step(self, metrics)
-        if metrics["step"] == 6:
+        if metrics["step"] == 5:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
@@ -64,7 +67,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_ag
             tune(images, tmp_path / "parts", **changes)
     before = cached(tmp_path / "parts")
     result = tune(images, tmp_path / "parts", resume=True, **changes)
-    assert cached(tmp_path / "parts") == before and result.metrics["step"] == 12
+    assert cached(tmp_path / "parts") == before and result.metrics["step"] == 8
     whole, parts = (tuned(tmp_path / name).arrays() for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(np.array_equal(value, parts[name]) for name, value in whole.items())
@@ -72,25 +75,31 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_ag
     assert len(temperatures) == 1 and temperatures != {1.0}
 
 
-def test_changed_labels_are_encoded_again(tmp_path):
-    images = drawn_images(tmp_path / "set", 3)
-    tune(images, tmp_path / "run", steps=1)
-    before = cached(tmp_path / "run")
-    os.utime(images.images[0].labels, (0, 0))
-    (tmp_path / "again").mkdir()
-    (tmp_path / "run/features").rename(tmp_path / "again/features")
-    tune(images, tmp_path / "again", steps=1)
-    assert before.keys() < cached(tmp_path / "again").keys()
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabeledImages, TrainingResult, Path]:
+    """Three images, one class of which has no labels, and the result and the folder of a run on them."""
+    folder = tmp_path_factory.mktemp("three")
+    images = drawn_images(folder / "set", 3)
+    images = replace(images, vocabulary=segvoc.Vocabulary([*images.vocabulary.words, "cat"]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "small", SMALL_PRESET)
+        return images, tune(images, folder / "run", steps=10), folder / "run"
 
 
-def test_a_class_without_labels_keeps_its_text(tmp_path):
-    images = drawn_images(tmp_path / "set", 3)
-    more = replace(images, vocabulary=segvoc.Vocabulary([*images.vocabulary.words, "cat"]))
-    tune(more, tmp_path / "run", steps=2)
-    found = tuned(tmp_path / "run")
+def test_a_class_without_labels_keeps_its_text(three):
+    found = tuned(three[2])
     assert found.words == ("ground", "red disc", "blue disc")
     # three images are too few to hold some out
     assert (found.record.miou, found.record.images, found.record.temperature) == (None, 3, 1.0)
+
+
+def test_changed_labels_are_encoded_again(three, tmp_path):
+    _, _, run = three
+    images = replace(drawn_images(tmp_path / "set", 3), vocabulary=three[0].vocabulary)
+    shutil.copytree(run / "features", tmp_path / "run/features")
+    before = cached(tmp_path / "run")
+    tune(images, tmp_path / "run", steps=1)
+    assert before.keys() < cached(tmp_path / "run").keys()
 
 
 @pytest.mark.slow
@@ -115,9 +124,8 @@ def test_scores_are_those_of_their_words_beside_a_background(tmp_path):
         assert (word.before, word.after) == pytest.approx([100 * score for score in by_class[word.name]], abs=0.01)
 
 
-def test_tuned_words_are_part_of_the_model_wherever_it_goes(tmp_path):
-    images = drawn_images(tmp_path / "set", 3)
-    result = tune(images, tmp_path / "run", steps=10)
+def test_tuned_words_are_part_of_the_model_wherever_it_goes(three, tmp_path):
+    images, result, _ = three
     model, photo, words = segvoc.load(result.weights, device="cpu"), images.images[0].image, images.vocabulary
     expected = model.segment(photo, words).labels
     plain = NetworkSegmenter(name="", network=model.network, protocols=model.protocols, templates=("{}",))
@@ -126,7 +134,7 @@ def test_tuned_words_are_part_of_the_model_wherever_it_goes(tmp_path):
     again = segvoc.load(tmp_path / "copy.safetensors", device="cpu")
     assert [one.digest for one in again.taught] == [one.digest for one in model.taught]
     assert np.array_equal(again.segment(photo, words).labels, expected)
-    file = replace(recipe(3, steps=2), model=str(result.weights))
+    file = replace(recipe(3, steps=1), model=str(result.weights))
     more = train(file, images, tmp_path / "more", device="cpu", progress=False)
     assert len(segvoc.load(more.weights, device="cpu").taught) == 2
 
@@ -158,14 +166,14 @@ def test_an_image_that_cant_be_read_is_passed_over_and_what_cant_be_tuned_is_ref
         tune(images, tmp_path / "run", steps=1)
 
 
-def test_damaged_words_are_refused_in_a_model_and_alone(tmp_path):
-    result = tune(drawn_images(tmp_path / "set", 3), tmp_path / "run", steps=1)
+def test_damaged_words_are_refused_in_a_model_and_alone(three, tmp_path):
+    _, result, run = three
     file, path = read_weights(result.weights), tmp_path / "damaged.safetensors"
     del file.tensors["taught.0.bias"]
     write_weights(path, file.tensors, **({"preset": "small"} | file.record))
     with pytest.raises(CheckpointError, match=r"don't fit"):
         segvoc.load(path, device="cpu")
-    found = tuned(tmp_path / "run")
+    found = tuned(run)
     for changes in ({"pyramid_channels": 12}, {"channels": {"other": 1544}}, {"pyramid_channels": 24}):
         replace(found, record=replace(found.record, **changes)).save(path)
         with pytest.raises(CheckpointError, match=r"damaged\.safetensors'.*teach them again"):
