@@ -7,6 +7,8 @@ import sys
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.image_formats import MAX_SIDE
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import image_paths
-from tests.images import one_line_error, png, saved
+from tests.images import made_photograph, one_line_error, png, saved
 
 NO_IMAGE, LARGE, DICOM = ("not an image", "JPEG or PNG"), ("too large",), ("DICOM", "8-bit PNG")
 
@@ -200,3 +202,28 @@ def test_libraries_print_nothing_of_their_own(tmp_path: Path, capfd: pytest.Capt
     with one_line_error(InputError, "a.tif"):
         read_image(tmp_path / "a.tif")
     assert capfd.readouterr() == ("", "")
+
+
+JPEG_XL = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100)
+
+
+@pytest.mark.skipif(find_spec("pillow_jxl") is not None, reason="its plugin is installed")
+@pytest.mark.parametrize("content", [JPEG_XL, b"\xff\x0a" + bytes(100)])
+def test_jpeg_xl_names_its_plugin(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "photo.jxl"
+    path.write_bytes(content)
+    with one_line_error(InputError, path.name, "JPEG XL", "pip install pillow-jxl-plugin"):
+        read_image(path)
+
+
+def test_jpeg_xl_is_read_with_its_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = made_photograph()
+
+    def factory(file: BinaryIO, name: str) -> Image.Image:
+        return Image.fromarray(drawn)
+
+    plugin = ModuleType("pillow_jxl")
+    monkeypatch.setitem(sys.modules, "pillow_jxl", plugin)
+    monkeypatch.setattr(Image, "OPEN", {**Image.OPEN, "JXL": (factory, lambda prefix: prefix.startswith(JPEG_XL[:12]))})
+    (tmp_path / "photo.jxl").write_bytes(JPEG_XL)
+    np.testing.assert_array_equal(read_image(tmp_path / "photo.jxl"), drawn)

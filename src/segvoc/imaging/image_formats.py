@@ -30,7 +30,7 @@ MAX_SIDE = 65_535
 """Maximum side of an image [px], which is also JPEG's limit."""
 
 IMAGE_FORMATS = (
-    *("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF"),
+    *("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF", "JXL"),
     *("PSD", "DDS", "QOI", "ICO", "SGI", "PCX", "DIB", "TGA"),
 )
 """Pillow's names of the supported formats, in the order of trial. Other Pillow formats are excluded on purpose: some
@@ -44,7 +44,7 @@ _TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
 
 IMAGE_SUFFIXES = frozenset(_TGA_SUFFIXES).union(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k "
-    ".jpx .jpf .j2c .jpc .heic .heif .hif .psd .dds .qoi .ico .sgi .pcx".split()
+    ".jpx .jpf .j2c .jpc .heic .heif .hif .jxl .psd .dds .qoi .ico .sgi .pcx".split()
 )
 """File suffixes (lower case) of images in a folder."""
 
@@ -53,6 +53,9 @@ DICOM_SUFFIXES = (".dcm", ".dicom")
 
 DICOM_EXPORT = "export it as an 8-bit PNG, with the window to look through"
 """How to convert them, for errors."""
+
+_JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+"""How a bare codestream and a container begin (ISO/IEC 18181-2)."""
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -146,7 +149,13 @@ def _is_accepted(image_format: str, accept: Callable[[bytes], object] | None, pr
 
 
 def _add_plugin(prefix: bytes, name: str) -> None:
-    """Register Pillow's HEIC plugin if the file is HEIC; raise an error if it isn't installed."""
+    """Register Pillow's plugin for a HEIC or JPEG XL file; raise an error if it isn't installed."""
+    if prefix.startswith(_JPEG_XL) and "JXL" not in Image.OPEN:
+        try:
+            importlib.import_module("pillow_jxl")
+        except ImportError:
+            fix = "pip install pillow-jxl-plugin, or use JPEG"
+            raise InputError(f"{name} is a JPEG XL image, which needs a plugin: {fix}") from None
     if not _is_heif(prefix) or "HEIF" in Image.OPEN:
         return
     for package in ("pi_heif", "pillow_heif"):
