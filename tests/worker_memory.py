@@ -10,6 +10,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,10 +48,29 @@ class WorkerMemory:
             self.tidied = _resident()
         return result
 
-    def pytest_sessionfinish(self) -> None:
-        """Else extension modules complain at the end that their objects are still there."""
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Tell the peak; and else extension modules complain at the end that their objects are still there."""
+        if (output := getattr(session.config, "workeroutput", None)) is not None:
+            output["peak"] = _status("VmHWM")
         gc.unfreeze()
         gc.enable()
+
+
+class PeakMemory:
+    """A plugin of pytest: prints at the end how much memory the workers took."""
+
+    def __init__(self) -> None:
+        self.peaks: dict[str, float] = {}
+
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Keep what a worker told."""
+        self.peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak", 0.0)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the peaks."""
+        if any(self.peaks.values()):
+            shown = ", ".join(f"{peak / 1e9:.2f}" for _, peak in sorted(self.peaks.items()))
+            terminalreporter.write_line(f"peak memory of the workers: {shown} GB")
 
 
 def clear_caches() -> None:
@@ -68,9 +88,13 @@ def _glibc(function: str, *arguments: int) -> None:
 
 
 def _resident() -> float:
-    """Memory of this process now, in bytes; 0 where Linux's figures aren't."""
+    return _status("VmRSS")
+
+
+def _status(figure: str) -> float:
+    """Memory of this process, now (VmRSS) or at its peak (VmHWM), in bytes; 0 where Linux's figures aren't."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return 0
-    return float(status.split("VmRSS:")[1].split()[0]) * 1024
+    return float(status.split(f"{figure}:")[1].split()[0]) * 1024
