@@ -9,6 +9,7 @@ from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.vocabulary import Vocabulary
+from tests.data.datasets.published_layouts import turn
 from tests.images import one_line_error
 
 
@@ -53,11 +54,12 @@ def test_labels_that_do_not_fit_are_named(folders, label, match):
         read(folders).read(0)
 
 
-def test_an_exif_rotated_image_matches_the_labels_of_its_upright_form(folders):
-    exif = Image.Exif()
-    exif[274] = 6
-    Image.new("RGB", (3, 4)).save(folders / "images/a.jpg", exif=exif)
-    assert read(folders).read(0).image.shape == (3, 4, 3)
+@pytest.mark.parametrize("name", ["images/a.jpg", "labels/a.png", "labels/sub/b.tif"])
+def test_images_and_label_maps_are_read_upright(folders, name):
+    plain = [tuple(pair) for pair in read(folders)]
+    turn(folders / name)
+    for (image, labels), (expected, others) in zip(read(folders), plain, strict=True):
+        assert image.shape == expected.shape and (labels == others).all()
 
 
 @pytest.mark.parametrize(

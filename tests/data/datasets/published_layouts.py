@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -54,6 +54,14 @@ def save(path: Path, pixels: np.ndarray, *, palette: bool = False) -> None:
     if palette:
         image.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
     image.save(path)
+
+
+def turn(path: Any, place: Any = None) -> None:
+    """Turn the pixels of an image, and say in its EXIF data how to turn them back; save it there or at a place."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(place or path, image.format, exif=exif)
 
 
 def png(pixels: np.ndarray) -> str:

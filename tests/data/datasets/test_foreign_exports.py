@@ -18,7 +18,7 @@ from segvoc.data.datasets.shapes import Polygons, Shape, Shapes
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.labeling.formats.dataset import FORMAT_NAMES
-from tests.data.datasets.published_layouts import png, save
+from tests.data.datasets.published_layouts import png, save, turn
 from tests.data.datasets.published_layouts import text as write
 from tests.labeling.formats.drawn_results import drawn_result
 
@@ -143,6 +143,7 @@ def test_crowds_of_panoptic_coco_are_labeled_but_no_objects(tmp_path: Path) -> N
     colors[..., 0] = np.repeat([1, 2, 3, 4], WIDTH // 4)
     segment_map = tmp_path / "annotations/panoptic/photo.png"
     save(segment_map, colors)
+    turn(segment_map)
     segments = [{"id": 1, "category_id": 1, "iscrowd": 0}, {"id": 2, "category_id": 1, "iscrowd": 1}]
     segments += [{"id": 3, "category_id": 1}, {"id": 4, "category_id": 2, "iscrowd": 0}]
     categories = [{"id": 1, "name": "cat", "isthing": 1}, {"id": 2, "name": "lawn", "isthing": 0}]
@@ -539,6 +540,7 @@ def test_number_255_of_an_object_is_none_in_8_bits_alone(tmp_path: Path, kind: t
     write(tmp_path / "labelmap.txt", "background:0,0,0::\ncat:1,1,1::\n")
     numbers = np.repeat(np.array([0, 7, 9, 255], kind), WIDTH // 4)
     save(tmp_path / "SegmentationObject/a.png", np.tile(numbers, (HEIGHT, 1)))
+    turn(tmp_path / "SegmentationObject/a.png")
     found = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
     assert found is not None
     np.testing.assert_array_equal(found, np.tile(np.repeat(objects, WIDTH // 4), (HEIGHT, 1)))
