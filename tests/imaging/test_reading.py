@@ -32,17 +32,7 @@ from tests.images import made_photograph, saved, tiff_of_thumbnails
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".gif", ".ppm", ".jpg", ".webp", ".jp2", ".avif"])
-def test_usual_formats_are_read(tmp_path: Path, suffix: str) -> None:
-    photograph = made_photograph()
-    path = saved(Image.fromarray(photograph), tmp_path / f"photo{suffix}")
-    pixels = read_image(path)
-    assert pixels.dtype == np.uint8
-    exact = suffix in (".png", ".bmp", ".tif", ".ppm")
-    assert np.abs(pixels.astype(int) - photograph).mean() <= (0 if exact else 8)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", range(1, 10))
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
     upright = made_photograph()
@@ -56,6 +46,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
         6: np.rot90(upright),
         7: upright[::-1, ::-1].transpose(1, 0, 2),
         8: np.rot90(upright, -1),
+        9: upright,  # which EXIF doesn't know
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -67,13 +58,6 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
     assert np.abs(pixels.astype(int) - upright).mean() < 2
     with Image.open(path) as image:
         assert np.array_equal(read_image(image), pixels)
-
-
-def test_an_orientation_that_exif_does_not_know_turns_nothing(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 9
-    path = saved(Image.new("RGB", (9, 5)), tmp_path / "photo.jpg", exif=exif)
-    assert upright_size(path) == read_image(path).shape[:2] == (5, 9)
 
 
 def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
