@@ -27,12 +27,9 @@ LABELS = np.full((30, 40), UNLABELED, np.uint16)
 LABELS[:10] = 1
 
 
-def test_windows_are_cut_out_of_the_image(tmp_path: Path) -> None:
+def test_overviews_are_small(tmp_path: Path) -> None:
     with RasterImage(write_raster(tmp_path / "a.tif", BANDS, photometric="rgb")) as raster:
         assert (raster.height, raster.width, raster.is_georeferenced) == (32, 48, False)
-        np.testing.assert_array_equal(raster.read(*ALL), PHOTO)
-        np.testing.assert_array_equal(raster.read(slice(3, 9), slice(40, 48)), PHOTO[3:9, 40:48])
-        assert raster.valid(*ALL) is None
         assert raster.overview(24).shape == (16, 24, 3)
         assert np.abs(raster.overview(24).astype(int) - PHOTO[::2, ::2]).max() < 12
 
@@ -51,6 +48,8 @@ def test_bands_in_any_order(tmp_path: Path, names: Any, bands: Any, expected: tu
     path = write_raster(tmp_path / "a.tif", BANDS, interpretation=names, photometric="minisblack" if names else "rgb")
     with RasterImage(path, bands=bands) as raster:
         np.testing.assert_array_equal(raster.read(*ALL), PHOTO[..., list(expected)])
+        np.testing.assert_array_equal(raster.read(slice(3, 9), slice(40, 48)), PHOTO[3:9, 40:48, list(expected)])
+        assert raster.valid(*ALL) is None
 
 
 def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) -> None:
@@ -58,9 +57,7 @@ def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) 
     alpha = write_raster(tmp_path / "alpha.tif", four, photometric="rgb", alpha="yes")
     infrared = write_raster(tmp_path / "infrared.tif", four, photometric="rgb", alpha="unspecified")
     with RasterImage(alpha) as raster:
-        valid = raster.valid(*ALL)
-        assert not valid[:, :10].any()
-        assert valid[:, 10:].all()
+        np.testing.assert_array_equal(raster.valid(*ALL), four[3] > 0)
         assert (raster.read(*ALL)[:, :10] == NO_IMAGE).all()
         np.testing.assert_array_equal(raster.read(*ALL)[:, 10:], PHOTO[:, 10:])
     with RasterImage(infrared) as raster:
@@ -108,7 +105,7 @@ def test_with_coordinates_a_fourth_band_masks_and_never_blends(
     ("dtype", "place"),
     [*itertools.product(("float32", "float64", "int32", "uint32", "int16"), (False, True)), ("uint16", True)],
 )
-@pytest.mark.parametrize("size", [(60, 90), (1500, 1100)])
+@pytest.mark.parametrize("size", [(60, 90), (1500, 110)])  # measured whole, and by an overview
 def test_both_ways_of_reading_have_one_rule_of_brightness(
     tmp_path: Path, dtype: str, size: tuple[int, int], place: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,12 +150,10 @@ def test_a_turned_measurement_is_upright(tmp_path: Path) -> None:
 
 
 def test_stretch_may_be_given_and_photographs_have_their_full_range(tmp_path: Path) -> None:
-    deep = BANDS.astype(np.uint16) * 257
-    path = write_raster(tmp_path / "a.tif", deep, photometric="rgb")
-    with RasterImage(path) as raster:
-        np.testing.assert_array_equal(raster.read(*ALL), PHOTO)
-    with RasterImage(path, stretch=Stretch.parsed("0,32767.5")) as raster:
-        np.testing.assert_array_equal(raster.read(*ALL), np.clip(PHOTO.astype(int) * 2, 0, 255))
+    path = write_raster(tmp_path / "a.tif", BANDS.astype(np.uint16) * 257, photometric="rgb")
+    for stretch, expected in ((None, PHOTO), (Stretch.parsed("0,32767.5"), np.clip(PHOTO.astype(int) * 2, 0, 255))):
+        with RasterImage(path, stretch=stretch) as raster:
+            np.testing.assert_array_equal(raster.read(*ALL), expected)
     assert Stretch.parsed(" 2%, 98%") == PERCENTILES
 
 
@@ -190,7 +185,6 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bands", "options"),
     [
-        (5, {"dtype": "uint16"}),
         (8, {"dtype": "uint16"}),
         (3, {"dtype": "uint16", "compress": "lerc"}),
         (3, {"dtype": "uint8", "compress": "webp", "webp_lossless": "yes"}),
