@@ -590,15 +590,6 @@ def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
     assert segvoc.LabeledImages.from_folders(*places, background="object").absent_classes() is None
 
 
-@pytest.mark.filterwarnings("ignore:a 16-bit image")
-def test_stretch_of_12_bits_in_16(tmp_path: Path) -> None:
-    yolo(tmp_path, yolo_line(0, 5, 5, 15, 15))
-    save(tmp_path / "images/photo.png", np.linspace(0, 4095, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH))
-    dataset = segvoc.read_dataset(tmp_path)
-    for images, brightest in ((dataset, 16), (dataset.stretched("0,4095"), 255), (dataset.stretched("0%,50%"), 255)):
-        assert images.read(0).image.max() == brightest
-
-
 # ---- out and back
 
 
