@@ -12,7 +12,7 @@ from segvoc.data.captions.caption_index import PROBLEMS_KEPT, CaptionDataset, bu
 from segvoc.data.captions.phrases import CleaningRules
 from segvoc.data.captions.sources import CaptionChunk, CaptionedImage, CaptionSource, ImageLocation, find_captions
 from segvoc.errors import InputError, OutputError, UsageError
-from tests.data.captions.test_sources import member, png
+from tests.data.captions.test_sources import member, png, samples
 from tests.images import one_line_error
 
 RULES = CleaningRules()
@@ -27,10 +27,7 @@ def captioned(tmp_path, *captions, chunk=1024):
 def tars(folder, *counts):
     """Tars of so many samples; each caption names its tar and sample."""
     for tar, count in enumerate(counts):
-        with tarfile.open(folder / f"{tar}.tar", "w") as archive:
-            for number in range(count):
-                member(archive, f"{number}.png", png(number))
-                member(archive, f"{number}.txt", f"A dog{tar} and a cat{number}.".encode())
+        samples(folder / f"{tar}.tar", range(count), f"A dog{tar} and a cat{{}}.".format)
     return folder / "*.tar"
 
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from tests.data.original_files import runs_of
+
 HEIGHT, WIDTH = 10, 12
 
 
@@ -113,24 +115,17 @@ def _stuff_annotations(folder: Path) -> None:
 
 
 def _stuff_json(folder: Path) -> None:
-    corners = [
-        [3, 2, 7, 2, 7, 6, 3, 6],
-        [1, 0, 3, 0, 3, 10, 1, 10],
-        [7, 0, 12, 0, 12, 10, 7, 10],
-        [3, 0, 7, 0, 7, 2, 3, 2],
+    drawn = values(95, 171, 0)
+    categories = [{"id": 95, "name": "bridge"}, {"id": 171, "name": "wall-brick"}]
+    annotations = [
+        {"id": label, "image_id": 139, "category_id": label, "iscrowd": 0}
+        | {"segmentation": {"size": [HEIGHT, WIDTH], "counts": runs_of(drawn == label)}}
+        for label in (95, 171)
     ]
-    corners.append([3, 6, 7, 6, 7, 10, 3, 10])
+    images = [{"id": 139, "file_name": "000000000139.jpg", "width": WIDTH, "height": HEIGHT}]
     for split in ("train2017", "val2017"):
         photo(folder / f"{split}/000000000139.jpg")
-        annotations = [
-            {"id": index, "image_id": 139, "category_id": 171 if index else 95, "segmentation": [one], "iscrowd": 0}
-            for index, one in enumerate(corners)
-        ]
-        content = {
-            "images": [{"id": 139, "file_name": "000000000139.jpg", "width": WIDTH, "height": HEIGHT}],
-            "categories": [{"id": 95, "name": "bridge"}, {"id": 171, "name": "wall-brick"}],
-            "annotations": annotations,
-        }
+        content = {"images": images, "categories": categories, "annotations": annotations}
         text(folder / f"annotations/stuff_{split}.json", content)
 
 
