@@ -7,6 +7,7 @@ import sys
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_files_that_are_no_images_are_named(tmp_path, name, content, said):
         read_image(tmp_path / name)
 
 
-def test_what_is_no_file_of_bytes_is_named_and_does_not_hang(tmp_path: Path) -> None:
+def test_what_is_no_readable_file_of_bytes_is_named_and_does_not_hang(tmp_path: Path, monkeypatch) -> None:
     with one_line_error(InputError, tmp_path.name, "is a folder", "give the images"):
         read_image(tmp_path)
     os.mkfifo(tmp_path / "pipe.png")
@@ -60,6 +61,10 @@ def test_what_is_no_file_of_bytes_is_named_and_does_not_hang(tmp_path: Path) -> 
         read_image(tmp_path / "pipe.png")
     with one_line_error(UsageError, "binary mode"):
         read_image(io.StringIO("text"))
+    path = saved(Image.new("RGB", (2, 2)), tmp_path / "secret.png")
+    monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
+    with one_line_error(InputError, "secret.png", "permission denied", "chmod"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".jp2", ".ppm", ".avif"])
@@ -70,17 +75,6 @@ def test_truncated_files_are_named(tmp_path: Path, suffix: str, kept: float) -> 
     content = path.read_bytes()
     path.write_bytes(content[: max(20, int(len(content) * kept))])
     with one_line_error(InputError, f"half{suffix}", "damaged", "copy it again"):
-        read_image(path)
-
-
-def test_refused_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = saved(Image.new("RGB", (2, 2)), tmp_path / "secret.png")
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", refuse)
-    with one_line_error(InputError, "secret.png", "permission denied", "chmod"):
         read_image(path)
 
 

@@ -126,19 +126,23 @@ def test_both_ways_of_reading_have_one_rule_of_brightness(
             np.testing.assert_array_equal(read_image(image), expected)
 
 
-@pytest.mark.parametrize("bands", [1, 3])
-def test_nodata_that_is_not_declared_does_not_set_the_range(tmp_path: Path, bands: int) -> None:
+@pytest.mark.parametrize(
+    ("bands", "nodata", "declared"), [(1, -3.4028234663852886e38, {}), (3, -9999, {"nodata": -9999})]
+)
+def test_nodata_and_nan_hold_no_image_and_do_not_set_the_range(tmp_path: Path, bands, nodata, declared) -> None:
+    """A huge number counts as nodata even if no file says so."""
     values = np.repeat(BANDS[:1], bands, 0).astype(np.float32) / 70
-    values[:, :8] = -3.4028234663852886e38
-    path = write_raster(tmp_path / "a.tif", values, **utm())
+    values[:, :8], values[0, 10:12], values[:, :, 40:] = nodata, np.nan, np.nan
+    expected = np.isfinite(values[0]) & (values[0] != np.float32(nodata))
+    path = write_raster(tmp_path / "a.tif", values, **utm(), **declared)
     with RasterImage(path) as raster:
         found, valid = raster.read(*ALL), raster.valid(*ALL)
     np.testing.assert_array_equal(read_image(path), found)
-    assert not valid[:8].any() and valid[8:].all() and (found[:8] == NO_IMAGE).all()
-    black, white = np.percentile(values[0, 8:], [2, 98])
-    np.testing.assert_allclose(
-        found[8:, :, 0], np.clip((values[0, 8:] - black) / (white - black), 0, 1) * 255, atol=0.51
-    )
+    np.testing.assert_array_equal(valid, expected)
+    assert (found[~expected] == NO_IMAGE).all()
+    black, white = np.percentile(values[-1][expected], [2, 98])
+    stretched = np.clip((values[-1][expected] - black) / (white - black), 0, 1) * 255
+    np.testing.assert_allclose(found[expected][:, -1], stretched, atol=0.51)
 
 
 def test_a_turned_measurement_is_upright(tmp_path: Path) -> None:
@@ -155,16 +159,6 @@ def test_stretch_may_be_given_and_photographs_have_their_full_range(tmp_path: Pa
         with RasterImage(path, stretch=stretch) as raster:
             np.testing.assert_array_equal(raster.read(*ALL), expected)
     assert Stretch.parsed(" 2%, 98%") == PERCENTILES
-
-
-def test_nodata_and_nan_hold_no_image(tmp_path: Path) -> None:
-    values = BANDS.astype(np.float32) + 1
-    values[:, :5], values[0, 10:12], values[:, :, 40:] = -9999, np.nan, np.nan
-    expected = np.isfinite(values).all(0) & (values != -9999).all(0)
-    with RasterImage(write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=-9999, **utm())) as raster:
-        np.testing.assert_array_equal(raster.valid(*ALL), expected)
-        assert (raster.read(*ALL)[~expected] == NO_IMAGE).all()
-        assert raster.read(*ALL)[expected].max() == 255
 
 
 def test_damage_is_one_line(tmp_path: Path) -> None:
@@ -227,6 +221,8 @@ def written(path: Path, words: list[str]) -> Path:
 def _placed(kind: str) -> Any:
     """Options of a TIFF that lies somewhere."""
     rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
+    if kind == "world file":
+        return {}
     if kind == "rotated":
         return utm() | {"transform": utm()["transform"] @ rasterio.Affine.rotation(20)}
     if kind == "rpcs":
@@ -243,10 +239,13 @@ def _placed(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("classes", [2, 300])
-@pytest.mark.parametrize("kind", ["transform", "rotated", "gcps", "rpcs", "bigtiff"])
+@pytest.mark.parametrize("kind", ["transform", "rotated", "gcps", "rpcs", "bigtiff", "world file"])
 def test_label_maps_lie_where_the_image_does(tmp_path: Path, kind: str, classes: int) -> None:
     rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
     source = write_raster(tmp_path / "scene.tif", GRAY, **_placed(kind))
+    if kind == "world file":
+        assert place_of(source) is None
+        source.with_suffix(".tfw").write_text("2\n0.5\n0.25\n-3\n500001\n5400000\n")
     words = [f"wörd & <{number}>" for number in range(classes)]
     with rasterio.open(source) as one, rasterio.open(written(source, words)) as other:
         assert (other.crs, other.transform, other.gcps[1]) == (one.crs, one.transform, one.gcps[1])
@@ -257,16 +256,6 @@ def test_label_maps_lie_where_the_image_does(tmp_path: Path, kind: str, classes:
         assert json.loads(other.tags()["SEGVOC_WORDS"]) == words
         assert other.nodata == (255 if classes == 2 else UNLABELED)
         assert classes == 300 or other.colormap(1)[1][:3] == tuple(class_colors(2)[1].tolist())
-
-
-def test_a_world_file_is_a_place(tmp_path: Path) -> None:
-    rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
-    path = tmp_path / "scene.tif"
-    Image.fromarray(GRAY[0]).save(path)
-    assert place_of(path) is None
-    (tmp_path / "scene.tfw").write_text("2\n0.5\n0.25\n-3\n500001\n5400000\n")
-    with rasterio.open(path) as one, rasterio.open(written(path, ["a", "b"])) as other:
-        assert other.transform == one.transform
 
 
 @pytest.mark.parametrize(

@@ -80,14 +80,17 @@ def test_only_what_changed_is_installed_again(installation: Installation) -> Non
     assert installation.run() == (0, UV)
 
 
-@pytest.mark.parametrize("setting", ["global.index-url='https://a'", ":env:.no-index='1'"])
-def test_uv_stays_away_where_the_settings_of_pip_name_an_index(installation: Installation, setting: str) -> None:
-    assert installation.run(SETTINGS=setting) == (0, PIP)
-
-
-def test_pip_installs_what_uv_fails_at_or_what_has_no_uv(installation: Installation) -> None:
-    assert installation.run(FAIL="-m uv", SETTINGS="global.extra-index-url='b'") == (0, UV)
-    installation.lock.write_text("anyio==1 \\\n    --hash=sha256:0\n")
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"SETTINGS": "global.index-url='https://a'"}, PIP),
+        ({"SETTINGS": ":env:.no-index='1'"}, PIP),
+        ({"SETTINGS": "global.extra-index-url='b'", "FAIL": "-m uv"}, UV),
+    ],
+)
+def test_pip_installs_what_uv_fails_at_or_may_not_fetch(installation: Installation, settings, steps) -> None:
+    assert installation.run(**settings) == (0, steps)
+    installation.lock.write_text("anyio==1 \\\n    --hash=sha256:0\n")  # without uv
     assert installation.run() == (0, PIP[1:])
 
 

@@ -510,13 +510,20 @@ def voc(root: Path, *names: str, label: int) -> None:
         save(root / f"SegmentationClass/{name}.png", full(label))
 
 
-def test_voc_background_needn_t_be_first(tmp_path: Path) -> None:
+def test_voc_of_datumaro_and_labelme2voc(tmp_path: Path) -> None:
     voc(tmp_path, "a", label=1)
     write(tmp_path / "labelmap.txt", "cat:9,9,9::\nbackground:0,0,0::\nvoid:1,1,1::\n")
-    assert segvoc.read_dataset(tmp_path).background == "background"
+    assert segvoc.read_dataset(tmp_path).background == "background"  # it needn't be first
     assert pixels(tmp_path)[0] == {"cat": 0, "background": 1200}
     save(tmp_path / "SegmentationClass/a.png", np.full((HEIGHT, WIDTH, 3), 9, np.uint8))  # as colors
     assert pixels(tmp_path)[0] == {"cat": 1200, "background": 0}
+    voc(tmp_path, "a", label=1)
+    (tmp_path / "labelmap.txt").unlink()
+    write(tmp_path / "class_names.txt", "_background_\nyellow duck\n")
+    assert segvoc.read_dataset(tmp_path).background == "background"
+    assert pixels(tmp_path)[0] == {"background": 0, "yellow duck": 1200}
+    write(tmp_path / "class_names.txt", "\n")
+    refused(tmp_path, r"class_names\.txt' is damaged: it has no class")
 
 
 def test_official_voc(tmp_path: Path) -> None:
@@ -540,15 +547,6 @@ def test_number_255_of_an_object_is_none_in_8_bits_alone(tmp_path: Path, kind: t
     found = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
     assert found is not None
     np.testing.assert_array_equal(found, np.tile(np.repeat(objects, WIDTH // 4), (HEIGHT, 1)))
-
-
-def test_voc_of_labelme2voc(tmp_path: Path) -> None:
-    voc(tmp_path, "photo", label=1)
-    write(tmp_path / "class_names.txt", "_background_\nyellow duck\n")
-    assert segvoc.read_dataset(tmp_path).background == "background"
-    assert pixels(tmp_path)[0] == {"background": 0, "yellow duck": 1200}
-    write(tmp_path / "class_names.txt", "\n")
-    refused(tmp_path, r"class_names\.txt' is damaged: it has no class")
 
 
 def test_format_that_is_not_plain(tmp_path: Path) -> None:
