@@ -35,7 +35,7 @@ def test_pairs_images_with_label_maps_of_8_and_16_bits(folders):
     pairs = read(folders, background="none")
     assert pairs.background == "none"
     assert [pair.stem for pair in pairs.images] == ["a", "sub/b"]
-    assert pairs.vocabulary.words == ("cat", "sofa, couch", "none")
+    assert pairs.vocabulary.words == ("cat", "sofa, couch", "none") and pairs.read_objects(0, (3, 4)) is None
     for image, labels in pairs:
         assert image.shape == (3, 4, 3) and labels.tolist() == [[0, 1, 2, 65535]] * 3
 

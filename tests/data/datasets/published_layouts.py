@@ -58,12 +58,16 @@ def save(path: Path, pixels: np.ndarray, *, palette: bool = False) -> None:
     image.save(path)
 
 
-def turn(path: Any, place: Any = None) -> None:
-    """Turn the pixels of an image, and say in its EXIF data how to turn them back; save it there or at a place."""
+def turn(file: Any) -> None:
+    """Turn the pixels of an image, and say in its EXIF data how to turn them back."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    with Image.open(path) as image:
-        image.transpose(Image.Transpose.ROTATE_90).save(place or path, image.format, exif=exif)
+    with Image.open(file) as image:
+        format, turned = image.format, image.transpose(Image.Transpose.ROTATE_90)
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
+        file.truncate()
+    turned.save(file, format, exif=exif)
 
 
 def png(pixels: np.ndarray) -> str:

@@ -2,11 +2,11 @@
 
 import itertools
 import json
+import multiprocessing
+import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from segvoc.data.benchmarks import BENCHMARKS, Manifest, find_benchmark, prepared
+from segvoc.data.preparation import prepare as preparation
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
 from tests.data.original_files import pack, save_ids
@@ -262,40 +263,31 @@ def test_interrupted_again_and_again_every_benchmark_comes_to_the_same_end(tmp_p
             with pytest.raises(UsageError, match="is not prepared"):
                 prepared(find_benchmark(name), tmp_path / "interrupted")
     assert 0 < interrupts < 20
+    folders = (tmp_path / "interrupted", tmp_path / "whole")
+    files = [[path for path in folder.rglob("*.*") if path.is_file() and path.suffix != ".tmp"] for folder in folders]
     ours, theirs = (
-        {
-            path.relative_to(root): path.read_bytes()
-            for path in root.rglob("*.*")
-            if path.is_file() and path.suffix != ".tmp"
-        }
-        for root in (tmp_path / "interrupted", tmp_path / "whole")
+        {path.relative_to(folder): path.read_bytes() for path in paths}
+        for folder, paths in zip(folders, files, strict=True)
     )
     assert ours == theirs
 
 
-KILLED_WITH_WORKERS = """
-import multiprocessing, os, signal, sys
-from pathlib import Path
-from segvoc.data.preparation import prepare as preparation
-from segvoc.data.benchmarks import find_benchmark
-
-def run():
-    def killed(value):
-        Path(sys.argv[2]).write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+def prepare_until_killed(root, pids):
+    def killed(_):
+        pids.write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
         os.kill(os.getpid(), signal.SIGKILL)
-    preparation.to_json = killed
-    preparation.prepare(find_benchmark("coco-stuff"), sys.argv[1], jobs=2, allow_missing=True)
 
-run()
-"""
+    preparation.to_json = killed
+    run("coco-stuff", root, jobs=2)
 
 
 def test_no_worker_outlives_a_killed_preparation(tmp_path):
     replica("coco-stuff", tmp_path)
     pids = tmp_path / "pids"
-    # nothing is captured: a worker that lived on would keep a pipe open
-    done = subprocess.run([sys.executable, "-c", KILLED_WITH_WORKERS, str(tmp_path), str(pids)], check=False)
-    assert done.returncode == -signal.SIGKILL
+    process = multiprocessing.get_context("spawn").Process(target=prepare_until_killed, args=(tmp_path, pids))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     workers = [int(pid) for pid in pids.read_text().split()]
     assert len(workers) == 2
     assert survivors(workers) == []
