@@ -18,7 +18,6 @@ import pytest
 import torch
 from PIL import Image
 
-import segvoc
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import Augmentation, OwnTransform
 from segvoc.data.training.training_set import (
@@ -34,6 +33,8 @@ from segvoc.data.training.training_set import (
 )
 from segvoc.errors import ProcessError, UsageError
 from segvoc.training.loop import stop_signals
+from segvoc.training.recipes import finetune
+from segvoc.training.run import train
 from tests.data.training.own_transforms import FOR_EVER, NO_ROOM_FOR, UNREADABLE, Failing, Rows, brighter
 from tests.images import one_line_error
 from tests.processes import survivors
@@ -390,8 +391,8 @@ def test_other_results_are_refused(folder, wrong, message) -> None:
 
 
 def test_a_transform_that_workers_could_not_import_is_refused_before_training(folder, tmp_path) -> None:
-    recipe = segvoc.recipes.finetune("tiny", images=2, steps=1).with_settings(num_workers=1)
+    recipe = finetune("tiny", images=2, steps=1).with_settings(num_workers=1)
     with pytest.raises(UsageError, match=r"can't be sent to reading processes .*num_workers=0"):
-        segvoc.train(recipe, images_of(folder), tmp_path / "run", transform=lambda *all: all[:2])
+        train(recipe, images_of(folder), tmp_path / "run", transform=lambda *all: all[:2])
     OwnTransform(function=functools.partial(brighter)).check_sendable()
     assert OwnTransform(function=functools.partial(brighter)).name == "functools:partial"
