@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import sys
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -24,7 +23,6 @@ from segvoc.data.preparation.originals import (
     unpack_downloads,
 )
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.annotations import coco_mask
 from tests.data.original_files import save_matlab_73
 from tests.images import one_line_error
 
@@ -189,31 +187,6 @@ def test_damaged_matlab_files_are_named(tmp_path):
     for path in (*tmp_path.glob("*.mat"), tmp_path / "none.mat"):
         with one_line_error(InputError, match=path.name):
             read_matlab_array(path, "LabelMap")
-
-
-@pytest.mark.parametrize(
-    ("segmentation", "match"),
-    [
-        ({"size": [2, 3], "counts": [7, -1]}, "don't fill the 6 pixels"),
-        *(({"size": [2, 3], "counts": counts}, "not valid") for counts in ("", "PPPPPPP0")),
-        ([[0, 0, float("nan"), 0, 0, 1]], "far outside"),
-    ],
-)
-def test_damaged_masks_are_refused(segmentation, match):
-    with pytest.raises(ValueError, match=match):
-        coco_mask(segmentation, 2, 3)
-
-
-def test_polygons_are_united_and_lines_passed_over():
-    square, other, line = [0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3], [0, 0, 3, 3]
-    assert coco_mask([square, other, line], 4, 4).sum() == 7
-    assert not coco_mask([line, []], 4, 4).any()
-
-
-def test_without_pycocotools_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(UsageError, match=r'pycocotools.*pip install "segvoc\[data\]"'):
-        coco_mask([[0, 0, 1, 0, 0, 1]], 4, 4)
 
 
 @pytest.mark.parametrize(

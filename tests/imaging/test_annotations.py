@@ -1,6 +1,7 @@
 """Masks as run lengths: Label Studio's, against masks of its own library, and COCO's, against pycocotools."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from pycocotools import mask as coco
 
 from segvoc.errors import UsageError
-from segvoc.imaging.annotations import class_runs, coco_masks, packed_runs
+from segvoc.imaging.annotations import class_runs, coco_mask, coco_masks, packed_runs
 
 STORED = json.loads((Path(__file__).parent / "label_studio_masks.json").read_text(encoding="utf-8"))["masks"]
 
@@ -41,6 +42,31 @@ def test_masks_of_coco_are_those_of_pycocotools(size, classes):
         inside = [np.asfortranarray(labels == label).astype(np.uint8, order="F") for label in range(classes)]
         expected = [coco.encode(mask)["counts"].decode() for mask in inside]
         assert list(coco_masks(labels, classes)) == [{"size": list(size), "counts": counts} for counts in expected]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "match"),
+    [
+        ({"size": [2, 3], "counts": [7, -1]}, "don't fill the 6 pixels"),
+        *(({"size": [2, 3], "counts": counts}, "not valid") for counts in ("", "PPPPPPP0")),
+        ([[0, 0, float("nan"), 0, 0, 1]], "far outside"),
+    ],
+)
+def test_damaged_masks_are_refused(segmentation, match):
+    with pytest.raises(ValueError, match=match):
+        coco_mask(segmentation, 2, 3)
+
+
+def test_polygons_are_united_and_lines_passed_over():
+    square, other, line = [0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3], [0, 0, 3, 3]
+    assert coco_mask([square, other, line], 4, 4).sum() == 7
+    assert not coco_mask([line, []], 4, 4).any()
+
+
+def test_without_pycocotools_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(UsageError, match=r'pycocotools.*pip install "segvoc\[data\]"'):
+        coco_mask([[0, 0, 1, 0, 0, 1]], 4, 4)
 
 
 def test_larger_images_than_the_format_holds_are_refused():
