@@ -138,7 +138,7 @@ def test_flipping_swaps_left_and_right_if_that_is_requested(folder, flip, swap_s
             ["left mirror", "right door", "right mirror", "left door", "right", "left-hand", "bright"],
             {0: 2, 1: 3},
         ),
-        (["Left arm", "left_arm", "right_arm", "Right arm", "left_arm_2"], {0: 2, 1: 3}),
+        (["left_arm_2", "Left arm", "left_arm", "right_arm", "Right arm"], {1: 3, 2: 4}),
         *(
             ([left, right, "arm", "bright arm"], {0: 1})
             for left, right in (
@@ -347,8 +347,7 @@ def test_flipping_swaps_left_and_right_parts_but_not_objects(root):
 
 def test_what_it_returns_is_learned_the_same_with_workers_and_after_a_resume(folder) -> None:
     changed = training_set(folder, transform=brighter)
-    first, other = changed[0].image, changed[5].image
-    assert not torch.equal(training_set(folder)[0].image, first) and not torch.equal(first, other)
+    assert len({int(changed[position].image[1].max()) for position in range(7)}) > 3  # the light, of gray 0
     here = stacked([changed[4], changed[5]])
     resumed = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=2, steps=4)
     read = read_ahead(training_set(folder, transform=Failing(after=2)), resumed, stacked, 1, pinned=False)
