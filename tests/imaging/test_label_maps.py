@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from segvoc.errors import InputError
@@ -63,22 +61,10 @@ def test_damaged_label_map_is_named(tmp_path: Path, content: bytes | None) -> No
         read_label_map(path)
 
 
-@given(st.integers(0, 70_000), st.integers(0, 70_000))
-@settings(max_examples=30, deadline=None)
-def test_color_of_a_class_does_not_depend_on_their_number(few: int, many: int) -> None:
-    few, many = sorted((few, many))
-    assert np.array_equal(class_colors(few), class_colors(many)[:few])
-
-
-def test_colors_are_the_same_in_every_version():
+def test_colors_are_the_same_in_every_version_and_for_every_number_of_classes() -> None:
     # Users know classes by their colors: a change belongs into the changelog.
-    assert class_colors(3).tolist() == [[238, 52, 18], [49, 65, 205], [255, 184, 46]]
-    later = [[132, 252, 0], [144, 96, 204], [0, 24, 208], [8, 136, 192]]
-    assert class_colors(1000)[[20, 255, 256, 999]].tolist() == later
-    assert sha256(class_colors(23_664).tobytes()).hexdigest()[:16] == "4fd0d65fc2f3c5d1"
-
-
-def test_colors_are_different_and_never_gray() -> None:
-    colors = class_colors(10_000)
-    assert len(np.unique(colors, axis=0)) == 10_000
-    assert (np.ptp(colors.astype(int), axis=1) > 15).all()
+    colors = class_colors(70_000)
+    assert colors[:3].tolist() == [[238, 52, 18], [49, 65, 205], [255, 184, 46]]
+    assert sha256(colors[:23_664].tobytes()).hexdigest()[:16] == "4fd0d65fc2f3c5d1"
+    for number in (0, 1, 3, 255, 1000, 23_663, 23_664, 23_665, 69_999):
+        assert np.array_equal(class_colors(number), colors[:number])

@@ -2,28 +2,27 @@
 
 from pathlib import Path
 
-import pytest
-
 from tools.check_source import check
 
+DRAWN = """
+def test_a(): return os.urandom(3)
+def test_b(): return secrets.token_hex(), uuid.uuid5(a, b)
+def test_c(): return datetime.datetime.now()
+def test_d(): return np.random.default_rng()
+IMAGE = torch.randn(3)
+def test_e(image=torch.randn(3)): return image
+"""
+SEEDED = """
+def test_f(): return random.Random(3).random(), np.random.default_rng(0).random()
+def test_g(): return torch.randn(3), random.random()
+IMAGE = torch.randn(3, generator=torch.Generator().manual_seed(0))
+IMAGES = [lambda: torch.randn(3)]
+"""
 
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("def test(): return os.urandom(3)", True),
-        ("def test(): return secrets.token_hex(), uuid.uuid5(a, b)", True),
-        ("def test(): return datetime.datetime.now()", True),
-        ("def test(): return np.random.default_rng()", True),
-        ("def test(): return random.Random(3).random(), np.random.default_rng(0).random()", False),
-        ("def test(): return torch.randn(3), random.random()", False),
-        ("IMAGE = torch.randn(3)", True),
-        ("def test(image=torch.randn(3)): return image", True),
-        ("IMAGE = torch.randn(3, generator=torch.Generator().manual_seed(0))", False),
-        ("IMAGES = [lambda: torch.randn(3)]", False),
-    ],
-)
-def test_what_tests_draw_anew_is_found(tmp_path: Path, line: str, found: bool) -> None:
+
+def test_what_tests_draw_anew_is_found(tmp_path: Path) -> None:
     for name in ("tests/test_a.py", "src/a.py"):
         (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text(f"{line}\n", encoding="utf-8")
-    assert [f"{tmp_path}/tests/test_a.py:1" in violation for violation in check(tmp_path)] == [True] * found
+        (tmp_path / name).write_text(DRAWN + SEEDED, encoding="utf-8")
+    found = {violation.split(" ")[0].rstrip(":") for violation in check(tmp_path)}
+    assert found == {f"{tmp_path}/tests/test_a.py:{line}" for line in range(2, 8)}

@@ -69,35 +69,34 @@ def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path)
 
 
-def test_the_second_time_does_nothing_and_a_changed_lock_is_installed(installation: Installation) -> None:
+def test_only_what_changed_is_installed_again(installation: Installation) -> None:
     assert installation.run() == (0, UV)
     assert installation.run() == (0, [])
     installation.lock.write_text(installation.lock.read_text() + "yarl==1\n")
     assert installation.run() == (0, UV[1:])
     assert installation.run() == (0, [])
+    installation.record.parent.rename(installation.folder / "moved")
+    installation.record = installation.folder / "moved" / ".installed"
+    assert installation.run() == (0, UV)
 
 
-@pytest.mark.parametrize("setting", ["global.index-url='https://a'", ":env:.no-index='1'"])
-def test_uv_stays_away_where_the_settings_of_pip_name_an_index(installation: Installation, setting: str) -> None:
-    assert installation.run(SETTINGS=setting) == (0, PIP)
-
-
-def test_pip_installs_what_uv_fails_at_or_what_has_no_uv(installation: Installation) -> None:
-    assert installation.run(FAIL="-m uv", SETTINGS="global.extra-index-url='b'") == (0, UV)
-    installation.lock.write_text("anyio==1 \\\n    --hash=sha256:0\n")
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"SETTINGS": "global.index-url='https://a'"}, PIP),
+        ({"SETTINGS": ":env:.no-index='1'"}, PIP),
+        ({"SETTINGS": "global.extra-index-url='b'", "FAIL": "-m uv"}, UV),
+    ],
+)
+def test_pip_installs_what_uv_fails_at_or_may_not_fetch(installation: Installation, settings, steps) -> None:
+    assert installation.run(**settings) == (0, steps)
+    installation.lock.write_text("anyio==1 \\\n    --hash=sha256:0\n")  # without uv
     assert installation.run() == (0, PIP[1:])
 
 
 @pytest.mark.parametrize(("step", "done"), [("uv.lock", 2), ("a.lock", 4), ("--editable", 5)])
 def test_what_failed_is_made_again(installation: Installation, step: str, done: int) -> None:
     assert installation.run(FAIL=step) == (1, UV[:done])
-    assert installation.run() == (0, UV)
-
-
-def test_a_moved_environment_is_made_again(installation: Installation) -> None:
-    assert installation.run() == (0, UV)
-    installation.record.parent.rename(installation.folder / "moved")
-    installation.record = installation.folder / "moved" / ".installed"
     assert installation.run() == (0, UV)
 
 

@@ -1,49 +1,11 @@
-"""How tiny's aggregation is trained: on costs that nothing learned, and as an addition to their sum."""
+"""How tiny is trained: the upper stages of its image tower, and the scores that choose."""
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.selection import AUTO_SELECTION
-from segvoc.networks.tiny import TinyAggregation, TinyWithoutAggregation
-from tools.tiny.refinement import AGGREGATION, RefinementRecipe
 from tools.tiny.scoring import counts, scores
 from tools.tiny.trunk import UpperTrunk
-
-WORDS = 40
-RECIPE = RefinementRecipe()
-
-
-@pytest.fixture
-def aggregation() -> TinyAggregation:
-    torch.manual_seed(0)
-    tower = EfficientNetLite(own_appearance=True)
-    return TinyAggregation(AGGREGATION, tower.channels, tower.tap_channels).eval()
-
-
-@pytest.fixture(scope="module")
-def inputs() -> tuple[list[torch.Tensor], torch.Tensor, list[torch.Tensor]]:
-    chance = torch.Generator().manual_seed(0)
-    sizes = ((472, 8), (48, 16), (24, 32))
-    guidance = [torch.randn(1, channels, side, side, generator=chance) for channels, side in sizes]
-    maps = [torch.randn(1, channels, 8, 8, generator=chance) for channels in (384, 384, 384, 1000)]
-    return maps, torch.randn(1, WORDS, 1, 384, generator=chance), guidance
-
-
-@torch.inference_mode()
-def test_an_aggregation_that_adds_nothing_gives_the_sum_and_its_classes(aggregation, inputs):
-    maps, text, guidance = inputs
-    for parameter in aggregation.decoder.head.parameters():
-        parameter.zero_()
-    context = AggregationContext((2, 2), AUTO_SELECTION, 8)
-    costs = TinyWithoutAggregation(AGGREGATION, 384)
-    costs.load_state_dict({name: aggregation.state_dict()[name] for name in costs.state_dict()})
-    expected, chosen = costs(maps, text, guidance, context)
-    logits, kept = aggregation(maps, text, guidance, context)
-    assert torch.equal(kept, chosen)
-    assert torch.allclose(logits, F.interpolate(expected, size=(32, 32), mode="bilinear"), atol=1e-6)
 
 
 def _tower() -> EfficientNetLite:

@@ -8,10 +8,12 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from tests.data.original_files import runs_of
 
 HEIGHT, WIDTH = 10, 12
 
@@ -54,6 +56,18 @@ def save(path: Path, pixels: np.ndarray, *, palette: bool = False) -> None:
     if palette:
         image.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
     image.save(path)
+
+
+def turn(file: Any) -> None:
+    """Turn the pixels of an image, and say in its EXIF data how to turn them back."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(file) as image:
+        format, turned = image.format, image.transpose(Image.Transpose.ROTATE_90)
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
+        file.truncate()
+    turned.save(file, format, exif=exif)
 
 
 def png(pixels: np.ndarray) -> str:
@@ -105,24 +119,17 @@ def _stuff_annotations(folder: Path) -> None:
 
 
 def _stuff_json(folder: Path) -> None:
-    corners = [
-        [3, 2, 7, 2, 7, 6, 3, 6],
-        [1, 0, 3, 0, 3, 10, 1, 10],
-        [7, 0, 12, 0, 12, 10, 7, 10],
-        [3, 0, 7, 0, 7, 2, 3, 2],
+    drawn = values(95, 171, 0)
+    categories = [{"id": 95, "name": "bridge"}, {"id": 171, "name": "wall-brick"}]
+    annotations = [
+        {"id": label, "image_id": 139, "category_id": label, "iscrowd": 0}
+        | {"segmentation": {"size": [HEIGHT, WIDTH], "counts": runs_of(drawn == label)}}
+        for label in (95, 171)
     ]
-    corners.append([3, 6, 7, 6, 7, 10, 3, 10])
+    images = [{"id": 139, "file_name": "000000000139.jpg", "width": WIDTH, "height": HEIGHT}]
     for split in ("train2017", "val2017"):
         photo(folder / f"{split}/000000000139.jpg")
-        annotations = [
-            {"id": index, "image_id": 139, "category_id": 171 if index else 95, "segmentation": [one], "iscrowd": 0}
-            for index, one in enumerate(corners)
-        ]
-        content = {
-            "images": [{"id": 139, "file_name": "000000000139.jpg", "width": WIDTH, "height": HEIGHT}],
-            "categories": [{"id": 95, "name": "bridge"}, {"id": 171, "name": "wall-brick"}],
-            "annotations": annotations,
-        }
+        content = {"images": images, "categories": categories, "annotations": annotations}
         text(folder / f"annotations/stuff_{split}.json", content)
 
 

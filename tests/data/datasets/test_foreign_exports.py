@@ -18,7 +18,7 @@ from segvoc.data.datasets.shapes import Polygons, Shape, Shapes
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.labeling.formats.dataset import FORMAT_NAMES
-from tests.data.datasets.published_layouts import png, save
+from tests.data.datasets.published_layouts import png, save, turn
 from tests.data.datasets.published_layouts import text as write
 from tests.labeling.formats.drawn_results import drawn_result
 
@@ -62,6 +62,9 @@ def refused(path: Path, said: str, **options: Any) -> None:
 # ---- COCO
 
 
+INSTANCES = "annotations/instances.json"
+
+
 def coco(*annotations: dict[str, Any], names: tuple[str, ...] = ("photo.png",), categories: Any = None) -> Any:
     listed = [{"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT} for number, name in enumerate(names)]
     entries = [{"id": number, "image_id": 0, "category_id": 1} | entry for number, entry in enumerate(annotations)]
@@ -69,37 +72,40 @@ def coco(*annotations: dict[str, Any], names: tuple[str, ...] = ("photo.png",), 
     return {"images": listed, "annotations": entries, "categories": named}
 
 
+def write_coco(root: Path, *annotations: dict[str, Any], place: str = INSTANCES, **others: Any) -> None:
+    """COCO's file, and an image beside it."""
+    image(root / "photo.png")
+    write(root / place, coco(*annotations, **others))
+
+
 SQUARE_10 = {"segmentation": [flat(5, 5, 15, 15)]}
-INSTANCES = "annotations/instances.json"
+ONLY_CAT = {"cat": 100, "dog": 0}
 
 
 def test_nested_polygons_are_polygons(tmp_path: Path) -> None:
     """Corners as pairs, of which four are no line of two, and lists in lists."""
     pairs = [list(corner) for corner in corners(5, 5, 15, 15)]
-    image(tmp_path / "photo.png")
     for segmentation in ([pairs], [[flat(5, 5, 15, 15)]], [[pairs]], pairs, flat(5, 5, 15, 15)):
-        write(tmp_path / INSTANCES, coco({"segmentation": segmentation}))
-        assert pixels(tmp_path) == ({"cat": 100, "dog": 0}, "")
+        write_coco(tmp_path, {"segmentation": segmentation})
+        assert pixels(tmp_path) == (ONLY_CAT, "")
 
 
-def test_annotations_without_masks_are_named(tmp_path: Path) -> None:
-    image(tmp_path / "photo.png")
+def test_annotations_without_masks_are_named_or_counted(tmp_path: Path) -> None:
+    line, pairs = {"segmentation": [[5, 5, 15, 15]]}, {"segmentation": [[[5, 5], [15, 15]]]}
     for entries, said in (
-        ([{"segmentation": [[5, 5, 15, 15]]}], "annotations are polygons of one or two corners; masks are required"),
-        ([{"segmentation": [[[5, 5], [15, 15]]]}, {}], "are boxes or points and polygons of one or two corners; masks"),
+        ([line], "annotations are polygons of one or two corners; masks are required"),
+        ([pairs, {}], "are boxes or points and polygons of one or two corners; masks"),
         ([{}], "its annotations are boxes or points; masks are required"),
     ):
-        write(tmp_path / INSTANCES, coco(*entries))
-        refused(tmp_path, said)
-
-
-def test_annotations_without_an_area_are_counted(tmp_path: Path) -> None:
-    image(tmp_path / "coco/photo.png")
-    write(tmp_path / "coco" / INSTANCES, coco(SQUARE_10, {"segmentation": []}, {"segmentation": [[1, 1, 5, 5]]}))
+        write_coco(tmp_path / "coco", *entries)
+        refused(tmp_path / "coco", said)
+    write_coco(tmp_path / "coco", SQUARE_10, {"segmentation": []}, line)
+    yolo(tmp_path / "yolo", "0 0.5 0.5 0.2 0.2")
+    refused(tmp_path / "yolo", "boxes or points; polygons are required")
     yolo(tmp_path / "yolo", yolo_line(0, 5, 5, 15, 15), "0 0.5 0.5 0.1 0.1", "0 0.5 0.5")
     for name, told in (("coco", "(1 box, 1 line): 2;"), ("yolo", "(1 box, 1 point): 2;")):
-        counts, line = pixels(tmp_path / name)
-        assert counts["cat"] == 100 and told in line
+        counts, said = pixels(tmp_path / name)
+        assert counts["cat"] == 100 and told in said
 
 
 URLS = ["https://example.org/a/photo.png?size=1", "s3://bucket/photo.png"]
@@ -111,17 +117,16 @@ def test_name_of_another_machine_is_found_by_its_end(tmp_path: Path, name: str, 
     image(tmp_path / ("elsewhere" if elsewhere else "set/images") / "photo.png")
     write(tmp_path / "set" / INSTANCES, coco(SQUARE_10, names=(name,)))
     options = {"images": tmp_path / "elsewhere"} if elsewhere else {}
-    assert pixels(tmp_path / "set", **options) == ({"cat": 100, "dog": 0}, "")
+    assert pixels(tmp_path / "set", **options) == (ONLY_CAT, "")
 
 
 def test_coco_categories(tmp_path: Path) -> None:
     """Roboflow's root is no class, and two of one name are one, however written; "thing" may be a class."""
-    image(tmp_path / "photo.png")
     named = [("animals", "none"), ("cat", "animals"), ("cat", "animals"), ("person", "thing"), ("thing", "thing")]
     categories: list[Any] = [{"id": n, "name": name, "supercategory": above} for n, (name, above) in enumerate(named)]
     categories += [{"id": 5, "name": "caf\u00e9 = bar"}, {"id": 6, "name": "cafe\u0301=bar"}]
     other = {"segmentation": [flat(20, 5, 25, 10)], "category_id": 2}
-    write(tmp_path / "_annotations.coco.json", coco(SQUARE_10, other, categories=categories))
+    write_coco(tmp_path, SQUARE_10, other, place="_annotations.coco.json", categories=categories)
     assert pixels(tmp_path) == ({"cat": 125, "person": 0, "thing": 0, "caf\u00e9, bar": 0}, "")
 
 
@@ -138,16 +143,16 @@ def test_polygons_are_those_of_pycocotools() -> None:
 
 def test_crowds_of_panoptic_coco_are_labeled_but_no_objects(tmp_path: Path) -> None:
     """Segments by id, which is the first byte of a color: an object, a crowd, another object and stuff."""
-    image(tmp_path / "photo.png")
     colors = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     colors[..., 0] = np.repeat([1, 2, 3, 4], WIDTH // 4)
     segment_map = tmp_path / "annotations/panoptic/photo.png"
     save(segment_map, colors)
+    turn(segment_map)
     segments = [{"id": 1, "category_id": 1, "iscrowd": 0}, {"id": 2, "category_id": 1, "iscrowd": 1}]
     segments += [{"id": 3, "category_id": 1}, {"id": 4, "category_id": 2, "iscrowd": 0}]
     categories = [{"id": 1, "name": "cat", "isthing": 1}, {"id": 2, "name": "lawn", "isthing": 0}]
-    content = coco({"file_name": "photo.png", "segments_info": segments}, categories=categories)
-    write(tmp_path / "annotations/panoptic.json", content)
+    entry = {"file_name": "photo.png", "segments_info": segments}
+    write_coco(tmp_path, entry, place="annotations/panoptic.json", categories=categories)
     dataset = segvoc.read_dataset(tmp_path)
     labels, objects = dataset.read(0).labels, dataset.read_objects(0, (HEIGHT, WIDTH))
     assert objects is not None and labels[5, :: WIDTH // 4].tolist() == [0, 0, 0, 1]
@@ -162,24 +167,29 @@ def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
         image(tmp_path / split / "photo.png")
         content = json.dumps(coco(SQUARE_10 | {"category_id": category}))
         write(tmp_path / f"annotations/instances_{split}.json", f"\ufeff{content}")
-    refused(tmp_path, r"several files: train2017, val2017; choose one with --split")
     refused(tmp_path, "no set 'test'; its files are train2017, val2017", split="test")
     assert segvoc.read_dataset(tmp_path, split="val2017").images[0].image == tmp_path / "val2017/photo.png"
     assert pixels(tmp_path, split="val2017")[0] == {"cat": 0, "dog": 100}
 
 
-def test_coco_of_roboflow_and_labelme2coco(tmp_path: Path) -> None:
-    for place in ("rf/train/_annotations.coco.json", "rf/valid/_annotations.coco.json", "l2c/annotations.json"):
-        image((tmp_path / place).with_name("photo.png"))
-        write(tmp_path / place, coco(SQUARE_10))
+def test_coco_of_roboflow_labelme2coco_and_label_studio(tmp_path: Path) -> None:
+    for folder, name in (
+        ("rf/train", "_annotations.coco.json"),
+        ("rf/valid", "_annotations.coco.json"),
+        ("labelme2coco", "annotations.json"),
+    ):
+        write_coco(tmp_path / folder, SQUARE_10, place=name)
+    image(tmp_path / "ls/images/a.png")
+    write(tmp_path / "ls/result.json", coco(SQUARE_10, names=("images\\a.png",)))
     refused(tmp_path / "rf", "several sets: train, valid; choose one with --split")
-    assert pixels(tmp_path / "rf", split="valid") == pixels(tmp_path / "l2c") == ({"cat": 100, "dog": 0}, "")
+    assert pixels(tmp_path / "rf", split="valid") == (ONLY_CAT, "")
+    for folder in ("labelme2coco", "ls"):
+        assert pixels(tmp_path / folder) == (ONLY_CAT, "")
 
 
 @pytest.mark.parametrize(("background", "words"), [("cat", ("cat", "dog")), ("rest", ("cat", "dog", "rest"))])
 def test_background_is_what_lies_outside(tmp_path: Path, background: str, words: tuple[str, ...]) -> None:
-    image(tmp_path / "images/photo.png")
-    write(tmp_path / INSTANCES, coco(SQUARE_10 | {"category_id": 2}))
+    write_coco(tmp_path, SQUARE_10 | {"category_id": 2})
     assert segvoc.read_dataset(tmp_path, background=background).background == background
     assert pixels(tmp_path, background=background)[0] == dict.fromkeys(words, 0) | {"dog": 100, background: 1100}
 
@@ -260,11 +270,6 @@ def yolo(root: Path, *lines: str, names: str = "[cat]") -> None:
     write(root / "data.yaml", f"train: images\nnames: {names}\n")
 
 
-def test_yolo_with_boxes_alone(tmp_path: Path) -> None:
-    yolo(tmp_path, "0 0.5 0.5 0.2 0.2")
-    refused(tmp_path, "boxes or points; polygons are required")
-
-
 @pytest.mark.parametrize(
     ("names", "words"),
     [
@@ -330,14 +335,6 @@ def labelme(root: Path, *shapes: dict[str, Any], path: str = "photo.png", data: 
     write(root / "photo.json", {"shapes": shapes, "imagePath": path, "imageData": data, **size})
 
 
-def test_old_labelme_without_shape_types_and_labels(tmp_path: Path) -> None:
-    image(tmp_path / "photo.png")
-    ignored = {"label": "__ignore__", "points": [[0, 0], [9, 0], [9, 9]]}
-    labelme(tmp_path, ignored, {"label": "cat", "points": corners(5, 5, 15, 15)})
-    write(tmp_path / "notes.json", {"about": "this folder"})
-    assert pixels(tmp_path)[0] == {"cat": 100}
-
-
 def test_labelme_beside_an_image_folder(tmp_path: Path) -> None:
     image(tmp_path / "images/photo.png")
     box = {"label": "dog", "shape_type": "rectangle", "points": [[6, 6], [2, 2]]}
@@ -350,12 +347,14 @@ def test_labelme_beside_an_image_folder(tmp_path: Path) -> None:
 
 def test_labelme_with_ignored_pixels_and_an_embedded_image(tmp_path: Path) -> None:
     shapes = [
-        {"label": "cat", "points": corners(5, 5, 15, 15), "shape_type": "polygon"},
+        {"label": "cat", "points": corners(5, 5, 15, 15)},  # older files have no types
         {"label": "__ignore__", "points": [[0, 28], [40, 30]], "shape_type": "rectangle"},
     ]
     image(tmp_path / "elsewhere/photo.png")
+    write(tmp_path / "set/notes.json", {"about": "this folder"})
     labelme(tmp_path / "set", *shapes, data=base64.b64encode((tmp_path / "elsewhere/photo.png").read_bytes()).decode())
     assert (segvoc.read_dataset(tmp_path / "set").read(0).image == (10, 200, 30)).all()
+    assert pixels(tmp_path / "set")[0] == {"cat": 100}
     assert pixels(tmp_path / "set", background="rest")[0] == {"cat": 100, "rest": 1020}
     labelme(tmp_path / "set", *shapes, data="no base64!")
     with pytest.raises(InputError, match="its image is not in base64"):
@@ -476,15 +475,12 @@ def test_an_export_of_label_studio_is_known_by_its_content(tmp_path: Path) -> No
     assert pixels(tmp_path) == ({"cat": 300}, "")
 
 
-def test_exports_of_label_studio_in_other_formats(tmp_path: Path) -> None:
-    image(tmp_path / "yolo/images/0a1b2c3d-a.png")
-    write(tmp_path / "yolo/labels/0a1b2c3d-a.txt", yolo_line(1, 5, 5, 15, 15))
-    write(tmp_path / "yolo/classes.txt", "cat\ndog\n")
-    write(tmp_path / "yolo/notes.json", {"categories": [{"id": 0, "name": "cat"}]})
-    image(tmp_path / "coco/images/a.png")
-    write(tmp_path / "coco/result.json", coco(SQUARE_10, names=("images\\a.png",)))
-    assert pixels(tmp_path / "yolo") == ({"cat": 0, "dog": 100}, "")
-    assert pixels(tmp_path / "coco") == ({"cat": 100, "dog": 0}, "")
+def test_yolo_of_label_studio(tmp_path: Path) -> None:
+    image(tmp_path / "images/0a1b2c3d-a.png")
+    write(tmp_path / "labels/0a1b2c3d-a.txt", yolo_line(1, 5, 5, 15, 15))
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    write(tmp_path / "notes.json", {"categories": [{"id": 0, "name": "cat"}]})
+    assert pixels(tmp_path) == ({"cat": 0, "dog": 100}, "")
 
 
 # ---- masks
@@ -513,13 +509,20 @@ def voc(root: Path, *names: str, label: int) -> None:
         save(root / f"SegmentationClass/{name}.png", full(label))
 
 
-def test_voc_background_needn_t_be_first(tmp_path: Path) -> None:
+def test_voc_of_datumaro_and_labelme2voc(tmp_path: Path) -> None:
     voc(tmp_path, "a", label=1)
     write(tmp_path / "labelmap.txt", "cat:9,9,9::\nbackground:0,0,0::\nvoid:1,1,1::\n")
-    assert segvoc.read_dataset(tmp_path).background == "background"
+    assert segvoc.read_dataset(tmp_path).background == "background"  # it needn't be first
     assert pixels(tmp_path)[0] == {"cat": 0, "background": 1200}
     save(tmp_path / "SegmentationClass/a.png", np.full((HEIGHT, WIDTH, 3), 9, np.uint8))  # as colors
     assert pixels(tmp_path)[0] == {"cat": 1200, "background": 0}
+    voc(tmp_path, "a", label=1)
+    (tmp_path / "labelmap.txt").unlink()
+    write(tmp_path / "class_names.txt", "_background_\nyellow duck\n")
+    assert segvoc.read_dataset(tmp_path).background == "background"
+    assert pixels(tmp_path)[0] == {"background": 0, "yellow duck": 1200}
+    write(tmp_path / "class_names.txt", "\n")
+    refused(tmp_path, r"class_names\.txt' is damaged: it has no class")
 
 
 def test_official_voc(tmp_path: Path) -> None:
@@ -539,18 +542,10 @@ def test_number_255_of_an_object_is_none_in_8_bits_alone(tmp_path: Path, kind: t
     write(tmp_path / "labelmap.txt", "background:0,0,0::\ncat:1,1,1::\n")
     numbers = np.repeat(np.array([0, 7, 9, 255], kind), WIDTH // 4)
     save(tmp_path / "SegmentationObject/a.png", np.tile(numbers, (HEIGHT, 1)))
+    turn(tmp_path / "SegmentationObject/a.png")
     found = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
     assert found is not None
     np.testing.assert_array_equal(found, np.tile(np.repeat(objects, WIDTH // 4), (HEIGHT, 1)))
-
-
-def test_voc_of_labelme2voc(tmp_path: Path) -> None:
-    voc(tmp_path, "photo", label=1)
-    write(tmp_path / "class_names.txt", "_background_\nyellow duck\n")
-    assert segvoc.read_dataset(tmp_path).background == "background"
-    assert pixels(tmp_path)[0] == {"background": 0, "yellow duck": 1200}
-    write(tmp_path / "class_names.txt", "\n")
-    refused(tmp_path, r"class_names\.txt' is damaged: it has no class")
 
 
 def test_format_that_is_not_plain(tmp_path: Path) -> None:
@@ -590,15 +585,6 @@ def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
     line = segvoc.LabeledImages.from_folders(*places).absent_classes()
     assert line is not None and "no pixel is labeled: object; 33% of the pixels are unlabeled (255" in line
     assert segvoc.LabeledImages.from_folders(*places, background="object").absent_classes() is None
-
-
-@pytest.mark.filterwarnings("ignore:a 16-bit image")
-def test_stretch_of_12_bits_in_16(tmp_path: Path) -> None:
-    yolo(tmp_path, yolo_line(0, 5, 5, 15, 15))
-    save(tmp_path / "images/photo.png", np.linspace(0, 4095, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH))
-    dataset = segvoc.read_dataset(tmp_path)
-    for images, brightest in ((dataset, 16), (dataset.stretched("0,4095"), 255), (dataset.stretched("0%,50%"), 255)):
-        assert images.read(0).image.max() == brightest
 
 
 # ---- out and back

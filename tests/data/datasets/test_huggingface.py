@@ -13,7 +13,7 @@ import segvoc
 from segvoc.data.datasets.huggingface import read_huggingface
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from tests.data.datasets.test_turned_maps import turned
+from tests.data.datasets.published_layouts import turn
 
 NAMES = ["ground", "cat", "dog"]
 LABELS = np.repeat(np.array([0, 1, 2, 255], np.uint8), 4)[None].repeat(12, axis=0)
@@ -65,13 +65,12 @@ def test_a_map_of_a_wrong_mode_isnt_to_be_saved_as_jpeg_and_1_bit_is_one() -> No
 
 def test_maps_and_images_are_read_upright() -> None:
     plain = rows(1)
-    lying: dict[str, list[Any]] = {}
-    for column in ("image", "label"):
-        content = io.BytesIO()
-        turned(plain[0][column], 6, content)
-        lying[column] = [{"bytes": content.getvalue(), "path": None}]
-    found = segvoc.read_huggingface(rows(1, **lying), NAMES).read(0)
-    expected = segvoc.read_huggingface(plain, NAMES).read(0)
+    lying = {"image": io.BytesIO(), "label": io.BytesIO()}
+    for column, content in lying.items():
+        plain[0][column].save(content, "PNG")
+        turn(content)
+    turned = rows(1, **{column: [{"bytes": content.getvalue(), "path": None}] for column, content in lying.items()})
+    found, expected = (segvoc.read_huggingface(dataset, NAMES).read(0) for dataset in (turned, plain))
     np.testing.assert_array_equal(found.image, expected.image)
     np.testing.assert_array_equal(found.labels, expected.labels)
 

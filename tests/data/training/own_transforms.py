@@ -1,4 +1,6 @@
-"""What the tests hand to training, in a module that other processes can import quickly."""
+"""What the tests hand to training, in a module that other processes import quickly."""
+
+import time
 
 import numpy as np
 import torch
@@ -28,8 +30,27 @@ class Failing:
         return image, labels
 
 
-class Large(torch.utils.data.Dataset):
-    """Samples that a small shared memory has no room for."""
+NO_ROOM_FOR, FOR_EVER, UNREADABLE = -1, -2, -3
+
+
+class Rows(torch.utils.data.Dataset):
+    """Samples of a size, and three that make trouble."""
+
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.zeros(400_000, dtype=torch.uint8)
+        if index == NO_ROOM_FOR:
+            return Unsendable()
+        if index == FOR_EVER:
+            time.sleep(600)
+        if index == UNREADABLE:
+            raise FileNotFoundError(2, "no such thing", "x")
+        return torch.zeros(self.size, dtype=torch.uint8)
+
+
+class Unsendable:
+    """Fails as a tensor does that shared memory has no room for."""
+
+    def __reduce__(self):
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")

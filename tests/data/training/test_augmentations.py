@@ -74,22 +74,16 @@ def test_labels_are_flipped_with_the_image_and_squashing_keeps_all_of_it():
     assert torch.equal(squashed[0], expected[0]) and torch.equal(squashed[1], expected[1])
 
 
-def fixed(monkeypatch, value):
-    monkeypatch.setattr(augmentations, "_uniform_between", lambda *_: value)
-
-
-@pytest.mark.parametrize(
-    ("change", "value", "expected"),
-    [
-        *(("brightness", offset, lambda x, offset: x + offset) for offset in (-32.0, 7.5, 32.0)),
-        *(("contrast", factor, lambda x, factor: x * factor) for factor in (0.5, 1.5)),
-    ],
-)
-def test_brightness_is_an_offset_and_contrast_a_factor(monkeypatch, change, value, expected):
+@pytest.mark.parametrize("seed", range(3))
+def test_brightness_is_an_offset_and_contrast_a_factor(seed):
     image, _ = labeled_image()
-    fixed(monkeypatch, value)
-    values = np.clip(expected(image.numpy().astype(np.float32), np.float32(value)), 0, 255).astype(np.uint8)
-    assert np.array_equal(getattr(augmentations, f"change_{change}")(image, drawing()).numpy(), values)
+    drawn = torch.rand((), generator=drawing(seed)).item()
+    values = image.numpy().astype(np.float32)
+    for change, expected in (
+        (augmentations.change_brightness, values + np.float32(64 * drawn - 32)),
+        (augmentations.change_contrast, values * np.float32(0.5 + drawn)),
+    ):
+        assert np.array_equal(change(image, drawing(seed)).numpy(), expected.clip(0, 255).astype(np.uint8))
 
 
 def in_hsv(image, change):
@@ -99,28 +93,19 @@ def in_hsv(image, change):
     return torch.tensor(changed).view(*image.shape[1:], 3).permute(2, 0, 1) * 255
 
 
-@pytest.mark.parametrize(("factor", "turn"), [(0.5, -18), (1.0, 5), (1.5, 18)])
-def test_saturation_is_a_factor_and_hue_rotated_in_steps_of_two_degrees(monkeypatch, factor, turn):
+def test_saturation_is_a_factor_and_hue_rotated_in_steps_of_two_degrees():
     image, _ = labeled_image(8, 9)
     image[:, 0], image[:, 1] = 0, 90
-    fixed(monkeypatch, factor)
-    expected = in_hsv(image, lambda h, s, v: (h, min(1.0, s * factor), v))
-    assert (augmentations.change_saturation(image, drawing()).float() - expected).abs().max() <= 1
-    monkeypatch.setattr(augmentations, "_integer_below", lambda *_: turn + 18)
-    expected = in_hsv(image, lambda h, s, v: ((h + turn / 180) % 1, s, v))
-    assert (augmentations.change_hue(image, drawing()).float() - expected).abs().max() <= 2
-
-
-def test_every_turn_of_the_hue_from_minus_18_to_18_is_as_likely(monkeypatch):
-    turns = []
-    monkeypatch.setattr(
-        augmentations.functional, "adjust_hue", lambda image, turn: turns.append(round(turn * 180)) or image
-    )
-    generator = drawing()
-    for _ in range(37 * 60):
-        augmentations.change_hue(torch.zeros(3, 1, 1, dtype=torch.uint8), generator)
-    counts = [turns.count(turn) for turn in range(-18, 19)]
-    assert sum(counts) == len(turns) and 30 < min(counts) and max(counts) < 90
+    turns = set()
+    for seed in range(200):
+        factor = 0.5 + torch.rand((), generator=drawing(seed)).item()
+        expected = in_hsv(image, lambda h, s, v, factor=factor: (h, min(1.0, s * factor), v))
+        assert (augmentations.change_saturation(image, drawing(seed)).float() - expected).abs().max() <= 1
+        turn = int(torch.randint(37, (), generator=drawing(seed))) - 18
+        expected = in_hsv(image, lambda h, s, v, turn=turn: ((h + turn / 180) % 1, s, v))
+        assert (augmentations.change_hue(image, drawing(seed)).float() - expected).abs().max() <= 2
+        turns.add(turn)
+    assert turns == set(range(-18, 19))
 
 
 def test_each_step_of_the_jitter_has_probability_one_half_and_both_orders_occur(monkeypatch):

@@ -18,7 +18,6 @@ import pytest
 import torch
 from PIL import Image
 
-import segvoc
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import Augmentation, OwnTransform
 from segvoc.data.training.training_set import (
@@ -34,12 +33,16 @@ from segvoc.data.training.training_set import (
 )
 from segvoc.errors import ProcessError, UsageError
 from segvoc.training.loop import stop_signals
-from tests.data.training.own_transforms import Failing, brighter
+from segvoc.training.recipes import finetune
+from segvoc.training.run import train
+from tests.data.training.own_transforms import FOR_EVER, NO_ROOM_FOR, UNREADABLE, Failing, Rows, brighter
 from tests.images import one_line_error
 from tests.processes import survivors
-from tests.training.runs import RECIPE, drawn_images
 
 SIDE = 8
+
+# the processes that read have then imported what they need, which takes each of them seconds
+multiprocessing.set_forkserver_preload([TrainingSet.__module__, Rows.__module__])
 
 
 @pytest.fixture
@@ -55,41 +58,43 @@ def folder(tmp_path):
     return tmp_path
 
 
-def training_set(folder, *, seed=0, background=None, **changes):
+def images_of(folder, **rules) -> LabeledImages:
+    return LabeledImages.from_folders(*(folder / name for name in ("images", "labels", "classes.json")), **rules)
+
+
+def training_set(folder, *, kind=TrainingSet, seed=0, transform=None, background=None, **changes):
     settings = {"short_sides": (8, 10), "max_long_side": 99, "crop_size": SIDE, "color_jitter": False} | changes
-    files = (folder / name for name in ("images", "labels", "classes.json"))
-    images = LabeledImages.from_folders(*files, background=background)
-    return TrainingSet(images=images, augmentation=Augmentation(**settings), seed=seed)
+    return kind(
+        images=images_of(folder, background=background),
+        augmentation=Augmentation(**settings),
+        seed=seed,
+        transform=transform and OwnTransform(function=transform),
+    )
 
 
 def numbers(samples, positions):
     return [int(samples[position].image[0].max()) // 10 for position in positions]
 
 
-def test_each_epoch_has_every_image_once_in_an_order_of_its_own(folder):
-    samples = training_set(folder)
+def test_each_epoch_has_every_image_once_in_an_order_and_with_changes_of_its_own(folder):
+    samples, again = training_set(folder), training_set(folder)
     epochs = [numbers(samples, range(7 * epoch, 7 * epoch + 7)) for epoch in range(3)]
     assert all(sorted(order) == list(range(7)) for order in epochs)
     assert len({tuple(order) for order in epochs}) == 3
     assert numbers(training_set(folder, seed=1), range(7)) != epochs[0]
-
-
-def test_a_sample_depends_only_on_its_position(folder):
-    first, second = training_set(folder), training_set(folder)
     for position in (5, 19, 5, 0):
-        assert all(map(torch.equal, first[position][:2], second[position][:2]))
-    views = {tuple(first[position].labels.flatten().tolist()) for position in range(0, 70)}
-    assert len(views) > 10  # each position is augmented differently
+        assert all(map(torch.equal, samples[position][:2], again[position][:2]))
+    assert len({tuple(samples[position].labels.flatten().tolist()) for position in range(70)}) > 10
 
 
-@pytest.mark.parametrize(("workers", "ranks"), [(0, 1), (0, 2), (2, 1)])
-def test_any_number_of_processes_and_workers_reads_the_same_samples(folder, workers, ranks):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_any_number_of_processes_reads_the_same_samples(folder, ranks):
     samples = training_set(folder)
     expected = [samples[position] for position in range(4, 12)]  # steps 1 and 2, with 4 images each
     seen = []
     for rank in range(ranks):
         sampler = ShardedSampler(batch=4, passes=2, rank=rank, ranks=ranks, first_step=1, steps=3)
-        read = list(read_ahead(samples, sampler, stacked, workers, pinned=False))
+        read = list(read_ahead(samples, sampler, stacked, 0, pinned=False))
         assert len(read) == len(sampler) == 4
         seen.append([torch.cat([batch.images for batch in read[start : start + 2]]) for start in (0, 2)])
     images = torch.cat([torch.cat([of_rank[step] for of_rank in seen]) for step in range(2)])
@@ -124,143 +129,129 @@ def test_flipping_swaps_left_and_right_if_that_is_requested(folder, flip, swap_s
     samples = training_set(folder, flip_prob=flip, squash_prob=1.0, crop_size=12, swap_left_right=swap_sides)
     row = [label for label in samples[0].labels[0].tolist() if label != IGNORED]
     assert row == [int(label) for label in expected for _ in range(3)]
-    # whole words with a counterpart alone
-    names = ["left mirror", "back right door", "right mirror", "back left door", "right", "left-hand glove", "bright"]
-    assert other_sides(names) == {0: 2, 1: 3, 2: 0, 3: 1}
 
 
 @pytest.mark.parametrize(
-    "pair",
+    ("names", "others"),
     [
-        ("Left arm", "Right arm"),
-        ("left_arm", "right_arm"),
-        ("Left-arm", "Right-arm"),
-        ("LEFT ARM", "RIGHT ARM"),
-        ("leftArm", "rightArm"),
-        ("arm (left)", "arm (right)"),
-        ("arm_left_2", "arm_right_2"),
-        ("Left arm", "right_arm"),
-        ("dog's Left ear", "dog's Right ear"),
+        (
+            ["left mirror", "right door", "right mirror", "left door", "right", "left-hand", "bright"],
+            {0: 2, 1: 3},
+        ),
+        (["left_arm_2", "Left arm", "left_arm", "right_arm", "Right arm"], {1: 3, 2: 4}),
+        *(
+            ([left, right, "arm", "bright arm"], {0: 1})
+            for left, right in (
+                ("LEFT ARM", "RIGHT ARM"),
+                ("leftArm", "rightArm"),
+                ("arm (left)", "arm (right)"),
+                ("arm_left_2", "arm_right_2"),
+                ("Left-arm", "right_arm"),
+            )
+        ),
     ],
 )
-def test_sides_are_words_in_any_spelling(pair):
-    assert other_sides(["sky", *pair, "arm", "bright arm"]) == {1: 2, 2: 1}
+def test_sides_are_words_in_any_spelling_with_a_counterpart(names, others):
+    assert other_sides(names) == others | {right: left for left, right in others.items()}
 
 
-def test_sides_of_several_spellings_form_pairs():
-    assert other_sides(["Left arm", "left_arm", "right_arm", "Right arm", "left_arm_2"]) == {0: 2, 1: 3, 2: 0, 3: 1}
+def reading(*indices: int, size=1, **options):
+    """Another process reads rows, each in a batch of its own."""
+    return read_ahead(Rows(size), [[index] for index in indices], list, 1, pinned=False, **options)
 
 
-SAMPLER = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
+def reader() -> int:
+    (process,) = multiprocessing.active_children()
+    return process.pid
 
 
 @pytest.mark.slow
-def test_readers_go_on_when_the_run_is_asked_to_stop(folder):
+def test_readers_go_on_when_the_run_is_asked_to_stop():
     """Ctrl-C, `timeout` and schedulers signal the whole group; the run still needs the batches of its last step."""
     forkserver._forkserver._stop()  # that of another test may hear signals
-    read = read_ahead(training_set(folder), SAMPLER, stacked, 1, pinned=False)
+    read = reading(*range(12))
     next(read)
-    (reader,) = multiprocessing.active_children()
-    assert os.getpgid(reader.pid) != os.getpgrp()
+    assert os.getpgid(reader()) != os.getpgrp()
     os.kill(forkserver._forkserver._forkserver_pid, signal.SIGTERM)
     assert len(list(read)) == 11
 
 
-def test_a_reader_that_is_killed_is_told(folder):
-    read = read_ahead(training_set(folder), SAMPLER, stacked, 1, pinned=False)
+NO_ROOM = "found no room in shared memory (/dev/shm)"
+
+
+def ended(how: str) -> str:
+    return (
+        f"a process that reads training data {how}; continue the run with --resume, and if it happens again, give a "
+        "container more shared memory (docker run --shm-size=8g), or read in the process that trains "
+        "(--set num_workers=0)"
+    )
+
+
+def test_a_reader_that_is_killed_is_told():
+    read = reading(1, FOR_EVER)
     next(read)
-    (reader,) = multiprocessing.active_children()
-    os.kill(reader.pid, signal.SIGKILL)
-    with pytest.raises(
-        ProcessError, match=r"reads training data was killed, .* --resume, .*--shm-size.*--set num_workers=0"
-    ):
+    os.kill(reader(), signal.SIGKILL)
+    with one_line_error(ProcessError, ended("was killed, probably because memory ran out")):
         list(read)
 
 
-_READ = """
-from segvoc.errors import ProcessError
-from segvoc.data.training.training_set import read_ahead
-from tests.data.training.own_transforms import Large
-try:
-    print(len(list(read_ahead(Large(), [[n] for n in range(9)], list, 1, pinned=False))))
-except ProcessError as error:
-    print(error)
-"""
+def test_a_full_shared_memory_is_told_instead_of_waiting_for_ever():
+    with one_line_error(ProcessError, ended(NO_ROOM)):
+        list(reading(NO_ROOM_FOR))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small /dev/shm")
-def test_a_small_shared_memory_is_told_instead_of_waiting_for_ever():
+def test_a_small_shared_memory_is_told():
     small = "mount -t tmpfs -o size=300k tmpfs /dev/shm"
     if subprocess.run(["unshare", "-m", "sh", "-c", small], capture_output=True, check=False).returncode:
         pytest.skip("no rights to mount")
-    call = ["unshare", "-m", "sh", "-c", f'{small}; exec "$0" -c "$1"', sys.executable, _READ]
+    code = "from tests.data.training.test_training_set import reading; list(reading(*range(9), size=400_000))"
+    call = ["unshare", "-m", "sh", "-c", f'{small}; exec "$0" -c "$1"', sys.executable, code]
     done = subprocess.run(call, capture_output=True, text=True, timeout=200, check=False)
-    assert done.stdout.splitlines() == [
-        "a process that reads training data found no room in shared memory (/dev/shm); continue the run with --resume, "
-        "and if it happens again, give a container more shared memory (docker run --shm-size=8g), or read in the "
-        "process that trains (--set num_workers=0)"
-    ], done.stderr
-    assert "Traceback" not in done.stderr
-
-
-class Slow(torch.utils.data.Dataset):
-    def __getitem__(self, index):
-        time.sleep(600)
+    assert done.stderr.splitlines()[-1] == f"segvoc.errors.ProcessError: {ended(NO_ROOM)}"
+    assert done.stderr.count("Traceback") == 1
 
 
 def test_sigterm_ends_a_wait_for_data(monkeypatch, capsys):
-    monkeypatch.setattr("segvoc.data.training.training_set.LAST_BATCH", 0.5)
+    monkeypatch.setattr("segvoc.data.training.training_set.LAST_BATCH", 0.2)
+    monkeypatch.setattr("segvoc.data.training.training_set.POLL_SECONDS", 0.1)
     with stop_signals() as received, pytest.raises(SystemExit) as left:
-        read = read_ahead(Slow(), [[0]], list, 1, pinned=False, signals=received)
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        read = reading(FOR_EVER, signals=received)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
         next(read)
     assert (left.value.code, received) == (128 + signal.SIGTERM, [signal.SIGTERM])
     told = "segvoc: stopped by a signal while waiting for data; the last checkpoint stays"
     assert told in capsys.readouterr().err.splitlines()
 
 
-class Unreadable(torch.utils.data.Dataset):
-    def __getitem__(self, index):
-        raise FileNotFoundError(2, "no such thing", "x")
-
-
-@pytest.mark.slow
 def test_what_a_reader_raises_is_its_own():
     with pytest.raises(FileNotFoundError, match="Caught FileNotFoundError in DataLoader worker"):
-        list(read_ahead(Unreadable(), [[0]], list, 1, pinned=False))
-    with pytest.raises(FileNotFoundError, match="no such thing: 'x'"):
-        list(read_ahead(Unreadable(), [[0]], list, 0, pinned=False))
+        list(reading(UNREADABLE))
 
 
-def read_and_wait(folder, started):
-    """What a run does, up to where it is killed."""
-    read = read_ahead(training_set(folder), SAMPLER, stacked, 1, pinned=False)
-    next(read)
-    started.put(multiprocessing.active_children()[0].pid)
-    time.sleep(60)
-
-
-def read_and_leave(folder, started):
-    """What a run does, up to where it is left without having read all; at its end no batch is asked for."""
+def read_one(started, seconds):
+    """What a run does that is killed or ends before it has read all; at its end no batch is asked for."""
     global held
-    held = read_ahead(training_set(folder), SAMPLER, stacked, 1, pinned=False)
+    held = reading(1, 2)
     next(held)
-    started.put(multiprocessing.active_children()[0].pid)
+    started.put(reader())
+    time.sleep(seconds)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", [read_and_wait, read_and_leave])
-def test_readers_leave_when_the_run_is_killed_or_ends(folder, run):
+@pytest.mark.parametrize(("seconds", "code"), [(60, -signal.SIGKILL), (0, 0)])
+def test_readers_leave_when_the_run_is_killed_or_ends(seconds, code):
     context = multiprocessing.get_context("spawn")
     started = context.Queue()
-    process = context.Process(target=run, args=(folder, started))
+    process = context.Process(target=read_one, args=(started, seconds))
     process.start()
-    reader = started.get(timeout=300)
-    if run is read_and_wait:
+    left = started.get(timeout=300)
+    if code:
         process.kill()
     process.join(300)
-    assert process.exitcode == (0 if run is read_and_leave else -signal.SIGKILL)
-    assert survivors([reader]) == []
+    assert process.exitcode == code
+    assert survivors([left]) == []
 
 
 WHOLE = Augmentation(short_sides=(6,), max_long_side=100, crop_size=6, color_jitter=False, flip_prob=0.0)
@@ -270,7 +261,7 @@ CLASSES = ["background", "dog's head", "sofa", "cat's head", "dog's leg"]
 def drawn(root: Path, values: np.ndarray, classes: list[str], name: str = "labels") -> None:
     (root / name).mkdir(parents=True, exist_ok=True)
     Image.fromarray(values.astype(np.uint8)).save(root / name / "one.png")
-    (root / f"{name}.json").write_text(json.dumps(classes))
+    (root / ("classes.json" if name == "labels" else f"{name}.json")).write_text(json.dumps(classes))
 
 
 @pytest.fixture
@@ -282,12 +273,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def labeled_images(root: Path, **rules) -> LabeledImages:
-    return LabeledImages.from_folders(root / "images", root / "labels", root / "labels.json", **rules)
-
-
 def part_set(root: Path, augmentation=WHOLE, **maps) -> PartTrainingSet:
-    images = replace(labeled_images(root, background="background"), **maps)
+    images = replace(images_of(root, background="background"), **maps)
     return PartTrainingSet(images=images, augmentation=augmentation, seed=0)
 
 
@@ -307,24 +294,29 @@ def test_a_pixel_has_a_part_and_an_object(root):
     assert "no learned part or object" in part_set(root)[0].problems[0]
 
 
+def object_maps(root: Path, *words: str) -> LabeledImages:
+    """The image is the second word except for its first column."""
+    drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), list(words), "objects")
+    return LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
+
+
+WITH_OBJECTS = [[NONE, 0, NONE, 1, 2, IGNORED], [NONE, 1, 1, 1, 1, 1]]
+"""The horse isn't learned."""
+
+
 def test_object_maps_cover_more_than_parts(root):
-    """The image is a dog except for its first column, a horse, which isn't learned."""
-    drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
-    maps = LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
-    assert labels(root, object_maps=maps) == [[NONE, 0, NONE, 1, 2, IGNORED], [NONE, 1, 1, 1, 1, 1]]
+    maps = object_maps(root, "dog", "horse")
+    assert labels(root, object_maps=maps) == WITH_OBJECTS
     with pytest.raises(UsageError, match="'one' has no object map"):
         part_set(root, object_maps=maps.only([]))
 
 
 def test_joined_sets_keep_their_object_maps(root):
-    drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["hound", "horse"], "objects")
-    maps = LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
-    one = replace(labeled_images(root, background="background"), object_maps=maps)
+    one = replace(images_of(root, background="background"), object_maps=object_maps(root, "hound", "horse"))
     joined = LabeledImages.joined([one, replace(one, name="two")], rename={"hound": "dog"})
     own = PartTrainingSet(images=joined, augmentation=WHOLE, seed=0)
     assert len(joined) == len(joined.object_maps) == 2 and joined.object_maps.vocabulary.words == ("dog", "horse")
-    for place in range(2):
-        assert own[place].labels[:, 0].tolist() == [[NONE, 0, NONE, 1, 2, IGNORED], [NONE, 1, 1, 1, 1, 1]]
+    assert [own[place].labels[:, 0].tolist() for place in range(2)] == [WITH_OBJECTS] * 2
     with one_line_error(UsageError, match="'plain' has no object maps, but '.*' has; join sets that all have some"):
         LabeledImages.joined([one, replace(one, name="plain", object_maps=None)])
 
@@ -340,59 +332,47 @@ def test_both_maps_are_augmented_alike(root):
 
 def test_the_classes_of_an_owner_are_its_parts(root):
     drawn(root, np.zeros((6, 6)), ["rest", "door", "hood"])
-    named = labeled_images(root, background="rest", owner="car")
+    named = images_of(root, background="rest", owner="car")
     assert named.vocabulary.words == ("rest", "car's door", "car's hood")
     with pytest.raises(UsageError, match="has no name"):
-        labeled_images(root, owner=" ")
+        images_of(root, owner=" ")
 
 
 def test_flipping_swaps_left_and_right_parts_but_not_objects(root):
     drawn(root, np.tile([0, 0, 1, 1, 2, 2], (6, 1)), ["car's left door", "car's right door", "left luggage"])
     changes = replace(WHOLE, flip_prob=1.0, swap_left_right=True)
-    own = PartTrainingSet(images=labeled_images(root), augmentation=changes, seed=0)
+    own = PartTrainingSet(images=images_of(root), augmentation=changes, seed=0)
     assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]
 
 
-AUGMENTATION = RECIPE.data
-
-
-def transformed_set(images: LabeledImages, transform=brighter, *, kind=TrainingSet):
-    return kind(images=images, augmentation=AUGMENTATION, seed=3, transform=OwnTransform(function=transform))
-
-
-def test_what_it_returns_is_learned_the_same_with_workers_and_after_a_resume(tmp_path) -> None:
-    images = drawn_images(tmp_path)
-    plain = TrainingSet(images=images, augmentation=AUGMENTATION, seed=3)
-    changed = transformed_set(images)
-    assert not torch.equal(plain[0].image, changed[0].image) and not torch.equal(changed[0].image, changed[5].image)
-    sampler = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=3)
-    here = list(read_ahead(changed, sampler, stacked, 0, pinned=False))
+def test_what_it_returns_is_learned_the_same_with_workers_and_after_a_resume(folder) -> None:
+    changed = training_set(folder, transform=brighter)
+    assert len({int(changed[position].image[1].max()) for position in range(7)}) > 3  # the light, of gray 0
+    here = stacked([changed[4], changed[5]])
     resumed = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=2, steps=4)
-    failing = transformed_set(images, Failing(after=2))
-    read = read_ahead(failing, resumed, stacked, 1, pinned=False)
+    read = read_ahead(training_set(folder, transform=Failing(after=2)), resumed, stacked, 1, pinned=False)
     there = next(read)
-    assert torch.equal(here[2].images, there.images) and torch.equal(here[2].labels, there.labels)
+    assert torch.equal(here.images, there.images) and torch.equal(here.labels, there.labels)
     # a wrong result is one line, also from a worker
-    with pytest.raises(UsageError, match=r"own_transforms:Failing returned the label 77, .*65535") as caught:
+    with one_line_error(UsageError, match=r"own_transforms:Failing returned the label 77, .*65535"):
         next(read)
-    assert "\n" not in str(caught.value)
 
 
-def test_it_gets_the_labels_of_the_classes_and_of_what_is_none(tmp_path) -> None:
-    seen = {}
+@pytest.mark.parametrize(
+    ("kind", "background", "expected"), [(TrainingSet, None, {0, 1, 2}), (PartTrainingSet, "ground", {0, NONE})]
+)
+def test_it_gets_the_labels_of_the_classes_and_of_what_is_none(folder, kind, background, expected) -> None:
+    seen = set()
 
     def look(image, labels, rng):
-        seen.setdefault(labels.shape[2:], set()).update(np.unique(labels).tolist())
+        seen.update(np.unique(labels).tolist())
         assert image.dtype == np.uint8 and labels.dtype == np.int32 and image.flags.writeable
+        assert labels.shape[2:] == (() if kind is TrainingSet else (2,))
         return image, labels.astype(np.int64)
 
-    images = drawn_images(tmp_path, 1)
-    assert set(transformed_set(images, look)[0].labels.unique().tolist()) <= {0, 1, 2, IGNORED}
-    (tmp_path / "classes.json").write_text(json.dumps(["ground", "dog's head", "dog"]))
-    folders = (tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
-    of_parts = transformed_set(LabeledImages.from_folders(*folders, background="ground"), look, kind=PartTrainingSet)
-    assert of_parts[0].labels.shape[0] == 2
-    assert seen == {(): {0, 1, 2, IGNORED}, (2,): {0, NONE, IGNORED}} or seen[(2,)] <= {0, 1, NONE, IGNORED}
+    (folder / "classes.json").write_text(json.dumps(["ground", "dog's head", "dog"]))
+    sample = training_set(folder, kind=kind, background=background, transform=look)[0]
+    assert seen == expected | {IGNORED} and set(sample.labels.unique().tolist()) <= seen
 
 
 @pytest.mark.parametrize(
@@ -404,15 +384,14 @@ def test_it_gets_the_labels_of_the_classes_and_of_what_is_none(tmp_path) -> None
         (lambda image, labels, rng: (image, labels / 2), "labels of shape"),
     ],
 )
-def test_other_results_are_refused(tmp_path, wrong, message) -> None:
+def test_other_results_are_refused(folder, wrong, message) -> None:
     with pytest.raises(UsageError, match=message):
-        transformed_set(drawn_images(tmp_path, 1), wrong)[0]
+        training_set(folder, transform=wrong)[0]
 
 
-def test_a_transform_that_workers_could_not_import_is_refused_before_training(tmp_path) -> None:
-    images = drawn_images(tmp_path, 2)
-    recipe = segvoc.recipes.finetune("tiny", images=2, steps=1)
+def test_a_transform_that_workers_could_not_import_is_refused_before_training(folder, tmp_path) -> None:
+    recipe = finetune("tiny", images=2, steps=1).with_settings(num_workers=1)
     with pytest.raises(UsageError, match=r"can't be sent to reading processes .*num_workers=0"):
-        segvoc.train(recipe.with_settings(num_workers=1), images, tmp_path / "run", transform=lambda *all: all[:2])
+        train(recipe, images_of(folder), tmp_path / "run", transform=lambda *all: all[:2])
     OwnTransform(function=functools.partial(brighter)).check_sendable()
     assert OwnTransform(function=functools.partial(brighter)).name == "functools:partial"

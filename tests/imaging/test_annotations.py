@@ -1,6 +1,7 @@
 """Masks as run lengths: Label Studio's, against masks of its own library, and COCO's, against pycocotools."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,7 @@ import pytest
 from pycocotools import mask as coco
 
 from segvoc.errors import UsageError
-from segvoc.imaging.annotations import class_runs, coco_masks, packed_runs
-from tests.brush_masks import unpacked
+from segvoc.imaging.annotations import class_runs, coco_mask, coco_masks, packed_runs
 
 STORED = json.loads((Path(__file__).parent / "label_studio_masks.json").read_text(encoding="utf-8"))["masks"]
 
@@ -34,23 +34,39 @@ def test_bytes_are_those_of_label_studios_library(entry):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (40, 61)])
 @pytest.mark.parametrize("classes", [1, 3, 300])
-def test_masks_are_the_classes(size, classes):
+def test_masks_of_coco_are_those_of_pycocotools(size, classes):
     generator = np.random.default_rng(0)
     noise = generator.integers(0, classes, size).astype(np.uint16)
     noise[generator.random(size) < 0.2] = 65_535
-    empty = np.full(size, 65_535, np.uint16)
-    for labels in (noise, empty, np.zeros(size, np.uint16), np.repeat(noise[:, :1], size[1], 1)):
-        runs = list(coco_masks(labels, classes))
-        bounds = list(class_runs(labels, classes))
-        assert len(runs) == len(bounds) == classes
-        for label, changes in enumerate(bounds):
-            inside = labels == label
-            expected = coco.encode(np.asfortranarray(inside).astype(np.uint8, order="F"))
-            assert runs[label] == {"size": list(size), "counts": expected["counts"].decode()}
-            assert (changes.size > 0) == inside.any()
-            if changes.size:
-                mask = packed_runs(changes, labels.size).tolist()
-                np.testing.assert_array_equal(unpacked(mask, *size), np.where(inside, 255, 0))
+    for labels in (noise, np.full(size, 65_535, np.uint16), np.zeros(size, np.uint16)):
+        inside = [np.asfortranarray(labels == label).astype(np.uint8, order="F") for label in range(classes)]
+        expected = [coco.encode(mask)["counts"].decode() for mask in inside]
+        assert list(coco_masks(labels, classes)) == [{"size": list(size), "counts": counts} for counts in expected]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "match"),
+    [
+        ({"size": [2, 3], "counts": [7, -1]}, "don't fill the 6 pixels"),
+        *(({"size": [2, 3], "counts": counts}, "not valid") for counts in ("", "PPPPPPP0")),
+        ([[0, 0, float("nan"), 0, 0, 1]], "far outside"),
+    ],
+)
+def test_damaged_masks_are_refused(segmentation, match):
+    with pytest.raises(ValueError, match=match):
+        coco_mask(segmentation, 2, 3)
+
+
+def test_polygons_are_united_and_lines_passed_over():
+    square, other, line = [0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3], [0, 0, 3, 3]
+    assert coco_mask([square, other, line], 4, 4).sum() == 7
+    assert not coco_mask([line, []], 4, 4).any()
+
+
+def test_without_pycocotools_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(UsageError, match=r'pycocotools.*pip install "segvoc\[data\]"'):
+        coco_mask([[0, 0, 1, 0, 0, 1]], 4, 4)
 
 
 def test_larger_images_than_the_format_holds_are_refused():
