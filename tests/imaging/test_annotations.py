@@ -1,7 +1,6 @@
 """Masks as run lengths: Label Studio's, against masks of its own library, and COCO's, against pycocotools."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +60,6 @@ def test_polygons_are_united_and_lines_passed_over():
     square, other, line = [0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3], [0, 0, 3, 3]
     assert coco_mask([square, other, line], 4, 4).sum() == 7
     assert not coco_mask([line, []], 4, 4).any()
-
-
-def test_without_pycocotools_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(UsageError, match=r'pycocotools.*pip install "segvoc\[data\]"'):
-        coco_mask([[0, 0, 1, 0, 0, 1]], 4, 4)
 
 
 def test_larger_images_than_the_format_holds_are_refused():

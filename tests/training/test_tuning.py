@@ -107,7 +107,7 @@ def test_words_that_are_never_better_keep_their_text(tmp_path, capsys):
     images = drawn_images(tmp_path / "set", 8)
     chosen = finetune("tiny", images=8).with_settings(**SMALL, steps=4, eval_every=1, lr=0.0)
     result = train(chosen, images, tmp_path / "run", device="cpu", progress=False)
-    assert "no better on held-out images than by text alone" in capsys.readouterr().err
+    assert "no better on held-out images than zero-shot" in capsys.readouterr().err
     assert not (tmp_path / "run/tuned.words.safetensors").exists()
     assert result.metrics["step"] == 2  # two validations in a row were no better
     assert segvoc.load(result.weights, device="cpu").taught == ()
