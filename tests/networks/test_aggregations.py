@@ -35,14 +35,6 @@ class TestCatSeg(AggregationContract, PaperContract):
     idle = frozenset({VALUES_ALONE})
 
 
-def test_one_option_turns_it_into_the_parallel_network():
-    with torch.device("meta"):
-        parallel = built("cat-seg-eva-b", order="parallel", fusion="experts", blocks=4)
-        pca = built("pca-seg-b")
-    shapes = [{name: value.shape for name, value in network.state_dict().items()} for network in (parallel, pca)]
-    assert shapes[0] == shapes[1]
-
-
 class TestPcaSeg(AggregationContract, PaperContract):
     build = staticmethod(small)
 
@@ -55,13 +47,15 @@ class TestThreeMaps(AggregationContract):
         return SegmentationNetwork(ThreeMaps(), text_tower("qv"), build_aggregation(config, ThreeMaps()))
 
 
-def test_the_sizes_of_one_parallel_block_are_those_published():
+def test_one_option_turns_cat_seg_into_pca_seg_whose_blocks_have_the_published_sizes():
     with torch.device("meta"):
-        network = built("pca-seg-b")
-    block = network.aggregation.blocks[0]
-    sizes = [
-        sum(weight.numel() for weight in part.parameters()) for part in (block.spatial, block.semantic, block.fuse)
-    ]
+        parallel = built("cat-seg-eva-b", order="parallel", fusion="experts", blocks=4)
+        pca = built("pca-seg-b")
+    shapes = [{name: value.shape for name, value in network.state_dict().items()} for network in (parallel, pca)]
+    assert shapes[0] == shapes[1]
+    block = pca.aggregation.blocks[0]
+    parts = (block.spatial, block.semantic, block.fuse)
+    sizes = [sum(weight.numel() for weight in part.parameters()) for part in parts]
     assert sizes == [462_336, 214_784, 349_221]
 
 
@@ -126,15 +120,8 @@ class TestFeatureAggregation(SelectionContract):
             assert not torch.allclose(other, plain, atol=1e-3)
 
 
-@slow
-class TestNoAggregation(WithoutTaps, SelectionContract):
-    """PCA-Seg, Table 3, first row."""
-
-    build = staticmethod(lambda: small(aggregation="none"))
-
-
 class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract):
-    """The embedded model's shape."""
+    """PCA-Seg, Table 3, first row, in the embedded model's shape."""
 
     def build(self) -> nn.Module:
         aggregation = build_aggregation(replace(PCA_SEG, kind="none", costs=3), ThreeMaps())

@@ -101,11 +101,11 @@ def test_a_plain_clip_fills_a_network_without_aggregation_whose_logits_are_the_c
     ("case", "preset"),
     [
         ("cat_vitb_384", "cat-seg-b"),
-        ("cat_vitl_336", "cat-seg-l"),
+        pytest.param("cat_vitl_336", "cat-seg-l", marks=pytest.mark.slow),
         ("pca_vitb_384", "pca-seg-clip-b"),
-        ("pca_vitl_336", "pca-seg-clip-l"),
+        pytest.param("pca_vitl_336", "pca-seg-clip-l", marks=pytest.mark.slow),
         ("pca_eva_vitb_384", "pca-seg-b"),
-        ("pca_eva_vitl_336", "pca-seg-l"),
+        pytest.param("pca_eva_vitl_336", "pca-seg-l", marks=pytest.mark.slow),
     ],
 )
 def test_the_key_lists_of_all_released_models_fit(golden, case, preset):
