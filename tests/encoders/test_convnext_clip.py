@@ -57,10 +57,9 @@ def test_both_maps_and_all_taps_are_the_official_ones_and_the_single_map_is_the_
         assert case.error(f"out.{stage}", ours) <= TOLERANCE, stage
 
 
-@pytest.mark.parametrize(("height", "width"), [(100, 64), (64, 48)])
-def test_a_image_between_two_grids_is_refused(tower, height, width):
-    with pytest.raises(ValueError, match=f"{height}x{width}"):
-        tower(make_image(1, height, width))
+def test_a_image_between_two_grids_is_refused(tower):
+    with pytest.raises(ValueError, match="64x48"):
+        tower(make_image(1, 64, 48))
 
 
 def gradients(tower, stages):
@@ -89,13 +88,12 @@ def test_the_last_stage_learns_from_the_chosen_map_alone(source, teachers):
         assert {"tower.stages.2.blocks.0.gamma", "project.weight"} <= reached
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_it_computes_what_open_clip_computes(head):
-    """Of an image of one stride-32 cell, CLIP's embedding is the dense map."""
+def test_with_an_mlp_as_head_it_computes_what_open_clip_computes():
+    """Of an image of one stride-32 cell, CLIP's embedding is the dense map; the linear head's are golden ones."""
     torch.manual_seed(0)
-    config = replace(TINY, widths=(96, 192, 384, 768), depths=(3, 3, 9, 3), head_width=80 if head == "mlp" else None)
+    config = replace(TINY, widths=(96, 192, 384, 768), depths=(3, 3, 9, 3), head_width=80)
     with weightless():
-        published = TimmModel("convnext_tiny", embed_dim=40, proj=head, pool="").eval()
+        published = TimmModel("convnext_tiny", embed_dim=40, proj="mlp", pool="").eval()
         tower = ConvNextClipImageEncoder(config).eval()
     weights = {f"visual.{name}": 0.05 * torch.randn(x.shape) for name, x in published.state_dict().items()}
     published.load_state_dict(inside("visual.", weights), assign=True)

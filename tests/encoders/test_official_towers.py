@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -101,16 +100,6 @@ def convnext_towers(image: ConvNextClipConfig = TINY, text: ClipTextConfig = TEX
     return ConvNextClipImageEncoder(image), ClipTextEncoder(text)
 
 
-FORMS: dict[str, tuple[Callable[[], dict[str, Tensor]], Callable[[], tuple[nn.Module, nn.Module]]]] = {
-    "open_clip's ViT": (lambda: open_clips().state_dict(), openai_towers),
-    "transformers' ViT": (lambda: transformers.weights_of("clip"), transformers.small_towers),
-    "open_clip's EVA02": (timms_eva, eva_towers),
-    "EVA-CLIP's": (lambda: authors_eva("text."), eva_towers),
-    "EVA-CLIP's first": (lambda: authors_eva(""), eva_towers),
-    "open_clip's ConvNeXt": (convnext, convnext_towers),
-}
-
-
 @pytest.mark.filterwarnings("error::segvoc.errors.ActivationWarning")
 def test_an_activation_that_isnt_known_is_said() -> None:
     weights = open_clips().state_dict()
@@ -120,23 +109,12 @@ def test_an_activation_that_isnt_known_is_said() -> None:
     towers_state(weights, OpenAIClipImageEncoder(VIT, activation="gelu"), ClipTextEncoder(TEXT))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_container_gives_the_same_towers(form: str, tmp_path: Path) -> None:
-    weights, towers = FORMS[form][0](), FORMS[form][1]()
-    expected = towers_state(weights, *towers)
-    for tower, state in zip(towers, expected, strict=True):
-        tower.load_state_dict(state)
-    parallel = {f"module.{name}": value for name, value in weights.items()}
-    training = {"epoch": 7, "name": "run", "optimizer": {"state": {}, "param_groups": []}, "scaler": {}}
-    torch.save(weights, tmp_path / "state_dict.pt")
-    torch.save({**training, "state_dict": parallel}, tmp_path / "training.pt")
-    torch.save({"module": weights}, tmp_path / "deepspeed.pt")
-    save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "weights.safetensors")
-    for path in sorted(tmp_path.iterdir()):
-        found = read_weights(path).tensors
-        assert is_plain_clip(found)
-        for state, same in zip(towers_state(found, *towers), expected, strict=True):
-            assert state.keys() == same.keys() and all(torch.equal(state[name], same[name]) for name in state)
+@pytest.mark.parametrize("prefix", ["text.", ""], ids=["now", "at first"])
+def test_evas_authors_weights_are_those_of_open_clip_by_other_names(prefix: str) -> None:
+    authors, open_clips = authors_eva(prefix), timms_eva()
+    assert is_plain_clip(authors) and is_plain_clip(open_clips)
+    for state, same in zip(towers_state(authors, *eva_towers()), towers_state(open_clips, *eva_towers()), strict=True):
+        assert state.keys() == same.keys() and all(torch.equal(state[name], same[name]) for name in state)
 
 
 def test_a_packed_open_clip_model_gives_the_same_embeddings():
@@ -165,7 +143,7 @@ def test_eva_as_open_clip_publishes_it_computes_what_timm_computes_and_positions
     assert (grid[0].diff() > 0).all()
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (2, 64)])
+@pytest.mark.parametrize("shape", [(), (2, 64)])
 def test_a_packed_matrix_that_has_no_three_parts_is_told(shape):
     name = "transformer.resblocks.0.attn.in_proj_weight"
     with pytest.raises(CheckpointError, match=rf"unexpected {name}"):
@@ -183,9 +161,13 @@ PUBLISHED: dict[str, Callable[[], tuple[nn.Module, nn.Module]]] = {
 """Towers of the published sizes, by open_clip's names."""
 
 TRANSFORMERS = {"clip": "ViT-B-16-quickgelu", "clip_l": "ViT-L-14-336-quickgelu"}
+LARGE = ("EVA02-L-14-336", "ViT-L-14-336-quickgelu", "convnext_large_d_320", "clip_l")
 
 
-@pytest.mark.parametrize("model", [*PUBLISHED, *TRANSFORMERS])
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in (*PUBLISHED, *TRANSFORMERS)],
+)
 def test_every_name_and_shape_of_the_published_sizes_fits(model):
     with torch.device("meta"):
         towers = PUBLISHED[TRANSFORMERS.get(model, model)]()
@@ -202,6 +184,7 @@ ADDED = {f"stride_one.0.{name}" for name in ("norm.weight", "norm.bias", "conv.w
 
 def test_stride_one_begins_as_the_last_stage_in_a_plain_clip_and_is_left_out_without_the_hierarchy():
     plain, last = convnext(), "tower.stages.3.downsample."
+    assert is_plain_clip(plain)
     state, _ = towers_state(plain, *convnext_towers())
     for name in ADDED:
         original = state[name.replace("stride_one.0.norm", f"{last}0").replace("stride_one.0.conv", f"{last}1")]
@@ -223,7 +206,9 @@ def assert_transformers(model: str, **outputs: Tensor) -> None:
 def test_outputs_are_those_of_transformers(buffers, tmp_path):
     early = {f"{kind}_model.embeddings.position_ids": torch.arange(count)[None] for kind, count in buffers.items()}
     save_file(transformers.weights_of("clip") | early, tmp_path / "model.safetensors")
-    image, text = loaded(read_weights(tmp_path / "model.safetensors").tensors, *transformers.small_towers())
+    read = read_weights(tmp_path / "model.safetensors").tensors
+    assert is_plain_clip(read)
+    image, text = loaded(read, *transformers.small_towers())
     with torch.no_grad():
         *_, deepest = image.tokens(transformers.CLIP_IMAGES, dense=False).taps
         state = image.tower.transformer.resblocks[-1](deepest)

@@ -4,7 +4,6 @@ import copy
 import importlib
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from segvoc.layers.precision import reduce_precision
 
@@ -291,23 +289,6 @@ class PaperContract(NetworkContract):
         network(leaf, text).sum().backward()
         assert leaf.grad is not None and tangent.abs().max() > 0
         torch.testing.assert_close(tangent.sum(), (leaf.grad * direction).sum(), rtol=1e-6, atol=1e-9)
-
-    @pytest.mark.slow
-    def test_a_trace_gives_what_the_network_gives(self, network, as_users_call):
-        image, text = self.inputs(network.requires_grad_(False))
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sizes become constants
-            traced = torch.jit.trace(lambda image: network(image, text), image, check_trace=False)
-            assert_alike(traced(image), network(image, text))
-
-    @pytest.mark.slow
-    def test_all_multiply_adds_are_counted(self, network):
-        inputs, counts = self.inputs(network.requires_grad_(False), classes=4), []
-        for chunk, threads in ((None, 1), (2, 2)):
-            with torch.no_grad(), torch_threads(threads), FlopCounterMode(display=False) as counter:
-                network(*inputs, chunk=chunk)
-            counts.append(counter.get_total_flops())
-        assert counts[0] == counts[1] > 0
 
     @pytest.mark.slow
     def test_it_is_built_and_runs_on_the_meta_device(self):

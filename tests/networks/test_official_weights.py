@@ -180,8 +180,10 @@ def test_a_decoder_or_a_clip_alone_is_refused_with_the_mend(syn_seg):
         syn_seg_state(openai_clip(syn_seg), syn_seg)
 
 
-@pytest.mark.parametrize("head", ["plain", "refined"])
-@pytest.mark.parametrize(("prefix", "buffers"), [("clip.", False), ("clip.", True), ("clipseg.", True)])
+@pytest.mark.parametrize(
+    ("head", "prefix", "buffers"),
+    [("plain", "clip.", False), ("refined", "clip.", True), ("refined", "clipseg.", True)],
+)
 def test_logits_of_transformers_files_are_those_of_transformers(head, prefix, buffers, tmp_path):
     weights = {
         re.sub(r"^clip\.", prefix, name): value for name, value in transformers.weights_of(f"clipseg_{head}").items()
