@@ -2,7 +2,7 @@
 
 Usage: PYTHONPATH=src:. python -m tests.golden.make_transformers FOLDER_4 FOLDER_5. Each folder is an installation of
 transformers (`pip install --target FOLDER_4 "transformers<5"`). Both fill small CLIPSeg, CLIP, SigLIP and DINOv2
-networks with weights made by the rule of `tests/golden_rules.py` from the names in the files that they write. What is
+networks with weights made by the rule of `tests/golden_sets.py` from the names in the files that they write. What is
 kept: those names and their shapes, the names of weights in memory that differ, those of some published models, and
 some values of the outputs.
 """

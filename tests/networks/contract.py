@@ -291,15 +291,6 @@ class PaperContract(NetworkContract):
         torch.testing.assert_close(tangent.sum(), (leaf.grad * direction).sum(), rtol=1e-6, atol=1e-9)
 
     @pytest.mark.slow
-    def test_it_is_built_and_runs_on_the_meta_device(self):
-        with torch.device("meta"):
-            network = self.build()
-        image, text = (x.to(torch.device("meta")) for x in self.inputs(network, batch=2, rows=4, columns=6))
-        logits = network(image, text)
-        assert logits.is_meta and logits.shape == (2, 3, 4 * self.finer, 6 * self.finer)
-        assert all(parameter.is_meta for parameter in network.parameters())
-
-    @pytest.mark.slow
     def test_it_is_exported_whole(self, network):
         inputs = self.inputs(network)
         exported = torch.export.export(network, inputs).module()

@@ -252,10 +252,16 @@ def tiny_network(name: str) -> SegmentationNetwork:
     return SegmentationNetwork(tower, ClipTextEncoder(text), build_aggregation(config, tower))
 
 
+@cache
+def tiny_weights(name: str) -> dict[str, Tensor]:
+    """By the names of the released code; not to be changed."""
+    shapes = compact_case(FAMILIES[name].tiny).record["weights"]
+    return {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
+
+
 def filled_tiny(name: str) -> SegmentationNetwork:
-    shapes, network = compact_case(FAMILIES[name].tiny).record["weights"], tiny_network(name)
-    official = {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
-    network.load_state_dict(network_state(official, network))
+    network = tiny_network(name)
+    network.load_state_dict(network_state(tiny_weights(name), network))
     return network.eval()
 
 

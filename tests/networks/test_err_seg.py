@@ -144,16 +144,24 @@ def test_the_voting_map_is_the_released_or_the_papers(voting_map, kept):
 @pytest.mark.parametrize(
     ("size", "clip"), [("B", "convnext_base_w_320"), pytest.param("L", "convnext_large_d_320", marks=pytest.mark.slow)]
 )
-def test_the_key_lists_of_the_released_models_fit(golden, size, clip):
+def test_the_key_lists_of_the_released_models_fit_and_their_parameters_are_trained(golden, size, clip):
     lists = {"clip_model.": f"err_clip_{clip}_keys", "decoder.": f"err_decoder_{size}_keys"}
+    trained = set(err_record(golden, f"err_clip_{clip}_trainable"))
     with torch.device("meta"):
         network = built(f"err-seg-{size.lower()}")
+        # the map keeps dtypes, which tell what becomes of the trained ones
         states = {
-            part: {name: torch.empty(shape) for name, shape in err_record(golden, keys).items()}
+            part: {
+                name: torch.empty(shape, dtype=torch.float64 if part == "clip_model." and name in trained else None)
+                for name, shape in err_record(golden, keys).items()
+            }
             for part, keys in lists.items()
         }
     official = with_prefixes({f"sem_seg_head.{part}": state for part, state in states.items()})
-    assert err_seg_state(official, network).keys() == network.state_dict().keys()
+    state = err_seg_state(official, network)
+    assert state.keys() == network.state_dict().keys()
+    ours = {name for name in network.trainable_parameters() if not name.startswith("aggregation.")}
+    assert ours == {name for name, value in state.items() if value.dtype == torch.float64}
     with pytest.raises(CheckpointError, match="weights aren't from ERR-Seg"):
         err_seg_state(official | {"backbone.weight": torch.empty(1, device="meta")}, network)
 

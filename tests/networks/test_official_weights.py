@@ -39,14 +39,6 @@ def published() -> dict[str, Tensor]:
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
-def test_experts_stand_side_by_side_even_channels_first(network, published):
-    published |= {f"{EXPERT[:-2]}{number}.1.running_mean": torch.arange(64.0) + 100 * number for number in (3, 1, 0, 2)}
-    state = network_state(published, network)
-    first, second = (state[f"aggregation.blocks.3.fuse.parse.halves.{half}.norm.running_mean"] for half in (0, 1))
-    assert first.tolist() == [100.0 * number + channel for number in range(4) for channel in range(0, 64, 2)]
-    assert torch.equal(second, first + 1)
-
-
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
