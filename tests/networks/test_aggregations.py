@@ -75,9 +75,7 @@ TestOneExpert = slow(choice(fusion="single"))  # PCA-Seg, Table 5e, first row
 TestConvolvedExperts = slow(choice(fusion="convolution"))
 TestAveragedExperts = slow(choice(fusion="average"))
 TestAddedExperts = slow(choice(fusion="addition"))
-# of these two, a golden output is compared, too
-TestSoftmaxAttention = slow(choice(class_attention="softmax"))
-TestWithoutPads = slow(choice(pad_classes=0))
+# softmax attention and no pads: see the variants in test_released_golden.py
 
 
 class WithoutTaps:
