@@ -155,16 +155,6 @@ def test_the_authors_decoder_with_a_clip_is_the_network_but_for_the_projector(sy
     assert different == {"aggregation.projector.weight", "aggregation.projector.bias"}
 
 
-def test_the_refined_head_fits_the_option_alone(syn_seg):
-    refined = small_syn_seg(head="refined")
-    official = authors_decoder(refined) | openai_clip(syn_seg)
-    assert syn_seg_state(official, refined).keys() == refined.state_dict().keys()
-    with pytest.raises(CheckpointError, match="refined head; load them with the option head=refined"):
-        syn_seg_state(official, syn_seg)
-    with pytest.raises(CheckpointError, match="plain head; load them with the option head=plain"):
-        syn_seg_state(authors_decoder(syn_seg) | openai_clip(syn_seg), refined)
-
-
 def test_a_decoder_or_a_clip_alone_is_refused_with_the_mend(syn_seg):
     with pytest.raises(CheckpointError, match=r"--encoder-weights ViT-B-16\.pt"):
         syn_seg_state(authors_decoder(syn_seg), syn_seg)
