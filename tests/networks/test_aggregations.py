@@ -16,8 +16,6 @@ from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from tests.built import built
 from tests.networks.aggregation_contract import (
-    SMALL,
-    SMALL_DECODER,
     VALUES_ALONE,
     AggregationContract,
     SelectionContract,
@@ -37,14 +35,6 @@ class TestCatSeg(AggregationContract, PaperContract):
 
 class TestPcaSeg(AggregationContract, PaperContract):
     build = staticmethod(small)
-
-
-@slow
-class TestThreeMaps(AggregationContract):
-    def build(self) -> nn.Module:
-        sizes = replace(SMALL_DECODER, lifts=())
-        config = replace(PCA_SEG, **(SMALL | {"decoder_sizes": sizes}), blocks=2, costs=3)
-        return SegmentationNetwork(ThreeMaps(), text_tower("qv"), build_aggregation(config, ThreeMaps()))
 
 
 def test_one_option_turns_cat_seg_into_pca_seg_whose_blocks_have_the_published_sizes():
