@@ -4,7 +4,7 @@ import copy
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -114,6 +114,16 @@ def trains_near_float32_under_autocast(network: nn.Module, image: Tensor, text: 
     assert torch.corrcoef(torch.stack(logits))[0, 1] > 0.98
 
 
+def drawn(build: Callable[[], Any]) -> Any:
+    """A network by one seed, without zeros and ones: what starts at zero (pads) or at one would hide mistakes."""
+    torch.manual_seed(0)
+    network = build().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network
+
+
 class NetworkContract:
     """Subclasses say how to build a small network; its `forward(image, text)` gives a logit per class and cell."""
 
@@ -132,12 +142,7 @@ class NetworkContract:
     @pytest.fixture(scope="class")
     @classmethod
     def built(cls) -> nn.Module:
-        torch.manual_seed(0)
-        network = cls().build().eval()
-        with torch.no_grad():  # what starts at zero (pads) or at one would hide mistakes
-            for parameter in network.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-        return network
+        return drawn(cls().build)
 
     @pytest.fixture
     def network(self, built) -> nn.Module:

@@ -4,11 +4,12 @@ The tests compare them with the full set or, where that is missing, with the com
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -100,8 +101,18 @@ CAT = Family(
 FAMILIES = {"cat": CAT, "pca": PCA}
 
 
-def record(module: nn.Module, into: dict[str, Tensor], name: str) -> RemovableHandle:
-    return module.register_forward_hook(lambda _, inputs, output: into.__setitem__(name, output))
+@contextmanager
+def recorded(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
+    """What each of these modules gave last."""
+    seen: dict[str, Any] = {}
+
+    def hook(name: str, part: nn.Module) -> RemovableHandle:
+        return part.register_forward_hook(lambda _, inputs, output: seen.update({name: output}))
+
+    hooks = [hook(name, part) for name, part in parts.items()]
+    yield seen
+    for handle in hooks:
+        handle.remove()
 
 
 def classes_second(tokens: Tensor, step: int = 1) -> Tensor:
@@ -136,8 +147,8 @@ def aggregation(name: str, **changes) -> CostAggregation:
 
 def aggregator_stages(name: str) -> dict[str, Tensor]:
     family, (image, text, guidance) = FAMILIES[name], aggregator_inputs()
-    module, seen = aggregation(name), {}
-    for stage, part in {
+    module = aggregation(name)
+    parts = {
         "conv1": module.embed_cost,
         "guidance_projection": module.guidance,
         "text_guidance_projection": module.text_guidance,
@@ -146,11 +157,9 @@ def aggregator_stages(name: str) -> dict[str, Tensor]:
         "layer0": module.blocks[family.layers[0]],
         "layer1": module.blocks[family.layers[1]],
         **{stage: getattr(module.blocks[block], part) for stage, (block, part) in family.streams.items()},
-    }.items():
-        record(part, seen, stage)
-    windows = {}
-    record(module.blocks[0].spatial.blocks[0], windows, "block_1")
-    with torch.no_grad():
+        "windows": module.blocks[0].spatial.blocks[0],
+    }
+    with torch.no_grad(), recorded(parts) as seen:
         stages = {"logits": module([image], text, guidance, AggregationContext((2, 2), None, 5))[0]}
     for stage in ("guidance_projection", "text_guidance_projection"):
         stages[stage] = F.relu(seen[stage])
@@ -159,7 +168,7 @@ def aggregator_stages(name: str) -> dict[str, Tensor]:
         stage: classes_second(seen[stage], family.coarse.get(stage, 1)) for stage in seen if stage.startswith("layer")
     }
     if name == "cat":
-        stages["layer0.swin.block_1"] = windows["block_1"][0].flatten(1, 2)[:, ::3]
+        stages["layer0.swin.block_1"] = seen["windows"][0].flatten(1, 2)[:, ::3]
     return {f"eval.{stage}": value for stage, value in stages.items()}
 
 
@@ -308,16 +317,13 @@ def network_stages(
     name: str, network: SegmentationNetwork, image: Tensor, text: Tensor, chunk: int | None = None
 ) -> dict[str, Tensor]:
     """Towers' maps, lifted taps, text, blocks, logits, and probabilities at 384 px as the released code gives them."""
-    layers, seen = FAMILIES[name].layers, {}
+    layers = FAMILIES[name].layers
     lifts, blocks = network.aggregation.decoder.lifts, network.aggregation.blocks
     hooked = {"image": network.image_encoder, "res4": lifts[0], "res5": lifts[1]}
     hooked |= {"layer0": blocks[layers[0]], "layer1": blocks[layers[1]]}
-    hooks = [record(part, seen, stage) for stage, part in hooked.items()]
-    with torch.no_grad():
+    with torch.no_grad(), recorded(hooked) as seen:
         logits = network(image, text, pooling=(2, 2), selection=ClassSelection(keep=256, by="similarity"), chunk=chunk)
         probabilities = F.interpolate(logits.sigmoid(), (384, 384), mode="bilinear", align_corners=False)[0]
-    for hook in hooks:
-        hook.remove()
     towers = {"img_feats": seen["image"].maps[0], "taps": seen["image"].taps}
     return seen | towers | {"text": text[None], "logits": logits, "sem_seg": probabilities}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import segvoc
 from segvoc.checkpoints.strict import with_prefixes
@@ -19,7 +19,6 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.layers.aggregation import DecoderSizes, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import GroundTruthFirst, scatter_to_all
-from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.selection import ClassSelection, Votes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import (
@@ -38,7 +37,7 @@ from tests.encoders.test_convnext_clip import TINY
 from tests.golden_sets import ERR_FOLDER, err_case, err_record
 from tests.networks.aggregation_contract import VALUES_ALONE, VIT, SelectionContract, text_tower
 from tests.networks.contract import PaperContract, assert_alike
-from tests.networks.golden_stages import gradients, record, released_value
+from tests.networks.golden_stages import gradients, recorded, released_value
 
 TOWER = replace(TINY, channels=32, widths=(8, 16, 32, 64), depths=(1, 1, 1, 1))
 DECODER = DecoderSizes(lifts=(), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(32, 16, 8))
@@ -201,17 +200,6 @@ def test_side_and_votes_are_those_of_the_segmenter(model):
         assert selection.votes == Votes(top=1, decay=0.5) and selection.number(40) == kept
 
 
-@pytest.mark.slow
-class TestTowersAlone(ErrContract):
-    """The option aggregation=none: the sum of the costs of both strides."""
-
-    finer = 2
-
-    def build(self) -> nn.Module:
-        tower = ConvNextClipImageEncoder(TOWER)
-        return SegmentationNetwork(tower, text_tower("qkv"), NoAggregation(CostSum(2)))
-
-
 pytestmark = pytest.mark.golden
 
 
@@ -236,7 +224,7 @@ def inputs(case) -> tuple[list[Tensor], Tensor, list[Tensor]]:
 
 
 def test_every_stage_with_12_of_20_classes_and_the_logits_of_all(case, golden):
-    head, seen = filled(golden).eval(), dict[str, Tensor]()
+    head = filled(golden).eval()
     hooked = {
         "low_corr_fusion": head.merge_costs,
         "low_img_fusion": head.merge_guidance,
@@ -247,12 +235,10 @@ def test_every_stage_with_12_of_20_classes_and_the_logits_of_all(case, golden):
         "up_decoder1": head.decoder.stages[0],
         "head": head.decoder.head,
     }
-    hooks = [record(part, seen, name) for name, part in hooked.items()]
     maps, text, guidance = inputs(case)
-    with torch.no_grad():
+    with torch.no_grad(), recorded(hooked) as seen:
         logits, kept = head(maps, text, guidance, AggregationContext((2, 2), ClassSelection(keep=12), 12))
-        for hook in hooks:
-            hook.remove()
+    with torch.no_grad():
         every, of_all = head(maps, text, guidance, AggregationContext((2, 2), None, 3))
     assert case.agreement("mid.kept_eval", kept, case.tensors["mid.kept_eval"]) == 1 and of_all is None
     case.check({"out.logits_eval": scatter_to_all(logits, kept, 20), "out.logits_noreduction": every})

@@ -26,7 +26,15 @@ from segvoc.training.objectives import StreamSimilarity
 from segvoc.vocabulary import Vocabulary
 from tests.golden_sets import ERR_FOLDER, err_case
 from tests.networks.aggregation_contract import ThreeMaps, text_tower
-from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, torch_threads, words
+from tests.networks.contract import (
+    NetworkContract,
+    PaperContract,
+    assert_alike,
+    drawn,
+    make_image,
+    torch_threads,
+    words,
+)
 
 WORDS = ["dog's head", "dog's leg", "cat", "cat's head", "sofa"]
 
@@ -146,12 +154,7 @@ def encoded(network: PartNetwork, words: list[str], none: str | None = None) -> 
 
 @pytest.fixture
 def network() -> PartNetwork:
-    torch.manual_seed(0)
-    network = small(PART_CAT_SEG).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return network
+    return drawn(lambda: small(PART_CAT_SEG))
 
 
 def test_every_word_is_answered_by_its_level(network):
