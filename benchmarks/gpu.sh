@@ -58,7 +58,7 @@ if wants evaluation; then
   step "an evaluation" timeout 300 "$python" -m benchmarks.gpu_evaluation --device "$device"
 fi
 if wants goldens; then
-  step "goldens on the CPU" timeout 240 "${pytest[@]}" -n 4 tests/networks -k "golden and compact"
+  step "goldens on the CPU" timeout 240 "${pytest[@]}" -n 4 tests/networks/test_released_golden.py
 fi
 if wants official && [ -n "${OFFICIAL:-}" ]; then
   for dtype in float32 bfloat16; do

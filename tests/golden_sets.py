@@ -1,21 +1,19 @@
 """The two sets of goldens: the full one beside the repository, and its cut in tests/golden, which every clone has.
 
-A test compares the same tensors of ours with either: with all stored values, or with those that the cut has kept.
-Weights of both follow from their names by the rule that the golden folder documents.
+A test compares the same tensors of ours with the full one or, where that is missing, with the values that the cut has
+kept. Weights of both follow from their names by the rule that the golden folder documents.
 """
 
 import json
 import math
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -55,6 +53,11 @@ class GoldenCase:
         error = ((ours.detach().flatten()[::step] - theirs).abs().max() / theirs.abs().max()).item()
         return self._noted(stage, "error", error)
 
+    def check(self, stages: Mapping[str, Tensor], tolerance: float = TOLERANCE) -> None:
+        """Compare our stages with the stored ones: all of them, before it says which differ."""
+        errors = {stage: self.error(stage, ours) for stage, ours in stages.items()}
+        assert all(error <= tolerance for error in errors.values()), errors
+
     def scalar_error(self, name: str, ours: float, entry: str | None = None) -> float:
         """The error of one number of the record, or of one entry of a record's table, in units of the golden."""
         golden = self.record[name] if entry is None else self.record[name][entry]
@@ -77,14 +80,6 @@ class GoldenCase:
             with Path(os.environ[FIDELITY]).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         return value
-
-
-def cases_of(request: pytest.FixtureRequest, name: Callable[[str], str]) -> Callable[[str], GoldenCase]:
-    """From a family to its case of that name, of the compact or the full set, as a fixture's parameter asks."""
-    if request.param == "compact":
-        return cache(lambda family: compact_case(name(family)))
-    folder = request.getfixturevalue("golden")
-    return cache(lambda family: full_case(folder, name(family)))
 
 
 def compact_case(case: str) -> GoldenCase:
@@ -119,9 +114,6 @@ def err_record(folder: Path, name: str) -> Any:
     return json.loads((folder / ERR_FOLDER / f"{name}.json").read_text())
 
 
-CLIP_PREFIX = "sem_seg_head.predictor.clip_model."
-
-
 def golden_parameter(name: str, shape: tuple[int, ...]) -> Tensor:
     """The value of the official parameter `name` (with its prefix): a frozen random stream, scaled by its kind."""
     x = golden_input(name, shape)
@@ -154,24 +146,3 @@ def golden_input(name: str, shape: tuple[int, ...]) -> Tensor:
     """Standard normal numbers that depend on the name and the shape alone."""
     stream = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF)
     return torch.from_numpy(stream.standard_normal(max(math.prod(shape), 1)).astype(np.float32)).reshape(shape)
-
-
-def golden_clip_weights(folder: Path, case: str) -> dict[str, Tensor]:
-    """The CLIP part of a tiny complete model, in official names without their prefix; tables of constants left out."""
-    record = json.loads((folder / "cat_pca" / f"{case}_weights.json").read_text())
-    shapes = {name: tuple(shape) for name, (shape, _) in record["tensors"].items() if name.startswith(CLIP_PREFIX)}
-    positions = next(
-        shape for name, shape in shapes.items() if name.endswith("positional_embedding") and shape[0] == 77
-    )
-    shapes[record["token_embedding_key"]] = (49408, positions[1])
-    return {
-        name.removeprefix(CLIP_PREFIX): golden_parameter(name, shape)
-        for name, shape in shapes.items()
-        if "rope.freqs_" not in name
-    }
-
-
-def relative_error(ours: Tensor, golden: Tensor) -> float:
-    """The largest absolute difference, in units of the golden's largest magnitude."""
-    assert ours.shape == golden.shape, f"{tuple(ours.shape)} is not the golden's {tuple(golden.shape)}"
-    return ((ours - golden).abs().max() / golden.abs().max()).item()

@@ -20,9 +20,8 @@ from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
-from tests.golden_sets import compact_case, golden_parameter
 from tests.loopback_hub import LoopbackHub
-from tests.networks.golden_stages import CLIP, FAMILIES, SMALL, TINY_VIT, tiny_network
+from tests.networks.golden_stages import CLIP, FAMILIES, SMALL, TINY_VIT, tiny_network, tiny_weights
 from tests.transformers_models import small_clipseg, weights_of
 
 KINDS = {
@@ -64,17 +63,11 @@ def small_preset(name: str) -> Preset:
 def official_weights(name: str) -> dict[str, Tensor]:
     """The state dict of the released code for the small preset; not to be changed."""
     of_towers, of_aggregation = (KINDS | _ALONE)[name]
-    towers = {key: value for key, value in _weights(FAMILIES[of_towers].tiny).items() if key.startswith(CLIP)}
+    towers = {key: value for key, value in tiny_weights(of_towers).items() if key.startswith(CLIP)}
     if of_aggregation is None:
         return towers
-    rest = _weights(FAMILIES[of_aggregation].tiny)
+    rest = tiny_weights(of_aggregation)
     return towers | {key: value for key, value in rest.items() if not key.startswith(CLIP)}
-
-
-@cache
-def _weights(case: str) -> dict[str, Tensor]:
-    shapes = compact_case(case).record["weights"]
-    return {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
 
 
 def plain_clip(name: str) -> dict[str, Tensor]:

@@ -40,3 +40,10 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def touch(path: str) -> str:
+    """Write a file, after two minutes if its name says so; for processes, which import no more than this module."""
+    time.sleep(120 if "late" in path else 0)
+    Path(path).touch()
+    return path

@@ -43,6 +43,14 @@ NETWORKS = {
 }
 
 
+of_each_kind = pytest.mark.parametrize("kind", NETWORKS)
+with_each_selection = pytest.mark.parametrize(
+    "selection",
+    [None, ClassSelection(keep=3, by="similarity"), ClassSelection(keep=3)],
+    ids=["all", "similar", "voted"],
+)
+
+
 @pytest.fixture(autouse=True)
 def full_precision():
     """TF32 rounds to ten bits, which is no fault of ours."""
@@ -50,12 +58,8 @@ def full_precision():
         yield
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize(
-    "selection",
-    [None, ClassSelection(keep=3, by="similarity"), ClassSelection(keep=3)],
-    ids=["all", "similar", "voted"],
-)
+@of_each_kind
+@with_each_selection
 def test_networks_answer_as_on_the_cpu(kind, selection):
     torch.manual_seed(0)
     network = NETWORKS[kind]().eval().requires_grad_(False)
@@ -211,12 +215,8 @@ def test_presets_run_on_the_gpu(preset, dtype):
     assert all(result.selected.sum() == 4 and np.isfinite(result.confidence).all() for result in found)
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize(
-    "selection",
-    [None, ClassSelection(keep=3, by="similarity"), ClassSelection(keep=3)],
-    ids=["all", "similar", "voted"],
-)
+@of_each_kind
+@with_each_selection
 @torch.inference_mode()
 def test_graphs_have_the_networks_logits(kind, selection):
     torch.manual_seed(0)

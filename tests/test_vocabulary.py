@@ -40,7 +40,7 @@ def test_what_are_no_words_is_refused_in_one_line(words: object, said: str) -> N
     assert str(refusal.value).isprintable()
 
 
-@pytest.mark.parametrize("word", ["猫", "кошка", "قطة", "बिल्ली", "γάτα", "🐈", "crème brûlée", "%s {} {0} \\"])
+@pytest.mark.parametrize("word", ["猫", "बिल्ली", "🐈", "crème brûlée", "%s {} {0} \\"])
 def test_any_script_is_a_word(word: str) -> None:
     vocabulary = Vocabulary([word])
     assert vocabulary.words == (word,) and vocabulary.prompts(["a photo of a {}"]) == [(f"a photo of a {word}",)]
@@ -113,14 +113,12 @@ def test_file_holds_one_class_a_line(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"cat\n\nsofa\n", r"line 2 of '.*words\.txt' is empty"),
-        (b"\ncat\n", r"line 1 of '.*words\.txt' is empty"),
         (b"cat\nsofa\n \t\nwall", r"line 3 of '.*words\.txt' is empty"),
         (b"", "no words"),
         (b"\xef\xbb\xbf\n", "no words"),
         (b"cat\ncat\n", "'cat' is given twice"),
         ("café\n".encode("latin-1"), "isn't UTF-8"),
         ("cat\nsofa\n".encode("utf-16"), "isn't UTF-8"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "isn't UTF-8"),
     ],
 )
 def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
@@ -129,14 +127,14 @@ def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, sa
         Vocabulary.read(tmp_path / "words.txt")
 
 
-@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b", "\x0c", "\x1c", "\u2029"])
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b"])
 def test_only_line_ends_end_a_line(tmp_path: Path, separator: str) -> None:
     words = (f"traffic{separator}light", "cat")
     (tmp_path / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     assert Vocabulary.read(tmp_path / "words.txt").words == Vocabulary(words).words == words
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".yaml", ".YML", ".toml"])
+@pytest.mark.parametrize("suffix", [".csv", ".YML"])
 @pytest.mark.parametrize("read", [Vocabulary.read, Vocabulary.read_classes])
 def test_tables_and_settings_are_no_words(tmp_path: Path, suffix: str, read: Any) -> None:
     path = tmp_path / f"data{suffix}"
@@ -156,17 +154,13 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path, kind, name: str, said
         kind.read(f"{tmp_path}/{name}")
 
 
-def test_order_is_kept_and_white_space_around_names_goes() -> None:
-    parts = PartVocabulary({" dog ": ["head", "leg\n"], "sofa": [], "cat": [" head"]})
-    assert parts.objects == ("dog", "sofa", "cat")
-    assert parts.parts == (Part("dog", "head"), Part("dog", "leg"), Part("cat", "head"))
-    assert [part.name for part in parts.parts] == ["dog's head", "dog's leg", "cat's head"] and len(parts) == 3
-
-
 def test_line_mapping_and_file_are_the_same(tmp_path: Path) -> None:
     mapping = {"traffic light": ["red lamp", "pole"], "cat": ["head"], "*": ["shadow"]}
     (tmp_path / "parts.json").write_text("\ufeff" + json.dumps(mapping), encoding="utf-8")
     parts = PartVocabulary(mapping)
+    assert parts.objects == ("traffic light", "cat") and len(parts) == 4
+    assert [part.name for part in parts.parts[:3]] == ["traffic light's red lamp", "traffic light's pole", "cat's head"]
+    assert PartVocabulary({" traffic light ": ["red lamp\n", " pole"], "cat": ["head"], "*": "shadow"}) == parts
     assert PartVocabulary("traffic light:red lamp , pole;cat: head ;*:shadow") == parts
     assert PartVocabulary.read(tmp_path / "parts.json") == parts
     assert hash(PartVocabulary(mapping)) == hash(parts)
@@ -196,12 +190,9 @@ def test_parts_of_any_object_belong_to_those_that_do_not_name_them() -> None:
         ("dog: head, leg, head", "the part 'head' of 'dog' is given twice"),
         ("a: b's c; a's b: c", "\"b's c\" of 'a' and 'c' of \"a's b\" are both called \"a's b's c\""),
         (f"dog: {os.fsdecode(b'caf' + bytes([0xE9]))}", "isn't valid Unicode"),
-        ({}, "there are no parts"),
         ({"cat": {"head", "leg"}}, "the parts of 'cat' are a set, which has no order"),
-        ({"": ["head"]}, "the object '' is empty"),
         ({"cat": ["head"], "cat ": ["leg"]}, "the object 'cat' is given twice"),
         ({"cat": ["head", " "]}, "the part ' ' of 'cat' is empty"),
-        ({"cat": "head, "}, "the part ' ' of 'cat' is empty"),
         ({"cat": {"head": 1}}, "the parts of 'cat' must be a list, not {'head': 1}"),
         ({"cat": ["head", 3]}, "the part 3 of 'cat' isn't a string; write parts as text"),
         ({3: ["head"]}, "the object 3 isn't a string; write objects as text"),
@@ -216,12 +207,10 @@ def test_malformed_line_or_mapping_is_refused_in_one_line_that_quotes_the_place(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "isn't valid JSON"),
         ('{"cat": ["head"]', "isn't valid JSON: Expecting ',' delimiter in line 1, column 17"),
         ('["cat"]', "has ['cat'], not an object of lists"),
         ('{"cat": ["head"], "cat": ["leg"]}', "the object 'cat' is given twice"),
         ('{"cat": ' + "[" * 100_000, "nested too deeply"),
-        ('{"cat": ' * 100_000 + "[]" + "}" * 100_000, "nested too deeply"),
     ],
 )
 def test_malformed_file_is_refused_by_its_name(tmp_path: Path, text: str, said: str) -> None:

@@ -25,7 +25,7 @@ def tower() -> EfficientNetLite:
     return tower
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 96), (160, 48)])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (160, 48)])
 @torch.inference_mode()
 def test_maps_lie_on_the_stride_16_grid(tower: EfficientNetLite, height: int, width: int) -> None:
     features = tower(torch.rand(2, 3, height, width) * 255)
@@ -65,20 +65,6 @@ def test_class_logits_are_those_of_the_trunk_averaged_over_neighbors(tower: Effi
     torch.testing.assert_close(tower(image).class_logits, expected)
 
 
-@pytest.fixture(scope="module")
-def trunks() -> tuple[EfficientNetTrunk, EfficientNet]:
-    """Ours and timm's, with the same batch norms that aren't trivial."""
-    torch.manual_seed(0)
-    ours, theirs = EfficientNetTrunk(), tf_efficientnet_lite2(output_stride=16)
-    for name, value in ours.state_dict().items():
-        if name.endswith("running_var"):
-            value.uniform_(0.5, 2.0)
-        elif name.endswith(("running_mean", "bias")):
-            value.normal_(std=0.1)
-    theirs.load_state_dict(ours.state_dict())
-    return ours.eval(), theirs.eval()
-
-
 def outputs_of(trunk: EfficientNetTrunk | EfficientNet, pixels: Tensor) -> list[Tensor]:
     ours = isinstance(trunk, EfficientNetTrunk)
     outputs = [trunk.stem(pixels) if ours else trunk.bn1(trunk.conv_stem(pixels))]
@@ -87,12 +73,18 @@ def outputs_of(trunk: EfficientNetTrunk | EfficientNet, pixels: Tensor) -> list[
     return [*outputs, trunk.head(outputs[-1]) if ours else trunk.bn2(trunk.conv_head(outputs[-1]))]
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 96), (61, 79)])
 @torch.inference_mode()
-def test_every_stage_is_timms(trunks: tuple[EfficientNetTrunk, EfficientNet], height: int, width: int) -> None:
-    ours, theirs = trunks
-    pixels = torch.rand(2, 3, height, width) * 2 - 1
-    found, expected = outputs_of(ours, pixels), outputs_of(theirs, pixels)
+def test_every_stage_is_timms() -> None:
+    torch.manual_seed(0)
+    ours, theirs = EfficientNetTrunk(), tf_efficientnet_lite2(output_stride=16)
+    for name, value in ours.state_dict().items():  # batch norms that aren't trivial
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2.0)
+        elif name.endswith(("running_mean", "bias")):
+            value.normal_(std=0.1)
+    theirs.load_state_dict(ours.state_dict())
+    pixels = torch.rand(2, 3, 61, 79) * 2 - 1
+    found, expected = outputs_of(ours.eval(), pixels), outputs_of(theirs.eval(), pixels)
     assert len(found) == 9
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
@@ -144,19 +136,17 @@ def test_padding_changes_nothing(small: MiniLM) -> None:
     torch.testing.assert_close(together[:1], small(small.tokenize(["cat"])), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ade150", "ade847", "coco", "pc59", "pc459"])
-def test_words_of_the_benchmarks_are_known(small: MiniLM, name: str) -> None:
-    words = list(class_names(name))
-    assert small.unknown_words(words) == [word for word in words if small.unknown_words([word])] == []
+def test_words_of_the_benchmarks_are_known(small: MiniLM) -> None:
+    for name in ("ade847", "coco", "pc459"):
+        words = list(class_names(name))
+        assert small.unknown_words(words) == [word for word in words if small.unknown_words([word])] == []
 
 
 @pytest.mark.parametrize(
     ("words", "unknown"),
     [
-        (["cat", "sofa", "wall"], []),
         (["giraffe", "frisbee", "broccoli"], []),
         (["kimono", "sushi", "ramen", "futon"], []),
-        (["awning", "sky", "grass"], []),
         (["crème brûlée", "naïve café"], []),
         (["dog's head", "dog's leg"], []),
         (["x-ray", "t-shirt", "3D printer"], []),
@@ -164,7 +154,6 @@ def test_words_of_the_benchmarks_are_known(small: MiniLM, name: str) -> None:
         (["Katze"], []),  # one word alone could as well be a rare English one
         (["Katze", "Sofa", "Gehweg", "Schrank"], ["Katze", "Gehweg", "Schrank"]),
         (["oiseau", "fenêtre", "mur"], ["oiseau", "fenêtre"]),
-        (["кошка"], ["кошка"]),
         (["cat", "猫", "قطة"], ["猫", "قطة"]),
         (["cat", "🐈"], ["🐈"]),
         (["кошка", "γάτα", "crème brûlée", "café"], ["кошка", "γάτα"]),

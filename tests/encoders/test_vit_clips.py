@@ -1,9 +1,5 @@
 """Towers of OpenAI's CLIP and EVA02-CLIP: any grid, the official code's values, readings of the last block."""
 
-import json
-import math
-import re
-from dataclasses import replace
 from typing import Any, cast, get_args
 
 import open_clip
@@ -15,37 +11,21 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
-from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, openai_text
+from segvoc.encoders.clip_text import openai_text
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, OpenAIDenseMode, mix_values, nearness
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
-from segvoc.encoders.official_clip import towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, positions_on_grid, vit_b16, vit_l14
 from segvoc.errors import UsageError
-from tests.golden_sets import TOLERANCE, full_case, golden_clip_weights, relative_error
+from tests.golden_sets import full_case
 from tests.networks.contract import make_image
-from tests.networks.golden_stages import TINY_VIT
-
-TINY_OPENAI = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
-TINY_EVA = replace(TINY_OPENAI, quick_gelu=False, fine_tuned="qkv")
-UNUSED = {
-    OpenAIClipImageEncoder: r"tower\.transformer\.resblocks\.8\.attn\.[qk]_proj\.",
-    EvaClipImageEncoder: r"tower\.blocks\.8\.(norm2|mlp)\.",  # the csa reading stops after the attention
-}
-"""What names of parameters that the dense reading never touches begin with, as a regular expression."""
+from tests.networks.golden_stages import FAMILIES, TINY_VIT, images, tiny
 
 
-@pytest.fixture(params=UNUSED)
+@pytest.fixture(params=[OpenAIClipImageEncoder, EvaClipImageEncoder])
 def tower(request):
     torch.manual_seed(0)
     return request.param(TINY_VIT).eval()
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(24, 24), (14, 14), (3, 7), (9, 1)])
-def test_any_grid_gives_maps_of_that_grid(tower, rows, columns):
-    features = tower(make_image(1, 16 * rows, 16 * columns))
-    assert [tuple(x.shape) for x in features.maps] == [(1, tower.channels, rows, columns)]
-    assert [tuple(x.shape) for x in features.taps] == [(1, c, rows, columns) for c in tower.tap_channels]
 
 
 def test_a_image_between_two_grids_is_refused(tower):
@@ -62,26 +42,13 @@ def test_changed_positions_show_at_once(tower):
     assert not torch.allclose(before, after, atol=1e-3)
 
 
-def test_gradients_reach_the_pixels_and_every_parameter_in_use(tower):
-    image = make_image(1, 64, 48).requires_grad_()
-    features = tower(image)
-    torch.stack([x.square().sum() + x.sum() for x in (*features.maps, *features.taps)]).sum().backward()
-    assert image.grad is not None and image.grad.abs().sum() > 0
-    for name, parameter in tower.named_parameters():
-        assert (parameter.grad is None) == bool(re.match(UNUSED[type(tower)], name)), name
-
-
 @pytest.mark.golden
 def test_the_whole_tower_still_embeds_a_image(golden):
     """The dense reading leaves the last block's queries and keys out; this one needs them."""
-    case, tower = full_case(golden, "tiny_cat_openai"), OpenAIClipImageEncoder(TINY_VIT).eval()
-    with torch.device("meta"):
-        text_encoder = ClipTextEncoder(TINY_OPENAI)
-    tower.load_state_dict(towers_state(golden_clip_weights(golden, "tiny_cat_openai"), tower, text_encoder)[0])
-    pixels = normalized_pixels(case.tensors["image384_u8"][None].float(), CLIP_STATISTICS)
+    pixels = normalized_pixels(images("image384_u8"), CLIP_STATISTICS)
     with torch.no_grad():
-        embedding = tower.tower(F.interpolate(pixels, size=224, mode="bilinear"))
-    assert case.error("image_embed_224", embedding) <= TOLERANCE
+        embedding = tiny("cat").image_encoder.tower(F.interpolate(pixels, size=224, mode="bilinear"))
+    full_case(golden, "tiny_cat_openai").check({"image_embed_224": embedding})
 
 
 @pytest.mark.parametrize(("name", "vit"), [("ViT-B-16-quickgelu", vit_b16()), ("ViT-L-14-336-quickgelu", vit_l14())])
@@ -93,44 +60,19 @@ def test_heads_and_activation_are_those_of_open_clip(name, vit):
 
 
 @pytest.mark.golden
-def test_rotary_angles_are_the_stored_table_on_the_native_grid(golden):
-    stored = load_file(golden / "cat_pca" / "tiny_pca_eva_weights.safetensors")
-    cosine, sine = (stored[f"sem_seg_head.predictor.clip_model.visual.rope.freqs_{part}"] for part in ("cos", "sin"))
-    seen, tower = {}, EvaClipImageEncoder(TINY_VIT)
-    tower.tower.blocks[0].register_forward_pre_hook(lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True)
-    side = TINY_VIT.patch_size * math.isqrt(len(cosine))
-    with torch.no_grad():
-        tower(make_image(1, side, side))
-    torch.testing.assert_close(seen["rope"], torch.cat([sine, cosine], dim=-1), rtol=0, atol=1e-5)
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    ("case", "config", "tower"),
-    [("tiny_cat_openai", TINY_OPENAI, OpenAIClipImageEncoder), ("tiny_pca_eva", TINY_EVA, EvaClipImageEncoder)],
-)
-def test_tokens_and_embeddings_of_the_prompts_whatever_the_padding(golden, case, config, tower):
-    encoder = ClipTextEncoder(config).eval()
-    encoder.load_state_dict(towers_state(golden_clip_weights(golden, case), tower(TINY_VIT), encoder)[1])
-    stored, outputs = (load_file(golden / "cat_pca" / f"{case}_{part}.safetensors") for part in ("weights", "outputs"))
-    classes = json.loads((golden / "cat_pca" / "tiny_classes.json").read_text())
-    tokens = encoder.tokenize([f"A photo of a {name.split(', ')[0]} in the scene" for name in classes])
-    assert torch.equal(tokens, stored["@tokens"][:, : tokens.shape[1]])
-    assert not stored["@tokens"][:, tokens.shape[1] :].any()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_and_embeddings_of_the_prompts_whatever_the_padding(golden, family):
+    encoder, case = tiny(family).text_encoder, full_case(golden, FAMILIES[family].tiny)
+    stored = load_file(golden / "cat_pca" / f"{FAMILIES[family].tiny}_weights.safetensors")["@tokens"]
+    tokens = encoder.tokenize([f"A photo of a {name.split(', ')[0]} in the scene" for name in case.record["classes"]])
+    assert torch.equal(tokens, stored[:, : tokens.shape[1]]) and not stored[:, tokens.shape[1] :].any()
     for length in (77, 12):
-        tokens = stored["@tokens"][:, :length]
         with torch.no_grad():
-            assert relative_error(encoder.tower(tokens), outputs["encode_text_raw"]) <= 1e-4
-            assert relative_error(encoder(tokens), outputs["eval384.text"][0, :, 0]) <= 1e-4
+            raw, embeddings = encoder.tower(stored[:, :length]), encoder(stored[:, :length])
+        case.check({"encode_text_raw": raw, "eval384.text": embeddings[None, :, None]})
 
 
-def test_gradients_reach_every_parameter_but_the_temperature():
-    encoder = ClipTextEncoder(TINY_OPENAI)
-    encoder(encoder.tokenize(["a red car", "dog"])).mean().backward()
-    assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == ["logit_scale"]
-
-
-@pytest.mark.parametrize("grid", [(24, 24), (14, 14), (18, 32), (3, 5)])
+@pytest.mark.parametrize("grid", [(14, 14), (18, 32), (3, 5)])
 def test_positions_are_timms(grid):
     table = torch.randn(1, 1 + 14 * 14, 12)
     expected = resample_abs_pos_embed(table, list(grid), antialias=False)
@@ -144,7 +86,7 @@ def test_named_maps_come_back_in_the_order_of_their_numbers() -> None:
     assert [int(one[0, 0, 0, 0]) for one in found.taps] == list(range(11, -1, -1))
 
 
-@pytest.mark.parametrize("taps", [(0, 2), (3,), (1, 0), (0, 0), (-1,)])
+@pytest.mark.parametrize("taps", [(0, 2), (1, 0), (0, 0), (-1,)])
 def test_taps_that_no_block_gives_are_refused(taps: tuple[int, ...]) -> None:
     sizes = {"channels": 8, "width": 16, "heads": 2, "patch_size": 4, "pretrained_size": 16, "input_size": 16}
     with pytest.raises(UsageError, match="are not blocks of a transformer with 3; give increasing numbers from 0 to 1"):
@@ -182,10 +124,6 @@ def gaussian(deviation: float) -> Tensor:
     places = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float32) for side in GRID))
     squared = torch.cdist(places, places) ** 2
     return nn.functional.pad(torch.exp(-squared / (2 * deviation**2)), (1, 0, 1, 0))
-
-
-def test_nearness_is_the_gaussian_of_the_distance_and_leaves_the_cls_token_out():
-    torch.testing.assert_close(nearness(GRID, 1.5, torch.device("cpu")), gaussian(1.5))
 
 
 @pytest.mark.parametrize("mode", SELF_SIMILARITIES)

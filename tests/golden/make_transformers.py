@@ -2,12 +2,13 @@
 
 Usage: PYTHONPATH=src:. python -m tests.golden.make_transformers FOLDER_4 FOLDER_5. Each folder is an installation of
 transformers (`pip install --target FOLDER_4 "transformers<5"`). Both fill small CLIPSeg, CLIP, SigLIP and DINOv2
-networks with weights made by the rule of `tests/golden_rules.py` from the names in the files that they write. What is
+networks with weights made by the rule of `tests/golden_sets.py` from the names in the files that they write. What is
 kept: those names and their shapes, the names of weights in memory that differ, those of some published models, and
 some values of the outputs.
 """
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -25,7 +26,6 @@ from torch import Tensor
 
 from segvoc.encoders.base import normalized_pixels
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
-from tests.golden.cut import step_for
 from tests.golden_sets import COMPACT, golden_parameter
 from tests.transformers_models import (
     CLIP_IMAGES,
@@ -87,7 +87,7 @@ def one_version(out: Path) -> None:
             record["memory"][name] = memory
         with torch.no_grad():
             for stage, value in run(filled).items():
-                step = step_for(value.numel(), VALUES)
+                step = _step_for(value.numel())
                 key = f"{tf.__version__}.{name}.{stage}"
                 outputs[key] = value.flatten()[::step].clone()
                 record["tensors"][key] = {"shape": list(value.shape), "step": step}
@@ -123,6 +123,14 @@ def _filled(model: Any) -> tuple[dict[str, list[int]], dict[str, str], Any]:
         if name not in same:
             memory[re.sub(r"\.\d+\.", ".*.", name)] = re.sub(r"\.\d+\.", ".*.", same[0])
     return shapes, memory, filled
+
+
+def _step_for(size: int) -> int:
+    """A stride that leaves about `VALUES` and walks through every axis: no factor in common with the size."""
+    step = max(1, size // VALUES)
+    while math.gcd(step, size) > 1:
+        step += 1
+    return step
 
 
 def _segmented(tf: Any, model: Any, tokens: Tensor) -> dict[str, Tensor]:

@@ -4,8 +4,7 @@ import copy
 import importlib
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from segvoc.layers.precision import reduce_precision
 
@@ -91,6 +89,41 @@ def _step(network: nn.Module, image: Tensor, text: Tensor, threads: int, **optio
     return {"logits": logits.detach()} | gradients | {name: value.double() for name, value in one.named_buffers()}
 
 
+def nothing_waits(network: nn.Module, image: Tensor, text: Tensor) -> None:
+    """Neither in the forward pass, nor in that of a training step and its backward pass."""
+    with NoDeviceWaits():
+        with torch.no_grad():
+            network(image, text)
+        network.train()(image, text).square().mean().backward()
+
+
+def trains_near_float32_under_autocast(network: nn.Module, image: Tensor, text: Tensor) -> None:
+    network.train()
+    logits = []
+    for enabled in (False, True):
+        network.zero_grad()
+        with torch_threads(2):
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                torch.manual_seed(0)
+                found = network(image, text, chunk=2, recompute=True)
+                loss = found.float().square().mean()
+            loss.backward()
+        logits.append(found.detach().flatten())
+        assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    assert logits[1].dtype == torch.float32  # what decides between classes
+    assert torch.corrcoef(torch.stack(logits))[0, 1] > 0.98
+
+
+def drawn(build: Callable[[], Any]) -> Any:
+    """A network by one seed, without zeros and ones: what starts at zero (pads) or at one would hide mistakes."""
+    torch.manual_seed(0)
+    network = build().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network
+
+
 class NetworkContract:
     """Subclasses say how to build a small network; its `forward(image, text)` gives a logit per class and cell."""
 
@@ -109,12 +142,7 @@ class NetworkContract:
     @pytest.fixture(scope="class")
     @classmethod
     def built(cls) -> nn.Module:
-        torch.manual_seed(0)
-        network = cls().build().eval()
-        with torch.no_grad():  # what starts at zero (pads) or at one would hide mistakes
-            for parameter in network.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-        return network
+        return drawn(cls().build)
 
     @pytest.fixture
     def network(self, built) -> nn.Module:
@@ -127,14 +155,6 @@ class NetworkContract:
     def inputs(self, network: nn.Module, *, batch=1, rows=6, columns=6, classes=3) -> tuple[Tensor, Tensor]:
         text = words(classes, self.prompts, network.image_encoder.channels)
         return make_image(batch, *self.size(network, rows, columns)), text
-
-    def test_nothing_in_it_waits_for_the_device(self, network):
-        """Neither in the forward pass, nor in that of a training step and its backward pass."""
-        image, text = self.inputs(network, batch=2)
-        with NoDeviceWaits():
-            with torch.no_grad():
-                network(image, text)
-            network.train()(image, text).square().mean().backward()
 
     def test_the_backward_pass_reaches_every_trainable_parameter(self, network, shapes_checked):
         network.train()
@@ -180,26 +200,23 @@ class NetworkContract:
                     value, expected[name], rtol=0, atol=1e-9 * unit, msg=lambda m, n=name: f"{n}: {m}"
                 )
 
+    @pytest.mark.slow
+    def test_nothing_in_it_waits_for_the_device(self, network):
+        nothing_waits(network, *self.inputs(network, batch=2))
+
+    @pytest.mark.slow
     def test_autocast_trains_near_float32(self, network):
-        image, text = self.inputs(network, batch=2, rows=3, columns=4)
-        network.train()
-        logits = []
-        for enabled in (False, True):
-            network.zero_grad()
-            with torch_threads(2):
-                with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-                    torch.manual_seed(0)
-                    found = network(image, text, chunk=2, recompute=True)
-                    loss = found.float().square().mean()
-                loss.backward()
-            logits.append(found.detach().flatten())
-            assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
-        assert logits[1].dtype == torch.float32  # what decides between classes
-        assert torch.corrcoef(torch.stack(logits))[0, 1] > 0.98
+        trains_near_float32_under_autocast(network, *self.inputs(network, batch=2, rows=3, columns=4))
 
 
-class PaperContract:
+class PaperContract(NetworkContract):
     """What the network of each paper must keep beyond that; options of it share its layers, hence the promises."""
+
+    def test_nothing_in_it_waits_for_the_device(self, network):
+        nothing_waits(network, *self.inputs(network, batch=2))
+
+    def test_autocast_trains_near_float32(self, network):
+        trains_near_float32_under_autocast(network, *self.inputs(network, batch=2, rows=2, columns=3))
 
     def test_a_wide_image_is_no_reshaped_tall_one(self, built):
         image, text = self.inputs(built, rows=3, columns=6)
@@ -208,7 +225,7 @@ class PaperContract:
         assert wide.shape == tall.mT.shape
         assert not torch.allclose(wide, tall.mT, atol=1e-3)
 
-    @pytest.mark.parametrize("classes", [1, 2, 300])
+    @pytest.mark.parametrize("classes", [1, 300])
     def test_any_number_of_words(self, built, classes):
         image, text = self.inputs(built, rows=2, columns=2, classes=classes)
         with torch.no_grad():
@@ -264,6 +281,7 @@ class PaperContract:
         assert_alike(logits, expected)
         assert adapted == names and bool(names) == bool(layers)
 
+    @pytest.mark.slow
     @pytest.mark.skipif(torch.__version__ < "2.11", reason="GroupNorm of PyTorch 2.10 lacks it for channels last")
     def test_forward_mode_derivatives_are_those_of_the_backward_pass(self, network):
         network.double()
@@ -276,30 +294,6 @@ class PaperContract:
         network(leaf, text).sum().backward()
         assert leaf.grad is not None and tangent.abs().max() > 0
         torch.testing.assert_close(tangent.sum(), (leaf.grad * direction).sum(), rtol=1e-6, atol=1e-9)
-
-    def test_a_trace_gives_what_the_network_gives(self, network, as_users_call):
-        image, text = self.inputs(network.requires_grad_(False))
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sizes become constants
-            traced = torch.jit.trace(lambda image: network(image, text), image, check_trace=False)
-            assert_alike(traced(image), network(image, text))
-
-    def test_all_multiply_adds_are_counted(self, network):
-        inputs, counts = self.inputs(network.requires_grad_(False), classes=4), []
-        for chunk, threads in ((None, 1), (2, 2)):
-            with torch.no_grad(), torch_threads(threads), FlopCounterMode(display=False) as counter:
-                network(*inputs, chunk=chunk)
-            counts.append(counter.get_total_flops())
-        assert counts[0] == counts[1] > 0
-
-    @pytest.mark.slow
-    def test_it_is_built_and_runs_on_the_meta_device(self):
-        with torch.device("meta"):
-            network = self.build()
-        image, text = (x.to(torch.device("meta")) for x in self.inputs(network, batch=2, rows=4, columns=6))
-        logits = network(image, text)
-        assert logits.is_meta and logits.shape == (2, 3, 4 * self.finer, 6 * self.finer)
-        assert all(parameter.is_meta for parameter in network.parameters())
 
     @pytest.mark.slow
     def test_it_is_exported_whole(self, network):

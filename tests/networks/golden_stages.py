@@ -1,19 +1,22 @@
 """Our side of the goldens: every stage of the aggregators at real size, of tiny complete networks and of the full ones.
 
-Each is computed once a process; the tests compare it with the compact set and with the full one.
+The tests compare them with the full set or, where that is missing, with the compact one.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from segvoc.checkpoints.strict import inside
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -98,8 +101,18 @@ CAT = Family(
 FAMILIES = {"cat": CAT, "pca": PCA}
 
 
-def record(module: nn.Module, into: dict[str, Tensor], name: str) -> None:
-    module.register_forward_hook(lambda _, inputs, output: into.__setitem__(name, output))
+@contextmanager
+def recorded(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
+    """What each of these modules gave last."""
+    seen: dict[str, Any] = {}
+
+    def hook(name: str, part: nn.Module) -> RemovableHandle:
+        return part.register_forward_hook(lambda _, inputs, output: seen.update({name: output}))
+
+    hooks = [hook(name, part) for name, part in parts.items()]
+    yield seen
+    for handle in hooks:
+        handle.remove()
 
 
 def classes_second(tokens: Tensor, step: int = 1) -> Tensor:
@@ -132,11 +145,10 @@ def aggregation(name: str, **changes) -> CostAggregation:
     return module.eval()
 
 
-@cache
 def aggregator_stages(name: str) -> dict[str, Tensor]:
     family, (image, text, guidance) = FAMILIES[name], aggregator_inputs()
-    module, seen = aggregation(name), {}
-    for stage, part in {
+    module = aggregation(name)
+    parts = {
         "conv1": module.embed_cost,
         "guidance_projection": module.guidance,
         "text_guidance_projection": module.text_guidance,
@@ -145,11 +157,9 @@ def aggregator_stages(name: str) -> dict[str, Tensor]:
         "layer0": module.blocks[family.layers[0]],
         "layer1": module.blocks[family.layers[1]],
         **{stage: getattr(module.blocks[block], part) for stage, (block, part) in family.streams.items()},
-    }.items():
-        record(part, seen, stage)
-    windows = {}
-    record(module.blocks[0].spatial.blocks[0], windows, "block_1")
-    with torch.no_grad():
+        "windows": module.blocks[0].spatial.blocks[0],
+    }
+    with torch.no_grad(), recorded(parts) as seen:
         stages = {"logits": module([image], text, guidance, AggregationContext((2, 2), None, 5))[0]}
     for stage in ("guidance_projection", "text_guidance_projection"):
         stages[stage] = F.relu(seen[stage])
@@ -158,19 +168,19 @@ def aggregator_stages(name: str) -> dict[str, Tensor]:
         stage: classes_second(seen[stage], family.coarse.get(stage, 1)) for stage in seen if stage.startswith("layer")
     }
     if name == "cat":
-        stages["layer0.swin.block_1"] = windows["block_1"][0].flatten(1, 2)[:, ::3]
+        stages["layer0.swin.block_1"] = seen["windows"][0].flatten(1, 2)[:, ::3]
     return {f"eval.{stage}": value for stage, value in stages.items()}
 
 
-VARIANTS = ["eval_pool1.logits", "trunc_padlen4.logits", "padlen0.logits", "fullattn.logits", "c300.logits_s8"]
+VARIANTS = ["eval_pool1.logits", "trunc_padlen4.logits", "padlen0.logits", "fullattn.logits"]
 
 
-@cache
 def aggregator_variant(name: str, variant: str) -> Tensor:
+    """Logits with what the variant's name says; those of the plain aggregator (`eval.logits`) in chunks."""
     image, text, guidance = aggregator_inputs()
     pooling, keep, chunk, step, changes = (2, 2), None, None, 2, {}
     match variant:
-        case "eval.logits in chunks":
+        case "eval.logits":
             chunk, step = 2, 1
         case "eval_pool1.logits":
             pooling, step = (1, 1), 1
@@ -194,7 +204,6 @@ def aggregator_variant(name: str, variant: str) -> Tensor:
     return scatter_to_all(logits, kept, text.shape[1])[..., ::step, ::step]
 
 
-@cache
 def aggregator_training(name: str) -> tuple[CostAggregation, Tensor, Tensor, list[tuple[float, float]]]:
     """The module after one backward pass of the goldens' loss, its logits, FOD, and each block's mean cosines.
 
@@ -216,15 +225,9 @@ def aggregator_training(name: str) -> tuple[CostAggregation, Tensor, Tensor, lis
     return module, logits.detach(), fod.detach(), cosines
 
 
-def aggregator_gradient(name: str, official: str) -> Tensor:
-    return gradient(aggregator_training(name)[0], aggregator_name(official))
-
-
-def gradient(module: nn.Module, ours: str) -> Tensor:
-    """The gradient of a released weight by our name, though it may be several of our weights."""
-    named = dict(module.named_parameters())
-    # what no logit depends on gets none; the released code computes these queries, drops them, and gets zeros
-    return released_value({name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in named.items()}, ours)
+def gradients(module: nn.Module) -> dict[str, Tensor]:
+    """Of all parameters. What no logit depends on has none here; the released code computes it, too, and gets zeros."""
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in module.named_parameters()}
 
 
 def released_value(values: Mapping[str, Tensor], ours: str) -> Tensor:
@@ -258,10 +261,16 @@ def tiny_network(name: str) -> SegmentationNetwork:
     return SegmentationNetwork(tower, ClipTextEncoder(text), build_aggregation(config, tower))
 
 
+@cache
+def tiny_weights(name: str) -> dict[str, Tensor]:
+    """By the names of the released code; not to be changed."""
+    shapes = compact_case(FAMILIES[name].tiny).record["weights"]
+    return {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
+
+
 def filled_tiny(name: str) -> SegmentationNetwork:
-    shapes, network = compact_case(FAMILIES[name].tiny).record["weights"], tiny_network(name)
-    official = {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
-    network.load_state_dict(network_state(official, network))
+    network = tiny_network(name)
+    network.load_state_dict(network_state(tiny_weights(name), network))
     return network.eval()
 
 
@@ -308,43 +317,31 @@ def network_stages(
     name: str, network: SegmentationNetwork, image: Tensor, text: Tensor, chunk: int | None = None
 ) -> dict[str, Tensor]:
     """Towers' maps, lifted taps, text, blocks, logits, and probabilities at 384 px as the released code gives them."""
-    layers, seen = FAMILIES[name].layers, {}
+    layers = FAMILIES[name].layers
     lifts, blocks = network.aggregation.decoder.lifts, network.aggregation.blocks
     hooked = {"image": network.image_encoder, "res4": lifts[0], "res5": lifts[1]}
     hooked |= {"layer0": blocks[layers[0]], "layer1": blocks[layers[1]]}
-    for stage, part in hooked.items():
-        record(part, seen, stage)
-    with torch.no_grad():
+    with torch.no_grad(), recorded(hooked) as seen:
         logits = network(image, text, pooling=(2, 2), selection=ClassSelection(keep=256, by="similarity"), chunk=chunk)
         probabilities = F.interpolate(logits.sigmoid(), (384, 384), mode="bilinear", align_corners=False)[0]
-    for part in hooked.values():
-        part._forward_hooks.clear()
     towers = {"img_feats": seen["image"].maps[0], "taps": seen["image"].taps}
     return seen | towers | {"text": text[None], "logits": logits, "sem_seg": probabilities}
 
 
-@cache
 def tiny_stages(name: str) -> dict[str, Tensor]:
     names = compact_case("tiny_pca_eva").record["classes"]
     with torch.no_grad():
         text = embed(tiny(name), names)
     stages = network_stages(name, tiny(name), images("image384_u8"), text)
-    return {
-        "eval384.res4_in": stages["taps"][0],
-        "eval384.res5_in": stages["taps"][1],
-        "eval384.res4_s2": stages["res4"][..., ::2, ::2],
-        "eval384.res5_s4": stages["res5"][..., ::4, ::4],
-        "eval384.res3": stages["img_feats"],
-        "eval384.img_feats": stages["img_feats"],
-        "eval384.text": stages["text"],
-        "eval384.layer0": classes_second(stages["layer0"], 2),
-        "eval384.layer1": classes_second(stages["layer1"], 2),
-        "eval384.logits": stages["logits"],
-        "eval384.sem_seg_s4": stages["sem_seg"][:, ::4, ::4],
-    }
+    (res4, res5), image_features = stages["taps"], stages["img_feats"]
+    lifted = {"res4_s2": stages["res4"][..., ::2, ::2], "res5_s4": stages["res5"][..., ::4, ::4]}
+    blocks = {layer: classes_second(stages[layer], 2) for layer in ("layer0", "layer1")}
+    towers = {"text": stages["text"], "img_feats": image_features, "res3": image_features}
+    answer = {"logits": stages["logits"], "sem_seg_s4": stages["sem_seg"][:, ::4, ::4]}
+    found = towers | {"res4_in": res4, "res5_in": res5} | lifted | blocks | answer
+    return {f"eval384.{stage}": value for stage, value in found.items()}
 
 
-@cache
 def tiny_training(name: str) -> tuple[SegmentationNetwork, Tensor, dict[str, float]]:
     """The network after one backward pass of the released losses over two images, its logits, the losses."""
     names = compact_case("tiny_pca_eva").record["classes"]
@@ -359,14 +356,14 @@ def tiny_training(name: str) -> tuple[SegmentationNetwork, Tensor, dict[str, flo
     return network, logits.detach(), {kind: loss.item() for kind, loss in losses.items()}
 
 
-def tiny_gradient(name: str, official: str) -> list[Tensor]:
-    """Our gradients that make up the official one: packed projections of EVA's text tower are three here."""
-    network = tiny_training(name)[0]
+def norm_of_gradient(gradients: Mapping[str, Tensor], official: str) -> float:
+    """Of a whole network's parameter by its released name; packed projections of EVA's text tower are three here."""
     if not official.startswith(CLIP):
-        return [gradient(network.aggregation, aggregator_name(official.removeprefix(AGGREGATOR)))]
-    inner = official.removeprefix(CLIP).replace("_proj_weight", "_proj.weight")
+        name = aggregator_name(official.removeprefix(AGGREGATOR))
+        return released_value(inside("aggregation.", gradients), name).norm().item()
+    tower, inner = "text_encoder", official.removeprefix(CLIP).replace("_proj_weight", "_proj.weight")
     if inner.startswith("visual."):
-        return [gradient(network.image_encoder.tower, inner.removeprefix("visual."))]
-    stem, packed, _ = inner.removeprefix("text.").partition("in_proj.weight")
-    letters = [f"{letter}_proj.weight" for letter in "qkv"] if packed else [""]
-    return [gradient(network.text_encoder.tower, stem + letter) for letter in letters]
+        tower, inner = "image_encoder", inner.removeprefix("visual.")
+    stem, packed, _ = f"{tower}.tower.{inner.removeprefix('text.')}".partition("in_proj.weight")
+    names = [f"{stem}{letter}_proj.weight" for letter in "qkv"] if packed else [stem]
+    return torch.cat([gradients[name].flatten() for name in names]).norm().item()

@@ -16,8 +16,6 @@ from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from tests.built import built
 from tests.networks.aggregation_contract import (
-    SMALL,
-    SMALL_DECODER,
     VALUES_ALONE,
     AggregationContract,
     SelectionContract,
@@ -35,33 +33,19 @@ class TestCatSeg(AggregationContract, PaperContract):
     idle = frozenset({VALUES_ALONE})
 
 
-def test_one_option_turns_it_into_the_parallel_network():
+class TestPcaSeg(AggregationContract, PaperContract):
+    build = staticmethod(small)
+
+
+def test_one_option_turns_cat_seg_into_pca_seg_whose_blocks_have_the_published_sizes():
     with torch.device("meta"):
         parallel = built("cat-seg-eva-b", order="parallel", fusion="experts", blocks=4)
         pca = built("pca-seg-b")
     shapes = [{name: value.shape for name, value in network.state_dict().items()} for network in (parallel, pca)]
     assert shapes[0] == shapes[1]
-
-
-class TestPcaSeg(AggregationContract, PaperContract):
-    build = staticmethod(small)
-
-
-@slow
-class TestThreeMaps(AggregationContract):
-    def build(self) -> nn.Module:
-        sizes = replace(SMALL_DECODER, lifts=())
-        config = replace(PCA_SEG, **(SMALL | {"decoder_sizes": sizes}), blocks=2, costs=3)
-        return SegmentationNetwork(ThreeMaps(), text_tower("qv"), build_aggregation(config, ThreeMaps()))
-
-
-def test_the_sizes_of_one_parallel_block_are_those_published():
-    with torch.device("meta"):
-        network = built("pca-seg-b")
-    block = network.aggregation.blocks[0]
-    sizes = [
-        sum(weight.numel() for weight in part.parameters()) for part in (block.spatial, block.semantic, block.fuse)
-    ]
+    block = pca.aggregation.blocks[0]
+    parts = (block.spatial, block.semantic, block.fuse)
+    sizes = [sum(weight.numel() for weight in part.parameters()) for part in parts]
     assert sizes == [462_336, 214_784, 349_221]
 
 
@@ -81,9 +65,7 @@ TestOneExpert = slow(choice(fusion="single"))  # PCA-Seg, Table 5e, first row
 TestConvolvedExperts = slow(choice(fusion="convolution"))
 TestAveragedExperts = slow(choice(fusion="average"))
 TestAddedExperts = slow(choice(fusion="addition"))
-# of these two, a golden output is compared, too
-TestSoftmaxAttention = slow(choice(class_attention="softmax"))
-TestWithoutPads = slow(choice(pad_classes=0))
+# softmax attention and no pads: see the variants in test_released_golden.py
 
 
 class WithoutTaps:
@@ -126,15 +108,8 @@ class TestFeatureAggregation(SelectionContract):
             assert not torch.allclose(other, plain, atol=1e-3)
 
 
-@slow
-class TestNoAggregation(WithoutTaps, SelectionContract):
-    """PCA-Seg, Table 3, first row."""
-
-    build = staticmethod(lambda: small(aggregation="none"))
-
-
 class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract):
-    """The embedded model's shape."""
+    """PCA-Seg, Table 3, first row, in the embedded model's shape."""
 
     def build(self) -> nn.Module:
         aggregation = build_aggregation(replace(PCA_SEG, kind="none", costs=3), ThreeMaps())

@@ -8,18 +8,14 @@ from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.selection import ClassSelection
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, decoder_state
 from tests.golden_sets import TOLERANCE, err_case
-from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, words
+from tests.networks.contract import PaperContract, assert_alike, make_image, words
 from tests.networks.small_syn_seg import small_syn_seg
 
-PROJECTOR = {"aggregation.projector.weight", "aggregation.projector.bias"}
-"""What only training uses."""
 
-
-class TestPlain(NetworkContract, PaperContract):
-    finer = 16
-
+class TestSynSeg(PaperContract):
     build = staticmethod(small_syn_seg)
-    idle = frozenset(PROJECTOR)
+    finer = 16
+    idle = frozenset({"aggregation.projector.weight", "aggregation.projector.bias"})  # what only training uses
 
 
 @pytest.fixture
@@ -37,16 +33,6 @@ def test_words_that_go_on_keep_their_logits(network):
         best = cost_volume(features.maps[0], text.expand(2, -1, -1, -1)).amax(dim=(1, 3, 4))
     assert kept.tolist() == [row.topk(3).indices.sort().values.tolist() for row in best]
     assert_alike(logits, every.take_along_dim(kept[:, :, None, None], dim=1))
-
-
-def test_blocks_behind_the_deepest_tap_run_only_to_choose_words(network):
-    ran = []
-    network.image_encoder.tower.transformer.resblocks[3].ln_1.register_forward_hook(lambda *_: ran.append(1))
-    with torch.no_grad():
-        network(make_image(1, 64, 64), words(3, 1, 32))
-        assert not ran
-        network(make_image(1, 64, 64), words(3, 1, 32), selection=ClassSelection(keep=2, by="similarity"))
-    assert ran
 
 
 def test_what_is_learned_is_what_segments():
