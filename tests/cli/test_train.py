@@ -178,7 +178,7 @@ def folders_of_parts(tmp_path):
     (root / "objects.json").write_text('["sign"]')
 
 
-@pytest.mark.usefixtures("folders_of_parts", "small_papers")
+@pytest.mark.usefixtures("folders_of_parts", "small_papers", "undrawn")
 def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_path):
     call = ["train", "pca-part-b", *FOLDERS, *RULES, *OBJECTS, "--weights", "random"]
     segvoc_command(*call, "--out", "run", "--steps", 2, *SMALL_PARTS).ok()

@@ -40,7 +40,7 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncode
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
-from segvoc.training import start, training_data
+from segvoc.training import monitor, start, training_data
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from tests.inference.small_network import CONFIG, SMALL_PRESET, Letters, Patches, small_protocols
@@ -171,6 +171,7 @@ def small_papers(folder: Path) -> Iterator[None]:
         for module in (weights, start, reproduce):
             patch.setattr(module, "fetch", fetch)
         patch.setattr(training_data, "LOOKED_AT", 1)
+        patch.setattr(monitor, "draw_curves", lambda *_: None)
         patch.setattr(runner, "write_examples", lambda *_: {"worst": [], "best": []})
         yield
 
