@@ -84,14 +84,6 @@ def test_removed_images_leave_a_dataset_without_an_index(segment: Command) -> No
     assert [image.stem for image in segvoc.read_dataset("out").images] == ["a"]
 
 
-def test_a_name_that_a_list_of_images_cant_hold_fails_alone(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/new\nline.jpg")
-    done = segment("in", *WORDS, "--format", "voc")
-    done.failed(1, "'new\\nline' has a line break, which lists of images can't hold; rename the image")
-    assert "1 of 2 images failed, the others are done" in done.err
-    assert [image.stem for image in segvoc.read_dataset("out").images] == ["a"]
-
-
 def test_options_that_would_change_nothing_are_refused(segment: Command) -> None:
     draw_photos("in/a.jpg")
     for options, said in (

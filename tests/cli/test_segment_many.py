@@ -3,8 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -104,7 +102,7 @@ LONG = 82 * chr(0x732B)
         (LONG, ("--tile", "64")),
         # without an overlay, a label map of 250 bytes may exist, and of a format of 255 too
         (251 * "n", ("--format", "coco-panoptic")),
-        (251 * "n", ("--no-overlay", "--jobs", "2")),
+        pytest.param(251 * "n", ("--no-overlay", "--jobs", "2"), marks=pytest.mark.slow),
     ],
     ids=["images", "tiles", "datasets", "processes"],
 )
@@ -124,21 +122,21 @@ def test_a_long_name_whose_results_can_exist_is_labeled(segment: Command) -> Non
     assert result_files() == [f"{LONG}.json", f"{LONG}.png"]
 
 
-def test_processes_share_the_images(tmp_path: Path) -> None:
+def test_processes_share_the_images(segvoc_command: Command) -> None:
     photos = [SAMPLES / name for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg")]
-    call = ["-m", "segvoc", "segment", *photos, "missing.jpg", "--words", "cat, cup, rocket", "--jobs", "2", "--json"]
-    done = subprocess.run([sys.executable, *call], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    hint, *lines = [line for line in done.stderr.splitlines() if not line.startswith("segvoc: labeling: ")]
+    words = ("--words", "cat, cup, rocket")
+    done = segvoc_command("segment", *photos, "missing.jpg", *words, "--jobs", 2, "--json")
+    assert done.code == 1
+    hint, *lines = [line for line in done.err.splitlines() if not line.startswith("segvoc: labeling: ")]
     assert hint.startswith("segvoc: hint: much of the image")  # once, of whichever process finds it
     assert lines == [
         "segvoc: error: 'missing.jpg' does not exist; check the path",
         "segvoc: 1 of 4 images failed, the others are done",
     ]
-    found = [max(json.loads(line)["classes"], key=lambda entry: entry["pixels"]) for line in done.stdout.splitlines()]
+    found = [max(json.loads(line)["classes"], key=lambda entry: entry["pixels"]) for line in done.out.splitlines()]
     assert [entry["name"] for entry in found] == ["cat", "cup", "rocket"]
-    assert len(result_files(tmp_path / "out")) == 9
-    assert len(list((tmp_path / "out" / RESUME_FOLDER).iterdir())) == 2
+    assert len(result_files()) == 9
+    assert len(list(Path("out", RESUME_FOLDER).iterdir())) == 2
 
 
 @pytest.mark.parametrize("tiles", [(), ("--tile", "64")])

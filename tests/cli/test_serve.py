@@ -3,9 +3,6 @@
 import socket
 from pathlib import Path
 
-import click
-
-from segvoc.cli.serve import serve_command
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.serving.settings import ServiceSettings
 from tests.cli.command import Command
@@ -42,15 +39,6 @@ def test_elsewhere_it_demands_a_key(segvoc_command: Command, served, monkeypatch
     segvoc_command("serve", "--api-key-file", "key").refused("both SEGVOC_API_KEY and --api-key-file")
     for wrong in (["--queue", "0"], ["--upload-seconds", "nan"], ["--upload-seconds", "inf"]):
         assert segvoc_command("serve", *wrong).code == 2
-
-
-def test_each_option_has_a_variable_in_the_help(segvoc_command: Command):
-    told = "".join(segvoc_command("serve", "--help").out.split())
-    for option in (parameter for parameter in serve_command.params if isinstance(parameter, click.Option)):
-        (flag,) = option.opts
-        # SEGVOC_MODEL has the arguments
-        name = {"--model": "--models"}.get(flag, flag).removeprefix("--").replace("-", "_").upper()
-        assert f"[envvar:SEGVOC_{name}" in told
 
 
 def test_the_environment_sets_what_the_options_set(segvoc_command: Command, served, monkeypatch):
