@@ -77,19 +77,14 @@ def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tiny_networ
     best = max(validation, key=lambda line: line["mean_iou"])
     assert validation[0]["step"] == 0 and len(validation) > 2 and best["mean_iou"] > validation[0]["mean_iou"]
     assert len(list((run / "before_after").iterdir())) == 2
-    config = read_json(run / "config.json")["recipe"]
-    assert config["method"] == "words" and config["data"]["num_val_images"] == 2 and config["words"]["views"] == 2
     trained, shipped = segvoc.load(run / "model.safetensors", device="cpu"), tiny_network
     ours, before = trained.network.state_dict(), shipped.network.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in before.items())
     (tuned,) = trained.taught
     assert tuned.record.miou == round(100 * best["mean_iou"], 2)
-    alone = shipped.with_taught(segvoc.TaughtWords.load(run / "tuned.words.safetensors"))
-    words, untaught = ["red disc", "ground", "blue disc"], ["cat", "tree"]
-    labels, plain, again = (model.segment("set/images/0.png", words).labels for model in (trained, shipped, alone))
-    assert (labels != plain).any() and (again == labels).mean() > 0.99
-    same = [model.segment("set/images/0.png", untaught).labels for model in (trained, shipped)]
-    assert np.array_equal(*same)
+    for words, same in ((["red disc", "ground", "blue disc"], False), (["cat", "tree"], True)):
+        labels = [model.segment("set/images/0.png", words).labels for model in (trained, shipped)]
+        assert np.array_equal(*labels) == same
 
 
 def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
