@@ -12,6 +12,7 @@ import segvoc
 from segvoc.checkpoints.files import read_header
 from segvoc.imaging.reading import read_image
 from segvoc.models.presets import PRESETS
+from segvoc.training.recipes import RECIPES
 from tests.cli.command import read_json
 from tests.data.captions.drawn_sets import write_captions
 from tests.loopback_hub import use_hub
@@ -109,6 +110,12 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("cat-seg-b").refused("segvoc prepare coco-stuff", "name ROOT with --data")
     train("cat-seg-b", "--model", "tiny").refused("leave out --model")
     train("tiny", *folders, "--weights", "none.pt").refused("'none.pt' does not exist")
+
+
+def test_another_input_size_resizes_the_crops_unless_their_size_is_given():
+    for settings, sizes in ((["input_size=640"], (384, 640)), (["input_size=640", "crop_size=320"], (320, 0))):
+        data = RECIPES["cat-seg-b"]().with_settings(settings).data
+        assert (data.crop_size, data.resize_crop_to) == sizes
 
 
 @pytest.fixture
