@@ -1,4 +1,4 @@
-"""The project's own rules, which no linter checks: sizes, addresses, postponed work and chance in tests.
+"""The project's own rules, which no linter checks: sizes, addresses, postponed work, code from files, chance in tests.
 
 Usage: python tools/check_source.py [ROOT]. Prints a line for each violation and exits 1 if there are any.
 """
@@ -33,6 +33,21 @@ GENERATORS = re.compile(r"(random\.)?Random|((np|numpy)\.random\.)?(default_rng|
 
 DRAWS = re.compile(r"random\.[a-z]+|(np|numpy)\.random\.[a-z_]+|torch\.(rand\w*|normal|bernoulli|multinomial)")
 """Calls that draw from a global generator, which isn't seeded while a module is imported."""
+
+RUNS_CODE = {
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler",
+    "dill.load", "joblib.load", "marshal.loads", "shelve.open", "yaml.load", "torch.jit.load", "torch.hub.load",
+    "torch.package.PackageImporter", "torch.export.load", "shutil.unpack_archive",
+    "xml.etree.ElementTree.parse", "xml.etree.ElementTree.fromstring", "aoti_load_package", "runpy.run_path",
+}  # fmt: skip
+"""Calls that run code from a file, or write files where it says; subclasses of the unpickler count as calls."""
+
+HARMLESS = {
+    ("labeling/batch/engine.py", "pickle.loads"): "what the program itself pickled, from Ray's object store",
+    ("checkpoints/torchscript.py", "pickle.Unpickler"): "finds a list of harmless globals only",
+    ("data/preparation/originals.py", "pickle.Unpickler"): "finds a list of harmless globals only",
+    ("data/datasets/yolo.py", "yaml.load"): "its loader makes nothing but lists, mappings and texts",
+}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -100,6 +115,31 @@ def at_definition(function: Function) -> list[ast.expr]:
     return [*decorators, *function.args.defaults, *filter(None, function.args.kw_defaults)]
 
 
+def foreign_code(paths: list[Path], package: Path) -> Iterator[str]:
+    """Find calls in a package that could run code from an input, but for those that are `HARMLESS`."""
+    for path in paths:
+        for name, node in calls(ast.parse(path.read_text(encoding="utf-8"))):
+            keywords = node.keywords if isinstance(node, ast.Call) else []
+            settings = {one.arg: ast.unparse(one.value) for one in keywords}
+            if (
+                name in RUNS_CODE
+                or name.endswith(".extractall")
+                or (name == "torch.load" and settings.get("weights_only") != "True")
+                or (name == "np.load" and settings.get("allow_pickle", "False") != "False")
+                or settings.get("shell", "False") != "False"
+            ) and (path.relative_to(package).as_posix(), name) not in HARMLESS:
+                yield f"{path}:{node.lineno}: {name} may run code from a file; read data, or list it as harmless"
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call | ast.ClassDef]]:
+    """All calls, and the bases of classes, by their names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+        elif isinstance(node, ast.ClassDef):
+            yield from ((ast.unparse(base), node) for base in node.bases)
+
+
 def check(root: Path) -> list[str]:
     """All violations below a root folder."""
     files = tracked_files(root)
@@ -108,11 +148,13 @@ def check(root: Path) -> list[str]:
     code = [
         path for path in files if path.suffix in CODE_SUFFIXES or "Makefile" in path.name or path.parent.name == ".ci"
     ]
+    package = root / "src" / "segvoc"
     return [
         *long_files(python),
         *index_addresses(files),
         *postponed_work(code),
         *drawn_anew(tests),
+        *foreign_code([path for path in python if path.is_relative_to(package)], package),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Commands and routes that other distributions add by entry points."""
+"""Commands that other distributions add by entry points; annotate/tests has its routes."""
 
 import sys
 from pathlib import Path
@@ -6,41 +6,19 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from fastapi import FastAPI
-from starlette.testclient import TestClient
 
 from segvoc import cli
 from segvoc.errors import UsageError
-from segvoc.serving.app import create_app
-from segvoc.serving.settings import ServiceSettings, installed_extensions
-from tests.inference.numpy_engine import NumpySegmenter
 
 MODULE = """
-import contextlib
 import click
-from segvoc.serving.settings import Extension
 
 @click.command()
 def wave():
     \"\"\"Wave a hand.\"\"\"
     click.echo("hello")
-
-def add(app, service):
-    app.add_api_route("/wave", lambda: service.labeler.model.name)
-    app.add_api_route("/told", lambda: told)
-    return running()
-
-told = []
-
-@contextlib.asynccontextmanager
-async def running():
-    told.append("begins")
-    yield
-    told.append("ends")
-
-EXTENSION = Extension(options=[click.Option(["--wave"])], routes=lambda values: add if values["wave"] else None)
 """
-ENTRIES = "[test.commands]\nwave = waving_hands:wave\n\n[segvoc.routes]\nwave = waving_hands:EXTENSION\n"
+ENTRIES = "[test.commands]\nwave = waving_hands:wave\n"
 
 
 @pytest.fixture
@@ -72,14 +50,3 @@ def test_a_missing_distribution_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         cli.Commands("segvoc").main(["page"], standalone_mode=False)
     with pytest.raises(click.UsageError, match="did you mean page"):
         cli.Commands("segvoc").main(["paeg"], standalone_mode=False)
-
-
-def test_routes_are_there_while_the_model_is_loaded(other: str) -> None:
-    (extension,) = (one for one in installed_extensions() if one.options[0].name == "wave")
-    add = extension.routes({"wave": "x"})
-    app = create_app([NumpySegmenter], ServiceSettings(extensions=(add,)))
-    assert isinstance(app, FastAPI)
-    with TestClient(app, base_url="http://127.0.0.1") as client:
-        assert client.get("/wave").json() == "numpy"
-        assert client.get("/told").json() == ["begins"]
-    assert sys.modules[other].told == ["begins", "ends"]

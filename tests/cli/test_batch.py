@@ -51,20 +51,6 @@ def test_a_name_too_long_for_its_results_fails_alone(batch: Command) -> None:
     assert again.code == 1 and "4 of 4 images were already done" in again.err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["in", "--out", "nosuch://x", *WORDS], "'nosuch://x'"),
-        (["in", *WORDS], "--out"),
-        (["in", "--out", "out", *WORDS, "--to", "csv"], "--to"),
-        (["in", "--out", "out", *WORDS, "--keep-classes", "few"], "--keep-classes"),
-    ],
-)
-def test_a_wrong_call_is_2(batch: Command, arguments: list[str], told: str) -> None:
-    batch(*arguments).refused(told)
-    assert not Path("out").exists()
-
-
 @pytest.mark.parametrize("missing", ["ray", "pyarrow"])
 def test_what_isnt_installed_is_named_with_its_extra(segvoc_command, monkeypatch, missing):
     folder_of(Path("in"), ["a.jpg"])

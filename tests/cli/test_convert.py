@@ -42,9 +42,10 @@ def _same(first: NetworkSegmenter, second: NetworkSegmenter) -> bool:
     return close and bool((one.labels == other.labels).mean() > 0.999)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in ("pca-seg-b", "cat-seg-b") else pytest.mark.slow) for name in KINDS]
-)
+SOME_KINDS = [pytest.param(one, marks=() if one in ("pca-seg-b", "cat-seg-b") else pytest.mark.slow) for one in KINDS]
+
+
+@pytest.mark.parametrize("name", SOME_KINDS)
 def test_what_is_converted_segments_as_the_official_file(convert: Command, name: str) -> None:
     torch.save({"model": official_weights(name)}, "model_final.pth")
     done = convert("model_final.pth", "new/folder/out.safetensors", "--model", name)
@@ -79,7 +80,7 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
     assert f"sha256: {digest}" in segvoc_command("info", "out.safetensors").out
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", SOME_KINDS)
 def test_a_plain_clip_gives_the_towers_alone(convert: Command, name: str) -> None:
     torch.save({"state_dict": plain_clip(name), "iteration": 80_000, "optimizer": {"state": {}}}, "clip.pt")
     done = convert("clip.pt", "towers.safetensors", "--model", name)
@@ -104,8 +105,6 @@ def test_towers_alone_are_refused_as_a_network_and_segment_by_the_cosines(conver
     assert _same(load_network("cat-seg-eva-b", weights="towers.safetensors", options=none, device="cpu"), cosines)
     with pytest.raises(UsageError, match="of another network"):
         load_network("cat-seg-b", weights="towers.safetensors", options=none)
-    facts = json.loads(segvoc_command("info", "towers.safetensors", "--json").out)
-    assert facts["weights"]["parts"] == ["image_encoder", "text_encoder"]
 
 
 def test_bad_files_are_one_line_and_exit_code_2(convert: Command, segvoc_command: Command) -> None:
@@ -126,21 +125,16 @@ def test_bad_files_are_one_line_and_exit_code_2(convert: Command, segvoc_command
     assert sorted(os.listdir()) == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--model", "cat-seg"], "'cat-seg' is unknown"),
-        (["--model", "tiny"], "has no official checkpoints"),
-        ([], "--model"),
-        (["--model", "cat-seg-b", "--set", "depth=2"], "cat-seg-b has no setting 'depth'"),
-        (["--model", "cat-seg-b", "--set", "blocks=1"], "of another network"),
-        (["--model", "pca-seg-clip-b"], "weights of CAT-Seg; load them as one of the cat-seg models"),
-        (["--model", "cat-seg-eva-b"], "OpenAI CLIP weights, for towers of EVA02-CLIP"),
-    ],
-)
-def test_a_wrong_model_is_refused(convert: Command, arguments: list[str], said: str) -> None:
+def test_a_wrong_model_is_refused(convert: Command) -> None:
     torch.save(official_weights("cat-seg-b"), "w.pth")
-    convert("w.pth", "out.safetensors", *arguments).refused(said)
+    for model, said in (
+        (["cat-seg"], "'cat-seg' is unknown"),
+        (["tiny"], "has no official checkpoints"),
+        (["cat-seg-b", "--set", "blocks=1"], "of another network"),
+        (["pca-seg-clip-b"], "weights of CAT-Seg; load them as one of the cat-seg models"),
+        (["cat-seg-eva-b"], "OpenAI CLIP weights, for towers of EVA02-CLIP"),
+    ):
+        convert("w.pth", "out.safetensors", "--model", *model).refused(said)
     assert os.listdir(".") == ["w.pth"]
 
 

@@ -1,4 +1,4 @@
-"""`segvoc evaluate` and `segvoc prepare` on the command line; --network, also of `segvoc segment`."""
+"""`segvoc evaluate` on the command line; --network, also of `segvoc segment`."""
 
 import os
 import subprocess
@@ -10,8 +10,7 @@ import pytest
 import segvoc
 from segvoc.evaluation import report_page
 from tests.cli.command import Command, read_json
-from tests.data.original_files import pack, save_ids
-from tests.data.replicas import halves, replica
+from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
 from tests.processes import free_port
 from tests.training.runs import drawn_images
@@ -57,12 +56,10 @@ def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
         (["--benchmark", "pas-20", "pas-20", "--data", "d"], "'pas-20' is given twice"),
         (["--benchmark", "pas-20", "--data", "d", "--background", "x"], "benchmarks define theirs"),
         (["--benchmark", "voc", "--data", "d"], "benchmark 'voc' is unknown"),
-        (["--benchmark", "pas-20", "voc-21", "--data", "d"], "segvoc prepare pas-20 --data d"),
         (["--images", "i", "--labels", "l"], "--classes is missing; give all of --images, --labels, --classes"),
         (["--images", "i", "--labels", "l", "--classes", "c", "--data", "d"], "--data is for benchmarks"),
         (["--images", "i", "--labels", "l", "--classes", "c", "--keep-classes", "0"], "--keep-classes 0 is invalid"),
         (["--images", "i", "--labels", "l", "--classes", "c"], "'c' can't be read"),
-        (["--limit", "0"], "--limit"),
     ],
 )
 def test_wrong_calls_are_refused(evaluated, options, said):
@@ -153,45 +150,3 @@ def test_a_network_of_ones_own_is_segmented_and_evaluated_by_command(segvoc_comm
     evaluate = ["evaluate", "mine.safetensors", "--network", "mine.py:build", *folders, "--device", "cpu"]
     segvoc_command(*evaluate, "--out", "report").ok()
     assert 0 <= read_json("report/report.json")["miou"] <= 100
-
-
-# ---- segvoc prepare
-
-
-def test_prepares_several_benchmarks_and_prints_a_summary_of_each(segvoc_command, tmp_path) -> None:
-    replica("pas-20", tmp_path)
-    replica("a-150", tmp_path)
-    pack("a-150", tmp_path)
-    call = ("prepare", "pas-20", "a-150", "--data", tmp_path, "--partial", "--jobs", 1)
-    done = segvoc_command(*call).ok()
-    assert done.err == ""
-    assert done.out.splitlines() == [
-        f"pas-20: 2 of 1449 images, 1 left out -> {tmp_path}/VOCdevkit/VOC2012/annotations_detectron2/val",
-        f"a-150: 2 of 2000 images -> {tmp_path}/ADEChallengeData2016/annotations_detectron2/validation",
-    ]
-    again = segvoc_command(*call)
-    assert (again.code, again.err) == (0, "")
-    assert again.out.splitlines() == [
-        "pas-20: 2 of 1449 images, 1 left out: already prepared",
-        "a-150: 2 of 2000 images: already prepared",
-    ]
-
-
-def test_damage_fails_its_image_and_a_damaged_archive_its_own_benchmark(segvoc_command, tmp_path) -> None:
-    replica("a-150", tmp_path)
-    save_ids(tmp_path / "ADEChallengeData2016/annotations/validation/ADE_val_00000001.png", halves(1, 200))
-    (tmp_path / "VOCtrainval_11-May-2012.tar").write_bytes(b"<html>404</html>")
-    done = segvoc_command("prepare", "pas-20", "a-150", "--data", tmp_path, "--partial", "--jobs", 1)
-    assert done.code == 1
-    archive, image, last = done.err.splitlines()
-    assert "VOCtrainval_11-May-2012.tar' is damaged or incomplete" in archive
-    assert "ADE_val_00000001.png" in image and "contains the id 200" in image
-    assert last == "segvoc: 2 images failed, the others were prepared"
-    assert done.out.startswith("a-150: 1 of 2000 images, 1 failed -> ")
-
-
-def test_nothing_is_done_if_one_benchmark_lacks_its_download(segvoc_command, tmp_path) -> None:
-    replica("pas-20", tmp_path)
-    done = segvoc_command("prepare", "pas-20", "pc-59", "--data", tmp_path, "--partial")
-    done.refused("PC-59", "VOCtrainval_03-May-2010.tar", "host.robots.ox.ac.uk", "trainval_merged.json")
-    assert not (tmp_path / "VOCdevkit/VOC2012/annotations_detectron2").exists()

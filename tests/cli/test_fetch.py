@@ -28,10 +28,7 @@ def files(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("arguments", "fetched"),
     [
-        (["openai-clip-b"], ["openai-clip-b"]),
         (["cat-seg-b"], ["cat-seg-b"]),
-        (["pca-seg-clip-l"], ["openai-clip-l"]),
-        (["pca-part-b-ade"], ["openai-clip-b", "dinov2-s"]),
         (["pca-part-b", "dinov2-s", "syn-seg-b"], ["openai-clip-b", "dinov2-s"]),
         (["clipseg", "clip-b", "eva-clip-l"], ["clipseg-rd64-refined", "openai-clip-b", "eva02-clip-l"]),
         (["--all"], list(PUBLISHED)),
@@ -63,14 +60,13 @@ def test_the_list_tells_size_license_place_and_use(segvoc_command, monkeypatch, 
     head, *rows, note = done.out.splitlines()
     assert head.split() == ["name", "size", "license", "here", "for"]
     assert [row.split()[0] for row in rows] == list(PUBLISHED)
-    cells = {row.split()[0]: [head[:0], *(cell for cell in row.split("  ") if cell)] for row in rows}
-    assert [cell.strip() for cell in cells["cat-seg-b"]][2:] == ["819 MB", "MIT", "no", "model cat-seg-b"]
-    assert [cell.strip() for cell in cells["convnext-clip-l"]][2:] == ["1.41 GB", "MIT", "no", "training err-seg-l"]
-    assert [cell.strip() for cell in cells["dinov2-s"]][2:5] == ["88.2 MB", "Apache-2.0", "yes"]
-    assert cells["clipseg-rd64"][3].strip() == "Apache-2.0 *" and note.startswith("* `segvoc info NAME`")
+    cells = {row.split()[0]: [cell.strip() for cell in row.split("  ") if cell][1:] for row in rows}
+    assert cells["cat-seg-b"] == ["819 MB", "MIT", "no", "model cat-seg-b"]
+    assert cells["convnext-clip-l"] == ["1.41 GB", "MIT", "no", "training err-seg-l"]
+    assert cells["dinov2-s"][:3] == ["88.2 MB", "Apache-2.0", "yes"]
+    assert cells["clipseg-rd64"][1] == "Apache-2.0 *" and note.startswith("* `segvoc info NAME`")
     use = "model clip-b; training cat-seg-b, pca-seg-clip-b, err-seg-vit-b-frozen, part-cat-seg-b"
-    assert use in " ".join(cells["openai-clip-b"])
-    assert cells["clipseg-rd64-refined"][-1].strip() == "model clipseg"
+    assert use in cells["openai-clip-b"][-1]
 
 
 def test_without_network_each_file_is_named_with_page_and_place(segvoc_command, files, monkeypatch):
@@ -93,20 +89,16 @@ def test_a_false_file_fails_and_the_others_are_fetched(segvoc_command, files, hu
     assert cached(files["cat-seg-b"]) is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["cat-sec-b"], ["'cat-sec-b' is unknown (did you mean cat-seg-b?); it is one of the files cat-seg-b, "]),
-        (["dinov2-s", "xyz"], ["'xyz' is unknown; it is one of the files "]),
-        (["err-seg"], [UNCONFIRMED["err-seg"].page, "can't be checked"]),
-        (["pca-seg-b"], [UNCONFIRMED["declip-b"].page, "no page states file, revision, SHA-256 or license"]),
-        (["no-aggregation-b"], [UNCONFIRMED["declip-b"].page]),
-        (["err-seg-b"], [UNCONFIRMED["convnext-clip-b"].page]),
-        ([], ["give names of models, recipes or files, or --all, or --list"]),
-        (["--all", "--list"], ["or --all, or --list"]),
-        (["dinov2-s", "--all"], ["or --all, or --list"]),
-    ],
-)
-def test_wrong_calls_are_refused_before_anything_is_fetched(segvoc_command, files, hub, arguments, said):
-    segvoc_command("fetch", *arguments).refused(*said)
+def test_wrong_calls_are_refused_before_anything_is_fetched(segvoc_command, files, hub):
+    for arguments, *said in (
+        (["cat-sec-b"], "'cat-sec-b' is unknown (did you mean cat-seg-b?); it is one of the files cat-seg-b, "),
+        (["dinov2-s", "xyz"], "'xyz' is unknown; it is one of the files "),
+        (["err-seg"], UNCONFIRMED["err-seg"].page, "can't be checked"),
+        (["pca-seg-b"], UNCONFIRMED["declip-b"].page, "no page states file, revision, SHA-256 or license"),
+        (["err-seg-b"], UNCONFIRMED["convnext-clip-b"].page),
+        ([], "give names of models, recipes or files, or --all, or --list"),
+        (["--all", "--list"], "or --all, or --list"),
+        (["dinov2-s", "--all"], "or --all, or --list"),
+    ):
+        segvoc_command("fetch", *arguments).refused(*said)
     assert hub.asked == []

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 import segvoc
@@ -85,51 +84,32 @@ def test_removed_images_leave_a_dataset_without_an_index(segment: Command) -> No
     assert [image.stem for image in segvoc.read_dataset("out").images] == ["a"]
 
 
-@pytest.mark.parametrize("name", ["voc", "yolo-seg"])
-def test_a_name_that_a_list_of_images_cant_hold_fails_alone(segment: Command, name: str) -> None:
-    draw_photos("in/a.jpg", "in/new\nline.jpg")
-    done = segment("in", *WORDS, "--format", name)
-    done.failed(1, "'new\\nline' has a line break, which lists of images can't hold; rename the image")
-    assert "1 of 2 images failed, the others are done" in done.err
-    assert [image.stem for image in segvoc.read_dataset("out").images] == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_that_would_change_nothing_are_refused(segment: Command) -> None:
+    draw_photos("in/a.jpg")
+    for options, said in (
         (["--opacity", "0.3", "--no-overlay"], "--opacity is for overlays; leave it out, or --no-overlay"),
         (["--no-legend", "--no-overlay"], "--no-legend is for overlays; leave it out, or --no-overlay"),
-        (
-            ["--overlay-megapixels", "1", "--format", "voc"],
-            "--overlay-megapixels is for overlays, which",
-        ),
         (["--overlay", "--format", "voc"], "--overlay is for overlays, which datasets don't have; leave it out"),
         (["--no-names", "--format", "voc"], "--no-names is for overlays, which datasets don't have; leave it out"),
         (["--no-copy-images"], "--no-copy-images is for datasets; leave it out, or add --format"),
         (["--copy-images"], "--copy-images is for datasets; leave it out, or add --format"),
-    ],
-)
-def test_options_that_would_change_nothing_are_refused(segment: Command, options: list[str], said: str) -> None:
-    draw_photos("in/a.jpg")
-    segment("in", *WORDS, *options).refused(said)
+    ):
+        segment("in", *WORDS, *options).refused(said)
     assert not Path("out").exists()
     segment("in", *WORDS, "--no-overlay", "--format", "coco-panoptic").ok()  # which has none anyway
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
+def test_refused_calls(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    segment("in", *WORDS)
+    before = _files()
+    for options, told in (
         (["--format", "tfrecord"], "'tfrecord' is not one of 'coco-panoptic'"),
         (["--format", "voc", "--parts", "cat: head"], "voc has no place for parts"),
         (["--format", "voc", "--out", "in"], "is in 'in', where the dataset is to be; choose another --out"),
         (["--format", "voc", "--resume"], "format: none, now name=voc, images=True"),
-    ],
-)
-def test_refused_calls(segment: Command, options: list[str], told: str) -> None:
-    draw_photos("in/a.jpg", "in/b.jpg")
-    segment("in", *WORDS)
-    before = _files()
-    segment("in/a.jpg", "in/b.jpg", *WORDS, *options).refused(told)
+    ):
+        segment("in/a.jpg", "in/b.jpg", *WORDS, *options).refused(told)
     assert _files() == before
 
 

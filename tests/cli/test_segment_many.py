@@ -3,8 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +13,12 @@ from tests.cli.command import SAMPLES, WORDS, Command, draw_photos, read_json, r
 
 
 def test_resume_skips_what_is_done(segment: Command, labeled: list[object]) -> None:
-    draw_photos("in/a.jpg", "in/b.jpg", "in/sub/c.jpg")
+    draw_photos("in/a.jpg", "in/ü.jpg", "in/sub/c.jpg")
     Path("in/bad.jpg").write_text("no image")
-    assert segment("in", *WORDS).code == 1
+    first = segment("in", *WORDS, "--json")
+    assert first.code == 1
+    again = segment("in", *WORDS, "--json", "--resume")
+    assert (again.out, len(again.out.splitlines()), len(labeled)) == (first.out, 3, 3)
     del labeled[:]
     draw_photos("in/new.jpg")
     done = segment("in", *WORDS, "--resume")
@@ -52,7 +53,6 @@ def test_what_is_no_longer_as_the_journal_says_is_done_again(segment, labeled, c
     ("options", "told"),
     [
         (["--words", "cat, dog, wall"], "words: cat, sofa, wall ["),
-        ([*WORDS, "--threshold", "0.5"], "threshold: none, now 0.5"),
         ([*WORDS, "--threshold", "0.5", "--compact"], "threshold: none, now 0.5; reports: complete, now compact"),
     ],
 )
@@ -62,14 +62,6 @@ def test_resume_with_other_settings_says_what_differs(segment: Command, options:
     before = {name: Path("out", name).read_bytes() for name in result_files()}
     segment("in", *options, "--resume").refused("'out' has results of another call", told, "leave out --resume")
     assert {name: Path("out", name).read_bytes() for name in result_files()} == before
-
-
-def test_resume_prints_all_reports_as_json(segment: Command, labeled: list[object]) -> None:
-    draw_photos("in/a.jpg", "in/ü.jpg")
-    first = segment("in", *WORDS, "--json", "--resume")
-    assert (first.code, len(labeled)) == (0, 2)
-    again = segment("in", *WORDS, "--json", "--resume")
-    assert (again.out, len(labeled)) == (first.out, 2)
 
 
 def test_shares_are_all_images_once(segment: Command) -> None:
@@ -99,19 +91,20 @@ def test_compact_lists_only_what_was_found(segment: Command) -> None:
     assert (read_label_map("out/a.png") == read_label_map("complete/a.png")).all()
 
 
-LONG = {"letters": 246 * "n", "letters of three bytes": 82 * chr(0x732B)}
-"""Names of images that exist, although those of some of their results can't."""
+LONG = 82 * chr(0x732B)
+"""The name of an image that exists, although that of its overlay can't: three bytes for each letter."""
 
 
 @pytest.mark.parametrize(
     ("stem", "options"),
     [
-        *((stem, ()) for stem in LONG.values()),
-        *((stem, ("--tile", "64")) for stem in LONG.values()),
+        (LONG, ()),
+        (LONG, ("--tile", "64")),
         # without an overlay, a label map of 250 bytes may exist, and of a format of 255 too
         (251 * "n", ("--format", "coco-panoptic")),
-        (251 * "n", ("--no-overlay", "--jobs", "2")),
+        pytest.param(251 * "n", ("--no-overlay", "--jobs", "2"), marks=pytest.mark.slow),
     ],
+    ids=["images", "tiles", "datasets", "processes"],
 )
 def test_a_name_too_long_for_its_results_fails_alone(segment: Command, stem: str, options: tuple[str, ...]) -> None:
     draw_photos("in/a.jpg", f"in/{stem}.jpg", "in/z.jpg")
@@ -123,36 +116,27 @@ def test_a_name_too_long_for_its_results_fails_alone(segment: Command, stem: str
     assert {"a.png", "z.png"} <= set(found) and not any(stem in name for name in found)
 
 
-def test_a_png_whose_name_is_too_long_for_a_report_fails_alone(segment: Command) -> None:
-    """Its report would have a longer name than a file may have, so looking for it is no error."""
-    long = 251 * "n"
-    draw_photos("in/a.png", f"in/{long}.png")
-    segment("in", *WORDS).failed(1, long, "File name too long; give the input a shorter name")
-    assert result_files() == ["a.json", "a.overlay.png", "a.png"]
+def test_a_long_name_whose_results_can_exist_is_labeled(segment: Command) -> None:
+    draw_photos(f"in/{LONG}.png", f"in/{251 * 'n'}.png")  # the second would have a longer report than a file may be
+    segment("in", *WORDS, "--no-overlay").failed(1, 251 * "n", "File name too long; give the input a shorter name")
+    assert result_files() == [f"{LONG}.json", f"{LONG}.png"]
 
 
-@pytest.mark.parametrize("name", LONG)
-def test_a_long_name_whose_results_can_exist_is_labeled(segment: Command, name: str) -> None:
-    draw_photos(f"in/{LONG[name]}.jpg")
-    segment("in", *WORDS, "--no-overlay").ok()
-    assert result_files() == [f"{LONG[name]}.json", f"{LONG[name]}.png"]
-
-
-def test_processes_share_the_images(tmp_path: Path) -> None:
+def test_processes_share_the_images(segvoc_command: Command) -> None:
     photos = [SAMPLES / name for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg")]
-    call = ["-m", "segvoc", "segment", *photos, "missing.jpg", "--words", "cat, cup, rocket", "--jobs", "2", "--json"]
-    done = subprocess.run([sys.executable, *call], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    hint, *lines = [line for line in done.stderr.splitlines() if not line.startswith("segvoc: labeling: ")]
+    words = ("--words", "cat, cup, rocket")
+    done = segvoc_command("segment", *photos, "missing.jpg", *words, "--jobs", 2, "--json")
+    assert done.code == 1
+    hint, *lines = [line for line in done.err.splitlines() if not line.startswith("segvoc: labeling: ")]
     assert hint.startswith("segvoc: hint: much of the image")  # once, of whichever process finds it
     assert lines == [
         "segvoc: error: 'missing.jpg' does not exist; check the path",
         "segvoc: 1 of 4 images failed, the others are done",
     ]
-    found = [max(json.loads(line)["classes"], key=lambda entry: entry["pixels"]) for line in done.stdout.splitlines()]
+    found = [max(json.loads(line)["classes"], key=lambda entry: entry["pixels"]) for line in done.out.splitlines()]
     assert [entry["name"] for entry in found] == ["cat", "cup", "rocket"]
-    assert len(result_files(tmp_path / "out")) == 9
-    assert len(list((tmp_path / "out" / RESUME_FOLDER).iterdir())) == 2
+    assert len(result_files()) == 9
+    assert len(list(Path("out", RESUME_FOLDER).iterdir())) == 2
 
 
 @pytest.mark.parametrize("tiles", [(), ("--tile", "64")])

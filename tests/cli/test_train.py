@@ -3,7 +3,6 @@
 import json
 import re
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -11,13 +10,11 @@ from PIL import Image
 
 import segvoc
 from segvoc.checkpoints.files import read_header
-from segvoc.data.training.augmentations import named_transform
-from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.models.presets import PRESETS
+from segvoc.training.recipes import RECIPES
 from tests.cli.command import read_json
 from tests.data.captions.drawn_sets import write_captions
-from tests.data.datasets.test_huggingface import NAMES, rows
 from tests.loopback_hub import use_hub
 from tests.official_checkpoints import use_small_published
 from tests.papers.small_networks import small_preset as small_preset_of
@@ -41,35 +38,35 @@ def metrics(run):
     return lines_of(run / "metrics.jsonl")
 
 
-def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc_command, folders, tmp_path):
-    outcome = segvoc_command("train", "tiny", *folders, "--out", "run", "--steps", 3, *SMALL).ok()
+def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(
+    segvoc_command, folders, tiny_network, tmp_path
+):
+    outcome = segvoc_command("train", "tiny", *folders, "--out", "run", "--steps", 2, *SMALL).ok()
     assert outcome.out == "run/model.safetensors\n"
     run = tmp_path / "run"
     lines = metrics(run)
-    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert [line["step"] for line in lines] == [1, 2]
     assert all(line["loss"] > 0 and line["seconds"] > 0 and line["learning_rate"] > 0 for line in lines)
     config = read_json(run / "config.json")
-    assert config["recipe"]["optimizer"]["steps"] == 3 and config["recipe"]["model"] == "tiny" and config["seed"] == 0
+    assert config["recipe"]["optimizer"]["steps"] == 2 and config["recipe"]["model"] == "tiny" and config["seed"] == 0
     (session,) = config["sessions"]
     machine = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    assert (
-        session["command"] and session["machine"].items() >= machine.items() and session["machine"]["instruction_set"]
-    )
+    assert session["command"] and session["machine"].items() >= machine.items()
     assert read_image(run / "curves.png").shape[1] > 500
-    assert len(read_image(run / "images/step_000003/0.png")) >= 48
+    assert len(read_image(run / "images/step_000002/0.png")) >= 48
     validation = read_json(run / "validation.jsonl")
-    assert validation["step"] == 3 and 0 <= validation["pixel_accuracy"] <= 1 and len(validation["iou"]) == 3
+    assert validation["step"] == 2 and 0 <= validation["pixel_accuracy"] <= 1 and len(validation["iou"]) == 3
     header = read_header(run / "model.safetensors")
-    assert header.preset == "tiny" and header.record["training"]["recipe"]["optimizer"]["steps"] == 3
-    trained, shipped = segvoc.load(run / "model.safetensors"), segvoc.load_network("tiny", dtype="float32")
+    assert header.preset == "tiny" and header.record["training"]["recipe"]["optimizer"]["steps"] == 2
+    trained = segvoc.load(run / "model.safetensors")
     assert trained.segment("set/images/0.png", ["red disc", "ground"]).labels.shape == (48, 64)
-    ours, before = trained.network.state_dict(), shipped.network.state_dict()
+    ours, before = trained.network.state_dict(), tiny_network.network.state_dict()
     moved = {name for name in before if not np.array_equal(ours[name], before[name])}
     assert moved and all(name.startswith(("image_encoder.project_", "aggregation.")) for name in moved)
 
 
 @pytest.mark.slow
-def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
+def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tiny_network, tmp_path):
     drawn_images(tmp_path / "set", 10)
     small = "--set crop_size=64 --set short_sides=64,80 --set views=2 --device cpu --steps 150".split()
     outcome = segvoc_command("train", "finetune", *FOLDERS, "--model", "tiny", "--out", "run", *small).ok()
@@ -81,22 +78,14 @@ def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     best = max(validation, key=lambda line: line["mean_iou"])
     assert validation[0]["step"] == 0 and len(validation) > 2 and best["mean_iou"] > validation[0]["mean_iou"]
     assert len(list((run / "before_after").iterdir())) == 2
-    config = read_json(run / "config.json")["recipe"]
-    assert config["method"] == "words" and config["data"]["num_val_images"] == 2 and config["words"]["views"] == 2
-    trained, shipped = (
-        segvoc.load(run / "model.safetensors", device="cpu"),
-        segvoc.load_network("tiny", dtype="float32"),
-    )
+    trained, shipped = segvoc.load(run / "model.safetensors", device="cpu"), tiny_network
     ours, before = trained.network.state_dict(), shipped.network.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in before.items())
     (tuned,) = trained.taught
     assert tuned.record.miou == round(100 * best["mean_iou"], 2)
-    alone = shipped.with_taught(segvoc.TaughtWords.load(run / "tuned.words.safetensors"))
-    words, untaught = ["red disc", "ground", "blue disc"], ["cat", "tree"]
-    labels, plain, again = (model.segment("set/images/0.png", words).labels for model in (trained, shipped, alone))
-    assert (labels != plain).any() and (again == labels).mean() > 0.99
-    same = [model.segment("set/images/0.png", untaught).labels for model in (trained, shipped)]
-    assert np.array_equal(*same)
+    for words, same in ((["red disc", "ground", "blue disc"], False), (["cat", "tree"], True)):
+        labels = [model.segment("set/images/0.png", words).labels for model in (trained, shipped)]
+        assert np.array_equal(*labels) == same
 
 
 def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
@@ -121,6 +110,12 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("cat-seg-b").refused("segvoc prepare coco-stuff", "name ROOT with --data")
     train("cat-seg-b", "--model", "tiny").refused("leave out --model")
     train("tiny", *folders, "--weights", "none.pt").refused("'none.pt' does not exist")
+
+
+def test_another_input_size_resizes_the_crops_unless_their_size_is_given():
+    for settings, sizes in ((["input_size=640"], (384, 640)), (["input_size=640", "crop_size=320"], (320, 0))):
+        data = RECIPES["cat-seg-b"]().with_settings(settings).data
+        assert (data.crop_size, data.resize_crop_to) == sizes
 
 
 @pytest.fixture
@@ -185,16 +180,12 @@ def folders_of_parts(tmp_path):
     (root / "objects.json").write_text('["sign"]')
 
 
-@pytest.mark.usefixtures("folders_of_parts", "small_papers")
+@pytest.mark.usefixtures("folders_of_parts", "small_papers", "undrawn")
 def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_path):
     call = ["train", "pca-part-b", *FOLDERS, *RULES, *OBJECTS, "--weights", "random"]
     segvoc_command(*call, "--out", "run", "--steps", 2, *SMALL_PARTS).ok()
     last = metrics(tmp_path / "run")[-1]
     assert {"specific", "part", "object", "compositional", "fod", "fod_1", "fod_2"} <= last.keys()
-
-    told = segvoc_command("info", "run/model.safetensors", "--json")
-    facts = json.loads(told.out)
-    assert facts["preset"] == "pca-part-b" and "options" not in facts
 
     scored = ["evaluate", "run/model.safetensors", *FOLDERS, *RULES, "--out", "report", "--json", "--device", "cpu"]
     names = [entry["name"] for entry in json.loads(segvoc_command(*scored).ok().out)["classes"]]
@@ -205,17 +196,14 @@ def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_pa
 
 
 @pytest.mark.usefixtures("folders_of_parts")
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
+def test_wrong_calls_with_parts_are_refused_in_one_line(segvoc_command):
+    for call, said in (
         (["train", "tiny", *FOLDERS, *OBJECTS], "tiny is not trained on separate objects"),
         (["train", "pca-part-b", *FOLDERS, "--objects", "set/objects"], "--objects and --object-classes go together"),
         (["train", "pca-part-b", *FOLDERS, "--object", " "], "the object ' ' has no name"),
         (["evaluate", "tiny", "--benchmark=a-150", "--data=x", "--object", "car"], "--object is for your own images"),
-    ],
-)
-def test_wrong_calls_with_parts_are_refused_in_one_line(segvoc_command, call, said):
-    segvoc_command(*call, "--out", "run").refused(said)
+    ):
+        segvoc_command(*call, "--out", "run").refused(said)
 
 
 def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders, hub, undrawn, monkeypatch, tmp_path):
@@ -233,26 +221,6 @@ def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, folders,
     assert "started from:\n" in shown and encoders.sha256 in shown
 
 
-def test_the_commands_take_saved_folders_of_datasets(segvoc_command, small_tiny, tmp_path):
-    datasets.DatasetDict(train=rows(2), validation=rows(1)).save_to_disk(tmp_path / "pets")
-    call = ["evaluate", "tiny", "--dataset", "pets", "--out", "report", "--device", "cpu"]
-    segvoc_command(*call, "--split", "validation").refused("classes.json or id2label.json")
-    (tmp_path / "pets/id2label.json").write_text(json.dumps(dict(enumerate(NAMES))))
-    segvoc_command(*call).refused("train, validation; choose one with --split")
-    segvoc_command(*call, "--split", "validation").ok()
-    report = read_json("report/report.json")
-    assert report["data"]["evaluated"] == 1 and [one["name"] for one in report["classes"]] == NAMES
-    # the same again is done already
-    assert segvoc_command(*call, "--split", "validation").code == 0
-    again = read_json("report/report.json")
-    assert again["run"]["resumed_images"] == 1
-    for measured in ("run", "peak_memory_gb"):
-        del again[measured], report[measured]
-    assert again == report
-    (tmp_path / "pets/validation/dataset_info.json").write_text("{")
-    segvoc_command(*call, "--split", "validation").refused("can't be read by datasets")
-
-
 def test_the_run_records_a_transform_of_the_working_directory_and_goes_on_with_no_other(
     segvoc_command, folders, tmp_path, small_preset, undrawn
 ):
@@ -265,5 +233,4 @@ def test_the_run_records_a_transform_of_the_working_directory_and_goes_on_with_n
     segvoc_command(*call, "--resume").refused("transform")
     problems = {"mine_for_the_test": "MODULE:FUNCTION", "mine_for_the_test:blue": "no function", "nope:f": "nope"}
     for name, problem in problems.items():
-        with pytest.raises(UsageError, match=problem):
-            named_transform(name)
+        segvoc_command(*call, "--transform", name).refused(problem)

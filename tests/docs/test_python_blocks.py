@@ -17,8 +17,8 @@ from tools.doc_examples import ROOT, scripts
 
 SCRIPTS = scripts()
 
-QUICK = ["README.md", "docs/how_to/aggregation_module.md", "docs/how_to/parts.md", "docs/how_to/training_loop.md"]
-_TASKS = ("big_images", "captions", "export", "formats", "python", "share", "track", "videos")
+QUICK = ["README.md", "docs/how_to/aggregation_module.md", "docs/how_to/parts.md"]
+_TASKS = ("big_images", "captions", "export", "formats", "python", "share", "track", "training_loop", "videos")
 SLOW = ["docs/reference/examples.md", *(f"docs/how_to/{name}.md" for name in _TASKS)]
 ELSEWHERE = {
     "docs/index.md": "the README's",

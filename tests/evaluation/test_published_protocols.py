@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.multiply_adds import err_seg_kept
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.evaluation import report_page
-from segvoc.evaluation.protocol import ERR_SEG_KEPT, NO_PAPER, evaluation_protocol, published_protocol
+from segvoc.evaluation.protocol import NO_PAPER, evaluation_protocol, published_protocol
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference import protocols
 from segvoc.models import opening
@@ -72,12 +71,6 @@ def test_err_seg_keeps_as_many_classes_as_published_or_by_its_own_rule(name, eva
         assert report["verdict"] == "no paper that segvoc knows reports a score of err-seg-b on Cityscapes"
     journal = Path("report/journal/rank-0.jsonl").read_text().splitlines()[1:]
     assert {json.loads(line)["value"]["kept_classes"] for line in journal} == {KEPT[name]}
-
-
-def test_costs_are_counted_for_the_same_numbers():
-    counted = {name: err_seg_kept(len(BENCHMARKS[name].classes)) for name in KEPT}
-    assert counted == KEPT == {**ERR_SEG_KEPT, "cityscapes": 16}
-    assert [err_seg_kept(words) for words in (8, 171, 1000)] == [8, 43, 48]
 
 
 def test_options_that_say_the_same_do_not_deviate_and_others_are_named_everywhere(evaluated, segvoc_command, err_seg):

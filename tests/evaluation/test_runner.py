@@ -187,13 +187,6 @@ def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_pa
     assert done == ["3", "4"] and scores_of(report) == scores_of(whole)
 
 
-def test_words_are_encoded_once(drawn, tmp_path, monkeypatch):
-    calls, encode = [], NetworkSegmenter.encode
-    monkeypatch.setattr(NetworkSegmenter, "encode", lambda *words, **how: calls.append(1) or encode(*words, **how))
-    evaluate(small_segmenter(batch=1), task_of(drawn), tmp_path / "out")
-    assert len(calls) == 1
-
-
 def in_force() -> tuple[object, ...]:
     cudnn = torch.backends.cudnn
     return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark

@@ -1,8 +1,7 @@
-"""`segvoc.click`, its command, and views of objects; annotate/web/tests/clicks.test.ts has the same cases of views."""
+"""`segvoc.click` and views of objects; annotate/web/tests/clicks.test.ts has the same cases of views."""
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +23,6 @@ from segvoc.inference.clicks import (
 from segvoc.inference.edges import IMAGE_PROGRAM
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.storage.files import SHIPPED
-from tests.cli.command import Command
-from tests.cli.conftest import segvoc_command as segvoc_command
 
 HEIGHT, WIDTH = 192, 256
 
@@ -152,39 +149,3 @@ def test_points_labels_and_a_box() -> None:
 def test_what_cannot_be_answered(arguments: dict, said: str) -> None:
     with pytest.raises(segvoc.UsageError, match=said):
         segvoc.click(PIXELS, **arguments)
-
-
-def test_the_command_writes_a_mask_and_an_overlay(segvoc_command: Command) -> None:
-    Image.fromarray(PIXELS).save("photo.png")
-    outcome = segvoc_command(
-        "click", "photo.png", "70,96", "--not", "186,96", "--out", "m/mask.png", "--overlay", "o.jpg"
-    )
-    assert outcome.code == 0 and outcome.out.startswith("-> m/mask.png (")
-    with Image.open("m/mask.png") as mask:
-        assert mask.mode == "L" and set(np.unique(mask)) == {0, 255}
-        assert iou(np.array(mask) > 0, LEFT) > 0.8
-    with Image.open("o.jpg") as shown:
-        assert shown.format == "JPEG" and shown.size == (WIDTH, HEIGHT)
-    assert segvoc_command("click", "photo.png", "--box", "20,46,120,146", "--out", "mask.png").code == 0
-    for point in (["70", "96"], ["70,96"]):
-        assert "-> photo.mask.png" in segvoc_command("click", "photo.png", *point).ok().out
-    segvoc_command("click", "photo.png", "1,1", "--out", "mask.jpg").refused("'mask.jpg' is a PNG; name it so")
-    outcome = segvoc_command("click", "missing.png", "1,1", "--out", "mask.png")
-    assert outcome.code == 1 and "missing.png" in outcome.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("photo.png", "300,1"), "the point 300,1 is not in the image, which has 256 x 192 pixels"),
-        (("photo.png", "1"), "'1' is not X,Y; give numbers, for example 120,80"),
-        (("photo.png", "--box", "1,2"), "'1,2' is not X0,Y0,X1,Y1"),
-        (("photo.png", "1,1", "--overlay", "photo.png"), "is the image itself"),
-        (("photo.png", "1,1", "--overlay", "shown.svg"), "shown.svg"),
-        (("photo.png", "1,1", "--overlay", "./mask.png"), "'./mask.png' is both the mask and the overlay"),
-    ],
-)
-def test_wrong_calls_are_one_line(segvoc_command: Command, arguments: tuple[str, ...], said: str) -> None:
-    Image.fromarray(PIXELS).save("photo.png")
-    segvoc_command("click", *arguments, "--out", "mask.png").refused(said)
-    assert not Path("mask.png").exists()

@@ -22,7 +22,7 @@ AGGREGATION = {"aggregation": GRIDS["aggregation"]}
 
 
 @pytest.fixture
-def ablation(tmp_path, small_preset):
+def ablation(tmp_path, small_preset, undrawn):
     return Ablation(
         recipe=RECIPE.with_settings(steps=2),
         images=drawn_images(tmp_path / "set", 5),

@@ -16,7 +16,7 @@ from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.training.recipe import learning_rates
 from tests.networks.aggregation_contract import SMALL, VIT, AggregationContract, SelectionContract, text_tower
-from tests.networks.contract import assert_alike, make_image
+from tests.networks.contract import assert_alike, make_image, words
 
 MILLION = 2**20
 """The paper's unit: 100,761,600 attention parameters and 590,848 of positions are its 96.7 M."""
@@ -54,52 +54,58 @@ class TestGuidedByABackbone(AggregationContract):
             assert not torch.allclose(network(image, text), before, atol=1e-4)
 
 
+@pytest.mark.slow
 class TestGuidedByClip(AggregationContract):
     build = staticmethod(lambda: guided(backbone=False))
     unused = TestGuidedByABackbone.unused
 
 
+@pytest.mark.slow
 class TestSpatialAlone(SelectionContract):
     """Table 2, IV."""
 
     build = staticmethod(lambda: guided(order="spatial"))
     unused = TestGuidedByABackbone.unused
 
-    def test_a_word_is_refined_without_the_others(self, built):
-        image, text = self.inputs(built, classes=4)
-        with torch.no_grad():
-            assert_alike(built(image, text[:2]), built(image, text)[:, :2])
 
-
+@pytest.mark.slow
 class TestJoint(SelectionContract):
     """Table 2, III."""
 
     build = staticmethod(lambda: guided(order="joint"))
     unused = TestGuidedByABackbone.unused
 
-    def test_words_are_not_padded(self, built):
-        """Pads of the released class aggregation would be cells here."""
-        padded = guided(order="joint", pad_classes=256).eval()
-        padded.load_state_dict(built.state_dict())
-        inputs = self.inputs(built, classes=2)
-        with torch.no_grad():
-            assert torch.equal(padded(*inputs), built(*inputs))
 
-    def test_it_attends_over_all_cells_of_all_words_at_once(self, network):
-        """The two sums of linear attention, over every pair of a cell and a word."""
-        block = network.aggregation.blocks[0].double()
-        attention = block.attention
-        x = torch.randn(1, 3, 4, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        tokens = attention.norm1(x.reshape(1, 60, 32))
-        project = attention.project
-        q, k, v = (layer(tokens).unflatten(-1, (4, -1)) for layer in (project.q.own, project.k.own, project.v))
-        q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
-        weights = torch.einsum("bqhc,bkhc->bhqk", q, k)
-        mixed = torch.einsum("bhqk,bkhc->bqhc", weights / (weights.sum(-1, keepdim=True) + 1e-6), v).flatten(-2)
-        expected = x.reshape(1, 60, 32) + mixed
-        expected = x.reshape(1, 60, 32) + expected + attention.mlp(attention.norm2(expected))
-        refined = block(x, x.new_zeros(1, 4, 5, 0), x.new_zeros(1, 3, 0), AggregationContext((2, 2), None, 2))
-        torch.testing.assert_close(refined.reshape(1, 60, 32), expected, rtol=1e-9, atol=1e-9)
+def test_spatial_aggregation_refines_a_word_without_the_others():
+    network, image, text = guided(order="spatial").eval(), make_image(1, 96, 96), words(4, 1, 32)
+    with torch.no_grad():
+        assert_alike(network(image, text[:2]), network(image, text)[:, :2])
+
+
+def test_joint_aggregation_pads_no_words():
+    """Pads of the released class aggregation would be cells here."""
+    plain, padded = (guided(order="joint", pad_classes=pads).eval() for pads in (0, 256))
+    padded.load_state_dict(plain.state_dict())
+    image, text = make_image(1, 96, 96), words(2, 1, 32)
+    with torch.no_grad():
+        assert torch.equal(padded(image, text), plain(image, text))
+
+
+def test_joint_aggregation_attends_over_all_cells_of_all_words_at_once():
+    """The two sums of linear attention, over every pair of a cell and a word."""
+    block = guided(order="joint").aggregation.blocks[0].double()
+    attention = block.attention
+    x = torch.randn(1, 3, 4, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    tokens = attention.norm1(x.reshape(1, 60, 32))
+    project = attention.project
+    q, k, v = (layer(tokens).unflatten(-1, (4, -1)) for layer in (project.q.own, project.k.own, project.v))
+    q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
+    weights = torch.einsum("bqhc,bkhc->bhqk", q, k)
+    mixed = torch.einsum("bhqk,bkhc->bqhc", weights / (weights.sum(-1, keepdim=True) + 1e-6), v).flatten(-2)
+    expected = x.reshape(1, 60, 32) + mixed
+    expected = x.reshape(1, 60, 32) + expected + attention.mlp(attention.norm2(expected))
+    refined = block(x, x.new_zeros(1, 4, 5, 0), x.new_zeros(1, 3, 0), AggregationContext((2, 2), None, 2))
+    torch.testing.assert_close(refined.reshape(1, 60, 32), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():

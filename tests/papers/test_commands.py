@@ -1,7 +1,6 @@
 """docs/papers/tables.md: every command of every row runs, on the papers' networks and data in small."""
 
 import json
-import re
 import shlex
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from papers.reproduce import trained_subject
-from papers.tables import PAGE, PAPERS, Row, find_rows, page
+from papers.tables import PAGE, PAPERS, PaperRows, Row, find_rows, page
 from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS, PublishedRow
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
@@ -46,26 +45,21 @@ LEAVES = {
 """The files that each command writes into --out, with the keys that those in JSON must have."""
 
 
-def kinds(row: Row) -> set[str]:
-    words = [command.split() for command in row.commands]
-    return {f"{name_of(one)}{' --train' * ('--train' in one)}" for one in words}
-
-
 def cases() -> Iterator[Any]:
-    """Rows with different commands; slow are all but the first with a kind of command, and all but one grid."""
-    done: set[tuple[str, ...]] = set()
-    # of `researcher.md`, whose commands `test_other_pages.py` runs
-    seen = {"train", "evaluate", "radar", "compare"}
+    """Rows with different commands; slow are all but the first with a script, and all but one grid."""
+    rows: dict[tuple[str, ...], tuple[PaperRows, Row]] = {}
     for paper in PAPERS:
         for row in paper.rows:
-            if not row.commands or row.commands in done:
-                continue
-            done.add(row.commands)
-            grid = re.search(r"--grid (\w+)", row.commands[0])
-            slow = kinds(row) <= seen if grid is None else grid[1] != "5e"
-            seen |= kinds(row)
-            named = f"{paper.title.split(' ')[0]}, {row.where}, {row.what}"
-            yield pytest.param(row, id=named, marks=pytest.mark.slow if slow else ())
+            rows.setdefault(row.commands, (paper, row))
+    del rows[()]
+    # of `researcher.md`, whose commands `test_other_pages.py` runs
+    seen = {"radar", "compare"}
+    for paper, row in rows.values():
+        scripts = {name_of(command.split()) for command in row.commands if command.startswith("python -m papers.")}
+        slow = scripts <= seen or ("--grid" in row.commands[0] and "--grid 5e" not in row.commands[0])
+        seen |= set() if slow else scripts
+        named = f"{paper.title.split(' ')[0]}, {row.where}, {row.what}"
+        yield pytest.param(row, id=named, marks=pytest.mark.slow if slow else ())
 
 
 def rows_of(words: list[str]) -> list[PublishedRow]:

@@ -5,7 +5,6 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from importlib import import_module
-from itertools import product
 
 import click
 import pytest
@@ -13,10 +12,8 @@ import pytest
 from papers.tables import PAGE
 from segvoc.cli import command_line
 from segvoc.data.benchmarks import find_benchmark
-from segvoc.errors import SegvocError
 from segvoc.models.presets import PRESETS, find_preset
 from segvoc.storage.records import parse_settings, with_settings
-from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune
 from tests.cli.command import Command
 from tests.papers.small_networks import name_of, smaller
@@ -24,14 +21,8 @@ from tests.papers.small_networks import name_of, smaller
 PAGES = sorted(path for path in PAGE.parent.glob("*.md") if path != PAGE)
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
 
-MODELS = ("pca-seg-b", "cat-seg-b", "err-seg-b", "syn-seg-b", "part-cat-seg-b", "tiny")
-"""A preset of each kind of network; a setting exists if one of them has it, or all recipes do."""
-
 OURS = {"DIR": "images", "FILE": "classes.json", "background": "ground", "MODEL": "pca-seg-b.safetensors"}
 """What stands here for a user's names; after --labels, DIR is `labels`."""
-
-OTHER_NAMES = ("background=NAME", "pad_len=0")
-"""What looks like a setting: an argument in Python, and an option of the released code."""
 
 PROGRAMS = ("segvoc ", "python -m papers.")
 
@@ -127,27 +118,3 @@ def test_the_commands_of_a_block_run(program: Command, block: list[str]) -> None
         if name == "train":
             shutil.rmtree("RUN", ignore_errors=True)  # the block's next training
         program(*words).ok()
-
-
-@pytest.mark.parametrize(
-    "setting",
-    sorted(
-        {
-            found
-            for text in TEXTS.values()
-            for quoted in re.findall(r"`([^`\n]+)`", text)
-            for found in re.findall(r"(?:^|--set )([a-z]\w*=[\w.-]+)$", quoted)
-            if found not in OTHER_NAMES
-        }
-    ),
-)
-def test_a_setting_exists(setting):
-    # "loss_eps=..." stands for any number; where cells are tokens, there is no guidance
-    tries = [[setting.replace("...", number), *more] for number in ("1", "0.1") for more in ((), ("guidance_dim=0",))]
-    refused = []
-    for model, settings in product(MODELS, tries):
-        try:
-            Recipe(model=model).with_settings(settings)
-        except SegvocError as error:
-            refused.append(str(error))
-    assert len(refused) < len(MODELS) * len(tries), refused[0]

@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from papers.blocks import costs_table, measure_costs, published_block, write_costs
-from papers.seen import read_reports, scores_of_report
+from papers.blocks import published_block
+from papers.seen import scores_of_report
 from papers.vocabulary import NearestLabels, count_classes, nearest_labels
 from segvoc.cli.options import ModelOptions
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
 from segvoc.vocabulary import Vocabulary
-from tests.built import built, configured
+from tests.built import built
 from tests.cli.command import Outcome, make_script
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import draw_set, task_of
@@ -48,6 +48,7 @@ def read(path: str) -> dict:
 
 
 # a process of its own that imports PyTorch
+@pytest.mark.slow
 def test_a_script_is_run_from_a_clone() -> None:
     call = [sys.executable, "-m", "papers.radar", "--line", "ours"]
     done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
@@ -79,8 +80,9 @@ def test_labels_of_benchmarks_are_compared_without_data(script: Script) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_seen_classes_of_reports_are_scored_apart(script: Script) -> None:
-    Path("report").mkdir()
-    Path("report/report.json").write_text(json.dumps(report({"cat": 80.0, "rocket": 20.0}, background=None)))
+    Path("report/a").mkdir(parents=True)
+    Path("report/a/report.json").write_text(json.dumps(report({"cat": 80.0, "rocket": 20.0}, background=None)))
+    Path("report/report.json").write_text(json.dumps({"benchmarks": [{"report": "a/report.json"}]}))
     Path("learned.json").write_text('["cat"]')
     done = script("seen", "report", "--model", "err-seg-b", "--training", "learned.json", "--above", 0.999).ok()
     last = Path("out/seen.md").read_text().splitlines()[-1]
@@ -149,13 +151,6 @@ def report(iou=IOUS, background="floor", collapse_from=None, parts=None):
     }
 
 
-def test_reports_are_read_alone_and_of_several_benchmarks(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/report.json").write_text(json.dumps(report()))
-    (tmp_path / "report.json").write_text(json.dumps({"benchmarks": [{"report": "a/report.json"}]}))
-    assert read_reports(tmp_path) == read_reports(tmp_path / "a") == [report()]
-
-
 def test_a_reports_seen_classes_are_scored_apart_and_its_background_is_neither():
     scores = scores_of_report(report(), frozenset(("cat", "wall")))
     assert (scores.seen, scores.unseen, scores.seen_count, scores.unseen_count) == (80, 30, 1, 2)
@@ -205,26 +200,22 @@ def test_what_is_not_published_is_refused():
             published_block(block("pca-seg-b", **options), 171, 24)
 
 
-def test_a_block_is_part_of_its_network(tmp_path):
-    rows = measure_costs("tiny", configured("tiny", fusion="experts"), classes=3, repeat=1, device=torch.device("cpu"))
-    block, network = rows
-    assert [(row.model, row.module) for row in rows] == [("tiny fusion=experts", p) for p in ("block", "network")]
-    assert 0 < block.counted < network.counted and min(block.seconds, network.seconds) > 0
-    assert block.parameters == block.trainable < network.trainable < network.parameters
-    assert (block.published is None, network.published is None) == (False, True)
-    write_costs(tmp_path, rows, {"device": "cpu"})
-    assert json.loads((tmp_path / "blocks.json").read_text())["rows"][1]["counted"] == network.counted
-    assert (tmp_path / "blocks.md").read_text() == costs_table(rows)
-    assert costs_table(rows).count("\n") == 4
-
-
-def test_several_numbers_of_words_have_a_mean_time(script):
-    done = script("blocks", "tiny", "--classes", "3, 2,1", "--repeat", "1", "--device", "cpu", "--out", ".").ok()
+def test_costs_of_blocks_and_networks_with_a_mean_time_of_several_numbers_of_words(script):
+    call = ("blocks", "tiny", "--set", "fusion=experts", "--repeat", "1", "--device", "cpu", "--out", ".")
+    done = script(*call, "--classes", "2,1").ok()
     content = read("blocks.json")
+    block, network = content["rows"][:2]
+    assert [(row["model"], row["module"]) for row in (block, network)] == [
+        ("tiny fusion=experts", part) for part in ("block", "network")
+    ]
+    assert 0 < block["counted"] < network["counted"] and min(block["seconds"], network["seconds"]) > 0
+    assert block["parameters"] == block["trainable"] < network["trainable"] < network["parameters"]
+    assert block["published"] is not None and network["published"] is None
     networks = [row for row in content["rows"] if row["module"] == "network"]
-    assert [row["classes"] for row in networks] == [3, 2, 1]
+    assert [row["classes"] for row in networks] == [2, 1]
     (mean,) = content["means"]
-    assert mean["seconds"] == pytest.approx(sum(row["seconds"] for row in networks) / 3)
-    assert done.out.splitlines()[-1] == f"| tiny | mean of 3 |  |  |  |  |  | {mean['seconds']:.3f} |"
+    assert mean["seconds"] == pytest.approx(sum(row["seconds"] for row in networks) / 2)
+    last = f"| tiny fusion=experts | mean of 2 |  |  |  |  |  | {mean['seconds']:.3f} |"
+    assert done.out.splitlines()[-1] == Path("blocks.md").read_text().splitlines()[-1] == last
     for wrong in ("3,x", "0", "", "100001"):
         script("blocks", "tiny", "--classes", wrong).refused("must be numbers from 1 to 100000")

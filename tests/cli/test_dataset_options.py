@@ -1,13 +1,15 @@
-"""Several data sets in a call: joined by the names of their classes, renamed, dropped, and read with a stretch."""
+"""--dataset of `evaluate`, `teach` and `train`: saved folders, and several joined, renamed, dropped, with a stretch."""
 
 import json
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.command import Command
+from tests.cli.command import Command, read_json
+from tests.data.datasets.test_huggingface import NAMES, rows
 
 
 def _yolo(folder: str, names: str) -> None:
@@ -47,19 +49,16 @@ def test_evaluate_scores_all_of_them(segvoc: Command) -> None:
     assert worst.getextrema()[1] > 200
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_refused(segvoc: Command) -> None:
+    for options, said in (
         ((*BOTH, "--rename", "sofas=couch"), "no class is called 'sofas' (did you mean sofa?)"),
         ((*BOTH, "--rename", "sofa"), "isn't OLD=NEW"),
         ((*BOTH, "--split", "train", "--split", "val", "--split", "test"), "--split is given 3 times for 2 datasets"),
         ((*BOTH, "--drop", "sofa,couch,wall,lamp,sky"), "words"),
         (("--images", "one/images", "--drop", "sofa"), "--drop needs --dataset"),
         ((*BOTH, "--stretch", "4095"), "is not a stretch"),
-    ],
-)
-def test_refused(segvoc: Command, options: tuple[str, ...], said: str) -> None:
-    segvoc("teach", *options, "--out", "a.words.safetensors").refused(said)
+    ):
+        segvoc("teach", *options, "--out", "a.words.safetensors").refused(said)
 
 
 @pytest.mark.usefixtures("small_tiny")
@@ -67,3 +66,16 @@ def test_segment_reads_12_bits_in_16(segvoc: Command) -> None:
     segvoc("segment", "one/images/0.png", "--words", "couch, wall", "--format", "coco-instances", "--out", "a").ok()
     segvoc("segment", "one/images/0.png", "--words", "couch, wall", "--stretch", "0,4095", "--out", "b").ok()
     assert Image.open("b/0.overlay.png").convert("L").getextrema()[1] > 200
+
+
+def test_the_commands_take_saved_folders_of_datasets(segvoc_command, small_tiny, tmp_path):
+    datasets.DatasetDict(train=rows(2), validation=rows(1)).save_to_disk(tmp_path / "pets")
+    call = ["evaluate", "tiny", "--dataset", "pets", "--out", "report", "--device", "cpu"]
+    segvoc_command(*call, "--split", "validation").refused("classes.json or id2label.json")
+    (tmp_path / "pets/id2label.json").write_text(json.dumps(dict(enumerate(NAMES))))
+    segvoc_command(*call).refused("train, validation; choose one with --split")
+    segvoc_command(*call, "--split", "validation").ok()
+    report = read_json("report/report.json")
+    assert report["data"]["evaluated"] == 1 and [one["name"] for one in report["classes"]] == NAMES
+    (tmp_path / "pets/validation/dataset_info.json").write_text("{")
+    segvoc_command(*call, "--split", "validation").refused("can't be read by datasets")

@@ -1,0 +1,37 @@
+"""`segvoc doctor`: what a bug report needs, and nothing secret."""
+
+import json
+from importlib import metadata
+
+import pytest
+
+from segvoc.inference.exported import segmenter
+from tests.cli.command import Command
+
+
+def test_doctor_prints_the_same_facts_for_people_and_as_json_and_no_secrets(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_TOKEN", "SEGVOC_API_KEY", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "hush")
+    done = segvoc_command("doctor", "--json").ok()
+    facts = json.loads(done.out)
+    assert facts["segvoc"]["tiny"].startswith("labels an image")
+    assert facts["engines"]["PyTorch"].startswith(metadata.version("torch").split("+")[0])
+    assert facts["packages"]["onnxruntime"] == metadata.version("onnxruntime")
+    assert {"working directory", "temporary files"} <= set(facts["folders"])
+    printed = segvoc_command("doctor").out
+    assert all(f"{section}\n" in printed for section in facts)
+    assert facts["machine"]["processor"] in printed and facts["engines"]["GPUs"] in printed
+    assert "hush" not in done.out + printed
+
+
+def test_doctor_ends_with_1_where_the_model_does_not_run(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ValueError("bad")
+
+    monkeypatch.setattr(segmenter, "open_tiny", broken)
+    done = segvoc_command("doctor")
+    assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out

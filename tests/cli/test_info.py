@@ -1,0 +1,59 @@
+"""`segvoc info` of presets and of names that are none; that of converted and trained files is beside those commands."""
+
+import json
+import re
+
+import pytest
+
+from segvoc.checkpoints.fetching import cache_path
+from segvoc.checkpoints.published import PUBLISHED
+from tests.cli.command import Command
+from tests.loopback_hub import use_hub
+
+
+def test_info_of_the_embedded_model(segvoc_command: Command) -> None:
+    facts = json.loads(segvoc_command("info", "tiny", "--json").out)
+    assert {"name", "parameters", "trainable", "weights"} <= facts.keys()
+    assert facts["weights"]["status"] == "shipped"
+    assert re.match(r"\d\.\d\d MB at .*tiny\.safetensors$", facts["weights"]["on_disk"]["tiny.safetensors"])
+    assert facts["published_scores"] == {
+        "note": "the papers that segvoc reproduces report no scores for exactly this network"
+    }
+    assert "training_starts_from" not in facts
+    assert 20_000_000 < facts["parameters"] < 40_000_000
+    assert "status: shipped" in segvoc_command("info", "tiny").out
+
+
+def test_info_tells_of_published_weights(segvoc_command, monkeypatch, tmp_path):
+    use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
+    facts = json.loads(segvoc_command("info", "cat-seg-b", "--json").out)
+    file, weights = PUBLISHED["cat-seg-b"], facts["weights"]
+    assert weights["status"] == "published" and weights["size"] == "819 MB"
+    assert weights["on_disk"] == "not fetched yet: segvoc fetch cat-seg-b"
+    assert file.record().items() <= weights.items()
+    assert weights["sources"][0] == {"page": file.sources[0].page, "states": file.sources[0].states}
+    (encoders,) = facts["training_starts_from"]
+    assert encoders["name"] == "openai-clip-b" and encoders["sha256"] == PUBLISHED["openai-clip-b"].sha256
+    assert facts["published_scores"]["note"] == "published, not reproduced here"
+    table, check = "CAT-Seg, README of the released weights; PCA-Seg, Table 1", "python -m papers.reproduce cat-seg-b "
+    assert facts["published_scores"][table]["a-150"] == {"miou": 31.8}
+    assert facts["published_scores"]["check"].startswith(check)
+    shown = segvoc_command("info", "cat-seg-b").out
+    assert "status: published" in shown and "note: published, not reproduced here" in shown
+    assert "    a-150:\n      miou: 31.8\n" in shown and f"    - page: {file.sources[0].page}\n      states: " in shown
+    cache_path(file).parent.mkdir(parents=True)
+    cache_path(file).write_bytes(bytes(1500))
+    assert f"on disk: 1.5 kB at {cache_path(file)}\n" in segvoc_command("info", "cat-seg-b").out
+    assert "(ready: weights are fetched)" in segvoc_command("models").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tinny"], "'tinny' is unknown"),
+        (["none.safetensors"], "'none.safetensors' does not exist"),
+        (["tiny", "--set", "dense=qq"], "tiny has no setting 'dense'; it has "),
+    ],
+)
+def test_what_is_no_model_is_refused(segvoc_command: Command, arguments: list[str], said: str) -> None:
+    segvoc_command("info", *arguments).refused(said)
