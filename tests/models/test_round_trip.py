@@ -25,6 +25,7 @@ from segvoc.exporting import export as exporting
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.inference.protocols import part_protocols
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.taught import learning
 from segvoc.models.conversion import convert
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.part_cat_seg import PCA_PART
@@ -39,7 +40,7 @@ from tests.training.runs import drawn_images
 
 BACKGROUND = "ground"
 TEMPERATURE = 1.75
-SMALL = {"steps": 1, "batch_size": 1, "num_val_images": 0, "num_workers": 0, "crop_size": 96, "short_sides": (96,)}
+SMALL = {"steps": 1, "batch_size": 1, "num_val_images": 1, "num_workers": 0, "crop_size": 96, "short_sides": (96,)}
 
 
 def small_parts() -> Preset:
@@ -85,6 +86,14 @@ class Written:
         return ModelOptions(device="cpu", taught=tuple(map(str, self.words_file)))
 
     @property
+    def taught_options(self) -> list[str]:
+        return [f"--taught={path}" for path in self.words_file]
+
+    @property
+    def taught_files(self) -> list[segvoc.TaughtWords]:
+        return [segvoc.TaughtWords.load(path) for path in self.words_file]
+
+    @property
     def expected(self) -> Segmentation:
         return labeled(self.model, self.photo)
 
@@ -126,8 +135,6 @@ class Workshop:
         return self.folder / "set/images/0.png"
 
     def written(self, writer: str) -> Written:
-        if writer not in WRITERS[self.preset]:
-            pytest.fail(f"{self.preset} has no {writer}")
         return _written(self, writer)
 
     def of(self, place: Path, model: segvoc.Segmenter, *words: Path) -> Written:
@@ -184,38 +191,51 @@ def settings(preset: str) -> dict[str, Any]:
     return SMALL if preset == "tiny" else {**SMALL, "dataset": "", "lr": 1e-2}
 
 
-PLAIN = ("train", "save", "push", "export")
-WRITERS = {
-    "tiny": (*PLAIN, "teach", "finetune"),
-    "pca-seg-clip-b": (*PLAIN, "teach", "convert"),
-    "pca-part-b": PLAIN,
+WRITERS: dict[str, dict[str, list[str]]] = {
+    "tiny": {
+        "train": ["evaluate"],
+        "save": ["--weights"],
+        "push": ["load"],
+        "export": ["load", "info"],
+        "teach": ["--model"],
+        "finetune": ["train", "serve"],
+    },
+    "pca-seg-clip-b": {
+        "train": ["load", "train"],
+        "save": ["--model"],
+        "push": ["evaluate", "info"],
+        "teach": ["serve"],
+        "convert": ["--weights"],
+        "export": [],
+    },
+    "pca-part-b": {"train": [], "save": ["evaluate"], "push": [], "export": []},
 }
-"""By preset. No official checkpoint has tiny's or our part network's names, and part networks can't be taught."""
+"""By preset, with readers that meet each writer and each reader; all others are slow, and tracing takes a minute.
+
+No official checkpoint has tiny's or our part network's names, and part networks can't be taught.
+"""
 
 
 def read_by_load(written: Written, command: Command) -> None:
     model = segvoc.load(written.place, device="cpu", dtype="float32")
-    taught = [segvoc.TaughtWords.load(path) for path in written.words_file]
-    written.check(model.with_taught(*taught) if taught else model)
+    written.check(model.with_taught(*written.taught_files) if written.words_file else model)
 
 
 def read_by_model(written: Written, command: Command) -> None:
     """`segvoc segment --model`; without words if the model knows some."""
-    taught = [f"--taught={path}" for path in written.words_file]
-    _check_command(written, command, "--model", written.place, *taught)
+    _check_command(written, command, "--model", written.place)
 
 
 def read_by_weights(written: Written, command: Command) -> None:
     """`segvoc segment --weights`."""
-    taught = [f"--taught={path}" for path in written.words_file]
-    _check_command(written, command, "--model", written.preset, "--weights", written.file, *taught)
+    _check_command(written, command, "--model", written.preset, "--weights", written.file)
 
 
 def _check_command(written: Written, command: Command, *options: object) -> None:
     ours = written.expected
     words = () if written.model.own_words else ("--words", ", ".join(ours.words))
-    done = command("segment", written.photo, *words, *options, "--json", "--device=cpu", "--dtype=float32").ok()
-    found = json.loads(done.out)
+    options = (*options, *words, *written.taught_options, "--json", "--device=cpu", "--dtype=float32")
+    found = json.loads(command("segment", written.photo, *options).ok().out)
     assert [one["name"] for one in found["classes"]] == list(ours.words)
     written.check_labels(read_label_map("out/0.png"))
     report = json.loads(json.dumps(ours.report()))
@@ -233,8 +253,7 @@ def read_by_training(written: Written, command: Command) -> None:
     recipe = finetune(str(written.place), method="network").with_settings(crop_size=96)
     built = build(recipe, Start(), 0)
     started = built.segmenter({}, 0)
-    beside = tuple(segvoc.TaughtWords.load(path) for path in written.words_file)
-    digests = [one.digest for one in (*started.taught, *beside)]
+    digests = [one.digest for one in (*started.taught, *written.taught_files)]
     assert digests == [one.digest for one in written.model.taught]
     state = written.model.network.state_dict()  # type: ignore[attr-defined]
     assert all(torch.equal(value, state[name]) for name, value in built.network.state_dict().items())
@@ -245,9 +264,8 @@ def read_by_evaluation(written: Written, command: Command) -> None:
     folder = written.photo.parents[1]
     options = (f"--images={folder}/images", f"--labels={folder}/labels", f"--classes={folder}/classes.json")
     rules = ("--object=sign",) if written.preset == "pca-part-b" else ()
-    taught = [f"--taught={path}" for path in written.words_file]
-    call = ("evaluate", written.place, *options, "--background", BACKGROUND, *rules, *taught, "--limit=1", "--json")
-    found = json.loads(command(*call, "--device=cpu", "--out=report").ok().out)
+    options = (*options, "--background", BACKGROUND, *rules, *written.taught_options, "--limit=1", "--json")
+    found = json.loads(command("evaluate", written.place, *options, "--device=cpu", "--out=report").ok().out)
     expected = scores(written.model, folder, rules)
     assert [one["name"] for one in found["classes"]] == [one["name"] for one in expected["classes"]]
     for one, other in zip(found["classes"], expected["classes"], strict=True):
@@ -256,10 +274,13 @@ def read_by_evaluation(written: Written, command: Command) -> None:
 
 @cache
 def scores(model: segvoc.Segmenter, folder: Path, rules: tuple[str, ...]) -> dict[str, Any]:
-    files = (folder / "images", folder / "labels", folder / "classes.json")
-    images = LabeledImages.from_folders(*files, background=BACKGROUND, owner="sign" if rules else None)
     out = folder.parent / f"scores of {id(model)}"
-    return segvoc.evaluate(model, images, out, segvoc.EvaluationSettings(limit=1))
+    return segvoc.evaluate(model, read_images(folder, bool(rules)), out, segvoc.EvaluationSettings(limit=1))
+
+
+def read_images(folder: Path, has_parts: bool) -> LabeledImages:
+    files = (folder / "images", folder / "labels", folder / "classes.json")
+    return LabeledImages.from_folders(*files, background=BACKGROUND, owner="sign" if has_parts else None)
 
 
 def read_by_info(written: Written, command: Command) -> None:
@@ -307,16 +328,15 @@ def workshops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
     @cache
     def workshop(preset: str) -> Workshop:
         folder = tmp_path_factory.mktemp(preset)
-        drawn_images(folder / "set", 4)
-        rules = {"owner": "sign"} if preset == "pca-part-b" else {}
-        files = (folder / "set/images", folder / "set/labels", folder / "set/classes.json")
-        return Workshop(preset, folder, LabeledImages.from_folders(*files, background=BACKGROUND, **rules))
+        drawn_images(folder / "set", 2)
+        return Workshop(preset, folder, read_images(folder / "set", preset == "pca-part-b"))
 
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)  # a traced size is no integer
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "pca-seg-clip-b", at_side(small_preset("pca-seg-clip-b"), 224))
         patch.setitem(PRESETS, "pca-part-b", small_parts())
+        patch.setattr(learning, "STEPS", 20)
         yield workshop
     jaxtyping.config.update("jaxtyping_disable", before)
     for cached in (_written, labeled, scores):
@@ -333,11 +353,10 @@ ROWS = [
     pytest.param(
         *(preset, writer, reader),
         id=f"{preset}-{writer}-{reader}",
-        # tracing takes a minute; the programs of tiny ship
-        marks=[pytest.mark.slow] if writer == "export" and preset != "tiny" else [],
+        marks=[] if reader in quick else [pytest.mark.slow],
     )
     for preset, writers in WRITERS.items()
-    for writer in writers
+    for writer, quick in writers.items()
     for reader in READERS
     if (writer, reader) != ("export", "--weights")
 ]
