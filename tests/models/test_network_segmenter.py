@@ -22,7 +22,6 @@ from segvoc.errors import UsageError
 from segvoc.inference.background import Background
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
-from segvoc.layers.precision import float32_tensors, reduce_precision
 from segvoc.layers.selection import AUTO_SELECTION
 from segvoc.models.builders import weightless
 from segvoc.models.cuda_graphs import NetworkGraphs
@@ -110,18 +109,6 @@ def test_a_copy_labels_alike_and_has_weights_of_its_own(duplicate: Callable[...,
         other.network.image_encoder.get_parameter("project.bias").add_(0.5)
     assert not _same(model, other)
     np.testing.assert_array_equal(model.segment(IMAGE, WORDS).confidence, before.confidence)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_converted_network_keeps_parts_in_float32(dtype: torch.dtype) -> None:
-    model = small_segmenter()
-    exact, before = model.segment(IMAGE, WORDS), copy.deepcopy(model.network.state_dict())
-    kept = {name for name, _ in float32_tensors(model.network)}
-    reduce_precision(model.network, dtype)
-    for name, value in model.network.state_dict().items():
-        expected = before[name].to(dtype) if value.is_floating_point() and name not in kept else before[name]
-        assert value.dtype == expected.dtype and torch.equal(value, expected), name
-    np.testing.assert_allclose(model.segment(IMAGE, WORDS).confidence, exact.confidence, atol=0.05)
 
 
 def test_a_network_without_weights_is_refused_in_one_line() -> None:
