@@ -81,7 +81,7 @@ def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small
 
 @pytest.mark.parametrize(
     ("window", "keep"),
-    [*((window, "auto") for window in COMMON_WINDOWS), ("auto", None), pytest.param("auto", 5, marks=pytest.mark.slow)],
+    [*((window, "auto") for window in COMMON_WINDOWS), ("auto", None)],
 )
 def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep: KeepClasses | None) -> None:
     flat = np.full((90, 120, 3), 99, np.uint8)

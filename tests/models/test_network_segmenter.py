@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 from unittest.mock import Mock
 
 import numpy as np
@@ -162,26 +161,6 @@ def test_a_model_is_freed_with_its_last_reference(load: Callable[[], Segmenter])
         assert freed() is None
     finally:
         gc.enable()
-
-
-def _words_of(model: NetworkSegmenter) -> torch.Tensor:
-    """What its text encoder computes, without any cache."""
-    return VocabularyEncoder(model.network.text_encoder, model.templates)(Vocabulary(THINGS))
-
-
-@pytest.mark.parametrize("is_used", [False, True])
-def test_a_copy_with_other_weights_has_their_words(tmp_path, monkeypatch, is_used):
-    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
-    first = small_segmenter()
-    cast(VocabularyEncoder, first.encode_words).on_disk = True
-    if is_used:
-        first.encode(THINGS)
-    second = copy.deepcopy(first)
-    state = {name: value.flip(0) for name, value in second.network.text_encoder.state_dict().items()}
-    second.network.text_encoder.load_state_dict(state)
-    first.encode(THINGS)
-    assert torch.equal(second.encode(THINGS).query(Background(kind="fill"))[1], _words_of(second))  # type: ignore[arg-type]
-    assert torch.equal(first.encode(THINGS).query(Background(kind="fill"))[1], _words_of(first))  # type: ignore[arg-type]
 
 
 def test_equal_weights_with_another_activation_have_other_words(tmp_path, monkeypatch):

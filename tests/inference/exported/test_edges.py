@@ -108,19 +108,13 @@ def test_islands_take_the_word_around_them() -> None:
     assert labels[10, 10] == 0 and labels[40, 50] == 1 and (labels[20:24, 40:44] == 2).all()
     assert np.array_equal(maps, before)
     assert without_islands(maps).max(axis=0)[10, 10] == 4  # as probable as before
-
-
-def test_islands_take_no_word_of_an_island() -> None:
-    maps = np.zeros((4, 100, 120), np.float32)
-    maps[0] = 1
-    maps[1, 9:12, 9:12] = 2  # a ring of eight cells around a single one
-    maps[2, 10, 10] = 3
-    maps[3, 50, 60], maps[1, 50, 61] = 2, 2  # neighbors
-    assert 8 < ISLAND * maps[0].size < 20
-    labels = without_islands(maps).argmax(axis=0)
-    assert labels[10, 10] == 2
-    labels[10, 10] = 0
-    assert not labels.any()
+    ring = np.zeros((4, 100, 120), np.float32)
+    ring[0] = 1
+    ring[1, 9:12, 9:12] = 2  # eight cells around a single one
+    ring[2, 10, 10] = 3
+    ring[3, 50, 60], ring[1, 50, 61] = 2, 2  # neighbors
+    labels = without_islands(ring).argmax(axis=0)
+    assert labels[10, 10] == 2 and np.count_nonzero(labels) == 1  # islands take no word of an island
 
 
 def test_connected_cells_are_those_of_a_search() -> None:

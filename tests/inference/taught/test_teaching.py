@@ -91,6 +91,7 @@ def test_same_examples_give_the_same_bytes(model, taught, tmp_path):
     assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
     loaded = TaughtWords.load(tmp_path / "0")
     assert loaded.digest == taught.digest and loaded.record == taught.record
+    assert taught.record.temperature != 1
 
 
 def test_words_that_get_worse_keep_their_text(model):
