@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-import segvoc
 from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import InputError, UsageError
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
@@ -201,8 +200,8 @@ def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window,
     assert len(np.unique(result.labels)) > 1 or size != (90, 120)
 
 
-def test_words_are_literal() -> None:
-    result = segvoc.load("tiny", device="cpu").segment(squares(), ["background", "other", "{}", "50%"])
+def test_words_are_literal(small: NetworkSegmenter) -> None:
+    result = small.segment(squares(), ["background", "other", "{}", "50%"])
     assert result.words == ("background", "other", "{}", "50%")
     assert result.labels.max() < 4
 

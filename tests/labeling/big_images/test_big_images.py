@@ -165,6 +165,7 @@ def test_what_a_stopped_call_has_left_is_used_where_it_fits(model, scene, seen, 
     for _ in range(2):  # of three rows
         label_a_row(model, scene, "broken")
     (labels,) = (scene.parent / "broken" / ".segvoc").glob("*/labels")
+    (labels.parent / "a folder of others").mkdir()
     change(scene, labels)
     del seen[:]
     assert_same_files(label(model, scene, "broken", resume=resume), whole)
