@@ -130,56 +130,44 @@ class Workshop:
     folder: Path
     images: LabeledImages
 
-    @property
-    def photo(self) -> Path:
-        return self.folder / "set/images/0.png"
-
-    def written(self, writer: str) -> Written:
-        return _written(self, writer)
-
     def of(self, place: Path, model: segvoc.Segmenter, *words: Path) -> Written:
-        return Written(place, self.preset, model, self.photo, words)
+        return Written(place, self.preset, model, self.folder / "set/images/0.png", words)
 
-
-@cache
-def _written(shop: Workshop, writer: str) -> Written:
-    """Write a model; readers share it."""
-    run, out = shop.folder / "run", shop.folder / writer
-    if writer == "train":
-        train(Recipe(model=shop.preset).with_settings(**settings(shop.preset)), shop.images, run)
-        return shop.of(run, segvoc.load_network(run, device="cpu", dtype="float32"))
-    if writer == "finetune":
-        recipe = finetune("tiny", images=len(shop.images)).with_settings(**SMALL, views=1)
-        train(recipe, shop.images, out)
-        return shop.of(out, segvoc.load_network(out, device="cpu", dtype="float32"))
-    if writer == "convert":
-        save_file(dict(official_weights(shop.preset)), shop.folder / "official.safetensors")
-        given = segvoc.load_network(shop.preset, weights=shop.folder / "official.safetensors", device="cpu")
-        convert(shop.folder / "official.safetensors", out.with_suffix(".safetensors"), shop.preset)
-        return shop.of(out.with_suffix(".safetensors"), given)
-    if (shop.preset, writer) == ("tiny", "export"):  # words leave its weights as they ship, and so do its programs
-        return export(shop, shop.written("finetune").model, out)
-    base = shop.written("train")
-    if writer == "teach":
-        words = segvoc.teach(base.model, shop.images, keep_worse=True)
-        words = replace(words, record=replace(words.record, temperature=TEMPERATURE))
-        words.save(out.with_suffix(".words.safetensors"))
-        return shop.of(base.place, base.model.with_taught(words), out.with_suffix(".words.safetensors"))
-    model = shop.written("teach").model if "teach" in WRITERS[shop.preset] else base.model
-    if writer == "save":
-        segvoc.save(model, out.with_suffix(".safetensors"))
-        return shop.of(out.with_suffix(".safetensors"), model)
-    if writer == "push":
-        segvoc.push(model, "lab/round", out=out)
-        return shop.of(out, model)
-    return export(shop, model, out)
-
-
-def export(shop: Workshop, model: segvoc.Segmenter, out: Path) -> Written:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "SIZES", ((96, 128),))
-        segvoc.export(model, out)
-    return shop.of(out, model)
+    @cache  # noqa: B019 readers share it
+    def written(self, writer: str) -> Written:
+        out = self.folder / writer
+        file = out.with_suffix(".safetensors")
+        if writer == "train":
+            train(Recipe(model=self.preset).with_settings(**settings(self.preset)), self.images, out)
+            return self.of(out, segvoc.load_network(out, device="cpu", dtype="float32"))
+        if writer == "finetune":
+            recipe = finetune("tiny", images=len(self.images)).with_settings(**SMALL, views=1)
+            train(recipe, self.images, out)
+            return self.of(out, segvoc.load_network(out, device="cpu", dtype="float32"))
+        if writer == "convert":
+            save_file(dict(official_weights(self.preset)), self.folder / "official.safetensors")
+            convert(self.folder / "official.safetensors", file, self.preset)
+            given = segvoc.load_network(self.preset, weights=self.folder / "official.safetensors", device="cpu")
+            return self.of(file, given)
+        base = self.written("train")
+        if writer == "teach":
+            words = segvoc.teach(base.model, self.images, keep_worse=True)
+            words = replace(words, record=replace(words.record, temperature=TEMPERATURE))
+            words.save(out.with_suffix(".words.safetensors"))
+            return self.of(base.place, base.model.with_taught(words), out.with_suffix(".words.safetensors"))
+        model = self.written("teach").model if "teach" in WRITERS[self.preset] else base.model
+        if writer == "save":
+            segvoc.save(model, file)
+            return self.of(file, model)
+        if writer == "push":
+            segvoc.push(model, "lab/round", out=out)
+            return self.of(out, model)
+        if self.preset == "tiny":  # words leave its weights as they ship, and so do its programs
+            model = self.written("finetune").model
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(exporting, "SIZES", ((96, 128),))
+            segvoc.export(model, out)
+        return self.of(out, model)
 
 
 def train(recipe: Recipe, images: LabeledImages, run: Path) -> None:
@@ -339,7 +327,7 @@ def workshops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
         patch.setattr(learning, "STEPS", 20)
         yield workshop
     jaxtyping.config.update("jaxtyping_disable", before)
-    for cached in (_written, labeled, scores):
+    for cached in (Workshop.written, labeled, scores):
         cached.cache_clear()
 
 
