@@ -13,20 +13,14 @@ from segvoc.errors import InputError, LabelingWarning, UsageError
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
-from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from tests.images import squares
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import assert_same_results, small_segmenter
+from tests.inference.test_segmenter import part_network
 from tests.networks.test_err_seg import small as small_err_seg
-from tests.networks.test_part_cat_seg import small as small_part_network
 
 PHOTO = Path(__file__).resolve().parents[2] / "samples" / "coffee.jpg"
 WORDS = [["cat", "sofa", "wall"], ["cup", "table"], ["sky", "dog's head", "dog", "grass", "road"]]
-
-
-def parts() -> Segmenter:
-    protocols = {"auto": Protocol(size=64), "official": Protocol(size=64, sigmoid_first=True)}
-    return small_segmenter(network=small_part_network(PART_CAT_SEG), protocols=protocols, templates=("a {}", "{}"))
 
 
 def err_seg() -> Segmenter:
@@ -46,7 +40,7 @@ ENGINES: dict[str, Callable[[], Any]] = {
     "tiny-network": lambda: segvoc.load_network("tiny", device="cpu", dtype="float32"),
     "pca-seg": small_segmenter,
     "err-seg": err_seg,
-    "parts": parts,
+    "parts": part_network,
     "numpy": NumpySegmenter,
 }
 

@@ -32,9 +32,7 @@ class TorchSegmenter(NumpySegmenter):
     [
         ("object", None),
         ("contrast", 20),
-        *(pytest.param("half", keep, marks=pytest.mark.slow) for keep in (20, None)),
-        pytest.param("object", 20, marks=pytest.mark.slow),
-        pytest.param("contrast", None, marks=pytest.mark.slow),
+        pytest.param("half", 20, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("window", PROTOCOLS)

@@ -109,7 +109,7 @@ def test_prepared_words_give_what_words_give_and_cost_no_more(small, parts, back
 
 @pytest.mark.parametrize("threshold", [None, 0.3])
 def test_prepared_words_of_a_network_of_parts(threshold: float | None) -> None:
-    model, words = _part_network(), ["dog", "dog's head", "cat's tail", "sofa"]
+    model, words = part_network(), ["dog", "dog's head", "cat's tail", "sofa"]
     prepared = model.encode(Vocabulary(words), background="ground")
     expected = model.segment(_image(), words, background="ground", threshold=threshold)
     assert_same_results(model.segment(_image(), prepared, threshold=threshold), expected)
@@ -339,7 +339,7 @@ def test_words_that_were_dropped_leave_the_group_to_the_others_and_a_group_of_no
             small.start([squares()], WORDS, groups=[group])
 
 
-def _part_network() -> NetworkSegmenter:
+def part_network() -> NetworkSegmenter:
     protocols = {"auto": Protocol(size=64), "official": Protocol(size=64, sigmoid_first=True)}
     network = small_part_network(PART_CAT_SEG)
     return small_segmenter(network=network, protocols=protocols, templates=("a {}", "{}"))
@@ -348,7 +348,7 @@ def _part_network() -> NetworkSegmenter:
 KINDS = [
     *((small_segmenter, window) for window in ("auto", "single", "official", "official-single")),
     *((tiles_and_strides, window) for window in ("official", "tcl")),
-    *((_part_network, window) for window in ("auto", "official")),
+    *((part_network, window) for window in ("auto", "official")),
 ]
 
 

@@ -82,10 +82,6 @@ class Written:
         return self.place if self.place.is_file() else self.place / "model.safetensors"
 
     @property
-    def chosen(self) -> ModelOptions:
-        return ModelOptions(device="cpu", taught=tuple(map(str, self.words_file)))
-
-    @property
     def taught_options(self) -> list[str]:
         return [f"--taught={path}" for path in self.words_file]
 
@@ -103,12 +99,10 @@ class Written:
         assert (found.own_words, found.own_background) == (ours.own_words, ours.own_background)
         assert [one.digest for one in found.taught] == [one.digest for one in ours.taught]
         assert [one.record.temperature for one in found.taught] == [one.record.temperature for one in ours.taught]
-        self.check_result(labeled(found, self.photo))
-
-    def check_result(self, found: Segmentation) -> None:
-        assert (found.words, found.background) == (self.expected.words, self.expected.background)
-        self.check_labels(found.labels)
-        np.testing.assert_allclose(found.confidence, self.expected.confidence, atol=1e-3)
+        result = labeled(found, self.photo)
+        assert (result.words, result.background) == (self.expected.words, self.expected.background)
+        self.check_labels(result.labels)
+        np.testing.assert_allclose(result.confidence, self.expected.confidence, atol=1e-3)
 
     def check_labels(self, labels: np.ndarray) -> None:
         """Programs compute the same in another order."""
@@ -287,7 +281,8 @@ def read_by_service(written: Written, command: Command) -> None:
     services = pytest.importorskip("tests.serving.services", reason='needs the extra "serve"')
     ours = written.expected
     fields = {"background": ours.background} if ours.background else {}
-    with services.in_process(written.chosen.open(str(written.place))) as client:
+    chosen = ModelOptions(device="cpu", taught=tuple(map(str, written.words_file)))
+    with services.in_process(chosen.open(str(written.place))) as client:
         files = {"image": written.photo.read_bytes()}
         form = {"words": json.dumps(list(ours.words)), **fields}
         answer = client.post("/v1/segment", files=files, data=form, headers={"Accept": "image/png"})
