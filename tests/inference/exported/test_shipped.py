@@ -239,7 +239,7 @@ def test_without_words_those_of_training_and_of_examples_are_asked_for(opened):
     assert result.background == "none" and len(examples) > 1
 
 
-def test_damaged_and_foreign_files_are_refused(folder):
+def test_damaged_and_foreign_files_and_words_of_another_model_are_refused(folder, taught):
     content = (folder / FIRST).read_bytes()
     (folder / FIRST).write_bytes(content[:-4])
     ExportManifest.read(folder / MANIFEST).write(folder)  # fits the files, as somebody may make it who changes one
@@ -249,10 +249,7 @@ def test_damaged_and_foreign_files_are_refused(folder):
     (folder / MANIFEST).write_text(replace(manifest, taught=("../a.words.safetensors",)).to_json(), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"names '\.\./a\.words\.safetensors', a file outside of it"):
         ExportedSegmenter(folder)
-
-
-def test_words_of_another_model_are_refused(folder, taught):
     replace(taught, probe=taught.probe + 1, record=replace(taught.record, model="theirs")).save(folder / FIRST)
-    ExportManifest.read(folder / MANIFEST).write(folder)
+    manifest.write(folder)
     with pytest.raises(CheckpointError, match="were taught to 'theirs', and 'tiny' has other weights"):
         ExportedSegmenter(folder)
