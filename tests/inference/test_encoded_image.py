@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import segvoc
 from segvoc.errors import InputError, LabelingWarning, UsageError
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.protocols import Protocol
@@ -37,7 +36,6 @@ def image_runs(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 ENGINES: dict[str, Callable[[], Any]] = {
     "tiny": open_tiny,
-    "tiny-network": lambda: segvoc.load_network("tiny", device="cpu", dtype="float32"),
     "pca-seg": small_segmenter,
     "err-seg": err_seg,
     "parts": part_network,
@@ -48,7 +46,7 @@ ENGINES: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize(
     ("kind", "window"),
     # the official window of tiny is a single view, too
-    [(kind, window) for kind in ENGINES for window in ("auto", "official") if "tiny" not in kind or window == "auto"],
+    [("tiny", "auto"), *((kind, window) for kind in ENGINES if kind != "tiny" for window in ("auto", "official"))],
 )
 def test_three_vocabularies_on_one_image_run_the_image_program_once(kind, window, monkeypatch) -> None:
     model, image = ENGINES[kind](), squares(60, 90)
