@@ -22,7 +22,7 @@ def modules_with_shapes() -> Iterator[str]:
 
 WHOLE_RUNS = (
     *"benchmarks checkpoints cli exporting hardening inference/exported labeling/batch labeling/big_images".split(),
-    *"labeling/videos models networks papers serving test_examples.py labeling/test_labeling.py".split(),
+    *"labeling/videos models networks papers serving test_examples.py labeling/test_run.py".split(),
     *(f"evaluation/test_{name}.py" for name in ("benchmarks", "report", "runner")),
     *(f"inference/test_{name}.py" for name in "keep_classes libraries parts segmentation segmenter tiled".split()),
     *(f"training/test_{name}.py" for name in "loop callbacks processes steps start".split()),

@@ -62,7 +62,7 @@ def warned(words: object, calls: int = 1, **options: object) -> list[str]:
         warnings.simplefilter("default")
         model = open_tiny()
         for _ in range(calls):
-            list(model.segment_many([PHOTO] * calls, words, **options))  # pyright: ignore
+            list(model.segment_many([PHOTO], words, **options))  # pyright: ignore
     assert all(one.category is LabelingWarning and one.filename == __file__ for one in caught)
     return [str(one.message) for one in caught]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segvoc.inference.protocols import Protocols, Sliding, Window, clip_protocols
+from segvoc.inference.protocols import Protocols, Sliding, Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.windows import merged
 from segvoc.layers.selection import AUTO_SELECTION, ClassSelection, KeepClasses
@@ -23,11 +23,11 @@ WORDS = tuple(f"word {number}" for number in range(40))
 GRID = 16 * 16  # cells of the small network's answer to a square
 
 
-def _protocols(selection: ClassSelection | None = None) -> Protocols:
-    """The small network's, with small sliding windows; the official ones with a selection."""
+def _protocols() -> Protocols:
+    """The small network's, with small sliding windows."""
     protocols = small_protocols()
     sliding = Sliding(canvas=100, window=64, stride=36)
-    return {**protocols, "official": replace(protocols["official"], sliding=sliding, selection=selection)}
+    return {**protocols, "official": replace(protocols["official"], sliding=sliding)}
 
 
 def _segmenter(protocols: Protocols | None = None, **rest: Any) -> NetworkSegmenter:
@@ -81,7 +81,7 @@ def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small
 
 @pytest.mark.parametrize(
     ("window", "keep"),
-    [*((window, "auto") for window in COMMON_WINDOWS), ("auto", None), pytest.param("auto", 5, marks=pytest.mark.slow)],
+    [*((window, "auto") for window in COMMON_WINDOWS), ("auto", None)],
 )
 def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep: KeepClasses | None) -> None:
     flat = np.full((90, 120, 3), 99, np.uint8)
@@ -107,26 +107,6 @@ def test_auto_keeps_what_the_votes_tell_and_a_network_may_have_a_rule_of_its_own
     assert _segment(own, None, words=WORDS[:37], background="word 5").selected.sum() == 9 + 1
     _identical(_segment(own, "all"), _segment(small, None))
     assert _segment(own, 7).selected.sum() == _segment(own, np.int64(7)).selected.sum() == 7
-
-
-@pytest.mark.slow
-def test_all_lifts_the_bound_of_the_official_windows() -> None:
-    words = [f"word {number}" for number in range(400)]
-    bounded, unbounded = _segmenter(_protocols(ClassSelection(keep=256, by="similarity"))), _segmenter()
-    results = {keep: _segment(bounded, keep, words=words, window="official") for keep in (None, "all", 400)}
-    assert not results[None].selected.all()
-    assert results[None].selected.sum() >= 256
-    _identical(results["all"], _segment(unbounded, None, words=words, window="official"))
-    _identical(results["all"], results[400])
-    result = _segment(bounded, 8, words=words, window="official")
-    _identical(result, _segment(unbounded, 8, words=words, window="official"))
-    assert result.selected.sum() <= 5 * 8
-    published = clip_protocols(384, 16)
-    assert (
-        published["official"].selection
-        == published["official-single"].selection
-        == ClassSelection(keep=256, by="similarity")
-    )
 
 
 def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) -> None:

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,7 @@ class TorchSegmenter(NumpySegmenter):
     [
         ("object", None),
         ("contrast", 20),
-        *(pytest.param("half", keep, marks=pytest.mark.slow) for keep in (20, None)),
-        pytest.param("object", 20, marks=pytest.mark.slow),
-        pytest.param("contrast", None, marks=pytest.mark.slow),
+        pytest.param("half", 20, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("window", PROTOCOLS)
@@ -67,63 +64,17 @@ def test_both_libraries_label_alike(window: Window, against: PartsAgainst, keep:
     assert len(np.unique(ours.part_labels)) > 1
 
 
-REFUSED = """
-import sys
-from importlib.abc import MetaPathFinder
-
-class Refuse(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {refused!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Refuse())
-"""
-
-IMPORT = """
-import importlib, pkgutil
-for name in {modules!r}:
-    module = importlib.import_module(name)
-    for inner in pkgutil.walk_packages(getattr(module, "__path__", ()), name + "."):
-        importlib.import_module(inner.name)
-"""
-
-LABEL = """
-import numpy as np
-from tests.inference.numpy_engine import PROTOCOLS, NumpySegmenter
-result = NumpySegmenter().segment({photo!r}, ["cat", "sofa", "wall"], parts={{"cat": ["head"]}}, background="none")
-result.save({out!r})
-"""
-
-
-def _contract() -> dict[str, Any]:
-    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (contract,) = (contract for contract in contracts if "without PyTorch" in contract["name"])
-    return contract
-
-
-def _without_torch(code: str) -> subprocess.CompletedProcess[str]:
-    code = REFUSED.format(refused=_contract()["forbidden_modules"]) + code
-    return subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-
-
-def test_the_base_imports_and_labels_without_torch(tmp_path: Path) -> None:
-    photo = str(REPOSITORY / "samples" / "rocket.jpg")
-    done = _without_torch(
-        IMPORT.format(modules=_contract()["source_modules"]) + LABEL.format(photo=photo, out=str(tmp_path))
-    )
-    assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} >= {"rocket.png", "rocket.parts.png", "rocket.json"}
-
-
 @pytest.mark.parametrize(
     "call",
     [
         "import segvoc; segvoc.train",
-        "import sys; from segvoc.cli import main; sys.argv[1:] = ['convert', 'a', 'b', '--model', 'tiny']; main()",
+        "from segvoc.cli import main; sys.argv[1:] = ['convert', 'a', 'b', '--model', 'tiny']; main()",
     ],
 )
 def test_what_needs_torch_says_so_in_one_line(call: str) -> None:
-    done = _without_torch(call)
+    """`make core` proves what works without it."""
+    code = f"import sys; sys.modules['torch'] = None; {call}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == (2 if "main" in call else 1)
     said = done.stderr.splitlines()[-1]
     assert re.fullmatch(r'.*: this needs PyTorch, which isn\'t installed; .* pip install "segvoc\[torch\]"', said)

@@ -23,7 +23,6 @@ from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.overlay import class_regions, with_object_borders, with_parts
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
-from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling.formats.objects import with_objects
 from segvoc.vocabulary import PartVocabulary
@@ -92,13 +91,6 @@ def test_it_is_unsure_where_its_report_is(background: str | None, unsure_below: 
     labels = np.array([[0, 0, 2], [UNLABELED, 2, 2]])
     result = replace(_segmentation(labels, WORDS), background=background, unsure_below=unsure_below)
     assert result.is_unsure == result.report()["unsure"]
-
-
-def test_statistics_that_are_added_count_in_the_fractions() -> None:
-    statistics = LabelStatistics.of(np.zeros((1, 2), np.uint16), np.ones((1, 2), np.float32))
-    assert statistics.entry(0)["fraction"] == 1
-    statistics.add(LabelStatistics.of(np.ones((2, 3), np.uint16), np.ones((2, 3), np.float32)).by_label())
-    assert (statistics.total, statistics.entry(0)["fraction"], statistics.entry(1)["fraction"]) == (8, 0.25, 0.75)
 
 
 def test_boxes_polygons_and_crops_are_of_each_component() -> None:

@@ -13,8 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-import segvoc
-from segvoc.encoders import vocabulary_encoder
 from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import InputError, UsageError
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
@@ -39,7 +37,6 @@ def test_keyword_arguments_are_the_fields() -> None:
     ("values", "message"),
     [
         ({"keep_classes": 0}, "keep_classes=0 is invalid; give a number of classes from 1"),
-        ({"keep_classes": "most"}, "keep_classes='most' is invalid"),
         *(({"keep_classes": value}, "keep_classes=.* is invalid") for value in (True, -4, 1.5, "", float("nan"))),
         ({"background": "  "}, "the background's name '  ' is empty"),
         ({"threshold": 1.5}, "threshold=1.5 is not a probability; give a number from 0 to 1"),
@@ -100,32 +97,21 @@ def _image(seed: int = 0, height: int = 60, width: int = 90) -> np.ndarray:
     ("parts", "background", "threshold"),
     [(None, None, None), (None, "wall", 0.52), (PARTS, None, 0.52), (PARTS, "wall", None), (PARTS, "nothing", 0.52)],
 )
-def test_prepared_words_give_what_words_give(small, parts, background, threshold):
+def test_prepared_words_give_what_words_give_and_cost_no_more(small, parts, background, threshold, monkeypatch):
     prepared = small.encode(WORDS, parts=parts, background=background)
     expected = small.segment(_image(), WORDS, parts=parts, background=background, threshold=threshold)
     assert prepared.words == expected.words
     assert len(prepared) == len(expected.words)
+    monkeypatch.setattr(Letters, "forward", lambda *_: pytest.fail("the words were encoded again"))
     assert_same_results(small.segment(_image(), prepared, threshold=threshold), expected)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.3])
 def test_prepared_words_of_a_network_of_parts(threshold: float | None) -> None:
-    model, words = _part_network(), ["dog", "dog's head", "cat's tail", "sofa"]
+    model, words = part_network(), ["dog", "dog's head", "cat's tail", "sofa"]
     prepared = model.encode(Vocabulary(words), background="ground")
     expected = model.segment(_image(), words, background="ground", threshold=threshold)
     assert_same_results(model.segment(_image(), prepared, threshold=threshold), expected)
-
-
-def test_prepared_words_cost_the_text_tower_nothing(small: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = small.encode(WORDS, parts=PARTS, background="nothing")
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("the text tower was looked at")
-
-    monkeypatch.setattr(vocabulary_encoder, "_weights_of", refuse)
-    monkeypatch.setattr(Letters, "forward", refuse)
-    for options in ({}, {"threshold": 0.2}, {"keep_classes": 2}):
-        small.segment(_image(), prepared, **options)
 
 
 def test_prepared_words_of_another_model_or_with_more_are_refused(small: NetworkSegmenter) -> None:
@@ -172,8 +158,6 @@ def test_a_stream_goes_on_behind_an_image_that_cannot_be_read(small: NetworkSegm
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_output_that_is_not_finite_is_named(tmp_path: Path, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    from PIL import Image
-
     model, path = small_segmenter(batch=3), tmp_path / "dark.png"
     Image.fromarray(np.zeros_like(_image())).save(path)
     plain = model.network.encoded
@@ -215,8 +199,8 @@ def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window,
     assert len(np.unique(result.labels)) > 1 or size != (90, 120)
 
 
-def test_words_are_literal() -> None:
-    result = segvoc.load("tiny", device="cpu").segment(squares(), ["background", "other", "{}", "50%"])
+def test_words_are_literal(small: NetworkSegmenter) -> None:
+    result = small.segment(squares(), ["background", "other", "{}", "50%"])
     assert result.words == ("background", "other", "{}", "50%")
     assert result.labels.max() < 4
 
@@ -277,19 +261,6 @@ def test_background_takes_what_no_other_word_reaches(small, window, words):
     assert not below.all()
 
 
-def test_background_is_more_probable_than_every_word_by_default() -> None:
-    small = small_segmenter()
-    small.network.aggregation.decoder.head.bias.sub_(1)  # else no word is less probable than one half
-    result = small.segment(squares(), ("none", *WORDS), background="none", return_probabilities=True)
-    best_other = result.probabilities[1:].max(0)
-    np.testing.assert_allclose(result.probabilities[0], 1 - best_other, atol=1e-5)
-    clear = np.abs(best_other - 0.5) > 1e-6
-    assert np.array_equal((result.labels == 0)[clear], (best_other < 0.5)[clear])
-    assert 0 < (result.labels == 0).mean() < 1
-    chosen = np.take_along_axis(result.probabilities, result.labels[None].astype(int), 0)[0]
-    np.testing.assert_allclose(chosen, result.confidence, atol=1e-5)
-
-
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize(
     ("words", "background", "said"),
@@ -341,27 +312,6 @@ def test_every_kind_of_image_gives_the_same_labels(small: NetworkSegmenter, tmp_
     assert alone[2].save(tmp_path / "out").label_map == tmp_path / "out" / "segmentation.png"
 
 
-def test_no_more_views_go_through_a_network_together_than_it_takes(small: NetworkSegmenter, monkeypatch) -> None:
-    """Five views of an image by the published protocol; where each keeps its own number of words, all together."""
-    sizes, run = [], small.network.compared
-
-    def counted(features: ImageFeatures, *rest: Any, **options: Any) -> Any:
-        sizes.append(len(features.maps[0]))
-        return run(features, *rest, **options)
-
-    monkeypatch.setattr(small.network, "compared", counted)
-    image = squares()
-    alone = small.segment(image, WORDS, window="official", return_probabilities=True)
-    assert sizes == [1] * 5
-    several = small_segmenter(batch=3)
-    several.network.load_state_dict(small.network.state_dict())
-    together = several.segment(image, WORDS, window="official", return_probabilities=True)
-    np.testing.assert_allclose(together.probabilities, alone.probabilities, atol=1e-5)
-    sizes.clear()
-    small.segment(image, WORDS, window="official", keep_classes="auto")
-    assert sizes == [5]
-
-
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
     groups = ((1, 3, 4), (2,), (0, 1, 2, 3, 4))
@@ -388,7 +338,7 @@ def test_words_that_were_dropped_leave_the_group_to_the_others_and_a_group_of_no
             small.start([squares()], WORDS, groups=[group])
 
 
-def _part_network() -> NetworkSegmenter:
+def part_network() -> NetworkSegmenter:
     protocols = {"auto": Protocol(size=64), "official": Protocol(size=64, sigmoid_first=True)}
     network = small_part_network(PART_CAT_SEG)
     return small_segmenter(network=network, protocols=protocols, templates=("a {}", "{}"))
@@ -397,7 +347,7 @@ def _part_network() -> NetworkSegmenter:
 KINDS = [
     *((small_segmenter, window) for window in ("auto", "single", "official", "official-single")),
     *((tiles_and_strides, window) for window in ("official", "tcl")),
-    *((_part_network, window) for window in ("auto", "official")),
+    *((part_network, window) for window in ("auto", "official")),
 ]
 
 

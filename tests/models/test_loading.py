@@ -50,13 +50,6 @@ def random_small(small_in_the_table: None) -> NetworkSegmenter:
     return load_network("small", weights="random", device="cpu")
 
 
-@pytest.fixture(scope="module")
-def saved(random_small: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
-    write_weights(path, random_small.network.state_dict(), "small", license="mine")
-    return path
-
-
 def _refused(*said: str, **arguments: object) -> str:
     with pytest.raises(CheckpointError) as refusal:
         load_network(**arguments)  # type: ignore[arg-type]
@@ -178,12 +171,6 @@ def test_random_weights_are_the_same_each_time(random_small: NetworkSegmenter) -
     assert first["text_encoder.table.weight"].std() > 0
 
 
-def test_own_file_is_loaded_by_its_path_or_as_weights(random_small: NetworkSegmenter, saved: Path) -> None:
-    expected = random_small.segment(IMAGE, ["cat", "sofa"])
-    for name, weights in ((saved, None), ("small", str(saved))):
-        assert_same_results(load_network(name, weights=weights).segment(IMAGE, ["cat", "sofa"]), expected)
-
-
 def test_another_aggregation_begins_with_the_cost_sum_if_that_fits() -> None:
     file = SimpleNamespace(tensors={name: torch.zeros(3) for name in ("image_encoder.a", "aggregation.skip.b", "c")})
     for size, taken in ((3, {"image_encoder.a", "aggregation.skip.b"}), (4, {"image_encoder.a"})):
@@ -283,11 +270,6 @@ def test_a_model_that_load_did_not_make_is_refused(tmp_path: Path) -> None:
 def file_of(folder: Path, preset: str, **record: object) -> str:
     write_weights(folder / "w.safetensors", {"a": torch.zeros(1)}, preset, **record)
     return str(folder / "w.safetensors")
-
-
-def test_vits_alone_are_read_in_the_mode_of_naclip() -> None:
-    names = [f"{family}-{size}" for family in ("clip", "eva-clip") for size in "bl"]
-    assert {PRESETS[name].configuration.encoder.dense for name in names} == {"naclip"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 from unittest.mock import Mock
 
 import numpy as np
@@ -22,7 +21,6 @@ from segvoc.errors import UsageError
 from segvoc.inference.background import Background
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
-from segvoc.layers.precision import float32_tensors, reduce_precision
 from segvoc.layers.selection import AUTO_SELECTION
 from segvoc.models.builders import weightless
 from segvoc.models.cuda_graphs import NetworkGraphs
@@ -112,18 +110,6 @@ def test_a_copy_labels_alike_and_has_weights_of_its_own(duplicate: Callable[...,
     np.testing.assert_array_equal(model.segment(IMAGE, WORDS).confidence, before.confidence)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_converted_network_keeps_parts_in_float32(dtype: torch.dtype) -> None:
-    model = small_segmenter()
-    exact, before = model.segment(IMAGE, WORDS), copy.deepcopy(model.network.state_dict())
-    kept = {name for name, _ in float32_tensors(model.network)}
-    reduce_precision(model.network, dtype)
-    for name, value in model.network.state_dict().items():
-        expected = before[name].to(dtype) if value.is_floating_point() and name not in kept else before[name]
-        assert value.dtype == expected.dtype and torch.equal(value, expected), name
-    np.testing.assert_allclose(model.segment(IMAGE, WORDS).confidence, exact.confidence, atol=0.05)
-
-
 def test_a_network_without_weights_is_refused_in_one_line() -> None:
     model = small_segmenter()
     model.network.to("meta")
@@ -175,26 +161,6 @@ def test_a_model_is_freed_with_its_last_reference(load: Callable[[], Segmenter])
         assert freed() is None
     finally:
         gc.enable()
-
-
-def _words_of(model: NetworkSegmenter) -> torch.Tensor:
-    """What its text encoder computes, without any cache."""
-    return VocabularyEncoder(model.network.text_encoder, model.templates)(Vocabulary(THINGS))
-
-
-@pytest.mark.parametrize("is_used", [False, True])
-def test_a_copy_with_other_weights_has_their_words(tmp_path, monkeypatch, is_used):
-    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
-    first = small_segmenter()
-    cast(VocabularyEncoder, first.encode_words).on_disk = True
-    if is_used:
-        first.encode(THINGS)
-    second = copy.deepcopy(first)
-    state = {name: value.flip(0) for name, value in second.network.text_encoder.state_dict().items()}
-    second.network.text_encoder.load_state_dict(state)
-    first.encode(THINGS)
-    assert torch.equal(second.encode(THINGS).query(Background(kind="fill"))[1], _words_of(second))  # type: ignore[arg-type]
-    assert torch.equal(first.encode(THINGS).query(Background(kind="fill"))[1], _words_of(first))  # type: ignore[arg-type]
 
 
 def test_equal_weights_with_another_activation_have_other_words(tmp_path, monkeypatch):

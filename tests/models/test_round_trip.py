@@ -25,6 +25,7 @@ from segvoc.exporting import export as exporting
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.inference.protocols import part_protocols
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.taught import learning
 from segvoc.models.conversion import convert
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.part_cat_seg import PCA_PART
@@ -39,7 +40,7 @@ from tests.training.runs import drawn_images
 
 BACKGROUND = "ground"
 TEMPERATURE = 1.75
-SMALL = {"steps": 1, "batch_size": 1, "num_val_images": 0, "num_workers": 0, "crop_size": 96, "short_sides": (96,)}
+SMALL = {"steps": 1, "batch_size": 1, "num_val_images": 1, "num_workers": 0, "crop_size": 96, "short_sides": (96,)}
 
 
 def small_parts() -> Preset:
@@ -81,8 +82,12 @@ class Written:
         return self.place if self.place.is_file() else self.place / "model.safetensors"
 
     @property
-    def chosen(self) -> ModelOptions:
-        return ModelOptions(device="cpu", taught=tuple(map(str, self.words_file)))
+    def taught_options(self) -> list[str]:
+        return [f"--taught={path}" for path in self.words_file]
+
+    @property
+    def taught_files(self) -> list[segvoc.TaughtWords]:
+        return [segvoc.TaughtWords.load(path) for path in self.words_file]
 
     @property
     def expected(self) -> Segmentation:
@@ -94,12 +99,10 @@ class Written:
         assert (found.own_words, found.own_background) == (ours.own_words, ours.own_background)
         assert [one.digest for one in found.taught] == [one.digest for one in ours.taught]
         assert [one.record.temperature for one in found.taught] == [one.record.temperature for one in ours.taught]
-        self.check_result(labeled(found, self.photo))
-
-    def check_result(self, found: Segmentation) -> None:
-        assert (found.words, found.background) == (self.expected.words, self.expected.background)
-        self.check_labels(found.labels)
-        np.testing.assert_allclose(found.confidence, self.expected.confidence, atol=1e-3)
+        result = labeled(found, self.photo)
+        assert (result.words, result.background) == (self.expected.words, self.expected.background)
+        self.check_labels(result.labels)
+        np.testing.assert_allclose(result.confidence, self.expected.confidence, atol=1e-3)
 
     def check_labels(self, labels: np.ndarray) -> None:
         """Programs compute the same in another order."""
@@ -121,58 +124,44 @@ class Workshop:
     folder: Path
     images: LabeledImages
 
-    @property
-    def photo(self) -> Path:
-        return self.folder / "set/images/0.png"
-
-    def written(self, writer: str) -> Written:
-        if writer not in WRITERS[self.preset]:
-            pytest.fail(f"{self.preset} has no {writer}")
-        return _written(self, writer)
-
     def of(self, place: Path, model: segvoc.Segmenter, *words: Path) -> Written:
-        return Written(place, self.preset, model, self.photo, words)
+        return Written(place, self.preset, model, self.folder / "set/images/0.png", words)
 
-
-@cache
-def _written(shop: Workshop, writer: str) -> Written:
-    """Write a model; readers share it."""
-    run, out = shop.folder / "run", shop.folder / writer
-    if writer == "train":
-        train(Recipe(model=shop.preset).with_settings(**settings(shop.preset)), shop.images, run)
-        return shop.of(run, segvoc.load_network(run, device="cpu", dtype="float32"))
-    if writer == "finetune":
-        recipe = finetune("tiny", images=len(shop.images)).with_settings(**SMALL, views=1)
-        train(recipe, shop.images, out)
-        return shop.of(out, segvoc.load_network(out, device="cpu", dtype="float32"))
-    if writer == "convert":
-        save_file(dict(official_weights(shop.preset)), shop.folder / "official.safetensors")
-        given = segvoc.load_network(shop.preset, weights=shop.folder / "official.safetensors", device="cpu")
-        convert(shop.folder / "official.safetensors", out.with_suffix(".safetensors"), shop.preset)
-        return shop.of(out.with_suffix(".safetensors"), given)
-    if (shop.preset, writer) == ("tiny", "export"):  # words leave its weights as they ship, and so do its programs
-        return export(shop, shop.written("finetune").model, out)
-    base = shop.written("train")
-    if writer == "teach":
-        words = segvoc.teach(base.model, shop.images, keep_worse=True)
-        words = replace(words, record=replace(words.record, temperature=TEMPERATURE))
-        words.save(out.with_suffix(".words.safetensors"))
-        return shop.of(base.place, base.model.with_taught(words), out.with_suffix(".words.safetensors"))
-    model = shop.written("teach").model if "teach" in WRITERS[shop.preset] else base.model
-    if writer == "save":
-        segvoc.save(model, out.with_suffix(".safetensors"))
-        return shop.of(out.with_suffix(".safetensors"), model)
-    if writer == "push":
-        segvoc.push(model, "lab/round", out=out)
-        return shop.of(out, model)
-    return export(shop, model, out)
-
-
-def export(shop: Workshop, model: segvoc.Segmenter, out: Path) -> Written:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "SIZES", ((96, 128),))
-        segvoc.export(model, out)
-    return shop.of(out, model)
+    @cache  # noqa: B019 readers share it
+    def written(self, writer: str) -> Written:
+        out = self.folder / writer
+        file = out.with_suffix(".safetensors")
+        if writer == "train":
+            train(Recipe(model=self.preset).with_settings(**settings(self.preset)), self.images, out)
+            return self.of(out, segvoc.load_network(out, device="cpu", dtype="float32"))
+        if writer == "finetune":
+            recipe = finetune("tiny", images=len(self.images)).with_settings(**SMALL, views=1)
+            train(recipe, self.images, out)
+            return self.of(out, segvoc.load_network(out, device="cpu", dtype="float32"))
+        if writer == "convert":
+            save_file(dict(official_weights(self.preset)), self.folder / "official.safetensors")
+            convert(self.folder / "official.safetensors", file, self.preset)
+            given = segvoc.load_network(self.preset, weights=self.folder / "official.safetensors", device="cpu")
+            return self.of(file, given)
+        base = self.written("train")
+        if writer == "teach":
+            words = segvoc.teach(base.model, self.images, keep_worse=True)
+            words = replace(words, record=replace(words.record, temperature=TEMPERATURE))
+            words.save(out.with_suffix(".words.safetensors"))
+            return self.of(base.place, base.model.with_taught(words), out.with_suffix(".words.safetensors"))
+        model = self.written("teach").model if "teach" in WRITERS[self.preset] else base.model
+        if writer == "save":
+            segvoc.save(model, file)
+            return self.of(file, model)
+        if writer == "push":
+            segvoc.push(model, "lab/round", out=out)
+            return self.of(out, model)
+        if self.preset == "tiny":  # words leave its weights as they ship, and so do its programs
+            model = self.written("finetune").model
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(exporting, "SIZES", ((96, 128),))
+            segvoc.export(model, out)
+        return self.of(out, model)
 
 
 def train(recipe: Recipe, images: LabeledImages, run: Path) -> None:
@@ -184,38 +173,51 @@ def settings(preset: str) -> dict[str, Any]:
     return SMALL if preset == "tiny" else {**SMALL, "dataset": "", "lr": 1e-2}
 
 
-PLAIN = ("train", "save", "push", "export")
-WRITERS = {
-    "tiny": (*PLAIN, "teach", "finetune"),
-    "pca-seg-clip-b": (*PLAIN, "teach", "convert"),
-    "pca-part-b": PLAIN,
+WRITERS: dict[str, dict[str, list[str]]] = {
+    "tiny": {
+        "train": ["evaluate"],
+        "save": ["--weights"],
+        "push": ["load"],
+        "export": ["load", "info"],
+        "teach": ["--model"],
+        "finetune": ["train", "serve"],
+    },
+    "pca-seg-clip-b": {
+        "train": ["load", "train"],
+        "save": ["--model"],
+        "push": ["evaluate", "info"],
+        "teach": ["serve"],
+        "convert": ["--weights"],
+        "export": [],
+    },
+    "pca-part-b": {"train": [], "save": ["evaluate"], "push": [], "export": []},
 }
-"""By preset. No official checkpoint has tiny's or our part network's names, and part networks can't be taught."""
+"""By preset, with readers that meet each writer and each reader; all others are slow, and tracing takes a minute.
+
+No official checkpoint has tiny's or our part network's names, and part networks can't be taught.
+"""
 
 
 def read_by_load(written: Written, command: Command) -> None:
     model = segvoc.load(written.place, device="cpu", dtype="float32")
-    taught = [segvoc.TaughtWords.load(path) for path in written.words_file]
-    written.check(model.with_taught(*taught) if taught else model)
+    written.check(model.with_taught(*written.taught_files) if written.words_file else model)
 
 
 def read_by_model(written: Written, command: Command) -> None:
     """`segvoc segment --model`; without words if the model knows some."""
-    taught = [f"--taught={path}" for path in written.words_file]
-    _check_command(written, command, "--model", written.place, *taught)
+    _check_command(written, command, "--model", written.place)
 
 
 def read_by_weights(written: Written, command: Command) -> None:
     """`segvoc segment --weights`."""
-    taught = [f"--taught={path}" for path in written.words_file]
-    _check_command(written, command, "--model", written.preset, "--weights", written.file, *taught)
+    _check_command(written, command, "--model", written.preset, "--weights", written.file)
 
 
 def _check_command(written: Written, command: Command, *options: object) -> None:
     ours = written.expected
     words = () if written.model.own_words else ("--words", ", ".join(ours.words))
-    done = command("segment", written.photo, *words, *options, "--json", "--device=cpu", "--dtype=float32").ok()
-    found = json.loads(done.out)
+    options = (*options, *words, *written.taught_options, "--json", "--device=cpu", "--dtype=float32")
+    found = json.loads(command("segment", written.photo, *options).ok().out)
     assert [one["name"] for one in found["classes"]] == list(ours.words)
     written.check_labels(read_label_map("out/0.png"))
     report = json.loads(json.dumps(ours.report()))
@@ -233,8 +235,7 @@ def read_by_training(written: Written, command: Command) -> None:
     recipe = finetune(str(written.place), method="network").with_settings(crop_size=96)
     built = build(recipe, Start(), 0)
     started = built.segmenter({}, 0)
-    beside = tuple(segvoc.TaughtWords.load(path) for path in written.words_file)
-    digests = [one.digest for one in (*started.taught, *beside)]
+    digests = [one.digest for one in (*started.taught, *written.taught_files)]
     assert digests == [one.digest for one in written.model.taught]
     state = written.model.network.state_dict()  # type: ignore[attr-defined]
     assert all(torch.equal(value, state[name]) for name, value in built.network.state_dict().items())
@@ -245,9 +246,8 @@ def read_by_evaluation(written: Written, command: Command) -> None:
     folder = written.photo.parents[1]
     options = (f"--images={folder}/images", f"--labels={folder}/labels", f"--classes={folder}/classes.json")
     rules = ("--object=sign",) if written.preset == "pca-part-b" else ()
-    taught = [f"--taught={path}" for path in written.words_file]
-    call = ("evaluate", written.place, *options, "--background", BACKGROUND, *rules, *taught, "--limit=1", "--json")
-    found = json.loads(command(*call, "--device=cpu", "--out=report").ok().out)
+    options = (*options, "--background", BACKGROUND, *rules, *written.taught_options, "--limit=1", "--json")
+    found = json.loads(command("evaluate", written.place, *options, "--device=cpu", "--out=report").ok().out)
     expected = scores(written.model, folder, rules)
     assert [one["name"] for one in found["classes"]] == [one["name"] for one in expected["classes"]]
     for one, other in zip(found["classes"], expected["classes"], strict=True):
@@ -256,10 +256,13 @@ def read_by_evaluation(written: Written, command: Command) -> None:
 
 @cache
 def scores(model: segvoc.Segmenter, folder: Path, rules: tuple[str, ...]) -> dict[str, Any]:
-    files = (folder / "images", folder / "labels", folder / "classes.json")
-    images = LabeledImages.from_folders(*files, background=BACKGROUND, owner="sign" if rules else None)
     out = folder.parent / f"scores of {id(model)}"
-    return segvoc.evaluate(model, images, out, segvoc.EvaluationSettings(limit=1))
+    return segvoc.evaluate(model, read_images(folder, bool(rules)), out, segvoc.EvaluationSettings(limit=1))
+
+
+def read_images(folder: Path, has_parts: bool) -> LabeledImages:
+    files = (folder / "images", folder / "labels", folder / "classes.json")
+    return LabeledImages.from_folders(*files, background=BACKGROUND, owner="sign" if has_parts else None)
 
 
 def read_by_info(written: Written, command: Command) -> None:
@@ -278,7 +281,8 @@ def read_by_service(written: Written, command: Command) -> None:
     services = pytest.importorskip("tests.serving.services", reason='needs the extra "serve"')
     ours = written.expected
     fields = {"background": ours.background} if ours.background else {}
-    with services.in_process(written.chosen.open(str(written.place))) as client:
+    chosen = ModelOptions(device="cpu", taught=tuple(map(str, written.words_file)))
+    with services.in_process(chosen.open(str(written.place))) as client:
         files = {"image": written.photo.read_bytes()}
         form = {"words": json.dumps(list(ours.words)), **fields}
         answer = client.post("/v1/segment", files=files, data=form, headers={"Accept": "image/png"})
@@ -307,19 +311,18 @@ def workshops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
     @cache
     def workshop(preset: str) -> Workshop:
         folder = tmp_path_factory.mktemp(preset)
-        drawn_images(folder / "set", 4)
-        rules = {"owner": "sign"} if preset == "pca-part-b" else {}
-        files = (folder / "set/images", folder / "set/labels", folder / "set/classes.json")
-        return Workshop(preset, folder, LabeledImages.from_folders(*files, background=BACKGROUND, **rules))
+        drawn_images(folder / "set", 2)
+        return Workshop(preset, folder, read_images(folder / "set", preset == "pca-part-b"))
 
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)  # a traced size is no integer
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "pca-seg-clip-b", at_side(small_preset("pca-seg-clip-b"), 224))
         patch.setitem(PRESETS, "pca-part-b", small_parts())
+        patch.setattr(learning, "STEPS", 20)
         yield workshop
     jaxtyping.config.update("jaxtyping_disable", before)
-    for cached in (_written, labeled, scores):
+    for cached in (Workshop.written, labeled, scores):
         cached.cache_clear()
 
 
@@ -333,11 +336,10 @@ ROWS = [
     pytest.param(
         *(preset, writer, reader),
         id=f"{preset}-{writer}-{reader}",
-        # tracing takes a minute; the programs of tiny ship
-        marks=[pytest.mark.slow] if writer == "export" and preset != "tiny" else [],
+        marks=[] if reader in quick else [pytest.mark.slow],
     )
     for preset, writers in WRITERS.items()
-    for writer in writers
+    for writer, quick in writers.items()
     for reader in READERS
     if (writer, reader) != ("export", "--weights")
 ]

@@ -1,6 +1,5 @@
 """Maps that follow the edges in the image, and islands that take the word around them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import segvoc
 from segvoc.inference import teaching
 from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
+from segvoc.inference.engine import ModelTraits
 from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.storage.files import SHIPPED
@@ -63,33 +63,36 @@ def test_pytorch_and_onnx_agree(tiny_network, tiny: ExportedSegmenter, taught: T
 
 def test_published_protocols_parts_and_other_networks_have_them_only_if_asked(tiny: ExportedSegmenter) -> None:
     for window, default in (("official", False), ("fine", True)):
-        found = {edges: tiny.segment(SAMPLE, WORDS, window=window, edges=edges).labels for edges in (None, False, True)}
+        image = tiny.encode_image(SAMPLE, window=window)
+        found = {edges: tiny.segment(image, WORDS, edges=edges).labels for edges in (None, False, True)}
         assert np.array_equal(found[None], found[default]) and not np.array_equal(found[None], found[not default])
-    default, off = (tiny.segment(SAMPLE, WORDS, parts={"cat": ["head"]}, edges=edges).labels for edges in (None, False))
+    image = tiny.encode_image(SAMPLE)
+    default, off = (tiny.segment(image, WORDS, parts={"cat": ["head"]}, edges=edges).labels for edges in (None, False))
     assert np.array_equal(default, off)
     small, image = small_segmenter(), drawn_examples(1).images[0]
     plain, off, on = (small.segment(image, ["grass", "sky"], edges=edges) for edges in (None, False, True))
     assert np.array_equal(plain.confidence, off.confidence) and not np.array_equal(plain.confidence, on.confidence)
 
 
-def test_taught_words_have_them_if_they_scored_better(tiny, taught, monkeypatch):
-    examples, image, found = drawn_examples(2), drawn_examples(6).images[5], []
+def test_taught_words_have_them_if_they_scored_better(monkeypatch):
+    model, found = small_segmenter(traits=ModelTraits(refines_edges=True)), []
+    examples, image = drawn_examples(2), drawn_examples(6).images[5]
     with monkeypatch.context() as patch:
-        records = []
+        words = []
         for lift in (None, 0.0, 0.1):
             patch.setattr(teaching, "lift_by_edges", lambda *_, lift=lift: lift)
-            records.append(segvoc.teach(small_segmenter(), examples).record)
-        assert [record.edges for record in records] == [False, True, True]
-        # more pixels are right than before: surer
-        assert records[0].temperature == records[1].temperature > records[2].temperature
-    for edges in (True, False):
-        one = tiny.with_taught(replace(taught, record=replace(taught.record, edges=edges)))
+            words.append(segvoc.teach(model, examples))
+    assert [one.record.edges for one in words] == [False, True, True]
+    # more pixels are right than before: surer
+    assert words[0].record.temperature == words[1].record.temperature > words[2].record.temperature
+    for edges, taught in ((True, words[1]), (False, words[0])):
+        one = model.with_taught(taught)
         default, asked = (one.segment(image, taught.words, edges=setting) for setting in (None, edges))
         assert np.array_equal(default.confidence, asked.confidence)
         found.append(default.confidence)
         examples.labels = [one.segment(image, examples.vocabulary).labels for image in examples.images]
         # maps like the labels are perfect
-        lift = teaching.lift_by_edges(tiny, taught, examples, range(2), print)
+        lift = teaching.lift_by_edges(model, taught, examples, range(2), print)
         assert (lift is not None) == edges
     assert not np.array_equal(*found)
 
@@ -105,19 +108,13 @@ def test_islands_take_the_word_around_them() -> None:
     assert labels[10, 10] == 0 and labels[40, 50] == 1 and (labels[20:24, 40:44] == 2).all()
     assert np.array_equal(maps, before)
     assert without_islands(maps).max(axis=0)[10, 10] == 4  # as probable as before
-
-
-def test_islands_take_no_word_of_an_island() -> None:
-    maps = np.zeros((4, 100, 120), np.float32)
-    maps[0] = 1
-    maps[1, 9:12, 9:12] = 2  # a ring of eight cells around a single one
-    maps[2, 10, 10] = 3
-    maps[3, 50, 60], maps[1, 50, 61] = 2, 2  # neighbors
-    assert 8 < ISLAND * maps[0].size < 20
-    labels = without_islands(maps).argmax(axis=0)
-    assert labels[10, 10] == 2
-    labels[10, 10] = 0
-    assert not labels.any()
+    ring = np.zeros((4, 100, 120), np.float32)
+    ring[0] = 1
+    ring[1, 9:12, 9:12] = 2  # eight cells around a single one
+    ring[2, 10, 10] = 3
+    ring[3, 50, 60], ring[1, 50, 61] = 2, 2  # neighbors
+    labels = without_islands(ring).argmax(axis=0)
+    assert labels[10, 10] == 2 and np.count_nonzero(labels) == 1  # islands take no word of an island
 
 
 def test_connected_cells_are_those_of_a_search() -> None:

@@ -10,7 +10,6 @@ import torch
 import segvoc
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.inference import job
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import reduce_precision
@@ -62,8 +61,8 @@ def small_model(kind: str, seed: int = 3) -> NetworkSegmenter:
 WORDS = ["grass", "sky", "brick"]
 
 
-QUICK = ("clip", "pca-seg")
-KINDS = [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in QUICK)) for kind in NETWORKS]
+# test_teaching.py has a PCA-Seg
+KINDS = [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "clip")) for kind in NETWORKS]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -90,14 +89,6 @@ def without_classifiers(taught: TaughtWords) -> TaughtWords:
 def test_examples_bring_labels_closer_to_the_truth(model, taught):
     unseen = drawn_examples(7)
     assert right(model.with_taught(taught), unseen) > right(model, unseen) + 0.15
-
-
-def test_without_share_and_scores_the_logits_are_those_of_the_text(model, taught, monkeypatch):
-    monkeypatch.setattr(job, "softmax_logits", lambda logits, _: logits)
-    nothing = without_classifiers(with_share(taught, 0.0))
-    image = drawn_examples(1).images[0]
-    one, other = (each.segment(image, WORDS, return_probabilities=True) for each in (model, model.with_taught(nothing)))
-    assert np.array_equal(one.probabilities, other.probabilities)
 
 
 def test_regions_enter_where_text_does(model, taught):

@@ -12,8 +12,7 @@ from PIL import Image
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.reports import LabelStatistics
-from segvoc.labeling.big_images import PartialLabels, label_big_image
+from segvoc.labeling.big_images import BigResult, label_big_image
 from segvoc.labeling.task import Labeling
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
@@ -47,7 +46,7 @@ def scene(tmp_path: Path, image: np.ndarray) -> Path:
     ("words", "width"),
     [
         pytest.param(WORDS, 220, id="8 bits"),
-        pytest.param([f"word {number}" for number in range(256)], 100, id="16 bits", marks=pytest.mark.slow),
+        pytest.param([f"word {number}" for number in range(256)], 40, id="16 bits"),
     ],
 )
 def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words, width):
@@ -89,6 +88,46 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     np.testing.assert_array_equal(read_label_map(result.paths.label_map) == UNLABELED, found == 255)
 
 
+def label(model: NetworkSegmenter, scene: Path, out: str, *, resume: bool = False, **changes: Any) -> BigResult:
+    words = changes.pop("words", WORDS)
+    options = LabelOptions(**{"tile": 80, "overlap": 20, "keep_classes": 10, **changes})
+    return label_big_image(model, scene, words, Labeling(out=scene.parent / out, resume=resume, options=options))
+
+
+def label_a_row(model: NetworkSegmenter, scene: Path, out: str, **changes: Any) -> None:
+    """Stop behind the next row of tiles."""
+    append = Journal.append
+
+    def stopping(self: Journal, entry: Any) -> None:
+        append(self, entry)
+        if isinstance(entry.get("value"), dict) and "stop" in entry["value"]:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "append", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            label(model, scene, out, resume=True, **changes)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tiles the network sees each time."""
+    seen, run = list[int](), NetworkSegmenter.encode_views
+
+    def counted(self: NetworkSegmenter, pixels: np.ndarray, **options: Any) -> Any:
+        seen.append(len(pixels))
+        return run(self, pixels, **options)
+
+    monkeypatch.setattr(NetworkSegmenter, "encode_views", counted)
+    return seen
+
+
+def assert_same_files(one: BigResult, other: BigResult) -> None:
+    np.testing.assert_array_equal(read_label_map(one.paths.label_map), read_label_map(other.paths.label_map))
+    reports = [json.loads(result.paths.report.read_text()) | {"seconds": 0} for result in (one, other)]
+    assert reports[0] == reports[1]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -96,95 +135,38 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
         pytest.param([f"word {number}" for number in range(24)], id="selected", marks=pytest.mark.slow),
     ],
 )
-def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, words):
-    import rasterio
-
-    def label(out: str, *, resume: bool = False, **changes: Any) -> Any:
-        options = LabelOptions(**{"tile": 80, "overlap": 20, "keep_classes": 10, **changes})
-        return label_big_image(model, scene, words, Labeling(out=scene.parent / out, resume=resume, options=options))
-
-    append, run, seen = Journal.append, NetworkSegmenter.encode_views, []
-
-    def counted(self: NetworkSegmenter, pixels: np.ndarray, **options: Any) -> Any:
-        seen.append(len(pixels))
-        return run(self, pixels, **options)
-
-    def stopping(self: Journal, entry: Any) -> None:
-        append(self, entry)
-        if isinstance(entry.get("value"), dict) and "stop" in entry["value"]:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(NetworkSegmenter, "encode_views", counted)
-    whole = label("whole")
-    tiles = len(seen)
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "append", stopping)
-        for _ in range(2):
-            with pytest.raises(KeyboardInterrupt):
-                label("broken", resume=True)
+def test_a_stopped_call_goes_on_to_the_same_files(model, scene, seen, words):
+    whole, tiles = label(model, scene, "whole", words=words), len(seen)
+    for _ in range(2):
+        label_a_row(model, scene, "broken", words=words)
     assert not (scene.parent / "broken" / "scene.tif").exists()
     with pytest.raises(UsageError, match="tile: 80, now 64"):
-        label("broken", resume=True, tile=64)
+        label(model, scene, "broken", resume=True, words=words, tile=64)
     del seen[:]
-    resumed = label("broken", resume=True)
+    resumed = label(model, scene, "broken", resume=True, words=words)
     assert len(seen) < tiles
-    with rasterio.open(whole.paths.label_map) as one, rasterio.open(resumed.paths.label_map) as other:
-        np.testing.assert_array_equal(one.read(1), other.read(1))
-    one, other = (json.loads(result.paths.report.read_text()) for result in (whole, resumed))
-    assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    assert_same_files(resumed, whole)
     assert not (scene.parent / "broken" / ".segvoc").exists()
 
 
-PARTIAL: dict[str, Any] = {"key": {"tile": 4}, "image": (10, 20), "size": (10, 6), "classes": 3}
-
-
-def _labels(rows: int, seed: int = 0) -> np.ndarray:
-    labels = np.random.default_rng(seed).integers(0, 4, (rows, 6)).astype(np.uint16)
-    labels[labels == 3] = UNLABELED
-    return labels
-
-
-def _add(partial: PartialLabels, stop: int, labels: np.ndarray) -> None:
-    partial.add_row(stop, labels, LabelStatistics.of(labels, np.full(labels.shape, 0.3, np.float32)), 1.5)
-
-
-def _open(out: Path, **changed: Any) -> PartialLabels:
-    labeling = Labeling(out=out, resume=changed.pop("resume", True))
-    return PartialLabels(labeling, "sub/scene", **PARTIAL | changed)
-
-
 @pytest.mark.parametrize(
-    "changed", [{"image": (11, 20)}, {"image": None}, {"size": (12, 6)}, {"resume": False}, {}], ids=str
+    ("change", "resume", "begins_anew"),
+    [
+        # labels that were written before a kill, and that the journal doesn't name, are written again
+        (lambda scene, labels: labels.write_bytes(labels.read_bytes() + bytes(7)), True, False),
+        (lambda scene, labels: os.truncate(labels, 23), True, True),
+        (lambda scene, labels: os.utime(scene, (0, 0)), True, True),
+        (lambda scene, labels: None, False, True),
+    ],
+    ids=["half a row more", "cut off", "another image", "not resumed"],
 )
-def test_another_image_and_a_file_that_was_cut_off_begin_anew(tmp_path: Path, changed: dict[str, Any]) -> None:
-    with _open(tmp_path) as partial:
-        partial.begin(None)
-        _add(partial, 4, _labels(4))
-        _add(partial, 10, _labels(6))
-    (partial.folder / "folder").mkdir()
-    if not changed:
-        os.truncate(partial.labels, 23)
-    with _open(tmp_path, **changed) as partial:
-        assert partial.is_new and [path.name for path in partial.folder.iterdir()] == ["steps.jsonl"]
-        with pytest.raises(UsageError, match="another process"):
-            _open(tmp_path)
-        partial.begin(None)
-        _add(partial, 10, _labels(10))
-    with _open(tmp_path, **changed | {"resume": True}) as partial:
-        assert partial.rows == 1
-
-
-@pytest.mark.parametrize("classes", [3, 300])
-def test_half_a_row_counts_for_nothing(tmp_path: Path, classes: int) -> None:
-    """Labels that were written before a kill, and that the journal doesn't name, are written again."""
-    with _open(tmp_path, classes=classes) as partial:
-        partial.begin((0, 2))
-        _add(partial, 4, _labels(4))
-    with partial.labels.open("ab") as file:
-        file.write(bytes(7))
-    with _open(tmp_path, classes=classes) as partial:
-        assert (partial.rows, partial.selected, partial.seconds) == (1, (0, 2), 1.5)
-        _add(partial, 10, _labels(6, seed=1))
-        whole = np.concatenate([_labels(4), _labels(6, seed=1)])
-        np.testing.assert_array_equal(partial.reduced(10, 6), whole)
-        np.testing.assert_array_equal(partial.reduced(5, 2), whole[1::2][:, [1, 4]])
+def test_what_a_stopped_call_has_left_is_used_where_it_fits(model, scene, seen, change, resume, begins_anew):
+    whole, tiles = label(model, scene, "whole"), len(seen)
+    for _ in range(2):  # of three rows
+        label_a_row(model, scene, "broken")
+    (labels,) = (scene.parent / "broken" / ".segvoc").glob("*/labels")
+    (labels.parent / "a folder of others").mkdir()
+    change(scene, labels)
+    del seen[:]
+    assert_same_files(label(model, scene, "broken", resume=resume), whole)
+    assert (len(seen) == tiles) == begins_anew

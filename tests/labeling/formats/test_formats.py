@@ -151,8 +151,8 @@ def test_polygons_of_noise_with_holes_in_holes(seed: int) -> None:
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_many_words(tmp_path: Path, name: FormatName) -> None:
-    words = tuple(f"word {index}" for index in range(300))
-    labels = np.arange(300, dtype=np.uint16).reshape(15, 20)
+    words = tuple(f"word {index}" for index in range(260))
+    labels = np.arange(260, dtype=np.uint16).reshape(13, 20)
     result = drawn_result(labels, words)
     if name == "voc":
         with pytest.raises(UsageError, match=r"voc has room for \d+ words .* coco-panoptic"):
