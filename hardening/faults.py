@@ -1,6 +1,13 @@
-"""Faults at the k-th write, flush, rename or commit of this process: an error of the system, a signal, or two.
+"""Faults at the k-th write, flush, rename, removal or commit of this process: an error of the system, or its end.
 
 The functions of the operating system that segvoc's writers call are wrapped; segvoc itself knows nothing of it.
+
+Tests let a call die in their own process, at some or all of its writes, each time in a new copy of a folder:
+
+    for folder in killed_copies(lambda folder: change(folder), original, tmp_path, most=5, seed=seed):
+        check_whole(folder)
+
+`make kills` ends real processes by signals (`hardening.kills`).
 """
 
 import builtins
@@ -9,6 +16,8 @@ import errno
 import io
 import os
 import pathlib
+import random
+import shutil
 import signal
 import sqlite3
 import threading
@@ -23,12 +32,16 @@ SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT twice")
 """Ways to end a process."""
 
 
+class Killed(BaseException):
+    """The process is dead: code that cleans up after it changes no file either."""
+
+
 @dataclass
 class Fault:
     """What happens, and when; counts the calls until then."""
 
     kind: str
-    """One of `ERRORS` or `SIGNALS`; empty to count only."""
+    """One of `ERRORS` or `SIGNALS`, or "Killed", which raises it and lasts; empty to count only."""
     moment: int
     """The call at which it happens, from 1."""
     lasts: bool = False
@@ -39,15 +52,22 @@ class Fault:
     """How many calls there were."""
     lock: Any = field(default_factory=threading.Lock)
 
-    def __call__(self, path: object) -> None:
-        """Count a call, and let the fault happen if its time has come."""
-        if not str(path).startswith(self.below):
+    def counts(self, path: Any) -> bool:
+        """Whether a file is below the folder whose files count."""
+        return os.path.abspath(os.fsdecode(path)).startswith(self.below)
+
+    def __call__(self, path: Any, *, removes: bool = False) -> None:
+        """Count a call, and let the fault happen if its time has come. A disk that fails can still remove files."""
+        if not self.counts(path):
             return
         with self.lock:
             self.calls += 1
-            now = self.calls == self.moment or (self.lasts and self.calls > self.moment)
-        if not now or not self.kind:
+            lasts = self.lasts or self.kind == "Killed"
+            now = self.calls == self.moment or (lasts and self.calls > self.moment)
+        if not now or not self.kind or (removes and self.kind in ERRORS):
             return
+        if self.kind == "Killed":
+            raise Killed
         if self.kind in ERRORS:
             raise OSError(ERRORS[self.kind], os.strerror(ERRORS[self.kind]), str(path))
         if self.kind == "SIGINT twice":
@@ -96,10 +116,29 @@ class _Database(sqlite3.Connection):
         return super().execute("PRAGMA database_list").fetchone()[2]
 
 
+_CHANGES, _REMOVALS = ("replace", "rename", "link", "mkdir"), ("unlink", "rmdir")
+"""Functions of `os` that count beside writes to files."""
+
+
+def _faulty(fault: Fault, name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of `os` that changes files, or doesn't."""
+    removes, makes = name in _REMOVALS, name == "mkdir"
+
+    def run(path: Any, *args: Any, dir_fd: int | None = None, **options: Any) -> Any:
+        options |= {} if dir_fd is None else {"dir_fd": dir_fd}
+        whole = path if dir_fd is None else os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), path)
+        if not (removes or makes) or os.path.lexists(whole) == removes:  # else it changes nothing
+            fault(whole, removes=removes)
+        return plain(path, *args, **options)
+
+    return run
+
+
 @contextlib.contextmanager
 def faults(fault: Fault) -> Iterator[Fault]:
     """Let a fault happen inside the block."""
-    plain_open, plain_fsync, plain_replace, plain_mkdir = io.open, os.fsync, os.replace, os.mkdir
+    plain_open, plain_fsync = io.open, os.fsync
+    plain_changes = {name: getattr(os, name) for name in (*_CHANGES, *_REMOVALS)}
     plain_connect, databases = sqlite3.connect, list[_Database]()
 
     def connected(*args: Any, **options: Any) -> sqlite3.Connection:
@@ -109,7 +148,7 @@ def faults(fault: Fault) -> Iterator[Fault]:
 
     def opened(path: Any, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> Any:
         plain = isinstance(path, int) or not set(mode) & set("wxa+") or "b" not in mode
-        if plain or not str(path).startswith(fault.below):
+        if plain or not fault.counts(path):
             return plain_open(path, mode, buffering, *args, **options)
         fault(path)
         raw = _Raw(path, mode.replace("b", ""))
@@ -123,22 +162,56 @@ def faults(fault: Fault) -> Iterator[Fault]:
         fault(os.readlink(f"/proc/self/fd/{descriptor}"))
         plain_fsync(descriptor)
 
-    def before(plain: Callable[..., Any]) -> Callable[..., Any]:
-        def run(path: Any, *args: Any, **options: Any) -> Any:
-            fault(path)
-            return plain(path, *args, **options)
-
-        return run
-
     plain_path_open = pathlib.Path.open
     try:
         builtins.open, pathlib.Path.open = opened, path_opened  # type: ignore[assignment]
-        os.fsync, os.replace, os.mkdir = flushed, before(plain_replace), before(plain_mkdir)
+        os.fsync = flushed
+        for name, plain in plain_changes.items():
+            setattr(os, name, _faulty(fault, name, plain))
         sqlite3.connect = connected
         yield fault
     finally:
         builtins.open, pathlib.Path.open = plain_open, plain_path_open
-        os.fsync, os.replace, os.mkdir = plain_fsync, plain_replace, plain_mkdir
+        os.fsync = plain_fsync
+        for name, plain in plain_changes.items():
+            setattr(os, name, plain)
         sqlite3.connect = plain_connect
         for database in databases:
             database.fault = Fault(kind="", moment=0)
+            if fault.kind == "Killed":
+                database.close()
+
+
+def writes_of(call: Callable[[], object], folder: pathlib.Path) -> int:
+    """The number of writes, flushes, renames, removals and commits of a call below a folder."""
+    with faults(Fault(kind="", moment=0, below=str(folder))) as counted:
+        call()
+    return counted.calls
+
+
+def killed_copies(
+    call: Callable[[pathlib.Path], object],
+    original: pathlib.Path,
+    scratch: pathlib.Path,
+    *,
+    most: int | None = None,
+    seed: int = 0,
+) -> Iterator[pathlib.Path]:
+    """Copies of a folder, in each of which a call died at another of its writes.
+
+    All of its writes, in order, or the first, the last and others that are drawn, so that they are at most `most`. The
+    last copy is one in which the call came to its end.
+    """
+    whole = shutil.copytree(original, scratch / "whole")
+    writes = writes_of(lambda: call(whole), whole)
+    moments = list(range(1, writes + 1))
+    if most is not None and most < writes:
+        moments = [1, *sorted(random.Random(seed).sample(moments[1:-1], most - 2)), writes]
+    for moment in moments:
+        folder = shutil.copytree(original, scratch / f"killed at {moment} of {writes}")
+        with faults(Fault(kind="Killed", moment=moment, below=str(folder))) as fault, contextlib.suppress(Killed):
+            call(folder)
+        if fault.calls < moment:
+            raise RuntimeError(f"{fault.calls} writes this time, not {writes}")
+        yield folder
+    yield whole

@@ -1,8 +1,9 @@
 """A served page in a browser tab, and what a person does with it."""
 
+import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnim
 _DROP = """files => {
     const transfer = new DataTransfer();
     for (const [bytes, name, type] of files)
-        transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+        transfer.items.add(new File([Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0))], name, { type }));
     return transfer;
 }"""
 
@@ -34,6 +35,8 @@ class Site:
     tab: Any
     address: str
     folder: Path
+    photos: Path
+    """The samples, small."""
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     """Errors and warnings on the console, uncaught ones included."""
@@ -44,8 +47,9 @@ class Site:
 
     def transfer(self, paths: Sequence[Path]) -> Any:
         types = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
-        files = [[list(path.read_bytes()), path.name, types.get(path.suffix, "text/plain")] for path in paths]
-        return self.tab.evaluate_handle(_DROP, files)
+        files = [(path, types.get(path.suffix, "text/plain")) for path in paths]
+        sent = [[base64.b64encode(path.read_bytes()).decode(), path.name, kind] for path, kind in files]
+        return self.tab.evaluate_handle(_DROP, sent)
 
     def drop(self, *paths: Path) -> None:
         self.tab.dispatch_event("main", "drop", {"dataTransfer": self.transfer(paths)})
@@ -62,7 +66,7 @@ class Site:
 
     def open_and_label(self, sample: str, words: str) -> None:
         self.open()
-        self.label(SAMPLES / sample, words)
+        self.label(self.photos / sample, words)
 
     def done(self) -> None:
         self.tab.get_by_role("status").filter(has_text=" labeled ").wait_for()
@@ -119,6 +123,22 @@ class Site:
         self.press("Brush")
         self.tab.get_by_label("Paint").select_option(word)
         self.drag(*places)
+
+    def paint_line(self, word: str, y: float) -> None:
+        self.paint(word, (0.1, y), (0.9, y))
+
+    def all_saved(self) -> None:
+        self.tab.get_by_text("All changes are saved").wait_for()
+
+    def labels_once(self, holds: Callable[[np.ndarray], bool]) -> np.ndarray:
+        """The labels as soon as somebody else, or something learned, has made them so."""
+        for _ in range(300):
+            if holds(labels := self.labels()):
+                return labels
+        raise AssertionError("the labels stay as they are")
+
+    def shows_line(self, y: float, value: int) -> None:
+        self.labels_once(lambda labels: has_line(labels, y, value))
 
     def painted(self) -> str:
         """The word that the tools paint."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from annotate.tests.web.conftest import SCREENS
-from annotate.tests.web.site import SAMPLES, Site, has_line
+from annotate.tests.web.site import Site, has_line
 
 pytestmark = pytest.mark.parametrize("screen", SCREENS)
 
@@ -34,14 +34,14 @@ def test_images_come_by_drop_paste_file_and_example(served: Site):
     served.open()
     served.press("Try an example")
     served.tab.get_by_role("button", name="example.jpg, labeled").wait_for()
-    served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg")
+    served.drop(served.photos / "coffee.jpg", served.photos / "rocket.jpg")
     served.tab.get_by_role("button", name="rocket.jpg").first.wait_for()
     served.tab.evaluate(
         "data => dispatchEvent(new ClipboardEvent('paste', { clipboardData: data }))",
-        served.transfer([SAMPLES / "chelsea.jpg"]),
+        served.transfer([served.photos / "chelsea.jpg"]),
     )
     served.tab.get_by_role("button", name="chelsea.jpg, ").wait_for()
-    served.tab.locator("input[accept='image/*']").set_input_files(SAMPLES / "astronaut.jpg")
+    served.tab.locator("input[accept='image/*']").set_input_files(served.photos / "astronaut.jpg")
     served.tab.get_by_role("button", name="astronaut.jpg, ").wait_for()
     served.tab.get_by_text("5 of 5 images labeled").wait_for()
     assert served.complaints == []
@@ -142,7 +142,7 @@ def test_the_brush_paints_a_word_and_gives_back_what_the_model_found(coffee: Sit
     height = len(before)
     coffee.press("Brush")
     coffee.tab.get_by_label("Paint").select_option("coffee")
-    coffee.tab.get_by_label("Size").fill("20")
+    coffee.tab.get_by_label("Size").fill("8")
     coffee.drag((0.1, 0.8), (0.3, 0.8), (0.3, 0.9))
     brushed = coffee.labels()
     assert has_line(brushed, 0.8, 3, 0.1, 0.3)
@@ -172,7 +172,7 @@ def test_everything_is_corrected_with_the_keyboard_alone(coffee: Site):
 
 
 def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee: Site):
-    coffee.drop(SAMPLES / "rocket.jpg")
+    coffee.drop(coffee.photos / "rocket.jpg")
     coffee.tab.get_by_text("2 of 2 images labeled").wait_for()
     coffee.go_to("rocket.jpg")
     for y in (0.2, 0.5, 0.8):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from annotate.tests.web.conftest import SCREENS
 from annotate.tests.web.fake_service import FakeService
-from annotate.tests.web.site import SAMPLES, Site, has_line, in_python
+from annotate.tests.web.site import Site, has_line, in_python
 from segvoc.imaging.reading import read_image
 from segvoc_annotate.projects.archive import unpack_project
 
@@ -18,7 +18,7 @@ def test_each_of_several_bad_files_is_named(served: Site, tmp_path: Path):
     for path in paths:
         path.write_bytes(b"no image")
     served.open()
-    served.drop(paths[0], SAMPLES / "coffee.jpg", paths[1])
+    served.drop(paths[0], served.photos / "coffee.jpg", paths[1])
     served.tab.get_by_role("button", name="coffee.jpg, ").wait_for()
     alert = served.tab.get_by_role("alert")
     alert.filter(has_text="bad-2.png").wait_for()
@@ -32,7 +32,7 @@ def test_each_of_several_bad_files_is_named(served: Site, tmp_path: Path):
 def test_images_that_failed_while_the_service_was_down_are_labeled_once_it_is_back(served: Site, service: FakeService):
     served.open()
     service.is_down = True
-    served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg", SAMPLES / "chelsea.jpg")
+    served.drop(served.photos / "coffee.jpg", served.photos / "rocket.jpg", served.photos / "chelsea.jpg")
     served.type("cup, table")
     served.tab.get_by_role("alert").filter(has_text="asked again by itself").wait_for()
     served.tab.get_by_role("button", name="Try 2 images again").wait_for()
@@ -77,7 +77,7 @@ def test_a_turned_webp_is_kept_and_sent_as_the_page_shows_it(served: Site, tmp_p
     """Chromium ignores the EXIF orientation of WebP files, which the service and all other readers apply."""
     exif = Image.Exif()
     exif[0x0112] = 3
-    with Image.open(SAMPLES / "rocket.jpg") as photograph:
+    with Image.open(served.photos / "rocket.jpg") as photograph:
         photograph.save(tmp_path / "turned.webp", exif=exif, quality=95)
         photograph.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "upright.png")
     served.open()
@@ -104,8 +104,8 @@ def choose(site: Site, what: str, option: str) -> None:
 @pytest.mark.parametrize("screen", SCREENS)
 def test_images_are_found_worked_through_and_counted(served: Site):
     served.open()
-    served.label(SAMPLES / NAMES[0], "cup, table")
-    served.drop(*(SAMPLES / name for name in NAMES[1:]))
+    served.label(served.photos / NAMES[0], "cup, table")
+    served.drop(*(served.photos / name for name in NAMES[1:]))
     served.tab.get_by_text("3 of 3 images labeled").wait_for()
 
     served.go_to("coffee.jpg")

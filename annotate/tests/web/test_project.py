@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from annotate.tests.web.fake_service import FakeService
-from annotate.tests.web.site import SAMPLES, Site
+from annotate.tests.web.site import Site
 from segvoc_annotate.projects.archive import archived, unpack_project
 
 _SLOW_IMAGES = """() => {
@@ -27,7 +27,7 @@ def wait_all(site: Site, count: int) -> None:
 def with_one_done(site: Site) -> np.ndarray:
     """Open the page with two images, correct the first one and mark it as done; its labels."""
     site.open_and_label("coffee.jpg", "cup, table")
-    site.drop(SAMPLES / "rocket.jpg")
+    site.drop(site.photos / "rocket.jpg")
     wait_all(site, 2)
     site.go_to("coffee.jpg")
     site.paint("table", (0.1, 0.2), (0.9, 0.2))
@@ -65,7 +65,7 @@ def test_done_images_are_locked_and_other_words_leave_them_alone(served: Site, s
 
 def test_a_word_has_one_number_in_all_files_however_many_come_and_go(served: Site, service: FakeService):
     served.open_and_label("coffee.jpg", "cup, table, spoon")
-    served.drop(SAMPLES / "rocket.jpg", SAMPLES / "chelsea.jpg")
+    served.drop(served.photos / "rocket.jpg", served.photos / "chelsea.jpg")
     wait_all(served, 3)
     service.hold = threading.Event()
     served.press("Remove cup")
