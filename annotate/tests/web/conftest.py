@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from annotate.tests.web.fake_service import HEADERS, ISOLATION, FakeService, PageFiles
-from annotate.tests.web.site import SAMPLES, Site
+from annotate.tests.web.site import SAMPLES, TIMEOUT, Site
 from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc_annotate.static_page import write_page
 
@@ -85,7 +85,7 @@ def open_tab(browser: Any, photos: Path, tmp_path: Path, screen: str) -> Iterato
     def opened(address: str) -> Site:
         context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
         contexts.append(context)
-        context.set_default_timeout(120_000)
+        context.set_default_timeout(TIMEOUT)
         site = Site(context.new_page(), address, tmp_path, photos)
         site.tab.on("request", lambda request: site.requests.append(request.url))
         site.tab.on("pageerror", lambda error: site.complaints.append(str(error)))

@@ -15,10 +15,24 @@ import segvoc
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
+TIMEOUT = 120_000
+"""How long the browser may take for a step [ms]."""
+
 AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 """The rules of axe-core, if they are installed."""
 
 _TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+
+_SHOWS = """([text, within, milliseconds]) => new Promise((done, fail) => {
+    const end = performance.now() + milliseconds;
+    const look = () => {
+        if ([...document.querySelectorAll(within)].some((one) => one.innerText.includes(text))) done();
+        else if (performance.now() > end) fail(new Error(`the page doesn't show “${text}”`));
+        else setTimeout(look, 10);
+    };
+    look();
+})"""
+"""Looks more often than Playwright, which comes to look twice a second."""
 
 _DROP = """files => {
     const transfer = new DataTransfer();
@@ -43,7 +57,7 @@ class Site:
 
     def open(self) -> None:
         self.tab.goto(self.address)
-        self.tab.get_by_text("The model is ready").wait_for()
+        self.shows("The model is ready")
 
     def transfer(self, paths: Sequence[Path]) -> Any:
         types = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
@@ -69,7 +83,11 @@ class Site:
         self.label(self.photos / sample, words)
 
     def done(self) -> None:
-        self.tab.get_by_role("status").filter(has_text=" labeled ").wait_for()
+        self.shows(" labeled ", "[role=status]")
+
+    def shows(self, text: str, within: str = "body") -> None:
+        """Wait until the page shows a text."""
+        self.tab.evaluate(_SHOWS, [text, within, TIMEOUT])
 
     def is_open(self, name: str) -> None:
         self.tab.locator(f".thumbnail[aria-current=true][title='{name}']").wait_for()
@@ -128,7 +146,7 @@ class Site:
         self.paint(word, (0.1, y), (0.9, y))
 
     def all_saved(self) -> None:
-        self.tab.get_by_text("All changes are saved").wait_for()
+        self.shows("All changes are saved")
 
     def labels_once(self, holds: Callable[[np.ndarray], bool]) -> np.ndarray:
         """The labels as soon as somebody else, or something learned, has made them so."""

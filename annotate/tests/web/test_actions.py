@@ -43,7 +43,7 @@ def test_images_come_by_drop_paste_file_and_example(served: Site):
     served.tab.get_by_role("button", name="chelsea.jpg, ").wait_for()
     served.tab.locator("input[accept='image/*']").set_input_files(served.photos / "astronaut.jpg")
     served.tab.get_by_role("button", name="astronaut.jpg, ").wait_for()
-    served.tab.get_by_text("5 of 5 images labeled").wait_for()
+    served.shows("5 of 5 images labeled")
     assert served.complaints == []
 
 
@@ -173,7 +173,7 @@ def test_everything_is_corrected_with_the_keyboard_alone(coffee: Site):
 
 def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee: Site):
     coffee.drop(coffee.photos / "rocket.jpg")
-    coffee.tab.get_by_text("2 of 2 images labeled").wait_for()
+    coffee.shows("2 of 2 images labeled")
     coffee.go_to("rocket.jpg")
     for y in (0.2, 0.5, 0.8):
         coffee.paint("coffee", (0.1, y), (0.3, y))
@@ -192,5 +192,5 @@ def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee:
     coffee.press("Remove everything")
     coffee.tab.get_by_text("Choose images").first.wait_for()
     coffee.tab.reload()
-    coffee.tab.get_by_text("The model is ready").wait_for()
+    coffee.shows("The model is ready")
     assert coffee.tab.locator(".thumbnail").count() == 0

@@ -94,7 +94,7 @@ def test_files_of_the_image_and_the_zip_of_all_have_the_corrected_labels(served:
     assert [(entry["name"], entry["pixels"]) for entry in report["classes"]] == pixels
 
     served.drop(served.photos / "rocket.jpg")
-    served.tab.get_by_text("2 of 2 images labeled").wait_for()
+    served.shows("2 of 2 images labeled")
     labels = {"rocket": served.labels()}
     served.go_to("coffee.jpg")
     served.tab.get_by_role("button", name="Undo").and_(served.tab.locator(":enabled")).wait_for()

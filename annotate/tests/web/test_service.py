@@ -51,7 +51,7 @@ def test_a_service_with_a_key_gets_it(served: Site, service: FakeService):
     served.tab.get_by_role("alert").filter(has_text="asks for an API key").wait_for()
     served.tab.get_by_label("API key").fill("s3cret")
     served.press("Use it")
-    served.tab.get_by_text("The model is ready").wait_for()
+    served.shows("The model is ready")
     served.label(served.photos / "coffee.jpg", "cup, table")
     # the window keeps it
     served.tab.reload()

@@ -108,7 +108,7 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(open_tab: Open
     ben.paint_line("table", 0.5)
     ben.paint_line("table", 0.8)
     for one in (anna, ben):
-        one.tab.get_by_text("1 change waits for the service").wait_for()
+        one.shows("1 change waits for the service")
     # whoever comes back last is asked
     anna.tab.context.set_offline(False)
     anna.all_saved()
@@ -151,7 +151,7 @@ def test_a_stroke_survives_a_killed_service_and_a_closed_tab(open_tab: OpenTab, 
     anna.all_saved()
     killed.kill()
     anna.paint_line("table", 0.2)
-    anna.tab.get_by_text("1 change waits for the service").wait_for()
+    anna.shows("1 change waits for the service")
     anna.tab.close()
     # somebody else was faster
     project = Project(street)
@@ -181,13 +181,13 @@ def test_words_are_merged_for_everybody(anna: Site, street: Path):
     anna.tab.get_by_label("Name;").fill("Cup")
     anna.tab.get_by_label("Name;").press("Enter")
     anna.press("Merge them")
-    anna.tab.get_by_text("“mug” is “cup” now.").wait_for()
+    anna.shows("“mug” is “cup” now.")
     anna.shows_line(0.3, 0)
     assert [word.name for word in ProjectFolder(street).record.present] == ["cup", "table"]
     # what is removed stays where somebody painted it
     anna.press("Remove cup")
     anna.press("Remove", exact=True)
-    anna.tab.get_by_text("Removed “cup”.").wait_for()
+    anna.shows("Removed “cup”.")
     anna.shows_line(0.3, 0)
 
 
@@ -202,14 +202,14 @@ def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: Path):
     anna.press("Send back")
     anna.tab.get_by_label("What has to be changed").fill("the spoon")
     anna.press("Send it back")
-    anna.tab.get_by_text("Sent back by someone: the spoon").wait_for()
+    anna.shows("Sent back by someone: the spoon")
     anna.shows_line(0.3, 1)
     anna.press("Find images")
     anna.tab.get_by_label("State").select_option("Sent back")
     anna.tab.get_by_text("1 of 2 images", exact=True).wait_for()
     anna.stage_key("n")
     anna.press("Accept")
-    anna.tab.get_by_text("Accepted by someone").wait_for()
+    anna.shows("Accepted by someone")
     anna.all_saved()
     state = ProjectFolder(street).states()[0][0]
     assert state.done and state.review is not None and state.review.verdict == "accepted"
@@ -258,13 +258,13 @@ def test_done_images_teach_the_service_and_everybody_on_it(open_tab: OpenTab, pa
     anna, ben = (open_tab(painted.address) for _ in range(2))
     for site in (anna, ben):
         site.tab.goto(site.address)
-        site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
+        site.shows("4 of 4 images labeled, 3 done")
     anna.press("Improve with 3 done images")
     anna.tab.get_by_role("table", name="IoU [%] on corrected images that were held out of the 3").wait_for()
     check(anna, "improved on the service")
     for site in (anna, ben):
         site.tab.get_by_title("grass, brick").wait_for()
-        site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
+        site.shows("4 of 4 images labeled, 3 done")
         site.go_to("3.png")
         site.labels_once(lambda labels: (labels == examples.labels[3]).mean() > 0.9)
     assert {name: project.work_content(f"{name}.png") for name in range(3)} == done

@@ -16,8 +16,8 @@ from segvoc.inference.taught.taught_words import TaughtWords
 from tests.inference.taught.drawn_examples import drawn_examples
 
 WORDS = ["grass", "sky", "brick"]
-MANY_WORDS = ["rocket", "tower", "cloud", "building", "tree", "road", "person", "car", "sky", "fence", "light", "sign"]
-MANY_WORDS += "door window chair lamp bird boat plane train pole roof river bridge sand snow water grass".split()
+MANY_WORDS = "rocket tower cloud building tree road person car sky fence light sign door window chair lamp".split()
+MANY_WORDS += ["bird", "boat", "plane", "grass"]
 
 
 @pytest.fixture
@@ -49,16 +49,16 @@ def test_an_exported_page_applies_its_words_by_itself(taught_site: Site, taught,
     site, better = taught_site, tiny().with_taught(taught)
     site.open()
     site.tab.context.set_offline(True)
-    # it starts with its words, and a click on their row brings them back
+    # it starts with its words
     site.drop(drawn)
-    site.done()
-    site.press("Remove all words")
-    site.tab.get_by_role("list", name="Taught words").get_by_role("button").click()
     site.done()
     found = site.labels()
     assert (found == better.segment(drawn, WORDS).labels).mean() >= 0.999
     assert (found == tiny().segment(drawn, WORDS).labels).mean() < 0.9
-    site.type("cat, wall")  # which weren't taught
+    # a click on their row brings them back, and others weren't taught
+    site.press("Remove all words")
+    site.tab.get_by_role("list", name="Taught words").get_by_role("button").click()
+    site.type("cat, wall")
     found = relabeled(site, found)
     assert (found == better.segment(drawn, [*WORDS, "cat", "wall"]).labels).mean() >= 0.999
     # words that would be dropped stay
@@ -77,15 +77,12 @@ def test_files_are_given_kept_and_removed(site: Site, taught, drawn, tmp_path):
     taught.save(path)
     plain, better = (one.segment(drawn, WORDS).labels for one in (tiny(), tiny().with_taught(taught)))
     site.open()
+    give(site, path)
+    site.tab.get_by_role("button", name="Remove a.words.safetensors").wait_for()
+    site.tab.reload()
     site.label(drawn, ", ".join(WORDS))
     found = site.labels()
-    assert (found == plain).mean() >= 0.999
-    give(site, path)
-    found = relabeled(site, found)
     assert (found == better).mean() >= 0.999
-    site.tab.reload()
-    site.done()
-    assert np.array_equal(site.labels(), found)
     site.press("Remove a.words.safetensors")
     assert (relabeled(site, found) == plain).mean() >= 0.999
     shutil.copy(site.photos / "coffee.jpg", tmp_path / "photograph.safetensors")
@@ -96,7 +93,7 @@ def test_files_are_given_kept_and_removed(site: Site, taught, drawn, tmp_path):
 def test_a_service_lists_its_words_and_takes_no_files(served: Site, service, tmp_path, taught):
     service.taught = list(taught.words)
     served.open()
-    served.tab.get_by_text("grass, sky, brick").wait_for()
+    served.shows("grass, sky, brick")
     assert served.tab.get_by_label("Add taught words").count() == 0
     path = tmp_path / "a.words.safetensors"
     taught.save(path)
