@@ -1,6 +1,7 @@
 """A served page in a browser tab, and what a person does with it."""
 
 import base64
+import functools
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 import segvoc
+from segvoc.inference.segmenter import Segmenter
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
@@ -169,18 +171,17 @@ class Site:
         """What the page says of the place under the pointer."""
         return " ".join(self.tab.locator("output").inner_text().split())
 
-    def image(self) -> np.ndarray:
-        """What the stage shows while the pointer is elsewhere, RGB."""
+    def image_once(self, holds: Callable[[np.ndarray], object] = lambda _: True) -> np.ndarray:
+        """What the stage shows while the pointer is elsewhere, RGB, as soon as it is so and stays."""
         self.tab.mouse.move(1, 1)
         seen = b""
-        # the page draws when the browser is ready, which takes long on a busy machine
-        for _ in range(50):
-            self.tab.wait_for_timeout(100)
+        for _ in range(100):
             self.tab.evaluate(_TWO_FRAMES)
             before, seen = seen, self.tab.locator(".stage canvas").screenshot()
-            if seen == before:
-                break
-        return np.array(Image.open(io.BytesIO(seen)).convert("RGB")).astype(int)
+            image = np.array(Image.open(io.BytesIO(seen)).convert("RGB")).astype(int)
+            if seen == before and holds(image):
+                return image
+        raise AssertionError("the stage looks otherwise")
 
     def stage_key(self, *keys: str) -> None:
         self.tab.get_by_role("application").focus()
@@ -193,9 +194,14 @@ def has_line(labels: np.ndarray, y: float, value: int, left: float = 0.2, right:
     return bool((labels[int(y * height), int(left * width) : int(right * width)] == value).all())
 
 
+@functools.cache
+def _loaded() -> Segmenter:
+    return segvoc.load("tiny", dtype="float32")
+
+
 def in_python(image: Path | np.ndarray, words: Sequence[str], **options: Any) -> segvoc.Segmentation:
     """What the model of the page finds in Python."""
-    return segvoc.load("tiny", dtype="float32").segment(image, list(words), **options)
+    return _loaded().segment(image, list(words), **options)
 
 
 def check(site: Site, state: str) -> None:

@@ -45,23 +45,19 @@ def test_parts_are_asked_for_shown_and_explained(served: Site, service: FakeServ
     assert (service.forms[-1]["parts"], field.input_value()) == ("cat: head", "cat: head")
 
 
-def test_a_service_with_a_key_gets_it(served: Site, service: FakeService):
-    service.key = "s3cret"
+def test_a_service_asks_for_a_key_is_busy_and_refuses(served: Site, service: FakeService):
+    service.key, service.busy = "s3cret", 1
     served.tab.goto(served.address)
     served.tab.get_by_role("alert").filter(has_text="asks for an API key").wait_for()
     served.tab.get_by_label("API key").fill("s3cret")
     served.press("Use it")
     served.shows("The model is ready")
+    # a busy service is asked again
     served.label(served.photos / "coffee.jpg", "cup, table")
-    # the window keeps it
+    assert service.busy == 0
+    # the window keeps the key
     served.tab.reload()
     served.done()
-
-
-def test_a_busy_service_is_asked_again_and_a_refusal_is_quoted(served: Site, service: FakeService):
-    service.busy = 1
-    served.open_and_label("coffee.jpg", "cup, table")
-    assert service.busy == 0
     served.type("teapot")
     served.tab.get_by_role("alert").filter(has_text="this is no word for a teapot").wait_for()
     served.press("Remove teapot")
