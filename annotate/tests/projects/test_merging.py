@@ -1,11 +1,11 @@
 """Words are merged in all images, and whole again after a kill."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from annotate.tests.projects.drawn_projects import drawn_project, drawn_work, kill_at, writes_of
+from annotate.tests.projects.drawn_projects import drawn_project, drawn_work
+from hardening.faults import killed_copies
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc_annotate.projects.merging import merge_words, resume_merge
@@ -71,12 +71,9 @@ def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path) -> None:
             merge_words(project, SOFA, CAT, by="anna")
 
     with labeled_project(tmp_path / "original") as project:
-        folder = project.folder
-    counted = shutil.copytree(folder, tmp_path / "counted")
-    for moment in range(1, writes_of(lambda: merge(counted), counted) + 1, 2):
-        copied = shutil.copytree(folder, tmp_path / str(moment))
-        kill_at(lambda copied=copied: merge(copied), copied, moment)
-        with Project(copied) as left:
+        original = project.folder
+    for folder in killed_copies(merge, original, tmp_path, most=20):
+        with Project(folder) as left:
             assert left.recover() == []
             words = [word.name for word in resume_merge(left).present]
             is_merged = words == ["cat", "wall"]

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from annotate.tests.projects.drawn_projects import drawn_project, drawn_work, kill_at, writes_of
-from hardening.faults import Fault, faults
+from annotate.tests.projects.drawn_projects import drawn_project, drawn_work
+from hardening.faults import Fault, faults, killed_copies, writes_of
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.palette import class_colors
@@ -233,15 +233,6 @@ ACTIONS: dict[str, Callable[[Project], object]] = {
 """What is done to a project, each of which can be repeated until it says that it was done."""
 
 
-def each_write(original: Path, folder: Path, action: str) -> Iterator[int]:
-    """Each moment at which an action writes, with the project as it was before."""
-    shutil.copytree(original, folder)
-    for moment in range(1, writes_of(lambda: ACTIONS[action](Project(folder)), folder) + 1):
-        shutil.rmtree(folder)
-        shutil.copytree(original, folder)
-        yield moment
-
-
 def timeless(folder: Path) -> dict[str, ImageState]:
     return {name: replace(state, at=None) for name, state in states_of(folder).items()}
 
@@ -251,7 +242,7 @@ def timeless(folder: Path) -> dict[str, ImageState]:
     [name if name in ("write", "remove") else pytest.param(name, marks=pytest.mark.slow) for name in ACTIONS],
 )
 def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_half(tmp_path: Path, action: str) -> None:
-    original, folder, ended = (tmp_path / name for name in ("original", "street", "ended"))
+    original, ended = tmp_path / "original", tmp_path / "ended"
     project = drawn_project(original, "a.png", "gone.png")
     for name in ("a.png", "gone.png"):
         project.write(name, drawn_work(0, 1), expected=0)
@@ -259,12 +250,11 @@ def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_half(tmp_path: Pat
     done = Project(shutil.copytree(original, ended))
     ACTIONS[action](done)
     before, after = timeless(original), timeless(ended)
-    for moment in each_write(original, folder, action):
-        kill_at(lambda: ACTIONS[action](Project(folder)), folder, moment)
+    for folder in killed_copies(lambda folder: ACTIONS[action](Project(folder)), original, tmp_path):
         with Project(folder) as left:
             assert left.recover() == []
             check_whole(folder)
-            assert timeless(folder) in (before, after), moment
+            assert timeless(folder) in (before, after), folder.name
             if timeless(folder) == before and (left.name, left.removed()) != (done.name, done.removed()):
                 ACTIONS[action](Project(folder))
                 check_whole(folder)
@@ -296,10 +286,10 @@ def _work_until_killed(folder: Path, seed: int, acknowledged: BinaryIO) -> None:
             acknowledged.flush()
 
 
-def test_nothing_acknowledged_is_lost_by_kills_at_any_time(tmp_path: Path) -> None:
+def test_nothing_acknowledged_is_lost_by_kills_of_the_process(tmp_path: Path) -> None:
     folder, names = tmp_path / "street", {f"{number}.png" for number in range(4)}
     drawn_project(folder, *sorted(names)).close()
-    for seed in range(20):
+    for seed in range(6):
         reading, writing = os.pipe()
         if (pid := os.fork()) == 0:
             try:
@@ -307,27 +297,27 @@ def test_nothing_acknowledged_is_lost_by_kills_at_any_time(tmp_path: Path) -> No
             finally:
                 os._exit(1)
         os.close(writing)
-        time.sleep(float(np.random.default_rng(seed).uniform(0.05, 0.6)))
-        os.kill(pid, signal.SIGKILL)
-        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
         with os.fdopen(reading, "rb") as lines:
-            told = [json.loads(line) for line in lines.read().split(b"\n")[:-1]]
+            told = [json.loads(lines.readline()) for _ in range(np.random.default_rng(seed).integers(1, 6))]
+            os.kill(pid, signal.SIGKILL)
+            assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+            told += [json.loads(line) for line in lines.read().split(b"\n")[:-1]]
         with Project(folder) as left:
             assert left.recover() == []
             check_whole(folder)
             found = {state.image: state.revision for state in left.states()[0]}
             assert {*found, *left.removed()} == names
             # at most one change was made after the last that was acknowledged
-            last = told[-1] if told else {}
-            assert all(found.get(name, revision) - revision in (0, 1) for name, (revision, _) in last.items())
+            assert all(found.get(name, revision) - revision in (0, 1) for name, (revision, _) in told[-1].items())
 
 
 @pytest.mark.parametrize("kind", ["ENOSPC", pytest.param("EROFS", marks=pytest.mark.slow)])
 def test_a_disk_that_fails_at_any_write_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
-    original, folder = tmp_path / "original", tmp_path / "street"
+    original = tmp_path / "original"
     drawn_project(original, "a.png").write("a.png", drawn_work(0, 1), expected=0)
-    for moment in each_write(original, folder, "write"):
-        error = None
+    counted = shutil.copytree(original, tmp_path / "counted")
+    for moment in range(1, writes_of(lambda: ACTIONS["write"](Project(counted)), counted) + 1):
+        folder, error = shutil.copytree(original, tmp_path / str(moment)), None
         with faults(Fault(kind=kind, moment=moment, lasts=True, below=str(folder))):
             try:
                 ACTIONS["write"](Project(folder))

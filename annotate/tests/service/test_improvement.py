@@ -150,6 +150,8 @@ def test_a_damaged_image_is_named_and_too_few_are_refused(project: Project) -> N
 def test_the_shipped_model_can_be_fine_tuned_however_it_runs_and_exports_cannot(tmp_path: Path) -> None:
     copy_tiny(tmp_path)
     assert why_no_finetuning(open_tiny()) is None and why_no_finetuning(open_network()) is None
+    # as a project's service opens it for that
+    assert why_no_finetuning(partial(ModelOptions().open, "tiny")(dtype="float32")) is None
     assert "is an exported model" in str(why_no_finetuning(ExportedSegmenter(tmp_path)))
 
 

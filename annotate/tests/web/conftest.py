@@ -5,15 +5,17 @@ import http.server
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from annotate.tests.web.fake_service import HEADERS, ISOLATION, FakeService, PageFiles
-from annotate.tests.web.site import Site
+from annotate.tests.web.site import SAMPLES, TIMEOUT, Site
 from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc_annotate.static_page import write_page
 
@@ -31,11 +33,11 @@ UNUSED_FEATURES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "AimEnabled", "M
 tab, half of what a short test takes."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     """Headless Chromium; the tests skip where it, or Playwright, is missing.
 
-    It closes after a file's tests: Playwright's event loop runs as long, and there may be only one in a thread.
+    It closes after this folder's tests: Playwright's event loop runs as long, and there may be only one in a thread.
     """
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install playwright")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -61,22 +63,57 @@ def copied_tiny(folder: Path) -> None:
     copy_tiny(folder)
 
 
-@contextmanager
-def opened(browser: Any, server: http.server.ThreadingHTTPServer, folder: Path, screen: str) -> Iterator[Site]:
-    """A tab for what a server serves; the page isn't opened yet."""
-    with server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The samples with few pixels, which the network, the page and the browser's canvas need less time for."""
+    folder = tmp_path_factory.mktemp("photos")
+    for path in SAMPLES.glob("*.jpg"):
+        with Image.open(path) as image:
+            image.thumbnail((240, 240))
+            image.save(folder / path.name, quality=95)
+    return folder
+
+
+OpenTab = Callable[[str], Site]
+"""Opens a window for an address, without going there."""
+
+
+@pytest.fixture
+def open_tab(browser: Any, photos: Path, tmp_path: Path, screen: str) -> Iterator[OpenTab]:
+    contexts = []
+
+    def opened(address: str) -> Site:
         context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
-        context.set_default_timeout(120_000)
-        site = Site(context.new_page(), f"http://127.0.0.1:{server.server_port}/", folder)
+        contexts.append(context)
+        context.set_default_timeout(TIMEOUT)
+        site = Site(context.new_page(), address, tmp_path, photos)
         site.tab.on("request", lambda request: site.requests.append(request.url))
         site.tab.on("pageerror", lambda error: site.complaints.append(str(error)))
         site.tab.on(
             "console", lambda line: site.complaints.append(line.text) if line.type in ("error", "warning") else None
         )
-        yield site
+        return site
+
+    yield opened
+    for context in contexts:
         context.close()
+
+
+@contextmanager
+def serving(server: http.server.ThreadingHTTPServer) -> Iterator[str]:
+    """The address of a server that runs in a thread."""
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+@contextmanager
+def serving_files(folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
+    """The address of a static page, with more headers."""
+    handler = functools.partial(PageFiles, directory=str(folder), headers_too=HEADERS | more)
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
+        yield address
 
 
 @pytest.fixture
@@ -90,13 +127,10 @@ def isolated() -> bool:
 
 
 @pytest.fixture
-def site(browser: Any, page_folder: Path, tmp_path: Path, isolated: bool, screen: str) -> Iterator[Site]:
+def site(open_tab: OpenTab, page_folder: Path, isolated: bool) -> Iterator[Site]:
     """The page with the network inside of it."""
-    headers = HEADERS | (ISOLATION if isolated else {})
-    handler = functools.partial(PageFiles, directory=str(page_folder), headers_too=headers)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    with opened(browser, server, tmp_path, screen) as site:
-        yield site
+    with serving_files(page_folder, ISOLATION if isolated else {}) as address:
+        yield open_tab(address)
 
 
 @pytest.fixture
@@ -105,6 +139,6 @@ def service(page_folder: Path) -> FakeService:
 
 
 @pytest.fixture
-def served(browser: Any, service: FakeService, tmp_path: Path, screen: str) -> Iterator[Site]:
-    with opened(browser, service.server(), tmp_path, screen) as site:
-        yield site
+def served(open_tab: OpenTab, service: FakeService) -> Iterator[Site]:
+    with serving(service.server()) as address:
+        yield open_tab(address)

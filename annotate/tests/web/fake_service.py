@@ -90,7 +90,7 @@ class _Handler(PageFiles):
         self.service.forms.append({name: content.decode() for name, content in fields.items()})
         if b"teapot" in fields.get("words", b""):
             return self._failure(422, "invalid", "this is no word for a teapot; choose another")
-        self._send(200, "application/zip", _answers(image, tuple(self.service.forms[-1].items())), {})
+        self._send(200, "application/zip", _answer(image, tuple(self.service.forms[-1].items())), {})
 
     def _may(self) -> bool:
         if self.service.key is None or self.headers["Authorization"] == f"Bearer {self.service.key}":
@@ -118,11 +118,11 @@ def _form(kind: str, body: bytes) -> dict[str, bytes]:
     return {str(name): part.get_payload(decode=True) for name, part in parts.items()}
 
 
-_tiny = functools.cache(open_tiny)
+tiny = functools.cache(open_tiny)
 
 
 @functools.cache
-def _answers(image: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
+def _answer(image: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
     form = dict(fields)
     parts = PartVocabulary(form["parts"]) if form.get("parts") else None
-    return zip_answer(_tiny().segment(image, json.loads(form["words"]), parts=parts), {"hints": []})
+    return zip_answer(tiny().segment(image, json.loads(form["words"]), parts=parts), {"hints": []})

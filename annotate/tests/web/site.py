@@ -1,8 +1,10 @@
 """A served page in a browser tab, and what a person does with it."""
 
+import base64
+import functools
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,18 +13,33 @@ import numpy as np
 from PIL import Image
 
 import segvoc
+from segvoc.inference.segmenter import Segmenter
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
+
+TIMEOUT = 120_000
+"""How long the browser may take for a step [ms]."""
 
 AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 """The rules of axe-core, if they are installed."""
 
 _TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 
+_SHOWS = """([text, within, milliseconds]) => new Promise((done, fail) => {
+    const end = performance.now() + milliseconds;
+    const look = () => {
+        if ([...document.querySelectorAll(within)].some((one) => one.innerText.includes(text))) done();
+        else if (performance.now() > end) fail(new Error(`the page doesn't show “${text}”`));
+        else setTimeout(look, 10);
+    };
+    look();
+})"""
+"""Looks more often than Playwright, which comes to look twice a second."""
+
 _DROP = """files => {
     const transfer = new DataTransfer();
     for (const [bytes, name, type] of files)
-        transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+        transfer.items.add(new File([Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0))], name, { type }));
     return transfer;
 }"""
 
@@ -34,18 +51,21 @@ class Site:
     tab: Any
     address: str
     folder: Path
+    photos: Path
+    """The samples, small."""
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     """Errors and warnings on the console, uncaught ones included."""
 
     def open(self) -> None:
         self.tab.goto(self.address)
-        self.tab.get_by_text("The model is ready").wait_for()
+        self.shows("The model is ready")
 
     def transfer(self, paths: Sequence[Path]) -> Any:
         types = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
-        files = [[list(path.read_bytes()), path.name, types.get(path.suffix, "text/plain")] for path in paths]
-        return self.tab.evaluate_handle(_DROP, files)
+        files = [(path, types.get(path.suffix, "text/plain")) for path in paths]
+        sent = [[base64.b64encode(path.read_bytes()).decode(), path.name, kind] for path, kind in files]
+        return self.tab.evaluate_handle(_DROP, sent)
 
     def drop(self, *paths: Path) -> None:
         self.tab.dispatch_event("main", "drop", {"dataTransfer": self.transfer(paths)})
@@ -62,10 +82,14 @@ class Site:
 
     def open_and_label(self, sample: str, words: str) -> None:
         self.open()
-        self.label(SAMPLES / sample, words)
+        self.label(self.photos / sample, words)
 
     def done(self) -> None:
-        self.tab.get_by_role("status").filter(has_text=" labeled ").wait_for()
+        self.shows(" labeled ", "[role=status]")
+
+    def shows(self, text: str, within: str = "body") -> None:
+        """Wait until the page shows a text."""
+        self.tab.evaluate(_SHOWS, [text, within, TIMEOUT])
 
     def is_open(self, name: str) -> None:
         self.tab.locator(f".thumbnail[aria-current=true][title='{name}']").wait_for()
@@ -120,6 +144,22 @@ class Site:
         self.tab.get_by_label("Paint").select_option(word)
         self.drag(*places)
 
+    def paint_line(self, word: str, y: float) -> None:
+        self.paint(word, (0.1, y), (0.9, y))
+
+    def all_saved(self) -> None:
+        self.shows("All changes are saved")
+
+    def labels_once(self, holds: Callable[[np.ndarray], bool]) -> np.ndarray:
+        """The labels as soon as somebody else, or something learned, has made them so."""
+        for _ in range(300):
+            if holds(labels := self.labels()):
+                return labels
+        raise AssertionError("the labels stay as they are")
+
+    def shows_line(self, y: float, value: int) -> None:
+        self.labels_once(lambda labels: has_line(labels, y, value))
+
     def painted(self) -> str:
         """The word that the tools paint."""
         return self.tab.get_by_label("Paint").locator("option:checked").inner_text()
@@ -131,18 +171,17 @@ class Site:
         """What the page says of the place under the pointer."""
         return " ".join(self.tab.locator("output").inner_text().split())
 
-    def image(self) -> np.ndarray:
-        """What the stage shows while the pointer is elsewhere, RGB."""
+    def image_once(self, holds: Callable[[np.ndarray], object] = lambda _: True) -> np.ndarray:
+        """What the stage shows while the pointer is elsewhere, RGB, as soon as it is so and stays."""
         self.tab.mouse.move(1, 1)
         seen = b""
-        # the page draws when the browser is ready, which takes long on a busy machine
-        for _ in range(50):
-            self.tab.wait_for_timeout(100)
+        for _ in range(100):
             self.tab.evaluate(_TWO_FRAMES)
             before, seen = seen, self.tab.locator(".stage canvas").screenshot()
-            if seen == before:
-                break
-        return np.array(Image.open(io.BytesIO(seen)).convert("RGB")).astype(int)
+            image = np.array(Image.open(io.BytesIO(seen)).convert("RGB")).astype(int)
+            if seen == before and holds(image):
+                return image
+        raise AssertionError("the stage looks otherwise")
 
     def stage_key(self, *keys: str) -> None:
         self.tab.get_by_role("application").focus()
@@ -155,9 +194,14 @@ def has_line(labels: np.ndarray, y: float, value: int, left: float = 0.2, right:
     return bool((labels[int(y * height), int(left * width) : int(right * width)] == value).all())
 
 
+@functools.cache
+def _loaded() -> Segmenter:
+    return segvoc.load("tiny", dtype="float32")
+
+
 def in_python(image: Path | np.ndarray, words: Sequence[str], **options: Any) -> segvoc.Segmentation:
     """What the model of the page finds in Python."""
-    return segvoc.load("tiny", dtype="float32").segment(image, list(words), **options)
+    return _loaded().segment(image, list(words), **options)
 
 
 def check(site: Site, state: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from annotate.tests.web.conftest import SCREENS
-from annotate.tests.web.site import SAMPLES, Site, has_line
+from annotate.tests.web.site import Site, has_line
 
 pytestmark = pytest.mark.parametrize("screen", SCREENS)
 
@@ -34,16 +34,16 @@ def test_images_come_by_drop_paste_file_and_example(served: Site):
     served.open()
     served.press("Try an example")
     served.tab.get_by_role("button", name="example.jpg, labeled").wait_for()
-    served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg")
+    served.drop(served.photos / "coffee.jpg", served.photos / "rocket.jpg")
     served.tab.get_by_role("button", name="rocket.jpg").first.wait_for()
     served.tab.evaluate(
         "data => dispatchEvent(new ClipboardEvent('paste', { clipboardData: data }))",
-        served.transfer([SAMPLES / "chelsea.jpg"]),
+        served.transfer([served.photos / "chelsea.jpg"]),
     )
     served.tab.get_by_role("button", name="chelsea.jpg, ").wait_for()
-    served.tab.locator("input[accept='image/*']").set_input_files(SAMPLES / "astronaut.jpg")
+    served.tab.locator("input[accept='image/*']").set_input_files(served.photos / "astronaut.jpg")
     served.tab.get_by_role("button", name="astronaut.jpg, ").wait_for()
-    served.tab.get_by_text("5 of 5 images labeled").wait_for()
+    served.shows("5 of 5 images labeled")
     assert served.complaints == []
 
 
@@ -81,23 +81,19 @@ def test_words_are_typed_pasted_dropped_spelled_and_removed(served: Site, tmp_pa
 
 
 def test_the_overlay_changes_with_opacity_names_hidden_words_and_the_least_confidence(coffee: Site):
-    first = coffee.image()
+    first = coffee.image_once()
     coffee.tab.get_by_label("Opacity of the colors").fill("90")
-    stronger = coffee.image()
-    assert (first != stronger).mean() > 0.2
+    stronger = coffee.image_once(lambda image: (image != first).mean() > 0.2)
     coffee.tab.get_by_label("Names in the regions").uncheck()
-    nameless = coffee.image()
-    assert 0 < (stronger != nameless).mean() < 0.1
+    nameless = coffee.image_once(lambda image: 0 < (image != stronger).mean() < 0.1)
     coffee.press("Hide table")
-    hidden = coffee.image()
-    assert (hidden != nameless).mean() > 0.1
+    hidden = coffee.image_once(lambda image: (image != nameless).mean() > 0.1)
     coffee.press("Show cup alone")
-    alone = coffee.image()
-    assert (alone != hidden).any()
+    coffee.image_once(lambda image: (image != hidden).any())
     coffee.press("Show cup alone")
-    assert same(coffee.image(), hidden)
+    coffee.image_once(lambda image: same(image, hidden))
     coffee.press("Show table", exact=True)
-    assert same(coffee.image(), nameless)
+    coffee.image_once(lambda image: same(image, nameless))
     # what is unlikely has no word, or is background, in gray, and nothing is asked again
     before, asked = coffee.labels(), len(coffee.requests)
     coffee.tab.get_by_label("Least confidence").fill("60")
@@ -114,8 +110,22 @@ def test_the_overlay_changes_with_opacity_names_hidden_words_and_the_least_confi
     assert [request for request in coffee.requests[asked:] if not request.startswith("blob:")] == []
 
 
-def test_a_region_gets_another_word_and_it_is_undone_and_done_again(coffee: Site):
+def test_a_region_and_a_stroke_give_another_word_and_are_undone_and_done_again(coffee: Site):
+    # a brush paints a word, and gives back what the model found
     before = coffee.labels()
+    height = len(before)
+    coffee.press("Brush")
+    coffee.tab.get_by_label("Paint").select_option("coffee")
+    coffee.tab.get_by_label("Size").fill("8")
+    coffee.drag((0.1, 0.8), (0.3, 0.8), (0.3, 0.9))
+    brushed = coffee.labels()
+    assert has_line(brushed, 0.8, 3, 0.1, 0.3)
+    assert (brushed[: int(0.7 * height)] == before[: int(0.7 * height)]).all()
+    coffee.paint("as the model found it", (0.1, 0.8), (0.3, 0.8), (0.3, 0.9))
+    coffee.press("Undo")
+    coffee.press("Redo")
+    assert (coffee.labels() == before).all()
+    # all of a region
     coffee.press("Give a region another word")
     coffee.click(0.02, 0.02)
     coffee.tab.get_by_role("dialog").get_by_role("option", name="spoon").click()
@@ -137,22 +147,6 @@ def test_a_region_gets_another_word_and_it_is_undone_and_done_again(coffee: Site
     assert (coffee.labels()[changed] == 255).all()
 
 
-def test_the_brush_paints_a_word_and_gives_back_what_the_model_found(coffee: Site):
-    before = coffee.labels()
-    height = len(before)
-    coffee.press("Brush")
-    coffee.tab.get_by_label("Paint").select_option("coffee")
-    coffee.tab.get_by_label("Size").fill("20")
-    coffee.drag((0.1, 0.8), (0.3, 0.8), (0.3, 0.9))
-    brushed = coffee.labels()
-    assert has_line(brushed, 0.8, 3, 0.1, 0.3)
-    assert (brushed[: int(0.7 * height)] == before[: int(0.7 * height)]).all()
-    coffee.paint("as the model found it", (0.1, 0.8), (0.3, 0.8), (0.3, 0.9))
-    coffee.press("Undo")
-    coffee.press("Redo")
-    assert (coffee.labels()[int(0.5 * height) :] == before[int(0.5 * height) :]).all()
-
-
 def test_everything_is_corrected_with_the_keyboard_alone(coffee: Site):
     before = coffee.labels()
     coffee.stage_key("b", "3", "]", "]", "ArrowLeft", "Enter", "ArrowRight", "ArrowRight", " ")
@@ -172,8 +166,8 @@ def test_everything_is_corrected_with_the_keyboard_alone(coffee: Site):
 
 
 def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee: Site):
-    coffee.drop(SAMPLES / "rocket.jpg")
-    coffee.tab.get_by_text("2 of 2 images labeled").wait_for()
+    coffee.drop(coffee.photos / "rocket.jpg")
+    coffee.shows("2 of 2 images labeled")
     coffee.go_to("rocket.jpg")
     for y in (0.2, 0.5, 0.8):
         coffee.paint("coffee", (0.1, y), (0.3, y))
@@ -192,5 +186,5 @@ def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee:
     coffee.press("Remove everything")
     coffee.tab.get_by_text("Choose images").first.wait_for()
     coffee.tab.reload()
-    coffee.tab.get_by_text("The model is ready").wait_for()
+    coffee.shows("The model is ready")
     assert coffee.tab.locator(".thumbnail").count() == 0

@@ -8,7 +8,7 @@ from PIL import Image
 
 from annotate.tests.web.conftest import SCREENS
 from annotate.tests.web.fake_service import FakeService
-from annotate.tests.web.site import SAMPLES, Site, has_line, in_python
+from annotate.tests.web.site import Site, has_line, in_python
 from segvoc.imaging.reading import read_image
 from segvoc_annotate.projects.archive import unpack_project
 
@@ -18,7 +18,7 @@ def test_each_of_several_bad_files_is_named(served: Site, tmp_path: Path):
     for path in paths:
         path.write_bytes(b"no image")
     served.open()
-    served.drop(paths[0], SAMPLES / "coffee.jpg", paths[1])
+    served.drop(paths[0], served.photos / "coffee.jpg", paths[1])
     served.tab.get_by_role("button", name="coffee.jpg, ").wait_for()
     alert = served.tab.get_by_role("alert")
     alert.filter(has_text="bad-2.png").wait_for()
@@ -32,14 +32,14 @@ def test_each_of_several_bad_files_is_named(served: Site, tmp_path: Path):
 def test_images_that_failed_while_the_service_was_down_are_labeled_once_it_is_back(served: Site, service: FakeService):
     served.open()
     service.is_down = True
-    served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg", SAMPLES / "chelsea.jpg")
+    served.drop(served.photos / "coffee.jpg", served.photos / "rocket.jpg", served.photos / "chelsea.jpg")
     served.type("cup, table")
     served.tab.get_by_role("alert").filter(has_text="asked again by itself").wait_for()
     served.tab.get_by_role("button", name="Try 2 images again").wait_for()
     # the others aren't tried in vain
     assert served.tab.get_by_role("button", name="failed").count() == 2
     service.is_down = False
-    served.tab.get_by_text("3 of 3 images labeled").wait_for()
+    served.shows("3 of 3 images labeled")
     assert served.tab.get_by_role("alert").count() == 0
 
 
@@ -67,17 +67,18 @@ def test_the_tab_that_was_opened_last_has_the_work_and_no_correction_is_lost(ser
     assert has_line(second.labels(), 0.2, 1)
     first.get_by_text("open in another tab").wait_for()
     second.paint("table", (0.1, 0.5), (0.9, 0.5))
+    first.bring_to_front()  # a tab behind another is slow
     first.get_by_role("button", name="Continue here").click()
     served.done()
     assert all(has_line(served.labels(), y, 1) for y in (0.2, 0.5))
-    second.tab.get_by_text("open in another tab").wait_for()
+    second.shows("open in another tab")
 
 
 def test_a_turned_webp_is_kept_and_sent_as_the_page_shows_it(served: Site, tmp_path: Path):
     """Chromium ignores the EXIF orientation of WebP files, which the service and all other readers apply."""
     exif = Image.Exif()
     exif[0x0112] = 3
-    with Image.open(SAMPLES / "rocket.jpg") as photograph:
+    with Image.open(served.photos / "rocket.jpg") as photograph:
         photograph.save(tmp_path / "turned.webp", exif=exif, quality=95)
         photograph.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "upright.png")
     served.open()
@@ -104,9 +105,9 @@ def choose(site: Site, what: str, option: str) -> None:
 @pytest.mark.parametrize("screen", SCREENS)
 def test_images_are_found_worked_through_and_counted(served: Site):
     served.open()
-    served.label(SAMPLES / NAMES[0], "cup, table")
-    served.drop(*(SAMPLES / name for name in NAMES[1:]))
-    served.tab.get_by_text("3 of 3 images labeled").wait_for()
+    served.label(served.photos / NAMES[0], "cup, table")
+    served.drop(*(served.photos / name for name in NAMES[1:]))
+    served.shows("3 of 3 images labeled")
 
     served.go_to("coffee.jpg")
     served.press("Find images")

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 import segvoc
 from annotate.tests.web.conftest import SCREENS
-from annotate.tests.web.site import AXE, SAMPLES, Site, check
+from annotate.tests.web.site import AXE, Site, check
 from segvoc.imaging.palette import class_colors
 
 
@@ -93,8 +93,8 @@ def test_files_of_the_image_and_the_zip_of_all_have_the_corrected_labels(served:
     pixels = [(word, (found == label).sum()) for label, word in enumerate(WORDS)]
     assert [(entry["name"], entry["pixels"]) for entry in report["classes"]] == pixels
 
-    served.drop(SAMPLES / "rocket.jpg")
-    served.tab.get_by_text("2 of 2 images labeled").wait_for()
+    served.drop(served.photos / "rocket.jpg")
+    served.shows("2 of 2 images labeled")
     labels = {"rocket": served.labels()}
     served.go_to("coffee.jpg")
     served.tab.get_by_role("button", name="Undo").and_(served.tab.locator(":enabled")).wait_for()

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from annotate.tests.web.fake_service import FakeService
-from annotate.tests.web.site import SAMPLES, Site
+from annotate.tests.web.site import Site
 from segvoc_annotate.projects.archive import archived, unpack_project
 
 _SLOW_IMAGES = """() => {
@@ -21,13 +21,13 @@ _SLOW_IMAGES = """() => {
 
 
 def wait_all(site: Site, count: int) -> None:
-    site.tab.get_by_text(f"{count} of {count} images labeled").wait_for()
+    site.shows(f"{count} of {count} images labeled")
 
 
 def with_one_done(site: Site) -> np.ndarray:
     """Open the page with two images, correct the first one and mark it as done; its labels."""
     site.open_and_label("coffee.jpg", "cup, table")
-    site.drop(SAMPLES / "rocket.jpg")
+    site.drop(site.photos / "rocket.jpg")
     wait_all(site, 2)
     site.go_to("coffee.jpg")
     site.paint("table", (0.1, 0.2), (0.9, 0.2))
@@ -39,7 +39,7 @@ def with_one_done(site: Site) -> np.ndarray:
 
 def test_done_images_are_locked_and_other_words_leave_them_alone(served: Site, service: FakeService):
     before = with_one_done(served)
-    served.tab.get_by_text("2 of 2 images labeled, 1 done").wait_for()
+    served.shows("2 of 2 images labeled, 1 done")
     asked = len(service.forms)
     served.type("spoon, floor")
     wait_all(served, 2)
@@ -65,11 +65,11 @@ def test_done_images_are_locked_and_other_words_leave_them_alone(served: Site, s
 
 def test_a_word_has_one_number_in_all_files_however_many_come_and_go(served: Site, service: FakeService):
     served.open_and_label("coffee.jpg", "cup, table, spoon")
-    served.drop(SAMPLES / "rocket.jpg", SAMPLES / "chelsea.jpg")
+    served.drop(served.photos / "rocket.jpg", served.photos / "chelsea.jpg")
     wait_all(served, 3)
     service.hold = threading.Event()
     served.press("Remove cup")
-    served.tab.get_by_text("Labeling the image").wait_for()
+    served.shows("Labeling the image")
     served.press("Everything")
     served.tab.get_by_role("dialog").filter(has_text="3 images aren't labeled for the current words").wait_for()
     old = served.saved("Save them as they are")
@@ -111,7 +111,7 @@ def test_a_project_is_saved_as_a_zip_that_the_page_and_the_service_open(served: 
     served.tab.get_by_label("Open project").set_input_files(archive)
     served.go_to("coffee.jpg", "done")
     assert (served.labels() == before).all()
-    served.tab.get_by_text("2 of 2 images labeled, 1 done").wait_for()
+    served.shows("2 of 2 images labeled, 1 done")
     assert len(service.forms) == asked
     # an image that is chosen while others are still being read stays open
     served.tab.evaluate(_SLOW_IMAGES)

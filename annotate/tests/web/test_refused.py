@@ -6,72 +6,53 @@ from typing import Any
 
 import pytest
 
-from annotate.tests.web.conftest import SIZES
+from annotate.tests.services import listening
+from annotate.tests.web.conftest import OpenTab
+from annotate.tests.web.fake_service import tiny
 from annotate.tests.web.site import Site, check, has_line
-from annotate.tests.web.test_shared_project import RealService, new_project, paint, saved
+from annotate.tests.web.test_shared_project import new_project
+from segvoc_annotate.settings import WEB
 
-KEYS = {"anna": ("a" * 24, "annotate"), "guest": ("g" * 24, "read")}
-
-
-@pytest.fixture
-def guarded(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
-    """A service with keys and a project of two photographs; it needs the page's files that `page_folder` has."""
-    keys = tmp_path / "keys"
-    keys.write_text("".join(f"{name}: {key} {role}\n" for name, (key, role) in KEYS.items()), encoding="utf-8")
-    service = RealService(new_project(tmp_path / "street"), options=("--api-key-file", str(keys)))
-    service.start()
-    yield service
-    service.kill()
+KEY = "a" * 24
 
 
 @pytest.fixture
-def tab(browser: Any) -> Iterator[Any]:
-    context = browser.new_context(**SIZES["desktop"], accept_downloads=True, reduced_motion="reduce")
-    context.set_default_timeout(60_000)
-    yield context.new_page()
-    context.close()
+def anna(tmp_path: Path, photos: Path, open_tab: OpenTab) -> Iterator[Site]:
+    """The page of a service with a key, whose project has two photographs."""
+    keys, street = tmp_path / "keys", new_project(tmp_path / "street", photos)
+    keys.write_text(f"anna: {KEY} annotate\n", encoding="utf-8")
+    with listening(tiny(), page=WEB, project=street, api_key_file=keys) as port:
+        yield open_tab(f"http://127.0.0.1:{port}/")
 
 
-def enter(site: Site, name: str) -> None:
-    site.tab.goto(site.address)
-    site.tab.get_by_label("API key of the service").fill(KEYS[name][0])
-    site.press("Use it")
-
-
-def test_what_a_role_may_not_do_is_not_offered(tab: Any, guarded: RealService, tmp_path: Path):
-    anna = Site(tab, guarded.address, tmp_path)
-    enter(anna, "anna")
-    anna.type("cup, table")
-    anna.done()
-    saved(anna)
-    anna.tab.get_by_role("button", name="rocket.jpg").first.wait_for()
-    assert not anna.tab.get_by_role("button", name="Remove rocket.jpg").count()
-
-
-def test_a_refused_removal_is_shown_and_others_are_sent(tab: Any, guarded: RealService, tmp_path: Path):
+def test_what_a_role_may_not_do_is_not_offered_and_a_refused_change_holds_up_no_other(anna: Site):
     def promoted(route: Any) -> None:
         """As if the key had lost the role since: its holder may remove images, as far as the page knows."""
         answer = route.fetch()
         project = answer.json() if route.request.method == "GET" and answer.ok else None
         route.fulfill(response=answer, **({} if project is None else {"json": {**project, "role": "administer"}}))
 
-    tab.route("**/v1/project", promoted)
-    anna = Site(tab, guarded.address, tmp_path)
-    enter(anna, "anna")
+    anna.tab.goto(anna.address)
+    anna.tab.get_by_label("API key of the service").fill(KEY)
+    anna.press("Use it")
     anna.type("cup, table")
     anna.done()
-    saved(anna)
+    anna.all_saved()
+    anna.tab.get_by_role("button", name="rocket.jpg").first.wait_for()
+    assert not anna.tab.get_by_role("button", name="Remove rocket.jpg").count()
+    anna.tab.route("**/v1/project", promoted)
+    anna.tab.reload()
     anna.press("Remove rocket.jpg")
     anna.press("1 change refused")
-    anna.tab.get_by_text("Removing “rocket.jpg”").wait_for()
-    anna.tab.get_by_text("this needs an API key with the role administer").wait_for()
+    anna.shows("Removing “rocket.jpg”")
+    anna.shows("this needs an API key with the role administer")
     check(anna, "a refused change")
     anna.press("Close")
     # it is there again, isn't offered any more, and nothing waits for it
     anna.tab.get_by_role("button", name="rocket.jpg, labeled").wait_for()
     assert not anna.tab.get_by_role("button", name="Remove rocket.jpg").count()
-    paint(anna, "table", 0.3)
-    saved(anna)
+    anna.paint_line("table", 0.3)
+    anna.all_saved()
     anna.tab.reload()
     anna.done()
     assert has_line(anna.labels(), 0.3, 1)
@@ -80,10 +61,11 @@ def test_a_refused_removal_is_shown_and_others_are_sent(tab: Any, guarded: RealS
     anna.tab.get_by_role("button", name="1 change refused").wait_for(state="detached")
 
 
-def test_a_database_of_an_earlier_page_is_brought_up_to_date(site: Site, tmp_path: Path):
+def test_a_database_of_an_earlier_page_is_brought_up_to_date(served: Site):
+    site = served
     site.open_and_label("coffee.jpg", "cup, table, spoon")
-    site.paint("table", (0.1, 0.3), (0.9, 0.3))
-    site.tab.get_by_text("All changes are saved").wait_for()
+    site.paint_line("table", 0.3)
+    site.all_saved()
     before = site.labels()
     # nothing of the page holds the database
     site.tab.goto(f"{site.address}icon.svg")

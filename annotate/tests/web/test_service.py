@@ -5,14 +5,14 @@ import pytest
 
 from annotate.tests.web.conftest import SCREENS
 from annotate.tests.web.fake_service import FakeService
-from annotate.tests.web.site import SAMPLES, Site, in_python
+from annotate.tests.web.site import Site, in_python
 
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_the_service_labels_images_until_the_page_does_it_itself(served: Site, service: FakeService):
     served.open_and_label("coffee.jpg", "cup = mug, table")
     assert service.forms[-1] == {"words": '["cup, mug","table"]'}
-    result = in_python(SAMPLES / "coffee.jpg", ["cup", "table"])
+    result = in_python(served.photos / "coffee.jpg", ["cup", "table"])
     assert (served.labels() == result.labels).mean() > 0.999
     assert "on the service" in served.tab.get_by_role("status").filter(has_text="labeled").inner_text()
     asked = len(service.forms)
@@ -34,7 +34,7 @@ def test_parts_are_asked_for_shown_and_explained(served: Site, service: FakeServ
     field.press("Enter")
     served.tab.get_by_role("list", name="Parts", exact=True).wait_for()
     assert service.forms[-1]["parts"] == "cat: head, ear"
-    result = in_python(SAMPLES / "chelsea.jpg", ["cat", "wall"], parts={"cat": ["head", "ear"]})
+    result = in_python(served.photos / "chelsea.jpg", ["cat", "wall"], parts={"cat": ["head", "ear"]})
     places = np.argwhere(result.part_labels == 0)
     row, column = places[len(places) // 2]
     height, width = result.part_labels.shape
@@ -45,23 +45,19 @@ def test_parts_are_asked_for_shown_and_explained(served: Site, service: FakeServ
     assert (service.forms[-1]["parts"], field.input_value()) == ("cat: head", "cat: head")
 
 
-def test_a_service_with_a_key_gets_it(served: Site, service: FakeService):
-    service.key = "s3cret"
+def test_a_service_asks_for_a_key_is_busy_and_refuses(served: Site, service: FakeService):
+    service.key, service.busy = "s3cret", 1
     served.tab.goto(served.address)
     served.tab.get_by_role("alert").filter(has_text="asks for an API key").wait_for()
     served.tab.get_by_label("API key").fill("s3cret")
     served.press("Use it")
-    served.tab.get_by_text("The model is ready").wait_for()
-    served.label(SAMPLES / "coffee.jpg", "cup, table")
-    # the window keeps it
+    served.shows("The model is ready")
+    # a busy service is asked again
+    served.label(served.photos / "coffee.jpg", "cup, table")
+    assert service.busy == 0
+    # the window keeps the key
     served.tab.reload()
     served.done()
-
-
-def test_a_busy_service_is_asked_again_and_a_refusal_is_quoted(served: Site, service: FakeService):
-    service.busy = 2
-    served.open_and_label("coffee.jpg", "cup, table")
-    assert service.busy == 0
     served.type("teapot")
     served.tab.get_by_role("alert").filter(has_text="this is no word for a teapot").wait_for()
     served.press("Remove teapot")

@@ -2,49 +2,45 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import pytest
 
-from annotate.tests.web.conftest import SIZES
-from annotate.tests.web.site import SAMPLES, Site, check, has_line
+from annotate.tests.services import listening
+from annotate.tests.web.conftest import SIZES, OpenTab
+from annotate.tests.web.fake_service import tiny
+from annotate.tests.web.site import Site, check, has_line
 from segvoc.vocabulary import Vocabulary
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
+from segvoc_annotate.settings import WEB
 from tests.inference.taught.drawn_examples import DrawnExamples
 from tests.processes import free_port
 from tests.serving.services import png
 
-NAMES = ("coffee.jpg", "rocket.jpg")
 
-
-START_SECONDS = 120
-
-
-def new_project(folder: Path) -> Path:
+def new_project(folder: Path, photos: Path) -> Path:
     """A project of two photographs."""
     (folder / "images").mkdir(parents=True)
-    for name in NAMES:
-        shutil.copy(SAMPLES / name, folder / "images" / name)
+    for name in ("coffee.jpg", "rocket.jpg"):
+        shutil.copy(photos / name, folder / "images" / name)
     Project.create(folder).close()
     return folder
 
 
 @dataclass
-class RealService:
+class KilledService:
+    """`segvoc serve` in a process of its own, which can be killed."""
+
     folder: Path
-    options: Sequence[str] = ()
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -53,63 +49,41 @@ class RealService:
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "segvoc", "serve", "tiny", "--project", str(self.folder), *self.options]
+        command = [sys.executable, "-m", "segvoc", "serve", "tiny", "--project", str(self.folder)]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self.port)], stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
             )
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end and self.process.poll() is None:
+        while self.process.poll() is None:
             try:
                 with urllib.request.urlopen(f"{self.address}healthz", timeout=5):
                     return
-            except (URLError, OSError):
+            except OSError:
                 time.sleep(0.1)
         raise RuntimeError(f"the service didn't start; see {self.folder}.log")
 
     def kill(self) -> None:
         if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
+            self.process.kill()
             self.process.wait()
             self.process = None
 
 
 @pytest.fixture
-def street(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
-    """A service with a project of two photographs; it needs the page's files that `page_folder` has."""
-    service = RealService(new_project(tmp_path / "street"))
-    service.start()
-    yield service
-    service.kill()
+def street(tmp_path: Path, photos: Path) -> Path:
+    return new_project(tmp_path / "street", photos)
 
 
 @pytest.fixture
-def anna(browser: Any, street: RealService, tmp_path: Path) -> Iterator[Site]:
-    context = browser.new_context(**SIZES["desktop"], accept_downloads=True, reduced_motion="reduce")
-    context.set_default_timeout(60_000)
-    yield Site(context.new_page(), street.address, tmp_path)
-    context.close()
+def address(street: Path) -> Iterator[str]:
+    """A service of the project, in a thread of this process."""
+    with listening(tiny(), page=WEB, project=street) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
-def saved(site: Site) -> None:
-    site.tab.get_by_text("All changes are saved").wait_for()
-
-
-def paint(site: Site, word: str, y: float) -> None:
-    site.paint(word, (0.1, y), (0.9, y))
-
-
-def until(site: Site, holds: Callable[[np.ndarray], bool]) -> None:
-    """Wait until the labels are as somebody else or something learned has made them."""
-    for _ in range(100):
-        if holds(site.labels()):
-            return
-        site.tab.wait_for_timeout(200)
-    raise AssertionError("the labels stay as they are")
-
-
-def shows_line(site: Site, y: float, value: int) -> None:
-    until(site, lambda labels: has_line(labels, y, value))
+@pytest.fixture
+def anna(open_tab: OpenTab, address: str) -> Site:
+    return open_tab(address)
 
 
 def begin(site: Site, words: str) -> None:
@@ -118,43 +92,35 @@ def begin(site: Site, words: str) -> None:
     site.done()
 
 
-def whoever_is_asked(*sites: Site) -> Site:
-    for _ in range(600):
-        for site in sites:
-            if site.tab.get_by_role("dialog").count():
-                return site
-        sites[0].tab.wait_for_timeout(100)
-    raise AssertionError("nobody is asked")
-
-
-def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, street: RealService):
+def test_two_people_lose_nothing_and_are_asked_where_they_collide(open_tab: OpenTab, anna: Site, street: Path):
     begin(anna, "cup, table, spoon")
     anna.tab.get_by_label("Your name").fill("anna")
     anna.tab.get_by_label("Your name").press("Tab")
-    ben = replace(anna, tab=anna.tab.context.new_page())
+    ben = open_tab(anna.address)
     ben.tab.goto(ben.address)
     ben.done()
-    paint(anna, "table", 0.2)
-    shows_line(ben, 0.2, 1)
+    anna.paint_line("table", 0.2)
+    ben.shows_line(0.2, 1)
     # both paint while neither hears of the other
-    anna.tab.context.set_offline(True)
-    paint(anna, "spoon", 0.5)
-    paint(ben, "table", 0.5)
-    paint(ben, "table", 0.8)
-    anna.tab.get_by_text("1 change waits for the service").wait_for()
-    ben.tab.get_by_text("1 change waits for the service").wait_for()
-    anna.tab.context.set_offline(False)
-    asked = whoever_is_asked(anna, ben)
-    other = ben if asked is anna else anna
-    asked.press("Combine (mine on top)")
-    saved(asked)
-    saved(other)
-    top = 2 if asked is anna else 1
     for one in (anna, ben):
-        shows_line(one, 0.5, top)
+        one.tab.context.set_offline(True)
+    anna.paint_line("spoon", 0.5)
+    ben.paint_line("table", 0.5)
+    ben.paint_line("table", 0.8)
+    for one in (anna, ben):
+        one.shows("1 change waits for the service")
+    # whoever comes back last is asked
+    anna.tab.context.set_offline(False)
+    anna.all_saved()
+    ben.tab.context.set_offline(False)
+    ben.press("Combine (mine on top)")
+    ben.all_saved()
+    for one in (anna, ben):
+        one.shows_line(0.5, 1)
         assert has_line(one.labels(), 0.2, 1) and has_line(one.labels(), 0.8, 1)
-    project = ProjectFolder(street.folder)
-    assert project.state(project.image("coffee.jpg")).by == "anna"
+    project = ProjectFolder(street)
+    told = [(change.what, change.by) for change in project.index.changes(0) if change.image == "coffee.jpg"]
+    assert ("labels", "anna") in told and told[-1] == ("labels", "someone")
     # a word of each of them, and nobody's is lost
     anna.type("floor")
     ben.type("wall")
@@ -163,23 +129,32 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, st
             one.tab.get_by_role("button", name=f"Remove {word}").wait_for()
     # what is done is locked for the other one
     anna.done()
-    saved(anna)
+    anna.all_saved()
     anna.stage_key("n")
     anna.is_open("rocket.jpg")
     ben.tab.get_by_role("button", name="coffee.jpg, done").wait_for()
     assert ben.tab.get_by_role("button", name="Brush").is_disabled()
 
 
+@pytest.fixture
+def killed(street: Path) -> Iterator[KilledService]:
+    service = KilledService(street)
+    service.start()
+    yield service
+    service.kill()
+
+
 @pytest.mark.slow
-def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street: RealService):
+def test_a_stroke_survives_a_killed_service_and_a_closed_tab(open_tab: OpenTab, street: Path, killed: KilledService):
+    anna = open_tab(killed.address)
     begin(anna, "cup, table")
-    saved(anna)
-    street.kill()
-    paint(anna, "table", 0.2)
-    anna.tab.get_by_text("1 change waits for the service").wait_for()
+    anna.all_saved()
+    killed.kill()
+    anna.paint_line("table", 0.2)
+    anna.shows("1 change waits for the service")
     anna.tab.close()
     # somebody else was faster
-    project = Project(street.folder)
+    project = Project(street)
     state, work = project.work("coffee.jpg")
     assert work.corrections is not None
     height, width = work.labels.shape
@@ -187,38 +162,38 @@ def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street:
         plane[int(0.6 * height), int(0.2 * width) : int(0.8 * width)] = value
     project.write("coffee.jpg", work, expected=state.revision, by="ben")
     project.close()
-    street.start()
-    again = replace(anna, tab=anna.tab.context.new_page())
-    again.tab.goto(again.address)
-    again.done()
-    saved(again)
-    assert has_line(again.labels(), 0.2, 1)
-    project = ProjectFolder(street.folder)
+    killed.start()
+    anna.tab = anna.tab.context.new_page()
+    anna.tab.goto(anna.address)
+    anna.done()
+    anna.all_saved()
+    assert has_line(anna.labels(), 0.2, 1)
+    project = ProjectFolder(street)
     labels = project.work("coffee.jpg")[1].labels
     assert has_line(labels, 0.2, 1) and has_line(labels, 0.6, 0)
 
 
-def test_words_are_merged_for_everybody(anna: Site, street: RealService):
+def test_words_are_merged_for_everybody(anna: Site, street: Path):
     begin(anna, "cup, mug, table")
-    paint(anna, "mug", 0.3)
-    saved(anna)
+    anna.paint_line("mug", 0.3)
+    anna.all_saved()
     anna.tab.get_by_role("list", name="Words").get_by_role("button", name="mug", exact=True).click()
     anna.tab.get_by_label("Name;").fill("Cup")
     anna.tab.get_by_label("Name;").press("Enter")
     anna.press("Merge them")
-    anna.tab.get_by_text("“mug” is “cup” now.").wait_for()
-    shows_line(anna, 0.3, 0)
-    assert [word.name for word in ProjectFolder(street.folder).record.present] == ["cup", "table"]
+    anna.shows("“mug” is “cup” now.")
+    anna.shows_line(0.3, 0)
+    assert [word.name for word in ProjectFolder(street).record.present] == ["cup", "table"]
     # what is removed stays where somebody painted it
     anna.press("Remove cup")
     anna.press("Remove", exact=True)
-    anna.tab.get_by_text("Removed “cup”.").wait_for()
-    shows_line(anna, 0.3, 0)
+    anna.shows("Removed “cup”.")
+    anna.shows_line(0.3, 0)
 
 
-def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: RealService):
+def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: Path):
     begin(anna, "cup, table")
-    paint(anna, "table", 0.3)
+    anna.paint_line("table", 0.3)
     anna.stage_key("n")
     anna.is_open("rocket.jpg")
     anna.tab.get_by_label("Go to image").fill("1")
@@ -227,16 +202,16 @@ def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: RealService)
     anna.press("Send back")
     anna.tab.get_by_label("What has to be changed").fill("the spoon")
     anna.press("Send it back")
-    anna.tab.get_by_text("Sent back by someone: the spoon").wait_for()
-    shows_line(anna, 0.3, 1)
+    anna.shows("Sent back by someone: the spoon")
+    anna.shows_line(0.3, 1)
     anna.press("Find images")
     anna.tab.get_by_label("State").select_option("Sent back")
     anna.tab.get_by_text("1 of 2 images", exact=True).wait_for()
     anna.stage_key("n")
     anna.press("Accept")
-    anna.tab.get_by_text("Accepted by someone").wait_for()
-    saved(anna)
-    state = ProjectFolder(street.folder).states()[0][0]
+    anna.shows("Accepted by someone")
+    anna.all_saved()
+    state = ProjectFolder(street).states()[0][0]
     assert state.done and state.review is not None and state.review.verdict == "accepted"
 
 
@@ -259,8 +234,8 @@ def drawn() -> DrawnExamples:
 
 
 @pytest.fixture
-def painted(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
-    """A service whose project has three images that are done, and another; `page_folder` has files that it needs."""
+def painted(tmp_path: Path) -> Iterator[KilledService]:
+    """A service whose project has three images that are done, and another."""
     examples = drawn()
     project = Project.create(tmp_path / "halves", words=TAUGHT_WORDS)
     for number, image in enumerate(examples.images):
@@ -268,7 +243,7 @@ def painted(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
         if number < 3:
             state = project.write(name, LabelWork.of_labels(examples.labels[number]), expected=0)
             project.set_done(name, True, expected=state.revision)
-    service = RealService(project.folder)
+    service = KilledService(project.folder)
     project.close()
     service.start()
     yield service
@@ -277,27 +252,24 @@ def painted(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("screen", SIZES)
-def test_done_images_teach_the_service_and_everybody_on_it(browser, painted, screen, tmp_path):
+def test_done_images_teach_the_service_and_everybody_on_it(open_tab: OpenTab, painted: KilledService, screen: str):
     examples, project = drawn(), ProjectFolder(painted.folder)
     done = {name: project.work_content(f"{name}.png") for name in range(3)}
-    context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
-    context.set_default_timeout(120_000)
-    anna, ben = (Site(context.new_page(), painted.address, tmp_path) for _ in range(2))
+    anna, ben = (open_tab(painted.address) for _ in range(2))
     for site in (anna, ben):
         site.tab.goto(site.address)
-        site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
+        site.shows("4 of 4 images labeled, 3 done")
     anna.press("Improve with 3 done images")
     anna.tab.get_by_role("table", name="IoU [%] on corrected images that were held out of the 3").wait_for()
     check(anna, "improved on the service")
     for site in (anna, ben):
         site.tab.get_by_title("grass, brick").wait_for()
-        site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
+        site.shows("4 of 4 images labeled, 3 done")
         site.go_to("3.png")
-        until(site, lambda labels: (labels == examples.labels[3]).mean() > 0.9)
+        site.labels_once(lambda labels: (labels == examples.labels[3]).mean() > 0.9)
     assert {name: project.work_content(f"{name}.png") for name in range(3)} == done
     assert project.record.options.taught == ("taught/improved.words.safetensors",)
     # another change of the project keeps its taught words
     ben.type("sky")
-    ben.tab.get_by_text("All changes are saved").wait_for()
+    ben.all_saved()
     assert project.record.options.taught == ("taught/improved.words.safetensors",)
-    context.close()

@@ -87,11 +87,12 @@ class ModelOptions:
         """The settings of --set by name."""
         return {name: parse(bool | int | float, text) for name, text in parse_settings(self.options).items()}
 
-    def open(self, model: str, device: str | None = None) -> "Segmenter":
-        """Load any model, onto `device` (default: --device), as `segvoc.load` does, with the words of --taught."""
+    def open(self, model: str, device: str | None = None, dtype: DtypeName | None = None) -> "Segmenter":
+        """Load any model as `segvoc.load` does, with the words of --taught; by default onto --device, in --dtype."""
         from segvoc.models.opening import load
 
-        return self.with_taught(load(model, device=device or self.device, dtype=self.dtype, **self._changes()))
+        device, dtype = device or self.device, dtype or self.dtype
+        return self.with_taught(load(model, device=device, dtype=dtype, **self._changes()))
 
     def open_network(self, model: str, device: str | None = None) -> "NetworkSegmenter":
         """The same for commands that need the modules of a PyTorch network."""
