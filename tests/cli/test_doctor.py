@@ -16,7 +16,7 @@ def test_doctor_prints_the_same_facts_for_people_and_as_json_and_no_secrets(
         monkeypatch.setenv(name, "hush")
     done = segvoc_command("doctor", "--json").ok()
     facts = json.loads(done.out)
-    assert facts["segvoc"]["tiny"].startswith("labels an image")
+    assert facts["segvoc"]["tiny"].startswith("self-test passed")
     assert facts["engines"]["PyTorch"].startswith(metadata.version("torch").split("+")[0])
     assert facts["packages"]["onnxruntime"] == metadata.version("onnxruntime")
     assert {"working directory", "temporary files"} <= set(facts["folders"])

@@ -21,4 +21,4 @@ def test_models_are_listed_one_a_line(segvoc_command: Command, monkeypatch: pyte
     assert said["eva-clip-l"] == "fetched at first use: 856 MB"
     assert said["pca-seg-clip-b"] == "train it, which fetches openai-clip-b, or give weights"
     assert said["pca-part-b"] == "train it, which fetches openai-clip-b and dinov2-s, or give weights"
-    assert said["pca-seg-b"] == "train it from encoders that you give, or give weights"
+    assert said["pca-seg-b"] == "no published weights; train it from encoders that you give, or pass --weights"

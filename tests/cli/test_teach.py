@@ -37,7 +37,7 @@ def test_teach_and_use(command):
     done = command("teach", *options, "--out", taught[1]).ok()
     title, head, *rows, last = done.out.splitlines()
     assert "learned from 4 images" in title and head.split()[:3] == ["word", "images", "pixels"]
-    assert rows[0].startswith("grass") and rows[-1].startswith("pixels right")
+    assert rows[0].startswith("grass") and rows[-1].startswith("pixel accuracy")
     assert last == f"-> {taught[1]}"
     assert TaughtWords.load(taught[1]).record.images == 4
     assert segmented(command) != segmented(command, *taught)

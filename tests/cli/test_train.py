@@ -72,7 +72,9 @@ def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tiny_networ
     outcome = segvoc_command("train", "finetune", *FOLDERS, "--model", "tiny", "--out", "run", *small).ok()
     path, figures = outcome.out.splitlines()
     assert path == "run/model.safetensors"
-    assert re.fullmatch(r"on 2 held-out images: mean IoU [\d.]+ -> [\d.]+ %, pixels right [\d.]+ -> [\d.]+ %", figures)
+    assert re.fullmatch(
+        r"on 2 held-out images: mean IoU [\d.]+ -> [\d.]+ %, pixel accuracy [\d.]+ -> [\d.]+ %", figures
+    )
     run = tmp_path / "run"
     validation = lines_of(run / "validation.jsonl")
     best = max(validation, key=lambda line: line["mean_iou"])

@@ -65,7 +65,7 @@ def test_calls_that_alternate_vocabularies_encode_each_image_once(monkeypatch: p
     """Also where a hint looks at the surroundings of the words."""
     model = open_tiny()
     runs = image_runs(model, monkeypatch)
-    with pytest.warns(LabelingWarning, match="much of the image looks like none of the words"):
+    with pytest.warns(LabelingWarning, match="much of the image may not match any of your words"):
         for words in ["dog, tree", "cup, cat"] * 2:
             model.segment(PHOTO, words)
     assert runs == [1] * 4

@@ -74,7 +74,7 @@ def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
     (background,) = warned(["cup", "table", "background"])
     assert background.endswith("background='background'")
     (unsure,) = warned(["tax return", "inflation"], threshold=0.0)
-    assert unsure == "unsure nearly everywhere: perhaps none of the words is in the image"
+    assert unsure == "low confidence everywhere; your words may not be in this image"
     assert warned(["cup", "table"]) == warned(["cup", "table"], background="other") == []
 
 
@@ -89,7 +89,7 @@ def test_words_that_leave_out_most_of_the_image_hint_at_the_background(monkeypat
     done = command("segment", PHOTO, "--words", "dog, tree").ok()
     line, unsure = done.err.splitlines()
     assert line.startswith("segvoc: hint: much of the image") and "--background auto leaves it unlabeled" in line
-    assert unsure == "segvoc: hint: unsure nearly everywhere: perhaps none of the words is in the image"
+    assert unsure == "segvoc: hint: low confidence everywhere; your words may not be in this image"
     assert command("segment", PHOTO, "--words", "cup, table").ok().err == ""
 
 

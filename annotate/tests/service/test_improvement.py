@@ -101,7 +101,7 @@ def test_images_that_nobody_corrected_teach_and_do_not_judge(project: Project) -
     assert held_out == [1]
     taught = segvoc.teach(small_segmenter(), images, held_out=held_out, on_step=lambda stage, *_: stages.append(stage))
     # one image is held out, once for each penalty and share that is tried
-    assert taught.record.images == 3 and stages.count("learning words") <= 9
+    assert taught.record.images == 3 and stages.count("fitting classifiers") <= 9
     (project.folder / "taught").mkdir()
     taught.save(project.folder / "taught/.unfinished.words.safetensors")
     running = ImprovementState(state="running", images=3)
@@ -122,7 +122,7 @@ def test_a_job_is_joined_and_canceled_and_leaves_nothing(project: Project) -> No
 
 def test_a_killed_service_says_so(project: Project) -> None:
     (project.folder / "taught").mkdir()
-    running = ImprovementState(state="running", stage="learning words", share=0.7, images=3, by="anna")
+    running = ImprovementState(state="running", stage="fitting classifiers", share=0.7, images=3, by="anna")
     write_json(project.folder / "taught/improvement.json", to_json(running))
     (project.folder / "taught/.unfinished.words.safetensors").write_bytes(b"half")
     (project.folder / "taught/.tuning-x/run").mkdir(parents=True)

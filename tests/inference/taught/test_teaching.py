@@ -63,7 +63,7 @@ def test_every_task_reports_its_progress_from_the_start(model):
     segvoc.teach(model, drawn_examples(3), on_step=lambda *step: steps.append(step))
     assert steps[0] == ("finding regions", 0, 3)
     tasks = list(dict.fromkeys(what for what, _, _ in steps))
-    assert {"reading images", "learning words"} <= set(tasks)
+    assert {"reading images", "fitting classifiers"} <= set(tasks)
     for task in tasks:
         done = [number for what, number, _ in steps if what == task]
         assert done == list(range(len(done))) and done[-1] <= next(total for what, _, total in steps if what == task)
