@@ -8,9 +8,12 @@ import pytest
 from PIL import Image
 
 import segvoc
+from segvoc.data.benchmarks import find_benchmark
+from segvoc.data.preparation.prepare import prepare
 from segvoc.data.training import training_set
 from segvoc.data.training.training_set import ShardedSampler
 from tests.data.captions.drawn_sets import write_captions
+from tests.data.replicas import replica
 from tests.labeling.videos.videos import write_video
 from tests.loopback_hub import LoopbackHub, use_hub
 from tools.doc_examples import ROOT, scripts
@@ -71,6 +74,8 @@ def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pyte
     name = Path(page).stem
     if name in NEEDED:
         pytest.importorskip(NEEDED[name])
+        replica("a-150", Path("data"))
+        prepare(find_benchmark("a-150"), Path("data"), allow_missing=True)
         monkeypatch.setenv("WANDB_MODE", "offline")
         train, short = segvoc.train, {"steps": 2, "views": 1, "crop_size": 64, "short_sides": (64,)}
         monkeypatch.setattr("segvoc.train", lambda recipe, *a, **k: train(recipe.with_settings(**short), *a, **k))

@@ -29,6 +29,8 @@ PROGRAMS = ("segvoc ", "python -m papers.")
 NOT_RUN = {
     "convert": "tests/cli/test_convert.py has its files",
     "ablation": "the grids of test_commands.py, all of them at once",
+    "reproduce": "the rows of test_commands.py; here it would end with 1, since scores of small networks are others",
+    "join": "tests/papers/test_reproduce.py",
 }
 """Commands of blocks that don't run here, and why."""
 
