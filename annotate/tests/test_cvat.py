@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,20 +11,25 @@ from PIL import Image, ImageDraw
 
 import segvoc
 from segvoc.inference.segmentation import Segmentation
+from tests.lazy_modules import LazyModule, lazily
 
-cvat = pytest.importorskip("segvoc_annotate.cvat", reason='needs the extra "cvat"')
-decode_mask = pytest.importorskip("cvat_sdk.masks").decode_mask
-auto_annotation = pytest.importorskip("cvat_sdk.auto_annotation")
+cvat = lazily("cvat_sdk", 'needs the extra "cvat"', "segvoc_annotate.cvat")
+masks, auto_annotation = LazyModule("cvat_sdk.masks"), LazyModule("cvat_sdk.auto_annotation")
 
 CUP = Path(__file__).parents[2] / "samples" / "coffee.jpg"
 WORDS = "cup, table, spoon, rest"
 
 
-@dataclass
-class Asked(auto_annotation.DetectionFunctionContext):
-    conf_threshold: float | None = None
-    conv_mask_to_poly: bool = False
-    frame_name: str = "coffee.jpg"
+def asked(**changes: Any) -> Any:
+    """What CVAT asks for, as it calls a detection function."""
+
+    @dataclass
+    class Asked(auto_annotation.DetectionFunctionContext):
+        conf_threshold: float | None = None
+        conv_mask_to_poly: bool = False
+        frame_name: str = "coffee.jpg"
+
+    return Asked(**changes)
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +44,17 @@ def result(image: Image.Image) -> Segmentation:
 
 
 def test_masks_together_are_the_label_map(image: Image.Image, result: Segmentation):
-    shapes = cvat.create(WORDS, background="rest", smallest=1).detect(Asked(), image)
+    shapes = cvat.create(WORDS, background="rest", smallest=1).detect(asked(), image)
     labels = np.full(result.labels.shape, 3)
     for shape in shapes:
-        mask = decode_mask(shape.points, image_width=image.width, image_height=image.height)
+        mask = masks.decode_mask(shape.points, image_width=image.width, image_height=image.height)
         assert (labels[mask] == 3).all() and mask.any()  # they don't overlap
         labels[mask] = shape.label_id
     assert np.array_equal(labels, result.labels)
 
 
 def test_polygons_are_close_to_the_masks(image: Image.Image, result: Segmentation):
-    shapes = cvat.create(WORDS, background="rest").detect(Asked(conv_mask_to_poly=True), image)
+    shapes = cvat.create(WORDS, background="rest").detect(asked(conv_mask_to_poly=True), image)
     assert {shape.type.value for shape in shapes} == {"polygon"}
     cup = Image.new("1", image.size)
     for shape in shapes:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pyarrow", reason='needs the extra "batch"')
-
 from segvoc.cli.options import ModelOptions
 from segvoc.labeling.batch import run
 from tests.cli.command import WORDS, Command
 from tests.labeling.batch.runs import Loop, folder_of, quick, rows_of
+from tests.lazy_modules import lazily
+
+lazily("pyarrow", 'needs the extra "batch"')
 
 
 @pytest.fixture

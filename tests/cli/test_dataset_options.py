@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.cli.command import Command, read_json
-from tests.data.datasets.test_huggingface import NAMES, rows
+from tests.data.datasets.test_huggingface import NAMES, datasets, rows
 
 
 def _yolo(folder: str, names: str) -> None:

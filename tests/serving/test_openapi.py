@@ -10,15 +10,17 @@ import os
 import httpx2
 import hypothesis
 import pytest
-import schemathesis
 from hypothesis import strategies as st
 
 from segvoc.inference.label_options import OPTION_TEXTS
 from segvoc.serving.bodies import FORM_OPTIONS
 from tests.inference.numpy_engine import NumpySegmenter
+from tests.lazy_modules import lazily
 from tests.serving.services import drawn_image, in_process, listening, png
 
-POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+schemathesis = lazily("schemathesis", "schemathesis is missing")
+
+POSITIVE, NEGATIVE = "positive", "negative"
 CASES = int(os.environ.get("SEGVOC_FUZZ_CASES", "10"))
 
 VALID = st.sampled_from([png(), png(drawn_image(1, (17, 90)))])
@@ -44,8 +46,6 @@ FORMATS = {
     "model": st.just("numpy"),
     "stretch": st.integers(0, 100).map(lambda low: f"{low},{low + 9}"),
 }
-for _name, _strategy in FORMATS.items():
-    schemathesis.openapi.format(_name, _strategy)
 
 
 def without_format(schema):
@@ -60,6 +60,8 @@ def form_schema(description):
 
 @pytest.fixture(scope="module")
 def api():
+    for name, strategy in FORMATS.items():
+        schemathesis.openapi.format(name, strategy)
     with listening(NumpySegmenter()) as port:
         url = f"http://127.0.0.1:{port}"
         text = httpx2.get(f"{url}/openapi.json").text
@@ -94,7 +96,7 @@ def test_valid_requests_are_answered_and_answers_are_as_described(api, method, p
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     @hypothesis.given(
-        case=api[mode][path][method].as_strategy(generation_mode=mode),
+        case=api[mode][path][method].as_strategy(generation_mode=schemathesis.GenerationMode(mode)),
         accept=st.sampled_from((*KINDS, "*/*", *(() if valid else UNUSUAL))),
         image=VALID if valid else VALID | DAMAGED,
     )

@@ -4,7 +4,6 @@ import io
 import pickle
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +13,9 @@ from segvoc.data.datasets.huggingface import read_huggingface
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from tests.data.datasets.published_layouts import turn
+from tests.lazy_modules import lazily
+
+datasets = lazily("datasets", "datasets is missing")
 
 NAMES = ["ground", "cat", "dog"]
 LABELS = np.repeat(np.array([0, 1, 2, 255], np.uint8), 4)[None].repeat(12, axis=0)
@@ -25,7 +27,7 @@ def png(values: np.ndarray) -> dict[str, Any]:
     return {"bytes": content.getvalue(), "path": None}
 
 
-def rows(count: int = 3, **columns: list[Any]) -> datasets.Dataset:
+def rows(count: int = 3, **columns: list[Any]) -> Any:
     """Noisy images of 16 x 12 pixels, each with the same label map."""
     rng = np.random.default_rng(0)
     pictures = [png(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)) for _ in range(count)]

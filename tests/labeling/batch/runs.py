@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
-from pyarrow import parquet
 
 from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter
 from segvoc.labeling.batch import run
@@ -22,6 +20,9 @@ from segvoc.labeling.batch.sources import BatchSource
 from segvoc.labeling.batch.work import Batch, ModelFacts, Record, ShardLabeler, find_facts
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
+from tests.lazy_modules import LazyModule
+
+pa, parquet = LazyModule("pyarrow"), LazyModule("pyarrow.parquet")
 
 WORDS = Vocabulary(["cat", "sofa", "wall"])
 BAD = b"no image"

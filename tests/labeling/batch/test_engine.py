@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("ray", reason='needs the extra "batch"')
 from segvoc.cli.batch import batch_command
 from segvoc.errors import ProcessError, UsageError
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.work import Batch
 from tests.images import one_line_error
 from tests.labeling.batch.runs import WORDS, QuickSegmenter, contents, folder_of, label, rows_of
+from tests.lazy_modules import lazily
 
-engine = pytest.importorskip("segvoc.labeling.batch.engine", reason='needs the extra "batch"')
+engine = lazily("ray", 'needs the extra "batch"', "segvoc.labeling.batch.engine")
 
 ROOT = Path(__file__).parents[3]
 

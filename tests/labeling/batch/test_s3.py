@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("pyarrow", reason='needs the extra "batch"')
-pytest.importorskip("moto", reason="needs moto's server")
-
 from segvoc.errors import OutputError, UnavailableError, UsageError
 from segvoc.labeling.batch.sources import folder_at
 from tests.images import one_line_error
 from tests.labeling.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
+from tests.lazy_modules import lazily
+
+lazily("moto", "needs moto's server")
 
 NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg"]
 ERRORS = {"500 Internal Server Error": "InternalError", "503 Service Unavailable": "SlowDown"}
