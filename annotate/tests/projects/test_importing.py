@@ -52,7 +52,13 @@ def test_a_project_is_a_dataset_of_what_is_done(street: Project) -> None:
         read_dataset(street.folder)
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
+FAST_FORMATS = ("voc", "labelme", "coco-panoptic", "cvat")
+"""Formats with JPEGs, polygons, objects and names in files; tests/labeling/formats has all of them."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST_FORMATS else pytest.param(name, marks=pytest.mark.slow) for name in FORMAT_NAMES]
+)
 def test_what_is_exported_can_be_imported(street: Project, tmp_path: Path, name: str) -> None:
     export = ProjectExport(project=street, format=name)
     assert export.to_folder(str(tmp_path / "out")) == []

@@ -239,7 +239,10 @@ def timeless(folder: Path) -> dict[str, ImageState]:
 
 @pytest.mark.parametrize(
     "action",
-    [name if name in ("write", "remove") else pytest.param(name, marks=pytest.mark.slow) for name in ACTIONS],
+    [
+        name if name in ("write", "remove", "restore") else pytest.param(name, marks=pytest.mark.slow)
+        for name in ACTIONS
+    ],
 )
 def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_half(tmp_path: Path, action: str) -> None:
     original, ended = tmp_path / "original", tmp_path / "ended"

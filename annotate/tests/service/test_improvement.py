@@ -57,7 +57,7 @@ def project(tmp_path: Path) -> Project:
     return project
 
 
-def client_of(project: Project, open_model: Any = open_tiny) -> TestClient:
+def client_of(project: Project, open_model: Any) -> TestClient:
     routes = AnnotateRoutes(AnnotateSettings(page=NO_PAGE, project=project.folder))
     settings = ServiceSettings(extensions=(routes,))
     return TestClient(create_app([open_model], settings), base_url="http://127.0.0.1")
@@ -126,7 +126,7 @@ def test_a_killed_service_says_so(project: Project) -> None:
     write_json(project.folder / "taught/improvement.json", to_json(running))
     (project.folder / "taught/.unfinished.words.safetensors").write_bytes(b"half")
     (project.folder / "taught/.tuning-x/run").mkdir(parents=True)
-    with client_of(project) as client:
+    with client_of(project, small_segmenter) as client:
         told = client.get(ADDRESS).json()
     assert told["state"] == "failed" and "the service stopped" in told["message"]
     assert [path.name for path in (project.folder / "taught").iterdir()] == ["improvement.json"]

@@ -80,6 +80,7 @@ def test_files_are_given_kept_and_removed(site: Site, taught, drawn, tmp_path):
     give(site, path)
     site.tab.get_by_role("button", name="Remove a.words.safetensors").wait_for()
     site.tab.reload()
+    site.shows("The model is ready")
     site.label(drawn, ", ".join(WORDS))
     found = site.labels()
     assert (found == better).mean() >= 0.999
