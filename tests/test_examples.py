@@ -4,17 +4,18 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 
 import segvoc
 from tests.labeling.formats.drawn_results import drawn_result
+from tests.lazy_modules import LazyModule
 from tests.processes import printed
-from tools.run_notebooks import NOTEBOOKS, trimmed
-from tools.run_notebooks import run as run_notebook
+
+nbformat, notebooks = LazyModule("nbformat"), LazyModule("tools.run_notebooks")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = REPOSITORY / "examples"
@@ -86,7 +87,7 @@ def test_labeled_images(tmp_path, labeled, script: str, settings: list[str], sai
     assert all((tmp_path / "run" / name).exists() for name in made)
 
 
-def outputs(notebook: nbformat.NotebookNode, form: str) -> list[str]:
+def outputs(notebook: Any, form: str) -> list[str]:
     found = (output.get("data", {}).get(form) for cell in notebook.cells for output in cell.get("outputs", []))
     return [one for one in found if one]
 
@@ -97,8 +98,8 @@ def outputs(notebook: nbformat.NotebookNode, form: str) -> list[str]:
 def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that fails raises; what is shown has the forms of what the file keeps."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # the home may be read-only
-    path = NOTEBOOKS / f"{name}.ipynb"
-    kept, ran = nbformat.read(path, as_version=4), trimmed(run_notebook(path))
+    path = EXAMPLES / "notebooks" / f"{name}.ipynb"
+    kept, ran = nbformat.read(path, as_version=4), notebooks.trimmed(notebooks.run(path))
     for form in ("image/jpeg", "image/png", "text/plain"):
         assert len(outputs(ran, form)) == len(outputs(kept, form))
     assert outputs(ran, "image/jpeg") or outputs(ran, "image/png")

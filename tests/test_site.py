@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 import segvoc
+from tests.lazy_modules import lazily
 
-site_pages = pytest.importorskip("tools.site_pages", exc_type=ImportError)
+site_pages = lazily("mkdocs", "mkdocs is missing", "tools.site_pages")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -19,10 +19,11 @@ import pytest
 
 from segvoc.errors import UsageError
 from segvoc.serving.settings import ServiceSettings
+from tests.lazy_modules import lazily
 from tests.processes import free_port
 from tests.serving.services import SlowSegmenter, drawn_image, labeled, listening, png
 
-ray_app = pytest.importorskip("segvoc.serving.ray_app", reason='needs the extra "batch"')
+ray_app = lazily("ray", 'needs the extra "batch"', "segvoc.serving.ray_app")
 
 ROOT = Path(__file__).parents[2]
 KEY = "k" * 20
