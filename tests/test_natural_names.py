@@ -30,12 +30,13 @@ set_image requires_grad_ load_state_dict id2label num_classes"""
 OF_RESULT = """masks pred_masks get_mask plot visualize draw render to_json json to_dict summary shares areas stats
 classes scores conf probs logits heatmap label_map segmentation pred numpy cpu xyxy bbox detections contours segments
 to_rle to_pandas df to_csv shape size orig_shape orig_img path speed unlabeled save_txt save_crop write instances
-class_ids sem_seg to_geojson mean_confidence to_numpy polygons_of box"""
+class_ids sem_seg to_geojson mean_confidence to_numpy polygons_of box to_yolo to_fiftyone compare"""
 
 CALLS: list[tuple[dict[str, Any], str]] = [
     *(({name: "cat"}, "words") for name in ("text", "prompt", "classes", "labels")),
     *(({"words": "cup, table", name: 0.3}, "threshold") for name in ("conf", "confidence")),
-    ({"words": "cup, table", "imgsz": 640}, "window"),
+    ({"words": "cup, table", "imgsz": 640}, "images of any size"),
+    ({"words": "cup, table", "batch_size": 8}, "batched as the device allows"),
     ({"words": "cup, table", "return_probs": True}, "return_probabilities"),
     *(({"words": "cup", name: 1}, "segvoc.load") for name in ("device", "half", "cuda")),
     ({"words": "cup", "stream": True}, "use model.segment_many"),
@@ -95,6 +96,11 @@ COMMANDS = [
     *((["segment", "a.jpg", f"--{name}", "cat"], "did you mean --words?") for name in ("text", "prompt", "classes")),
     (["segment", "a.jpg", "--words", "cat", "--conf", "0.4"], "did you mean --threshold?"),
     *((["segment", name, "a.jpg"], "images are named without an option") for name in ("--source", "--images", "-i")),
+    (["segment", "a.jpg", "--words", "cat", "--imgsz", "640"], "images may have any size"),
+    (["segment", "a.jpg", "--words", "cat", "--batch-size", "8"], "batched as the device allows"),
+    (["segment", PHOTO, "dog", "wall"], '--words "dog, wall"'),
+    (["push", "run", "me/model"], "'run' does not exist; give a run folder"),
+    (["compare", "a", "b"], "did you mean evaluate?"),
     (["click", "a.jpg", "--point", "2,3"], "points are named without an option"),
     (["segment", "a.jpg", "--quiet"], "No such option: --quiet (see segvoc segment --help)"),
     (["segment", "a.jpg", "--words"], "requires an argument. (see segvoc segment --help)"),
@@ -142,7 +148,7 @@ def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segm
         with pytest.raises(UsageError, match=r"result\.labels == 0"):
             wrong()
     for listed in (lambda: len(result), lambda: result[0]):
-        with pytest.raises(TypeError, match="one Segmentation, and no list"):
+        with pytest.raises(TypeError, match="a result isn't a list"):
             listed()
     assert result
 

@@ -331,8 +331,8 @@ def _checked_name(value: object, kind: str, place: str = "") -> str:
     name = as_word(value)
     if not all(synonym.strip() for synonym in name.split(", ")):
         raise UsageError(f"the {kind} {_shortened(value)}{place} is empty; remove it, or write a name")
-    if any(char < " " and not char.isspace() for char in name):
-        raise UsageError(f"the {kind} {_shortened(name)}{place} has control characters; save its file as UTF-8")
+    if "\0" in name:  # UTF-16 without a byte order mark
+        raise UsageError(f"the {kind} {_shortened(name)}{place} has a null character; save its file as UTF-8")
     if any("\ud800" <= char <= "\udfff" for char in name):
         raise UsageError(f"the {kind} {_shortened(name)}{place} isn't valid Unicode; write it in UTF-8")
     return name
@@ -429,7 +429,8 @@ def indexed_names(lines: Sequence[str]) -> list[tuple[int, str]] | None:
         numbers = sorted(int(match["index"]) for match in matches if match)
         if len(lines) < 2 or not all(matches) or numbers != list(range(numbers[0], numbers[0] + len(lines))):
             return None
-        if numbers[0] > 1:
+        names = {folded(match["name"]) for match in matches if match}
+        if numbers[0] > 1 or len(names) < len(lines):  # "room 1", "room 2" are names
             return None
     return [(int(match["index"]), match["name"].strip()) for match in matches if match]
 

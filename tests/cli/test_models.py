@@ -19,6 +19,6 @@ def test_models_are_listed_one_a_line(segvoc_command: Command, monkeypatch: pyte
     assert said["clipseg"] == "fetched at first use: 603 MB"
     assert said["clip-b"] == "fetched at first use: size not stated"
     assert said["eva-clip-l"] == "fetched at first use: 856 MB"
-    assert said["pca-seg-clip-b"] == "train it, which fetches openai-clip-b, or give weights"
-    assert said["pca-part-b"] == "train it, which fetches openai-clip-b and dinov2-s, or give weights"
+    assert said["pca-seg-clip-b"] == "downloads openai-clip-b) or pass --weights"
+    assert said["pca-part-b"] == "downloads openai-clip-b and dinov2-s) or pass --weights"
     assert said["pca-seg-b"] == "no published weights; train it from encoders that you give, or pass --weights"

@@ -54,7 +54,9 @@ def test_classes_called_unlabeled_are_so_everywhere(folder: Path) -> None:
     assert by_each_door(folder, "mountain\nVoid\nlake\n") == [["mountain", None, "lake"]] * 2
 
 
-@pytest.mark.parametrize("text", ["boeing 747\nairbus 380\ntarmac\n", "boeing 747\nairbus 380\nfokker 100\n"])
+@pytest.mark.parametrize(
+    "text", ["boeing 747\nairbus 380\ntarmac\n", "boeing 747\nairbus 380\nfokker 100\n", "room 0\nroom 1\nroom 2\n"]
+)
 def test_names_that_end_with_numbers_are_names(folder: Path, text: str) -> None:
     assert by_each_door(folder, text) == [text.splitlines()] * 2
 
@@ -105,5 +107,5 @@ def test_words_that_begin_with_numbers_are_not_taken_for_ids(tmp_path: Path) -> 
 
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_bytes("cup\nsaucer\n".encode("utf-16-le"))
-    with one_line_error(segvoc.UsageError, "control characters", "UTF-8"):
+    with one_line_error(segvoc.UsageError, "null character", "UTF-8"):
         segvoc.Vocabulary.read(tmp_path / "words.txt")

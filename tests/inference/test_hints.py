@@ -81,9 +81,9 @@ def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
 def test_words_that_leave_out_most_of_the_image_hint_at_the_background(monkeypatch, capfd, tmp_path):
     hint, _unsure = warned("dog, tree")
     assert "background='auto' leaves it unlabeled" in hint
-    assert not [line for line in warned("dog, tree", parts="dog: tail") if "looks like none" in line]
+    assert not [line for line in warned("dog, tree", parts="dog: tail") if "may not match any" in line]
     for quiet in ({"background": "auto"}, {"threshold": 0.0}, {"tile": 512}):
-        assert not [line for line in warned("dog, tree", **quiet) if "looks like none" in line]
+        assert not [line for line in warned("dog, tree", **quiet) if "may not match any" in line]
     monkeypatch.chdir(tmp_path)
     command: Command = make_command(monkeypatch, capfd)
     done = command("segment", PHOTO, "--words", "dog, tree").ok()

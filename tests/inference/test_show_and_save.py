@@ -23,7 +23,7 @@ def result() -> segvoc.Segmentation:
 
 def test_result_shows_itself_and_gives_masks(result: segvoc.Segmentation, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(result.mask("CUP"), result.labels == 0) and result.mask("cup").any()
-    with pytest.raises(UsageError, match=r"'cupp' was not asked for \(did you mean cup\?\)"):
+    with pytest.raises(UsageError, match=r"'cupp' isn't among this result's words \(did you mean cup\?\)"):
         result.mask("cupp")
     with pytest.raises(UsageError, match="'Ground' is a synonym in the word 'floor, ground'; give the whole word"):
         result.mask("Ground")

@@ -75,7 +75,7 @@ def test_the_example_for_kubernetes_fits_rays_schema_and_the_settings(monkeypatc
     manifest = yaml.safe_load((ROOT / "examples" / "ray_service.yaml").read_text(encoding="utf-8"))
     (described,) = schema.ServeDeploySchema(**yaml.safe_load(manifest["spec"]["serveConfigV2"])).applications
     module, _, function = described.import_path.partition(":")
-    assert (module, getattr(ray_app, function)) == (ray_app.__name__, ray_app.build_app)
+    assert (module, getattr(ray_app, function)) == (ray_app.name, ray_app.build_app)
     assert ray_app.build_app(described.args)._bound_deployment.max_ongoing_requests == 4
 
 

@@ -301,5 +301,5 @@ def test_hints_are_in_the_answer_and_name_the_forms_fields():
         first, second = (segment(client, words=words).json()["hints"] for _ in range(2))
         assert first == second and len(first) == 2
         assert first[0].startswith('"cat; dog" is taken as a single word')
-        assert first[1].endswith("for pixels of no other word: background=background")
+        assert first[1].endswith("for unmatched pixels: background=background")
         assert segment(client, words=words, background="other").json()["hints"] == first[:1]

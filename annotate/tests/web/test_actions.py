@@ -185,6 +185,7 @@ def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee:
     coffee.press("Clear all")
     coffee.press("Remove everything")
     coffee.tab.get_by_text("Choose images").first.wait_for()
+    coffee.shows("All changes are saved")
     coffee.tab.reload()
     coffee.shows("The model is ready")
     assert coffee.tab.locator(".thumbnail").count() == 0

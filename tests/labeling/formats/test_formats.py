@@ -205,13 +205,6 @@ def test_nothing_is_finished_after_an_error_and_a_damaged_piece_is_named(tmp_pat
         dataset.finish()
 
 
-def test_missing_library_is_told_before_the_first_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segvoc.labeling.formats.dataset.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"scikit-image, which isn.t installed; .*segvoc\[data\]"):
-        DatasetWriter(tmp_path, "cvat").add(drawn_result(), "photo")
-    DatasetWriter(tmp_path, "voc").add(drawn_result(), "photo")
-
-
 # ---- objects
 
 
