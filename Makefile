@@ -38,10 +38,10 @@ demo-teach:  ## install the same, and teach it the parts of facades by 20 photog
 
 # Every other worker computes with two threads (conftest.py); OMP_NUM_THREADS=N gives all of them N.
 test: install  ## run the tests, but for those marked slow; ARGS="-k name" chooses
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not slow" $(ARGS)
 
 test-all: install  ## run all tests, the drawn cases of some with others each time
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder --hypothesis-profile default $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --hypothesis-profile default $(ARGS)
 
 # The whole suite three times, each with other vector instructions and another number of threads.
 test-portable: install  ## run the tests as on other processors: narrower vectors, 1, 2 and 4 threads
@@ -49,7 +49,7 @@ test-portable: install  ## run the tests as on other processors: narrower vector
 
 # PYTHON is a command or a path. GitHub's CI runs this on all Pythons and systems (docs/dev/testing.md).
 test-versions:  ## run the tests with another PYTHON or RESOLUTION (lowest-torch, lowest-direct, highest, locked): build/versions
-	OMP_NUM_THREADS=1 tools/test_versions.sh -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 tools/test_versions.sh -n $(JOBS) --dist loadscope -m "not slow" $(ARGS)
 
 lint: style types layers spelling checks licenses  ## all checks of the source text
 
@@ -88,7 +88,7 @@ core: install  ## prove that the core install works without any extra: build/cor
 
 coverage: install  ## run the tests with branch coverage: build/coverage
 	@mkdir -p build/coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder --cov --cov-report= $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --cov --cov-report= $(ARGS)
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 

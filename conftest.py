@@ -16,6 +16,7 @@ from hypothesis.internal.conjecture import providers as hypothesis_draws
 import segvoc
 from tests.loopback_hub import LoopbackHub, loopback_hub
 from tests.shape_checks import is_whole_run, modules_with_shapes
+from tests.worker_groups import start_order
 from tests.worker_memory import PeakMemory, WorkerMemory
 
 _REPOSITORY = Path(__file__).resolve().parent
@@ -49,25 +50,18 @@ def pytest_configure(config: pytest.Config) -> None:
         vars(hypothesis_draws)["is_local_module_file"] = lambda path: False
 
 
-_GROUPS = {"annotate/tests/web": "browser", "tests/labeling/batch": "ray", "tests/serving/test_ray_app.py": "ray"}
-"""Tests that share what takes a process seconds to start, and much memory; all others are grouped by file."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file, and all tests of browsers or of Ray, to one worker."""
+    from tests.worker_groups import GroupScheduling
 
-_LONGEST = ("annotate/tests/web", *(f"tests/{name}" for name in "models exporting inference networks training".split()))
-"""Where a run by several workers begins, so that they end at about the same time."""
+    return GroupScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give each file, and what belongs to a group, to one worker, the longest first."""
-    if config.getoption("dist", "no") != "loadgroup":
-        return
-    placed: dict[Path, tuple[int, str]] = {}
-    for path in {item.path for item in items}:
-        place = path.relative_to(_REPOSITORY).as_posix()
-        order = next((number for number, start in enumerate(_LONGEST) if place.startswith(start)), len(_LONGEST))
-        placed[path] = order, next((group for start, group in _GROUPS.items() if place.startswith(start)), place)
-    items.sort(key=lambda item: placed[item.path])
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(placed[item.path][1]))
+    """Let several workers begin with what takes longest."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: start_order(item.path.relative_to(_REPOSITORY).as_posix()))
 
 
 @pytest.hookimpl(tryfirst=True)

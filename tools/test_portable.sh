@@ -15,7 +15,7 @@ for setting in \
   echo "== $threads threads, ${variables:-the instructions of this machine}"
   # shellcheck disable=SC2086 # several variables
   env $variables OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" OPENBLAS_NUM_THREADS="$threads" \
-    "$python" -m pytest -q -n "$((each > 0 ? each : 1))" --dist loadgroup --no-loadscope-reorder -m "not slow" "$@"
+    "$python" -m pytest -q -n "$((each > 0 ? each : 1))" --dist loadscope -m "not slow" "$@"
   case $? in 0 | 5) ;; *) status=1 ;; esac  # 5: nothing was chosen
 done
 exit "$status"

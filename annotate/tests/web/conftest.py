@@ -33,11 +33,11 @@ UNUSED_FEATURES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "AimEnabled", "M
 tab, half of what a short test takes."""
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium; the tests skip where it, or Playwright, is missing.
 
-    It closes after this folder's tests: Playwright's event loop runs as long, and there may be only one in a thread.
+    It closes after a file's tests: Playwright's event loop runs as long, and there may be only one in a thread.
     """
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install playwright")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")

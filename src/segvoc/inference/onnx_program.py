@@ -14,6 +14,7 @@ import onnxruntime
 
 from segvoc.errors import CheckpointError, SegvocError, one_line
 from segvoc.runtime.process_settings import cores, onnx_threads
+from segvoc.storage.files import SHIPPED
 
 RunProgram = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
 """A program of an exported model: maps named arrays to named arrays."""
@@ -22,10 +23,7 @@ OF_CLASSES = "class_"
 """Name prefixes of arrays whose second axis is the classes."""
 
 RECENT = 8
-"""Sessions that stay loaded after their last program is gone: the most recently opened ones, `tiny`'s for example."""
-
-RECENT_BYTES = 64 << 20
-"""Maximum size of all files in a program's folder for its session to be one of them."""
+"""Sessions of `tiny` that stay loaded after their last program is gone: the most recently opened ones."""
 
 _sessions: WeakValueDictionary[tuple[object, ...], onnxruntime.InferenceSession] = WeakValueDictionary()
 """The sessions of this process by their files and threads."""
@@ -54,16 +52,15 @@ if hasattr(os, "register_at_fork"):
 
 def _opened(file: Path, threads: int) -> onnxruntime.InferenceSession:
     """The session of an ONNX file, which programs of this process share until a file of its folder changes."""
-    key, size = (file.absolute(), threads), 0
+    key = file.absolute(), threads
     with suppress(OSError):  # which loading it will report
         # a program may have its weights in any of these
         found = [(entry.name, entry.stat()) for entry in os.scandir(file.parent)]
         key += tuple(sorted((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found))
-        size = sum(stat.st_size for _, stat in found)
     with _opening:
         session = _sessions.get(key) or _loaded(file, threads)
         _sessions[key] = session
-        if size <= RECENT_BYTES:
+        if file.is_relative_to(SHIPPED):
             _recent.pop(key, None)
             _recent[key] = session
             if len(_recent) > RECENT:
