@@ -70,7 +70,7 @@ def _highest(score: Float[Tensor, "B T"], keep: int) -> Kept:
     return score.argsort(dim=1, descending=True, stable=True)[:, :keep].sort(dim=1).values
 
 
-def _with_parts(kept: Kept, objects: int, owners: Sequence[Sequence[int]]) -> Kept:
+def _with_parts(kept: Kept, objects: int, owners: Sequence[Sequence[int]]) -> Int[Tensor, "B M"]:
     anywhere = set(kept.unique().tolist())
     chosen = [objects + part for part, owned_by in enumerate(owners) if not anywhere.isdisjoint(owned_by)]
     parts = torch.tensor(chosen, dtype=kept.dtype, device=kept.device)
