@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from annotate.tests.web.test_shared_project import RealService
+from annotate.tests.web.test_shared_project import KilledService
 from segvoc_annotate.projects.project import Project
 
 NAMES = [f"{number:04}.png" for number in range(500)]
@@ -45,7 +45,7 @@ with tempfile.TemporaryDirectory() as scratch, sync_playwright() as driver:
     for name in NAMES:
         Image.fromarray(drawn.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((320, 240)).save(images / name)
     Project.create(images.parent).close()
-    service = RealService(images.parent)
+    service = KilledService(images.parent)
     service.start()
     browser = driver.chromium.launch(
         executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"), args=["--no-sandbox"]

@@ -12,8 +12,9 @@ from segvoc.errors import ColorProfileWarning
 _SAME_COLOR = 2
 """Max difference to sRGB at which pixels stay as they are [0, 255]: writers round sRGB's own profile differently."""
 
-_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-"""Color space in the header of a profile (ICC.1:2022, 7.2.6) -> Pillow's mode of its pixels."""
+_SPACE = slice(16, 20)
+_MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
+"""Color space in the header of a profile, at these bytes (ICC.1:2022, 7.2.6) -> Pillow's mode of its pixels."""
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
@@ -66,9 +67,9 @@ def _converted(image: Image.Image, profile: bytes) -> Image.Image:
 def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     """The mode of a profile's pixels and their transform to sRGB, which is None if it changes nothing."""
     opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    mode = _MODES.get(opened.profile.xcolor_space)
+    mode = _MODES.get(profile[_SPACE])
     if mode is None:
-        raise ValueError(f"it describes {opened.profile.xcolor_space.strip()} colors")
+        raise ValueError(f"it describes {profile[_SPACE].decode('ascii', 'replace').strip()} colors")
     transform = ImageCms.ImageCmsTransform(
         opened,
         ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),

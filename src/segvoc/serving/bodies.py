@@ -139,10 +139,35 @@ _OPTION_TYPES = get_type_hints(LabelOptions)
 _OPTIONS: dict[str, Any] = {name: (_OPTION_TYPES[name], _option_field(name)) for name in FORM_OPTIONS}
 
 
-class SegmentRequest(create_model("LabelFields", **_OPTIONS)):
-    """An image, the words or parts, and options."""
+class _SegmentFields(create_model("LabelFields", **_OPTIONS)):
+    """What forms and JSON have in common."""
 
     model_config = _STRICT
+
+    vocabulary: VocabularyName | None = Field(
+        None,
+        description="Name of a vocabulary, in place of words, parts and background.",
+        json_schema_extra={"format": "vocabulary"},
+    )
+    model: ModelName = None
+    probabilities: bool = Field(
+        False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
+    )
+
+    def _query(self, words: Any, parts: Any, max_words: int, probabilities: bool) -> LabelQuery:
+        values = {name: getattr(self, name) for name in FORM_OPTIONS}
+        options = LabelOptions(**values, return_probabilities=self.probabilities and probabilities)
+        if self.vocabulary is None:
+            words = _decoded_if(words, "[", TypeAdapter(WordList), max_words)
+            parts = _decoded_if(parts, "{", TypeAdapter(PartLists), max_words)
+            return checked_query(words, parts, options, max_words)
+        if words is not None or parts is not None or options.background is not None:
+            raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
+        return VocabularyRequest.of_name(self.vocabulary, max_words).query(max_words, options)
+
+
+class SegmentRequest(_SegmentFields):
+    """An image, the words or parts, and options."""
 
     image: UploadFile = Field(description="The image file.", json_schema_extra={"format": "binary"})
     words: Text | None = Field(
@@ -157,15 +182,6 @@ class SegmentRequest(create_model("LabelFields", **_OPTIONS)):
         examples=["cat: head, tail"],
         json_schema_extra={"format": "parts-or-json"},
     )
-    vocabulary: VocabularyName | None = Field(
-        None,
-        description="Name of a vocabulary, in place of words, parts and background.",
-        json_schema_extra={"format": "vocabulary"},
-    )
-    model: ModelName = None
-    probabilities: bool = Field(
-        False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
-    )
 
     @property
     def file(self) -> BinaryIO:
@@ -179,15 +195,7 @@ class SegmentRequest(create_model("LabelFields", **_OPTIONS)):
 
     def query(self, max_words: int, *, probabilities: bool) -> LabelQuery:
         """The query; raises errors as `checked_query`. `probabilities`: whether the answer can hold them."""
-        values = {name: getattr(self, name) for name in FORM_OPTIONS}
-        options = LabelOptions(**values, return_probabilities=self.probabilities and probabilities)
-        if self.vocabulary is None:
-            words = _decoded_if(self.words, "[", TypeAdapter(WordList), max_words)
-            parts = _decoded_if(self.parts, "{", TypeAdapter(PartLists), max_words)
-            return checked_query(words, parts, options, max_words)
-        if self.words is not None or self.parts is not None or options.background is not None:
-            raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
-        return VocabularyRequest.of_name(self.vocabulary, max_words).query(max_words, options)
+        return self._query(self.words, self.parts, max_words, probabilities)
 
 
 _DATA_URL = re.compile(r"data:[\w.+/-]{0,100};base64,")
@@ -203,7 +211,7 @@ def _from_base64(text: object) -> bytes:
         raise ValueError("the image is not in base64") from None
 
 
-class JsonSegmentRequest(SegmentRequest):
+class JsonSegmentRequest(_SegmentFields):
     """The same as JSON, with the image in base64; words may be a list, and parts an object of lists."""
 
     image: Annotated[bytes, BeforeValidator(_from_base64, json_schema_input_type=str)] = Field(
@@ -230,6 +238,10 @@ class JsonSegmentRequest(SegmentRequest):
     @property
     def file_name(self) -> None:
         """None: JSON has no file names."""
+
+    def query(self, max_words: int, *, probabilities: bool) -> LabelQuery:
+        """See `SegmentRequest.query`."""
+        return self._query(self.words, self.parts, max_words, probabilities)
 
 
 def described(models: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
@@ -326,7 +338,9 @@ def _known(model: type[BaseModel]) -> str:
 
 
 @asynccontextmanager
-async def segment_request(request: Request, settings: ServiceSettings) -> AsyncIterator[SegmentRequest]:
+async def segment_request(
+    request: Request, settings: ServiceSettings
+) -> AsyncIterator[SegmentRequest | JsonSegmentRequest]:
     """Read a form or JSON into memory; raises a `ServiceFailure` if it is too large, too slow or invalid."""
     check_content_type(request, FORM, JSON_BODY)
     if parse_options_header(request.headers["content-type"])[0].decode() == JSON_BODY:
