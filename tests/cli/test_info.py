@@ -28,6 +28,8 @@ def test_info_tells_of_published_weights(segvoc_command, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
     facts = json.loads(segvoc_command("info", "cat-seg-b", "--json").out)
     file, weights = PUBLISHED["cat-seg-b"], facts["weights"]
+    tables = [table for table in facts["published_scores"].values() if isinstance(table, dict)]
+    assert [table["a-150"] for table in tables] == [{"miou": 31.8}]
     assert weights["status"] == "published" and weights["size"] == "819 MB"
     assert weights["on_disk"] == "not fetched yet: segvoc fetch cat-seg-b"
     assert file.record().items() <= weights.items()

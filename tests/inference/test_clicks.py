@@ -89,6 +89,7 @@ def test_a_view_has_room_around_an_object_and_stays_in_the_image() -> None:
     assert view_around(box(950, 560, 1000, 600), IMAGE) == box(856, 456, 1000, 600)
     # at most twice as long as high
     assert view_around(box(100, 300, 500, 310), IMAGE) == box(20, 165, 580, 445)
+    assert view_around(box(300, 100, 310, 500), IMAGE) == box(165, 20, 445, 580)
     assert view_around(box(100, 50, 900, 550), IMAGE) == IMAGE
 
 

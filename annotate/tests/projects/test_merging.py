@@ -10,6 +10,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc_annotate.projects.merging import merge_words, resume_merge
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.work_files import FIRST_WORD
 
 CAT, SOFA, WALL = 0, 1, 2
 
@@ -39,7 +40,10 @@ def test_a_word_gets_the_pixels_of_another(tmp_path: Path) -> None:
     states = {state.image: state for state in project.states()[0]}
     assert [(states[name].revision, states[name].done) for name in states] == [(2, False), (3, True), (1, False)]
     assert (states["b.png"].pixels, states["a.png"].by) == ({"0": 1536, "2": 1536}, "anna")
-    assert project.work("b.png")[1].objects is not None
+    for name, word, rows in (("a.png", CAT, slice(16, 32)), ("b.png", WALL, slice(24, 48))):
+        work = project.work(name)[1]
+        assert work.objects is not None and work.corrections is not None
+        assert (work.corrections[rows] == word + FIRST_WORD).all(), "what people corrected stays corrected"
 
 
 def test_removed_images_are_merged_too(tmp_path: Path) -> None:
