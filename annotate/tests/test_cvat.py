@@ -20,7 +20,7 @@ CUP = Path(__file__).parents[2] / "samples" / "coffee.jpg"
 WORDS = "cup, table, spoon, rest"
 
 
-def asked(**changes: Any) -> Any:
+def detection_context(**changes: Any) -> Any:
     """What CVAT asks for, as it calls a detection function."""
 
     @dataclass
@@ -44,7 +44,7 @@ def result(image: Image.Image) -> Segmentation:
 
 
 def test_masks_together_are_the_label_map(image: Image.Image, result: Segmentation):
-    shapes = cvat.create(WORDS, background="rest", smallest=1).detect(asked(), image)
+    shapes = cvat.create(WORDS, background="rest", smallest=1).detect(detection_context(), image)
     labels = np.full(result.labels.shape, 3)
     for shape in shapes:
         mask = masks.decode_mask(shape.points, image_width=image.width, image_height=image.height)
@@ -54,7 +54,7 @@ def test_masks_together_are_the_label_map(image: Image.Image, result: Segmentati
 
 
 def test_polygons_are_close_to_the_masks(image: Image.Image, result: Segmentation):
-    shapes = cvat.create(WORDS, background="rest").detect(asked(conv_mask_to_poly=True), image)
+    shapes = cvat.create(WORDS, background="rest").detect(detection_context(conv_mask_to_poly=True), image)
     assert {shape.type.value for shape in shapes} == {"polygon"}
     cup = Image.new("1", image.size)
     for shape in shapes:

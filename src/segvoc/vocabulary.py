@@ -405,8 +405,15 @@ def _read_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, Any]
             return list(enumerate(content))
         fix = 'write a list, ["cat", "sofa"], or an id for each name'
         raise UsageError(f"the {what} file {name!r} has no names; {fix}")
+    return _text_names(path, what)
+
+
+def _text_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, str]]:
+    name = os.fspath(path)
     # not `splitlines`, which also splits at characters that names may contain
     lines = _read_text(path, what).rstrip().split("\n")
+    if what == "classes":  # as in a dataset's table
+        lines = [line for line in lines if not line.startswith("#")]
     rows = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if len(rows) > 1 and any(all(map(form.fullmatch, rows)) for form in COLOR_LINES):
         fix = "a folder of images, color masks and this file is a dataset (--dataset)"

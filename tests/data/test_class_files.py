@@ -50,6 +50,10 @@ def test_indices_mean_the_same_everywhere(folder: Path, text: str) -> None:
     assert segvoc.Vocabulary.read(folder / "classes.txt").words == ("mountain", "sky", "lake")
 
 
+def test_comments_are_no_classes_anywhere(folder: Path) -> None:
+    assert by_each_door(folder, "# from top to bottom\nmountain\nsky\nlake\n") == [["mountain", "sky", "lake"]] * 2
+
+
 def test_classes_called_unlabeled_are_so_everywhere(folder: Path) -> None:
     assert by_each_door(folder, "mountain\nVoid\nlake\n") == [["mountain", None, "lake"]] * 2
 

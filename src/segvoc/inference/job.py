@@ -113,10 +113,9 @@ def warning(outcomes: Outcomes, warn: Callable[[Segmentation], None]) -> Outcome
         del outcome
 
 
-def counting(outcomes: Outcomes, images: object, *, progress: bool) -> Outcomes:
-    """Pass results on, with a progress bar if it is asked for."""
-    total = len(images) if isinstance(images, Sized) else None
-    with Progress("labeling", total=total, silent=not progress) as bar:
+def with_progress(outcomes: Outcomes, images: object) -> Outcomes:
+    """Pass results on, and show a progress bar."""
+    with Progress("labeling", total=len(images) if isinstance(images, Sized) else None) as bar:
         for outcome in outcomes:
             yield outcome
             del outcome

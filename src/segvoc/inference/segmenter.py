@@ -18,10 +18,10 @@ from segvoc.inference.job import (
     StartBatch,
     StreamKeywords,
     background_of,
-    counting,
     label_stream,
     raising,
     warning,
+    with_progress,
 )
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
@@ -154,7 +154,9 @@ class Segmenter(Engine):
             options = replace(options, window=windows.pop())
         job = self._job(words, options, parts)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
-        outcomes = counting(label_stream(_start(job), job, sources, places), sources, progress=progress and several)
+        outcomes = label_stream(_start(job), job, sources, places)
+        if progress and several:
+            outcomes = with_progress(outcomes, sources)
         results = Segmentations(raising(warning(outcomes, self._hints.warn)))
         return results if several else results[0]
 
@@ -270,8 +272,10 @@ class Segmenter(Engine):
             shown = " ".join(repr(images).split())
             raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list")
         job = self._job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
-        counted = counting(label_stream(_start(job), job, images), images, progress=progress)
-        outcomes = warning(counted, self._hints.warn)
+        outcomes = label_stream(_start(job), job, images)
+        if progress:
+            outcomes = with_progress(outcomes, images)
+        outcomes = warning(outcomes, self._hints.warn)
         return outcomes if yield_errors else raising(outcomes)
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:

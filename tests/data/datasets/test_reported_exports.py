@@ -87,6 +87,13 @@ def test_a_pixel_beside_larger_polygons_is_a_pixel(tmp_path: Path) -> None:
     assert labeled(tmp_path) == 32 * 24 + 1
 
 
+@pytest.mark.parametrize("damaged", [None, 5, "no polygon"])
+def test_damage_in_place_of_a_polygon_is_that_of_its_image(tmp_path: Path, damaged: object) -> None:
+    image(coco(tmp_path, {"segmentation": [damaged, flat()]}) / "images/a.jpg")
+    with one_line_error(segvoc.InputError, "instances_default.json", "the annotation of 'a' is damaged"):
+        segvoc.read_dataset(tmp_path).read(0)
+
+
 @pytest.mark.parametrize(
     ("listed", "there"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED), ("a.JPG", "a.jpg"), ("b/c.jpg", "b/c.JPG")]
 )

@@ -398,7 +398,7 @@ export class RemoteStore extends Store {
     await written;
   }
 
-  /** Tells of words that couldn't be renamed. */
+  /** Reports words that couldn't be renamed. */
   private reportNames(): void {
     if (!this.watcher || !this.notRenamed.length) return;
     this.connection.reached();

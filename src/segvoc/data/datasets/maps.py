@@ -160,9 +160,9 @@ def read_label_table(path: Path) -> LabelTable:
     """Read a class table, or raise a `UsageError`.
 
     A text line is a name, optionally with an index or with red, green and blue before or after it, as in VOC's
-    labelmap.txt (`name:red,green,blue::`). CSV has a header (name, index,
-    r, g, b, ... in any order). JSON is a list of names or objects ({"name", "id", "color"}), or an object of names by
-    index. Classes called "void", "unlabeled", "ignore", ... are unlabeled.
+    labelmap.txt (`name:red,green,blue::`). CSV has a header (name, index, r, g, b, ... in any order). JSON is a list of
+    names or objects ({"name", "id", "color"}), or an object of names by index. Classes called "void", "unlabeled",
+    "ignore", ... are unlabeled.
     """
     with naming_damage(path):
         if path.suffix.lower() == ".json":

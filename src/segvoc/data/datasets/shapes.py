@@ -119,9 +119,11 @@ class Polygons:
 
     @property
     def is_in_pixels(self) -> bool:
-        """Whether a coordinate is beyond the range of fractions, or is no number."""
+        """Whether a coordinate is beyond the range of fractions, or what drawing refuses is in its place."""
         return any(
-            not isinstance(value, int | float) or not -0.01 <= value <= 1.01 for flat in self.corners for value in flat
+            not isinstance(value, int | float) or not -0.01 <= value <= 1.01
+            for flat in self.corners
+            for value in (flat if isinstance(flat, Sequence) else [None])
         )
 
     def __call__(self, height: int, width: int) -> Patch:
