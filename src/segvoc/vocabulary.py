@@ -156,8 +156,12 @@ class Vocabulary:
 
     def prompts(self, templates: Sequence[str]) -> list[tuple[str, ...]]:
         """The prompts of each class, one per template, with its first synonym, as in the released networks."""
-        names = [word.split(", ")[0].strip() for word in self.words]
-        return [tuple(template.format(name) for template in templates) for name in names]
+        return [tuple(template.format(name) for template in templates) for name in self.first_names]
+
+    @property
+    def first_names(self) -> list[str]:
+        """Each class's first synonym."""
+        return [word.split(", ")[0].strip() for word in self.words]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.origins import content_hash
 from segvoc.encoders.word_encoder import CPU_BATCH, PromptedWordEncoder, Tokenizer
+from segvoc.encoders.word_kinds import NO_KINDS, WordKinds
 from segvoc.storage.files import digest_of
 
 GPU_BATCH = 256
@@ -29,8 +30,15 @@ class VocabularyEncoder(PromptedWordEncoder):
     past the counter that leaves all checksums the same.
     """
 
-    def __init__(self, text_encoder: nn.Module, templates: Sequence[str], *, average: bool = False) -> None:
-        super().__init__(templates, average=average)
+    def __init__(
+        self,
+        text_encoder: nn.Module,
+        templates: Sequence[str],
+        *,
+        average: bool = False,
+        kinds: WordKinds = NO_KINDS,
+    ) -> None:
+        super().__init__(templates, average=average, kinds=kinds)
         self.text_encoder = text_encoder
         self.unit_length = getattr(text_encoder, "unit_length", True)
         self._weights: _WeightsState | None = None

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from segvoc.encoders.word_kinds import NO_KINDS, WordKinds
 from segvoc.errors import UnknownWordWarning, warn_caller
 from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.runtime.version import __version__
@@ -75,7 +76,7 @@ CACHED_EMBEDDINGS = 50_000
 KEPT_FROM = 64
 """Min new prompts per call to cache on disk: fewer take less time than the digest of the text encoder's weights."""
 
-KEPT_FORMAT = 4
+KEPT_FORMAT = 5
 """Version of the on-disk cache."""
 
 LARGEST_FILE = 4 << 30
@@ -85,7 +86,7 @@ PROMPTS_AT_ONCE = 4096
 """Prompts to encode before averaging and storing: 8 MB with 512 channels."""
 
 ClassPrompts = tuple[str, ...]
-"""The prompts of a class, one per template."""
+"""The prompts of a class, one per template, and then those of its kind, if it has one."""
 
 
 @runtime_checkable
@@ -220,7 +221,8 @@ class PromptedWordEncoder(ABC):
     A prompt's embedding depends only on the prompt and the text encoder, to the last bit: each prompt is encoded in a
     batch of fixed size, padded to a length that follows from its own number of tokens. Embeddings of words are cached
     in memory, and those of longer lists `on_disk` (`cache_folder`). With `average` a class has one embedding, the mean
-    over the prompt templates (P = 1), instead of one for each.
+    over the prompt templates (P = 1), instead of one for each. A class of one of the `kinds` has the mean of its own
+    embeddings and those of its kind.
     """
 
     unit_length = True
@@ -229,9 +231,9 @@ class PromptedWordEncoder(ABC):
     on_disk = False
     """Whether embeddings of longer lists are also cached on disk, by their `digest`."""
 
-    def __init__(self, templates: Sequence[str], *, average: bool = False) -> None:
+    def __init__(self, templates: Sequence[str], *, average: bool = False, kinds: WordKinds = NO_KINDS) -> None:
         self.templates = tuple(templates)
-        self.average = average
+        self.average, self.kinds = average, kinds
         self._cache: OrderedDict[ClassPrompts, Float[Array, "P C"]] = OrderedDict()
         self._checked: tuple[tuple[str, ...], Sequence[str]] = ((), ())  # the last words, and which of them are unknown
         self._key: str | None = None  # `digest` of the weights that `has_changed` knows
@@ -275,11 +277,21 @@ class PromptedWordEncoder(ABC):
             unknown = self.tokenizer.unknown_words(vocabulary.words)
             self._checked = vocabulary.words, unknown
         warn_of_unknown_words(unknown)
-        classes = vocabulary.prompts(self.templates)
+        classes = self._prompts(vocabulary)
         by_class = self._embeddings(list(dict.fromkeys(classes)))
         embeddings = [by_class[prompts] for prompts in classes]
         stacked = array_namespace(embeddings[0]).stack(embeddings)
         return normalized(stacked) if self.unit_length else stacked
+
+    def _prompts(self, vocabulary: Vocabulary) -> list[ClassPrompts]:
+        own = vocabulary.prompts(self.templates)
+        if not self.kinds.by_kind:
+            return own
+        kinds = [self.kinds.of(name) for name in vocabulary.first_names]
+        return [
+            prompts if kind is None else (*prompts, *(template.format(kind) for template in self.templates))
+            for prompts, kind in zip(own, kinds, strict=True)
+        ]
 
     def _embeddings(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         if self.has_changed():
@@ -303,7 +315,7 @@ class PromptedWordEncoder(ABC):
         embeddings: dict[ClassPrompts, Float[Array, "P C"]] = {}
         for prompts, key in keys.items():
             if key in stored:
-                each = np.frombuffer(stored[key], "<f4").reshape(1 if self.average else len(prompts), -1)
+                each = np.frombuffer(stored[key], "<f4").reshape(1 if self.average else len(self.templates), -1)
                 embeddings[prompts] = self.restored(each.copy())
         missing = [prompts for prompts in classes if prompts not in embeddings]
         step = max(1, PROMPTS_AT_ONCE // len(self.templates))
@@ -330,6 +342,8 @@ class PromptedWordEncoder(ABC):
         xp, embeddings = array_namespace(next(iter(vectors.values()))), {}
         for prompts in classes:
             each = xp.stack([vectors[prompt] for prompt in prompts])
+            if len(prompts) > len(self.templates):
+                each = (each[: len(self.templates), ...] + each[len(self.templates) :, ...]) / 2
             embeddings[prompts] = xp.mean(each, axis=0, keepdims=True) if self.average else each
         return embeddings
 

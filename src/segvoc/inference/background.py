@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
+import numpy as np
+from jaxtyping import Float32
+
 from segvoc.encoders.word_encoder import WordEncoder
-from segvoc.runtime.arrays import Array, array_namespace, normalized
+from segvoc.encoders.word_kinds import WordKinds
+from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.vocabulary import Vocabulary
 
 AUTO = "auto"
@@ -22,6 +26,26 @@ STUFF = (
 )  # fmt: skip
 """Surfaces and surroundings: the stuff classes of COCO panoptic (Kirillov et al., CVPR 2019), except those that are
 often used as things, such as food and flowers."""
+
+PARTS = (
+    ("person", (
+        "apron", "arm", "beard", "belt", "blazer", "blouse", "bodysuit", "boots", "bra", "bracelet", "cap", "cape",
+        "cardigan", "clogs", "coat", "dress", "ear", "earrings", "eye", "eyes", "face", "finger", "flats", "foot",
+        "glasses", "glove", "gloves", "hair", "hand", "hat", "head", "heels", "helmet", "hoodie", "jacket", "jeans",
+        "jersey", "jumper", "knee", "leg", "leggings", "life jacket", "loafers", "mitten", "mouth", "mustache", "neck",
+        "necklace", "nose", "panties", "pants", "pumps", "romper", "sandals", "scarf", "shirt", "shoes", "shorts",
+        "shoulder", "skirt", "sneakers", "socks", "space suit", "stockings", "suit", "sunglasses", "sweater",
+        "sweatshirt", "swimwear", "t-shirt", "tights", "uniform", "vest", "wedges", "wet suit",
+    )),
+    ("car", (
+        "wheel", "tire", "windshield", "windscreen", "bumper", "front bumper", "back bumper", "headlight", "taillight",
+        "tail light", "hood", "bonnet", "license plate", "number plate", "grille", "fender", "tailgate", "side mirror",
+        "hubcap", "wiper", "front glass", "back glass", "car door", "front left door", "front right door",
+        "back left door", "back right door", "left mirror", "right mirror", "front left light", "front right light",
+        "back left light", "back right light",
+    )),
+)  # fmt: skip
+"""Wholes, and words for their parts and what they wear."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +67,83 @@ class BackgroundWords:
     margin: float = 0.0
     """Minimum lead of a word over the stand-ins [logits], which cover only some of the surroundings."""
 
+    common: tuple[str, ...] = ()
+    """The few of them that compete in calls that name things and some surroundings; see `Rivals`."""
+
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Wholes that compete with their parts; see `Rivals`."""
+
+    part_lead: float = 0.0
+    """How far a whole must be ahead of a part of it [logits]: its pixels are those of its parts, too."""
+
     def distinct_from(self, requested: Vocabulary, parts: Sequence[str], encode: WordEncoder) -> tuple[str, ...]:
         """The background words that differ from all requested words and parts."""
         taken = {name.casefold() for name in (*requested.words, *parts)}
         others = [word for word in self.words if word.casefold() not in taken]
         if not others:
             return ()
-        # unit vectors of words: the mean of the embeddings (T P C) of their prompts
-        encoded = [cast(Array, encode(vocabulary)) for vocabulary in (requested, Vocabulary(others))]
-        xp = array_namespace(encoded[0])
-        theirs, ours = (normalized(xp.mean(xp.astype(prompts, xp.float32), axis=1)) for prompts in encoded)
-        nearest = xp.max(ours @ theirs.T, axis=1)
+        nearest = _similarities(requested, others, encode).max(axis=0)
         return tuple(word for word, similar in zip(others, nearest.tolist(), strict=True) if similar <= self.similarity)
+
+    def rivals(self, requested: Vocabulary, encode: WordEncoder) -> "Rivals":
+        """The requested words that name surroundings, parts and wholes, and the words that compete beside them."""
+        parts_of = dict(self.parts)
+        kinds = WordKinds(parts_of)
+        of_words = [kinds.of(word) for word in requested.first_names]
+        similar = _similarities(requested, (*self.words, *parts_of), encode) > self.similarity
+        stuff, whole = similar[:, : len(self.words)], similar[:, len(self.words) :]
+        names = tuple(word for word in self.common if not stuff[:, self.words.index(word)].any())
+        surroundings = np.flatnonzero(stuff.any(axis=1)).tolist()
+        named = {name: np.flatnonzero(whole[:, at]).tolist() for at, name in enumerate(parts_of)}
+        parts = tuple(at for at, name in enumerate(of_words) if name is not None)
+        absent = tuple(dict.fromkeys(name for name in of_words if name is not None and not named[name]))
+        things = len(surroundings) < len(requested)
+        return Rivals(
+            surroundings=tuple(surroundings) if things and names else (),
+            others=names if things and surroundings else (),
+            parts=parts,
+            wholes=tuple(sorted({at for name in of_words if name is not None for at in named[name]} - {*parts})),
+            absent=(*absent, *(names if not surroundings else ())) if absent else (),
+        )
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Words of a call that compete by rules of their own, and words that compete though nobody asked for them.
+
+    - If nobody names the water around a rock, "boat" may win it: it is more like a boat than like a rock. So where
+      other surroundings are likelier than all words, a pixel gets the likeliest word for surroundings.
+    - A pixel of a shirt is one of a man, too. So a part takes it from its whole, unless that is far ahead.
+    - If only "glasses" are asked for, they would take the face. So a pixel of a part stays unlabeled where a whole, or
+      surroundings, are likelier.
+    """
+
+    surroundings: tuple[int, ...] = ()
+    """Requested words for surroundings, as indices."""
+    others: tuple[str, ...] = ()
+    """Other surroundings, whose pixels go to these."""
+    parts: tuple[int, ...] = ()
+    """Requested words for parts, as indices."""
+    wholes: tuple[int, ...] = ()
+    """Requested words for their wholes, as indices."""
+    absent: tuple[str, ...] = ()
+    """Wholes and surroundings that weren't asked for, whose pixels get no part."""
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        """All words that compete though nobody asked for them."""
+        return (*self.others, *self.absent)
+
+
+NO_RIVALS = Rivals()
+
+
+def _similarities(requested: Vocabulary, others: Sequence[str], encode: WordEncoder) -> Float32[np.ndarray, "T S"]:
+    """Cosine similarities of the requested words and others; of several prompts, those of the mean embeddings."""
+    encoded = [cast(Array, encode(vocabulary)) for vocabulary in (requested, Vocabulary(others))]
+    xp = array_namespace(encoded[0])
+    theirs, ours = (normalized(xp.mean(xp.astype(prompts, xp.float32), axis=1)) for prompts in encoded)
+    return to_numpy(theirs @ ours.T)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +151,15 @@ class Background:
     """What becomes of pixels that show none of the words."""
 
     kind: Literal["fill", "unlabeled", "class", "learned"]
-    """"fill": every pixel gets its most likely word. "unlabeled": unlikely pixels have no label. "class": they get the
-    class `name`, which isn't compared with the image. "learned": the network predicts a map of its own for them."""
+    """"fill": every pixel gets its most likely word; see `Rivals`. "unlabeled": unlikely pixels have no label. "class":
+    they get the class `name`, which isn't compared with the image. "learned": the network predicts a map of its own
+    for them."""
     name: str | None = None
     """Its class in the result; None where such pixels have no label."""
     threshold: float | None = None
     """Probability in [0, 1] below which a pixel is unlikely; None: only a map of the network's, or no rule, decides."""
     stand_ins: BackgroundWords | None = None
-    """Words that compete on its behalf; None: the threshold alone decides."""
+    """Words that compete on its behalf, or on that of surroundings that fill an image; None: none compete."""
 
     @classmethod
     def of(
@@ -86,8 +176,10 @@ class Background:
         A single word would fill the image, so it leaves unlikely pixels unlabeled, unless there is a threshold. A
         network that `learned` a map for "none of the words" uses it, unless there is a threshold.
         """
-        if requested is None and (threshold is not None or not is_single_word):
-            return cls(kind="fill") if threshold is None else cls(kind="unlabeled", threshold=threshold)
+        if requested is None and threshold is None and not is_single_word:
+            return cls(kind="fill", stand_ins=stand_ins)
+        if requested is None and threshold is not None:
+            return cls(kind="unlabeled", threshold=threshold)
         name = None if requested == AUTO else requested
         if learned and threshold is None:
             return cls(kind="learned", name=name)

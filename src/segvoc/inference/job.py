@@ -363,7 +363,7 @@ def background_of(engine: Engine, words: PreparedVocabulary, threshold: float | 
         threshold,
         is_single_word=words.is_single_word,
         learned=engine.traits.has_background,
-        stand_ins=engine.traits.background_words,
+        stand_ins=engine.traits.background_words if words.background is not None or not engine.taught else None,
     )
 
 

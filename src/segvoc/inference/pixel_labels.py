@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import device
-from jaxtyping import Bool, Float, Float32, UInt16
+from jaxtyping import Bool, Float, Float32, Int, UInt16
 
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
@@ -40,47 +40,98 @@ def search_classes(
     A pixel is background, or unlabeled without a background class, below the background's threshold. So are pixels
     where a stand-in is likelier than all words. The function that is returned waits for a GPU and gives the result.
     """
-    xp, where = array_namespace(output.logits), device(output.logits)
-    best = StrongestClass(*size, output.logits)
+    contest = Contest(*size, output.logits, query)
     probabilities = np.zeros((len(query.words), *size), np.float32) if return_probabilities else None
-    background, count = query.background_index, len(query.class_indices)
-    indices = xp.arange(count, device=where)
-    if background is not None:
-        indices = indices + xp.astype(indices >= background, indices.dtype)
-    for maps, classes in output.maps(protocol, size, classes=range(count)):
-        chosen = indices[classes]
-        best.update(maps, chosen)
-        if probabilities is not None:
-            full = bilinear(maps[None, ...], size)[0, ...]
-            probabilities[to_numpy(chosen)] = to_numpy(full if protocol.sigmoid_first else sigmoid(full))
-    stand_in = StrongestClass(*size, output.logits)
-    for maps, classes in output.maps(protocol, size, classes=range(count, query.num_words)):
-        stand_in.update(maps, classes)
+    for strongest, wanted in contest.rounds:
+        for maps, classes in output.maps(protocol, size, classes=wanted):
+            chosen = contest.labels[classes]
+            strongest.update(maps, chosen)
+            if probabilities is not None and strongest is contest.best:
+                full = bilinear(maps[None, ...], size)[0, ...]
+                probabilities[to_numpy(chosen)] = to_numpy(full if protocol.sigmoid_first else sigmoid(full))
+    background = query.background_index
     if probabilities is not None and background is not None:
-        probabilities[background] = to_numpy(_background_probability(best, stand_in, query, protocol))
-    decision = decide(best, stand_in, query, protocol)
-    return lambda: ClassLabels(*decision(), probabilities, best.value)
+        probabilities[background] = to_numpy(_background_probability(contest, protocol))
+    decision = decide(contest, protocol)
+    return lambda: ClassLabels(*decision(), probabilities, contest.best.value)
+
+
+class Contest:
+    """The strongest word at each pixel, and the strongest of the groups of words that have rules of their own.
+
+    `like` has the library and device.
+    """
+
+    def __init__(self, height: int, width: int, like: Array, query: ClassQuery) -> None:
+        xp, where = array_namespace(like), device(like)
+        count, others, end = len(query.class_indices), len(query.rivals.others), query.num_words
+        self.query = query
+        self.best, self.stand_in, self.absent, self.surroundings, self.parts = (
+            StrongestClass(height, width, like) for _ in range(5)
+        )
+        self.labels: Int[Array, " T"] = xp.concat(
+            (xp.asarray(query.class_indices, device=where), xp.arange(count, end, device=where))
+        )
+        """The class of each queried word that isn't a part of an object; those of stand-ins come after all others."""
+        first = end if not query.rivals.absent else count + others
+        groups = (
+            (self.best, range(count)),
+            (self.stand_in, range(count, first)),
+            (self.absent, range(first, end)),
+            (self.surroundings, query.rivals.surroundings if others else ()),
+            (self.parts, query.rivals.parts if query.rivals.wholes else ()),
+        )
+        self.rounds = [
+            (strongest, words if isinstance(words, range) else xp.asarray(words, device=where))
+            for strongest, words in groups
+            if len(words)
+        ]
+        """Which queried words are compared in each group."""
+
+    def winners(self) -> tuple[Int[Array, "H W"], Float[Array, "H W"]]:
+        """The label of each pixel by the rules of `Rivals`, or `UNLABELED`, and the score of its strongest word."""
+        labels, scores, rivals = self.best.index, self.best.value, self.query.rivals
+        xp = array_namespace(scores)
+
+        def given_to(group: StrongestClass, wins: Bool[Array, "H W"]) -> tuple[Array, Array]:
+            return xp.where(wins, group.index, labels), xp.where(wins, group.value, scores)
+
+        def are(words: tuple[int, ...]) -> Bool[Array, "H W"]:
+            return xp.isin(labels, xp.asarray(words, device=device(labels)))
+
+        lead = 0.0 if self.query.background.stand_ins is None else self.query.background.stand_ins.part_lead
+        if rivals.others:
+            behind = (self.stand_in.value > scores) & (self.surroundings.value > -xp.inf)
+            labels, scores = given_to(self.surroundings, behind & ~are(rivals.surroundings))
+        if rivals.wholes:
+            labels, scores = given_to(self.parts, (self.parts.value + lead > scores) & are(rivals.wholes))
+        if rivals.absent:
+            labels = xp.where((self.absent.value > scores + lead) & are(rivals.parts), UNLABELED, labels)
+        return labels, scores
 
 
 def decide(
-    best: StrongestClass, stand_in: StrongestClass, query: ClassQuery, protocol: Protocol
+    contest: Contest, protocol: Protocol
 ) -> Callable[[], tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]]:
-    """Decide the labels of pixels and their probabilities, by the strongest word and stand-in (or -inf).
+    """Decide the labels of pixels and their probabilities.
 
     The function that is returned waits for a GPU and gives both.
     """
-    xp = array_namespace(best.value)
-    confidence = _probability(best.value, protocol)
-    labels, background, threshold = best.index, query.background_index, query.background.threshold
-    below = None if threshold is None else confidence < threshold
-    if query.stand_ins:
-        behind = stand_in.value + query.background.margin > best.value
+    query, below = contest.query, None
+    background, threshold = query.background_index, query.background.threshold
+    labels, scores = contest.winners()
+    xp = array_namespace(scores)
+    confidence = _probability(scores, protocol)
+    if threshold is not None:
+        below = confidence < threshold
+    if query.stand_ins and query.background.kind != "fill":
+        behind = contest.stand_in.value + query.background.margin > scores
         below = behind if below is None else below | behind
     if below is not None and background is not None:
-        confidence = xp.where(below, _background_probability(best, stand_in, query, protocol), confidence)
+        confidence = xp.where(below, _background_probability(contest, protocol), confidence)
     if below is not None:
         labels = xp.where(below, UNLABELED if background is None else background, labels)
-    if confidence is best.value:  # nobody may change the score through the result
+    if confidence is contest.best.value:  # nobody may change the score through the result
         confidence = xp.asarray(confidence, copy=True)
     copied = start_copy(xp.astype(labels, xp.int32), confidence)
 
@@ -91,13 +142,11 @@ def decide(
     return finish
 
 
-def _background_probability(
-    best: StrongestClass, stand_in: StrongestClass, query: ClassQuery, protocol: Protocol
-) -> Float32[Array, "H W"]:
+def _background_probability(contest: Contest, protocol: Protocol) -> Float32[Array, "H W"]:
     # at a threshold of 0.5, the background's probability is the highest exactly where it is the label
-    xp = array_namespace(best.value)
-    ahead = _probability(stand_in.value + query.background.margin, protocol)
-    return xp.maximum(1 - _probability(best.value, protocol), ahead)
+    xp = array_namespace(contest.best.value)
+    ahead = _probability(contest.stand_in.value + contest.query.background.margin, protocol)
+    return xp.maximum(1 - _probability(contest.best.value, protocol), ahead)
 
 
 def _probability(scores: Float32[Array, "H W"], protocol: Protocol) -> Float32[Array, "H W"]:

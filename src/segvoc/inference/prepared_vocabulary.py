@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError
-from segvoc.inference.background import AUTO, Background
+from segvoc.inference.background import AUTO, NO_RIVALS, Background, Rivals
 from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import Candidate, with_part_words, words_with_objects
 from segvoc.inference.protocols import Protocol
@@ -29,7 +29,9 @@ class ClassQuery:
     """Number of queried words that aren't parts."""
     background: Background
     stand_ins: tuple[str, ...]
-    """Words queried on behalf of the background, after the classes."""
+    """Words queried though nobody asked for them, after the classes."""
+    rivals: Rivals = NO_RIVALS
+    """Words that compete by rules of their own, in a call that fills the image; stand-ins are theirs then."""
     parts: PartVocabulary | None
     candidates: tuple[Candidate, ...]
 
@@ -122,12 +124,15 @@ class PreparedVocabulary:
         return replace(query, background=background), text
 
     def _query(self, background: Background) -> ClassQuery:
-        words, stand_ins = self.vocabulary, tuple[str, ...]()
+        words, stand_ins, rivals = self.vocabulary, tuple[str, ...](), NO_RIVALS
         if background.kind == "class" and background.name is not None:
             words = words.without(background.name)
         if background.kind == "learned" and background.name is None:
             stand_ins = (_unused_name(words),)
-        elif background.stand_ins is not None:
+        elif background.kind == "fill" and background.stand_ins is not None and self.parts is None:
+            rivals = background.stand_ins.rivals(words, self.encode)
+            stand_ins = rivals.stand_ins
+        elif background.kind != "fill" and background.stand_ins is not None:
             parts = () if self.parts is None else tuple(part.part for part in self.parts.parts)
             stand_ins = background.stand_ins.distinct_from(words, parts, self.encode)
         queried = words.with_words(*stand_ins)
@@ -137,6 +142,7 @@ class PreparedVocabulary:
             num_words=len(queried),
             background=background,
             stand_ins=stand_ins,
+            rivals=rivals,
             parts=self.parts,
             candidates=(),
         )

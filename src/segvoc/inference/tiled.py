@@ -8,15 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
-from array_api_compat import device
-from jaxtyping import Float32, UInt8, UInt16
+from jaxtyping import Float32, Int, UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import ArrayImage, WindowedImage
 from segvoc.inference.encoded_image import EncodedImage, GivenImage, ReadImage
 from segvoc.inference.job import LabelingJob, Outcomes, not_finite_error
-from segvoc.inference.pixel_labels import decide, selected_classes
+from segvoc.inference.pixel_labels import Contest, decide, selected_classes
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
@@ -181,15 +180,10 @@ class TiledLabeling:
         pieces = cover.pieces(down, across)
         if not pieces or (valid is not None and not valid.any()):
             return LabeledCell(down, across, np.full(size, UNLABELED, np.uint16), np.zeros(size, np.float32))
-        like = pieces[0].tiles[0][0].logits
-        xp, where, query = array_namespace(like), device(like), self.job.query
-        indices = xp.asarray(query.class_indices, device=where)
-        best, stand_in = StrongestClass(*size, like), StrongestClass(*size, like)
-        cover.update(best, pieces, protocol, range(len(indices)), indices)
-        if query.stand_ins:
-            others = range(len(indices), query.num_words)
-            cover.update(stand_in, pieces, protocol, others, xp.arange(query.num_words, device=where))
-        labels, confidence = decide(best, stand_in, query, protocol)()
+        contest = Contest(*size, pieces[0].tiles[0][0].logits, self.job.query)
+        for strongest, wanted in contest.rounds:
+            cover.update(strongest, pieces, protocol, wanted, contest.labels)
+        labels, confidence = decide(contest, protocol)()
         if valid is not None:
             labels[~valid], confidence[~valid] = UNLABELED, 0
         return LabeledCell(down, across, labels, confidence)
@@ -230,9 +224,14 @@ class _Cover:
         return found
 
     def update(
-        self, best: StrongestClass, pieces: Sequence[_Piece], protocol: Protocol, classes: range, indices: Array
+        self,
+        best: StrongestClass,
+        pieces: Sequence[_Piece],
+        protocol: Protocol,
+        classes: range | Int[Array, " M"],
+        indices: Int[Array, " T"],
     ) -> None:
-        """Search some classes in all pieces of a cell; `indices` are their labels."""
+        """Search some classes in all pieces of a cell; `indices` are the labels of all."""
         size = self.rows.size, self.columns.size
         outputs = list({id(output): output for piece in pieces for output, _, _ in piece.tiles}.values())
         streams = [output.maps(protocol, size, classes=classes) for output in outputs]

@@ -4,8 +4,11 @@ Its image encoder gives three dense maps and the logits of ImageNet's classes, h
 sum of them is the logit; a small cost aggregation adds to it.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -14,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
+from segvoc.encoders.word_encoder import WordEncoder
+from segvoc.encoders.word_kinds import WordKinds
 from segvoc.layers.aggregation import DecoderSizes, cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Kept, SelectedLogits, select_classes
@@ -24,6 +30,8 @@ from segvoc.layers.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddin
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Order
 from segvoc.storage.records import check_range
+
+KINDS_FILE = Path(__file__).parent.parent / "weights" / "tiny_kinds.json"
 
 MAPS = 3
 """Dense maps of the image encoder in the text embedding space; each gives one cost."""
@@ -47,6 +55,9 @@ class TinyAggregationConfig(CostAggregationConfig):
     """ImageNet's classes, whose logits the image encoder gives; each word is compared with a blend of them."""
     sharpness: float = 25.0
     """How strongly the blend concentrates on the known classes whose names are most similar to the word."""
+    scene_contrast: float = 1.0
+    """How much of the known classes' mean logits over an image is subtracted: classifiers of whole images answer to
+    what surrounds a thing, too."""
     skip: Literal["sum", "none"] = "sum"
     """Whether the sum of the costs is appended as an extra cost, added to the logits, and used to select classes."""
     pad_classes: int = 0
@@ -61,7 +72,7 @@ class TinyAggregationConfig(CostAggregationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, {"familiar_words": (1, 65_535), "sharpness": (0, 1000)})
+        check_range(self, {"familiar_words": (1, 65_535), "sharpness": (0, 1000), "scene_contrast": (0, 10)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +105,18 @@ class SynthesizedClassifiers(nn.Module):
     names are to the word: w_t = sum_k s_tk w_k with s_t = softmax(sharpness * cos(text_t, anchor_k)). It equals the
     same combination of the classes' logits, so only logits are needed.
 
+    The classes' logits l are contrasted with the scene first, after each cell's mean over the classes is subtracted:
+    l - contrast * (mean of l over the image).
+
     Source: Changpinyo et al., "Synthesized classifiers for zero-shot learning", CVPR 2016, Eqs. 2 and 3, with cosine
     similarities instead of distances.
     """
 
     anchors: Tensor
 
-    def __init__(self, classes: int, channels: int, sharpness: float) -> None:
+    def __init__(self, classes: int, channels: int, sharpness: float, contrast: float) -> None:
         super().__init__()
-        self.sharpness = sharpness
+        self.sharpness, self.contrast = sharpness, contrast
         self.register_buffer("anchors", torch.randn(classes, channels))
 
     def forward(self, class_logits: Float[Tensor, "B K H W"], text: PromptEmbeddings) -> CostVolume:
@@ -112,6 +126,8 @@ class SynthesizedClassifiers(nn.Module):
             similarity = F.normalize(text, dim=-1) @ F.normalize(self.anchors, dim=-1).mT
             share = (self.sharpness * similarity).softmax(dim=-1)
             centered = class_logits - class_logits.mean(dim=1, keepdim=True)
+            if self.contrast:
+                centered = centered - self.contrast * centered.mean(dim=(2, 3), keepdim=True)
             return torch.einsum("bkhw,btpk->bpthw", F.normalize(centered, dim=1), share)
 
 
@@ -164,7 +180,9 @@ class TinyAggregation(TinyCosts, CostAggregation):
         adds = config.skip == "sum"
         super().__init__(replace(config, costs=config.costs + adds), channels, tap_channels)
         self.skip = FamiliarCostSum(config.costs, config.familiar_words, channels) if adds else None
-        self.synthesized = SynthesizedClassifiers(config.known_classes, channels, config.sharpness)
+        self.synthesized = SynthesizedClassifiers(
+            config.known_classes, channels, config.sharpness, config.scene_contrast
+        )
         if adds:
             # random logits would drown the sum that they are added to
             for parameter in self.decoder.head.parameters():
@@ -202,7 +220,9 @@ class TinyWithoutAggregation(TinyCosts, NoAggregation):
 
     def __init__(self, config: TinyAggregationConfig, channels: int) -> None:
         super().__init__(FamiliarCostSum(config.costs, config.familiar_words, channels))
-        self.synthesized = SynthesizedClassifiers(config.known_classes, channels, config.sharpness)
+        self.synthesized = SynthesizedClassifiers(
+            config.known_classes, channels, config.sharpness, config.scene_contrast
+        )
 
     def logits(self, maps: FeatureMaps, text: PromptEmbeddings) -> Logits:
         """See `NoAggregation.logits`."""
@@ -213,6 +233,16 @@ class Tiny(SegmentationNetwork):
     """tiny, with its own aggregation or none."""
 
     features_type = ClassifiedFeatures
+
+    def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
+        """See `SegmentationNetwork.word_encoder`; words are related to those that tiny was trained on."""
+        return VocabularyEncoder(self.text_encoder, templates, average=self.average_prompts, kinds=tiny_kinds())
+
+
+@cache
+def tiny_kinds() -> WordKinds:
+    """The words that tiny was trained on, and names that people use for things of these kinds."""
+    return WordKinds(json.loads(KINDS_FILE.read_text(encoding="utf-8")))
 
 
 def with_sum(logits: Logits, summed: Float[Tensor, "B T H W"]) -> Logits:

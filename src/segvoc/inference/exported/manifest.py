@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +53,8 @@ class TextPart:
     unit_length: bool
     whole: bool = False
     """Whether to pad prompts to `max_tokens`, because the encoder attends to the padding."""
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Words of the same kind as words that the network was trained on; see `WordKinds`."""
 
 
 @dataclass(frozen=True, kw_only=True)

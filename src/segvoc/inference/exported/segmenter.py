@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int, Int64
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
+from segvoc.encoders.word_kinds import WordKinds
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.edges import EDGES
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
@@ -145,7 +146,7 @@ class ExportedWordEncoder(PromptedWordEncoder):
     on_disk = True
 
     def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart, digest: str) -> None:
-        super().__init__(part.templates, average=part.average)
+        super().__init__(part.templates, average=part.average, kinds=WordKinds(part.kinds))
         self.unit_length = part.unit_length
         self._program, self._digest = program, digest
         self._tokenizer = PromptTokenizer(
