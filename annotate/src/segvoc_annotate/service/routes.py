@@ -91,7 +91,10 @@ class ProjectRoutes:
         """
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
-        await asyncio.to_thread(resume_merge, self.project)
+        try:
+            await asyncio.to_thread(resume_merge, self.project)
+        except (SegvocError, OSError) as error:
+            LOGGER.warning("words can't be merged", extra={FIELDS: {"problem": str(error)}})
         await self._taught.follow()
         self._coloring = asyncio.create_task(self._recolor(None))
         yield
