@@ -350,6 +350,9 @@ def test_what_is_sent_is_stored_as_it_is(street: Path) -> None:
         assert (street / "labels/sub/ü b.png").read_bytes() == (street / "labels/a.png").read_bytes()
         with Image.open(street / "labels/a.png") as image:
             assert image.mode == "P"
+        half = work_of(**{"state.json": '{"answers": "\\ud800"}'})  # of a character
+        assert put_work(client, "a.png", 1, half).json()["answers"] == "\ud800"
+        assert put_work(client, "a.png", 1, half).json()["current"]["answers"] == "\ud800"
 
 
 def test_new_labels_of_an_accepted_image_take_the_acceptance_back(street: Path) -> None:

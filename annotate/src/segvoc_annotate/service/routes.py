@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from segvoc import OutputError, SegvocError, TaughtWords, UsageError
 from segvoc.serving.answers import ServiceFailure
@@ -264,7 +264,7 @@ class ProjectRoutes:
                         raise _storage(error) from error
                     except SegvocError as error:
                         problems.append(str(error))
-        return JSONResponse({"added": added, "problems": problems})
+        return _json({"added": added, "problems": problems})
 
     async def _image(self, request: Request) -> Response:
         image = await self._in_thread(self.project.image, request.path_params["name"])
@@ -289,7 +289,7 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             name, user, change = request.path_params["name"], user_of(request), change_of(request)
             await self._in_thread(self.project.remove, name, by=user, change=change)
-            return JSONResponse({"removed": await self._in_thread(self.project.removed)})
+            return _json({"removed": await self._in_thread(self.project.removed)})
 
     async def _restore(self, request: Request) -> Response:
         with self._service.request_slot(labels=False):
@@ -359,7 +359,7 @@ class ProjectRoutes:
         for name in found.added:
             with suppress(SegvocError):  # it was removed meanwhile
                 states.append(to_json(self.project.state(self.project.image(name))))
-        return JSONResponse({"added": states, "problems": found.problems})
+        return _json({"added": states, "problems": found.problems})
 
     async def _improvement_state(self) -> Response:
         return self._progress(await self._in_thread(self._improvement.state))
@@ -378,7 +378,7 @@ class ProjectRoutes:
 
     def _progress(self, state: ImprovementState) -> Response:
         offered = why_no_finetuning(self._service.labeler.model) is None
-        return JSONResponse(to_json(replace(state, can_finetune=offered)))
+        return _json(to_json(replace(state, can_finetune=offered)))
 
     async def _in_thread(self, call: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
         """Run a call in a thread, mapping its errors to request failures."""
@@ -431,8 +431,13 @@ def _storage(error: OutputError) -> ServiceFailure:
     return ServiceFailure("storage", str(error), status=507)
 
 
+def _json(content: object, headers: Mapping[str, str] | None = None) -> Response:
+    """A response in ASCII, since states that other programs wrote may have lone surrogates."""
+    return Response(strict_json(content), media_type="application/json", headers=headers)
+
+
 def _answered(state: ImageState) -> Response:
-    return JSONResponse(to_json(state), headers=_etag(state.revision))
+    return _json(to_json(state), headers=_etag(state.revision))
 
 
 def _etag(revision: int) -> dict[str, str]:
