@@ -16,6 +16,9 @@ from segvoc.errors import UsageError
 
 KEY_VARIABLE = "SEGVOC_API_KEY"
 
+PIECE_BYTES = 1_000_000
+"""Bytes of a body or an answer that are processed before other threads, or requests, continue."""
+
 TEXT_BYTES = 1_000_000
 """Maximum size of a request without the image [bytes]: words, parts and other options."""
 

@@ -63,6 +63,9 @@ LOOK_SECONDS = 0.1
 
 ZIP = "application/zip"
 
+MOST_VALUES = 200_000
+"""Max values of a project in JSON: seven a word."""
+
 AT_ONCE = 2
 """Max concurrent image decodes per project; each takes a few hundred megabytes."""
 
@@ -168,7 +171,7 @@ class ProjectRoutes:
     async def _put(self, request: Request) -> Response:
         expected, user, change = expected_revision(request), user_of(request), change_of(request)
         with self._service.request_slot(labels=False):
-            body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
+            body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=MOST_VALUES)
             await self._in_thread(self._update, body, expected, user, change)
             if body.words is not None:
                 self._coloring = asyncio.create_task(self._recolor(self._coloring))
@@ -382,10 +385,14 @@ class ProjectRoutes:
 
     async def _in_thread(self, call: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
         """Run a call in a thread, mapping its errors to request failures."""
-        try:
-            return await asyncio.to_thread(call, *arguments, **options)
-        except (SegvocError, OSError) as error:
-            raise _failure(error) from error
+
+        def answered() -> _T:
+            try:
+                return call(*arguments, **options)
+            except (SegvocError, OSError) as error:
+                raise _failure(error) from error
+
+        return await asyncio.to_thread(answered)
 
 
 _REVALIDATED = {"Cache-Control": "private, no-cache"}
@@ -395,7 +402,7 @@ _REVALIDATED = {"Cache-Control": "private, no-cache"}
 def _failure(error: SegvocError | OSError) -> Exception:
     if isinstance(error, ConflictError):
         code, status = ("done", 409) if isinstance(error, ImageDoneError) else ("conflict", 412)
-        headers, details = _etag(error.current.revision), {"current": to_json(error.current)}
+        headers, details = _etag(error.current.revision), {"current": strict_json(to_json(error.current))}
         return ServiceFailure(code, str(error), status=status, headers=headers, details=details)
     if isinstance(error, NotInProjectError):
         return ServiceFailure("not_found", str(error))
