@@ -33,7 +33,9 @@ def test_onnx_runtime_sends_no_telemetry(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
-UNNEEDED = "huggingface_hub matplotlib open_clip scipy sympy timm torch._dynamo torch._inductor torchvision".split()
+UNNEEDED = (
+    "IPython huggingface_hub matplotlib open_clip scipy sympy timm torch._dynamo torch._inductor torchvision".split()
+)
 """What labeling with `tiny` does without; most of these take longer to import than it takes to label an image."""
 
 

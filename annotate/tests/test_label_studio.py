@@ -342,6 +342,7 @@ def test_no_request_holds_the_event_loop():
     routes = AnnotateRoutes(AnnotateSettings(page=NO_PAGE, backends=("label-studio",)))
     mask, keys = b"[" + b"1," * 3_900_000 + b"1]", b",".join(b'"%x": 1' % number for number in range(500_000))
     image = b'"image": "data:image/png;base64,' + base64.b64encode(bytes(19_000_000)) + b'"'
+    attributes = f"<View {' '.join(map('a{}=0'.format, range(200_000)))}/>"
     with listening(extensions=(heart.beating, routes)) as port:
         for request, status in (
             (predict_request(annotations=b'{"rle": ' + mask + b"}"), 422),
@@ -349,5 +350,19 @@ def test_no_request_holds_the_event_loop():
             (predict_request(b'"image": [' + b"[]," * 140_000 + b"1]"), 422),
             (predict_request(keys), 413),
             (predict_request(image), 422),
+            (predict_request(annotations=b'{"rle": ' + b"[" * 24_000_000), 413),
+            (predict_request(annotations=b"[" + b"%s," % mask[:70].replace(b"1,1", b"111") * 200_000), 413),
+            (
+                http_post(
+                    "/predict", "application/json", b'{"tasks": [' + b"{}," * 140_000 + b'1], "label_config": ""}'
+                ),
+                422,
+            ),
+            (
+                http_post(
+                    "/predict", "application/json", json.dumps({"tasks": [], "label_config": attributes}).encode()
+                ),
+                422,
+            ),
         ):
             check_beats(port, heart, request, status)

@@ -128,13 +128,14 @@ class FirstFrameWarning(UserWarning):
     """An image file has several frames or pages; only the first is read."""
 
 
-_PACKAGE = f"{Path(__file__).parent}{os.sep}"
+_INSIDE = ("segvoc", "dataclasses", "jaxtyping", "beartype")
+"""Modules between a caller and a warning."""
 
 
 def warn_caller(warning: Warning) -> None:
     """Warn at the line outside of segvoc that called it."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INSIDE:
         frame, level = frame.f_back, level + 1
     warnings.warn(warning, stacklevel=level)
 
@@ -214,7 +215,7 @@ def _wanted(annotation: Any, value: object) -> str | None:
         if plain is Literal:
             fits, text = isinstance(value, str) and value in get_args(kind), " or ".join(map(repr, get_args(kind)))
         elif plain in _NUMBERS:
-            fits, text = isinstance(value, _NUMBERS[plain]), "a number"
+            fits, text = isinstance(value, _NUMBERS[plain]) and not isinstance(value, bool), "a number"
         elif plain in (str, PathLike, NoneType) or getattr(plain, "__module__", "").startswith("segvoc."):
             fits, text = isinstance(value, plain), _other_names()["made by"].get(plain.__name__, f"a {plain.__name__}")
         else:

@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -415,7 +416,13 @@ def _read_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, Any]
 def _text_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, str]]:
     name = os.fspath(path)
     # not `splitlines`, which also splits at characters that names may contain
-    lines = _read_text(path, what).rstrip().split("\n")
+    text = _read_text(path, what).rstrip()
+    content: object = None
+    with suppress(ValueError, RecursionError):
+        content = json.loads(text)
+    if isinstance(content, list | dict):
+        raise UsageError(f"the {what} file {name!r} is JSON; end its name with .json")
+    lines = text.split("\n")
     if what == "classes":  # as in a dataset's table
         lines = [line for line in lines if not line.startswith("#")]
     rows = [line.strip() for line in lines if line.strip() and not line.startswith("#")]

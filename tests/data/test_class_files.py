@@ -65,6 +65,15 @@ def test_names_that_end_with_numbers_are_names(folder: Path, text: str) -> None:
     assert by_each_door(folder, text) == [text.splitlines()] * 2
 
 
+@pytest.mark.parametrize("text", ['["mountain", "sky", "lake"]', '{"0": "mountain",\n "1": "sky",\n "2": "lake"}\n'])
+def test_json_in_a_text_file_is_no_name(folder: Path, text: str) -> None:
+    (folder / "classes.txt").write_text(text, encoding="utf-8")
+    with one_line_error(segvoc.UsageError, "classes.txt", "is JSON; end its name with .json"):
+        LabeledImages.from_folders(folder / "images", folder / "masks", folder / "classes.txt")
+    with one_line_error(segvoc.UsageError, "classes.txt", "is JSON"):
+        segvoc.Vocabulary.read(folder / "classes.txt")
+
+
 @pytest.mark.parametrize(
     "text", ["mountain:128,0,0::\nsky:0,128,0::\nlake:0,0,128::\n", "128,0,0 mountain\n0,128,0 sky\n0,0,128 lake\n"]
 )

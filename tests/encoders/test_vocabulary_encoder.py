@@ -291,6 +291,69 @@ def _damaged(content: bytes, random: random.Random) -> bytes:
     return content[:start] + random.randbytes(24) + content[start + 24 :]
 
 
+def _changed_rows(path: Path, change: str, *values: object) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(change, values)
+
+
+NANS = np.full(16, np.nan, "<f4").tobytes()
+
+CHANGES: dict[str, Callable[[Path, random.Random], object]] = {
+    "empty": lambda path, _: path.write_bytes(b""),
+    "zeros": lambda path, _: path.write_bytes(bytes(path.stat().st_size)),
+    "other bytes": lambda path, draw: path.write_bytes(draw.randbytes(path.stat().st_size)),
+    "lost blocks": lambda path, draw: _with_block(path, draw, lambda size: bytes(size)),
+    "bytes of another file": lambda path, draw: _with_block(path, draw, draw.randbytes),
+    "swapped pages": lambda path, draw: _with_swapped_pages(path, draw),
+    "longer": lambda path, draw: path.write_bytes(path.read_bytes() + draw.randbytes(5000)),
+    "another kind of file": lambda path, _: path.write_bytes(b"PK\x03\x04" + bytes(200)),
+    "huge header": lambda path, _: path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:]),
+    "a folder": lambda path, _: (path.unlink(), path.mkdir(), (path / "x").touch()),
+    "another table": lambda path, _: _changed_rows(path, "alter table kept rename column content to other"),
+    "no table": lambda path, _: _changed_rows(path, "drop table kept"),
+    "other words": lambda path, _: _changed_rows(
+        path, "update kept set (content, checksum) = (select content, checksum from kept limit 1)"
+    ),
+    "not a number": lambda path, _: _changed_rows(path, "update kept set content = ?", NANS),
+    "shorter": lambda path, _: _changed_rows(path, "update kept set content = substr(content, 1, 8)"),
+    "text": lambda path, _: _changed_rows(path, "update kept set content = 'x', checksum = 'y'"),
+    "nothing": lambda path, _: _changed_rows(path, "update kept set content = null"),
+    "other keys": lambda path, _: _changed_rows(path, "update kept set key = key || 'x'"),
+    "a journal": lambda path, draw: _beside(path, "-journal", bytes.fromhex("d9d505f920a163d7") + draw.randbytes(900)),
+    "a log": lambda path, draw: _beside(path, "-wal", bytes.fromhex("377f0682") + draw.randbytes(900)),
+}
+
+
+def _with_block(path: Path, draw: random.Random, made: Callable[[int], bytes]) -> None:
+    content = path.read_bytes()
+    start = draw.randrange(len(content)) // 512 * 512
+    path.write_bytes(content[:start] + made(len(content[start : start + 4096])) + content[start + 4096 :])
+
+
+def _with_swapped_pages(path: Path, draw: random.Random) -> None:
+    content = path.read_bytes()
+    pages = [content[start : start + 4096] for start in range(0, len(content), 4096)]
+    one, other = draw.sample(range(len(pages)), 2)
+    pages[one], pages[other] = pages[other], pages[one]
+    path.write_bytes(b"".join(pages))
+
+
+def _beside(path: Path, suffix: str, content: bytes) -> None:
+    path.with_name(path.name + suffix).write_bytes(content)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 150), marks=pytest.mark.slow)])
+def test_other_damage_is_healed(tower: Letters, first: torch.Tensor, path: Path, seeds: range, change: str) -> None:
+    """Whatever stands in the place of the file."""
+    whole = path.read_bytes()
+    for seed in seeds:
+        path.write_bytes(whole)
+        CHANGES[change](path, random.Random(seed))
+        is_kept(tower, first)
+        assert is_kept(tower, first), seed
+
+
 MORE = Vocabulary([f"place {number}" for number in range(100)])
 
 

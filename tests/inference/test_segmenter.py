@@ -51,6 +51,7 @@ def test_keyword_arguments_are_the_fields() -> None:
         *(({name: "no"}, f"{name}='no' is not true or false") for name in ("wrap", "edges", "return_probabilities")),
         *(({"smooth": value}, "smooth=.* is not a number") for value in (None, "0.5", True)),
         ({"tile": 8}, "tile=8 is too small"),
+        ({"tile": 10**9}, "tile=1000000000 is too large; give a side of at most 65535 pixels"),
         ({"overlap": DEFAULT_TILE}, f"overlap={DEFAULT_TILE} doesn't fit tiles of {DEFAULT_TILE} pixels"),
         ({"smooth": 1.0}, "smooth=1.0 is out of range; give the weight of earlier frames"),
         *(({"stretch": value}, "is not a stretch") for value in ("", "5")),

@@ -51,11 +51,13 @@ def test_every_address_that_is_not_open_needs_a_key():
         (f"anna: {KEY}\nben: {KEY}\n", "the same key twice"),
         (f'a"b: {KEY}\nben: {KEY}2\n', "entry 1 is not 'NAME: KEY'"),
         (f"anna: {KEY} boss\nben: {KEY}2\n", "a ROLE of label, read, annotate, administer"),
+        (f"anna: {KEY} LABEL\n", "a ROLE of label, read, annotate, administer"),
+        (f"\udcffanna: {KEY}\n", "save it as UTF-8"),
     ],
 )
 def test_weak_keys_and_other_files_are_refused(text: str, said: str, tmp_path: Path):
     if text:
-        (tmp_path / "keys").write_text(text, "utf-8")
+        (tmp_path / "keys").write_text(text, "utf-8", "surrogateescape")
     with pytest.raises(UsageError, match=said) as refused:
         ServiceSettings(api_key_file=tmp_path / "keys")
     assert KEY not in str(refused.value) and KEY not in repr(ServiceSettings(api_key=KEY))

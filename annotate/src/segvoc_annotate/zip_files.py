@@ -54,7 +54,7 @@ class ZipStream:
                     while block := file.read(_BLOCK):
                         target.write(block)
                         yield self._drain()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise InputError(f"{str(path)!r} can't be read: {error.strerror or error}; check it") from None

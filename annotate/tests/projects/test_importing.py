@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import stat
 import zipfile
 from contextlib import nullcontext, suppress
@@ -100,7 +101,10 @@ def test_folders_of_images_and_labels(street: Project, tmp_path: Path) -> None:
     Image.fromarray(np.ones((48, 64), np.uint8)).save(tmp_path / "labels/2.png")
     assert "'2.png' has other labels already" in "".join(Importing(project=street).dataset(dataset).problems)
     plain = Importing(project=Project.create(tmp_path / "plain"))
-    assert plain.images(str(tmp_path / "images")).added == ["0.png", "1.png", "2.png"]
+    (tmp_path / "images" / os.fsdecode(b"\xff.png")).write_bytes(png())
+    result = plain.images(str(tmp_path / "images"))
+    assert result.added == ["0.png", "1.png", "2.png"]
+    assert len(result.problems) == 1 and "characters that can't be shown" in result.problems[0]
 
 
 def saved(project: Project, path: Path) -> Path:
@@ -182,6 +186,40 @@ def test_paths_in_the_files_of_a_zip_lead_nowhere(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["private", "shared", "shared.zip", "street"]
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        *(("history.jsonl", field, "\ud800") for field in ("by", "at", "image", "change")),
+        *((name, "revision", value) for name in ("history.jsonl", "project.json", "a") for value in (2**63 - 1, -1)),
+    ],
+)
+def test_values_that_an_index_cannot_hold_are_damage(tmp_path: Path, name: str, field: str, value: object) -> None:
+    with drawn_project(tmp_path / "street", "a.png", "b.png") as street:
+        street.write("a.png", drawn_work(0), expected=0)
+        with zipfile.ZipFile(saved(street, tmp_path / "old.zip")) as archive:
+            files = {entry: archive.read(entry) for entry in archive.namelist()}
+    if name == "a":
+        work = io.BytesIO(files["work/a.zip"])
+        with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(work, "a") as packed:
+            packed.writestr("state.json", json.dumps(json.loads(packed.read("state.json")) | {field: value}))
+        files["work/a.zip"] = work.getvalue()
+    else:
+        first, *rest = files[name].decode().splitlines() if name == "history.jsonl" else [files[name].decode()]
+        files[name] = "\n".join([json.dumps(json.loads(first) | {field: value}), *rest]).encode()
+    with zipfile.ZipFile(tmp_path / "shared.zip", "w") as archive:
+        for entry, content in files.items():
+            archive.writestr(entry, content)
+    if name == "project.json":
+        with pytest.raises(UsageError, match=r"project\.json' is damaged: the revision .* is out of range"):
+            open_project(tmp_path / "shared.zip")
+        return
+    with open_project(tmp_path / "shared.zip") as project:
+        problems = project.recover()
+        assert [problem.split("work/")[-1][:20] for problem in problems] == (["a.zip' is damaged: t"] * (name == "a"))
+        assert project.write("b.png", drawn_work(1), expected=0).revision == 1
+        assert project.add_words(["tree"]).revision == 2
+
+
 @pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_damaged_zips_are_named(tmp_path: Path, kind: int) -> None:
     with zipfile.ZipFile(tmp_path / "set.zip", "w", kind) as archive:
@@ -220,10 +258,15 @@ def test_long_names_are_exported_one_by_one(tmp_path: Path) -> None:
     with drawn_project(tmp_path / "street", "a.png", long) as project:
         for name in ("a.png", long):
             project.write(name, drawn_work(0, 1), expected=0)
-        export = ProjectExport(project=project, format="cvat", only_done=False)
-        problems = export.to_folder(str(tmp_path / "out"))
-        exported = [path.stem[0] for path in (tmp_path / "out").rglob("*.png")]
-    assert "a" in exported and len(problems) + exported.count("l") == 1
+        for format_ in FORMAT_NAMES:
+            export = ProjectExport(project=project, format=format_, only_done=False)
+            (problem,) = export.to_folder(str(tmp_path / format_))
+            assert "File name too long" in problem
+            with zipfile.ZipFile(io.BytesIO(b"".join(export.to_zip()))) as archive:
+                names = archive.namelist()
+                assert "File name too long" in archive.read("problems.txt").decode()
+            assert any(name.split("/")[-1].startswith("a.") for name in names)
+            assert not any(name.split("/")[-1].startswith("l" * 250) for name in names)
 
 
 def test_other_zips_are_refused(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
 """Words are merged in all images, and whole again after a kill."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from annotate.tests.projects.drawn_projects import drawn_project, drawn_work
+from annotate.tests.services import in_process
 from hardening.faults import killed_copies
-from segvoc.errors import UsageError
+from segvoc.errors import SegvocError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc_annotate.projects.merging import merge_words, resume_merge
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import FIRST_WORD
+from tests.serving.services import drawn_image, png
 
 CAT, SOFA, WALL = 0, 1, 2
 
@@ -67,6 +70,46 @@ def test_a_word_that_is_added_again_is_not_merged_again(tmp_path: Path) -> None:
     merge_words(project, SOFA, CAT, by="anna")
     project.add_words(["sofa"])
     assert [word.name for word in resume_merge(project).present] == ["cat", "sofa", "wall"]
+
+
+def _damaged_work(project: Project) -> None:
+    (project.folder / "work/a.zip").write_bytes(b"no zip")
+
+
+def _replaced_image(project: Project) -> None:
+    (project.images_folder / "a.png").write_bytes(png(drawn_image(size=(20, 20))))
+
+
+def _folder_for_labels(project: Project) -> None:
+    (project.folder / "labels/a.png").unlink()
+    (project.folder / "labels/a.png").mkdir()
+
+
+def _damaged_trash(project: Project) -> None:
+    project.remove("a.png")
+    (project.folder / "trash/1/work/a.zip").write_bytes(b"no zip")
+
+
+@pytest.mark.parametrize("damage", [_damaged_work, _replaced_image, _folder_for_labels, _damaged_trash])
+def test_an_image_that_cannot_be_used_holds_up_no_other_and_no_service(
+    tmp_path: Path, damage: Callable[[Project], None]
+) -> None:
+    with labeled_project(tmp_path / "street") as project:
+        damage(project)
+        with pytest.raises(SegvocError, match=r"a\.(png|zip)'"):
+            merge_words(project, SOFA, CAT, by="anna")
+        assert labels_of(project, "b.png") == [CAT, WALL]
+    with in_process(project=project.folder) as client:
+        found = client.get("/v1/project").json()
+        assert [image["image"] for image in found["images"]][-2:] == ["b.png", "c.png"]
+        assert len(found["words"]) == 3 and not any(word["removed"] for word in found["words"])
+    for path in (project.folder / "trash/1/work/a.zip", project.folder / "work/a.zip", project.folder / "labels/a.png"):
+        if path.is_dir():
+            path.rmdir()
+        elif path.is_file():
+            path.unlink()
+    with Project(project.folder) as project:
+        assert merge_words(project, SOFA, CAT, by="anna").present == project.record.words[::2]
 
 
 def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The addresses of a project."""
 
 import io
+import json
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,14 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from annotate.tests.services import in_process
+from annotate.tests.services import NO_PAGE, in_process
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectOptions
 from segvoc_annotate.projects.work_files import LabelWork, read_work
-from tests.serving.services import drawn_image, failure, png, wait_until_open
+from segvoc_annotate.service_extension import AnnotateRoutes
+from segvoc_annotate.settings import AnnotateSettings
+from tests.serving.services import drawn_image, failure, listening, png, post, wait_until_open
+from tests.serving.test_event_loop import Heart, check_beats
 
 LABELS = np.repeat(np.array([0, 1], np.uint16), 24)[:, None].repeat(64, axis=1)
 
@@ -350,6 +354,9 @@ def test_what_is_sent_is_stored_as_it_is(street: Path) -> None:
         assert (street / "labels/sub/ü b.png").read_bytes() == (street / "labels/a.png").read_bytes()
         with Image.open(street / "labels/a.png") as image:
             assert image.mode == "P"
+        half = work_of(**{"state.json": '{"answers": "\\ud800"}'})  # of a character
+        assert put_work(client, "a.png", 1, half).json()["answers"] == "\ud800"
+        assert put_work(client, "a.png", 1, half).json()["current"]["answers"] == "\ud800"
 
 
 def test_new_labels_of_an_accepted_image_take_the_acceptance_back(street: Path) -> None:
@@ -395,6 +402,31 @@ def test_the_event_loop_waits_for_no_disk(street: Path) -> None:
             assert client.get("/healthz").status_code == 200
             assert not any(one.done() for one in waiting)
         assert all(one.result().status_code == 200 for one in waiting)
+
+
+def test_no_request_holds_the_event_loop(street: Path) -> None:
+    heart, project = Heart(), AnnotateRoutes(AnnotateSettings(page=NO_PAGE, project=street))
+    words = [{"id": number, "name": f"word {number}", "color": [1, 2, 3]} for number in range(8000)]
+    ones, keys = [1] * 240_000, dict.fromkeys(map("{:x}".format, range(75_000)), 1)
+    many = io.BytesIO()
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(100_000):
+            archive.writestr(str(number), b"")
+    with listening(extensions=(heart.beating, project)) as port:
+        for path, body, status in (
+            ("", {"words": words}, 200),
+            ("", {"name": "another"}, 412),  # its answer has all words
+            ("", {"words": ones}, 413),
+            ("", {"words": [{}] * 95_000}, 422),
+            ("", {"options": {"reviewers": ones}}, 413),
+            ("", {"words": [keys]}, 413),
+            ("", keys, 413),
+            ("/work/a.png", many.getvalue(), 422),
+        ):
+            kind = "application/zip" if isinstance(body, bytes) else "application/json"
+            content = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
+            change = post(f"/v1/project{path}", kind, content, 'If-Match: "1"').replace(b"POST", b"PUT", 1)
+            check_beats(port, heart, change, status)
 
 
 def test_what_is_damaged_or_full_is_named(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:

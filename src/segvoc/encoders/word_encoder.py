@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import unicodedata
 from abc import ABC, abstractmethod
@@ -199,13 +200,14 @@ class _EmbeddingFile:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         # a damaged header may ask for a newer SQLite to write
         newer = code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK)
-        if isinstance(error, OSError) or (code in _UNAVAILABLE and not newer):
+        if isinstance(error, OSError) or (code in _UNAVAILABLE and not newer and not self.path.is_dir()):
             return False
         self._remove()
         return True
 
     def _remove(self) -> None:
         # the journals too, which SQLite would apply to the next file of this name
+        shutil.rmtree(self.path, ignore_errors=True)  # if it is a folder
         for suffix in ("", "-journal", "-wal", "-shm"):
             with suppress(OSError):
                 self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
-from PIL import Image, ImageShow
+from PIL import Image
 
 from segvoc.errors import Hint, OutputError, UsageError, checked_call, did_you_mean, missing_package, no_attribute
 from segvoc.imaging.annotations import (
@@ -276,6 +276,8 @@ class Segmentation:
 
             display(self)
             return
+        from PIL import ImageShow  # here, since it imports IPython where that is installed
+
         overlay = self.overlay(**asdict(SAVED_OVERLAY))
         # without a display, viewers of Linux start all the same, and fail in the background
         has_display = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

@@ -10,8 +10,8 @@ from jaxtyping import Float32
 
 from segvoc.errors import UsageError
 
-LEAST_TILE = 32
-"""Minimum side of a tile [px]; smaller tiles show the network too little."""
+LEAST_TILE, LARGEST_TILE = 32, 65_535
+"""Sides of a tile [px]; smaller tiles show the network too little."""
 
 DEFAULT_TILE = 2048
 """Default side of tiles [px]."""
@@ -33,6 +33,8 @@ class Tiling:
         """Validate the side and overlap (default: an eighth of the side); raises `UsageError`."""
         if tile < LEAST_TILE:
             raise UsageError(f"tile={tile} is too small; give a side of {LEAST_TILE} pixels or more")
+        if tile > LARGEST_TILE:
+            raise UsageError(f"tile={tile} is too large; give a side of at most {LARGEST_TILE} pixels")
         overlap = tile // 8 if overlap is None else overlap
         if not 0 <= overlap <= tile // 2:
             raise UsageError(f"overlap={overlap} doesn't fit tiles of {tile} pixels; give 0 to {tile // 2}")

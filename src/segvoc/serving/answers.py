@@ -128,7 +128,7 @@ class ServiceFailure(Exception):
     """An error response: one line for the client that says what is wrong and how to fix it.
 
     `code` is a key of `FAILURES`, or any other with a `status`; `retry_after` is the value of Retry-After [s];
-    `details` are further values of the response body, next to the error.
+    `details` are further values of the response body, next to the error, each as JSON.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class ServiceFailure(Exception):
         status: int | None = None,
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
-        details: Mapping[str, object] | None = None,
+        details: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code, self.message = code, " ".join(message.split())
@@ -170,7 +170,8 @@ class ServiceFailure(Exception):
     def body(self, request_id: str) -> bytes:
         """The response body, as JSON."""
         error = {"code": self.code, "message": self.message, "request_id": request_id}
-        return json.dumps({"error": error, **self.details}).encode()
+        values = {"error": json.dumps(error), **self.details}
+        return f"{{{', '.join(f'{json.dumps(name)}: {value}' for name, value in values.items())}}}".encode()
 
 
 # ---- schemas

@@ -1,6 +1,7 @@
 """The service: its routes and what they share, its socket and its process."""
 
 import asyncio
+import gc
 import io
 import signal
 import socket
@@ -181,7 +182,11 @@ def create_app(open_models: Sequence[Callable[[], Segmenter]], settings: Service
                 await running.enter_async_context(context)
             identities = [asdict(labeler.identity) for labeler in service.labelers.values()]
             LOGGER.info("ready", extra={FIELDS: {"models": identities}})
-            yield
+            gc.freeze()  # garbage collection holds all threads while it looks at the libraries' objects
+            try:
+                yield
+            finally:
+                gc.unfreeze()
 
     app = FastAPI(
         title="segvoc",

@@ -29,7 +29,7 @@ from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOpt
 from segvoc.inference.part_labels import words_with_objects
 from segvoc.serving.answers import ServiceFailure, VocabularyName
 from segvoc.serving.labeler import LabelQuery
-from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
+from segvoc.serving.settings import PIECE_BYTES, TEXT_BYTES, ServiceSettings
 from segvoc.vocabulary import PartVocabulary, parts_by_object
 
 FORM, JSON_BODY = "multipart/form-data", "application/json"
@@ -307,13 +307,29 @@ def _decoded_if(text: object, opening: str, adapter: TypeAdapter[Any], max_words
     )
 
 
-def _decoded(adapter: TypeAdapter[_T], text: bytes, fix: str, values: int) -> _T:
+def _decoded(adapter: TypeAdapter[_T], text: bytes, fix: str, values: int, flat: int | None = None) -> _T:
+    """Decode JSON; `flat` limits the values beyond ten of each object and list: reporting wrong ones takes a while."""
     # empty lists take a hundred times their bytes in memory
-    number = max(text.count(b"[") + text.count(b"{") + text.count(b","), text.count(b'"') // 2)
-    if number > values:
-        raise ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
+    opened, commas = text.count(b"[") + text.count(b"{"), text.count(b",")
+    number = max(opened + commas, text.count(b'"') // 2)
+    if number > values or (flat is not None and commas > flat + 10 * opened):
+        raise _too_many_values()
     with _naming_fields(fix):
         return adapter.validate_json(text, strict=True)
+
+
+def _too_many_values() -> ServiceFailure:
+    return ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    """JSON cut before brackets, so that other threads have a turn between searches for lists of numbers."""
+    start = 0
+    while start < len(text):
+        end = text.find(b"[", start + PIECE_BYTES)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end
 
 
 @contextmanager
@@ -421,8 +437,10 @@ async def json_request(
     most = values or VALUES_PER_WORD * settings.max_words
 
     def decoded() -> _MODEL:
-        needed = text if number_lists else _NUMBER_LIST.sub(b"[]", text)
-        return _decoded(TypeAdapter(model), needed, _known(model), most)
+        if text.count(b"[") > most:
+            raise _too_many_values()
+        needed = text if number_lists else b"".join(_NUMBER_LIST.sub(b"[]", piece) for piece in _pieces(text))
+        return _decoded(TypeAdapter(model), needed, _known(model), most, flat=VALUES_PER_WORD * settings.max_words)
 
     return await asyncio.to_thread(decoded)
 

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segvoc.errors import LabelingWarning, UsageError, missing_package
 from segvoc.serving.answers import JSON, ServiceFailure
-from segvoc.serving.settings import ROLES, KeyHolder, ServiceSettings
+from segvoc.serving.settings import PIECE_BYTES, ROLES, KeyHolder, ServiceSettings
 from segvoc.storage.resume import Stamp, stamp_of
 
 REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
@@ -177,9 +177,13 @@ class Observation:
                 status, headers = message["status"], MutableHeaders(scope=message)
                 headers.setdefault("Cache-Control", "no-store")
                 headers.update({ID_HEADER: request_id, **HEADERS})
-            else:
-                sent += len(message.get("body", b""))
-            await send(message)
+                await send(message)
+                return
+            body, more = message.get("body", b""), message.get("more_body", False)
+            sent += len(body)
+            for start in range(0, max(1, len(body)), PIECE_BYTES):
+                rest = more or start + PIECE_BYTES < len(body)
+                await send({**message, "body": body[start : start + PIECE_BYTES], "more_body": rest})
 
         self.metrics.open.inc()
         try:

@@ -16,6 +16,9 @@ from segvoc.errors import UsageError
 
 KEY_VARIABLE = "SEGVOC_API_KEY"
 
+PIECE_BYTES = 1_000_000
+"""Bytes of a body or an answer that are processed before other threads, or requests, continue."""
+
 TEXT_BYTES = 1_000_000
 """Maximum size of a request without the image [bytes]: words, parts and other options."""
 
@@ -117,8 +120,8 @@ class ServiceSettings:
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from None
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise UsageError(f"{name}, can't be read: {reason}; check the path") from None
+            reason = f"{error.strerror}; check the path" if isinstance(error, OSError) else f"{error}; save it as UTF-8"
+            raise UsageError(f"{name}, can't be read: {reason}") from None
 
 
 def _parsed_keys(text: str) -> dict[str, KeyHolder]:
@@ -128,7 +131,7 @@ def _parsed_keys(text: str) -> dict[str, KeyHolder]:
     keys: dict[str, KeyHolder] = {}
     for number, line in enumerate(lines, 1):
         named = _LINE.fullmatch(line)
-        if named is None and len(lines) > 1:
+        if named is None and (len(lines) > 1 or {" ", ":"} <= set(line)):
             raise UsageError(
                 f"entry {number} is not 'NAME: KEY' with a NAME of letters, digits and . _ @ -, and perhaps "
                 f"a ROLE of {', '.join(ROLES)}; write it so"

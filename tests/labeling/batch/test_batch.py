@@ -86,6 +86,13 @@ def test_files_are_those_of_segment_and_every_image_has_its_own(tmp_path: Path) 
     assert again.labeled == 0
 
 
+def test_an_image_whose_name_is_not_utf_8_fails_alone(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg", os.fsdecode(b"\xff.jpg")])
+    done = label(source, tmp_path / "out")
+    assert [name for name, _ in done.failed] == [f"{source}/\\xff.jpg"] and done.images == 2
+    assert [row["error"] is None for row in rows_of(tmp_path / "out")] == [False, True]
+
+
 def test_samples_of_tars(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

@@ -14,6 +14,9 @@ from segvoc.storage.files import strict_json
 from segvoc_annotate.label_regions import coarse_polygons, label_regions
 from segvoc_annotate.label_studio.labeling_config import LabelingConfig
 
+LONGEST_CONFIG = 200_000
+"""Max characters of a labeling configuration, whose elements are parsed at once."""
+
 SMALLEST_REGION = 64
 """Minimum pixels of a polygon's region."""
 
@@ -90,8 +93,8 @@ class LabelStudioTask(BaseModel):
 class PredictJson(BaseModel):
     """Label Studio's prediction request; other fields are ignored."""
 
-    tasks: list[LabelStudioTask]
-    label_config: str = Field(description="The project's labeling configuration, XML.")
+    tasks: list[LabelStudioTask] = Field(fail_fast=True)
+    label_config: str = Field(description="The project's labeling configuration, XML.", max_length=LONGEST_CONFIG)
 
 
 class PredictionAnswer(BaseModel):
@@ -118,7 +121,9 @@ class SetupJson(BaseModel):
     """Label Studio's setup request; other fields, such as its token, are ignored."""
 
     project: str | int | None = None
-    label_config: str | None = Field(None, alias="schema", description="The labeling configuration, XML.")
+    label_config: str | None = Field(
+        None, alias="schema", description="The labeling configuration, XML.", max_length=LONGEST_CONFIG
+    )
 
 
 class SetupAnswer(BaseModel):

@@ -13,11 +13,11 @@ from typing import Any
 
 from segvoc import UsageError
 from segvoc.storage.atomic_writes import writing
-from segvoc.storage.files import read_json
-from segvoc.storage.records import from_json
+from segvoc.storage.files import read_json, strict_json
+from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.images import TRASH, ImageFiles, checked_name, move
 from segvoc_annotate.projects.index import INDEX_FILE, Index
-from segvoc_annotate.projects.records import Change
+from segvoc_annotate.projects.records import MOST_REVISIONS, Change
 
 HISTORY_FILE = "history.jsonl"
 """A change per line."""
@@ -25,7 +25,6 @@ HISTORY_FILE = "history.jsonl"
 _ADOPTING, _ADOPTED = ".segvoc/adopting", ".segvoc/before_index"
 _TRASH_PARTS = ("images", "labels", "objects", "states", "work")
 _MERGE_FILE = ".segvoc/merge.json"
-_LARGEST = 2**53
 
 
 def set_aside_earlier(folder: Path) -> bool:
@@ -46,7 +45,8 @@ def read_history(folder: Path) -> Iterator[Change]:
         for line in file:
             with suppress(UsageError, ValueError, RecursionError):
                 change = from_json(Change, json.loads(line))
-                if 0 < change.seq < _LARGEST and 0 <= change.revision < _LARGEST:
+                strict_json(to_json(change), readable=True).encode()  # `ValueError` if SQLite can't hold a text
+                if 0 < change.seq < MOST_REVISIONS and 0 <= change.revision < MOST_REVISIONS:
                     yield change
 
 

@@ -101,6 +101,7 @@ class ProjectExport:
                 if isinstance(error, OutputError) and not isinstance(error, LongNameError):
                     raise
                 problems.append(str(error))
+                files = None
             yield files
         dataset.finish(self.words, written)
 

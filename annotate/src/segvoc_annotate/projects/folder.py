@@ -11,8 +11,9 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from segvoc import InputError, SegvocError, UsageError
+from segvoc import InputError, OutputError, SegvocError, UsageError
 from segvoc.data.datasets.maps import PROJECT_FILE
+from segvoc.errors import DiskFullError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import upright_size
 from segvoc.imaging.result_paths import folded, image_paths, is_result
@@ -20,6 +21,7 @@ from segvoc_annotate.projects.images import TRASH, ImageFiles, ProjectImage, che
 from segvoc_annotate.projects.index import (
     INDEX_FILE,
     NO_FILES,
+    UNWRITTEN,
     Index,
     IndexedImage,
     RemovedImage,
@@ -228,8 +230,12 @@ class ProjectFolder:
     def _refresh_all(self, names: Collection[str]) -> None:
         """Refresh images; their rows have what is wrong with them."""
         for name in names:
-            with suppress(InputError, UsageError):
+            try:
                 self._refresh(name)
+            except DiskFullError:
+                raise
+            except (InputError, UsageError, OutputError):
+                pass
 
     def _refresh(self, name: str) -> ImageState:
         """Bring the row of an image, and in a project that is written its files, up to date; return its state."""
@@ -244,9 +250,13 @@ class ProjectFolder:
                 before = None if row is None else row.state
                 size = (before.height, before.width) if before is not None and is_same else upright_size(path)
                 state = self._current(name, files, size, row)
-            except (InputError, UsageError) as error:
+                stamps = Stamps.of(path, files)
+            except DiskFullError:
+                raise
+            except (InputError, UsageError, OutputError) as error:
                 problem, state = error, None if row is None else row.state
-            self.index.put(name, Stamps.of(path, files), state, None if problem is None else str(problem))
+                stamps = UNWRITTEN if isinstance(error, OutputError) else Stamps.of(path, files)
+            self.index.put(name, stamps, state, None if problem is None else str(problem))
         if problem is not None:
             raise problem
         assert state is not None

@@ -74,6 +74,9 @@ class Stamps(NamedTuple):
 NO_FILES = Stamps("", "", "")
 """Of an image that can't be used whatever is in its files."""
 
+UNWRITTEN = Stamps("?", "?", "?")
+"""Of an image whose files couldn't be written: unlike all files, so that they are written as soon as that works."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedImage:

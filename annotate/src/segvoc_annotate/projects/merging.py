@@ -1,9 +1,12 @@
 """Merges a word of a project into another one, in all images; what was interrupted goes on with `resume_merge`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-from segvoc import UsageError
+from segvoc import SegvocError, UsageError
+from segvoc.errors import DiskFullError
 from segvoc_annotate.projects.images import TRASH, ImageFiles
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectRecord
@@ -16,7 +19,10 @@ def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRe
     `UsageError` if an id is that of no current word, or both are the same; also the errors of `Project.rewrite`.
     """
     with project.threads:
-        resume_merge(project)
+        unfinished = project.index.fact("merge") or {}
+        record = resume_merge(project)
+        if (unfinished.get("word"), unfinished.get("into")) == (word, into):
+            return record
         known = {one.id for one in project.record.present}
         if not {word, into} <= known or word == into:
             raise UsageError(f"the words {word} and {into} can't be merged; give the ids of two words of the project")
@@ -26,7 +32,10 @@ def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRe
 
 
 def resume_merge(project: Project) -> ProjectRecord:
-    """Finish the merge that was begun, if any."""
+    """Finish the merge that was begun, if any.
+
+    If images can't be used, the others are merged, the word stays, and the error of the first is raised.
+    """
     with project.threads:
         index, record = project.index, project.record
         if (merge := index.fact("merge")) is None:
@@ -34,14 +43,31 @@ def resume_merge(project: Project) -> ProjectRecord:
         word, into, by = (merge[name] for name in ("word", "into", "by"))
         if {word, into} <= record.ids:
             change = partial(exchanged, old=word, new=into)
+            problems = list[SegvocError]()
+            images = project.images()
             for name in index.with_word(word):
-                project.rewrite(name, change, by=by)
+                if name in images:
+                    with _noting(problems):
+                        project.rewrite(name, change, by=by)
             for removed in index.removed():  # they may be restored
                 work = ImageFiles.below(project.folder / TRASH / str(removed.id), removed.image).work
-                if work.is_file() and read_state_of(work).pixels.get(str(word)):
-                    project.rewrite_removed(removed, change, by=by)
+                with _noting(problems):
+                    if work.is_file() and read_state_of(work).pixels.get(str(word)):
+                        project.rewrite_removed(removed, change, by=by)
+            if problems:
+                raise problems[0]
             words = tuple(replace(one, removed=True) if one.id == word else one for one in record.words)
             record = project.update(expected=record.revision, words=words, by=by)
         with index.transaction():
             index.put_fact("merge", None)
         return record
+
+
+@contextmanager
+def _noting(problems: list[SegvocError]) -> Iterator[None]:
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except SegvocError as error:
+        problems.append(error)

@@ -484,7 +484,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
 
     def has(self, name: str, content: bytes) -> bool:
         """Whether the project has an image of this name and content."""
-        return self.index.image(name) is not None and _has(self.images_folder / name, content)
+        return name.isprintable() and self.index.image(name) is not None and _has(self.images_folder / name, content)
 
     def remove(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> None:
         """Move an image with all of its files to the trash, where images outside the project are only listed."""

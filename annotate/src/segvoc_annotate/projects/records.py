@@ -19,6 +19,9 @@ from segvoc.storage.records import from_json
 MOST_IDS = 65_534
 """Upper bound of word ids: a correction is an id + 2 in 16 bits."""
 
+MOST_REVISIONS = 2**53
+"""Upper bound of revisions and of numbers of changes, which pages read as floats."""
+
 LONGEST_ANSWERS = 200_000
 """Max characters of an image's `answers`."""
 
@@ -98,6 +101,7 @@ class ProjectRecord:
     options: ProjectOptions = field(default_factory=ProjectOptions)
 
     def __post_init__(self) -> None:
+        _check_revision(self.revision)
         # control characters, surrogates, separators of lines and of paragraphs
         is_line = not any(category(character) in ("Cc", "Cs", "Zl", "Zp") for character in self.name)
         if not self.name.strip() or len(self.name) > LONGEST_NAME or not is_line:
@@ -207,6 +211,9 @@ class ImageState:
     change: str | None = None
     """The caller's id of the change that wrote them."""
 
+    def __post_init__(self) -> None:
+        _check_revision(self.revision)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
@@ -220,6 +227,11 @@ class Change:
     revision: int
     change: str | None = None
     """The caller's id of it, which no other change has."""
+
+
+def _check_revision(revision: int) -> None:
+    if not 0 <= revision < MOST_REVISIONS:
+        raise UsageError(f"the revision {str(revision)[:20]} is out of range; it is below {MOST_REVISIONS}")
 
 
 def now() -> str:

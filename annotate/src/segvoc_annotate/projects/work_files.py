@@ -40,6 +40,10 @@ DRAFT_PLANES = (DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY)
 _PLANES = (LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY)
 _STATE_BYTES = 1_000_000
 
+_LISTED, _MOST_LISTED = b"PK\x01\x02", 100
+"""Begins a file's entry in a zip's list; PNGs may have it by chance."""
+_BLOCK = 262_144
+
 UNDECIDED, NO_WORD, FIRST_WORD = 0, 1, 2
 """Values of corrections: uncorrected; word removed by a person; offset of ids."""
 
@@ -177,6 +181,7 @@ def received(
     no word.
     """
     try:
+        _check_number(file)
         with zipfile.ZipFile(file) as archive:
             files = _entries(archive, size[0] * size[1])
     except UsageError:
@@ -196,6 +201,17 @@ def received(
 def _is_our_form(png: bytes, is_8_bit: bool) -> bool:
     """Whether a label map is stored in 8 bits with a palette, or in 16 bits."""
     return png[24:26] == (_EIGHT_BITS_OF_PALETTE if is_8_bit else _SIXTEEN_BITS)
+
+
+def _check_number(file: BinaryIO | io.BytesIO) -> None:
+    """Refuse a zip of very many files, whose list would be garbage that holds all threads when it is collected."""
+    number, end = 0, b""
+    while block := file.read(_BLOCK):
+        number += (end + block).count(_LISTED)
+        end = block[1 - len(_LISTED) :]
+    if number > _MOST_LISTED:
+        raise UsageError(f"the work file has {number} files, which is more than an image has; save it again")
+    file.seek(0)
 
 
 def _entries(archive: zipfile.ZipFile, pixels: int) -> dict[str, bytes]:

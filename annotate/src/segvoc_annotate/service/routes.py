@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from segvoc import OutputError, SegvocError, TaughtWords, UsageError
 from segvoc.serving.answers import ServiceFailure
@@ -63,6 +63,9 @@ LOOK_SECONDS = 0.1
 
 ZIP = "application/zip"
 
+MOST_VALUES = 200_000
+"""Max values of a project in JSON: seven a word."""
+
 AT_ONCE = 2
 """Max concurrent image decodes per project; each takes a few hundred megabytes."""
 
@@ -91,7 +94,10 @@ class ProjectRoutes:
         """
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
-        await asyncio.to_thread(resume_merge, self.project)
+        try:
+            await asyncio.to_thread(resume_merge, self.project)
+        except (SegvocError, OSError) as error:
+            LOGGER.warning("words can't be merged", extra={FIELDS: {"problem": str(error)}})
         await self._taught.follow()
         self._coloring = asyncio.create_task(self._recolor(None))
         yield
@@ -165,7 +171,7 @@ class ProjectRoutes:
     async def _put(self, request: Request) -> Response:
         expected, user, change = expected_revision(request), user_of(request), change_of(request)
         with self._service.request_slot(labels=False):
-            body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
+            body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=MOST_VALUES)
             await self._in_thread(self._update, body, expected, user, change)
             if body.words is not None:
                 self._coloring = asyncio.create_task(self._recolor(self._coloring))
@@ -261,7 +267,7 @@ class ProjectRoutes:
                         raise _storage(error) from error
                     except SegvocError as error:
                         problems.append(str(error))
-        return JSONResponse({"added": added, "problems": problems})
+        return _json({"added": added, "problems": problems})
 
     async def _image(self, request: Request) -> Response:
         image = await self._in_thread(self.project.image, request.path_params["name"])
@@ -286,7 +292,7 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             name, user, change = request.path_params["name"], user_of(request), change_of(request)
             await self._in_thread(self.project.remove, name, by=user, change=change)
-            return JSONResponse({"removed": await self._in_thread(self.project.removed)})
+            return _json({"removed": await self._in_thread(self.project.removed)})
 
     async def _restore(self, request: Request) -> Response:
         with self._service.request_slot(labels=False):
@@ -356,7 +362,7 @@ class ProjectRoutes:
         for name in found.added:
             with suppress(SegvocError):  # it was removed meanwhile
                 states.append(to_json(self.project.state(self.project.image(name))))
-        return JSONResponse({"added": states, "problems": found.problems})
+        return _json({"added": states, "problems": found.problems})
 
     async def _improvement_state(self) -> Response:
         return self._progress(await self._in_thread(self._improvement.state))
@@ -375,14 +381,18 @@ class ProjectRoutes:
 
     def _progress(self, state: ImprovementState) -> Response:
         offered = why_no_finetuning(self._service.labeler.model) is None
-        return JSONResponse(to_json(replace(state, can_finetune=offered)))
+        return _json(to_json(replace(state, can_finetune=offered)))
 
     async def _in_thread(self, call: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
         """Run a call in a thread, mapping its errors to request failures."""
-        try:
-            return await asyncio.to_thread(call, *arguments, **options)
-        except (SegvocError, OSError) as error:
-            raise _failure(error) from error
+
+        def answered() -> _T:
+            try:
+                return call(*arguments, **options)
+            except (SegvocError, OSError) as error:
+                raise _failure(error) from error
+
+        return await asyncio.to_thread(answered)
 
 
 _REVALIDATED = {"Cache-Control": "private, no-cache"}
@@ -392,7 +402,7 @@ _REVALIDATED = {"Cache-Control": "private, no-cache"}
 def _failure(error: SegvocError | OSError) -> Exception:
     if isinstance(error, ConflictError):
         code, status = ("done", 409) if isinstance(error, ImageDoneError) else ("conflict", 412)
-        headers, details = _etag(error.current.revision), {"current": to_json(error.current)}
+        headers, details = _etag(error.current.revision), {"current": strict_json(to_json(error.current))}
         return ServiceFailure(code, str(error), status=status, headers=headers, details=details)
     if isinstance(error, NotInProjectError):
         return ServiceFailure("not_found", str(error))
@@ -428,8 +438,13 @@ def _storage(error: OutputError) -> ServiceFailure:
     return ServiceFailure("storage", str(error), status=507)
 
 
+def _json(content: object, headers: Mapping[str, str] | None = None) -> Response:
+    """A response in ASCII, since states that other programs wrote may have lone surrogates."""
+    return Response(strict_json(content), media_type="application/json", headers=headers)
+
+
 def _answered(state: ImageState) -> Response:
-    return JSONResponse(to_json(state), headers=_etag(state.revision))
+    return _json(to_json(state), headers=_etag(state.revision))
 
 
 def _etag(revision: int) -> dict[str, str]:

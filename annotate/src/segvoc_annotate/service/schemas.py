@@ -22,7 +22,9 @@ class ProjectJson(BaseModel):
     model_config = _STRICT
 
     name: str | None = None
-    words: tuple[ProjectWord, ...] | None = Field(None, description="All words, including removed ones.")
+    words: tuple[ProjectWord, ...] | None = Field(
+        None, description="All words, including removed ones.", fail_fast=True
+    )
     options: ProjectOptions | None = Field(None, description="Its reviewers aren't changed.")
 
 

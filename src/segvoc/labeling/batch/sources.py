@@ -92,10 +92,9 @@ class Folder:
             if infos[0].type == FileType.Directory:
                 infos = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
         start = len(self.path.rstrip("/")) + 1
+        files = ((_path_in(info), info) for info in infos if info.is_file)
         return sorted(
-            (info.path[start:], int(info.size or 0), int(info.mtime_ns or 0))
-            for info in infos
-            if info.is_file and not info.path.endswith("/")
+            (path[start:], int(info.size or 0), int(info.mtime_ns or 0)) for path, info in files if path[-1] != "/"
         )
 
     def open(self, name: str) -> Any:
@@ -127,6 +126,14 @@ class Folder:
                 self.filesystem.delete_file(self._path_of(name))
         except OSError as error:
             raise OutputError(f"{self.address_of(name)!r} can't be removed: {one_line(error)}") from None
+
+
+def _path_in(info: Any) -> str:
+    """The path of a `pyarrow.fs.FileInfo`; escaped if it isn't UTF-8, which no file has, so that it can't be read."""
+    try:
+        return info.path
+    except UnicodeDecodeError as error:
+        return bytes(error.object).decode(errors="backslashreplace")
 
 
 def folder_at(address: str) -> Folder:
