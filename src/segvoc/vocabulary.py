@@ -411,10 +411,10 @@ def _read_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, Any]
 def _text_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, str]]:
     name = os.fspath(path)
     # not `splitlines`, which also splits at characters that names may contain
-    lines = _read_text(path, what).rstrip().split("\n")
+    lines = list(enumerate(_read_text(path, what).rstrip().split("\n"), 1))
     if what == "classes":  # as in a dataset's table
-        lines = [line for line in lines if not line.startswith("#")]
-    rows = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        lines = [(number, line) for number, line in lines if not line.startswith("#")]
+    rows = [line.strip() for _, line in lines if line.strip() and not line.startswith("#")]
     if len(rows) > 1 and any(all(map(form.fullmatch, rows)) for form in COLOR_LINES):
         fix = "a folder of images, color masks and this file is a dataset (--dataset)"
         raise UsageError(
@@ -422,10 +422,14 @@ def _text_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, str]
         )
     if (indexed := indexed_names(rows)) is not None and (len(rows) > 1 or what == "classes"):
         return sorted(indexed)
-    for number, line in enumerate(lines, 1):
+    first: dict[str, int] = {}
+    for number, line in lines:
         if not line.strip() and len(lines) > 1:
             raise UsageError(f"line {number} of {name!r} is empty (''); write one class per line")
-    return [(number, line) for number, line in enumerate(lines) if line]
+        if (earlier := first.setdefault(folded(line.strip()), number)) != number:
+            where = f"in lines {earlier} and {number} of {name!r}"
+            raise UsageError(f"the word {_shortened(as_word(line))} is given twice, {where}; name it once")
+    return [(index, line) for index, (_, line) in enumerate(lines) if line]
 
 
 def indexed_names(lines: Sequence[str]) -> list[tuple[int, str]] | None:

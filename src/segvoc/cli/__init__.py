@@ -237,6 +237,6 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
     if isinstance(message, LabelingWarning):
-        show_hints([message.hint])
+        show_hints([message])
     else:
         echo(f"segvoc: warning: {' '.join(str(message).split())}", err=True)

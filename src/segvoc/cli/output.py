@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from segvoc.errors import Hint
+from segvoc.errors import Hint, LabelingWarning
 from segvoc.runtime.progress import printable
 
 
@@ -28,7 +28,7 @@ def unquoted_hint(words: str, images: Sequence[str]) -> str | None:
     return f'{strays[0]!r} is not an image; if it is a word, put quotes around the list: --words "{listed}"'
 
 
-def show_hints(hints: Sequence[Hint]) -> None:
+def show_hints(hints: Sequence[Hint | LabelingWarning]) -> None:
     """Print hints to standard error, each as one line."""
     for hint in hints:
         echo(f"segvoc: hint: {' '.join(hint.written(flag).split())}", err=True)

@@ -165,8 +165,8 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
     if source is None:
         fix = "check the path: cv2.imread gives None for a file that it can't read"
     raise UsageError(
-        "an image is a path, the bytes of a file, an open binary file, a PIL image, an (H, W, 3) uint8 array or a "
-        f"(3, H, W) uint8 tensor, not {'None' if source is None else type(source).__name__}; {fix}"
+        "expected a path, the bytes of a file, an open binary file, a PIL image, an (H, W, 3) uint8 array or a "
+        f"(3, H, W) uint8 tensor, got {'None' if source is None else type(source).__name__}; {fix}"
     )
 
 

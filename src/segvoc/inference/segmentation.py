@@ -136,7 +136,7 @@ class Segmentation:
         unlabeled = self._statistics.unlabeled
         rest = [f"{share_text(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
         source = f"{self.source!r}, " if self.source else ""
-        summary = "; ".join([", ".join([*shares, *more, *rest]), *self.notes()])
+        summary = "; ".join([", ".join([*shares, *more, *rest]), *summary_notes(self._summary)])
         return f"<Segmentation {source}{self.width} x {self.height}: {summary}>"
 
     def _repr_jpeg_(self) -> bytes:
@@ -319,7 +319,8 @@ class Segmentation:
             size = max(1, round(self.height * scale)), max(1, round(self.width * scale))
             pixels = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BOX))
             regions = replace(regions, labels=nearest(regions.labels, size))
-        return draw_overlay(pixels, regions, OverlayStyle(alpha=alpha, names=names, legend=legend), self.notes())
+        style = OverlayStyle(alpha=alpha, names=names, legend=legend)
+        return draw_overlay(pixels, regions, style, summary_notes(self._summary))
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
@@ -330,9 +331,9 @@ class Segmentation:
         Returns:
             "image" (its name as given, None for an image from memory), "width", "height", "model", "dtype", "classes",
             "unlabeled" (pixels), "mean_confidence" of all words except the background, the words "not_found", whether
-            the model is "unsure" (see `unsure_below`), and "seconds". "classes" lists every word: its "id" in the label
-            map, "name", "color" (RGB), "pixels", their "fraction" of the image, and their "mean_confidence" (None
-            without pixels). All "pixels" and "unlabeled" add up to width x height. If parts were requested, "parts"
+            the model is "unsure" (see `unsure_below`), "seconds", and "hints". "classes" lists every word: its "id" in
+            the label map, "name", "color" (RGB), "pixels", their "fraction" of the image, and their "mean_confidence"
+            (None without pixels). All "pixels" and "unlabeled" add up to width x height. If parts were requested, "parts"
             follows "classes": for every part its "id" in the part map, "object" (None for any object), "part" and
             "name", then the same statistics. With objects, each of the "classes" has its number of "objects".
         """
@@ -344,11 +345,11 @@ class Segmentation:
         classes = statistics.classes(self.words, self.colors, compact=compact)
         if (counts := self.object_counts) is not None:
             classes = [{**entry, "objects": counts[entry["id"]]} for entry in classes]
-        return report_fields(self, statistics, classes, **parts)
+        return report_fields(self, statistics, classes, **parts) | {"hints": list(map(str, self.hints))}
 
     def notes(self) -> list[str]:
-        """The confidence and the absent words, a line each."""
-        return summary_notes(self._summary)
+        """The confidence, the absent words and the hints, a line each."""
+        return [*summary_notes(self._summary), *map(str, self.hints)]
 
     def to_supervision(self) -> "supervision.Detections":
         """Convert to `supervision.Detections`, for that library's annotators, trackers and zones.

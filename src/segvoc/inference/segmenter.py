@@ -11,7 +11,7 @@ from segvoc.errors import InputError, UsageError, checked_call, no_attribute
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
 from segvoc.inference.engine import Engine
-from segvoc.inference.hints import Hints
+from segvoc.inference.hints import HintWarnings, find_hints
 from segvoc.inference.job import (
     CallKeywords,
     LabelingJob,
@@ -42,8 +42,8 @@ class Segmenter(Engine):
     """Labels images with words; created by `segvoc.load`. A subclass runs the network: it is an `Engine`."""
 
     @cached_property
-    def _hints(self) -> Hints:
-        return Hints()
+    def _hints(self) -> HintWarnings:
+        return HintWarnings()
 
     def __repr__(self) -> str:
         taught = sum(len(one.words) for one in self.taught)
@@ -288,7 +288,7 @@ class Segmenter(Engine):
     def _job(self, words: Words | None, options: LabelOptions, parts: Parts | None, **more: Any) -> LabelingJob:
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
-        return LabelingJob.of(self, prepared, options, hints=self._hints.of, **more)
+        return LabelingJob.of(self, prepared, options, hints=find_hints, **more)
 
 
 def _start(job: LabelingJob) -> StartBatch:
