@@ -44,6 +44,9 @@ COLOR_LINES = (
 )
 """Lines of a class and its color: before the name, as in VOC's labelmap.txt, and after it."""
 
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Suffixes of images, which are given in the place of words by mistake."""
+
 _SETTINGS = (".yaml", ".yml", ".toml", ".xml", ".ini", ".cfg")
 """Suffixes of settings, which are refused: their lines aren't words."""
 
@@ -87,6 +90,8 @@ class Vocabulary:
         if isinstance(words, str | os.PathLike) and _names_file(words):
             fix = "read it: --words-file FILE, or segvoc.Vocabulary.read(FILE)"
             raise UsageError(f"the words {_shortened(words)} name a file; {fix}")
+        if isinstance(words, str | os.PathLike) and Path(words).suffix.lower() in _IMAGES:
+            raise UsageError(f"the words {_shortened(words)} name an image; give the image first, and then the words")
         object.__setattr__(self, "is_line", isinstance(words, str))
         if isinstance(words, str):
             if words.strip()[:1] + words.strip()[-1:] in ("[]", "{}"):
@@ -137,6 +142,9 @@ class Vocabulary:
                     "label maps have the values 0, 1, 2, ...: add the missing classes, or list the names"
                 )
         return cls(name for _, name in names)
+
+    def __getitem__(self, index: int) -> str:
+        return self.words[index]
 
     def __len__(self) -> int:
         """Number of classes."""
@@ -327,7 +335,8 @@ def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
 def _checked_name(value: object, kind: str, place: str = "") -> str:
     """Strip a name and convert it to NFC; `kind` ("word") and `place` (" of 'dog'") are for the error."""
     if not isinstance(value, str):
-        raise UsageError(f"the {kind} {_shortened(value)}{place} isn't a string; write {kind}s as text")
+        several = "; all images of a call have the same words" if isinstance(value, list | tuple) else ""
+        raise UsageError(f"the {kind} {_shortened(value)}{place} isn't a string; write {kind}s as text{several}")
     name = as_word(value)
     if not all(synonym.strip() for synonym in name.split(", ")):
         raise UsageError(f"the {kind} {_shortened(value)}{place} is empty; remove it, or write a name")

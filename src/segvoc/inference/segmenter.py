@@ -270,7 +270,8 @@ class Segmenter(Engine):
         """
         if isinstance(images, str | bytes | np.ndarray) or not isinstance(images, Iterable):
             shown = " ".join(repr(images).split())
-            raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list")
+            fix = f": sorted(pathlib.Path({shown}).glob('*.jpg'))" if isinstance(images, str) else ""
+            raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list{fix}")
         job = self._job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
         outcomes = label_stream(_start(job), job, images)
         if progress:
