@@ -185,7 +185,7 @@ def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segm
     for wrong in (lambda: result.mask(0), lambda: result.boxes(0), lambda: result.crop(0)):  # pyright: ignore[reportArgumentType]
         with pytest.raises(UsageError, match=r"result\.labels == 0"):
             wrong()
-    for listed in (lambda: len(result), lambda: result[0], lambda: list(result), lambda: np.asarray(result)):
+    for listed in (lambda: len(result), lambda: result[0], lambda: [*result], lambda: np.asarray(result)):
         with pytest.raises(TypeError, match=r"a result isn't a(n array; use result.labels| list)"):
             listed()
     with pytest.raises(AttributeError, match=r"take one: results\[0\].overlay, or loop over them"):

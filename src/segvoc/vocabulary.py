@@ -143,6 +143,9 @@ class Vocabulary:
                 )
         return cls(name for _, name in names)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
+
     def __getitem__(self, index: int) -> str:
         return self.words[index]
 
