@@ -85,6 +85,23 @@ def test_a_synonym_is_proposed_where_it_finds_more_in_this_image() -> None:
     assert better.mask("road").sum() > 2 * first.mask("asphalt").sum()
 
 
+@pytest.mark.parametrize(
+    ("image", "words", "comparisons"),
+    [
+        ("mountains.jpg", "sky, mountain, trees, grass", 1),
+        ("dogs.jpg", "dog", 1),
+        (STREET, "building, sky, asphalt", 3),
+    ],
+)
+def test_only_calls_that_may_need_a_hint_compare_other_words(monkeypatch, image, words, comparisons) -> None:
+    model, runs = open_tiny(), list[int]()
+    compare = type(model).compare
+    monkeypatch.setattr(type(model), "compare", lambda *given: runs.append(1) or compare(*given))
+    with warnings.catch_warnings(record=True):
+        model.segment(PHOTO.parent / image, words)
+    assert len(runs) == comparisons
+
+
 def test_a_window_that_changes_nothing_is_named() -> None:
     model, square = open_tiny(), np.asarray(Image.open(PHOTO))[:160, :160]
     hint = "window='fine' has no effect on this image, which window='auto' sees in the same way"
