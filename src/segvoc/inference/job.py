@@ -310,11 +310,12 @@ class LabelingJob:
 
     def has_plain_window(self, image: UInt8[np.ndarray, "_ _ 3"], views: EncodedViews) -> bool:
         """Whether another window than "auto" was asked for, and sees and labels the image just as "auto" does."""
-        if self.options.window == "auto":
+        auto = self.engine.protocols.get("auto")
+        if self.options.window == "auto" or auto is None or len(views) > 1:
             return False
-        window, auto = self.engine.window_protocol(self.options.window), self.engine.window_protocol("auto")
+        window = self.engine.window_protocol(self.options.window)
         alike = (window.pooling, window.selection) == (auto.pooling, auto.selection)
-        return alike and len(views) == 1 and np.array_equal(to_numpy(views.pixels), image_views(image, auto))
+        return alike and np.array_equal(to_numpy(views.pixels), image_views(image, auto))
 
     def class_labels(self, views: EncodedViews, size: tuple[int, ...]) -> ClassLabels:
         """The labels of an encoded image of a size [px], without the frames before it."""
