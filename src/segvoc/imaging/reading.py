@@ -326,7 +326,8 @@ def _opened_file(path: str, name: str) -> BinaryIO:
         raise InputError(f"{name} can't be read: permission denied; change its permissions (chmod +r)") from None
     except (OSError, ValueError) as error:
         if len(name) > _LONGEST_NAME:
-            raise InputError(f"{name[:40]}...' is no path; of base64, give the bytes: base64.b64decode(text)") from None
+            fix = "no path is so long; of base64, give the bytes, base64.b64decode(text)"
+            raise InputError(f"{name[:40]}...{name[-20:]} can't be read: {fix}") from None
         raise InputError(f"{name} can't be read: {reason(error)}; check the path and the disk") from None
 
 
