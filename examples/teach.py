@@ -65,7 +65,7 @@ taught.save(folder / "facades.words.safetensors")
 models = {"zero-shot": model, f"taught from {len(train)} photographs": model.with_taught(taught)}
 print(f"\nLabeling {len(test)} other photographs before and after", flush=True)
 scores = [class_ious(one, test) for one in models.values()]
-print(f"IoU on {len(test)} other photographs [%]    by text   taught")
+print(f"IoU on {len(test)} other photographs [%]  zero-shot   taught")
 for word, before, after in zip(
     [*train.vocabulary.words, "mean"], *([*one, np.nanmean(one)] for one in scores), strict=True
 ):

@@ -1,6 +1,7 @@
 """What people who know other tools type first: it works, or the answer names what does."""
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 from PIL import Image
 
 import segvoc
-from segvoc.errors import UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.inference.segmentation import Segmentations
 from tests.cli.command import Command, make_command
 
 PHOTO = Path(__file__).resolve().parents[1] / "samples/coffee.jpg"
@@ -30,7 +32,8 @@ set_image requires_grad_ load_state_dict id2label num_classes"""
 OF_RESULT = """masks pred_masks get_mask plot visualize draw render to_json json to_dict summary shares areas stats
 classes scores conf probs logits heatmap label_map segmentation pred numpy cpu xyxy bbox detections contours segments
 to_rle to_pandas df to_csv shape size orig_shape orig_img path speed unlabeled save_txt save_crop write instances
-class_ids sem_seg to_geojson mean_confidence to_numpy polygons_of box to_yolo to_fiftyone compare"""
+class_ids sem_seg to_geojson mean_confidence to_numpy polygons_of box to_yolo to_fiftyone compare
+fraction share percentage"""
 
 CALLS: list[tuple[dict[str, Any], str]] = [
     *(({name: "cat"}, "words") for name in ("text", "prompt", "classes", "labels")),
@@ -49,6 +52,8 @@ CALLS: list[tuple[dict[str, Any], str]] = [
     ({"words": "cup, table", "background": True}, "not a name"),
     ({"words": {"cup", "table"}}, "give a list"),
     ({"words": "cup, table", "threshold": "high"}, "is not a number or none; give one"),
+    *(({"words": words}, "name an image; give the image first") for words in (str(PHOTO), PHOTO, "a.PNG")),
+    ({"words": [["cup"], ["table"]]}, "all images of a call have the same words"),
 ]
 
 IMAGES: list[tuple[Any, str]] = [
@@ -59,6 +64,25 @@ IMAGES: list[tuple[Any, str]] = [
     (torch.zeros(3, 8, 8), r"\(255 \* tensor\).to"),
     (torch.zeros(2, 3, 8, 8), r"list\(tensor\)"),
     (io.TextIOWrapper(io.BytesIO(b"\x89PNG")), "open it in binary mode"),
+    (PIXELS.astype(np.float32), r"convert it: array.astype\(numpy.uint8\)"),
+    (PIXELS.astype(int), r"convert it: array.astype\(numpy.uint8\)"),
+    (PIXELS / 255, r"\(255 \* array\).astype"),
+    (PIXELS > 99, r"255 \* array.astype"),
+    (PIXELS.transpose(2, 0, 1), "put the channels last"),
+    (PIXELS[:4, :4].tolist(), r"got list; give numpy.array\(pixels, numpy.uint8\)"),
+    (open_tiny().segment(PIXELS, "cup"), "got Segmentation; give its .image"),
+]
+
+PATHS = [
+    ("~/photo.jpg", "'~' isn't expanded here: give '/"),
+    ("photos/*.jpg", r"glob.glob\(pattern\)"),
+    ("www.example.org/a.jpg", "an address begins with https://"),
+    (str(PHOTO.with_name("cofee.jpg")), r"does not exist \(did you mean coffee.jpg\?\)"),
+    (str(PHOTO.parent), "is a folder, not an image; give the images in it"),
+    *(
+        (f"{start}{'QUJD' * 2000}", "no path is so long; of base64, give the bytes")
+        for start in ("", "data:image/png;base64,")
+    ),
 ]
 
 FUNCTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
@@ -75,6 +99,9 @@ FUNCTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("train", (open_tiny(), "images/", "out"), {}, "give a recipe, such as segvoc.recipes.finetune"),
     ("save", ("a.safetensors", open_tiny()), {}, "model is 'a.safetensors'; give a model"),
     ("push", ("me/model", open_tiny()), {}, "model is 'me/model'; give a model"),
+    ("click", (PIXELS, 225, 240), {}, "points=225 can't be read; give for example points="),
+    ("click", (open_tiny(), PHOTO, [(1, 1)]), {}, "points=.* can't be read"),
+    ("load", ("sam",), {}, "`segvoc click` finds objects by clicks and boxes"),
 ]
 
 METHODS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
@@ -109,6 +136,11 @@ COMMANDS = [
     (["segment", "a.jpg", "--words", "cat", "--format", "coco"], "did you mean coco-panoptic or coco-instances?"),
     (["segment", PHOTO, "--words", "cat", "--device", "gpu"], "unknown device 'gpu'; use 'cuda'"),
     (["segment", PHOTO, "--words", "cat", "--model", "pcaseg"], "the nearest are pca-seg-l, pca-seg-b, "),
+    (["segment", "my", "photo.jpg", "--words", "cat"], "put quotes around the name: 'my photo.jpg'"),
+    (["segment", "my photo.jpg", "--words", "cat", "--show"], "pictures are written: see out/*.overlay.png"),
+    (["--words", "cat", "photo.jpg"], "options follow a command"),
+    (["click", "120,80", "photo.jpg"], "the image comes first"),
+    (["export", "tiny", "model.onnx"], "an export is a folder of them; name a folder"),
 ]
 
 
@@ -135,6 +167,12 @@ def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segm
     for image, said in IMAGES:
         with pytest.raises(UsageError, match=said):
             open_tiny().segment(image, "cup")
+    for path, said in PATHS:
+        with pytest.raises(InputError, match=said) as refusal:
+            open_tiny().segment(path, "cup")
+        assert len(str(refusal.value)) < 200
+    with pytest.raises(UsageError, match="give a list: sorted"):
+        open_tiny().segment_many("photos", "cup")  # pyright: ignore[reportArgumentType, reportCallIssue]
     with pytest.raises(UsageError, match="give a list"):
         open_tiny().segment_many(PIXELS, "cup")  # pyright: ignore[reportArgumentType, reportCallIssue]
     for kind, calls in ((segvoc, FUNCTIONS), (result, METHODS)):
@@ -147,10 +185,17 @@ def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segm
     for wrong in (lambda: result.mask(0), lambda: result.boxes(0), lambda: result.crop(0)):  # pyright: ignore[reportArgumentType]
         with pytest.raises(UsageError, match=r"result\.labels == 0"):
             wrong()
-    for listed in (lambda: len(result), lambda: result[0]):
-        with pytest.raises(TypeError, match="a result isn't a list"):
+    for listed in (lambda: len(result), lambda: result[0], lambda: [*result], lambda: np.asarray(result)):
+        with pytest.raises(TypeError, match=r"a result isn't a(n array; use result.labels| list)"):
             listed()
-    assert result
+    with pytest.raises(AttributeError, match=r"take one: results\[0\].overlay, or loop over them"):
+        _ = Segmentations([result]).overlay  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(UsageError, match="isn't among this result's words"):
+        _ = "dog" in result
+    assert result and "cup" in result and result["Cup "].any()
+    words = segvoc.Vocabulary("cup, table")
+    assert (words[0], list(words), "cup" in words) == ("cup", ["cup", "table"], True)
+    assert repr(open_tiny().encode(words)) == "<PreparedVocabulary of 2: cup, table>"
 
 
 def test_images_of_opencv_are_a_view_away(result: segvoc.Segmentation) -> None:
@@ -163,6 +208,7 @@ def test_images_of_opencv_are_a_view_away(result: segvoc.Segmentation) -> None:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     monkeypatch.chdir(tmp_path)
+    shutil.copy(PHOTO, "my photo.jpg")
     return make_command(monkeypatch, capfd)
 
 

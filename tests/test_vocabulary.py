@@ -116,7 +116,7 @@ def test_file_holds_one_class_a_line(tmp_path: Path) -> None:
         (b"cat\nsofa\n \t\nwall", r"line 3 of '.*words\.txt' is empty"),
         (b"", "no words"),
         (b"\xef\xbb\xbf\n", "no words"),
-        (b"cat\ncat\n", "'cat' is given twice"),
+        (b"cat\nsofa\nCat\n", r"'Cat' is given twice, in lines 1 and 3 of '.*words\.txt'"),
         ("café\n".encode("latin-1"), "isn't UTF-8"),
         ("cat\nsofa\n".encode("utf-16"), "isn't UTF-8"),
     ],
@@ -125,6 +125,16 @@ def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, sa
     (tmp_path / "words.txt").write_bytes(content)
     with one_line_error(UsageError, match=said):
         Vocabulary.read(tmp_path / "words.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("# made by a tool\ncat\n\nsofa\n", "line 3 of"), ("cat\n# a note\nsofa\ncat\n", "in lines 1 and 4 of")],
+)
+def test_errors_count_the_comments_of_a_class_file(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "classes.txt").write_text(content)
+    with one_line_error(UsageError, match=said):
+        Vocabulary.read_classes(tmp_path / "classes.txt")
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b"])

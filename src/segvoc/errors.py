@@ -91,9 +91,17 @@ class Hint:
 class LabelingWarning(UserWarning):
     """Labels are probably not what was meant: words mean something else, or don't cover the image."""
 
-    def __init__(self, hint: Hint) -> None:
-        super().__init__(hint)
-        self.hint = hint
+    def __init__(self, hint: Hint, images: int = 1, total: int = 1) -> None:
+        super().__init__(hint, images, total)
+        self.hint, self.images, self.total = hint, images, total
+
+    def written(self, option: WriteOption) -> str:
+        """The hint, after the number of images that it is about, if the call had several."""
+        count = f"{self.images} of {self.total} images: " if self.total > 1 else ""
+        return f"{count}{self.hint.written(option)}"
+
+    def __str__(self) -> str:
+        return self.written(python_option)
 
 
 class PromptTruncatedWarning(UserWarning):

@@ -45,6 +45,9 @@ COLOR_LINES = (
 )
 """Lines of a class and its color: before the name, as in VOC's labelmap.txt, and after it."""
 
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Suffixes of images, which are given in the place of words by mistake."""
+
 _SETTINGS = (".yaml", ".yml", ".toml", ".xml", ".ini", ".cfg")
 """Suffixes of settings, which are refused: their lines aren't words."""
 
@@ -88,6 +91,8 @@ class Vocabulary:
         if isinstance(words, str | os.PathLike) and _names_file(words):
             fix = "read it: --words-file FILE, or segvoc.Vocabulary.read(FILE)"
             raise UsageError(f"the words {_shortened(words)} name a file; {fix}")
+        if isinstance(words, str | os.PathLike) and Path(words).suffix.lower() in _IMAGES:
+            raise UsageError(f"the words {_shortened(words)} name an image; give the image first, and then the words")
         object.__setattr__(self, "is_line", isinstance(words, str))
         if isinstance(words, str):
             if words.strip()[:1] + words.strip()[-1:] in ("[]", "{}"):
@@ -138,6 +143,12 @@ class Vocabulary:
                     "label maps have the values 0, 1, 2, ...: add the missing classes, or list the names"
                 )
         return cls(name for _, name in names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
+
+    def __getitem__(self, index: int) -> str:
+        return self.words[index]
 
     def __len__(self) -> int:
         """Number of classes."""
@@ -332,7 +343,8 @@ def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
 def _checked_name(value: object, kind: str, place: str = "") -> str:
     """Strip a name and convert it to NFC; `kind` ("word") and `place` (" of 'dog'") are for the error."""
     if not isinstance(value, str):
-        raise UsageError(f"the {kind} {_shortened(value)}{place} isn't a string; write {kind}s as text")
+        several = "; all images of a call have the same words" if isinstance(value, list | tuple) else ""
+        raise UsageError(f"the {kind} {_shortened(value)}{place} isn't a string; write {kind}s as text{several}")
     name = as_word(value)
     if not all(synonym.strip() for synonym in name.split(", ")):
         raise UsageError(f"the {kind} {_shortened(value)}{place} is empty; remove it, or write a name")
@@ -422,10 +434,10 @@ def _text_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, str]
         content = json.loads(text)
     if isinstance(content, list | dict):
         raise UsageError(f"the {what} file {name!r} is JSON; end its name with .json")
-    lines = text.split("\n")
+    lines = list(enumerate(text.split("\n"), 1))
     if what == "classes":  # as in a dataset's table
-        lines = [line for line in lines if not line.startswith("#")]
-    rows = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        lines = [(number, line) for number, line in lines if not line.startswith("#")]
+    rows = [line.strip() for _, line in lines if line.strip() and not line.startswith("#")]
     if len(rows) > 1 and any(all(map(form.fullmatch, rows)) for form in COLOR_LINES):
         fix = "a folder of images, color masks and this file is a dataset (--dataset)"
         raise UsageError(
@@ -433,10 +445,14 @@ def _text_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, str]
         )
     if (indexed := indexed_names(rows)) is not None and (len(rows) > 1 or what == "classes"):
         return sorted(indexed)
-    for number, line in enumerate(lines, 1):
+    first: dict[str, int] = {}
+    for number, line in lines:
         if not line.strip() and len(lines) > 1:
             raise UsageError(f"line {number} of {name!r} is empty (''); write one class per line")
-    return [(number, line) for number, line in enumerate(lines) if line]
+        if (earlier := first.setdefault(folded(line.strip()), number)) != number:
+            where = f"in lines {earlier} and {number} of {name!r}"
+            raise UsageError(f"the word {_shortened(as_word(line))} is given twice, {where}; name it once")
+    return [(index, line) for index, (_, line) in enumerate(lines) if line]
 
 
 def indexed_names(lines: Sequence[str]) -> list[tuple[int, str]] | None:

@@ -1,6 +1,7 @@
 """`segvoc doctor`: what a bug report needs, and nothing secret."""
 
 import json
+import sys
 from importlib import metadata
 
 import pytest
@@ -35,3 +36,9 @@ def test_doctor_ends_with_1_where_the_model_does_not_run(
     monkeypatch.setattr(segmenter, "open_tiny", broken)
     done = segvoc_command("doctor")
     assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
+
+
+def test_doctor_says_what_works_without_pytorch(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    done = segvoc_command("doctor").ok()
+    assert "PyTorch       isn't installed: tiny and exported models run by ONNX Runtime; pip install" in done.out

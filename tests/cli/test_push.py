@@ -42,12 +42,13 @@ def made_run(folder: str) -> None:
         "method": "network",
         "optimizer": {"steps": 4, "batch_size": 2, "lr": 0.001},
         "objective": {"loss": "masked"},
-        "data": {"num_val_images": 2},
+        "data": {"num_val_images": 10},
         "runtime": {"patience": 0},
     }
     images = {"name": "street", "classes": ["sky", "a|b", "none"], "background": "none", "count": 7}
+    images |= {"validation": list("0123456789")}
     session = {"command": ["/home/anna/segvoc"], "machine": {"device": "cpu", "segvoc": "0.1.0"}}
-    config = {"recipe": recipe, "seed": 3, "images": images | {"validation": ["1", "2"]}, "sessions": [session]}
+    config = {"recipe": recipe, "seed": 3, "images": images, "sessions": [session]}
     (run / "config.json").write_text(json.dumps(config))
     scored = [
         {"step": 0, "pixel_accuracy": 0.25, "mean_iou": 0.1, "iou": [0.2, None, 0.0]},
@@ -78,6 +79,7 @@ def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
         "fine-tuned on 7 labeled images of 3 classes",
         "these 2 words best: *sky*, *a\\|b*.",
         'segvoc segment photo.jpg --model lab/street --words "sky, a|b, none" --background "none"',
+        "Measured on 10 images held out from training. Intersection",
         "| sky | 20.0 | 90.0 |",
         "| **mean IoU** | 10.0 | 50.0 |",
         "- **source**: Streets of Ulm, CC BY 4.0",

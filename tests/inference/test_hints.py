@@ -1,19 +1,27 @@
 """What a call says of its words: warnings in Python, lines of the command."""
 
+import re
+import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import segvoc
 from segvoc.cli.output import flag
 from segvoc.data.labeled_images import class_names
+from segvoc.errors import Hint, LabelingWarning
 from segvoc.inference.exported.segmenter import open_tiny
-from segvoc.inference.hints import REMEMBERED, _Memory, known_word_hints, word_hints
+from segvoc.inference.hints import REMEMBERED, HintWarnings, is_better, known_word_hints, word_hints
+from segvoc.inference.pixel_labels import ClassLabels
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command, make_command
 
 PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
+STREET = PHOTO.with_name("facades") / "train/images/006.jpg"
 
 
 def written(words: object, **options: bool) -> list[str]:
@@ -45,14 +53,61 @@ def test_plain_words_get_no_hint() -> None:
     assert written(class_names("ade847")) == []
 
 
-def test_names_that_the_network_knows_better_are_named() -> None:
-    def hints(words: list[str], known: list[str]) -> list[str]:
-        return list(map(str, known_word_hints(words, known)))
+def test_words_that_a_model_was_not_taught_are_named() -> None:
+    (hint,) = map(str, known_word_hints(["cat"], ["rust", "dent"]))
+    assert hint == "none of the words that this model was taught (rust, dent) is used"
+    assert known_word_hints(["Rust"], ["rust", "dent"]) == []
 
-    assert hints(["man", "Woman", "car"], []) == ['"man" and "woman" may be missed; "person" works better']
-    assert hints(["man", "person"], []) == hints(["cat"], []) == []
-    assert hints(["cat"], ["rust", "dent"]) == ["none of the words that this model was taught (rust, dent) is used"]
-    assert hints(["Rust"], ["rust", "dent"]) == []
+
+@pytest.mark.parametrize(
+    ("gained", "rise", "taken", "better"),
+    [(30, 0.3, 0, True), (4, 0.3, 0, False), (30, 0.1, 0, False), (30, 0.3, 10, False)],
+)
+def test_another_name_has_to_find_more_of_the_same(gained: int, rise: float, taken: int, better: bool) -> None:
+    labels, confidence = np.ones((1, 100), np.uint16), np.full((1, 100), 0.2, np.float32)
+    labels[0, :10] = 0  # the word; the others may be taken, and some of them are sure
+    confidence[0, 10 : 10 + taken] = 0.6
+    result = replace(open_tiny().segment(np.zeros((1, 100, 3), np.uint8), "a, b"), labels=labels, confidence=confidence)
+    tried = ClassLabels(labels.copy(), confidence + np.float32(rise), None, confidence)
+    tried.labels[0, : 10 + gained] = 0
+    assert is_better(result, [0], tried, 0) == better
+
+
+def test_a_synonym_is_proposed_where_it_finds_more_in_this_image() -> None:
+    model, words = open_tiny(), ["building", "sky", "asphalt"]
+    street, cup = model.encode_image(STREET), model.encode_image(PHOTO)
+    hint = '"asphalt" may be missed; "road" works better'
+    with warnings.catch_warnings(record=True):
+        first, second = (model.segment(street, words) for _ in range(2))
+        assert hint in first.notes() and hint in first.report()["hints"] and first.hints == second.hints
+        assert [shared for shared in model.segment(cup, ["cup", "man"]).notes() if "may be missed" in shared] == []
+        better = model.segment(street, ["building", "sky", "road"])
+    assert better.mask("road").sum() > 2 * first.mask("asphalt").sum()
+
+
+@pytest.mark.parametrize(
+    ("image", "words", "comparisons"),
+    [
+        ("mountains.jpg", "sky, mountain, trees, grass", 1),
+        ("dogs.jpg", "dog", 1),
+        (STREET, "building, sky, asphalt", 3),
+    ],
+)
+def test_only_calls_that_may_need_a_hint_compare_other_words(monkeypatch, image, words, comparisons) -> None:
+    model, runs = open_tiny(), list[int]()
+    compare = type(model).compare
+    monkeypatch.setattr(type(model), "compare", lambda *given: runs.append(1) or compare(*given))
+    with warnings.catch_warnings(record=True):
+        model.segment(PHOTO.parent / image, words)
+    assert len(runs) == comparisons
+
+
+def test_a_window_that_changes_nothing_is_named() -> None:
+    model, square = open_tiny(), np.asarray(Image.open(PHOTO))[:160, :160]
+    hint = "window='fine' has no effect on this image, which window='auto' sees in the same way"
+    with pytest.warns(LabelingWarning, match=re.escape(hint)):
+        assert hint in model.segment(square, "cup, table", window="fine").notes()
+    assert hint not in model.segment(PHOTO, "cup, table", window="fine").notes()
 
 
 def warned(words: object, calls: int = 1, **options: object) -> list[str]:
@@ -66,7 +121,7 @@ def warned(words: object, calls: int = 1, **options: object) -> list[str]:
     return [str(one.message) for one in caught]
 
 
-def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
+def test_python_warns_of_what_the_command_prints() -> None:
     assert warned("cup", calls=2) == []
     assert all("English" in line for line in warned(["кошка", "собака"])[:1])
     (single,) = warned("zebra", calls=2)
@@ -76,6 +131,23 @@ def test_python_warns_once_a_kind_of_what_the_command_prints() -> None:
     (unsure,) = warned(["tax return", "inflation"], threshold=0.0)
     assert unsure == "low confidence everywhere; your words may not be in this image"
     assert warned(["cup", "table"]) == warned(["cup", "table"], background="other") == []
+
+
+def test_every_result_has_its_hints_and_a_list_is_warned_of_once_with_counts(monkeypatch, capfd, tmp_path) -> None:
+    model, photos = open_tiny(), [PHOTO, PHOTO.with_name("dogs.jpg"), PHOTO]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        results = model.segment(photos, "zebra")
+    said = "pixels where a single word is unlikely are unlabeled"
+    assert all(any(said in note for note in result.notes()) for result in results)
+    (only,) = (str(one.message) for one in caught)
+    assert only.startswith(f"3 of 3 images: {said}")
+    for name in ("coffee.jpg", "dogs.jpg"):
+        shutil.copy(PHOTO.with_name(name), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = make_command(monkeypatch, capfd)("segment", ".", "--words", "dog, tree").ok()
+    hints = [line for line in done.err.splitlines() if line.startswith("segvoc: hint: ")]
+    assert hints[0].startswith("segvoc: hint: 1 of 2 images: much of the image") or len(hints) == 2
 
 
 def test_words_that_leave_out_most_of_the_image_hint_at_the_background(monkeypatch, capfd, tmp_path):
@@ -100,8 +172,9 @@ def test_results_know_their_notes() -> None:
 
 
 def test_what_was_said_is_remembered_in_bounded_memory() -> None:
-    memory = _Memory()
-    assert [memory.adds(word) for word in ("a", "b", "a")] == [True, True, False]
-    for number in range(REMEMBERED):
-        memory.adds(number)
-    assert memory.adds("b") and not memory.adds(REMEMBERED - 1)
+    said = HintWarnings()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for name in ("a", "b", "a", *range(REMEMBERED), "b", REMEMBERED - 1):
+            said.warn({Hint((f"{name}",)): 1}, 1)
+    assert [str(one.message) for one in caught] == ["a", "b", *map(str, range(REMEMBERED)), "b"]

@@ -79,6 +79,7 @@ def test_report_is_what_the_contract_says_and_confidence_that_is_no_number_is_nu
         "not_found": ["sofa"],
         "unsure": False,
         "seconds": 0.123,
+        "hints": [],
     }
     result = _segmentation(np.array([[0, 1]]), ("a", "b"))
     result.confidence[0] = np.nan, np.inf

@@ -398,7 +398,7 @@ def test_a_source_that_fails_loses_no_image_before_it(given: int, batch: int, as
         results.extend(model.segment_many(source(OSError("the camera went away")), words))
     assert len(results) == given
     results.clear()
-    with pytest.raises(UsageError, match="not int"):
+    with pytest.raises(UsageError, match="got int"):
         results.extend(model.segment_many(source(7), words))
     assert len(results) == given
 

@@ -58,9 +58,16 @@ def _refused(*said: str, **arguments: object) -> str:
     return message
 
 
-@pytest.mark.parametrize("name", ["tinny", "", "Tiny", "tiny ", "some/folder/tiny", "weights.pth"])
-def test_unknown_name_is_refused_with_the_three_nearest(name: str) -> None:
-    with one_line_error(UsageError, repr(name), match=r"the nearest are [\w-]+, [\w-]+, [\w-]+; `segvoc models`"):
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *((name, "; the nearest are tiny") for name in ("tinny", "Tiny", "tiny ")),
+        *((name, "; `segvoc models`") for name in ("", "some/folder/tiny", "weights.pth")),
+        ("sam_vit_b", "; `segvoc click` finds objects by clicks and boxes; `segvoc models`"),
+    ],
+)
+def test_unknown_name_is_refused_with_near_names(name: str, meant: str) -> None:
+    with one_line_error(UsageError, f"{name!r} is unknown{meant}"):
         load_network(name)
 
 

@@ -295,6 +295,14 @@ def test_names_by_id_are_no_words(client):
     assert client.post("/v1/vocabularies", json={"words": {"0": "cat"}}).status_code == 422
 
 
+def test_fields_and_addresses_of_other_services_are_answered_with_ours(client):
+    for name, ours in (("prompt", "words"), ("text", "words"), ("conf", "threshold")):
+        answer = segment(client, words="cat", **{name: "0.5"})
+        assert answer.status_code == 422 and f"no field '{name}' (did you mean {ours}?)" in answer.text
+    assert "POST /v1/segment labels an image" in client.post("/predict").text
+    assert "labeled by POST" in client.get("/v1/segment").text
+
+
 def test_hints_are_in_the_answer_and_name_the_forms_fields():
     with in_process() as client:
         words = ["cat; dog", "background"]

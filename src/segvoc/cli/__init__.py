@@ -75,6 +75,7 @@ _NOT_NEEDED = {
         "images may have any size, the model resizes them (--window fine sees smaller things)",
     ),
     **dict.fromkeys(("batch-size", "batch"), "images are batched as the device allows"),
+    **dict.fromkeys(("show", "view", "plot", "visualize"), "pictures are written: see out/*.overlay.png"),
     **dict.fromkeys(("progress", "verbose"), "a bar is shown on terminals, and elsewhere a line now and then"),
 }
 """Options of other tools that segvoc does without, and why."""
@@ -206,6 +207,8 @@ def _with_suggestion(error: click.ClickException) -> str:
         if ours := option_meant(error.option_name, known):
             are = f"{ours} {'are' if ours[-1] == 's' else 'is'} named without an option"
             meant = f" (did you mean {ours}?)" if ours[0] == "-" else f" ({are})"
+        if not meant and isinstance(error.ctx.command, Commands):
+            meant = f"; options follow a command, for example segvoc segment photo.jpg {error.option_name}"
         if not meant and error.option_name.lstrip("-") in _NOT_NEEDED:
             meant = f"; {_NOT_NEEDED[error.option_name.lstrip('-')]}"
         return f"No such option: {error.option_name}{meant}"
@@ -237,6 +240,6 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
     if isinstance(message, LabelingWarning):
-        show_hints([message.hint])
+        show_hints([message])
     else:
         echo(f"segvoc: warning: {' '.join(str(message).split())}", err=True)

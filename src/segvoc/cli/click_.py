@@ -10,6 +10,7 @@ from PIL import Image
 
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import read_given
 from segvoc.inference.clicks import click as find_object
 from segvoc.storage.atomic_writes import write_atomically
@@ -56,6 +57,8 @@ def click_command(
     kind = "PNG" if overlay is None else Image.registered_extensions().get(Path(overlay).suffix.lower())
     if kind not in ("PNG", "JPEG", "WEBP"):
         raise UsageError(f"the overlay {overlay!r} is a PNG, a JPEG or a WebP; name it so")
+    if box is not None and "," not in box and len(points) >= 3:  # --box 60 40 210 160
+        box, points = ",".join((box, *points[:3])), points[3:]
     if len(points) % 2 == 0 and not any("," in text for text in points):
         points = tuple(map(",".join, zip(points[::2], points[1::2], strict=True)))
     places = [(_numbers(text, "X,Y"), True) for text in points]
@@ -77,5 +80,6 @@ def _numbers(text: str, form: str) -> Any:
         numbers = ()
     if len(numbers) != form.count(",") + 1:
         example = "120,80" if form == "X,Y" else "60,40,210,160"
-        raise UsageError(f"{text!r} is not {form}; give numbers, for example {example}")
+        first = "; the image comes first" if os.path.splitext(text)[1].lower() in IMAGE_SUFFIXES else ""
+        raise UsageError(f"{text!r} is not {form}; give numbers, for example {example}{first}")
     return numbers

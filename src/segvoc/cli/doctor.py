@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from segvoc.cli.output import echo, example
+from segvoc.errors import install_line
 from segvoc.runtime.version import __version__
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "SEGVOC_CACHE")
@@ -92,6 +93,9 @@ def _engines() -> dict[str, str]:
         engines |= {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
     except Exception as error:
         engines["PyTorch"] = f"can't be imported ({type(error).__name__}: {error})"
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            rest = f"tiny and exported models run by ONNX Runtime; {install_line('torch')} brings the other networks"
+            engines["PyTorch"] = f"isn't installed: {rest}"
     return engines
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from segvoc.errors import Hint
+from segvoc.errors import Hint, LabelingWarning
 from segvoc.runtime.progress import printable
 
 
@@ -24,11 +24,13 @@ def unquoted_hint(words: str, images: Sequence[str]) -> str | None:
     strays = [name for name in images if not os.path.splitext(name)[1] and not os.path.lexists(name) and name != "-"]
     if not strays or len(strays) == len(images) or "," in words.rstrip(", "):
         return None
+    if os.path.isfile(path := " ".join(images)):
+        return f"{strays[0]!r} is not an image; put quotes around the name: {path!r}"
     listed = ", ".join(name.strip(" ,") for name in (words, *strays))
     return f'{strays[0]!r} is not an image; if it is a word, put quotes around the list: --words "{listed}"'
 
 
-def show_hints(hints: Sequence[Hint]) -> None:
+def show_hints(hints: Sequence[Hint | LabelingWarning]) -> None:
     """Print hints to standard error, each as one line."""
     for hint in hints:
         echo(f"segvoc: hint: {' '.join(hint.written(flag).split())}", err=True)

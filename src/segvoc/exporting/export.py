@@ -106,7 +106,7 @@ def compare_with_export(
             for options in _options(model)[: None if number == 0 else 1]:
                 ours, theirs = (_logits(engine, image, some, options) for engine in (model, exported))
                 differences.append(np.abs(ours - theirs).max() / np.abs(ours).max())
-            ours, theirs = (engine.segment(image, some).labels for engine in (model, exported))
+            ours, theirs = (engine.start([image], some)()[0].labels for engine in (model, exported))
             equal.append(float((ours == theirs).mean()))
     return Comparison(
         difference=float(max(differences)), tolerance=LARGEST_DIFFERENCES[dtype], equal_labels=float(np.mean(equal))
@@ -188,6 +188,10 @@ def export(
         )
     if model.dtype != "float32" or model.device.type != "cpu":
         raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
+    if Path(out).suffix.lower() == ".onnx":
+        raise UsageError(
+            f"{os.fspath(out)!r} is the name of one program, and an export is a folder of them; name a folder"
+        )
     if vocabulary is not None and isinstance(model.network, PartNetwork):
         raise UsageError("a part network sorts its words; export it without fixed words")
     if model.taught and format == "triton":

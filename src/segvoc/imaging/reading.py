@@ -8,6 +8,7 @@ import stat
 import sys
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
-from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
+from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError, did_you_mean
 from segvoc.imaging.color_profiles import to_srgb
 from segvoc.imaging.image_formats import (
     GDAL_NODATA,
@@ -161,13 +162,21 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
         return decode_image(content, name, stretch=stretch)
     if isinstance(source, ImageTensor):
         return _from_tensor(source)
-    fix = "give a list of images, or call segment_many" if isinstance(source, Iterator) else "convert it"
-    if source is None:
-        fix = "check the path: cv2.imread gives None for a file that it can't read"
     raise UsageError(
-        "an image is a path, the bytes of a file, an open binary file, a PIL image, an (H, W, 3) uint8 array or a "
-        f"(3, H, W) uint8 tensor, not {'None' if source is None else type(source).__name__}; {fix}"
+        "expected a path, the bytes of a file, an open binary file, a PIL image, an (H, W, 3) uint8 array or a "
+        f"(3, H, W) uint8 tensor, got {'None' if source is None else type(source).__name__}; {_object_fix(source)}"
     )
+
+
+def _object_fix(source: object) -> str:
+    """How to make an image of an object that is none."""
+    if source is None:
+        return "check the path: cv2.imread gives None for a file that it can't read"
+    if isinstance(source, Iterator):
+        return "give a list of images, or call segment_many"
+    if isinstance(source, list):
+        return "give numpy.array(pixels, numpy.uint8)"
+    return "give its .image" if isinstance(getattr(source, "image", None), np.ndarray) else "convert it"
 
 
 def read_given(source: ImageSource, stretch: Stretch | None = None) -> tuple[UInt8[np.ndarray, "H W 3"], bytes | None]:
@@ -312,11 +321,33 @@ def _opened_file(path: str, name: str) -> BinaryIO:
     except FileNotFoundError:
         if problem := url_problem(path):
             raise InputError(problem) from None
-        raise InputError(f"{name} does not exist; check the path") from None
+        raise InputError(f"{name} does not exist{_path_meant(path)}") from None
     except PermissionError:
         raise InputError(f"{name} can't be read: permission denied; change its permissions (chmod +r)") from None
     except (OSError, ValueError) as error:
+        if len(name) > _LONGEST_NAME:
+            fix = "no path is so long; of base64, give the bytes, base64.b64decode(text)"
+            raise InputError(f"{name[:40]}...{name[-20:]} can't be read: {fix}") from None
         raise InputError(f"{name} can't be read: {reason(error)}; check the path and the disk") from None
+
+
+_LONGEST_NAME = 4096
+"""Characters of the longest path of Linux."""
+
+
+def _path_meant(path: str) -> str:
+    """What to do about a path of no file, with a close name in its folder."""
+    if path.startswith("~"):
+        return f"; '~' isn't expanded here: give {os.path.expanduser(path)!r}"
+    if set("*?[") & set(path):
+        return "; patterns are for the command; in Python, give a list: glob.glob(pattern)"
+    if path.lower().startswith("www."):
+        return "; an address begins with https://"
+    with contextlib.suppress(OSError):
+        names = islice(os.listdir(os.path.dirname(path) or "."), 1000)
+        if meant := did_you_mean(os.path.basename(path), names):
+            return meant
+    return "; check the path"
 
 
 @contextlib.contextmanager
@@ -409,6 +440,8 @@ def _array_fix(array: np.ndarray) -> str:
         return "drop the last axis, array[..., 0], and give PIL.Image.fromarray of that"
     if array.dtype == np.uint8 or (array.ndim == 2 and array.dtype in (np.uint16, np.int32, np.float32, np.bool_)):
         return "give PIL.Image.fromarray of it"
+    if array.dtype == np.bool_ or (1 < array.max() <= 255 and array.min() >= 0):
+        return f"convert it: {'255 * ' if array.dtype == np.bool_ else ''}array.astype(numpy.uint8)"
     if np.issubdtype(array.dtype, np.floating):
         return "scale it to 8 bits: (255 * array).astype(numpy.uint8) if its values are from 0 to 1"
     return "scale it to 8 bits, and convert it with astype(numpy.uint8)"

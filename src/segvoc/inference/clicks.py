@@ -287,7 +287,11 @@ def click(
         UsageError: an argument can't be read, there is neither a box nor a point on the object, the numbers of labels
             and points differ, or a point or the whole box is outside the image.
     """
-    if len(points) == 2 and all(isinstance(number, Real) for number in points):  # one click
+    if (
+        isinstance(points, Sequence | np.ndarray)
+        and len(points) == 2
+        and all(isinstance(number, Real) for number in points)
+    ):  # one click
         points = [cast(Any, points)]
     places = _numbers("points", points, (-1, 2), "[(120, 80), (200, 90)]")
     on_object = (

@@ -1,7 +1,7 @@
 """A call of a segmenter: its settings, the comparison of encoded images with words, and the results."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import device
-from jaxtyping import UInt8, UInt16
+from jaxtyping import UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import Hint, InputError, UsageError
@@ -41,6 +41,7 @@ from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.taught.calibration import softmax_logits
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import ViewLogits
+from segvoc.inference.windows import views as image_views
 from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 from segvoc.runtime.progress import Progress
 
@@ -104,13 +105,16 @@ def raising(outcomes: Outcomes) -> Iterator[Segmentation]:
         del outcome  # a result isn't kept alive while the next one is made
 
 
-def warning(outcomes: Outcomes, warn: Callable[[Segmentation], None]) -> Outcomes:
-    """Pass results on, and warn of what is to be said of each."""
+def warning(outcomes: Outcomes, warn: Callable[[Counter[Hint], int], None]) -> Outcomes:
+    """Pass results on, and at their end warn of the hints, with the number of images that have each, and of all."""
+    hints, total = Counter[Hint](), 0
     for outcome in outcomes:
         if isinstance(outcome, Segmentation):
-            warn(outcome)
+            hints.update(outcome.hints)
         yield outcome
         del outcome
+        total += 1
+    warn(hints, total)
 
 
 def with_progress(outcomes: Outcomes, images: object) -> Outcomes:
@@ -296,13 +300,27 @@ class LabelingJob:
         return result if self.hints is None else replace(result, hints=self.hints(result, views, self))
 
     def with_background(self, background: Background) -> "LabelingJob":
-        """The job with another background, and without hints."""
-        return replace(self, background=background, hints=None)
+        """The job with another background, without hints, nor refined edges, which take time."""
+        return replace(self, background=background, options=replace(self.options, edges=False), hints=None)
 
-    def labels(self, views: EncodedViews, size: tuple[int, ...]) -> UInt16[np.ndarray, "H W"]:
-        """The labels of an encoded image of a size [px], as in `Segmentation`."""
+    def with_words(self, words: Sequence[str]) -> "LabelingJob":
+        """The job with other words, without parts and hints."""
+        prepared = PreparedVocabulary(self.engine.encode_words, words, None, self.words.background)
+        return LabelingJob.of(self.engine, prepared, self.options)
+
+    def has_plain_window(self, image: UInt8[np.ndarray, "_ _ 3"], views: EncodedViews) -> bool:
+        """Whether another window than "auto" was asked for, and sees and labels the image just as "auto" does."""
+        auto = self.engine.protocols.get("auto")
+        if self.options.window == "auto" or auto is None or len(views) > 1:
+            return False
+        window = self.engine.window_protocol(self.options.window)
+        alike = (window.pooling, window.selection) == (auto.pooling, auto.selection)
+        return alike and np.array_equal(to_numpy(views.pixels), image_views(image, auto))
+
+    def class_labels(self, views: EncodedViews, size: tuple[int, ...]) -> ClassLabels:
+        """The labels of an encoded image of a size [px], without the frames before it."""
         (output,) = self.compare([views])
-        return search_classes(output, (size[0], size[1]), self.query, self.protocol)().labels
+        return search_classes(output, (size[0], size[1]), self.query, self.protocol)()
 
     def view_logits(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[ViewLogits]:
         """The network's logits for all views of several images."""

@@ -90,6 +90,9 @@ class PreparedVocabulary:
         """The class that stands for "none of the others", or "auto"; see `LabelOptions.background`."""
         self._queries: dict[Background, tuple[ClassQuery, EncodedWords]] = {}
 
+    def __repr__(self) -> str:
+        return f"<PreparedVocabulary of {len(self.vocabulary)}: {', '.join(self.vocabulary.words[:5])}>"
+
     def __getstate__(self) -> dict[str, object]:
         """Pickle without the encoder: other processes attach their model's encoder with `for_encoder`."""
         return {**self.__dict__, "encode": None}

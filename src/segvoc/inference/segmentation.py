@@ -136,7 +136,7 @@ class Segmentation:
         unlabeled = self._statistics.unlabeled
         rest = [f"{share_text(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
         source = f"{self.source!r}, " if self.source else ""
-        summary = "; ".join([", ".join([*shares, *more, *rest]), *self.notes()])
+        summary = "; ".join([", ".join([*shares, *more, *rest]), *summary_notes(self._summary)])
         return f"<Segmentation {source}{self.width} x {self.height}: {summary}>"
 
     def _repr_jpeg_(self) -> bytes:
@@ -172,8 +172,19 @@ class Segmentation:
     def __getitem__(self, word: str | int) -> Bool[np.ndarray[Any, np.dtype[np.bool_]], "H W"]:
         """The mask of a word: result["cat"] is result.mask("cat"); `TypeError` for a number, as of a list."""
         if not isinstance(word, str):
-            raise TypeError(f"a result isn't a list, so there is no [{word!r}]; use result[{self.words[0]!r}]")
+            loop = "for word in result.words: result[word]"
+            raise TypeError(
+                f"a result isn't a list, so there is no [{word!r}]; use result[{self.words[0]!r}], or {loop}"
+            )
         return self.mask(word)
+
+    def __contains__(self, word: str) -> bool:
+        """Whether a word has pixels; `UsageError` if the image wasn't labeled with it."""
+        return bool(self.mask(word).any())
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        """Refused with a `TypeError`: it may be the labels or a picture."""
+        raise TypeError("a result isn't an array; use result.labels, or result.overlay() as a picture")
 
     def __len__(self) -> int:
         """Refused with a `TypeError`: a result is no list."""
@@ -193,7 +204,7 @@ class Segmentation:
             raise UsageError(f"a mask is that of one word: result.mask('cat'), not {word!r}{index}")
         for names, labels in ((self.words, self.labels), ([part.name for part in self.parts], self.part_labels)):
             for index, name in enumerate(names):
-                if folded(name) == folded(word) and labels is not None:
+                if folded(name) == folded(word.strip()) and labels is not None:
                     return labels == index
         names = (*self.words, *(part.name for part in self.parts))
         synonyms = {folded(one.strip()): name for name in names for one in name.split(", ") if one != name}
@@ -321,7 +332,8 @@ class Segmentation:
             size = max(1, round(self.height * scale)), max(1, round(self.width * scale))
             pixels = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BOX))
             regions = replace(regions, labels=nearest(regions.labels, size))
-        return draw_overlay(pixels, regions, OverlayStyle(alpha=alpha, names=names, legend=legend), self.notes())
+        style = OverlayStyle(alpha=alpha, names=names, legend=legend)
+        return draw_overlay(pixels, regions, style, summary_notes(self._summary))
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
@@ -332,11 +344,11 @@ class Segmentation:
         Returns:
             "image" (its name as given, None for an image from memory), "width", "height", "model", "dtype", "classes",
             "unlabeled" (pixels), "mean_confidence" of all words except the background, the words "not_found", whether
-            the model is "unsure" (see `unsure_below`), and "seconds". "classes" lists every word: its "id" in the label
-            map, "name", "color" (RGB), "pixels", their "fraction" of the image, and their "mean_confidence" (None
-            without pixels). All "pixels" and "unlabeled" add up to width x height. If parts were requested, "parts"
-            follows "classes": for every part its "id" in the part map, "object" (None for any object), "part" and
-            "name", then the same statistics. With objects, each of the "classes" has its number of "objects".
+            the model is "unsure" (see `unsure_below`), "seconds", and "hints". "classes" lists every word: its "id" in
+            the label map, "name", "color" (RGB), "pixels", their "fraction" of the image, and their "mean_confidence"
+            (None without pixels). All "pixels" and "unlabeled" add up to width x height. If parts were requested,
+            "parts" follows "classes": for every part its "id" in the part map, "object" (None for any object), "part"
+            and "name", then the same statistics. With objects, each of the "classes" has its number of "objects".
         """
         statistics, parts = self._statistics, {}
         if (of_parts := self._part_statistics) is not None:
@@ -346,11 +358,11 @@ class Segmentation:
         classes = statistics.classes(self.words, self.colors, compact=compact)
         if (counts := self.object_counts) is not None:
             classes = [{**entry, "objects": counts[entry["id"]]} for entry in classes]
-        return report_fields(self, statistics, classes, **parts)
+        return report_fields(self, statistics, classes, **parts) | {"hints": list(map(str, self.hints))}
 
     def notes(self) -> list[str]:
-        """The confidence and the absent words, a line each."""
-        return summary_notes(self._summary)
+        """The confidence, the absent words and the hints, a line each."""
+        return [*summary_notes(self._summary), *map(str, self.hints)]
 
     def to_supervision(self) -> "supervision.Detections":
         """Convert to `supervision.Detections`, for that library's annotators, trackers and zones.
@@ -541,6 +553,11 @@ class Segmentation:
 
 class Segmentations(list[Segmentation]):
     """The results of a list of images; a notebook shows their overlays."""
+
+    if not TYPE_CHECKING:  # for type checkers, there are only the attributes above and below
+
+        def __getattr__(self, name: str) -> object:
+            raise AttributeError(f"a list of results has no {name!r}; take one: results[0].{name}, or loop over them")
 
     def _repr_html_(self) -> str:
         shown = "".join(map(_figure, self[:_MOST_FIGURES]))

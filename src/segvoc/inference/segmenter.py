@@ -11,7 +11,7 @@ from segvoc.errors import InputError, UsageError, checked_call, no_attribute
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
 from segvoc.inference.engine import Engine
-from segvoc.inference.hints import Hints
+from segvoc.inference.hints import HintWarnings, find_hints
 from segvoc.inference.job import (
     CallKeywords,
     LabelingJob,
@@ -42,8 +42,8 @@ class Segmenter(Engine):
     """Labels images with words; created by `segvoc.load`. A subclass runs the network: it is an `Engine`."""
 
     @cached_property
-    def _hints(self) -> Hints:
-        return Hints()
+    def _hints(self) -> HintWarnings:
+        return HintWarnings()
 
     def __repr__(self) -> str:
         taught = sum(len(one.words) for one in self.taught)
@@ -270,7 +270,8 @@ class Segmenter(Engine):
         """
         if isinstance(images, str | bytes | np.ndarray) or not isinstance(images, Iterable):
             shown = " ".join(repr(images).split())
-            raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list")
+            fix = f": sorted(pathlib.Path({shown}).glob('*.jpg'))" if isinstance(images, str) else ""
+            raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list{fix}")
         job = self._job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
         outcomes = label_stream(_start(job), job, images)
         if progress:
@@ -288,7 +289,7 @@ class Segmenter(Engine):
     def _job(self, words: Words | None, options: LabelOptions, parts: Parts | None, **more: Any) -> LabelingJob:
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
-        return LabelingJob.of(self, prepared, options, hints=self._hints.of, **more)
+        return LabelingJob.of(self, prepared, options, hints=find_hints, **more)
 
 
 def _start(job: LabelingJob) -> StartBatch:

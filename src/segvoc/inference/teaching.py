@@ -12,6 +12,7 @@ from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError, checked_call
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.edges import MOST_WORDS
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.calibration import fitted_temperature
 from segvoc.inference.taught.examples import (
@@ -167,7 +168,8 @@ def lift_by_edges(
         image, labels = images.read(index)
         known = labels != UNLABELED
         for which, edges in enumerate((False, True)):
-            result = model.segment(image, words, edges=edges, keep_classes="all", threshold=0.0)
+            options = LabelOptions(edges=edges, keep_classes="all", threshold=0.0)
+            (result,) = model.start([image], words, options=options)()
             pixels[which] += pixel_counts(labels[known], result.labels[known], word_count)
             confidence[which] += result.confidence[known].sum(dtype=np.float64)
         on_step("trying edges", number + 1, len(chosen))

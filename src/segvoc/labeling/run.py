@@ -26,6 +26,7 @@ from typing import Any
 
 from segvoc.errors import (
     DiskFullError,
+    Hint,
     InputError,
     LabelingWarning,
     OutputError,
@@ -126,6 +127,7 @@ class LabelingRun:
                 outcomes = label_inputs(task, model, unfinished, work)
             with closing(outcomes):
                 is_complete = self._print(done, outcomes)
+                next(outcomes, None)  # warns of hints
             if call.dataset is not None:
                 named = [(image.path, files) for image, files in self._all if files is not None]
                 finish_dataset(call.dataset, words, settings, call.inputs, named)
@@ -296,11 +298,17 @@ def _from_processes(
                 process.start()
             theirs.close()
             workers.append((process, ours))
-        warned = set[str]()
+        counts = Counter[Hint]()
         for number, batch in enumerate(batches):
             process, connection = workers[number % jobs]
             for _ in batch:
-                yield _next_outcome(connection, process, warned)
+                yield _next_outcome(connection, process, counts)
+        for process, connection in workers:
+            with suppress(ProcessError):  # the end of the process
+                while True:
+                    _next_outcome(connection, process, counts)
+        for hint, images in counts.items():
+            warnings.warn(LabelingWarning(hint, images, sum(map(len, batches))), stacklevel=3)
     finally:
         for _, connection in workers:
             connection.close()
@@ -309,8 +317,8 @@ def _from_processes(
             process.kill()
 
 
-def _next_outcome(connection: Connection, process: BaseProcess, warned: set[str]) -> Outcome:
-    """The next outcome of a process; warnings before it are passed on, hints once for all processes."""
+def _next_outcome(connection: Connection, process: BaseProcess, counts: Counter[Hint]) -> Outcome:
+    """The next outcome of a process; hints before it are counted, and other warnings passed on."""
     while True:
         try:
             received = connection.recv()
@@ -320,10 +328,10 @@ def _next_outcome(connection: Connection, process: BaseProcess, warned: set[str]
                 f"{process_settings.exit_reason(process.exitcode)}; what it had finished is kept: "
                 "give --resume to go on, and fewer --jobs if memory is short"
             ) from None
-        if isinstance(received, Warning):
-            if not (isinstance(received, LabelingWarning) and str(received) in warned):
-                warnings.warn(received, stacklevel=4)
-            warned.add(str(received))
+        if isinstance(received, LabelingWarning):
+            counts[received.hint] += received.images
+        elif isinstance(received, Warning):
+            warnings.warn(received, stacklevel=4)
         elif isinstance(received, ProcessError):  # of the whole process
             raise received
         else:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from segvoc.models.network_segmenter import NetworkSegmenter
 
 TINY = "the network `tiny` of segvoc (EfficientNet-Lite2 and MiniLM)"
+LEAST_SCORED = 10
+"""Images from which scores are in the card's metadata."""
+
 SHIPPED_WEIGHTS = "the weights of `tiny`, which ship with segvoc"
 
 
@@ -44,6 +47,8 @@ class ScoreTable:
     title: str
     """What was measured, a sentence without its period."""
     data: str
+    images: int
+    """Number of held-out images."""
     columns: tuple[str, str] = ("before", "this model")
     """What the two scores of each row are."""
     miou: tuple[float | None, float | None]
@@ -52,8 +57,15 @@ class ScoreTable:
     words: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     """IoU of each word."""
 
+    @property
+    def are_few(self) -> bool:
+        """Whether the images are too few to rely on the scores."""
+        return self.images < LEAST_SCORED
+
     def results(self) -> "list[EvalResult]":
-        """The scores as the hub's metadata."""
+        """The scores as the hub's metadata, which heads the card; those of few images are left out."""
+        if self.are_few:
+            return []
         from huggingface_hub import EvalResult
 
         data = re.sub(r"[^a-z0-9]+", "-", self.data.lower()).strip("-") or "custom"
@@ -108,20 +120,21 @@ class ShareableModel:
         records = [words.record for words in taught]
         learned = [word for record in records for word in record.words]
         words, images = tuple(dict.fromkeys(word.name for word in learned)), sum(record.images for record in records)
-        pixels, shown = sum(word.pixels for word in learned), f"{images} labeled image{'' if images == 1 else 's'}"
+        pixels, shown = sum(word.pixels for word in learned), counted(images, "labeled image")
         tuned = any(record.pyramid_channels for record in records)
         return cls(
             base=base,
             network=network,
-            made=f"fine-tuned on {shown}" if tuned else f"taught {len(words)} words by {shown}, without training it",
+            made=f"fine-tuned on {shown}" if tuned else f"taught {len(words)} words from {shown}, without training it",
             taught=taught,
             licenses=licenses,
             data={"images": f"{images}", "words": ", ".join(words), "labeled pixels": f"{pixels:,}"},
             training={"made with": f"segvoc {records[-1].segvoc}"},
             scores=tuple(
                 ScoreTable(
-                    title="Measured on images that were held out while it learned from the others",
+                    title=f"Measured on {counted(record.images)}, each held out while it learned from the others",
                     data="the images it was taught from",
+                    images=record.images,
                     columns=("zero-shot", "this model"),
                     miou=(record.miou_before, record.miou),
                     accuracy=(record.accuracy_before, record.accuracy),
@@ -182,6 +195,11 @@ class ShareableModel:
         values = {"model": self, "shared": shared, "name": name, "title": title, "named": named, "asked": asked}
         template = Path(__file__).with_name("card.md")
         return ModelCard.from_template(metadata, template_path=str(template), **values, plain=_escaped)
+
+
+def counted(images: int, what: str = "image") -> str:
+    """A number of images, in words."""
+    return f"{images} {what}{'' if images == 1 else 's'}"
 
 
 def _escaped(text: str) -> str:

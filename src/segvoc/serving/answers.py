@@ -105,8 +105,11 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The body can't be read: damaged JSON, or an incomplete or damaged form."),
     "unauthorized": (401, "The API key is missing or wrong."),
     "forbidden": (403, "The API key lacks the role; or, without keys, the request is cross-site or not local."),
-    "not_found": (404, "There is nothing at this address."),
-    "method_not_allowed": (405, "The address doesn't take this method."),
+    "not_found": (
+        404,
+        "There is nothing at this address; POST /v1/segment labels an image, and GET /openapi.json lists all.",
+    ),
+    "method_not_allowed": (405, "The address doesn't take this method; images are labeled by POST."),
     "not_acceptable": (406, "None of the accepted types is supported."),
     "upload_timeout": (408, "The body took too long."),
     "too_large": (413, "The request, the image file, or the image has more bytes or pixels than allowed."),

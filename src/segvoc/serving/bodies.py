@@ -25,6 +25,7 @@ from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as FormFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from segvoc.errors import option_meant
 from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
 from segvoc.inference.part_labels import words_with_objects
 from segvoc.serving.answers import ServiceFailure, VocabularyName
@@ -342,6 +343,8 @@ def _naming_fields(fix: str) -> Iterator[None]:
         if problem["type"] == "json_invalid":
             raise ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}") from None
         place = ".".join(str(step)[:60] for step in problem["loc"]) or "the body"
+        if problem["type"] == "extra_forbidden" and (ours := option_meant(place, re.findall(r"\w+", fix))):
+            raise ServiceFailure("invalid_request", f"there is no field {place!r} (did you mean {ours}?)") from None
         raise ServiceFailure("invalid_request", f"{place}: {problem['msg']}; {fix}") from None
 
 

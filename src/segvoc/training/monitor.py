@@ -16,6 +16,7 @@ from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.distributed import Processes
@@ -98,7 +99,8 @@ def _segment_captioned(
         except InputError as error:
             problems.append(str(error))
             continue
-        on_segmented(segmenter.segment(image, dataset.phrases(entry), threshold=0.5), entry.name)
+        (result,) = segmenter.start([image], dataset.phrases(entry), options=LabelOptions(threshold=0.5))()
+        on_segmented(result, entry.name)
     return None, problems
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segvoc.models.sharing import ScoreTable, ShareableModel
+from segvoc.models.sharing import ScoreTable, ShareableModel, counted
 from segvoc.storage.atomic_writes import write_path_atomically
 from segvoc.storage.files import read_json
 from segvoc.storage.journal import read_journal
@@ -78,8 +78,9 @@ def _scores(
     before = scored[0] if scored[0]["step"] == 0 else {}
     pairs = zip(data["classes"], before.get("iou", [None] * len(data["classes"])), after["iou"], strict=True)
     return ScoreTable(
-        title=f"Measured on {held_out} of the images, which were held out from training",
-        data=f"{held_out} held-out images",
+        title=f"Measured on {counted(held_out)} held out from training",
+        data=counted(held_out, "held-out image"),
+        images=held_out,
         miou=(_percent(before.get("mean_iou")), _percent(after["mean_iou"])),
         accuracy=(_percent(before.get("pixel_accuracy")), _percent(after["pixel_accuracy"])),
         words={name: (_percent(first), _percent(last)) for name, first, last in pairs if last is not None},

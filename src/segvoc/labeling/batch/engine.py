@@ -21,6 +21,7 @@ from ray.exceptions import RayError
 from segvoc.errors import (
     ColorProfileWarning,
     FirstFrameWarning,
+    LabelingWarning,
     OutputError,
     ProcessError,
     SegvocError,
@@ -116,7 +117,7 @@ class _Label:
     """Actor that processes shards; Ray keeps it, with its model, for the whole run."""
 
     def __init__(self, sent: bytes) -> None:
-        for category in (FirstFrameWarning, ColorProfileWarning):
+        for category in (FirstFrameWarning, ColorProfileWarning, LabelingWarning):
             warnings.simplefilter("ignore", category)
         self.labeler = ShardLabeler(*pickle.loads(sent))
 
