@@ -144,13 +144,16 @@ export class RemoteStore extends Store {
 
   async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
     await this.sent();
-    this.takeState(id, await this.api.putReview(id, verdict, comment, this.states.get(id)!.revision));
+    const { revision } = this.states.get(id)!,
+      change = this.id();
+    this.takeState(id, await this.connection.answer(() => this.api.putReview(id, verdict, comment, revision, change)));
     await this.refresh(id);
   }
 
   async merge(word: number, into: number): Promise<void> {
     await this.sent();
-    this.takeProject(await this.api.merge(word, into));
+    const change = this.id();
+    this.takeProject(await this.connection.answer(() => this.api.merge(word, into, change)));
   }
 
   private async sent(): Promise<void> {
