@@ -175,13 +175,13 @@ class Tab:
     @property
     def refusals(self) -> int:
         button = self.page.get_by_role("button", name="refused")
-        return int(button.inner_text().split()[0]) if button.count() else 0
+        return sum(int(text.split()[0]) for text in button.all_inner_texts())
 
     @property
     def alert(self) -> str:
         """What the page says is wrong, unless it says that it goes on by itself."""
         text = " ".join(self.page.get_by_role("alert").all_inner_texts()).strip()
-        return "" if "asked again by itself" in text else text
+        return "" if "again by itself" in text else text
 
     @property
     def is_open(self) -> str | None:
@@ -211,6 +211,10 @@ class Tab:
     def saved(self, change: Change) -> None:
         if self.once(lambda: not self.is_saving, 30):
             change.saved()
+
+    @property
+    def looks_(self) -> str:
+        return self.page.locator(".status").inner_text()
 
     def dismiss(self) -> None:
         close = self.page.get_by_role("button", name="Dismiss this message")
@@ -264,6 +268,7 @@ class Run:
             while self.service_kills < SERVICE_KILLS and not self.ending.wait(drawn.uniform(0, 5)):
                 self.service.kill()
                 self.service_kills += 1
+                self.log.append(f"{time.strftime('%T')} service killed")
                 self.roles = {
                     "anna-1": drawn.choice(("administer", "administer", "annotate")),
                     "anna-2": "annotate",
@@ -272,6 +277,7 @@ class Run:
                 self.write_roles()
                 time.sleep(drawn.uniform(0, 1))
                 self.service.start()
+                self.log.append(f"{time.strftime('%T')} service up {self.roles}")
         except BaseException as problem:
             self.problem = problem
 
@@ -334,7 +340,8 @@ class Run:
             if not entry.count():
                 return False
             entry.click()
-            if not tab.once(lambda: tab.is_open == name, 3):
+            if not tab.once(lambda: tab.is_open == name, 2):
+                self.note(tab, "can't open", name)
                 return False
         return True
 
@@ -346,7 +353,8 @@ class Run:
         if not self.go_to(tab, name):
             return False
         brush = page.get_by_role("button", name="Brush")
-        if not tab.once(lambda: brush.count() and brush.is_enabled(), 3):
+        if not tab.once(lambda: brush.count() and brush.is_enabled(), 2):
+            self.note(tab, "can't paint", name, tab.looks_)
             return False
         brush.click()
         size = page.get_by_label("Size")
@@ -495,9 +503,6 @@ class Run:
             change.saved()
         else:
             self.note(tab, "can't upload:", tab.alert)
-            if "already" in tab.alert or "needs" in tab.alert:
-                return False
-            raise Lost(f"{tab.name} can't upload: {tab.alert}")
         return False
 
     def act(self) -> None:
@@ -511,7 +516,8 @@ class Run:
         is_killed = self.random.choice(acts)(tab)
         # the role of a key is read when the page is opened
         is_stale = tab.page.get_by_label("Words to look for").is_disabled() and self.roles[tab.name] != "read"
-        if (is_killed or is_stale) and self.tab_kills < TAB_KILLS:
+        is_due = self.tab_kills + 2 < self.service_kills
+        if (is_killed or is_stale or is_due) and self.tab_kills < TAB_KILLS:
             self.kill_tab(tab)
 
     def question(self, tab: Tab) -> str:
@@ -557,18 +563,19 @@ class Run:
             tab.page.close()
             tab.open()
         for tab in self.tabs:
-            if not tab.once(lambda tab=tab: self.is_idle(tab), 60):
-                raise Lost(f"{tab.name} doesn't send its changes: {self.looks(tab)}")
-            while count := tab.refusals:
-                self.note(tab, count, "refused")
+            # what waits for words that were refused is sent after them
+            while not tab.once(lambda tab=tab: self.is_idle(tab) and not tab.refusals, 0):
+                if not tab.once(lambda tab=tab: self.is_idle(tab) or tab.refusals, 60):
+                    raise Lost(f"{tab.name} doesn't send its changes: {self.looks(tab)}")
+                if not (count := tab.refusals):
+                    continue
                 tab.page.get_by_role("button", name="refused").click()
-                self.log += tab.page.locator(".refusals li").all_inner_texts()
+                self.note(tab, *tab.page.locator(".refusals li").all_inner_texts())
                 tab.page.get_by_role("button", name="Try again").first.click()
-                if not tab.once(lambda tab=tab, count=count: tab.refusals < count, 30):
+                if not tab.once(lambda tab=tab, count=count: tab.refusals < count, 60):
                     raise Lost(f"{tab.name} can't settle what was refused: {self.question(tab)}")
-        for tab in self.tabs:
-            if not tab.once(lambda tab=tab: self.is_idle(tab) and not tab.refusals, 60):
-                raise Lost(f"{tab.name} doesn't send its changes: {self.looks(tab)}")
+                if tab.refusals:
+                    tab.page.get_by_role("button", name="Close").click()
 
     def check(self) -> None:
         project, world, wrong = ProjectFolder(self.project), self.world, list[str]()

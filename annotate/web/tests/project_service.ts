@@ -32,8 +32,14 @@ const fast = (action: () => void, time = 0) => waits(action, time / FASTER);
 
 /** The names of locks that open tabs hold. */
 const locks = new Set<string>();
+const ends = new Map<string, Promise<unknown>>();
 const manager = {
-  request: (name: string, held: () => Promise<unknown>) => (locks.add(name), held().then(() => locks.delete(name))),
+  request(name: string, held: () => Promise<unknown>) {
+    const hold = () => (locks.add(name), held().finally(() => locks.delete(name)));
+    const end = ends.has(name) ? ends.get(name)!.then(hold) : hold();
+    ends.set(name, end.catch(() => {}));
+    return end;
+  },
   query: async () => ({ held: [...locks].map((name) => ({ name })) }),
 };
 Object.defineProperty(globalThis, "navigator", { value: { locks: manager }, configurable: true });

@@ -167,6 +167,16 @@ test("removing and putting back are sent until the service has them, also by the
   }
 });
 
+test("of two tabs that are opened at once, one sends what a killed tab left", async () => {
+  const { service, anna } = await street();
+  service.fate = (method) => (method === "PUT" ? "lost" : "answered");
+  anna.paint(1, "cat");
+  await until(() => !anna.session.writer.pending.value);
+  anna.kill();
+  const tabs = await Promise.all([0, 1].map(() => Person.of(service, "administer", anna.database)));
+  assert.equal(tabs.reduce((sum, { store }) => sum + store.waiting.value, 0), 1);
+});
+
 test("a stroke on an image that somebody removed waits until it is put back", async () => {
   const { service, anna, ben } = await street();
   service.fail("PUT", "/work", "lost");

@@ -61,7 +61,8 @@ export class RemoteStore extends Store {
     this.sequence = served.seq;
     this.served = served;
     if (served.role) this.role.value = served.role;
-    await this.takeLeft();
+    // of tabs that are opened at once, one takes it
+    await (navigator.locks ? navigator.locks.request("segvoc left", () => this.takeLeft()) : this.takeLeft());
     for (const state of served.images) this.states.set(state.image, state);
     const isGone = ({ image }: ImageState) => this.outbox.isRemoved(image);
     // of an image in the trash only the name is known

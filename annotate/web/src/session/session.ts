@@ -457,7 +457,10 @@ export class Session {
 
   /** Writes; what fails is tried again until it is written. */
   private async untilWritten(write: () => Promise<void>): Promise<void> {
-    if (!(await this.tryWrite(write)) && !this.isClosed) setTimeout(() => void this.untilWritten(write), AGAIN);
+    if ((await this.tryWrite(write)) || this.isClosed) return;
+    const pause = new Promise((resolve) => setTimeout(resolve, AGAIN));
+    // it counts as pending meanwhile
+    void this.writer.counted(() => pause.then(() => this.untilWritten(write)));
   }
 }
 
@@ -505,7 +508,7 @@ class Writer {
     await this.run(key, next!);
   }
 
-  private async counted(write: Write): Promise<void> {
+  async counted(write: Write): Promise<void> {
     this.pending.value++;
     try {
       await write();
