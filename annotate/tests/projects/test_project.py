@@ -232,7 +232,7 @@ ACTIONS: dict[str, Callable[[Project], object]] = {
     "restore": lambda project: project.restore("gone.png"),
     "words": lambda project: project.update(expected=1, name="road"),
 }
-"""What is done to a project. Whoever gets no answer repeats it; `ConflictError` and `NotInProjectError` say that it was done."""
+"""What is done to a project, and repeated if there was no answer; the errors of a repetition say that it was done."""
 
 
 def timeless(folder: Path) -> dict[str, ImageState]:
@@ -265,7 +265,9 @@ def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_half(tmp_path: Pat
                 ACTIONS[action](Project(folder))
             check_whole(folder)
             assert (timeless(folder), left.name, left.removed()) == (after, done.name, done.removed())
-            assert [one.image for one in left.index.history() if one.what == "added"].count("new.png") == ("new.png" in after)
+            assert [one.image for one in left.index.history() if one.what == "added"].count("new.png") == (
+                "new.png" in after
+            )
 
 
 def _work_until_killed(folder: Path, seed: int, acknowledged: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Two people in three tabs, with the service and the tabs killed at random moments: everything done is on disk and shown.
+"""Two people in three tabs, with the service and the tabs killed at random moments: all that they did is there.
 
 `python -m pytest -m slow annotate/tests/web/test_crashes.py`; SEGVOC_CRASH_SEEDS="1 2 3" draws other runs.
 """
@@ -11,9 +11,10 @@ import signal
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from annotate.tests.web.test_shared_project import KilledService
 from segvoc.vocabulary import folded
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import ImageState
 
 SERVICE_KILLS = TAB_KILLS = 20
 OFFLINE_SECONDS = 60.0
@@ -57,9 +59,9 @@ class Lost(AssertionError):
 
 @dataclass
 class World:
-    """What must be there: of each thing the states that are right, which is one unless a kill came before it was saved."""
+    """What must be there: the right states of each thing, which is one unless a kill came before it was saved."""
 
-    words: dict[str, set[str | None]] = field(default_factory=dict)
+    words: dict[str, set[Any]] = field(default_factory=dict)
     """Names of each word by the first name that it had; None: it may not be there."""
     lines: dict[tuple[str, int], set[str]] = field(default_factory=dict)
     """Words of painted lines, by image and slot."""
@@ -154,8 +156,8 @@ class Tab:
         key, entry = page.get_by_label("API key of the service"), page.locator(".strip .thumbnail")
         for _ in range(100):
             try:
-                page.goto(self.address, timeout=10_000)
-                key.or_(entry.first).first.wait_for(timeout=10_000)
+                page.goto(self.address, timeout=30_000)
+                key.or_(entry.first).first.wait_for(timeout=30_000)
             except Exception:
                 time.sleep(0.2)
                 continue
@@ -212,10 +214,6 @@ class Tab:
         if self.once(lambda: not self.is_saving, 30):
             change.saved()
 
-    @property
-    def looks_(self) -> str:
-        return self.page.locator(".status").inner_text()
-
     def dismiss(self) -> None:
         close = self.page.get_by_role("button", name="Dismiss this message")
         if close.count():
@@ -228,13 +226,14 @@ class Run:
     def __init__(self, seed: int, folder: Path, driver: Any, program: str) -> None:
         self.random, self.folder, self.world = random.Random(seed), folder, World()
         self.keys = {name: f"{name:-<24}" for name in OWNERS}
-        self.roles = dict.fromkeys(OWNERS, "administer")
+        self.roles: dict[str, str] = dict.fromkeys(OWNERS, "administer")
         self.project = folder / "street"
         self.service = KilledService(self.project, arguments=("--api-key-file", str(folder / "keys")))
         self.desks = {person: Desk(driver, program, folder / person) for person in ("anna", "ben")}
         self.tabs = [
             Tab(name, self.desks[name.split("-")[0]], self.service.address, self.keys[name], folder) for name in OWNERS
         ]
+        self.before_removal: dict[str, str] = {}
         self.tab_kills, self.offline, self.words, self.files = 0, 0.0, 0, 0
         self.log: list[str] = []
         self.ending = threading.Event()
@@ -306,7 +305,7 @@ class Run:
             one.open()
             # the first has what both left, which the second is to go on from
             if number + 1 < len(both) and not one.once(lambda one=one: self.is_idle(one), 60):
-                raise Lost(f"{one.name} doesn't send what a killed browser left: {self.looks(one)}")
+                raise Lost(f"{one.name} doesn't send what a killed browser left")
 
     def is_idle(self, tab: Tab) -> bool:
         return tab.page.locator(".saved").get_attribute("data-state") in (None, "saved")
@@ -331,7 +330,9 @@ class Run:
     # ---- what people do
 
     def note(self, tab: Tab, *what: object) -> None:
-        self.log.append(f"{time.strftime('%T')} {tab.name}{' (offline)' * tab.desk.is_offline}: {' '.join(map(str, what))}")
+        self.log.append(
+            f"{time.strftime('%T')} {tab.name}{' (offline)' * tab.desk.is_offline}: {' '.join(map(str, what))}"
+        )
 
     def go_to(self, tab: Tab, name: str) -> bool:
         """Open an image in which the brush can be used; it may be away."""
@@ -354,7 +355,7 @@ class Run:
             return False
         brush = page.get_by_role("button", name="Brush")
         if not tab.once(lambda: brush.count() and brush.is_enabled(), 2):
-            self.note(tab, "can't paint", name, tab.looks_)
+            self.note(tab, "can't paint", name, tab.page.locator(".status").inner_text())
             return False
         brush.click()
         size = page.get_by_label("Size")
@@ -397,7 +398,7 @@ class Run:
         if self.random.random() < 0.5:
             spelled = self.random.choice(SAME_NAMES)
             name, key = self.random.choice(spelled), spelled[0]
-            states: set[str | None] = set(spelled) | {unicodedata.normalize("NFC", one) for one in spelled}
+            states = set(spelled) | {unicodedata.normalize("NFC", one) for one in spelled}
             before = self.world.words.get(key, {None})
         else:
             self.words += 1
@@ -446,43 +447,42 @@ class Run:
             marks[name] = {str(tab.mark(name))} if self.is_idle(tab) and not tab.refusals else marks[name]
             return False
         (now,) = marks[name]
-        if now == "removed":
-            button, after = tab.page.get_by_role("button", name=f"Put back {name}"), self.before_removal[name]
-            if not button.count():
-                return False
-        else:
-            if not self.go_to(tab, name):
-                return False
-            remove = tab.page.get_by_role("button", name=f"Remove {name}")
-            choices = {"open": ["Done"], "done": ["Reopen", "Accept"], "accepted": ["Reopen"]}[now]
-            chosen = self.random.choice([*choices, *(["Remove"] if remove.count() else [])])
-            button = remove if chosen == "Remove" else tab.page.get_by_role("button", name=chosen, exact=True)
-            after = {"Done": "done", "Reopen": "open", "Accept": "accepted", "Remove": "removed"}[chosen]
-            if not tab.once(lambda: button.count() and button.is_enabled(), 3):
-                return False
-            if after == "open":
-                self.world.reopened.add(name)
-            if after == "removed":
-                self.before_removal[name] = now
+        if now != "removed" and not self.go_to(tab, name):
+            return False
+        button, after = self.random.choice(self.buttons(tab, now))
+        if not tab.once(lambda: button.count() and button.is_enabled(), 1):
+            return False
+        if after == "open":
+            self.world.reopened.add(name)
+        if after == "removed":
+            self.before_removal[name] = now
         tab.dismiss()
         change = Change(marks, name, now, after)
         self.note(tab, "marks", name, after)
         button.click()
         if self.random.random() < 0.1:
             return True
-        # what isn't sent when the service is back is said at once
-        if after == "accepted":
-            if not tab.once(lambda: tab.mark(name) == after or tab.alert, 60):
-                raise Lost(f"{tab.name} neither accepts {name} nor says why: {self.looks(tab)}")
-            if tab.mark(name) == after:
-                change.saved()
-            else:
-                self.note(tab, "isn't accepted:", tab.alert)
-        else:
+        if after != "accepted":
             tab.saved(change)
+        elif not tab.once(lambda: tab.mark(name) == after or tab.alert, 60):
+            raise Lost(f"{tab.name} neither accepts {name} nor says why")
+        elif tab.mark(name) == after:
+            change.saved()
+        else:
+            self.note(tab, "can't accept:", tab.alert)
         return False
 
-    before_removal: dict[str, str]
+    def buttons(self, tab: Tab, mark: str) -> list[tuple[Any, str]]:
+        """What can be pressed for an image with a mark, and the mark that it has then."""
+        button = partial(tab.page.get_by_role, "button")
+        done, reopen, accept = (button(name=name, exact=True) for name in ("Done", "Reopen", "Accept"))
+        remove = button(name=f"Remove {tab.own}")
+        return {
+            "open": [(done, "done"), (remove, "removed")],
+            "done": [(reopen, "open"), (accept, "accepted"), (remove, "removed")],
+            "accepted": [(reopen, "open"), (remove, "removed")],
+            "removed": [(button(name=f"Put back {tab.own}"), self.before_removal.get(tab.own, "open"))],
+        }[mark]
 
     def upload(self, tab: Tab) -> bool:
         if tab.desk.is_offline or self.files >= 4 or tab.page.get_by_label("Words to look for").is_disabled():
@@ -498,7 +498,7 @@ class Run:
             return True
         is_added = lambda: tab.is_open is not None and tab.is_open not in known  # noqa: E731
         if not tab.once(lambda: is_added() or tab.alert, 60):
-            raise Lost(f"{tab.name} neither adds {path.name} nor says why: {self.looks(tab)}")
+            raise Lost(f"{tab.name} neither adds {path.name} nor says why")
         if is_added():
             change.saved()
         else:
@@ -527,11 +527,13 @@ class Run:
     def looks(self, tab: Tab) -> str:
         with suppress(Exception):
             header = " ".join(tab.page.locator("header").inner_text().split())
-            return f"{header}; {' '.join(tab.page.get_by_role('alert').all_inner_texts())}"
+            refused = tab.page.get_by_role("button", name="refused")
+            if refused.count() and not self.question(tab):
+                refused.click()
+            return " ".join([header, *tab.page.get_by_role("alert").all_inner_texts(), self.question(tab)])
         return "no page"
 
     def work(self, seed: int) -> None:
-        self.before_removal = {}
         self.new_project()
         self.write_roles()
         self.service.start()
@@ -566,7 +568,7 @@ class Run:
             # what waits for words that were refused is sent after them
             while not tab.once(lambda tab=tab: self.is_idle(tab) and not tab.refusals, 0):
                 if not tab.once(lambda tab=tab: self.is_idle(tab) or tab.refusals, 60):
-                    raise Lost(f"{tab.name} doesn't send its changes: {self.looks(tab)}")
+                    raise Lost(f"{tab.name} doesn't send its changes")
                 if not (count := tab.refusals):
                     continue
                 tab.page.get_by_role("button", name="refused").click()
@@ -578,36 +580,46 @@ class Run:
                     tab.page.get_by_role("button", name="Close").click()
 
     def check(self) -> None:
-        project, world, wrong = ProjectFolder(self.project), self.world, list[str]()
-        present = project.record.present
-        ids = {}
-        for key, names in world.words.items():
-            of_key = [word for word in present if world.key_of.get(folded(word.name)) == key]
-            if len(of_key) > 1 or not {word.name for word in of_key} <= names or (not of_key and None not in names):
-                wrong.append(f"the word {names} is {of_key}")
-            ids |= {key: word.id for word in of_key}
-        if unknown := [word.name for word in present if folded(word.name) not in world.key_of]:
-            wrong.append(f"nobody added the words {unknown}")
+        project = ProjectFolder(self.project)
         states = {state.image: state for state in project.states()[0]}
-        for name, marks in world.marks.items():
+        ids, wrong = self.word_ids(project)
+        wrong += self.wrong_images(states)
+        for name, state in states.items():
+            wrong += self.wrong_lines(project, name, ids) if state.revision else ()
+        for tab in self.tabs:
+            wrong += self.wrong_view(tab, list(states), [word.name for word in project.record.present])
+            wrong += tab.complaints
+        if wrong:
+            raise Lost("\n".join(wrong))
+
+    def word_ids(self, project: ProjectFolder) -> tuple[dict[str, int], list[str]]:
+        """The id of each word by its first name, and what is wrong with the project's words."""
+        ids, wrong = dict[str, int](), list[str]()
+        for word in project.record.present:
+            key = self.world.key_of.get(folded(word.name))
+            if key is None or key in ids or word.name not in self.world.words[key]:
+                wrong.append(f"the word {word.name} isn't one of {self.world.words}, or is there twice")
+            else:
+                ids[key] = word.id
+        wrong += [
+            f"the word {key} is lost"
+            for key, names in self.world.words.items()
+            if not names & {None} | ids.keys() & {key}
+        ]
+        return ids, wrong
+
+    def wrong_images(self, states: Mapping[str, ImageState]) -> Iterator[str]:
+        for name, marks in self.world.marks.items():
             state = states.get(name)
             mark = "removed" if state is None else "open" if not state.done else "accepted" if state.review else "done"
             if mark not in marks:
-                wrong.append(f"{name} is {mark}, not {marks}")
-        contents = {path.read_bytes(): path.name for path in (self.project / "images").iterdir()}
-        if len(contents) != len(list((self.project / "images").iterdir())):
-            wrong.append(f"images are there twice: {sorted(path.name for path in (self.project / 'images').iterdir())}")
-        for content, is_there in world.uploads.items():
+                yield f"{name} is {mark}, not {marks}"
+        contents = [path.read_bytes() for path in (self.project / "images").iterdir()]
+        if len(set(contents)) < len(contents):
+            yield f"images are there twice: {sorted(states)}"
+        for content, is_there in self.world.uploads.items():
             if (content in contents) not in is_there:
-                wrong.append("an upload is lost")
-        for name in states:
-            wrong += self.wrong_lines(project, name, ids)
-        shown = {name: self.on_disk(name) for name in states if states[name].revision}
-        for tab in self.tabs:
-            wrong += self.wrong_view(tab, shown, [word.name for word in present])
-        wrong += [line for tab in self.tabs for line in tab.complaints]
-        if wrong:
-            raise Lost("\n".join(wrong))
+                yield "an uploaded image is lost"
 
     def wrong_lines(self, project: ProjectFolder, name: str, ids: dict[str, int]) -> Iterator[str]:
         """Painted lines whose pixels aren't what was painted, and pixels that nobody painted."""
@@ -625,30 +637,35 @@ class Run:
             if AS_FOUND in right and (name in self.world.reopened or not decided.any()):
                 is_right = True
             if not is_right:
-                yield f"line {slot} of {name} is {set(labels.flat)}, corrected {set(decided.flat)}, not {right} of {ids}"
+                yield f"line {slot} of {name} has {set(labels.flat)} by {set(decided.flat)}, not {right} of {ids}"
         if name not in self.world.reopened and corrections[is_free].any():
             yield f"{name} has pixels that nobody painted"
 
-    def on_disk(self, name: str) -> np.ndarray:
-        with Image.open(self.project / "labels" / f"{name.rsplit('.', 1)[0]}.png") as labels:
-            return np.array(labels)
+    def is_shown(self, tab: Tab, name: str) -> bool:
+        """Whether a tab has the labels of the open image that are on disk."""
+        shown = tab.site.labels()  # waits until it is labeled
+        with (
+            suppress(FileNotFoundError),
+            Image.open(self.project / "labels" / f"{name.rsplit('.', 1)[0]}.png") as labels,
+        ):
+            return np.array_equal(np.array(labels), shown)
+        return False
 
-    def wrong_view(self, tab: Tab, shown: dict[str, np.ndarray], words: list[str]) -> Iterator[str]:
+    def wrong_view(self, tab: Tab, images: list[str], words: list[str]) -> Iterator[str]:
         """What a tab shows otherwise than it is on disk, once it has heard of everything."""
         listed = tab.page.get_by_role("list", name="Words").locator("button.name")
         if not tab.once(lambda: sorted(listed.all_inner_texts()) == sorted(words), 20):
             yield f"{tab.name} shows the words {listed.all_inner_texts()}, not {words}"
-        if not tab.once(lambda: sorted(tab.names) == sorted(shown), 20):
-            yield f"{tab.name} shows the images {tab.names}, not {list(shown)}"
-        for name in shown:
+        if not tab.once(lambda: sorted(tab.names) == sorted(images), 20):
+            yield f"{tab.name} shows the images {tab.names}, not {images}"
+        for name in images:
             marks = self.world.marks.get(name)
             if not tab.once(lambda name=name, marks=marks: marks is None or tab.mark(name) in marks, 20):
                 yield f"{tab.name} shows {name} as {tab.mark(name)}, not {marks}"
             if not self.go_to(tab, name):
                 yield f"{tab.name} doesn't open {name}"
-            elif not tab.once(lambda name=name: np.array_equal(tab.site.labels(), self.on_disk(name)), 20):
-                differ = tab.site.labels() != self.on_disk(name)
-                yield f"{tab.name} shows {differ.sum()} pixels of {name} otherwise, in the rows {np.unique(np.nonzero(differ)[0])}"
+            elif not tab.once(lambda name=name: self.is_shown(tab, name), 20):
+                yield f"{tab.name} shows other labels of {name} than those on disk"
 
     def close(self) -> None:
         self.service.kill()
@@ -670,10 +687,8 @@ def test_nothing_is_lost_between_kills(tmp_path: Path, seed: int):
             run.work(seed)
             run.settle()
             run.check()
-        except BaseException:
-            print("\n".join(run.log))
-            for tab in run.tabs:
-                print(tab.name, run.looks(tab), *tab.complaints, sep="\n  ")
-            raise
+        except Exception as failure:
+            lines = [f"{tab.name}: {run.looks(tab)}" for tab in run.tabs]
+            raise Lost("\n".join([*run.log, *lines, str(failure)])) from failure
         finally:
             run.close()
