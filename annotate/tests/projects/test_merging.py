@@ -72,7 +72,7 @@ def test_a_word_that_is_added_again_is_not_merged_again(tmp_path: Path) -> None:
 def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path) -> None:
     def merge(folder: Path) -> None:
         with Project(folder) as project:
-            merge_words(project, SOFA, CAT, by="anna")
+            merge_words(project, SOFA, CAT, by="anna", change="one")
 
     with labeled_project(tmp_path / "original") as project:
         original = project.folder
@@ -85,3 +85,7 @@ def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path) -> None:
             assert labels_of(left, "a.png") == ([CAT, WALL] if is_merged else [CAT, SOFA, WALL])
             assert labels_of(left, "b.png") == ([CAT, WALL] if is_merged else [SOFA, WALL])
             assert left.state(left.image("b.png")).done
+            # whoever got no answer repeats it
+            for _ in range(2):
+                merged = merge_words(left, SOFA, CAT, by="anna", change="one")
+            assert [word.name for word in merged.present] == ["cat", "wall"]
