@@ -188,14 +188,21 @@ class Tab:
     @property
     def is_open(self) -> str | None:
         chosen = self.page.locator(".thumbnail[aria-current=true]")
-        return chosen.get_attribute("title") if chosen.count() else None
+        return _name_in(chosen.get_attribute("aria-label")) if chosen.count() else None
 
     @property
     def names(self) -> list[str]:
-        return [str(entry.get_attribute("title")) for entry in self.page.locator(".thumbnail").all()]
+        labels = self.page.evaluate(
+            "() => [...document.querySelectorAll('.thumbnail')].map((entry) => entry.ariaLabel)"
+        )
+        return [_name_in(label) for label in labels]
+
+    def entry(self, name: str) -> Any:
+        """An image in the strip; the title of one that couldn't be labeled says why."""
+        return self.page.locator(f".thumbnail[aria-label^='{name}, ']")
 
     def mark(self, name: str) -> str | None:
-        entry = self.page.locator(f".thumbnail[title='{name}']")
+        entry = self.entry(name)
         if not entry.count():
             return "removed"
         status = entry.get_attribute("aria-label").removeprefix(f"{name}, ")
@@ -218,6 +225,11 @@ class Tab:
         close = self.page.get_by_role("button", name="Dismiss this message")
         if close.count():
             close.click()
+
+
+def _name_in(label: str) -> str:
+    """The name of an image by the label of its entry, which has its state, too."""
+    return label.rpartition(", ")[0]
 
 
 class Run:
@@ -337,7 +349,7 @@ class Run:
     def go_to(self, tab: Tab, name: str) -> bool:
         """Open an image in which the brush can be used; it may be away."""
         if tab.is_open != name:
-            entry = tab.page.locator(f".thumbnail[title='{name}']")
+            entry = tab.entry(name)
             if not entry.count():
                 return False
             entry.click()
