@@ -246,6 +246,7 @@ class Run:
             Tab(name, self.desks[name.split("-")[0]], self.service.address, self.keys[name], folder) for name in OWNERS
         ]
         self.before_removal: dict[str, str] = {}
+        self.acts = 0
         self.tab_kills, self.offline, self.words, self.files = 0, 0.0, 0, 0
         self.log: list[str] = []
         self.ending = threading.Event()
@@ -276,7 +277,12 @@ class Run:
 
     def kill_services(self, drawn: random.Random) -> None:
         try:
-            while self.service_kills < SERVICE_KILLS and not self.ending.wait(drawn.uniform(0, 5)):
+            while self.service_kills < SERVICE_KILLS:
+                after = self.acts + drawn.randrange(1, 7)
+                while self.acts < after and not self.ending.is_set():
+                    time.sleep(0.02)
+                if self.ending.wait(drawn.uniform(0, 2)):
+                    return
                 self.service.kill()
                 self.service_kills += 1
                 self.log.append(f"{time.strftime('%T')} service killed")
@@ -509,7 +515,7 @@ class Run:
         if self.random.random() < 0.1:
             return True
         is_added = lambda: tab.is_open is not None and tab.is_open not in known  # noqa: E731
-        if not tab.once(lambda: is_added() or tab.alert, 60):
+        if not tab.once(lambda: is_added() or tab.alert, 120):
             raise Lost(f"{tab.name} neither adds {path.name} nor says why")
         if is_added():
             change.saved()
@@ -526,6 +532,7 @@ class Run:
         if dialog := self.question(tab):
             raise Lost(f"{tab.name} is asked though nobody painted the same pixels: {dialog}")
         is_killed = self.random.choice(acts)(tab)
+        self.acts += 1
         # the role of a key is read when the page is opened
         is_stale = tab.page.get_by_label("Words to look for").is_disabled() and self.roles[tab.name] != "read"
         is_due = self.tab_kills + 2 < self.service_kills

@@ -185,7 +185,8 @@ export class Session {
       try {
         const all = [...this.items.value, ...this.removed.value].map(({ name }) => name);
         const name = uniqueName(file.name || "image.png", all);
-        const item = new Item(await this.room(() => this.store.add(file, name, last + at + 1, most)), this.store);
+        const add = () => this.room(() => this.store.add(file, name, last + at + 1, most));
+        const item = new Item(await this.writer.counted(add), this.store);
         this.items.value = [...this.items.value, item];
         if (isFirst) await this.open(item);
         isFirst = false;
@@ -508,10 +509,10 @@ class Writer {
     await this.run(key, next!);
   }
 
-  async counted(write: Write): Promise<void> {
+  async counted<Result>(write: () => Promise<Result>): Promise<Result> {
     this.pending.value++;
     try {
-      await write();
+      return await write();
     } finally {
       this.pending.value--;
     }
