@@ -681,7 +681,7 @@ class Run:
             marks = self.world.marks.get(name)
             if not tab.once(lambda name=name, marks=marks: marks is None or tab.mark(name) in marks, 20):
                 yield f"{tab.name} shows {name} as {tab.mark(name)}, not {marks}"
-            if not self.go_to(tab, name):
+            if not tab.once(lambda name=name: self.go_to(tab, name), 60):
                 yield f"{tab.name} doesn't open {name}"
             elif not tab.once(lambda name=name: self.is_shown(tab, name), 20):
                 yield f"{tab.name} shows other labels of {name} than those on disk"
