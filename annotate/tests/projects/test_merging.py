@@ -115,7 +115,7 @@ def test_an_image_that_cannot_be_used_holds_up_no_other_and_no_service(
 def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path) -> None:
     def merge(folder: Path) -> None:
         with Project(folder) as project:
-            merge_words(project, SOFA, CAT, by="anna")
+            merge_words(project, SOFA, CAT, by="anna", change="one")
 
     with labeled_project(tmp_path / "original") as project:
         original = project.folder
@@ -128,3 +128,7 @@ def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path) -> None:
             assert labels_of(left, "a.png") == ([CAT, WALL] if is_merged else [CAT, SOFA, WALL])
             assert labels_of(left, "b.png") == ([CAT, WALL] if is_merged else [SOFA, WALL])
             assert left.state(left.image("b.png")).done
+            # whoever got no answer repeats it
+            for _ in range(2):
+                merged = merge_words(left, SOFA, CAT, by="anna", change="one")
+            assert [word.name for word in merged.present] == ["cat", "wall"]

@@ -113,9 +113,17 @@ def test_a_change_whose_answer_was_lost_is_made_once(street: Path) -> None:
             changed = put(client, f"?change={name}", revision, name=name)
             assert changed.status_code == 200
         assert (changed.json()["name"], changed.json()["revision"]) == ("way", 3)
+        for _ in range(2):
+            assert put(client, "/done/a.png?change=done", 2, done=True).json()["revision"] == 3
+        for _ in range(2):
+            accepted = put(client, "/review/a.png?change=good", 3, verdict="accepted").json()
+            assert (accepted["revision"], accepted["review"]["verdict"]) == (4, "accepted")
+        for _ in range(2):
+            merged = client.post("/v1/project/merged?change=merge", json={"word": 1, "into": 0})
+            assert merged.json()["revision"] == 4
         assert "64" in client.delete(f"/v1/project/images/a.png?change={'x' * 65}").json()["error"]["message"]
     with in_process(project=street) as client:  # also by the next process
-        assert send(1, "two", "false").json() == second
+        assert send(1, "two", "false").json()["revision"] == 5  # after the merge
 
 
 def test_colors_come_into_label_maps(street: Path) -> None:

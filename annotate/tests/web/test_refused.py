@@ -61,6 +61,18 @@ def test_what_a_role_may_not_do_is_not_offered_and_a_refused_change_holds_up_no_
     anna.tab.get_by_role("button", name="1 change refused").wait_for(state="detached")
 
 
+def test_changes_wait_while_a_script_of_the_page_cannot_be_loaded(anna: Site):
+    anna.tab.route("**/work.js", lambda route: route.abort())
+    anna.tab.goto(anna.address)
+    anna.tab.get_by_label("API key of the service").fill(KEY)
+    anna.press("Use it")
+    anna.type("cup, table")
+    anna.shows("wait for the service")
+    assert not anna.tab.get_by_role("button", name="refused").count()
+    anna.tab.unroute("**/work.js")
+    anna.all_saved()
+
+
 def test_a_database_of_an_earlier_page_is_brought_up_to_date(served: Site):
     site = served
     site.open_and_label("coffee.jpg", "cup, table, spoon")

@@ -2,7 +2,7 @@
 
 import { type Remote, wrap } from "comlink";
 
-import { PageError } from "./backend";
+import { PageError, TransientError } from "./backend";
 
 export class WorkerCalls<Offered> {
   private opened: { readonly worker: Worker; readonly functions: Remote<Offered> } | null = null;
@@ -34,7 +34,11 @@ export class WorkerCalls<Offered> {
       worker.onerror = (event) => {
         event.preventDefault();
         this.opened = null;
-        reject(new PageError("The page's script couldn't start; use a current browser, and load the page again."));
+        // without a message it wasn't loaded: its server may be away
+        const isLoaded = event instanceof ErrorEvent;
+        const Failure = isLoaded ? PageError : TransientError;
+        const advice = isLoaded ? "use a current browser, and load the page again" : "it is asked for again by itself";
+        reject(new Failure(`The page's script couldn't start; ${advice}.`));
       };
     });
     return Promise.race([act(functions), broken]).catch((error: Error) => {

@@ -8,7 +8,7 @@ import { ProjectApi } from "../src/project/api";
 import { Database, type Entry } from "../src/project/database";
 import { RemoteStore } from "../src/project/remote_store";
 import { folded } from "../src/labels/synonyms";
-import { type ImageState, newState, type Project, type Role, ROLES } from "../src/project/structure";
+import { type ImageState, newState, type Project, type Review, type Role, ROLES } from "../src/project/structure";
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import type { WorkPacker } from "../src/project/work_packer";
 import { type Unzipped, unzipped } from "../src/saving/zip";
@@ -32,8 +32,14 @@ const fast = (action: () => void, time = 0) => waits(action, time / FASTER);
 
 /** The names of locks that open tabs hold. */
 const locks = new Set<string>();
+const ends = new Map<string, Promise<unknown>>();
 const manager = {
-  request: (name: string, held: () => Promise<unknown>) => (locks.add(name), held().then(() => locks.delete(name))),
+  request(name: string, held: () => Promise<unknown>) {
+    const hold = () => (locks.add(name), held().finally(() => locks.delete(name)));
+    const end = ends.has(name) ? ends.get(name)!.then(hold) : hold();
+    ends.set(name, end.catch(() => {}));
+    return end;
+  },
   query: async () => ({ held: [...locks].map((name) => ({ name })) }),
 };
 Object.defineProperty(globalThis, "navigator", { value: { locks: manager }, configurable: true });
@@ -118,6 +124,23 @@ export class ProjectService {
       this.made.add(change);
       this.append("labels", image);
       return Response.json(next);
+    }
+    if (kind === "review" && state) {
+      if (isMade) return Response.json(state);
+      if (revision !== state.revision) return Response.json({ current: state }, { status: 412 });
+      const review = { ...(JSON.parse(body as string) as Pick<Review, "verdict" | "comment">), by: null, at: null };
+      const next = { ...state, revision: revision + 1, done: review.verdict === "accepted", review };
+      this.states.set(image, next);
+      this.made.add(change);
+      this.append(review.verdict, image);
+      return Response.json(next);
+    }
+    if (kind === "merged" && !isMade) {
+      const { word } = JSON.parse(body as string) as { word: number };
+      const words = this.project.words.map((one) => (one.id === word ? { ...one, removed: true } : one));
+      this.project = { ...this.project, words, revision: this.project.revision + 1 };
+      this.made.add(change);
+      this.append("words", null);
     }
     if (kind === "images" || kind === "restored") {
       const [from, to] = kind === "images" ? [this.states, this.trash] : [this.trash, this.states];

@@ -109,10 +109,12 @@ test("only a full browser empties the trash; what fails is written again, and to
   const [first, second] = session.items.value;
   await session.remove(first);
   assert.match(session.problem.value!, /connection is closing/);
+  assert.equal(session.writer.pending.value, 1);
   // a message that was read stays away
   session.problem.value = null;
   for (let tries = 0; !saved && tries < 100; tries++) await pause();
   assert.deepEqual([saved, forgotten, session.problem.value], [1, [], null]);
+  await session.writer.idle();
   failures.push(isFull);
   await session.remove(second);
   assert.deepEqual([saved, forgotten, session.removed.value], [2, ["a", "b"], []]);

@@ -167,6 +167,33 @@ test("removing and putting back are sent until the service has them, also by the
   }
 });
 
+test("a review and a merge come once, whatever is lost", async () => {
+  for (const fate of FATES) {
+    const { service, anna } = await street();
+    await anna.session.finish();
+    await idle(anna);
+    const { revision } = service.states.get("a.png")!;
+    service.fail("PUT", "/review", fate, "lost");
+    await anna.session.review("accepted");
+    const state = service.states.get("a.png")!;
+    assert.deepEqual([state.review?.verdict, state.revision, anna.session.problem.value], ["accepted", revision + 1, null], fate);
+    service.fail("POST", "/merged", fate, "lost");
+    const before = service.project.revision;
+    await anna.session.merge(1, 0);
+    assert.equal(service.project.revision, before + 1, fate);
+  }
+});
+
+test("of two tabs that are opened at once, one sends what a killed tab left", async () => {
+  const { service, anna } = await street();
+  service.fate = (method) => (method === "PUT" ? "lost" : "answered");
+  anna.paint(1, "cat");
+  await until(() => !anna.session.writer.pending.value);
+  anna.kill();
+  const tabs = await Promise.all([0, 1].map(() => Person.of(service, "administer", anna.database)));
+  assert.equal(tabs.reduce((sum, { store }) => sum + store.waiting.value, 0), 1);
+});
+
 test("a stroke on an image that somebody removed waits until it is put back", async () => {
   const { service, anna, ben } = await street();
   service.fail("PUT", "/work", "lost");

@@ -13,7 +13,7 @@ from segvoc_annotate.projects.records import ProjectRecord
 from segvoc_annotate.projects.work_files import exchanged, read_state_of
 
 
-def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRecord:
+def merge_words(project: Project, word: int, into: int, *, by: str, change: str | None = None) -> ProjectRecord:
     """Give the pixels of a word to another one, in images that are done too, and remove the word; words by id.
 
     `UsageError` if an id is that of no current word, or both are the same; also the errors of `Project.rewrite`.
@@ -21,13 +21,13 @@ def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRe
     with project.threads:
         unfinished = project.index.fact("merge") or {}
         record = resume_merge(project)
-        if (unfinished.get("word"), unfinished.get("into")) == (word, into):
+        if project.index.has(change) or (unfinished.get("word"), unfinished.get("into")) == (word, into):
             return record
         known = {one.id for one in project.record.present}
         if not {word, into} <= known or word == into:
             raise UsageError(f"the words {word} and {into} can't be merged; give the ids of two words of the project")
         with project.index.transaction():
-            project.index.put_fact("merge", {"word": word, "into": into, "by": by})
+            project.index.put_fact("merge", {"word": word, "into": into, "by": by, "change": change})
         return resume_merge(project)
 
 
@@ -42,22 +42,22 @@ def resume_merge(project: Project) -> ProjectRecord:
             return record
         word, into, by = (merge[name] for name in ("word", "into", "by"))
         if {word, into} <= record.ids:
-            change = partial(exchanged, old=word, new=into)
+            merged = partial(exchanged, old=word, new=into)
             problems = list[SegvocError]()
             images = project.images()
             for name in index.with_word(word):
                 if name in images:
                     with _noting(problems):
-                        project.rewrite(name, change, by=by)
+                        project.rewrite(name, merged, by=by)
             for removed in index.removed():  # they may be restored
                 work = ImageFiles.below(project.folder / TRASH / str(removed.id), removed.image).work
                 with _noting(problems):
                     if work.is_file() and read_state_of(work).pixels.get(str(word)):
-                        project.rewrite_removed(removed, change, by=by)
+                        project.rewrite_removed(removed, merged, by=by)
             if problems:
                 raise problems[0]
             words = tuple(replace(one, removed=True) if one.id == word else one for one in record.words)
-            record = project.update(expected=record.revision, words=words, by=by)
+            record = project.update(expected=record.revision, words=words, by=by, change=merge.get("change"))
         with index.transaction():
             index.put_fact("merge", None)
         return record

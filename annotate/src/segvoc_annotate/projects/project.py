@@ -137,6 +137,10 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                 elif removed.moving == "back":
                     with suppress(InputError, UsageError):
                         self._from_trash(removed, SOMEONE)
+            adding = self.index.fact("adding")
+            if adding is not None and (self.images_folder / adding["name"]).is_file():
+                with suppress(InputError, UsageError):
+                    self._added(**adding)
             self._seen = {}
             self._look()
             notices, self._writer.notices = self._writer.notices, []
@@ -270,35 +274,49 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         return bool((stored.labels() == work.labels()).all())
 
     def set_done(
-        self, name: str, done: bool, *, expected: int, by: str = SOMEONE, review: Review | None = None
+        self,
+        name: str,
+        done: bool,
+        *,
+        expected: int,
+        by: str = SOMEONE,
+        review: Review | None = None,
+        change: str | None = None,
     ) -> ImageState:
         """Mark an image as done, which locks its labels, or reopen it; `review` is what a reviewer said of it.
 
         `NotInProjectError` also if the image has no labels.
         """
         with self.threads:
+            if self.index.has(change):
+                return self._refresh(self.image(name).name)
             current = self._at_revision(name, expected)
             if not current.revision:
                 raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
             if current.done == done and review is None:
                 return current
-            state = replace(current, done=done, review=review, revision=expected + 1, by=by, at=now(), change=None)
+            state = replace(current, done=done, review=review, revision=expected + 1, by=by, at=now(), change=change)
             work = read_packed(ImageFiles.below(self.folder, name).work)
             return self._store(name, work, current, state, has_new_labels=False)
 
-    def review(self, name: str, verdict: Verdict, comment: str, *, expected: int, by: str = SOMEONE) -> ImageState:
+    def review(
+        self, name: str, verdict: Verdict, comment: str, *, expected: int, by: str = SOMEONE, change: str | None = None
+    ) -> ImageState:
         """Accept an image that is done, or send it back, which reopens it; see `set_done`.
 
         `UsageError` if the image isn't done, or `by` is none of the project's reviewers.
         """
         with self.threads:
+            if self.index.has(change):
+                return self._refresh(self.image(name).name)
             if (reviewers := self.record.options.reviewers) and by not in reviewers:
                 raise UsageError(f"{by!r} doesn't review this project; {', '.join(reviewers)} may")
             current = self._at_revision(name, expected)
             if not current.done:
                 raise UsageError(f"{name!r} isn't done; only images that are done are reviewed")
             review = Review(verdict=verdict, comment=comment.strip(), by=by, at=now())
-            return self.set_done(name, verdict == "accepted", expected=expected, by=by, review=review)
+            is_done = verdict == "accepted"
+            return self.set_done(name, is_done, expected=expected, by=by, review=review, change=change)
 
     def _store(
         self, name: str, work: PackedWork, before: ImageState, state: ImageState, *, has_new_labels: bool = True
@@ -469,11 +487,18 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                 raise UsageError(f"{name!r} is in the project already" if _has(target, content) else clash(name, name))
             if (other := self.index.owner(name)) is not None:
                 raise UsageError(clash(name, other))
-            write_bytes(target, content)
             with self.index.transaction():
-                state = self._refresh(name)
-                self.index.log("added", by=by, image=name, revision=state.revision, change=change)
-            return state
+                self.index.put_fact("adding", {"name": name, "by": by, "change": change})
+            write_bytes(target, content)
+            return self._added(name, by, change)
+
+    def _added(self, name: str, by: str, change: str | None) -> ImageState:
+        """Log that an image was added."""
+        with self.index.transaction():
+            state = self._refresh(name)
+            self.index.log("added", by=by, image=name, revision=state.revision, change=change)
+            self.index.put_fact("adding", None)
+        return state
 
     def _fits(self, removed: RemovedImage, size: tuple[int, ...]) -> bool:
         """Whether the labels of a removed image, if any, have a size; it may have been replaced before."""

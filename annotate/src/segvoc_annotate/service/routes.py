@@ -179,10 +179,10 @@ class ProjectRoutes:
             return await self._in_thread(self._whole)
 
     async def _merge(self, request: Request) -> Response:
-        user = user_of(request)
+        user, change = user_of(request), change_of(request)
         with self._service.request_slot(labels=False):
             body = await json_request(request, MergeJson, self._settings, limit=1000, values=10)
-            await self._in_thread(merge_words, self.project, body.word, body.into, by=user)
+            await self._in_thread(merge_words, self.project, body.word, body.into, by=user, change=change)
             return await self._in_thread(self._whole)
 
     async def _recolor(self, before: asyncio.Task[None] | None) -> None:
@@ -317,7 +317,8 @@ class ProjectRoutes:
         name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
         with self._service.request_slot(labels=False):
             body = await json_request(request, DoneJson, self._settings, limit=1000, values=10)
-            return _answered(await self._in_thread(self.project.set_done, name, body.done, expected=expected, by=user))
+            set_done = partial(self.project.set_done, expected=expected, by=user, change=change_of(request))
+            return _answered(await self._in_thread(set_done, name, body.done))
 
     async def _put_review(self, request: Request) -> Response:
         name, expected = request.path_params["name"], expected_revision(request)
@@ -325,8 +326,8 @@ class ProjectRoutes:
         user = user_of(request) if key is None else key.name  # anybody can send another name
         with self._service.request_slot(labels=False):
             body = await json_request(request, ReviewJson, self._settings, limit=TEXT_BYTES, values=10)
-            review = partial(self.project.review, name, body.verdict, body.comment, expected=expected, by=user)
-            return _answered(await self._in_thread(review))
+            review = partial(self.project.review, expected=expected, by=user, change=change_of(request))
+            return _answered(await self._in_thread(review, name, body.verdict, body.comment))
 
     async def _archive(self, request: Request) -> Response:
         return await self._in_thread(self._zip, archived(self.project))

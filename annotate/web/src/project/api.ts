@@ -40,9 +40,9 @@ export interface ImprovementProgress {
 }
 
 /** What is to be changed has another revision than this page knows. */
-export class ConflictError extends Error {
+export class ConflictError extends PageError {
   constructor(readonly current: unknown) {
-    super("changed meanwhile");
+    super("Somebody else was faster; look at what has changed, and try again.");
   }
 }
 
@@ -76,8 +76,8 @@ export class ProjectApi {
     return this.json<ServedProject>("PUT", `?change=${change}`, { revision, body });
   }
 
-  merge(word: number, into: number): Promise<ServedProject> {
-    return this.json<ServedProject>("POST", "/merged", { body: JSON.stringify({ word, into }) });
+  merge(word: number, into: number, change: string): Promise<ServedProject> {
+    return this.json<ServedProject>("POST", `/merged?change=${change}`, { body: JSON.stringify({ word, into }) });
   }
 
   changes(after: number, signal: AbortSignal): Promise<Changes> {
@@ -127,8 +127,9 @@ export class ProjectApi {
     await this.ask("DELETE", `/images/${encoded(name)}?change=${change}`);
   }
 
-  putReview(name: string, verdict: Verdict, comment: string, revision: number): Promise<ImageState> {
-    return this.json<ImageState>("PUT", `/review/${encoded(name)}`, { revision, body: JSON.stringify({ verdict, comment }) });
+  putReview(name: string, verdict: Verdict, comment: string, revision: number, change: string): Promise<ImageState> {
+    const body = JSON.stringify({ verdict, comment });
+    return this.json<ImageState>("PUT", `/review/${encoded(name)}?change=${change}`, { revision, body });
   }
 
   async restore(name: string, change: string): Promise<void> {

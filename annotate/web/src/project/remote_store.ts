@@ -61,7 +61,8 @@ export class RemoteStore extends Store {
     this.sequence = served.seq;
     this.served = served;
     if (served.role) this.role.value = served.role;
-    await this.takeLeft();
+    // of tabs that are opened at once, one takes it
+    await (navigator.locks ? navigator.locks.request("segvoc left", () => this.takeLeft()) : this.takeLeft());
     for (const state of served.images) this.states.set(state.image, state);
     const isGone = ({ image }: ImageState) => this.outbox.isRemoved(image);
     // of an image in the trash only the name is known
@@ -144,13 +145,16 @@ export class RemoteStore extends Store {
 
   async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
     await this.sent();
-    this.takeState(id, await this.api.putReview(id, verdict, comment, this.states.get(id)!.revision));
+    const { revision } = this.states.get(id)!,
+      change = this.id();
+    this.takeState(id, await this.connection.answer(() => this.api.putReview(id, verdict, comment, revision, change)));
     await this.refresh(id);
   }
 
   async merge(word: number, into: number): Promise<void> {
     await this.sent();
-    this.takeProject(await this.api.merge(word, into));
+    const change = this.id();
+    this.takeProject(await this.connection.answer(() => this.api.merge(word, into, change)));
   }
 
   private async sent(): Promise<void> {

@@ -185,7 +185,8 @@ export class Session {
       try {
         const all = [...this.items.value, ...this.removed.value].map(({ name }) => name);
         const name = uniqueName(file.name || "image.png", all);
-        const item = new Item(await this.room(() => this.store.add(file, name, last + at + 1, most)), this.store);
+        const add = () => this.room(() => this.store.add(file, name, last + at + 1, most));
+        const item = new Item(await this.writer.counted(add), this.store);
         this.items.value = [...this.items.value, item];
         if (isFirst) await this.open(item);
         isFirst = false;
@@ -457,7 +458,10 @@ export class Session {
 
   /** Writes; what fails is tried again until it is written. */
   private async untilWritten(write: () => Promise<void>): Promise<void> {
-    if (!(await this.tryWrite(write)) && !this.isClosed) setTimeout(() => void this.untilWritten(write), AGAIN);
+    if ((await this.tryWrite(write)) || this.isClosed) return;
+    const pause = new Promise((resolve) => setTimeout(resolve, AGAIN));
+    // it counts as pending meanwhile
+    void this.writer.counted(() => pause.then(() => this.untilWritten(write)));
   }
 }
 
@@ -505,10 +509,10 @@ class Writer {
     await this.run(key, next!);
   }
 
-  private async counted(write: Write): Promise<void> {
+  async counted<Result>(write: () => Promise<Result>): Promise<Result> {
     this.pending.value++;
     try {
-      await write();
+      return await write();
     } finally {
       this.pending.value--;
     }
