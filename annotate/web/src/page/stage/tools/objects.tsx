@@ -5,7 +5,7 @@ import { computed, signal } from "@preact/signals";
 import { wordColor } from "../../../imaging/palette";
 import type { Figures, Labeling } from "../../../labels/labeling";
 import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
-import { type Box, pixelAt, type Point } from "../../../labels/runs";
+import { pixelAt, type Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { Button, Select } from "../../buttons";
 import { plural } from "../../page";
@@ -72,8 +72,8 @@ export class ObjectsTool extends Tool {
       return;
     }
     const chosen = this.chosen.value;
-    const problem = "Lead the line all across an object.";
-    this.choosePieces(this.change((labeling) => cut(labeling, line, chosen.length ? chosen : null), problem));
+    const how = (labeling: Labeling) => cut(labeling, line, chosen.length ? chosen : null);
+    this.divideBy(how, "Lead the line all across an object.");
   }
 
   cancel(): void {
@@ -157,8 +157,7 @@ export class ObjectsTool extends Tool {
 
   private divide(): void {
     const [number] = this.chosen.value;
-    const problem = "It isn't narrow anywhere: drag a line across it.";
-    this.choosePieces(this.change((labeling) => divide(labeling, number), problem));
+    this.divideBy((labeling) => divide(labeling, number), "It isn't narrow anywhere: drag a line across it.");
   }
 
   private dissolve(): void {
@@ -166,20 +165,19 @@ export class ObjectsTool extends Tool {
     this.change((labeling) => dissolve(labeling, chosen), "");
   }
 
-  private choosePieces(result: { readonly pieces: readonly number[] } | null): void {
-    if (result) this.picked.value = result.pieces;
+  /** Divide objects, and choose the pieces. */
+  private divideBy(how: (labeling: Labeling) => readonly number[], problem: string): void {
+    let pieces: readonly number[] = [];
+    if (this.change((labeling) => (pieces = how(labeling)), problem)) this.picked.value = pieces;
   }
 
   /** Change objects as one step of the history. @param problem what is told if nothing changes. */
-  private change<Result extends { readonly box: Box } | Box>(
-    how: (labeling: Labeling) => Result | null,
-    problem: string,
-  ): Result | null {
+  private change(how: (labeling: Labeling) => void, problem: string): boolean {
     const { image } = this.work;
-    const result = image?.change(how) ?? null;
-    this.message.value = result ? "" : problem;
-    if (image && result) this.work.session.keepEdits(image);
-    return result;
+    const isChanged = image?.change(how) ?? false;
+    this.message.value = isChanged ? "" : problem;
+    if (image && isChanged) this.work.session.keepEdits(image);
+    return isChanged;
   }
 }
 
