@@ -143,21 +143,22 @@ export class RemoteStore extends Store {
   }
 
   async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
-    await this.sent();
+    this.checkRefused();
     this.takeState(id, await this.api.putReview(id, verdict, comment, this.states.get(id)!.revision));
     await this.refresh(id);
   }
 
   async merge(word: number, into: number): Promise<void> {
-    await this.sent();
+    this.checkRefused();
     this.takeProject(await this.api.merge(word, into));
   }
 
-  private async sent(): Promise<void> {
-    for (; this.waiting.value; await pause(50)) {
-      if (this.refused.value.length) break;
+  override async sent(): Promise<void> {
+    for (; this.waiting.value; await pause(50))
       if (this.isAway.value) throw new PageError("The service can't be reached; try again when it can.");
-    }
+  }
+
+  private checkRefused(): void {
     if (this.refused.value.length) throw new PageError("The service refused changes, which the top of the page lists; settle them first.");
   }
 

@@ -230,6 +230,8 @@ export abstract class Store {
   /** Accept an image that is done, or send it back, so that it isn't done any more. */
   abstract review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void>;
   abstract saveRemoved(entry: ImageEntry): Promise<void>;
+  /** Wait until the service has all changes but those that it refuses. @throws PageError it can't be reached. */
+  async sent(): Promise<void> {}
   /** Give the pixels of a word to another one in all images, by their ids, and remove it. */
   abstract merge(word: number, into: number): Promise<void>;
   abstract forget(ids: readonly string[]): Promise<void>;

@@ -6,6 +6,7 @@ import { type ModelInfo, type Segmentation, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import type { Choice } from "../labels/edits";
 import type { Labeling } from "../labels/labeling";
+import { pause } from "../project/connection";
 import { draftOf, labelingOf, summaryOf } from "../project/keeping";
 import { renumbered } from "../project/rebasing";
 import { type Change, type ImageState, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
@@ -140,7 +141,7 @@ export class Session {
   /** Gives the pixels of a word to another one in all images, and removes it. */
   async merge(word: number, into: number): Promise<void> {
     const { vocabulary } = this.settings;
-    await this.written();
+    await this.sent();
     await this.store.merge(word, into);
     // what can be undone has the other word, too
     this.renumber(new Map([[word, into]]));
@@ -158,9 +159,11 @@ export class Session {
     painted.value = ids.get(painted.value as number) ?? painted.value;
   }
 
-  private async written(): Promise<void> {
+  /** Waits until all changes are written, and the service has those that it takes. */
+  async sent(): Promise<void> {
     this.count();
     await this.writer.idle();
+    await this.store.sent();
   }
 
   /** Renames the background; its id stays unless it is also one of the words. */
@@ -274,7 +277,7 @@ export class Session {
     const settled = image?.settled.value;
     if (!image || !settled) return;
     try {
-      await this.writer.idle();
+      await this.sent();
       await this.store.review(image.item.entry(), verdict, comment);
       if (!image.item.isDone.value && this.current.value === image) this.unlock(image, settled);
     } catch (failure) {
@@ -493,7 +496,7 @@ class Writer {
   }
 
   async idle(): Promise<void> {
-    for (this.flush(); this.pending.value; ) await new Promise((resolve) => setTimeout(resolve, 20));
+    for (this.flush(); this.pending.value; ) await pause(20);
   }
 
   private async run(key: string, write: Write): Promise<void> {
