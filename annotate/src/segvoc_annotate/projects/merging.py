@@ -7,7 +7,7 @@ from segvoc import UsageError
 from segvoc_annotate.projects.images import TRASH, ImageFiles
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectRecord
-from segvoc_annotate.projects.work_files import exchanged, read_state_of
+from segvoc_annotate.projects.work_files import read_state_of, with_ids
 
 
 def merge_words(project: Project, word: int, into: int, *, by: str) -> ProjectRecord:
@@ -33,7 +33,7 @@ def resume_merge(project: Project) -> ProjectRecord:
             return record
         word, into, by = (merge[name] for name in ("word", "into", "by"))
         if {word, into} <= record.ids:
-            change = partial(exchanged, old=word, new=into)
+            change = partial(with_ids, ids={one: one for one in record.ids} | {word: into})
             for name in index.with_word(word):
                 project.rewrite(name, change, by=by)
             for removed in index.removed():  # they may be restored

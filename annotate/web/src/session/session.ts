@@ -36,8 +36,7 @@ export class Session {
   /** Removed images, which can be restored; the last removed one is last. */
   readonly removed = signal<readonly Item[]>([]);
   readonly current = signal<OpenImage | null>(null);
-  /** The image that is marked as open; it changes together with what is shown. */
-  readonly chosen = signal<Item | null>(null);
+  readonly chosen = computed(() => this.current.value?.item ?? null);
   /** The image that was opened last, which may still be loading. */
   readonly opening = signal<Item | null>(null);
   readonly listing = new Listing(this.items, this.chosen);
@@ -416,7 +415,7 @@ export class Session {
     if (image) image.item.bitmap = image.bitmap;
     this.store.hold(image?.item.id ?? null);
     this.current.value = image;
-    this.chosen.value = this.opening.value = image?.item ?? null;
+    this.opening.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
     this.writer.write("current", () => this.tryWrite(() => this.store.put("current", image?.item.id)));

@@ -10,7 +10,7 @@ import { firstName } from "../../../labels/synonyms";
 import { Button, Select } from "../../buttons";
 import { plural } from "../../page";
 import { toStage } from "../navigation";
-import type { Pen } from "../painter";
+import { fourBytes, Layers, type Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 
 export class ObjectsTool extends Tool {
@@ -30,7 +30,7 @@ export class ObjectsTool extends Tool {
   private readonly message = signal("");
   private begun: Press | null = null;
   /** What was drawn last, and for what. */
-  private drawn: { readonly of: readonly unknown[]; readonly layer: OffscreenCanvas } | null = null;
+  private drawn: { readonly of: readonly unknown[]; readonly layers: Layers } | null = null;
 
   private readonly chosen = computed(() => {
     const there = new Set(this.work.session.current.value?.objects.value.map(({ number }) => number));
@@ -106,11 +106,10 @@ export class ObjectsTool extends Tool {
     if (objects.length) {
       const of = [labeling, image.finished.peek(), this.chosen.peek()];
       if (!this.drawn || of.some((one, at) => one !== this.drawn!.of[at]))
-        this.drawn = { of, layer: objectLayer(labeling, this.chosen.peek()) };
-      const { context, view } = pen;
-      const { width, height } = image.item;
-      context.imageSmoothingEnabled = view.scale < 2;
-      context.drawImage(this.drawn.layer, view.x, view.y, width * view.scale, height * view.scale);
+        this.drawn = { of, layers: objectLayers(labeling, objects.map(({ number }) => number), this.chosen.peek()) };
+      const { colors, borders } = this.drawn.layers;
+      pen.context.imageSmoothingEnabled = pen.view.scale < 2;
+      for (const layer of [colors, borders]) pen.context.drawImage(layer, ...pen.frame);
       for (const { number, rank, middle } of objects) writeRank(pen, rank, middle, this.chosen.peek().includes(number));
     }
     if (this.line.peek().length > 1) pen.line(this.line.peek());
@@ -200,30 +199,10 @@ const LONGEST = 1024;
 const CHOSEN = 190,
   OTHER = 105;
 
-function objectLayer(labeling: Labeling, chosen: readonly number[]): OffscreenCanvas {
-  const scale = Math.min(1, LONGEST / Math.max(labeling.width, labeling.height));
-  const [width, height] = [labeling.width, labeling.height].map((side) => Math.max(1, Math.round(side * scale)));
-  const across = labeling.width / width,
-    down = labeling.height / height;
-  const numbers = new Uint16Array(width * height);
-  for (let y = 0, at = 0; y < height; y++) {
-    const line = Math.floor((y + 0.5) * down) * labeling.width;
-    for (let x = 0; x < width; x++, at++) numbers[at] = labeling.object(line + Math.floor((x + 0.5) * across));
-  }
-  const pixels = new Uint8ClampedArray(4 * numbers.length);
-  for (let at = 0; at < numbers.length; at++) {
-    const number = numbers[at];
-    if (!number) continue;
-    const x = at % width;
-    const isEdge =
-      (x > 0 && numbers[at - 1] !== number) ||
-      (x + 1 < width && numbers[at + 1] !== number) ||
-      (at >= width && numbers[at - width] !== number) ||
-      (at + width < numbers.length && numbers[at + width] !== number);
-    const isChosen = chosen.includes(number);
-    pixels.set(isEdge ? [255, 255, 255, 255] : [...wordColor(number), isChosen ? CHOSEN : OTHER], 4 * at);
-  }
-  const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d")!.putImageData(new ImageData(pixels, width), 0, 0);
-  return canvas;
+function objectLayers(labeling: Labeling, numbers: readonly number[], chosen: readonly number[]): Layers {
+  const layers = new Layers(labeling, LONGEST);
+  const weightOf = (number: number) => (chosen.includes(number) ? CHOSEN : OTHER);
+  const colors = numbers.map((number) => [number, fourBytes(wordColor(number), weightOf(number))] as const);
+  layers.repaint((pixel) => labeling.object(pixel), colors);
+  return layers;
 }
