@@ -9,7 +9,7 @@ import type { Labeling } from "../labels/labeling";
 import { pause } from "../project/connection";
 import { draftOf, labelingOf, summaryOf } from "../project/keeping";
 import { renumbered } from "../project/rebasing";
-import { type Change, type ImageState, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
+import { type ImageState, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
 import { entryOf, withWord } from "../project/words";
 import { renamed } from "../words/list";
 import { Item } from "./item";
@@ -64,7 +64,7 @@ export class Session {
   /** What was chosen for the tools to paint; a word may be gone. */
   readonly painted = signal<Choice | "first">("first");
   private readonly nearby = new Nearby((item) => this.prepare(item));
-  private readonly changes = new Map<string, Omit<Change, "state">>();
+  private readonly changes = new Map<string, Partial<Work>>();
   private readonly reportWrites = onceReporter(this.problem);
   private readonly reportOpening = onceReporter(this.problem);
   private isClosed = false;
@@ -264,7 +264,7 @@ export class Session {
     this.unlock(image, settled, { settled: null });
   }
 
-  private unlock(image: OpenImage, settled: Uint16Array, change: Omit<Change, "state"> = {}): void {
+  private unlock(image: OpenImage, settled: Uint16Array, change: Partial<Work> = {}): void {
     paintSettled(image, settled, image.item.answers === this.question.value);
     this.keepEdits(image, change);
     this.reopened.value++;
@@ -361,7 +361,7 @@ export class Session {
     return this.store.work(item.id);
   }
 
-  keepEdits(image: OpenImage, change: Omit<Change, "state"> = {}): void {
+  keepEdits(image: OpenImage, change: Partial<Work> = {}): void {
     if (image.item.isDone.value) return;
     // corrected or not, imported labels are listed as imported
     const source = image.item.isImported ? "import" : "person";
@@ -380,7 +380,7 @@ export class Session {
     if (labeling.value && !item.isDone.value) this.keep(item, {}, summaryOf(labeling.value));
   }
 
-  private keep(item: Item, change: Omit<Change, "state">, state: Partial<ImageState>): void {
+  private keep(item: Item, change: Partial<Work>, state: Partial<ImageState>): void {
     this.revise(item, state);
     this.changes.set(item.id, { ...this.changes.get(item.id), ...change });
     const save = async () => {
