@@ -176,7 +176,7 @@ export class RemoteStore extends Store {
 
   override retry({ key }: Refusal): void {
     const entry = this.refusedEntry(key);
-    this.outbox.retry(entry);
+    entry.refused = null;
     if (entry.unsent.kind === "removal" && entry.unsent.isRemoved) this.watcher!.onRemoved(entry.unsent.image);
     void this.write(entry).catch(() => {});
     void this.send();
@@ -353,7 +353,7 @@ export class RemoteStore extends Store {
     }
     const isGone = failure instanceof MissingError && unsent.kind === "work";
     const reason = isGone ? `“${unsent.image}” was removed by somebody; put it back to go on with it.` : sentence(failure);
-    this.outbox.refuse(entry, reason);
+    entry.refused = reason;
     this.count();
     void this.write(entry).catch(() => {});
     if (unsent.kind !== "removal") return;
@@ -465,7 +465,7 @@ export class RemoteStore extends Store {
 
   /** Sends work again that was refused while its image was in the trash. */
   private retryMissing(image: string): void {
-    for (const entry of this.outbox.of(image)) if (entry.unsent.kind === "work") this.outbox.retry(entry);
+    for (const entry of this.outbox.of(image)) if (entry.unsent.kind === "work") entry.refused = null;
     this.count();
     void this.send();
   }
@@ -473,13 +473,13 @@ export class RemoteStore extends Store {
   /** Puts a change together with what others made of its image; other images don't wait for that. */
   private async resolved(entry: QueuedEntry<UnsentWork>): Promise<void> {
     const { image } = entry.unsent;
-    this.outbox.hold(image);
+    this.outbox.held.add(image);
     try {
       await this.resolve(entry);
     } catch (failure) {
       if (!this.connection.signal.aborted) this.refuse(entry, failure);
     }
-    this.outbox.release(image);
+    this.outbox.held.delete(image);
     void this.send();
     void this.follow();
   }

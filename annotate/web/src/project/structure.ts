@@ -131,7 +131,6 @@ export interface Change extends Partial<Work> {
   readonly state: ImageState;
 }
 
-/** The work with a change. */
 export function withChange(work: Work, { draft, edits, settled }: Partial<Work> = {}): Work {
   return {
     draft: draft ?? work.draft,
@@ -198,7 +197,6 @@ export abstract class Store {
   readonly waiting = signal(0);
   /** Whether the service can't take them just now. */
   readonly isAway = signal(false);
-  /** Changes that the service refuses. */
   readonly refused = signal<readonly Refusal[]>([]);
   readonly role = signal<Role>("administer");
   protected watcher: Watcher | null = null;
@@ -235,7 +233,6 @@ export abstract class Store {
   abstract merge(word: number, into: number): Promise<void>;
   abstract forget(ids: readonly string[]): Promise<void>;
 
-  /** Whether the reader's key has a role. */
   may(role: Role): boolean {
     return ROLES.indexOf(this.role.value) >= ROLES.indexOf(role);
   }

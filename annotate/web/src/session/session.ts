@@ -130,7 +130,6 @@ export class Session {
     if (item && !this.opening.value) await this.open(item);
   }
 
-  /** Renames a word. */
   rename(id: number, text: string): void {
     const { vocabulary } = this.settings;
     const name = renamed(vocabulary.value, id, text);
@@ -284,7 +283,6 @@ export class Session {
     }
   }
 
-  /** Removes an image; `putBack` restores it. */
   async remove(item: Item): Promise<void> {
     const at = this.listing.listed.value.indexOf(item);
     this.nearby.drop(item);

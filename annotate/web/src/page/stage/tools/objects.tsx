@@ -164,7 +164,6 @@ export class ObjectsTool extends Tool {
     this.change((labeling) => dissolve(labeling, chosen), "");
   }
 
-  /** Divide objects, and choose the pieces. */
   private divideBy(how: (labeling: Labeling) => readonly number[], problem: string): void {
     let pieces: readonly number[] = [];
     if (this.change((labeling) => (pieces = how(labeling)), problem)) this.picked.value = pieces;
