@@ -264,7 +264,7 @@ export class Session {
   }
 
   private unlock(image: OpenImage, settled: Uint16Array, change: Partial<Work> = {}): void {
-    paintSettled(image, settled, image.item.answers === this.question.value);
+    paintSettled(image, settled, image.item.answers.value === this.question.value);
     this.keepEdits(image, change);
     this.reopened.value++;
   }
@@ -328,7 +328,7 @@ export class Session {
     const work = isOpen() ? null : await this.store.work(item.id);
     if (![...this.items.value, ...this.removed.value].includes(item)) return;
     // it may have been marked as done meanwhile
-    if (item.isDone.value) return item.showLabeled();
+    if (item.isDone.value) return void (item.attempt.value = null);
     // objects that only parts name need an id, too
     lookFor(this.settings, this.settings.words.value, found.words);
     const context = contextOf(this.settings);
@@ -341,7 +341,7 @@ export class Session {
     const { source } = item.summary.value;
     this.revise(item, { ...summaryOf(labeling), answers, source: source ?? "model" });
     const change = { state: item.summary.value, draft };
-    item.state.value = { kind: "labeled", answers };
+    item.attempt.value = null;
     // shown before they are saved: lost labels can be computed again
     await this.tryWrite(() => this.store.save(item.entry(), change));
   }

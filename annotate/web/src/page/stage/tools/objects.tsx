@@ -28,7 +28,6 @@ export class ObjectsTool extends Tool {
   private readonly picked = signal<readonly number[]>([]);
   private readonly line = signal<readonly Point[]>([]);
   private readonly message = signal("");
-  private begun: Press | null = null;
   /** What was drawn last, and for what. */
   private drawn: { readonly of: readonly unknown[]; readonly layers: Layers } | null = null;
 
@@ -51,9 +50,8 @@ export class ObjectsTool extends Tool {
     else this.picked.value = chosen.includes(number) ? chosen.filter((one) => one !== number) : [...chosen, number];
   }
 
-  grab(at: Point, press: Press): boolean {
+  grab(at: Point): boolean {
     if (!this.work.image?.objects.value.length) return false;
-    this.begun = press;
     this.line.value = [at];
     return true;
   }
@@ -63,14 +61,9 @@ export class ObjectsTool extends Tool {
   }
 
   drop(): void {
-    const line = this.line.value,
-      press = this.begun;
+    const line = this.line.value;
     this.cancel();
-    if (!press || !line.length) return;
-    if (line.every((point) => this.work.isNear(point, line[0], press))) {
-      this.tap(line[0], press);
-      return;
-    }
+    if (!line.length) return;
     const chosen = this.chosen.value;
     const how = (labeling: Labeling) => cut(labeling, line, chosen.length ? chosen : null);
     this.divideBy(how, "Lead the line all across an object.");
@@ -78,7 +71,6 @@ export class ObjectsTool extends Tool {
 
   cancel(): void {
     this.line.value = [];
-    this.begun = null;
   }
 
   leave(): boolean {
