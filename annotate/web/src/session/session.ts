@@ -320,6 +320,8 @@ export class Session {
       this.settings.vocabulary.value = [];
     });
     await this.taught.clear();
+    // what is written later would bring images back
+    await this.sent();
     await this.store.forget(items.map(({ id }) => id));
   }
 
