@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { boxed, boxOfPositive, clicked, connectedTo, nextView } from "../src/clicks/guess";
-import { type Grid, positiveRuns, resampled, viewAround, type ViewNetwork } from "../src/clicks/guess";
+import { positiveRuns, resampled, viewAround, type ViewNetwork } from "../src/clicks/guess";
 import type { Box } from "../src/labels/runs";
+import type { Grid } from "../src/onnx/feature_maps";
 
 const box = (left: number, top: number, right: number, bottom: number): Box => ({ left, top, right, bottom });
 const IMAGE = box(0, 0, 1000, 600);

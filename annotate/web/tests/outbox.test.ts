@@ -26,11 +26,11 @@ test("what is refused holds up its own image alone, images take turns, and other
   const [a, b] = ["a", "b", "c"].map(add);
   const next = (isReady = true) => outbox.next(() => isReady)?.key;
   assert.deepEqual([next(), next(false)], ["a", undefined]);
-  outbox.refuse(a, "no");
+  a.refused = "no";
   assert.deepEqual([next(), outbox.waiting, outbox.refusals.map(({ image, reason }) => [image, reason])], ["b", 2, [["a", "no"]]]);
   outbox.postpone(b);
   assert.equal(next(), "c");
-  outbox.hold("c");
+  outbox.held.add("c");
   assert.equal(next(), "b");
   outbox.amend(a, { ...a.unsent, change: "2" });
   assert.equal(next(), "a");
@@ -39,7 +39,7 @@ test("what is refused holds up its own image alone, images take turns, and other
   const removal = outbox.add("removal", { unsent: { ...work("a"), kind: "removal", isRemoved: true }, sent: null, refused: null });
   assert.ok(outbox.isRemoved("a"));
   add("a");
-  outbox.refuse(removal, "no");
+  removal.refused = "no";
   outbox.drop(b);
   assert.deepEqual([next(), outbox.isRemoved("a")], ["a", false]);
   // words come first, unless the service can't take them now

@@ -10,6 +10,7 @@ import { collides, rebased, renumbered, usesOnly } from "../src/project/rebasing
 import { newState, stem, uniqueName, type Work } from "../src/project/structure";
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import { rebasedWords, withLookedFor } from "../src/project/words";
+import { grayPng } from "../src/saving/maps";
 import { unzipped } from "../src/saving/zip";
 import { draft, zip } from "./labeled";
 
@@ -50,6 +51,9 @@ test("the file of an image has all that was decided, and gives the same labels a
   assert.deepEqual(withParts.work.draft!.parts, parts);
   assert.equal(read.work.settled, null);
   assert.deepEqual(Object.keys(await unzipped(await encodeWork(state, own, context, false))).sort(), ["corrections.png", "labels.png", "state.json"]);
+  const files = await unzipped(await encodeWork(state, own, context));
+  const wrong = await zip({ ...files, "objects.png": grayPng(new Uint16Array(2), { width: 2, height: 1 }) });
+  await assert.rejects(decodeWork(wrong, VOCABULARY), /2 × 3 pixels/);
   const done = await again({ ...state, done: true }, own);
   assert.deepEqual([...done.work.settled!], [0, NONE, 2, 1, 2, 0]);
 });

@@ -120,6 +120,22 @@ test("only a full browser empties the trash; what fails is written again, and to
   assert.deepEqual([saved, forgotten, session.removed.value], [2, ["a", "b"], []]);
 });
 
+test("an image that is cleared right after a stroke doesn't come back when the stroke is counted", async () => {
+  const { session, backend } = await started("a");
+  backend.asked[0].answer(ANSWER);
+  await pause();
+  const bitmap = { close() {} } as ImageBitmap;
+  const image = new OpenImage(session.items.value[0], bitmap, await session.store.work("a"), session.settings);
+  session.current.value = image;
+  image.paint(Int32Array.of(0, 1), null);
+  image.finish();
+  session.keepEdits(image);
+  await session.clear();
+  session.close();
+  await session.writer.idle();
+  assert.deepEqual((await session.store.open()).images, []);
+});
+
 test("words keep their ids and colors while others come and go", () => {
   const first = withLookedFor([], ["cat", "sofa, couch", "wall"]);
   assert.equal(withLookedFor(first, ["cat", "sofa, couch", "wall"]), first);

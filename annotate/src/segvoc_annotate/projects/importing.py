@@ -2,9 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,14 @@ from segvoc.data.datasets.maps import is_project
 from segvoc.data.datasets.opening import marked_formats
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
-from segvoc.imaging.label_maps import UNLABELED, label_table
+from segvoc.imaging.label_maps import label_table
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.archive import project_in, unpack_project
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ImageState, Review
-from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork
+from segvoc_annotate.projects.work_files import LabelWork, with_ids
 from segvoc_annotate.settings import MAX_EDITED_PIXELS
 from segvoc_annotate.zip_files import unpack_zip, zip_names
 
@@ -105,7 +105,7 @@ class Importing:
                 image = other.image(state.image)
                 name = self._added(image.path, image.name)
                 if state.revision:
-                    self._keep(name, _moved(other.work(image.name)[1], moved), state.done, state.review)
+                    self._keep(name, with_ids(other.work(image.name)[1], moved), state.done, state.review)
                 result.added.append(name)
             self.on_step(number, len(states))
         return result
@@ -187,14 +187,3 @@ def _name_of(image: LabeledImage) -> str:
     """The name of an image in the project; stems include the suffix if names would clash."""
     suffix = image.image.suffix
     return image.stem if suffix and image.stem.endswith(suffix) else f"{image.stem}{suffix}"
-
-
-def _moved(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:
-    """Map the work to other ids, dropping removed words."""
-    table = label_table(ids)
-    decided = np.zeros(UNLABELED + 1, np.uint16)
-    decided[:FIRST_WORD] = range(FIRST_WORD)
-    decided[[old + FIRST_WORD for old in ids]] = [new + FIRST_WORD for new in ids.values()]
-    corrections = None if work.corrections is None else decided[work.corrections]
-    draft = None if work.draft is None else table[work.draft]
-    return replace(work, labels=table[work.labels], draft=draft, corrections=corrections)

@@ -10,7 +10,7 @@ from segvoc.errors import DiskFullError
 from segvoc_annotate.projects.images import TRASH, ImageFiles
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectRecord
-from segvoc_annotate.projects.work_files import exchanged, read_state_of
+from segvoc_annotate.projects.work_files import read_state_of, with_ids
 
 
 def merge_words(project: Project, word: int, into: int, *, by: str, change: str | None = None) -> ProjectRecord:
@@ -42,7 +42,7 @@ def resume_merge(project: Project) -> ProjectRecord:
             return record
         word, into, by = (merge[name] for name in ("word", "into", "by"))
         if {word, into} <= record.ids:
-            merged = partial(exchanged, old=word, new=into)
+            merged = partial(with_ids, ids={one: one for one in record.ids} | {word: into})
             problems = list[SegvocError]()
             images = project.images()
             for name in index.with_word(word):

@@ -21,6 +21,7 @@ from segvoc.imaging.label_maps import (
     UNLABELED_8_BIT,
     label_map_image,
     label_palette,
+    label_table,
     labels_of,
     object_counts,
 )
@@ -354,15 +355,14 @@ def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
     return replace(work, labels=labels, corrections=corrections, source="import")
 
 
-def exchanged(work: LabelWork, old: int, new: int) -> LabelWork:
-    """Give the pixels of a word to another one."""
-
-    def plane(values: np.ndarray, offset: int) -> np.ndarray:
-        return np.where(values == old + offset, np.uint16(new + offset), values)
-
-    draft = None if work.draft is None else plane(work.draft, 0)
-    corrections = None if work.corrections is None else plane(work.corrections, FIRST_WORD)
-    return replace(work, labels=plane(work.labels, 0), draft=draft, corrections=corrections)
+def with_ids(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:
+    """Give words other ids; pixels of words that have none lose their word."""
+    table, decided = label_table(ids), np.zeros(UNLABELED + 1, np.uint16)
+    decided[:FIRST_WORD] = range(FIRST_WORD)
+    decided[[old + FIRST_WORD for old in ids]] = [new + FIRST_WORD for new in ids.values()]
+    draft = None if work.draft is None else table[work.draft]
+    corrections = None if work.corrections is None else decided[work.corrections]
+    return replace(work, labels=table[work.labels], draft=draft, corrections=corrections)
 
 
 HEAD_BYTES = 1_000

@@ -13,13 +13,13 @@ from segvoc_annotate.projects.records import (
     Verdict,
 )
 
-_STRICT = ConfigDict(extra="forbid")
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
 
 
-class ProjectJson(BaseModel):
+class ProjectJson(_Body):
     """Changes of a project; missing fields stay unchanged."""
-
-    model_config = _STRICT
 
     name: str | None = None
     words: tuple[ProjectWord, ...] | None = Field(
@@ -28,36 +28,28 @@ class ProjectJson(BaseModel):
     options: ProjectOptions | None = Field(None, description="Its reviewers aren't changed.")
 
 
-class MergeJson(BaseModel):
+class MergeJson(_Body):
     """Two words of a project."""
-
-    model_config = _STRICT
 
     word: int = Field(description="Id of the word that is removed.")
     into: int = Field(description="Id of the word that gets its pixels.")
 
 
-class DoneJson(BaseModel):
+class DoneJson(_Body):
     """Whether an image is done."""
-
-    model_config = _STRICT
 
     done: bool
 
 
-class ReviewJson(BaseModel):
+class ReviewJson(_Body):
     """What a reviewer says of an image that is done."""
-
-    model_config = _STRICT
 
     verdict: Verdict
     comment: str = Field("", max_length=2000)
 
 
-class ImprovementJson(BaseModel):
+class ImprovementJson(_Body):
     """How to learn from the finished images."""
-
-    model_config = _STRICT
 
     finetune: bool = Field(False, description="Tune words with a small network; needs PyTorch.")
 

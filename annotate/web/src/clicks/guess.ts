@@ -2,7 +2,7 @@
 
 import { Patch, regionAt } from "../labels/connected";
 import { type Box, boxOf, holds, joined, type Point, rowsOf, type Runs, type Size, split, whole } from "../labels/runs";
-import { addInterpolated, axis } from "../onnx/feature_maps";
+import { addInterpolated, axis, type Grid } from "../onnx/feature_maps";
 
 /** A click on an image [px]. */
 export interface Click extends Point {
@@ -137,13 +137,6 @@ const WHOLE = 0.6;
 
 /** So near to the side of a view an object may be cut off by it, relative to the side. */
 const MARGIN = 0.02;
-
-/** A grid of values over a rectangle of the image. */
-export interface Grid {
-  readonly values: Float32Array;
-  readonly rows: number;
-  readonly columns: number;
-}
 
 export function area({ left, top, right, bottom }: Box): number {
   return (right - left) * (bottom - top);

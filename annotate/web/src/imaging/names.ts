@@ -13,10 +13,8 @@ const ASPECT = 3;
 const SMALLEST = 0.02;
 
 /** A place for a name, in pixels of the image. */
-export interface NamePlace {
+export interface NamePlace extends Point {
   readonly label: number;
-  readonly x: number;
-  readonly y: number;
   /** How much room there is to both sides, and above and below. */
   readonly halfWidth: number;
   readonly halfHeight: number;

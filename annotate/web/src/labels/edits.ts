@@ -141,13 +141,11 @@ export class Edits {
     return this.owners.length < MOST_OBJECTS ? this.owners.push(word) : null;
   }
 
-  /** Give pixels to an object (0: to none), as a part of that action; returns where something changed, or null. */
-  assign(runs: Runs, object: number): Box | null {
+  /** Give pixels to an object (0: to none), as a part of that action. */
+  assign(runs: Runs, object: number): void {
     const { objects } = (this.open ??= { runs: [], objects: [] });
-    const from = objects.length;
     if (object) this.numbers ??= new Layer(empty(this.width * this.height));
     for (let at = 0; at < runs.length; at += 2) this.numbers?.fill(runs[at], runs[at] + runs[at + 1], object, objects);
-    return boxOf(objects.slice(from), this.width, STRETCH);
   }
 
   get isBegun(): boolean {
@@ -159,16 +157,17 @@ export class Edits {
     return this.open?.runs ?? [];
   }
 
-  /** End an action, which is one step of the history; false: it changed nothing. */
-  finish(): boolean {
+  /** End an action, which is one step of the history; returns what it changed, or null if nothing. */
+  finish(): Change | null {
     const { open } = this;
     this.open = null;
-    if (!open || !(open.runs.length || open.objects.length)) return false;
-    this.done.push({ runs: merged(open.runs, this.width), objects: Int32Array.from(open.objects) });
+    if (!open || !(open.runs.length || open.objects.length)) return null;
+    const step = { runs: merged(open.runs, this.width), objects: Int32Array.from(open.objects) };
+    this.done.push(step);
     this.undone = [];
-    let bytes = this.done.reduce((sum, step) => sum + bytesOf(step), 0);
+    let bytes = this.done.reduce((sum, one) => sum + bytesOf(one), 0);
     while (bytes > MOST_HISTORY && this.done.length > 1) bytes -= bytesOf(this.done.shift()!);
-    return true;
+    return this.change(step, false);
   }
 
   /** Take back what was painted since the last action ended. */
@@ -202,7 +201,7 @@ export class Edits {
     const runs = rowsOf(this);
     this.paint(runs, undefined);
     this.assign(runs, 0);
-    return this.finish() ? this.change(this.done.at(-1)!, false) : null;
+    return this.finish();
   }
 
   /** Take over the layers of others; the history stays, and goes on from them. */

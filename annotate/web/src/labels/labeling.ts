@@ -109,8 +109,11 @@ export class Labeling {
 
   /** Work out the labels of a stretch of pixels in a row for which the layer of corrections has a code. */
   private label(start: number, end: number, code: number): void {
+    const { background, found, labels, least } = this;
     if (code >= FIRST_WORD) this.word(code - FIRST_WORD);
-    if (!this.settled) label(this.labels, this.found, start, end, code, this.least, this.background);
+    if (code && !this.settled) labels.fill(code < FIRST_WORD ? NONE : code - FIRST_WORD, start, end);
+    else if (!this.settled)
+      for (let at = start; at < end; at++) labels[at] = found.confidence[at] < least ? background : found.labels[at];
     this.count(start, end, code, 1);
   }
 
@@ -167,31 +170,6 @@ export class Labeling {
     const number = layer ? layer[pixel] : 0;
     return number && this.edits.ownerOf(number) === this.labels[pixel] ? number : 0;
   }
-}
-
-/** The id of each pixel's word once corrections and the rule hold, as a `Labeling` has it; 65535: none. */
-export function labelsOf(found: Draft, corrections: Uint16Array, { threshold, background }: Rule): Uint16Array<ArrayBuffer> {
-  const labels = new Uint16Array(found.labels.length);
-  for (let start = 0, end = 0; start < labels.length; start = end) {
-    const code = corrections[start];
-    while (end < labels.length && corrections[end] === code) end++;
-    label(labels, found, start, end, code, threshold * 255, (threshold > 0 ? background : null) ?? NONE);
-  }
-  return labels;
-}
-
-/** Label a stretch of pixels for which the layer of corrections has a code. */
-function label(
-  labels: Uint16Array,
-  found: Draft,
-  start: number,
-  end: number,
-  code: number,
-  least: number,
-  background: number,
-): void {
-  if (code) labels.fill(code < FIRST_WORD ? NONE : code - FIRST_WORD, start, end);
-  else for (let at = start; at < end; at++) labels[at] = found.confidence[at] < least ? background : found.labels[at];
 }
 
 export interface Figures {

@@ -2,7 +2,7 @@
 
 import { connected, type Connected, DIAGONAL, distances, Patch, regionAt, spread, STRAIGHT } from "./connected";
 import type { Labeling } from "./labeling";
-import { type Box, boxOf, forRuns, grown, joined, pixelsOf, type Point, rowsOf, type Runs, split, whole } from "./runs";
+import { type Box, boxOf, forRuns, grown, pixelsOf, type Point, rowsOf, type Runs, split, stroke, whole } from "./runs";
 
 /** Share of an image's pixels that a region needs to become an object, and fewest pixels. */
 const LEAST = { share: 1 / 5000, pixels: 12 };
@@ -62,19 +62,15 @@ export function objectMap({ labels, edits }: Pick<Labeling, "labels" | "edits">)
  * Make an object of each connected region of a word that has none yet. Smaller regions join the nearest object of the
  * word, if there is one near, or else stay without one.
  */
-export function makeObjects(labeling: Labeling, label: number, fewest?: number): Box | null {
+export function makeObjects(labeling: Labeling, label: number, fewest?: number): void {
   const { width, labels } = labeling;
   const least = fewest ?? Math.max(LEAST.pixels, Math.round(LEAST.share * labels.length));
   const regions = connected(width, whole(labeling), (at) => Number(labels[at] === label && !labeling.object(at)));
-  let box: Box | null = null;
-  const give = ({ runs }: Connected, number: number | null) => {
-    if (number) box = joined(box, labeling.edits.assign(runs, number));
-  };
+  const give = ({ runs }: Connected, number: number | null) => void (number && labeling.edits.assign(runs, number));
   for (const region of regions) if (region.pixels >= least) give(region, labeling.edits.createObject(label));
   const specks = regions.filter(({ pixels }) => pixels < least);
   // found first, so that no chains of specks join
   for (const [speck, number] of specks.map((one) => [one, nearest(labeling, one, label)] as const)) give(speck, number);
-  return box;
 }
 
 /** The object of a word that is nearest to a small region, if one is near. */
@@ -101,17 +97,12 @@ function nearest(labeling: Labeling, { runs }: Connected, label: number): number
  * Divide objects along a line that leads across them. The largest piece keeps the number.
  *
  * @param chosen the objects that may be divided; null: all.
- * @returns the rectangle that changed, and the numbers of the pieces; null: the line divides nothing.
+ * @returns the numbers of the pieces; none if the line divides nothing.
  */
-export function cut(
-  labeling: Labeling,
-  line: readonly Point[],
-  chosen: readonly number[] | null,
-): { box: Box; pieces: number[] } | null {
+export function cut(labeling: Labeling, line: readonly Point[], chosen: readonly number[] | null): number[] {
   const { width } = labeling;
-  const onLine = crossed(line, labeling);
+  const onLine = touched(line, labeling);
   const numbers = new Set([...onLine].map((pixel) => labeling.object(pixel)));
-  let box: Box | null = null;
   const pieces: number[] = [];
   for (const { number, box: own, pixels } of objectFigures(labeling)) {
     if (!numbers.has(number) || (chosen && !chosen.includes(number))) continue;
@@ -127,10 +118,10 @@ export function cut(
       patch.fill(region.runs, at ? (newLike(labeling, number) ?? number) : number);
     spread(patch, OPEN);
     const now = [...new Set(patch.values)].filter((value) => value && value !== OPEN);
-    for (const piece of now) box = joined(box, labeling.edits.assign(patch.runs(piece), piece));
+    for (const piece of now) labeling.edits.assign(patch.runs(piece), piece);
     pieces.push(...now);
   }
-  return box && { box, pieces };
+  return pieces;
 }
 
 function touches(patch: Patch, { runs }: Connected): boolean {
@@ -142,16 +133,16 @@ function touches(patch: Patch, { runs }: Connected): boolean {
 }
 
 /** Divide an object into its regions if it has several, or else in two where it is narrow; returns as `cut`. */
-export function divide(labeling: Labeling, number: number): { box: Box; pieces: number[] } | null {
+export function divide(labeling: Labeling, number: number): number[] {
   const figures = objectFigures(labeling).find((one) => one.number === number);
-  if (!figures) return null;
+  if (!figures) return [];
   const regions = connected(labeling.width, figures.box, (at) => Number(labeling.object(at) === number));
   // specks that joined the object are no bodies
   const large = regions.filter(({ pixels }) => pixels >= SPLINTER * figures.pixels);
   if (large.length > 1) return apart(labeling, number, large, regions);
   const patch = new Patch(labeling.width, figures.box);
   for (const { runs } of regions) patch.fill(runs, OPEN);
-  return divideAtNeck(patch) ? given(labeling, number, [patch.runs(1), patch.runs(2)]) : null;
+  return divideAtNeck(patch) ? given(labeling, number, [patch.runs(1), patch.runs(2)]) : [];
 }
 
 /** Divide an object into its large regions; each of the others goes to the one whose rectangle is nearest. */
@@ -174,29 +165,27 @@ function gap(one: Box, other: Box): number {
 }
 
 /** Give all pieces of an object but the largest a number of their own. */
-function given(labeling: Labeling, number: number, runs: readonly Runs[]) {
+function given(labeling: Labeling, number: number, runs: readonly Runs[]): number[] {
   const pieces = [number];
-  let box: Box | null = null;
   for (const piece of [...runs].sort((one, other) => pixelsOf(other) - pixelsOf(one)).slice(1)) {
     const fresh = newLike(labeling, number);
     if (!fresh) break;
-    box = joined(box, labeling.edits.assign(piece, fresh));
+    labeling.edits.assign(piece, fresh);
     pieces.push(fresh);
   }
-  return box && { box, pieces };
+  return pieces;
 }
 
-/** Unite objects of one word under the first number; null: there is nothing to unite, or they have several words. */
-export function merge(labeling: Labeling, numbers: readonly number[]): Box | null {
-  const [first, ...others] = numbers;
+/** Unite objects under the first number, if all have one word. */
+export function merge(labeling: Labeling, [first, ...others]: readonly number[]): void {
   const { edits } = labeling;
-  if (!others.length || numbers.some((one) => edits.ownerOf(one) !== edits.ownerOf(first))) return null;
-  return others.reduce<Box | null>((box, other) => joined(box, reassigned(labeling, other, first)), null);
+  if (others.some((one) => edits.ownerOf(one) !== edits.ownerOf(first))) return;
+  for (const other of others) reassign(labeling, other, first);
 }
 
 /** Make pixels of objects pixels without an object again; they keep their word. */
-export function dissolve(labeling: Labeling, numbers: readonly number[]): Box | null {
-  return numbers.reduce<Box | null>((box, number) => joined(box, reassigned(labeling, number, 0)), null);
+export function dissolve(labeling: Labeling, numbers: readonly number[]): void {
+  for (const number of numbers) reassign(labeling, number, 0);
 }
 
 /**
@@ -205,10 +194,10 @@ export function dissolve(labeling: Labeling, numbers: readonly number[]): Box | 
  *
  * @param counted ids of the words that had objects before.
  */
-export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): Box | null {
+export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): void {
   const { width, labels } = labeling;
   const runs = labeling.edits.begunRuns;
-  if (!runs.length || !counted.size) return null;
+  if (!runs.length || !counted.size) return;
   const painted: number[] = [];
   for (let at = 0; at < runs.length; at += 4) painted.push(runs[at], runs[at + 1]);
   const around = grown(boxOf(painted, width)!, 1, labeling);
@@ -216,7 +205,6 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
   isPainted.fill(painted, 1);
   const wants = (at: number) =>
     isPainted.values[isPainted.place(at)] && counted.has(labels[at]) && !labeling.object(at);
-  let box: Box | null = null;
   for (const region of connected(width, around, (at) => (wants(at) ? labels[at] + 1 : 0))) {
     const label = region.key - 1;
     const patch = new Patch(width, grown(boxOf(region.runs, width)!, 1, labeling));
@@ -232,14 +220,13 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
     );
     if (isAlone) {
       const number = labeling.edits.createObject(label);
-      if (number) box = joined(box, labeling.edits.assign(region.runs, number));
+      if (number) labeling.edits.assign(region.runs, number);
       continue;
     }
     spread(patch, OPEN);
     for (const number of new Set(patch.values))
-      if (number && number !== OPEN) box = joined(box, labeling.edits.assign(patch.runs(number), number));
+      if (number && number !== OPEN) labeling.edits.assign(patch.runs(number), number);
   }
-  return box;
 }
 
 /** A new object of the same word; null: there are none left. */
@@ -248,42 +235,17 @@ function newLike(labeling: Labeling, number: number): number | null {
 }
 
 /** Give another object all that is stored as one's, also the pixels that have another word now. */
-function reassigned(labeling: Labeling, number: number, other: number): Box | null {
+function reassign(labeling: Labeling, number: number, other: number): void {
   const { objectLayer: layer } = labeling.edits;
   const runs = layer && split(rowsOf(labeling), (pixel) => layer[pixel] === number).get(true);
-  return runs ? labeling.edits.assign(runs, other) : null;
+  if (runs) labeling.edits.assign(runs, other);
 }
 
-/** The pixels that a line crosses, over edges alone, so that no corners connect what lies on its sides. */
-function crossed(line: readonly Point[], { width, height }: Labeling): Set<number> {
+/** The pixels that a line touches: a band without gaps, so that no corners connect what lies on its sides. */
+function touched(line: readonly Point[], labeling: Labeling): Set<number> {
   const found = new Set<number>();
-  const add = (x: number, y: number) => {
-    if (x >= 0 && y >= 0 && x < width && y < height) found.add(y * width + x);
-  };
-  /** Share of a stretch after which it crosses the first edge between pixels. */
-  const toEdge = (start: number, length: number) =>
-    length ? ((length > 0 ? Math.floor(start) + 1 : Math.floor(start)) - start) / length : Infinity;
-  for (const [at, from] of line.entries()) {
-    const to = line[at + 1] ?? from;
-    let x = Math.floor(from.x),
-      y = Math.floor(from.y);
-    const [right, down] = [Math.floor(to.x), Math.floor(to.y)];
-    const [across, along] = [to.x - from.x, to.y - from.y];
-    const [stepX, stepY] = [Math.sign(across), Math.sign(along)];
-    // how far along the line its next vertical and horizontal edges are
-    let [crossX, crossY] = [toEdge(from.x, across), toEdge(from.y, along)];
-    add(x, y);
-    for (let steps = Math.abs(right - x) + Math.abs(down - y); steps > 0; steps--) {
-      if ((crossX <= crossY && x !== right) || y === down) {
-        x += stepX;
-        crossX += Math.abs(1 / across);
-      } else {
-        y += stepY;
-        crossY += Math.abs(1 / along);
-      }
-      add(x, y);
-    }
-  }
+  for (const [at, from] of line.entries())
+    forRuns(stroke(from, line[at + 1] ?? from, Math.SQRT1_2, labeling), (pixel) => found.add(pixel));
   return found;
 }
 

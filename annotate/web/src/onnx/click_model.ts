@@ -3,10 +3,11 @@
 import * as ort from "onnxruntime-web/wasm";
 
 import type { Pixels } from "../backend";
-import type { Grid, ViewNetwork } from "../clicks/guess";
+import type { ViewNetwork } from "../clicks/guess";
 import { resizedPlanes } from "../imaging/resize";
 import type { Box } from "../labels/runs";
 import { inputSize, type Protocol } from "./description";
+import type { Grid } from "./feature_maps";
 import { json, readFiles } from "./loading";
 import { Recent } from "./recent";
 

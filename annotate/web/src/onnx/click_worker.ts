@@ -9,26 +9,7 @@ import { ClickModel } from "./click_model";
 import type { Found } from "./clicker";
 import { prepareRuntime } from "./loading";
 
-export interface ClickRequest {
-  readonly folder: string;
-  /** null: the image of the last call. */
-  readonly image: Pixels | null;
-}
-
 let model: Promise<ClickModel> | undefined;
-
-async function opened({ folder, image }: ClickRequest): Promise<ClickModel> {
-  model ??= prepareRuntime().then(() => ClickModel.load(new URL(folder)));
-  try {
-    const network = await model;
-    if (image) network.open(image);
-    return network;
-  } catch (error) {
-    // what couldn't be loaded is tried again
-    model = undefined;
-    throw error;
-  }
-}
 
 function found({ image }: ClickModel, guess: Guess): Found {
   const runs = positiveRuns(guess.logits, guess.view, image);
@@ -36,19 +17,31 @@ function found({ image }: ClickModel, guess: Guess): Found {
 }
 
 const functions = {
-  async look(request: ClickRequest): Promise<void> {
-    const network = await opened(request);
+  /** Open an image, which the other calls are about. */
+  async open(folder: string, image: Pixels): Promise<void> {
+    model ??= prepareRuntime().then(() => ClickModel.load(new URL(folder)));
+    try {
+      (await model).open(image);
+    } catch (error) {
+      // what couldn't be loaded is tried again
+      model = undefined;
+      throw error;
+    }
+  },
+
+  async look(): Promise<void> {
+    const network = await model!;
     await network.features(whole(network.image));
   },
 
   /** @param onFirst gets a first answer, if the network looks more closely. */
-  async click(request: ClickRequest, before: Guess | null, click: Click, onFirst: (first: Found) => void): Promise<Found> {
-    const network = await opened(request);
+  async click(before: Guess | null, click: Click, onFirst: (first: Found) => void): Promise<Found> {
+    const network = await model!;
     return found(network, await clicked(network, before, click, (first) => onFirst(found(network, first))));
   },
 
-  async box(request: ClickRequest, box: Box): Promise<Found> {
-    const network = await opened(request);
+  async box(box: Box): Promise<Found> {
+    const network = await model!;
     return found(network, await boxed(network, box));
   },
 };

@@ -6,7 +6,7 @@ import type { ImageSource } from "../backend";
 import type { Click, Guess } from "../clicks/guess";
 import type { Box, Runs } from "../labels/runs";
 import type { WorkerCalls } from "../worker_calls";
-import type { ClickRequest, ClickFunctions } from "./click_worker";
+import type { ClickFunctions } from "./click_worker";
 
 export interface Found {
   readonly guess: Guess;
@@ -24,7 +24,7 @@ export class Clicker {
 
   /** See an image before it is clicked, so that the first click is quick, too. */
   look(image: ImageSource): Promise<void> {
-    return this.ask(image, (worker, request) => worker.look(request));
+    return this.ask(image, (worker) => worker.look());
   }
 
   /**
@@ -34,23 +34,21 @@ export class Clicker {
    * @throws PageError one sentence that says what is wrong and how to fix it.
    */
   click(image: ImageSource, before: Guess | null, click: Click, onFirst: (found: Found) => void): Promise<Found> {
-    return this.ask(image, (worker, request) => worker.click(request, before, click, proxy(onFirst)));
+    return this.ask(image, (worker) => worker.click(before, click, proxy(onFirst)));
   }
 
   /** The object in a box; fails as `click` does. */
   box(image: ImageSource, box: Box): Promise<Found> {
-    return this.ask(image, (worker, request) => worker.box(request, box));
+    return this.ask(image, (worker) => worker.box(box));
   }
 
-  private async ask<Result>(
-    image: ImageSource,
-    act: (worker: Remote<ClickFunctions>, request: ClickRequest) => Promise<Result>,
-  ): Promise<Result> {
+  private async ask<Result>(image: ImageSource, act: (worker: Remote<ClickFunctions>) => Promise<Result>): Promise<Result> {
     try {
       return await this.calls.call(async (worker) => {
         const pixels = this.known === image.id ? null : await image.pixels();
+        if (pixels) await worker.open(this.folder.href, transfer(pixels, [pixels.data.buffer]));
         this.known = image.id;
-        return act(worker, transfer({ folder: this.folder.href, image: pixels }, pixels ? [pixels.data.buffer] : []));
+        return act(worker);
       });
     } catch (error) {
       // which image the worker has isn't known any more

@@ -2,13 +2,17 @@
 
 import { PageError } from "../backend";
 
-/** A feature map, or maps of logits: (channels, rows, columns). */
-export interface FeatureMap {
-  readonly name: string;
+/** Values on the cells of a grid over an image, or over a rectangle of it, row by row. */
+export interface Grid {
   readonly values: Float32Array;
-  readonly channels: number;
   readonly rows: number;
   readonly columns: number;
+}
+
+/** A feature map, or maps of logits: (channels, rows, columns). */
+export interface FeatureMap extends Grid {
+  readonly name: string;
+  readonly channels: number;
 }
 
 /** The map with the logits of the classes that the encoder knows. */
@@ -45,7 +49,7 @@ export function interpolated(map: FeatureMap, rows: number, columns: number): Fe
 export function addInterpolated(
   total: Float32Array,
   plane: Float32Array | Float64Array,
-  grid: { readonly rows: number; readonly columns: number },
+  grid: Omit<Grid, "values">,
   rows: number,
   columns: number,
   down = axis(grid.rows, rows),

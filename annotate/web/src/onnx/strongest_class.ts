@@ -1,16 +1,13 @@
 /** Finds the strongest class of every pixel from coarse maps of any number of classes. */
 
-import { type Axis, axis } from "./feature_maps";
+import { type Axis, axis, type Grid } from "./feature_maps";
 
 /** Cells of the coarse maps along a tile's side: small enough for a processor's caches. */
 const TILE = 16;
 
 /** Logits of K classes on a coarse grid. */
-export interface Maps {
-  readonly values: Float32Array;
+export interface Maps extends Grid {
   readonly classes: number;
-  readonly rows: number;
-  readonly columns: number;
 }
 
 /**

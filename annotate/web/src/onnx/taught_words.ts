@@ -101,7 +101,6 @@ export function readTaughtWords(name: string, content: Uint8Array): TaughtWords 
   return { model, channels, share, edges, temperature, ...words, ...learned };
 }
 
-/** The words that have a classifier. */
 function taughtNames({ words }: TeachingRecord): string[] {
   return words.filter((word) => !word.keeps_text).map((word) => word.name);
 }

@@ -80,27 +80,26 @@ function Scores({ images, scores }: { images: number; scores: NonNullable<Improv
         </tr>
       </thead>
       <tbody>
-        {Object.entries(before.words).map(([name, score]) => (
-          <tr key={name}>
-            <th scope="row">{firstName(name)}</th>
-            <td>{shown(score)}</td>
-            <td>{keep_text.includes(name) ? "keeps its text" : shown(after.words[name] ?? null)}</td>
-          </tr>
-        ))}
+        {Object.entries(before.words).map(([name, score]) => {
+          const now = keep_text.includes(name) ? "keeps its text" : shown(after.words[name] ?? null);
+          return <ScoreRow key={name} name={firstName(name)} before={shown(score)} now={now} />;
+        })}
       </tbody>
       <tfoot>
-        <tr>
-          <th scope="row">mean</th>
-          <td>{shown(before.miou)}</td>
-          <td>{shown(after.miou)}</td>
-        </tr>
-        <tr>
-          <th scope="row">right pixels</th>
-          <td>{shown(before.accuracy)}</td>
-          <td>{shown(after.accuracy)}</td>
-        </tr>
+        <ScoreRow name="mean" before={shown(before.miou)} now={shown(after.miou)} />
+        <ScoreRow name="right pixels" before={shown(before.accuracy)} now={shown(after.accuracy)} />
       </tfoot>
     </table>
+  );
+}
+
+function ScoreRow({ name, before, now }: { name: string; before: string; now: string }) {
+  return (
+    <tr>
+      <th scope="row">{name}</th>
+      <td>{before}</td>
+      <td>{now}</td>
+    </tr>
   );
 }
 

@@ -35,28 +35,14 @@ export function Legend({ page: { session } }: { page: Page }) {
           .map((entry) => (
             <LegendRow key={entry.id} session={session} entry={entry} image={image} isShown={isShown(entry.id)} />
           ))}
-        {unlabeled > 0 && (
-          <li>
-            <span class="name plain">
-              <Swatch color={null} />
-              unlabeled
-            </span>
-            <span class="share">{percent(unlabeled / labeling.labels.length)}</span>
-          </li>
-        )}
+        {unlabeled > 0 && <PlainRow color={null} name="unlabeled" fraction={unlabeled / labeling.labels.length} />}
       </ul>
       {parts.length > 0 && (
         <>
           <h3 id="parts-found">Parts</h3>
           <ul class="legend" aria-labelledby="parts-found">
-            {parts.map(({ id, name, color, fraction }) => (
-              <li key={id}>
-                <span class="name plain">
-                  <Swatch color={color} />
-                  {name}
-                </span>
-                <span class="share">{percent(fraction)}</span>
-              </li>
+            {parts.map(({ id, ...part }) => (
+              <PlainRow key={id} {...part} />
             ))}
           </ul>
         </>
@@ -73,6 +59,18 @@ export function Legend({ page: { session } }: { page: Page }) {
         />
       )}
     </>
+  );
+}
+
+function PlainRow({ color, name, fraction }: { color: readonly number[] | null; name: string; fraction: number }) {
+  return (
+    <li>
+      <span class="name plain">
+        <Swatch color={color} />
+        {name}
+      </span>
+      <span class="share">{percent(fraction)}</span>
+    </li>
   );
 }
 

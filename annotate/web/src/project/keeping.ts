@@ -15,7 +15,7 @@ export function draftOf({ words, ...found }: Segmentation, vocabulary: Vocabular
 }
 
 /** The draft of an image that no model labeled. */
-export function nothingFound({ width, height }: Size): Draft {
+function nothingFound({ width, height }: Size): Draft {
   const labels = new Uint16Array(width * height).fill(NONE),
     confidence = new Uint8Array(width * height);
   return { width, height, labels, confidence, words: [], parts: null, model: "", dtype: "", seconds: 0 };

@@ -63,8 +63,8 @@ const PROJECT = "";
 export class Outbox {
   /** By image, in the order in which they are sent; the oldest change of each is first. */
   private readonly queues = new Map<string, QueuedEntry[]>();
-  /** Queues whose first change is being put together with what others did. */
-  private readonly held = new Set<string>();
+  /** Queues of which nothing is sent: their first change is being put together with what others did. */
+  readonly held = new Set<string>();
 
   add<Kind extends Unsent>(key: string, { unsent, sent, refused }: KeptEntry<Kind>): QueuedEntry<Kind> {
     const queue = queueOf(unsent);
@@ -129,24 +129,6 @@ export class Outbox {
       entries = this.queues.get(queue);
     if (!this.queues.delete(queue)) return;
     this.queues.set(queue, entries!);
-  }
-
-  /** Nothing of a queue is sent until it is released. */
-  hold(queue: string): void {
-    this.held.add(queue);
-  }
-
-  release(queue: string): void {
-    this.held.delete(queue);
-  }
-
-  /** The service doesn't take a change. */
-  refuse(entry: QueuedEntry, reason: string): void {
-    entry.refused = reason;
-  }
-
-  retry(entry: QueuedEntry): void {
-    entry.refused = null;
   }
 
   /** The service has a change, or nobody wants it any more. */

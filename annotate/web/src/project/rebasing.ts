@@ -65,7 +65,6 @@ export function rebased(change: UnsentWork, theirs: Work, state: ImageState | nu
   return { ...kept, edits: editsOf(packed(both), objects) };
 }
 
-/** Work with other ids of some words. */
 export function renumbered<Some extends Partial<Work>>(work: Some, ids: ReadonlyMap<number, number>): Some {
   const { draft, edits, settled } = work;
   const plane = (values: Uint16Array) => values.map((id) => ids.get(id) ?? id);

@@ -144,7 +144,7 @@ export class RemoteStore extends Store {
   }
 
   async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
-    await this.sent();
+    this.checkRefused();
     const { revision } = this.states.get(id)!,
       change = this.id();
     this.takeState(id, await this.connection.answer(() => this.api.putReview(id, verdict, comment, revision, change)));
@@ -152,16 +152,17 @@ export class RemoteStore extends Store {
   }
 
   async merge(word: number, into: number): Promise<void> {
-    await this.sent();
+    this.checkRefused();
     const change = this.id();
     this.takeProject(await this.connection.answer(() => this.api.merge(word, into, change)));
   }
 
-  private async sent(): Promise<void> {
-    for (; this.waiting.value; await pause(50)) {
-      if (this.refused.value.length) break;
+  override async sent(): Promise<void> {
+    for (; this.waiting.value; await pause(50))
       if (this.isAway.value) throw new PageError("The service can't be reached; try again when it can.");
-    }
+  }
+
+  private checkRefused(): void {
     if (this.refused.value.length) throw new PageError("The service refused changes, which the top of the page lists; settle them first.");
   }
 
@@ -179,7 +180,7 @@ export class RemoteStore extends Store {
 
   override retry({ key }: Refusal): void {
     const entry = this.refusedEntry(key);
-    this.outbox.retry(entry);
+    entry.refused = null;
     if (entry.unsent.kind === "removal" && entry.unsent.isRemoved) this.watcher!.onRemoved(entry.unsent.image);
     void this.write(entry).catch(() => {});
     void this.send();
@@ -356,7 +357,7 @@ export class RemoteStore extends Store {
     }
     const isGone = failure instanceof MissingError && unsent.kind === "work";
     const reason = isGone ? `“${unsent.image}” was removed by somebody; put it back to go on with it.` : sentence(failure);
-    this.outbox.refuse(entry, reason);
+    entry.refused = reason;
     this.count();
     void this.write(entry).catch(() => {});
     if (unsent.kind !== "removal") return;
@@ -468,7 +469,7 @@ export class RemoteStore extends Store {
 
   /** Sends work again that was refused while its image was in the trash. */
   private retryMissing(image: string): void {
-    for (const entry of this.outbox.of(image)) if (entry.unsent.kind === "work") this.outbox.retry(entry);
+    for (const entry of this.outbox.of(image)) if (entry.unsent.kind === "work") entry.refused = null;
     this.count();
     void this.send();
   }
@@ -476,13 +477,13 @@ export class RemoteStore extends Store {
   /** Puts a change together with what others made of its image; other images don't wait for that. */
   private async resolved(entry: QueuedEntry<UnsentWork>): Promise<void> {
     const { image } = entry.unsent;
-    this.outbox.hold(image);
+    this.outbox.held.add(image);
     try {
       await this.resolve(entry);
     } catch (failure) {
       if (!this.connection.signal.aborted) this.refuse(entry, failure);
     }
-    this.outbox.release(image);
+    this.outbox.held.delete(image);
     void this.send();
     void this.follow();
   }

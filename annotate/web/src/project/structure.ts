@@ -7,10 +7,10 @@ import { signal } from "@preact/signals";
 
 import type { SavedEdits } from "../labels/edits";
 import type { Context, Draft, Word } from "../labels/labeling";
-import type { Size } from "../labels/runs";
+import type { Point, Size } from "../labels/runs";
 import type { Database } from "./database";
 
-interface ProjectOptions {
+export interface ProjectOptions {
   readonly model?: string;
   readonly parts: string;
   readonly threshold: number;
@@ -57,7 +57,7 @@ export interface ImageState extends Size {
   /** Mean of 1 - confidence over the pixels that no person decided; null: there are none. */
   readonly uncertainty: number | null;
   /** The middle of where the model is least certain [px]. */
-  readonly least_certain: { readonly x: number; readonly y: number } | null;
+  readonly least_certain: Point | null;
   /** Objects of each word, by the words' ids; null: none were made. */
   readonly objects: Readonly<Record<string, number>> | null;
 }
@@ -123,17 +123,15 @@ export interface OpenedProject {
   readonly removed: readonly ImageEntry[];
 }
 
-/** What changed about an image, all of which is kept, or nothing; drafts and edits that are null are as they were. */
-export interface Change {
+/**
+ * What changed about an image, all of which is kept, or nothing. Drafts and edits that are null are as they were; settled
+ * labels that are null: the image isn't done any more.
+ */
+export interface Change extends Partial<Work> {
   readonly state: ImageState;
-  readonly draft?: Draft | null;
-  readonly edits?: SavedEdits | null;
-  /** null: the image isn't done any more. */
-  readonly settled?: Uint16Array | null;
 }
 
-/** The work with a change. */
-export function withChange(work: Work, { draft, edits, settled }: Partial<Change> = {}): Work {
+export function withChange(work: Work, { draft, edits, settled }: Partial<Work> = {}): Work {
   return {
     draft: draft ?? work.draft,
     edits: edits ?? work.edits,
@@ -199,7 +197,6 @@ export abstract class Store {
   readonly waiting = signal(0);
   /** Whether the service can't take them just now. */
   readonly isAway = signal(false);
-  /** Changes that the service refuses. */
   readonly refused = signal<readonly Refusal[]>([]);
   readonly role = signal<Role>("administer");
   protected watcher: Watcher | null = null;
@@ -230,11 +227,12 @@ export abstract class Store {
   /** Accept an image that is done, or send it back, so that it isn't done any more. */
   abstract review(entry: ImageEntry, verdict: Verdict, comment: string): Promise<void>;
   abstract saveRemoved(entry: ImageEntry): Promise<void>;
+  /** Wait until the service has all changes but those that it refuses. @throws PageError it can't be reached. */
+  async sent(): Promise<void> {}
   /** Give the pixels of a word to another one in all images, by their ids, and remove it. */
   abstract merge(word: number, into: number): Promise<void>;
   abstract forget(ids: readonly string[]): Promise<void>;
 
-  /** Whether the reader's key has a role. */
   may(role: Role): boolean {
     return ROLES.indexOf(this.role.value) >= ROLES.indexOf(role);
   }

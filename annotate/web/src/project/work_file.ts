@@ -3,14 +3,14 @@
 import { decode } from "fast-png";
 
 import type { PartMap } from "../backend";
-import { Edits, editsOf, idsOf } from "../labels/edits";
-import { type Context, type Draft, labelsOf, NONE } from "../labels/labeling";
+import { editsOf, idsOf } from "../labels/edits";
+import { type Context, type Draft, NONE } from "../labels/labeling";
 import { packed, valuesOf } from "../labels/layer";
 import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import { grayPng, labelMapPng, labelsOfMap, savedObjects } from "../saving/maps";
 import { type Unzipped, unzipped, zipped } from "../saving/zip";
-import { nothingFound } from "./keeping";
+import { labelingOf } from "./keeping";
 import type { ImageState, Work } from "./structure";
 import { colorsById, lookedFor, type Vocabulary } from "./words";
 
@@ -23,23 +23,23 @@ const FAST = { zlib: { level: 1 } } as const;
 /** @param hasDraft whether the draft is in the file; the service keeps the one that it has. */
 export async function encodeWork(
   state: ImageState,
-  { draft, edits, settled }: Work,
-  { rule, vocabulary }: Context,
+  work: Work,
+  context: Context,
   hasDraft = true,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const corrected = new Edits(state.width, state.height, edits);
-  const labels = settled ?? labelsOf(draft ?? nothingFound(state), corrected.layer, rule);
-  const objects = objectMap({ labels, edits: corrected });
+  const { draft } = work;
+  const labeling = labelingOf(state, work, context);
+  const objects = objectMap(labeling);
   const files = {
     "state.json": JSON.stringify(state),
-    "corrections.png": grayPng(corrected.layer, state, FAST),
+    "corrections.png": grayPng(labeling.edits.layer, state, FAST),
     ...(hasDraft && draft && {
       "draft.png": grayPng(draft.labels, draft, FAST),
       "confidence.png": grayPng(draft.confidence, draft, FAST),
       ...(draft.parts && { "parts.png": partsPng(draft.parts, draft) }),
     }),
     ...(objects && { "objects.png": grayPng(objects, state) }),
-    "labels.png": labelsPng(labels, state, vocabulary),
+    "labels.png": labelsPng(labeling.labels, state, context.vocabulary),
   };
   const zip = await zipped(Object.entries(files).map(([name, input]) => ({ name, input })));
   return new Uint8Array(await zip.arrayBuffer());
@@ -84,7 +84,7 @@ export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): P
   const state = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
   const labels = plane(files["labels.png"], state);
   const corrections = files["corrections.png"] ? plane(files["corrections.png"], state, false) : null;
-  const objects = files["objects.png"] ? savedObjects(files["objects.png"], labels, state) : { layer: null, ids: [] };
+  const objects = files["objects.png"] ? savedObjects(plane(files["objects.png"], state, false), labels) : { layer: null, ids: [] };
   const edits = corrections && editsOf(packed(corrections), objects);
   const corrected = corrections ? idsOf(corrections) : [];
   const draft = draftOf(files, state, vocabulary, state.answers === null ? corrected : []);

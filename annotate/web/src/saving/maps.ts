@@ -1,6 +1,6 @@
 /** Label maps as the command writes them, and objects as gray PNGs with 16 bits, 0 where there is none. */
 
-import { decode, type DecodedPng, encode } from "fast-png";
+import { type DecodedPng, encode } from "fast-png";
 
 import { NO_COLOR } from "../imaging/palette";
 import type { SavedEdits } from "../labels/edits";
@@ -41,16 +41,10 @@ export function labelsOfMap({ data, depth, channels }: DecodedPng): Uint16Array<
 }
 
 /**
- * Objects from such a file; 8 bits do as well. Numbers stay: an object has the label of most of its pixels, or null if
- * none has one.
- *
- * @throws Error the file isn't such a map, or has another size than the image.
+ * Objects from the values of such a file. Numbers stay: an object has the label of most of its pixels, or null if none
+ * has one.
  */
-export function savedObjects(png: Uint8Array, labels: Uint16Array, { width, height }: Size): SavedEdits["objects"] {
-  const image = decode(png);
-  if (image.channels !== 1 || image.width !== width || image.height !== height)
-    throw new Error(`it isn't a gray map of ${width} × ${height} pixels`);
-  const layer = Uint16Array.from(image.data);
+export function savedObjects(layer: Uint16Array, labels: Uint16Array): SavedEdits["objects"] {
   const counts = new Map<number, number>();
   for (const [at, number] of layer.entries()) {
     const key = number * (NONE + 1) + labels[at];

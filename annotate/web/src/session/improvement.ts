@@ -2,8 +2,9 @@
 
 import { computed, signal } from "@preact/signals";
 
-import { PageError, sentence } from "../backend";
+import { sentence } from "../backend";
 import type { ImprovementProgress, ProjectApi } from "../project/api";
+import { pause } from "../project/connection";
 import type { Session } from "./session";
 
 /** Images that are done, at least: one is held out. */
@@ -46,7 +47,7 @@ export class Improvement {
     const { value: before } = this.progress;
     this.progress.value = { ...before, state: "running", stage: null, share: null };
     try {
-      await this.sent();
+      await this.session.sent();
       await this.follow(this.api!.improve(finetune));
     } catch (failure) {
       this.progress.value = { ...before, state: "failed", message: sentence(failure) };
@@ -61,19 +62,9 @@ export class Improvement {
   private async follow(first: Promise<ImprovementProgress>): Promise<void> {
     this.progress.value = await first;
     while (this.progress.value.state === "running") {
-      await new Promise((resolve) => setTimeout(resolve, LOOK));
+      await pause(LOOK);
       // somebody may have canceled it meanwhile
       if (this.progress.value.state === "running") this.progress.value = await this.api!.improvement();
     }
-  }
-
-  private async sent(): Promise<void> {
-    const { store, writer } = this.session;
-    writer.flush();
-    for (let looks = 0; looks < 100; looks++) {
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      if (!store.waiting.value && !writer.pending.value) return;
-    }
-    throw new PageError("The service doesn't have all changes yet; try again when they were sent.");
   }
 }

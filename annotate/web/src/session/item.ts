@@ -6,17 +6,10 @@ import type { ImageSource, Pixels } from "../backend";
 import { decodeImage, pixelsOf } from "../imaging/reading";
 import type { ImageEntry, ImageState, Store } from "../project/structure";
 
-export type State =
-  | { readonly kind: "waiting" | "running" }
-  /** `answers`: the query and the back end that it was labeled for. */
-  | { readonly kind: "labeled"; readonly answers: string | null }
-  /** `answers`: the query and the back end that failed. */
-  | {
-      readonly kind: "failed";
-      readonly answers: string;
-      readonly message: string;
-      readonly isTransient: boolean;
-    };
+/** Labeling that goes on or failed; `answers`: the query and the back end. */
+type Attempt =
+  | { readonly kind: "running" }
+  | { readonly kind: "failed"; readonly answers: string; readonly message: string; readonly isTransient: boolean };
 
 export class Item implements ImageSource {
   readonly id: string;
@@ -24,13 +17,21 @@ export class Item implements ImageSource {
   readonly width: number;
   readonly height: number;
   readonly order: number;
-  readonly state = signal<State>({ kind: "waiting" });
+  /** null: what it has are its labels. */
+  readonly attempt = signal<Attempt | null>(null);
+  readonly state = computed(() => {
+    const kind = this.hasLabels.value ? "labeled" : "waiting";
+    return this.attempt.value ?? ({ kind, answers: this.answers.value } as const);
+  });
   /** The image while it is open; null: it isn't. */
   bitmap: ImageBitmap | null = null;
   /** When it was removed [ms since 1970]; null: it wasn't. */
   removed: number | null;
   readonly summary: Signal<ImageState>;
   readonly isDone = computed(() => this.summary.value.done);
+  /** What its labels by the model answer; null: there are none. */
+  readonly answers = computed(() => this.summary.value.answers);
+  private readonly hasLabels = computed(() => this.answers.value !== null || this.summary.value.source !== null);
 
   constructor(
     { id, order, removed, state }: ImageEntry,
@@ -41,23 +42,11 @@ export class Item implements ImageSource {
     this.removed = removed;
     ({ image: this.name, width: this.width, height: this.height } = state);
     this.summary = signal(state);
-    this.showLabeled();
-  }
-
-  /** What its labels by the model answer; null: there are none. */
-  get answers(): string | null {
-    return this.summary.value.answers;
   }
 
   /** Whether its labels were imported, so that the model doesn't label it. */
   get isImported(): boolean {
     return this.summary.value.source === "import";
-  }
-
-  /** Ends labeling: shows the labels that it has. */
-  showLabeled(): void {
-    const { answers, source } = this.summary.value;
-    this.state.value = answers !== null || source !== null ? { kind: "labeled", answers } : { kind: "waiting" };
   }
 
   file(): Promise<Blob> {

@@ -62,7 +62,7 @@ export class Labeler {
       for (const [item, ending] of this.running) {
         ending.abort();
         this.running.delete(item);
-        item.showLabeled();
+        item.attempt.value = null;
       }
     });
   }
@@ -100,7 +100,7 @@ export class Labeler {
   retry(items: readonly Item[]): void {
     clearTimeout(this.again);
     this.again = undefined;
-    for (const item of items) if (item.state.value.kind === "failed") item.showLabeled();
+    for (const item of items) if (item.attempt.value?.kind === "failed") item.attempt.value = null;
     this.fill();
   }
 
@@ -144,7 +144,7 @@ export class Labeler {
   private async label(item: Item, backend: Backend, query: Query, key: string): Promise<void> {
     const ending = new AbortController();
     this.running.set(item, ending);
-    item.state.value = { kind: "running" };
+    item.attempt.value = { kind: "running" };
     try {
       const found = await backend.segment(item, query, ending.signal);
       if (ending.signal.aborted) return;
@@ -153,7 +153,7 @@ export class Labeler {
     } catch (failure) {
       if (ending.signal.aborted) return;
       const isTransient = failure instanceof TransientError;
-      item.state.value = { kind: "failed", answers: key, message: sentence(failure), isTransient };
+      item.attempt.value = { kind: "failed", answers: key, message: sentence(failure), isTransient };
       const isPassing = ({ state: { value } }: Item) => value.kind === "failed" && value.isTransient;
       if (isTransient) this.later(() => this.retry(this.session.items.value.filter(isPassing)));
       if (failure instanceof KeyError) this.fail(failure);

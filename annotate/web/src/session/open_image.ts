@@ -66,21 +66,23 @@ export class OpenImage {
   finish(): void {
     const labeling = untracked(() => this.labeling.value);
     const counted = new Set(untracked(() => this.objects.value).map(({ label }) => label));
-    if (labeling) this.show(joinTouched(labeling, counted));
-    if (this.edits.finish()) this.finished.value++;
+    if (labeling) joinTouched(labeling, counted);
+    this.end();
   }
 
-  /** Changes objects as one action; returns the change's result, or null if nothing changed. */
-  change<Result extends { readonly box: Box } | Box>(how: (labeling: Labeling) => Result | null): Result | null {
+  /** Changes objects as one action; false: nothing changed. */
+  change(how: (labeling: Labeling) => void): boolean {
     const labeling = untracked(() => this.labeling.value);
-    const result = labeling && how(labeling);
-    if (!result) {
-      this.edits.cancel();
-      return null;
-    }
-    this.show("box" in result ? result.box : result);
-    if (this.edits.finish()) this.finished.value++;
-    return result;
+    if (labeling) how(labeling);
+    return this.end();
+  }
+
+  private end(): boolean {
+    const change = this.edits.finish();
+    if (!change) return false;
+    this.show(change.box);
+    this.finished.value++;
+    return true;
   }
 
   /** Reverts what was painted since the last action ended. */
@@ -132,8 +134,7 @@ export class OpenImage {
     return true;
   }
 
-  private show(box: Box | null): void {
-    if (!box) return;
+  private show(box: Box): void {
     this.changed = joined(this.changed, box);
     this.painted.value++;
   }

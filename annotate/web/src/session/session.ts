@@ -6,9 +6,10 @@ import { type ModelInfo, type Segmentation, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import type { Choice } from "../labels/edits";
 import type { Labeling } from "../labels/labeling";
+import { pause } from "../project/connection";
 import { draftOf, labelingOf, summaryOf } from "../project/keeping";
 import { renumbered } from "../project/rebasing";
-import { type Change, type ImageState, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
+import { type ImageState, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
 import { entryOf, withWord } from "../project/words";
 import { renamed } from "../words/list";
 import { Item } from "./item";
@@ -35,8 +36,7 @@ export class Session {
   /** Removed images, which can be restored; the last removed one is last. */
   readonly removed = signal<readonly Item[]>([]);
   readonly current = signal<OpenImage | null>(null);
-  /** The image that is marked as open; it changes together with what is shown. */
-  readonly chosen = signal<Item | null>(null);
+  readonly chosen = computed(() => this.current.value?.item ?? null);
   /** The image that was opened last, which may still be loading. */
   readonly opening = signal<Item | null>(null);
   readonly listing = new Listing(this.items, this.chosen);
@@ -64,7 +64,7 @@ export class Session {
   /** What was chosen for the tools to paint; a word may be gone. */
   readonly painted = signal<Choice | "first">("first");
   private readonly nearby = new Nearby((item) => this.prepare(item));
-  private readonly changes = new Map<string, Omit<Change, "state">>();
+  private readonly changes = new Map<string, Partial<Work>>();
   private readonly reportWrites = onceReporter(this.problem);
   private readonly reportOpening = onceReporter(this.problem);
   private isClosed = false;
@@ -130,7 +130,6 @@ export class Session {
     if (item && !this.opening.value) await this.open(item);
   }
 
-  /** Renames a word. */
   rename(id: number, text: string): void {
     const { vocabulary } = this.settings;
     const name = renamed(vocabulary.value, id, text);
@@ -140,7 +139,7 @@ export class Session {
   /** Gives the pixels of a word to another one in all images, and removes it. */
   async merge(word: number, into: number): Promise<void> {
     const { vocabulary } = this.settings;
-    await this.written();
+    await this.sent();
     await this.store.merge(word, into);
     // what can be undone has the other word, too
     this.renumber(new Map([[word, into]]));
@@ -158,9 +157,11 @@ export class Session {
     painted.value = ids.get(painted.value as number) ?? painted.value;
   }
 
-  private async written(): Promise<void> {
+  /** Waits until all changes are written, and the service has those that it takes. */
+  async sent(): Promise<void> {
     this.count();
     await this.writer.idle();
+    await this.store.sent();
   }
 
   /** Renames the background; its id stays unless it is also one of the words. */
@@ -263,8 +264,8 @@ export class Session {
     this.unlock(image, settled, { settled: null });
   }
 
-  private unlock(image: OpenImage, settled: Uint16Array, change: Omit<Change, "state"> = {}): void {
-    paintSettled(image, settled, image.item.answers === this.question.value);
+  private unlock(image: OpenImage, settled: Uint16Array, change: Partial<Work> = {}): void {
+    paintSettled(image, settled, image.item.answers.value === this.question.value);
     this.keepEdits(image, change);
     this.reopened.value++;
   }
@@ -275,7 +276,7 @@ export class Session {
     const settled = image?.settled.value;
     if (!image || !settled) return;
     try {
-      await this.writer.idle();
+      await this.sent();
       await this.store.review(image.item.entry(), verdict, comment);
       if (!image.item.isDone.value && this.current.value === image) this.unlock(image, settled);
     } catch (failure) {
@@ -283,7 +284,6 @@ export class Session {
     }
   }
 
-  /** Removes an image; `putBack` restores it. */
   async remove(item: Item): Promise<void> {
     const at = this.listing.listed.value.indexOf(item);
     this.nearby.drop(item);
@@ -321,6 +321,8 @@ export class Session {
       this.settings.vocabulary.value = [];
     });
     await this.taught.clear();
+    // what is written later would bring images back
+    await this.sent();
     await this.store.forget(items.map(({ id }) => id));
   }
 
@@ -329,7 +331,7 @@ export class Session {
     const work = isOpen() ? null : await this.store.work(item.id);
     if (![...this.items.value, ...this.removed.value].includes(item)) return;
     // it may have been marked as done meanwhile
-    if (item.isDone.value) return item.showLabeled();
+    if (item.isDone.value) return void (item.attempt.value = null);
     // objects that only parts name need an id, too
     lookFor(this.settings, this.settings.words.value, found.words);
     const context = contextOf(this.settings);
@@ -342,7 +344,7 @@ export class Session {
     const { source } = item.summary.value;
     this.revise(item, { ...summaryOf(labeling), answers, source: source ?? "model" });
     const change = { state: item.summary.value, draft };
-    item.state.value = { kind: "labeled", answers };
+    item.attempt.value = null;
     // shown before they are saved: lost labels can be computed again
     await this.tryWrite(() => this.store.save(item.entry(), change));
   }
@@ -360,7 +362,7 @@ export class Session {
     return this.store.work(item.id);
   }
 
-  keepEdits(image: OpenImage, change: Omit<Change, "state"> = {}): void {
+  keepEdits(image: OpenImage, change: Partial<Work> = {}): void {
     if (image.item.isDone.value) return;
     // corrected or not, imported labels are listed as imported
     const source = image.item.isImported ? "import" : "person";
@@ -379,7 +381,7 @@ export class Session {
     if (labeling.value && !item.isDone.value) this.keep(item, {}, summaryOf(labeling.value));
   }
 
-  private keep(item: Item, change: Omit<Change, "state">, state: Partial<ImageState>): void {
+  private keep(item: Item, change: Partial<Work>, state: Partial<ImageState>): void {
     this.revise(item, state);
     this.changes.set(item.id, { ...this.changes.get(item.id), ...change });
     const save = async () => {
@@ -414,7 +416,7 @@ export class Session {
     if (image) image.item.bitmap = image.bitmap;
     this.store.hold(image?.item.id ?? null);
     this.current.value = image;
-    this.chosen.value = this.opening.value = image?.item ?? null;
+    this.opening.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
     this.writer.write("current", () => this.tryWrite(() => this.store.put("current", image?.item.id)));
@@ -497,7 +499,7 @@ class Writer {
   }
 
   async idle(): Promise<void> {
-    for (this.flush(); this.pending.value; ) await new Promise((resolve) => setTimeout(resolve, 20));
+    for (this.flush(); this.pending.value; ) await pause(20);
   }
 
   private async run(key: string, write: Write): Promise<void> {

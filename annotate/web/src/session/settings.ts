@@ -3,17 +3,14 @@
 import { batch, computed, signal } from "@preact/signals";
 
 import type { Context } from "../labels/labeling";
-import type { Project } from "../project/structure";
+import type { Project, ProjectOptions } from "../project/structure";
 import { entryOf, lookedFor, type Vocabulary, withLookedFor } from "../project/words";
 
 /** Keys by what they do: what another key does without changes, or a word. */
 export type ChangedKeys = Readonly<Record<string, string>>;
 
 /** What becomes of unlikely pixels, as it is typed: the background by its name. */
-interface TypedRule {
-  readonly threshold: number;
-  readonly background: string | null;
-}
+type TypedRule = Pick<ProjectOptions, "threshold" | "background">;
 
 export type Place = "browser" | "service";
 export type Theme = "system" | "light" | "dark";

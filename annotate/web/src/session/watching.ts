@@ -49,7 +49,7 @@ export function watcherOf(session: Session, nearby: Nearby): Watcher {
       const item = itemOf(id);
       if (!item) return;
       item.summary.value = state;
-      if (item.state.value.kind !== "running") item.showLabeled();
+      if (item.attempt.value?.kind === "failed") item.attempt.value = null;
       if (isOther) nearby.drop(item);
     },
     onWork(id, work) {

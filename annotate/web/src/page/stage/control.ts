@@ -60,7 +60,10 @@ export class StageControl extends Workbench {
   }
 
   act(): void {
-    if (this.cursor.value) this.tool.value.tap?.(this.cursor.value, CLICK);
+    const tool = this.tool.value,
+      at = this.cursor.value;
+    if (at && tool.tap) tool.tap(at, CLICK);
+    else if (at && tool.grab?.(at, CLICK)) tool.drop?.();
   }
 }
 

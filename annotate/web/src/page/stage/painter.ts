@@ -1,7 +1,7 @@
 /** Draws the stage: the image, its labels, names, and what is being painted. */
 
 import { drawNames, type NamePlace, type View } from "../../imaging/names";
-import { borderLines, drawnLabel, drawnPart, EDGE, EDGE_COLOR, LINE } from "../../imaging/overlay";
+import { borderLines, drawnPart, EDGE, EDGE_COLOR, LINE } from "../../imaging/overlay";
 import { type Labeling, NONE } from "../../labels/labeling";
 import { type Box, type Point, type Runs, type Size, whole } from "../../labels/runs";
 import type { StageControl } from "./control";
@@ -90,12 +90,15 @@ export class Layers {
   private readonly size: Size;
   /** Place of each pixel's color. */
   private readonly drawn: Uint16Array;
-  private labeling: Labeling | null = null;
-  /** Colors as four bytes, 0 where a word isn't shown. */
+  private labelOf: ((pixel: number) => number) | null = null;
+  /** Colors as four bytes, 0 of labels that aren't shown. */
   private readonly table = new Uint32Array(NONE + 1);
 
-  constructor(private readonly image: Size) {
-    const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
+  constructor(
+    private readonly image: Size,
+    longest = LONGEST,
+  ) {
+    const scale = Math.min(1, longest / Math.max(image.width, image.height));
     const [width, height] = [image.width, image.height].map((side) => Math.max(1, Math.round(side * scale)));
     this.size = { width, height };
     this.colors = new OffscreenCanvas(width, height);
@@ -103,22 +106,17 @@ export class Layers {
     this.drawn = new Uint16Array(width * height);
   }
 
-  repaint(labeling: Labeling, isShown: (id: number) => boolean): void {
-    this.labeling = labeling;
-    const { words, found: { parts } } = labeling;
-    // what has no word is clear
+  /** @param colors four bytes of each label; labels without them are clear. */
+  repaint(labelOf: (pixel: number) => number, colors: Iterable<readonly [number, number]>): void {
+    this.labelOf = labelOf;
     this.table.fill(0);
-    for (const { id, color } of words) if (isShown(id)) this.table[id] = opaque(color);
-    for (const [part, { object }] of parts?.names.entries() ?? []) {
-      const owner = words.find(({ name }) => name === object);
-      if (!owner || isShown(owner.id)) this.table[drawnPart(part)] = opaque(parts!.colors[part]);
-    }
+    for (const [label, color] of colors) this.table[label] = color;
     this.look(whole(this.image));
     this.draw(whole(this.size));
   }
 
   update(box: Box): void {
-    if (this.labeling) this.draw(this.look(box));
+    if (this.labelOf) this.draw(this.look(box));
   }
 
   private draw({ left, top, right, bottom }: Box): void {
@@ -132,8 +130,8 @@ export class Layers {
       colors[at] = table[drawn[y * size.width + x]];
       // no lines among words that aren't shown
       if (!lines[at] || !this.isSeen(x, y)) continue;
-      if (lines[at] === EDGE && colors[at]) borders[at] = opaque(EDGE_COLOR, EDGE_WEIGHT);
-      if (lines[at] === LINE) borders[at] = opaque([255, 255, 255]);
+      if (lines[at] === EDGE && colors[at]) borders[at] = fourBytes(EDGE_COLOR, EDGE_WEIGHT);
+      if (lines[at] === LINE) borders[at] = fourBytes([255, 255, 255]);
     }
     for (const [canvas, pixels] of [[this.colors, colors], [this.borders, borders]] as const)
       canvas.getContext("2d")!.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width), left, top);
@@ -155,7 +153,7 @@ export class Layers {
 
   /** Find the colors' places in a rectangle of the image, and return it with what its borders reach, on the canvases. */
   private look(box: Box): Box {
-    const { drawn, image, labeling } = this;
+    const { drawn, image, labelOf } = this;
     const { width, height } = this.size;
     const across = image.width / width,
       down = image.height / height,
@@ -168,7 +166,7 @@ export class Layers {
     for (let y = top; y < bottom; y++) {
       const line = Math.floor((y + 0.5) * down) * image.width;
       for (let at = 0; at < columns.length; at++)
-        drawn[y * width + left + at] = drawnLabel(labeling!, line + columns[at]);
+        drawn[y * width + left + at] = labelOf!(line + columns[at]);
     }
     return { left, top, right, bottom };
   }
@@ -188,7 +186,17 @@ export class Layers {
   }
 }
 
-function opaque([red, green, blue]: readonly number[], weight = 255): number {
+/** The colors of words that are shown, and of their parts. */
+export function shownColors({ words, found: { parts } }: Labeling, isShown: (id: number) => boolean): [number, number][] {
+  const ofWords = words.flatMap(({ id, color }): [number, number][] => (isShown(id) ? [[id, fourBytes(color)]] : []));
+  const ofParts = (parts?.names ?? []).flatMap(({ object }, part): [number, number][] => {
+    const owner = words.find(({ name }) => name === object);
+    return !owner || isShown(owner.id) ? [[drawnPart(part), fourBytes(parts!.colors[part])]] : [];
+  });
+  return [...ofWords, ...ofParts];
+}
+
+export function fourBytes([red, green, blue]: readonly number[], weight = 255): number {
   return ((weight << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 

@@ -17,7 +17,8 @@ const WHEEL = 0.0015;
 /** Listen to the stage until the signal ends it; places are relative to it, but for tools, which work on the image. */
 export function listen(element: HTMLElement, control: StageControl, signal: AbortSignal): void {
   const down = new Map<number, Point>();
-  let mode: "none" | "tap" | "pan" | "drag" | "pinch" = "none";
+  /** "held": what is grabbed isn't dragged yet, and was tapped if the pointer stays near. */
+  let mode: "none" | "tap" | "pan" | "held" | "drag" | "pinch" = "none";
   let start: Point = { x: 0, y: 0 };
   let press: Press;
   /** Where and when the last tap was [ms]. */
@@ -42,7 +43,7 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
     element.setPointerCapture(event.pointerId);
     down.set(event.pointerId, at);
     if (down.size === 2) {
-      if (mode === "drag") tool().cancel?.();
+      if (mode === "held" || mode === "drag") tool().cancel?.();
       mode = "pinch";
       control.hover(null);
       return;
@@ -52,7 +53,8 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
     press = { isSecondary: button === 2, isTouch: pointerType === "touch", shiftKey, altKey };
     control.hover(at);
     if (button === 1) mode = "pan";
-    else mode = tool().grab?.(inImage(at), press) ? "drag" : "tap";
+    else if (!tool().grab?.(inImage(at), press)) mode = "tap";
+    else mode = tool().tap ? "held" : "drag";
   });
 
   on("pointermove", (event) => {
@@ -62,13 +64,15 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
       control.hover(at);
       return;
     }
+    const isHeld = mode === "held";
+    if (isHeld && !control.isNear(inImage(start), inImage(at), press)) mode = "drag";
     if (mode === "pinch") {
       const other = [...down].find(([id]) => id !== event.pointerId)![1];
       const factor = distance(at, other) / Math.max(1, distance(before, other));
       control.zoom(factor, { x: (before.x + other.x) / 2, y: (before.y + other.y) / 2 });
       control.pan((at.x - before.x) / 2, (at.y - before.y) / 2);
     } else if (mode === "drag") {
-      let from = before;
+      let from = isHeld ? start : before;
       // browsers tell several movements at once
       const all = event.getCoalescedEvents?.() ?? [];
       for (const one of all.length ? all : [event]) {
@@ -95,7 +99,8 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
   const up = (event: PointerEvent) => {
     if (!down.delete(event.pointerId)) return;
     if (mode === "drag") tool().drop?.();
-    if (mode === "tap" && event.type === "pointerup") tap(event.timeStamp);
+    if (mode === "held") tool().cancel?.();
+    if ((mode === "tap" || mode === "held") && event.type === "pointerup") tap(event.timeStamp);
     // the finger that stays after a pinch does nothing
     mode = "none";
   };

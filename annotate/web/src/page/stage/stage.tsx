@@ -4,6 +4,7 @@ import { computed, effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 
 import { namePlaces } from "../../imaging/names";
+import { drawnLabel } from "../../imaging/overlay";
 import { NONE } from "../../labels/labeling";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
@@ -12,7 +13,7 @@ import type { Page } from "../page";
 import type { StageControl } from "./control";
 import { pressStage } from "./keys";
 import { toStage } from "./navigation";
-import { draw, Layers } from "./painter";
+import { draw, Layers, shownColors } from "./painter";
 import { listen } from "./pointers";
 import { WordFinder } from "./word_choice";
 
@@ -87,7 +88,8 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     const labeling = image.labeling.peek(),
       box = image.takeChanged();
     const wanted = [labeling, shown.peek()];
-    if (labeling && wanted.some((one, at) => one !== painted[at])) layers.repaint(labeling, shown.peek());
+    if (labeling && wanted.some((one, at) => one !== painted[at]))
+      layers.repaint((pixel) => drawnLabel(labeling, pixel), shownColors(labeling, shown.peek()));
     else if (box) layers.update(box);
     painted = wanted;
     const density = devicePixelRatio,

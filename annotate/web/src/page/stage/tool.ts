@@ -44,6 +44,7 @@ export abstract class Tool {
 
   constructor(readonly work: Workbench) {}
 
+  /** Without it, a press is a drag, however short. */
   tap?(at: Point, press: Press): void;
   /** A second tap soon after the first, which was told as well. */
   tapTwice?(at: Point): void;

@@ -4,7 +4,7 @@ import { computed, signal } from "@preact/signals";
 
 import { extents, regionAt } from "../../labels/connected";
 import type { Choice } from "../../labels/edits";
-import { NONE } from "../../labels/labeling";
+import { type Labeling, NONE } from "../../labels/labeling";
 import { boxOf, distance, pixelAt, type Point, type Runs, split } from "../../labels/runs";
 import { lookedFor } from "../../project/words";
 import type { OpenImage } from "../../session/open_image";
@@ -13,6 +13,16 @@ import type { Press } from "./tool";
 
 /** How near to something a click or a tap is meant for it [CSS px]. */
 const NEAR = { mouse: 12, finger: 22 };
+
+/** Connected pixels with one word. */
+export interface Region {
+  readonly labeling: Labeling;
+  /** How often the image was painted before. */
+  readonly painted: number;
+  /** Id of its word; 65535: none. */
+  readonly id: number;
+  readonly runs: Runs;
+}
 
 export class Workbench extends Navigation {
   /** What was typed to find a word; null: the list of words isn't open. */
@@ -42,19 +52,18 @@ export class Workbench extends Navigation {
     this.isChosen = false;
   }
 
-  private below: { readonly of: readonly unknown[]; readonly runs: Runs } | null = null;
+  private last: Region | null = null;
 
-  /** The region at the cursor of an image that can be corrected. */
-  regionBelow(): Runs | null {
-    const { image } = this,
-      pixel = this.pixel.value;
+  /** The region at a place of the open image; null: there is none. */
+  regionAt(at: Point | null): Region | null {
+    const image = this.session.current.value;
     const labeling = image?.labeling.value;
+    const pixel = labeling && at ? pixelAt(at, labeling) : null;
     if (!labeling || pixel === null) return null;
-    const of = [labeling, image!.painted.value, labeling.labels[pixel]];
-    const { below } = this;
-    if (below && of.every((one, at) => one === below.of[at]) && has(below.runs, pixel)) return below.runs;
-    this.below = { of, runs: regionAt(labeling.labels, labeling, pixel) };
-    return this.below.runs;
+    const [id, painted, { last }] = [labeling.labels[pixel], image!.painted.value, this];
+    const isLast = last?.labeling === labeling && last.painted === painted && last.id === id && has(last.runs, pixel);
+    if (!isLast) this.last = { labeling, painted, id, runs: regionAt(labeling.labels, labeling, pixel) };
+    return this.last;
   }
 
   get image(): OpenImage | null {
@@ -92,10 +101,8 @@ function has(runs: Runs, pixel: number): boolean {
 
 /** Show the region at a place as large as it fits; once more: all of the image. */
 export function frameRegion(work: Workbench, at: Point | null): void {
-  const labeling = work.session.current.value?.labeling.value;
-  const pixel = labeling && at && pixelAt(at, labeling);
-  const box = typeof pixel === "number" ? boxOf(regionAt(labeling!.labels, labeling!, pixel), labeling!.width) : null;
-  if (box) work.frameOrFit(box);
+  const region = work.regionAt(at);
+  if (region) work.frameOrFit(boxOf(region.runs, region.labeling.width)!);
 }
 
 /** The same for all pixels of the word that is chosen for the tools. */

@@ -15,11 +15,6 @@ export class BrushTool extends Tool {
   override readonly isReading = false;
   override readonly radius = this.work.session.settings.radius;
 
-  tap(at: Point): void {
-    this.drag(at, at);
-    this.drop();
-  }
-
   grab(at: Point): boolean {
     if (!this.work.image) return false;
     this.drag(at, at);

@@ -9,11 +9,11 @@ import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
 import { Button, Toggle } from "../../buttons";
 import type { Pen } from "../painter";
-import { CLICK, type Key, type Press, Tool } from "../tool";
+import { type Key, type Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";
 
-/** Shortest side of a box [px of the image]: a shorter one was meant as a click. */
+/** Shortest side of a box [px of the image]. */
 const SMALLEST = 4;
 
 /** Radius of the mark of a click [CSS px]. */
@@ -50,8 +50,6 @@ export class ClickTool extends Tool {
   private readonly corners = signal<readonly [Point, Point] | null>(null);
   private readonly removes = signal(false);
   private readonly problem = signal("");
-  /** How the box was begun: it may turn out to be a click. */
-  private grabbed: Press = CLICK;
   /** What a click at a place would find; null: the pointer doesn't rest there. */
   private readonly foreseen = signal<{ readonly at: Point; readonly found: Found } | null>(null);
   private resting: ReturnType<typeof setTimeout> | undefined;
@@ -102,7 +100,6 @@ export class ClickTool extends Tool {
 
   grab(at: Point, press: Press): boolean {
     if (!this.work.image || press.isSecondary || this.isBegun) return false;
-    this.grabbed = press;
     this.corners.value = [at, at];
     return true;
   }
@@ -121,7 +118,6 @@ export class ClickTool extends Tool {
     const [left, right] = ordered(corners[0].x, corners[1].x, width);
     const [top, bottom] = ordered(corners[0].y, corners[1].y, height);
     if (right - left >= SMALLEST && bottom - top >= SMALLEST) this.ask({ box: { left, top, right, bottom } });
-    else this.tap(corners[0], this.grabbed);
   }
 
   cancel(): void {

@@ -5,12 +5,12 @@ import { computed, signal } from "@preact/signals";
 import { wordColor } from "../../../imaging/palette";
 import type { Figures, Labeling } from "../../../labels/labeling";
 import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
-import { type Box, pixelAt, type Point } from "../../../labels/runs";
+import { pixelAt, type Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { Button, Select } from "../../buttons";
 import { plural } from "../../page";
 import { toStage } from "../navigation";
-import type { Pen } from "../painter";
+import { fourBytes, Layers, type Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 
 export class ObjectsTool extends Tool {
@@ -28,9 +28,8 @@ export class ObjectsTool extends Tool {
   private readonly picked = signal<readonly number[]>([]);
   private readonly line = signal<readonly Point[]>([]);
   private readonly message = signal("");
-  private begun: Press | null = null;
   /** What was drawn last, and for what. */
-  private drawn: { readonly of: readonly unknown[]; readonly layer: OffscreenCanvas } | null = null;
+  private drawn: { readonly of: readonly unknown[]; readonly layers: Layers } | null = null;
 
   private readonly chosen = computed(() => {
     const there = new Set(this.work.session.current.value?.objects.value.map(({ number }) => number));
@@ -51,9 +50,8 @@ export class ObjectsTool extends Tool {
     else this.picked.value = chosen.includes(number) ? chosen.filter((one) => one !== number) : [...chosen, number];
   }
 
-  grab(at: Point, press: Press): boolean {
+  grab(at: Point): boolean {
     if (!this.work.image?.objects.value.length) return false;
-    this.begun = press;
     this.line.value = [at];
     return true;
   }
@@ -63,22 +61,16 @@ export class ObjectsTool extends Tool {
   }
 
   drop(): void {
-    const line = this.line.value,
-      press = this.begun;
+    const line = this.line.value;
     this.cancel();
-    if (!press || !line.length) return;
-    if (line.every((point) => this.work.isNear(point, line[0], press))) {
-      this.tap(line[0], press);
-      return;
-    }
+    if (!line.length) return;
     const chosen = this.chosen.value;
-    const problem = "Lead the line all across an object.";
-    this.choosePieces(this.change((labeling) => cut(labeling, line, chosen.length ? chosen : null), problem));
+    const how = (labeling: Labeling) => cut(labeling, line, chosen.length ? chosen : null);
+    this.divideBy(how, "Lead the line all across an object.");
   }
 
   cancel(): void {
     this.line.value = [];
-    this.begun = null;
   }
 
   leave(): boolean {
@@ -106,11 +98,10 @@ export class ObjectsTool extends Tool {
     if (objects.length) {
       const of = [labeling, image.finished.peek(), this.chosen.peek()];
       if (!this.drawn || of.some((one, at) => one !== this.drawn!.of[at]))
-        this.drawn = { of, layer: objectLayer(labeling, this.chosen.peek()) };
-      const { context, view } = pen;
-      const { width, height } = image.item;
-      context.imageSmoothingEnabled = view.scale < 2;
-      context.drawImage(this.drawn.layer, view.x, view.y, width * view.scale, height * view.scale);
+        this.drawn = { of, layers: objectLayers(labeling, objects.map(({ number }) => number), this.chosen.peek()) };
+      const { colors, borders } = this.drawn.layers;
+      pen.context.imageSmoothingEnabled = pen.view.scale < 2;
+      for (const layer of [colors, borders]) pen.context.drawImage(layer, ...pen.frame);
       for (const { number, rank, middle } of objects) writeRank(pen, rank, middle, this.chosen.peek().includes(number));
     }
     if (this.line.peek().length > 1) pen.line(this.line.peek());
@@ -157,8 +148,7 @@ export class ObjectsTool extends Tool {
 
   private divide(): void {
     const [number] = this.chosen.value;
-    const problem = "It isn't narrow anywhere: drag a line across it.";
-    this.choosePieces(this.change((labeling) => divide(labeling, number), problem));
+    this.divideBy((labeling) => divide(labeling, number), "It isn't narrow anywhere: drag a line across it.");
   }
 
   private dissolve(): void {
@@ -166,20 +156,18 @@ export class ObjectsTool extends Tool {
     this.change((labeling) => dissolve(labeling, chosen), "");
   }
 
-  private choosePieces(result: { readonly pieces: readonly number[] } | null): void {
-    if (result) this.picked.value = result.pieces;
+  private divideBy(how: (labeling: Labeling) => readonly number[], problem: string): void {
+    let pieces: readonly number[] = [];
+    if (this.change((labeling) => (pieces = how(labeling)), problem)) this.picked.value = pieces;
   }
 
   /** Change objects as one step of the history. @param problem what is told if nothing changes. */
-  private change<Result extends { readonly box: Box } | Box>(
-    how: (labeling: Labeling) => Result | null,
-    problem: string,
-  ): Result | null {
+  private change(how: (labeling: Labeling) => void, problem: string): boolean {
     const { image } = this.work;
-    const result = image?.change(how) ?? null;
-    this.message.value = result ? "" : problem;
-    if (image && result) this.work.session.keepEdits(image);
-    return result;
+    const isChanged = image?.change(how) ?? false;
+    this.message.value = isChanged ? "" : problem;
+    if (image && isChanged) this.work.session.keepEdits(image);
+    return isChanged;
   }
 }
 
@@ -202,30 +190,10 @@ const LONGEST = 1024;
 const CHOSEN = 190,
   OTHER = 105;
 
-function objectLayer(labeling: Labeling, chosen: readonly number[]): OffscreenCanvas {
-  const scale = Math.min(1, LONGEST / Math.max(labeling.width, labeling.height));
-  const [width, height] = [labeling.width, labeling.height].map((side) => Math.max(1, Math.round(side * scale)));
-  const across = labeling.width / width,
-    down = labeling.height / height;
-  const numbers = new Uint16Array(width * height);
-  for (let y = 0, at = 0; y < height; y++) {
-    const line = Math.floor((y + 0.5) * down) * labeling.width;
-    for (let x = 0; x < width; x++, at++) numbers[at] = labeling.object(line + Math.floor((x + 0.5) * across));
-  }
-  const pixels = new Uint8ClampedArray(4 * numbers.length);
-  for (let at = 0; at < numbers.length; at++) {
-    const number = numbers[at];
-    if (!number) continue;
-    const x = at % width;
-    const isEdge =
-      (x > 0 && numbers[at - 1] !== number) ||
-      (x + 1 < width && numbers[at + 1] !== number) ||
-      (at >= width && numbers[at - width] !== number) ||
-      (at + width < numbers.length && numbers[at + width] !== number);
-    const isChosen = chosen.includes(number);
-    pixels.set(isEdge ? [255, 255, 255, 255] : [...wordColor(number), isChosen ? CHOSEN : OTHER], 4 * at);
-  }
-  const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d")!.putImageData(new ImageData(pixels, width), 0, 0);
-  return canvas;
+function objectLayers(labeling: Labeling, numbers: readonly number[], chosen: readonly number[]): Layers {
+  const layers = new Layers(labeling, LONGEST);
+  const weightOf = (number: number) => (chosen.includes(number) ? CHOSEN : OTHER);
+  const colors = numbers.map((number) => [number, fourBytes(wordColor(number), weightOf(number))] as const);
+  layers.repaint((pixel) => labeling.object(pixel), colors);
+  return layers;
 }

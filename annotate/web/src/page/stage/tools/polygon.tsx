@@ -22,12 +22,11 @@ interface Corner {
 }
 
 interface Dragged {
-  readonly at: Point;
-  readonly press: Press;
+  /** The corners before it. */
+  readonly corners: readonly Corner[];
   readonly number: number;
   /** Whether it comes out of a side, as soon as it is moved. */
   readonly isNew: boolean;
-  isMoved: boolean;
 }
 
 export class PolygonTool extends Tool {
@@ -69,38 +68,26 @@ export class PolygonTool extends Tool {
     const hit = this.cornerAt(at, press),
       side = hit < 0 ? this.sideAt(at, press) : -1;
     if (hit < 0 && side < 0) return false;
-    this.dragged = { at, press, number: hit < 0 ? side + 1 : hit, isNew: hit < 0, isMoved: false };
+    this.dragged = { corners: this.corners.value, number: hit < 0 ? side + 1 : hit, isNew: hit < 0 };
     return true;
   }
 
   drag(_: Point, to: Point): void {
-    const { dragged } = this;
-    if (!dragged || (!dragged.isMoved && this.work.isNear(dragged.at, to, { isTouch: false }))) return;
-    const { number } = dragged;
-    if (dragged.isNew && !dragged.isMoved) {
-      const before = this.corners.value[number - 1];
-      this.corners.value = this.corners.value.toSpliced(number, 0, { ...before, side: [] });
-    }
-    dragged.isMoved = true;
+    if (!this.dragged) return;
+    const { corners, isNew, number } = this.dragged;
+    this.corners.value = isNew ? corners.toSpliced(number, 0, { ...corners[number - 1], side: [] }) : corners;
     this.chosen.value = number;
     this.move(number, this.inside(to));
   }
 
   drop(): void {
-    const { dragged } = this;
     this.dragged = null;
-    if (dragged && !dragged.isMoved) {
-      this.chosen.value = null;
-      this.tap(dragged.at, dragged.press);
-    }
   }
 
   cancel(): void {
-    const { dragged } = this;
+    this.corners.value = this.dragged?.corners ?? this.corners.value;
+    this.chosen.value = null;
     this.dragged = null;
-    if (!dragged?.isMoved) return;
-    if (dragged.isNew) this.remove(dragged.number);
-    else this.move(dragged.number, dragged.at);
   }
 
   press({ key }: KeyboardEvent): boolean {

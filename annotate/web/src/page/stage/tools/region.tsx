@@ -2,10 +2,10 @@
 
 import { signal } from "@preact/signals";
 
-import { regionAt, surroundings } from "../../../labels/connected";
+import { surroundings } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
 import { NONE } from "../../../labels/labeling";
-import { pixelAt, type Point, type Runs } from "../../../labels/runs";
+import type { Point } from "../../../labels/runs";
 import { firstName, isSameName } from "../../../labels/synonyms";
 import { entryOf } from "../../../project/words";
 import { lookFor } from "../../../session/settings";
@@ -16,6 +16,7 @@ import { toStage } from "../navigation";
 import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 import { choiceOf, optionsOf, WordList } from "../word_choice";
+import type { Region } from "../workbench";
 
 export class RegionTool extends Tool {
   readonly icon = "region";
@@ -27,11 +28,8 @@ export class RegionTool extends Tool {
   override readonly seen = [this.picked];
 
   tap(at: Point): void {
-    const { image } = this.work;
-    const pixel = image && pixelAt(at, image.item);
-    if (!image || pixel === null) return;
-    const labeling = image.labeling.value!;
-    this.picked.value = { runs: regionAt(labeling.labels, labeling, pixel), id: labeling.labels[pixel], at };
+    const region = this.work.image && this.work.regionAt(at);
+    if (region) this.picked.value = { ...region, at };
   }
 
   give(choice: Choice): void {
@@ -61,10 +59,7 @@ export class RegionTool extends Tool {
 const WIDTH = 300,
   APART = 24;
 
-interface PickedRegion {
-  readonly runs: Runs;
-  /** Id of its word; 65535: none. */
-  readonly id: number;
+interface PickedRegion extends Region {
   /** Where it was clicked [px of the image]. */
   readonly at: Point;
 }
@@ -74,7 +69,7 @@ function RegionDialog({ tool, region, corner }: { tool: RegionTool; region: Pick
   const { session, view } = tool.work;
   const { words, vocabulary } = session.settings;
   const close = () => void tool.leave();
-  const has = region.id === NONE ? null : firstName(session.current.value!.labeling.value!.word(region.id).name);
+  const has = region.id === NONE ? null : firstName(region.labeling.word(region.id).name);
   const isKnown = (text: string) => words.value.some((word) => isSameName(firstName(word), text));
   const { x, y } = toStage(view.value, region.at);
   const at = {
@@ -119,10 +114,9 @@ export class EraserTool extends Tool {
 
   tap(at: Point, { shiftKey }: Press): void {
     const { image } = this.work;
-    const pixel = image && pixelAt(at, image.item);
-    if (!image || pixel === null) return;
-    const labeling = image.labeling.value!;
-    const runs = regionAt(labeling.labels, labeling, pixel);
+    const region = image && this.work.regionAt(at);
+    if (!region) return;
+    const { labeling, runs } = region;
     const way = shiftKey ? "found" : this.way.value;
     if (way !== "around") image.paint(runs, way === "found" ? undefined : null);
     else
@@ -131,8 +125,8 @@ export class EraserTool extends Tool {
   }
 
   draw(pen: Pen): void {
-    const runs = this.work.regionBelow();
-    if (runs) pen.pixels(runs, "rgb(255 255 255 / 45%)");
+    const region = this.work.image && this.work.regionAt(pen.cursor);
+    if (region) pen.pixels(region.runs, "rgb(255 255 255 / 45%)");
   }
 
   options() {
