@@ -5,13 +5,13 @@ import { PageError } from "../src/backend";
 import { checkedDescription, inputSize, selectionInputs, wordsProgram, type Description } from "../src/onnx/description";
 import { withoutIslands } from "../src/onnx/edges";
 import { NONE } from "../src/labels/labeling";
-import { beside, rejecting } from "../src/onnx/model";
+import { beside, probability, rejecting } from "../src/onnx/model";
 import { Prompts } from "../src/onnx/prompts";
 import { strongestClass } from "../src/onnx/strongest_class";
 import { bytes, expected, tokenizer } from "./expected";
 
 const prompts = { tokenizer: "tokenizer.json", max_tokens: 256, padding: 0, templates: ["{}"] };
-const text = { program: "text.onnx", ...prompts, average: false, unit_length: true };
+const text = { program: "text.onnx", ...prompts, average: false, unit_length: true, kinds: {} };
 const shape = { size: 448, multiple: 32, squash: 2, max_aspect: 4, loader: null, pad_to: 1, sliding: null };
 const protocol = { ...shape, pooling: [2, 2], selection: null, sigmoid_first: false };
 const description: Description = {
@@ -22,6 +22,7 @@ const description: Description = {
   words: [{ program: "other.onnx", pooling: [1, 1] }, { program: "words.onnx", pooling: [2, 2] }],
   text,
   has_parts: false,
+  confidence: null,
   background_words: null,
   protocols: { auto: protocol },
   files: {},
@@ -46,10 +47,10 @@ test("a single word competes with its surroundings, but not with its synonyms", 
 
 test("pixels where the surroundings are likelier than a single word, or it is unlikely, are unlabeled", () => {
   const maps = { values: Float32Array.from([3, 3, -2, 1, 4, -3]), classes: 2, rows: 1, columns: 3 };
-  const { labels, confidence } = rejecting(maps, true, { threshold: 0.3, margin: 0 }, 1, 3);
+  const { labels, confidence } = rejecting(maps, true, { threshold: 0.3, margin: 0 }, probability, 1, 3);
   assert.deepEqual([Array.from(labels), Array.from(confidence)], [[0, NONE, NONE], [243, 243, 30]]);
-  assert.deepEqual(Array.from(rejecting(maps, true, { threshold: 0.3, margin: 2.5 }, 1, 3).labels), [NONE, NONE, NONE]);
-  assert.deepEqual(Array.from(rejecting(maps, false, { threshold: 0.3, margin: 0 }, 1, 3).labels), [NONE, NONE, NONE]);
+  assert.deepEqual(Array.from(rejecting(maps, true, { threshold: 0.3, margin: 2.5 }, probability, 1, 3).labels), [NONE, NONE, NONE]);
+  assert.deepEqual(Array.from(rejecting(maps, false, { threshold: 0.3, margin: 0 }, probability, 1, 3).labels), [NONE, NONE, NONE]);
 });
 
 test("islands take the word around them, as probable as before", () => {

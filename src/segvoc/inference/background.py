@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.encoders.word_kinds import WordKinds
 from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, folded
 
 AUTO = "auto"
 """As `LabelOptions.background`: pixels where no word is likely enough are unlabeled."""
@@ -27,25 +27,44 @@ STUFF = (
 """Surfaces and surroundings: the stuff classes of COCO panoptic (Kirillov et al., CVPR 2019), except those that are
 often used as things, such as food and flowers."""
 
-PARTS = (
-    ("person", (
-        "apron", "arm", "beard", "belt", "blazer", "blouse", "bodysuit", "boots", "bra", "bracelet", "cap", "cape",
-        "cardigan", "clogs", "coat", "dress", "ear", "earrings", "eye", "eyes", "face", "finger", "flats", "foot",
-        "glasses", "glove", "gloves", "hair", "hand", "hat", "head", "heels", "helmet", "hoodie", "jacket", "jeans",
-        "jersey", "jumper", "knee", "leg", "leggings", "life jacket", "loafers", "mitten", "mouth", "mustache", "neck",
-        "necklace", "nose", "panties", "pants", "pumps", "romper", "sandals", "scarf", "shirt", "shoes", "shorts",
-        "shoulder", "skirt", "sneakers", "socks", "space suit", "stockings", "suit", "sunglasses", "sweater",
-        "sweatshirt", "swimwear", "t-shirt", "tights", "uniform", "vest", "wedges", "wet suit",
-    )),
-    ("car", (
-        "wheel", "tire", "windshield", "windscreen", "bumper", "front bumper", "back bumper", "headlight", "taillight",
-        "tail light", "hood", "bonnet", "license plate", "number plate", "grille", "fender", "tailgate", "side mirror",
-        "hubcap", "wiper", "front glass", "back glass", "car door", "front left door", "front right door",
-        "back left door", "back right door", "left mirror", "right mirror", "front left light", "front right light",
-        "back left light", "back right light",
-    )),
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A thing, and words for its parts; see `Rivals`."""
+
+    name: str
+    parts: tuple[str, ...]
+    """Words for its parts and for what it wears, in lower case and singular."""
+    other_names: tuple[str, ...] = ()
+    """Words that leave no part of it without a word, as "skin" does beside clothes."""
+
+
+WHOLES = (
+    Whole(
+        name="person",
+        other_names=("skin", "face", "body"),
+        parts=(
+            "apron", "arm", "beard", "belt", "blazer", "blouse", "bodysuit", "boots", "bra", "bracelet", "cap", "cape",
+            "cardigan", "clogs", "coat", "dress", "ear", "earrings", "eye", "eyes", "finger", "flats", "foot",
+            "glasses", "glove", "gloves", "hair", "hand", "hat", "heels", "helmet", "hoodie", "jacket", "jeans",
+            "jersey", "jumper", "knee", "leg", "leggings", "life jacket", "loafers", "mitten", "mouth", "mustache",
+            "neck", "necklace", "nose", "panties", "pants", "pumps", "romper", "sandals", "scarf", "shirt", "shoes",
+            "shorts", "shoulder", "skirt", "sneakers", "socks", "space suit", "stockings", "suit", "sunglasses",
+            "sweater", "sweatshirt", "swimwear", "t-shirt", "tights", "uniform", "vest", "wedges", "wet suit",
+        ),
+    ),
+    Whole(
+        name="car",
+        parts=(
+            "wheel", "tire", "windshield", "windscreen", "bumper", "front bumper", "back bumper", "headlight",
+            "taillight", "tail light", "hood", "bonnet", "license plate", "number plate", "grille", "fender",
+            "tailgate", "side mirror", "hubcap", "wiper", "front glass", "back glass", "car door", "front left door",
+            "front right door", "back left door", "back right door", "left mirror", "right mirror", "front left light",
+            "front right light", "back left light", "back right light",
+        ),
+    ),
 )  # fmt: skip
-"""Wholes, and words for their parts and what they wear."""
+"""Wholes that compete with their parts and what they wear."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +80,9 @@ class BackgroundWords:
     """Maximum cosine similarity to a requested word or part; more similar words count as synonyms and are dropped."""
 
     threshold: float = 0.3
-    """Default probability below which a pixel is background even if no stand-in wins. It is lower than without
-    stand-ins: they catch most of the background, and false background hurts small objects most."""
+    """Score [sigmoid of the logit] below which a pixel is background even if no stand-in wins, in calls without a
+    threshold of their own. It is lower than without stand-ins: they catch most of the background, and false background
+    hurts small objects most."""
 
     margin: float = 0.0
     """Minimum lead of a word over the stand-ins [logits], which cover only some of the surroundings."""
@@ -70,8 +90,8 @@ class BackgroundWords:
     common: tuple[str, ...] = ()
     """The few of them that compete in calls that name things and some surroundings; see `Rivals`."""
 
-    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Wholes that compete with their parts; see `Rivals`."""
+    wholes: tuple[Whole, ...] = ()
+    """Things that compete with their parts; see `Rivals`."""
 
     part_lead: float = 0.0
     """How far a whole must be ahead of a part of it [logits]: its pixels are those of its parts, too."""
@@ -87,23 +107,30 @@ class BackgroundWords:
 
     def rivals(self, requested: Vocabulary, encode: WordEncoder) -> "Rivals":
         """The requested words that name surroundings, parts and wholes, and the words that compete beside them."""
-        parts_of = dict(self.parts)
-        kinds = WordKinds(parts_of)
+        kinds = WordKinds({whole.name: whole.parts for whole in self.wholes})
         of_words = [kinds.of(word) for word in requested.first_names]
-        similar = _similarities(requested, (*self.words, *parts_of), encode) > self.similarity
+        similar = (
+            _similarities(requested, (*self.words, *(whole.name for whole in self.wholes)), encode) > self.similarity
+        )
         stuff, whole = similar[:, : len(self.words)], similar[:, len(self.words) :]
         names = tuple(word for word in self.common if not stuff[:, self.words.index(word)].any())
         surroundings = np.flatnonzero(stuff.any(axis=1)).tolist()
-        named = {name: np.flatnonzero(whole[:, at]).tolist() for at, name in enumerate(parts_of)}
         parts = tuple(at for at, name in enumerate(of_words) if name is not None)
-        absent = tuple(dict.fromkeys(name for name in of_words if name is not None and not named[name]))
+        named, absent = list[int](), list[str]()
+        for at, one in enumerate(self.wholes):
+            if one.name in of_words:
+                own = [index for index in np.flatnonzero(whole[:, at]).tolist() if index not in parts]
+                named += own
+                is_covered = own or any(folded(word) in one.other_names for word in requested.first_names)
+                absent += [] if is_covered else [one.name]
         things = len(surroundings) < len(requested)
         return Rivals(
             surroundings=tuple(surroundings) if things and names else (),
             others=names if things and surroundings else (),
             parts=parts,
-            wholes=tuple(sorted({at for name in of_words if name is not None for at in named[name]} - {*parts})),
-            absent=(*absent, *(names if not surroundings else ())) if absent else (),
+            wholes=tuple(sorted(set(named))),
+            unnamed_wholes=tuple(absent),
+            unnamed=names if absent and not surroundings else (),
         )
 
 
@@ -126,8 +153,15 @@ class Rivals:
     """Requested words for parts, as indices."""
     wholes: tuple[int, ...] = ()
     """Requested words for their wholes, as indices."""
-    absent: tuple[str, ...] = ()
-    """Wholes and surroundings that weren't asked for, whose pixels get no part."""
+    unnamed_wholes: tuple[str, ...] = ()
+    """Wholes that weren't asked for, whose pixels get no part."""
+    unnamed: tuple[str, ...] = ()
+    """Surroundings that weren't asked for beside them, whose pixels get no part either."""
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Words whose pixels get no part."""
+        return (*self.unnamed_wholes, *self.unnamed)
 
     @property
     def stand_ins(self) -> tuple[str, ...]:
@@ -157,7 +191,8 @@ class Background:
     name: str | None = None
     """Its class in the result; None where such pixels have no label."""
     threshold: float | None = None
-    """Probability in [0, 1] below which a pixel is unlikely; None: only a map of the network's, or no rule, decides."""
+    """Confidence in [0, 1] below which a pixel is unlikely; None: the stand-ins, a map of the network's, or no rule
+    decides."""
     stand_ins: BackgroundWords | None = None
     """Words that compete on its behalf, or on that of surroundings that fill an image; None: none compete."""
 
@@ -183,8 +218,8 @@ class Background:
         name = None if requested == AUTO else requested
         if learned and threshold is None:
             return cls(kind="learned", name=name)
-        if threshold is None:
-            threshold = DEFAULT_THRESHOLD if stand_ins is None else stand_ins.threshold
+        if threshold is None and stand_ins is None:
+            threshold = DEFAULT_THRESHOLD
         return cls(kind="unlabeled" if name is None else "class", name=name, threshold=threshold, stand_ins=stand_ins)
 
     @property

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError, checked_call
 from segvoc.inference.background import BackgroundWords
+from segvoc.inference.confidence import ConfidenceModel
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import Protocol, Protocols, Window
@@ -41,6 +42,8 @@ class ModelTraits:
     """Whether the features are those that the edge refiner was trained on."""
     unsure_below: float | None = None
     """Mean confidence below which perhaps none of the words is in an image; None: not known."""
+    confidence: ConfidenceModel | None = None
+    """How likely labels are right; None: the confidence is the sigmoid of a label's score."""
 
 
 PLAIN = ModelTraits()

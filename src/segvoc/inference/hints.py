@@ -13,31 +13,17 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.background import AUTO, Background
 from segvoc.inference.encoded_image import EncodedViews
 from segvoc.inference.job import LabelingJob
-from segvoc.inference.pixel_labels import ClassLabels
 from segvoc.inference.segmentation import Segmentation
 from segvoc.vocabulary import Vocabulary, folded
 
 SURROUNDINGS = 1 / 3
 """Share of an image in which stand-ins for the background beat all words from which the background is hinted at."""
 
-SURE = 0.6
+SURE = 0.7
 """Mean confidence from which the words of a call cover its image, so that surroundings aren't looked for."""
 
-MORE = 2.0
-"""Times as many pixels as a word that another name has at least, to be hinted at.
-
-With `RISE`, `CONFIDENT` and `TAKEN`, of 402 photographs labeled with a synonym 120 get the hint; following it raises
-the pixel accuracy of 119, by 35 points on average, and lowers none. Of 280 with clothes or parts of cars beside "man"
-or "asphalt", where the other name lowers 224, by up to 75 points, 2 get it, which lowers one by 2 points."""
-
-RISE = 0.15
-"""Minimum rise of the mean confidence in the pixels that another name gains."""
-
-CONFIDENT = 0.5
-"""Confidence from which a pixel counts as that of its word."""
-
-TAKEN = 0.1
-"""Maximum share of confident pixels of other words in the pixels that another name gains."""
+UNLABELED_PARTS = 0.1
+"""Share of an image without a label from which a whole that wasn't asked for is hinted at."""
 
 REMEMBERED = 1024
 """Hints of a model's calls to remember."""
@@ -45,21 +31,11 @@ REMEMBERED = 1024
 _SEPARATORS = re.compile(r"[;|\t\n\uff1b\uff0c\u3001\u060c\u061b]|\s\.\s|\.$")
 """Separators that people use instead of commas; also in Chinese, Japanese and Arabic, and Grounding DINO's periods."""
 
-_SYNONYMS = {
-    "person": {"man", "woman", "boy", "girl", "child", "kid", "baby", "people", "guy", "lady", "pedestrian"},
-    "road": {"street", "asphalt"},
-    "pavement": {"sidewalk"},
-    "boat": {"ship"},
-    "potted plant": {"houseplant"},
-}
-"""Names that mostly work better with `tiny` than their synonyms; IoU on COCO photos: 77 % against 2 to 45 (person), 63
-against 41 (road), 69 against 56, 89 against 70, and 34 against 2."""
-
 
 def find_hints(result: Segmentation, views: EncodedViews, job: LabelingJob) -> tuple[Hint, ...]:
-    """Find the hints of a result, by its words, its confidence, and what other words find in the same encoded image.
+    """Find the hints of a result, by its words, its confidence, and what surroundings are in the same encoded image.
 
-    Other words are compared with the image only if its words have a name that works better, or are unlikely.
+    Surroundings are compared with the image only if its words are unlikely.
 
     Args:
         result: the result.
@@ -71,9 +47,11 @@ def find_hints(result: Segmentation, views: EncodedViews, job: LabelingJob) -> t
     if vocabulary.words != known_words:
         is_found = bool((result.labels != UNLABELED).any())
         found += word_hints(vocabulary, fills_image=fills, is_found=is_found)
-        found += known_word_hints(vocabulary.words, known_words) if known_words else synonym_hints(job, result, views)
+        found += known_word_hints(vocabulary.words, known_words) if known_words else []
         if fills and float(result.confidence.mean()) < SURE:
             found += surroundings_hints(share_of_surroundings(job, result, views))
+        if fills and (wholes := job.query.rivals.unnamed_wholes):
+            found += whole_hints(wholes, float(np.mean(result.labels == UNLABELED)))
     if job.has_plain_window(result.image, views):
         same = " has no effect on this image, which "
         found.append(Hint((("window", job.options.window), same, ("window", "auto"), " sees in the same way")))
@@ -133,6 +111,14 @@ def surroundings_hints(share: float) -> list[Hint]:
     return [Hint((start, auto, " leaves it unlabeled, ", other, " names it"))]
 
 
+def whole_hints(wholes: Sequence[str], share: float) -> list[Hint]:
+    """A hint at the wholes that would have labels where their parts are unlikely, in a tenth of an image or more."""
+    if share < UNLABELED_PARTS:
+        return []
+    listed = " or ".join(f'"{whole}"' for whole in wholes)
+    return [Hint((f"pixels of no part are unlabeled; add {listed} to your words to label the rest of it",))]
+
+
 @lru_cache(maxsize=16)
 def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True, is_found: bool = False) -> Sequence[Hint]:
     """Hints about words that probably mean something else; usually empty.
@@ -176,40 +162,6 @@ def known_word_hints(words: Sequence[str], known: Sequence[str]) -> list[Hint]:
         return []
     listed = f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
     return [Hint((f"none of the words that this model was taught ({listed}) is used",))]
-
-
-def synonym_hints(job: LabelingJob, result: Segmentation, views: EncodedViews) -> list[Hint]:
-    """Hints at names that find more of what words mean, each tried on the encoded image in place of these words."""
-    words, hints = result.words, list[Hint]()
-    if job.query.parts is not None or job.smoothing is not None:  # their maps aren't those of this image and its words
-        return hints
-    for better, others in _SYNONYMS.items():
-        meant = [index for index, word in enumerate(words) if _names([word]) & others]
-        if not meant or better in _names(words):
-            continue
-        replaced = [better if index == meant[0] else word for index, word in enumerate(words) if index not in meant[1:]]
-        tried = job.with_words(replaced).class_labels(views, result.labels.shape)
-        if is_better(result, meant, tried, replaced.index(better)):
-            quoted = " and ".join(f'"{words[index]}"' for index in meant)
-            hints.append(Hint((f'{quoted} may be missed; "{better}" works better',)))
-    return hints
-
-
-def is_better(result: Segmentation, meant: Sequence[int], tried: ClassLabels, index: int) -> bool:
-    """Whether a name that was tried in place of words, as the class `index`, finds more of the same thing.
-
-    It has twice the pixels and is more confident, above all where it gained some, and hardly takes any from other words
-    where these are confident: a name for the whole ("person") would take what was asked for beside it ("hat").
-    """
-    before, after = np.isin(result.labels, meant), tried.labels == index
-    gained = after & ~before
-    if not gained.any() or np.count_nonzero(after) < MORE * np.count_nonzero(before):
-        return False
-    if before.any() and tried.confidence[after].mean() <= result.confidence[before].mean():
-        return False
-    known = (result.labels != UNLABELED) & (result.confidence >= CONFIDENT)
-    rise = float(tried.confidence[gained].mean() - result.confidence[gained].mean())
-    return rise >= RISE and float(known[gained].mean()) <= TAKEN
 
 
 def _names(words: Sequence[str]) -> set[str]:

@@ -12,9 +12,11 @@ from array_api_compat import device
 from jaxtyping import UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
+from segvoc.encoders.word_kinds import NO_KINDS
 from segvoc.errors import Hint, InputError, UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.background import Background
+from segvoc.inference.confidence import WordConfidence
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.encoded_image import (
     EncodedImage,
@@ -150,6 +152,8 @@ class LabelingJob:
     """Classifiers of the taught words, if any."""
     edges: bool = field(init=False)
     """Whether to refine maps by the image's edges."""
+    confidence: WordConfidence | None = field(init=False)
+    """How likely labels are right, if the engine says so of words that it wasn't taught."""
 
     @classmethod
     def of(
@@ -184,6 +188,7 @@ class LabelingJob:
             "text": text if taught is None else taught.embeddings(text),
             "taught": taught,
             "edges": edges,
+            "confidence": self._word_confidence(query) if taught is None else None,
             "protocol": query.adapted(self.protocol),
             "groups": checked_groups(self.groups, len(query.words)),
         }
@@ -196,6 +201,12 @@ class LabelingJob:
             raise UsageError("tiles don't support smoothing; leave out the tile, or the smoothing")
         if self.smoothing is not None and has_several_maps:
             raise UsageError("smoothing doesn't support parts or groups; leave them out, or the smoothing")
+
+    def _word_confidence(self, query: ClassQuery) -> WordConfidence | None:
+        if (model := self.engine.traits.confidence) is None:
+            return None
+        names = query.queried.first_names[: len(query.class_indices)]
+        return WordConfidence.of(model, names, getattr(self.engine.encode_words, "kinds", NO_KINDS))
 
     @property
     def batch(self) -> int:
@@ -259,7 +270,9 @@ class LabelingJob:
     def search(self, image: ReadImage, output: ViewLogits) -> Callable[[], ClassLabels]:
         """Start to find the class of every pixel; see `search_classes`."""
         keep_all = self.options.return_probabilities
-        return search_classes(output, image.size, self.query, self.protocol, return_probabilities=keep_all)
+        return search_classes(
+            output, image.size, self.query, self.protocol, confidence=self.confidence, return_probabilities=keep_all
+        )
 
     def _result(
         self,
@@ -302,11 +315,6 @@ class LabelingJob:
     def with_background(self, background: Background) -> "LabelingJob":
         """The job with another background, without hints, nor refined edges, which take time."""
         return replace(self, background=background, options=replace(self.options, edges=False), hints=None)
-
-    def with_words(self, words: Sequence[str]) -> "LabelingJob":
-        """The job with other words, without parts and hints."""
-        prepared = PreparedVocabulary(self.engine.encode_words, words, None, self.words.background)
-        return LabelingJob.of(self.engine, prepared, self.options)
 
     def has_plain_window(self, image: UInt8[np.ndarray, "_ _ 3"], views: EncodedViews) -> bool:
         """Whether another window than "auto" was asked for, and sees and labels the image just as "auto" does."""

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt16
 
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.inference.confidence import WordConfidence
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
@@ -33,6 +34,7 @@ def search_classes(
     query: ClassQuery,
     protocol: Protocol,
     *,
+    confidence: WordConfidence | None = None,
     return_probabilities: bool = False,
 ) -> Callable[[], ClassLabels]:
     """Start to find the strongest class of every pixel, in an image of a size [px].
@@ -40,7 +42,7 @@ def search_classes(
     A pixel is background, or unlabeled without a background class, below the background's threshold. So are pixels
     where a stand-in is likelier than all words. The function that is returned waits for a GPU and gives the result.
     """
-    contest = Contest(*size, output.logits, query)
+    contest = Contest(*size, output, query, protocol, confidence)
     probabilities = np.zeros((len(query.words), *size), np.float32) if return_probabilities else None
     for strongest, wanted in contest.rounds:
         for maps, classes in output.maps(protocol, size, classes=wanted):
@@ -51,19 +53,31 @@ def search_classes(
                 probabilities[to_numpy(chosen)] = to_numpy(full if protocol.sigmoid_first else sigmoid(full))
     background = query.background_index
     if probabilities is not None and background is not None:
-        probabilities[background] = to_numpy(_background_probability(contest, protocol))
-    decision = decide(contest, protocol)
+        probabilities[background] = to_numpy(contest.background_probability())
+    decision = decide(contest)
     return lambda: ClassLabels(*decision(), probabilities, contest.best.value)
 
 
 class Contest:
     """The strongest word at each pixel, and the strongest of the groups of words that have rules of their own.
 
-    `like` has the library and device.
+    `output` is the network's for the image, or for a part of it. `confidence` is the probability that a label is right;
+    without it, it is the sigmoid of the label's score.
     """
 
-    def __init__(self, height: int, width: int, like: Array, query: ClassQuery) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        output: ViewLogits,
+        query: ClassQuery,
+        protocol: Protocol,
+        confidence: WordConfidence | None = None,
+    ) -> None:
+        like = output.logits
         xp, where = array_namespace(like), device(like)
+        self.protocol, self.confidence = protocol, confidence
+        self.offsets = None if confidence is None else confidence.offsets(output, protocol)
         count, others, end = len(query.class_indices), len(query.rivals.others), query.num_words
         self.query = query
         self.best, self.stand_in, self.absent, self.surroundings, self.parts = (
@@ -109,10 +123,30 @@ class Contest:
             labels = xp.where((self.absent.value > scores + lead) & are(rivals.parts), UNLABELED, labels)
         return labels, scores
 
+    def probabilities(self, labels: Int[Array, "H W"], scores: Float[Array, "H W"]) -> Float32[Array, "H W"]:
+        """The confidence of each pixel's label; of an unlabeled pixel, that of its strongest word."""
+        if self.confidence is None or self.offsets is None:
+            return self.probability(scores)
+        xp, background = array_namespace(scores), self.query.background_index
+        words = xp.where(labels == UNLABELED, self.best.index, labels)
+        if background is not None:
+            words = words - xp.astype(words > background, words.dtype)
+        return self.confidence.probabilities(scores, words, self.offsets)
 
-def decide(
-    contest: Contest, protocol: Protocol
-) -> Callable[[], tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]]:
+    def probability(self, scores: Float[Array, "H W"]) -> Float32[Array, "H W"]:
+        """How well pixels fit their words."""
+        return scores if self.protocol.sigmoid_first else sigmoid(scores)
+
+    def background_probability(self) -> Float32[Array, "H W"]:
+        """The probability that a pixel is background.
+
+        At a threshold of 0.5 on the scores, it is the highest exactly where the background is the label.
+        """
+        ahead = self.probability(self.stand_in.value + self.query.background.margin)
+        return array_namespace(ahead).maximum(1 - self.probability(self.best.value), ahead)
+
+
+def decide(contest: Contest) -> Callable[[], tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]]:
     """Decide the labels of pixels and their probabilities.
 
     The function that is returned waits for a GPU and gives both.
@@ -120,15 +154,18 @@ def decide(
     query, below = contest.query, None
     background, threshold = query.background_index, query.background.threshold
     labels, scores = contest.winners()
-    xp = array_namespace(scores)
-    confidence = _probability(scores, protocol)
+    xp, stand_ins = array_namespace(scores), query.background.stand_ins
+    confidence = contest.probabilities(labels, scores)
     if threshold is not None:
         below = confidence < threshold
-    if query.stand_ins and query.background.kind != "fill":
-        behind = contest.stand_in.value + query.background.margin > scores
+    if query.stand_ins and stand_ins is not None and query.background.kind != "fill":
+        behind = contest.stand_in.value + stand_ins.margin > scores
         below = behind if below is None else below | behind
+    if threshold is None and stand_ins is not None and query.background.kind != "fill":
+        unlikely = contest.probability(scores) < stand_ins.threshold
+        below = unlikely if below is None else below | unlikely
     if below is not None and background is not None:
-        confidence = xp.where(below, _background_probability(contest, protocol), confidence)
+        confidence = xp.where(below, contest.background_probability(), confidence)
     if below is not None:
         labels = xp.where(below, UNLABELED if background is None else background, labels)
     if confidence is contest.best.value:  # nobody may change the score through the result
@@ -140,17 +177,6 @@ def decide(
         return numbers.astype(np.uint16), probability
 
     return finish
-
-
-def _background_probability(contest: Contest, protocol: Protocol) -> Float32[Array, "H W"]:
-    # at a threshold of 0.5, the background's probability is the highest exactly where it is the label
-    xp = array_namespace(contest.best.value)
-    ahead = _probability(contest.stand_in.value + contest.query.background.margin, protocol)
-    return xp.maximum(1 - _probability(contest.best.value, protocol), ahead)
-
-
-def _probability(scores: Float32[Array, "H W"], protocol: Protocol) -> Float32[Array, "H W"]:
-    return scores if protocol.sigmoid_first else sigmoid(scores)
 
 
 def selected_classes(kept: Sequence[int] | None, query: ClassQuery) -> Bool[np.ndarray, " K"]:

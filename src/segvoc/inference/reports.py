@@ -14,7 +14,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import word_colors
 from segvoc.vocabulary import folded
 
-SUMMARY = ("mean_confidence", "not_found", "unsure")
+SUMMARY = ("mean_confidence", "quality", "not_found", "unsure")
 """Fields of a report about all words together."""
 
 _AT_ONCE = 1 << 18
@@ -93,15 +93,17 @@ class LabelStatistics:
     def summary(self, words: Sequence[str], background: str | None, unsure_below: float | None) -> dict[str, Any]:
         """The report's summary of all words except the background.
 
-        "mean_confidence" (None without pixels), the words without pixels ("not_found"), and "unsure": whether the mean
-        is so low that perhaps none of the words is in the image.
+        "mean_confidence" (None without pixels), "quality": the same where it is known to be the expected pixel accuracy
+        (None elsewhere), the words without pixels ("not_found"), and "unsure": whether the mean is so low that perhaps
+        none of the words is in the image.
         """
         none = None if background is None else folded(background)
         own = [label for label, word in enumerate(words) if folded(word) != none]
         mean = _mean(float(self.confidence[own].sum()), int(self.pixels[own].sum()))
         unsure = mean is not None and unsure_below is not None and mean < unsure_below
         missing = [words[label] for label in own if not self.pixels[label]]
-        return {"mean_confidence": mean, "not_found": missing, "unsure": unsure}
+        quality = None if unsure_below is None else mean
+        return {"mean_confidence": mean, "quality": quality, "not_found": missing, "unsure": unsure}
 
 
 def summary_notes(summary: Mapping[str, Any]) -> list[str]:

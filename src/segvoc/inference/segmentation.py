@@ -88,8 +88,9 @@ class Segmentation:
     words: tuple[str, ...]
     """Names of the classes, in the order given."""
     confidence: Float32[np.ndarray[Any, np.dtype[np.float32]], "H W"]
-    """Probability of each pixel's class, in [0, 1]. For a thresholded background, 1 minus the probability of the most
-    likely word; for an unlabeled pixel, the probability of the most likely word."""
+    """How likely each pixel's label is right, in [0, 1]: for `tiny` and taught words a probability, for other networks
+    the sigmoid of the label's logit. For a thresholded background, 1 minus the probability of the most likely word; for
+    an unlabeled pixel, that of the most likely word."""
     selected: Bool[np.ndarray, " K"]
     """Classes that class selection kept in any window; all classes without class selection. A thresholded background
     always counts as kept."""
@@ -343,12 +344,13 @@ class Segmentation:
 
         Returns:
             "image" (its name as given, None for an image from memory), "width", "height", "model", "dtype", "classes",
-            "unlabeled" (pixels), "mean_confidence" of all words except the background, the words "not_found", whether
-            the model is "unsure" (see `unsure_below`), "seconds", and "hints". "classes" lists every word: its "id" in
-            the label map, "name", "color" (RGB), "pixels", their "fraction" of the image, and their "mean_confidence"
-            (None without pixels). All "pixels" and "unlabeled" add up to width x height. If parts were requested,
-            "parts" follows "classes": for every part its "id" in the part map, "object" (None for any object), "part"
-            and "name", then the same statistics. With objects, each of the "classes" has its number of "objects".
+            "unlabeled" (pixels), "mean_confidence" of all words except the background, "quality" (see there), the words
+            "not_found", whether the model is "unsure" (see `unsure_below`), "seconds", and "hints". "classes" lists
+            every word: its "id" in the label map, "name", "color" (RGB), "pixels", their "fraction" of the image, and
+            their "mean_confidence" (None without pixels). All "pixels" and "unlabeled" add up to width x height. If
+            parts were requested, "parts" follows "classes": for every part its "id" in the part map, "object" (None for
+            any object), "part" and "name", then the same statistics. With objects, each of the "classes" has its number
+            of "objects".
         """
         statistics, parts = self._statistics, {}
         if (of_parts := self._part_statistics) is not None:
@@ -442,6 +444,14 @@ class Segmentation:
                 raise UsageError(f"{os.fspath(file)!r} is the image itself; give a name that ends with .json")
             write_json(Path(file), annotation)
         return annotation
+
+    @property
+    def quality(self) -> float | None:
+        """The expected pixel accuracy of the labels, in [0, 1]: the mean confidence of all words but the background.
+
+        None for a model whose confidence is no probability of being right, and without a labeled pixel.
+        """
+        return self._summary["quality"]
 
     @property
     def is_unsure(self) -> bool:

@@ -180,10 +180,10 @@ class TiledLabeling:
         pieces = cover.pieces(down, across)
         if not pieces or (valid is not None and not valid.any()):
             return LabeledCell(down, across, np.full(size, UNLABELED, np.uint16), np.zeros(size, np.float32))
-        contest = Contest(*size, pieces[0].tiles[0][0].logits, self.job.query)
+        contest = Contest(*size, pieces[0].tiles[0][0], self.job.query, protocol, self.job.confidence)
         for strongest, wanted in contest.rounds:
             cover.update(strongest, pieces, protocol, wanted, contest.labels)
-        labels, confidence = decide(contest, protocol)()
+        labels, confidence = decide(contest)()
         if valid is not None:
             labels[~valid], confidence[~valid] = UNLABELED, 0
         return LabeledCell(down, across, labels, confidence)

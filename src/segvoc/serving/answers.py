@@ -240,6 +240,7 @@ class SegmentAnswer(ModelWork):
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were requested.")
     unlabeled: int = Field(description="Pixels without a class.")
     mean_confidence: float | None = Field(description="Mean over all words except the background; null without pixels.")
+    quality: float | None = Field(description="Expected pixel accuracy; null where the model can't tell.")
     not_found: list[str] = Field(description="The words without pixels.")
     unsure: bool = Field(description="Whether perhaps none of the words is in the image.")
     seconds: float = Field(description="Time for labeling the image [s].")

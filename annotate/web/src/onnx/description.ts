@@ -1,6 +1,7 @@
 /** What `segvoc.json` of an exported folder says. */
 
 import { PageError } from "../backend";
+import type { ConfidenceModel } from "./confidence";
 import { halfToEven } from "../imaging/resize";
 
 export interface Description {
@@ -18,6 +19,8 @@ export interface Description {
   readonly has_parts: boolean;
   /** Words for what surrounds a single word, and when a pixel is left to them; null: the word fills the image. */
   readonly background_words: BackgroundWords | null;
+  /** How likely labels are right; null: their confidence is the sigmoid of their logit. */
+  readonly confidence: ConfidenceModel | null;
   readonly protocols: Readonly<Record<string, Protocol>>;
   readonly taught?: readonly string[];
   /** Every other file of the folder. */
@@ -41,6 +44,12 @@ export interface BackgroundWords {
   readonly threshold: number;
   /** Minimum lead of the word over these [logits]. */
   readonly margin: number;
+  /** The few of them that compete in calls that name things and some surroundings; see `Rivals`. */
+  readonly common: readonly string[];
+  /** Things that compete with their parts. */
+  readonly wholes: readonly { readonly name: string; readonly parts: readonly string[]; readonly other_names: readonly string[] }[];
+  /** How far a whole must be ahead of a part of it [logits]. */
+  readonly part_lead: number;
 }
 
 export interface Text {
@@ -55,6 +64,8 @@ export interface Text {
   /** Whether a word has the mean of its prompts' embeddings, instead of one for each. */
   readonly average: boolean;
   readonly unit_length: boolean;
+  /** Words of the same kind as words that the network was trained on. */
+  readonly kinds: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Preprocessing of an image; the page takes protocols with one view of the whole image. */

@@ -7,7 +7,8 @@ import { PageError } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { resizedPlanes } from "../imaging/resize";
 import { NONE } from "../labels/labeling";
-import { firstName } from "../labels/synonyms";
+import { firstName, folded } from "../labels/synonyms";
+import { confidence, offsets, type WordFacts } from "./confidence";
 import { checkedDescription, inputSize, selectionInputs, wordsProgram } from "./description";
 import type { BackgroundWords, Description, Protocol, SelectionInputs } from "./description";
 import { EDGES, refined } from "./edges";
@@ -18,6 +19,7 @@ import { Prompts } from "./prompts";
 import { type Maps, strongestClass } from "./strongest_class";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
 import { checkModel, type Embeddings, fits, probeImage, softmaxLogits, TaughtQuery } from "./teaching";
+import { WordKinds } from "./word_kinds";
 
 type Features = Record<string, ort.Tensor>;
 
@@ -32,6 +34,7 @@ export class Model {
   /** By name: a vector for each template. */
   private readonly embeddings = new Map<string, readonly Float32Array[]>();
   private readonly protocol: Protocol;
+  private readonly kinds: WordKinds;
   private readonly taught = new Map<string, TaughtWords>();
   /** What the network sees in the drawn image by which taught words recognize it. */
   private probed: Promise<FeatureMap[]> | undefined;
@@ -48,6 +51,7 @@ export class Model {
     private readonly own: readonly { readonly file: TaughtFile; readonly taught: TaughtWords }[],
   ) {
     this.protocol = description.protocols["auto"];
+    this.kinds = new WordKinds(description.text!.kinds);
   }
 
   /** Load all programs of an exported folder, whose `segvoc.json` has been read, while the runtime loads. */
@@ -108,8 +112,12 @@ export class Model {
     const known = [...this.own.map((one) => one.taught), ...taught.map((id) => this.taught.get(id)!)];
     const byExamples = TaughtQuery.of(known, words);
     const embedded = await this.embedded(words);
-    const standIns = words.length === 1 && !byExamples ? this.description.background_words : null;
-    const text = standIns ? beside(embedded, await this.embedded(standIns.words), standIns.similarity) : embedded;
+    const background = byExamples ? null : this.description.background_words;
+    const standIns = words.length === 1 ? background : null;
+    const rivals = background && words.length > 1 ? await this.rivals(background, words, embedded) : undefined;
+    const text = standIns
+      ? beside(embedded, await this.embedded(standIns.words), standIns.similarity)
+      : rivals ? together(embedded, await this.embedded([...rivals.others, ...rivals.absent])) : embedded;
     const embeddings = byExamples?.embeddings(text) ?? text;
     const selection = selectionInputs(this.protocol, text.words, known.length > 0);
     const { logits, kept } = await this.logits(features, embeddings, selection);
@@ -124,9 +132,51 @@ export class Model {
     const raw = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
     const size = [height, width] as const;
-    const labels = standIns ? rejecting(maps, word[0] === 0, standIns, ...size) : labeled(maps, word, ...size);
+    const sure = byExamples ? probability : this.confidence(words, maps, word);
+    const labels = standIns
+      ? rejecting(maps, word[0] === 0, standIns, sure, ...size)
+      : labeled(maps, word, words.length, rivals, sure, ...size);
     const { name: model, dtype } = this.description;
     return { width, height, ...labels, words, parts: null, model, dtype };
+  }
+
+  /** How likely a label is right, by its logit and its number among the words. */
+  private confidence(words: readonly string[], maps: Maps, kept: Uint16Array): Sure {
+    const model = this.description.confidence, wholes = this.description.background_words?.wholes ?? [];
+    if (!model) return probability;
+    const parts = new WordKinds(Object.fromEntries(wholes.map(({ name, parts }) => [name, parts])));
+    const facts = words.map((word): WordFacts => {
+      const isKnown = this.kinds.isTrained(firstName(word));
+      return [Number(isKnown), Number(this.kinds.of(word) !== undefined), Number(parts.of(word) !== undefined)];
+    });
+    const offset = offsets(model, maps, words.map((_, number) => kept.indexOf(number)), facts);
+    return (logit, number) => confidence(model, logit, offset[number]);
+  }
+
+  /** Words that compete by rules of their own, as `BackgroundWords.rivals` of segvoc finds them. */
+  private async rivals(background: BackgroundWords, words: readonly string[], embedded: Embeddings): Promise<Rivals> {
+    const kinds = new WordKinds(Object.fromEntries(background.wholes.map(({ name, parts }) => [name, parts])));
+    const names = [...background.words, ...background.wholes.map(({ name }) => name)];
+    const others = directions(await this.embedded(names));
+    const similar = directions(embedded).map((own) => others.map((other) => dot(own, other) > background.similarity));
+    const named = (name: string) => similar.flatMap((row, at) => (row[names.indexOf(name)] ? [at] : []));
+    const surroundings = [...new Set(background.words.flatMap(named))];
+    const common = background.common.filter((name) => !named(name).length);
+    const wholeOf = words.map((word) => kinds.of(word));
+    const parts = [...words.keys()].filter((at) => wholeOf[at] !== undefined);
+    const rivals = background.wholes.filter(({ name }) => wholeOf.includes(name));
+    const own = ({ name }: { name: string }) => named(name).filter((at) => !parts.includes(at));
+    const first = words.map((word) => folded(firstName(word)));
+    const absent = rivals.filter((one) => !own(one).length && !one.other_names.some((name) => first.includes(name)));
+    const competes = surroundings.length > 0 && surroundings.length < words.length && common.length > 0;
+    return {
+      surroundings: competes ? surroundings : [],
+      others: competes ? common : [],
+      parts,
+      wholes: [...new Set(rivals.flatMap(own))],
+      absent: absent.length ? [...absent.map(({ name }) => name), ...(surroundings.length ? [] : common)] : [],
+      lead: background.part_lead,
+    };
   }
 
   private async logits(
@@ -154,14 +204,16 @@ export class Model {
   /** Embeddings of the words by their first names, which are encoded once. */
   private async embedded(words: readonly string[]): Promise<Embeddings> {
     const names = words.map(firstName);
-    const missing = [...new Set(names)].filter((name) => !this.embeddings.has(name));
+    const kinds = names.map((name) => this.kinds.of(name) ?? name);
+    const missing = [...new Set([...names, ...kinds])].filter((name) => !this.embeddings.has(name));
     const { templates, average, unit_length } = this.description.text!;
     const prompted = missing.flatMap((name) => templates.map((template) => template.replaceAll("{}", () => name)));
     const vectors = await this.encoded(prompted);
     for (const [at, name] of missing.entries())
       this.embeddings.set(name, vectors.slice(at * templates.length, (at + 1) * templates.length));
     const rows = names.map((name) => {
-      const own = this.embeddings.get(name)!;
+      const alone = this.embeddings.get(name)!, ofKind = this.embeddings.get(this.kinds.of(name) ?? name)!;
+      const own = alone === ofKind ? alone : alone.map((vector, at) => mean([vector, ofKind[at]]));
       const kept = average ? [mean(own)] : own;
       return joined(unit_length ? kept.map(normalized) : kept);
     });
@@ -211,29 +263,86 @@ function fittingMaps(known: readonly TaughtWords[], features: Features): Feature
 
 /** A word, followed by those words for its surroundings that are no synonyms of it. */
 export function beside(word: Embeddings, surroundings: Embeddings, similarity: number): Embeddings {
-  const { channels, prompts } = word;
-  const vectors = (of: Embeddings) =>
-    Array.from({ length: of.words }, (_, at) => of.values.subarray(at * prompts * channels, (at + 1) * prompts * channels));
-  const direction = (vector: Float32Array) =>
-    normalized(mean(Array.from({ length: prompts }, (_, at) => vector.subarray(at * channels, (at + 1) * channels))));
-  const own = direction(word.values);
-  const isOther = (vector: Float32Array) => direction(vector).reduce((sum, x, at) => sum + x * own[at], 0) <= similarity;
-  const rows = [word.values, ...vectors(surroundings).filter(isOther)];
-  return { ...word, values: joined(rows), words: rows.length };
+  const [own] = directions(word);
+  const isOther = directions(surroundings).map((other) => dot(own, other) <= similarity);
+  const rows = vectors(surroundings).filter((_, at) => isOther[at]);
+  return { ...word, values: joined([word.values, ...rows]), words: 1 + rows.length };
+}
+
+function together(words: Embeddings, others: Embeddings): Embeddings {
+  return { ...words, values: joined([words.values, others.values]), words: words.words + others.words };
+}
+
+function vectors({ values, words, prompts, channels }: Embeddings): Float32Array[] {
+  return Array.from({ length: words }, (_, at) => values.subarray(at * prompts * channels, (at + 1) * prompts * channels));
+}
+
+/** Of each word, the mean of its embeddings, of unit length. */
+function directions(words: Embeddings): Float32Array[] {
+  const { prompts, channels } = words;
+  return vectors(words).map((vector) =>
+    normalized(mean(Array.from({ length: prompts }, (_, at) => vector.subarray(at * channels, (at + 1) * channels)))));
+}
+
+function dot(one: Float32Array, other: Float32Array): number {
+  return one.reduce((sum, x, at) => sum + x * other[at], 0);
 }
 
 type Labels = Pick<Segmentation, "labels" | "confidence">;
 
-function labeled(maps: Maps, word: Uint16Array, height: number, width: number): Labels {
-  const { index, value } = strongestClass(maps, height, width);
-  return { labels: index.map((place) => word[place]), confidence: probabilities(value) };
+/** Words of a call that compete by rules of their own, and words that nobody asked for; see `Rivals` of segvoc. */
+interface Rivals {
+  readonly surroundings: readonly number[];
+  readonly others: readonly string[];
+  readonly parts: readonly number[];
+  readonly wholes: readonly number[];
+  readonly absent: readonly string[];
+  readonly lead: number;
 }
+
+function labeled(maps: Maps, word: Uint16Array, words: number, rivals: Rivals | undefined, sure: Sure, height: number, width: number): Labels {
+  const cells = maps.rows * maps.columns;
+  /** The strongest of some words, as their numbers; undefined if none of them was kept. */
+  const strongest = (isOne: (number: number) => boolean) => {
+    const places = [...word.keys()].filter((place) => isOne(word[place]));
+    if (!places.length) return undefined;
+    const values = joined(places.map((place) => maps.values.subarray(place * cells, (place + 1) * cells)));
+    const { index, value } = strongestClass({ ...maps, values, classes: places.length }, height, width);
+    return { index: index.map((at) => word[places[at]]), value };
+  };
+  const pixels = height * width, none = { index: new Uint16Array(pixels), value: new Float32Array(pixels).fill(-Infinity) };
+  const { index, value } = strongest((number) => number < words) ?? none;
+  const take = (at: number, winner: Winner) => {
+    index[at] = winner.index[at];
+    value[at] = winner.value[at];
+  };
+  const { others, absent, surroundings, parts, wholes, lead } = rivals ?? NO_RIVALS;
+  const firstAbsent = words + others.length;
+  const other = strongest((number) => number >= words && number < firstAbsent);
+  const named = others.length ? strongest((number) => surroundings.includes(number)) : undefined;
+  const part = wholes.length ? strongest((number) => parts.includes(number)) : undefined;
+  const missing = absent.length ? strongest((number) => number >= firstAbsent) : undefined;
+  const [isNamed, isWhole, isPart] = [surroundings, wholes, parts].map((all) => new Set(all));
+  const confidence = new Uint8Array(pixels);
+  for (let at = 0; at < index.length; at++) {
+    if (other && named && other.value[at] > value[at] && !isNamed.has(index[at])) take(at, named);
+    if (part && isWhole.has(index[at]) && part.value[at] + lead > value[at]) take(at, part);
+    confidence[at] = Math.round(255 * sure(value[at], index[at]));
+    if (missing && isPart.has(index[at]) && missing.value[at] > value[at] + lead) index[at] = NONE;
+  }
+  return { labels: index, confidence };
+}
+
+type Winner = ReturnType<typeof strongestClass>;
+
+const NO_RIVALS: Rivals = { surroundings: [], others: [], parts: [], wholes: [], absent: [], lead: 0 };
 
 /** Labels of a single word, which is the first map if it is there: pixels where it doesn't beat the others are unlabeled. */
 export function rejecting(
   maps: Maps,
   isKept: boolean,
   { threshold, margin }: Pick<BackgroundWords, "threshold" | "margin">,
+  sure: Sure,
   height: number,
   width: number,
 ): Labels {
@@ -244,15 +353,14 @@ export function rejecting(
   const own = { ...maps, values: maps.values.subarray(0, cells), classes: 1 };
   const { value } = strongestClass(own, height, width);
   const least = Math.log(threshold / (1 - threshold));
-  return { labels: index.map((place, at) => (place === 0 && value[at] >= least ? 0 : NONE)), confidence: probabilities(value) };
+  const confidence = Uint8Array.from(value, (logit) => Math.round(255 * sure(logit, 0)));
+  return { labels: index.map((place, at) => (place === 0 && value[at] >= least ? 0 : NONE)), confidence };
 }
 
-/** Probabilities of logits, in [0, 255]. */
-function probabilities(logits: Float32Array): Uint8Array {
-  const result = new Uint8Array(logits.length);
-  for (let at = 0; at < logits.length; at++) result[at] = Math.round(255 / (1 + Math.exp(-logits[at])));
-  return result;
-}
+/** How likely a label is right, by its logit and its number among the words. */
+type Sure = (logit: number, number: number) => number;
+
+export const probability: Sure = (logit) => 1 / (1 + Math.exp(-logit));
 
 function mean(vectors: readonly Float32Array[]): Float32Array {
   return vectors[0].map((_, at) => vectors.reduce((sum, vector) => sum + vector[at], 0) / vectors.length);

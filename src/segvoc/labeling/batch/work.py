@@ -215,7 +215,7 @@ def _row(image: BatchImage, result: Segmentation | str) -> dict[str, Any]:
         if labels is not None and kind in report:
             masks = list(coco_masks(labels, len(result.words if kind == "classes" else result.parts)))
             row[kind] = [{**entry, "counts": masks[entry["id"]]["counts"]} for entry in report[kind]]
-    return {**row, **{name: report[name] for name in ("width", "height", "unlabeled")}}
+    return {**row, **{name: report[name] for name in ("width", "height", "unlabeled", "quality")}}
 
 
 def _parquet(rows: Sequence[dict[str, Any]], *, parts: bool) -> bytes:
@@ -229,7 +229,7 @@ def _parquet(rows: Sequence[dict[str, Any]], *, parts: bool) -> bytes:
         *[("key", text), ("image", text), ("width", pa.int32()), ("height", pa.int32())],
         ("classes", pa.list_(pa.struct(region))),
         *([("parts", pa.list_(pa.struct([*region, ("object", text), ("part", text)])))] if parts else []),
-        *[("unlabeled", pa.int64()), ("error", text)],
+        *[("unlabeled", pa.int64()), ("quality", share), ("error", text)],
     ]
     buffer = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(list(rows), pa.schema(columns)), buffer, compression="zstd")

@@ -1,0 +1,159 @@
+"""Confidence as a probability: how likely the label of a pixel is right, by all that its image shows of the words.
+
+The sigmoid of a word's logit says how well a pixel fits the word. Whether the label is right depends as much on the
+other words, on how far they are from what the network was trained on, and on the rest of the image: where no word is
+far ahead of the others anywhere, each of them is doubtful. A logistic regression on such figures, fitted on photographs
+that the network had not seen, is a probability (Platt 1999, here with more than one figure).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from array_api_compat import device
+from jaxtyping import Float, Int
+
+from segvoc.encoders.word_kinds import WordKinds
+from segvoc.errors import UsageError
+from segvoc.inference.background import WHOLES
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.windows import ViewLogits
+from segvoc.runtime.arrays import Array, array_namespace, sigmoid, strongest
+from segvoc.vocabulary import folded
+
+GRID = 56
+"""Cells along the longer side of the maps that the figures of an image are computed from, at most twice as many."""
+
+MOST = 6.0
+"""Logits beyond this count as this."""
+
+DROPPED = -30.0
+"""Logit of words that class selection dropped."""
+
+ABSENT = 0.06
+"""Mean score of the likeliest words below which they are probably not in the image."""
+
+CLOSE = 0.5
+"""A lead of the likeliest word below this is close [logits]."""
+
+WORD_FIGURES = ("is trained", "has a kind", "is a part", "share", "mean logit", "mean probability")
+IMAGE_FIGURES = (
+    "mean logit", "mean lead", "close", "mean probability", "entropy", "words", "largest share", "found",
+    "trained", "of a kind", "parts", "words trained", "words of a kind", "absent",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceModel:
+    """log-odds(label is right) = slope * l + offset of the word in the image; offset = bias + weights . figures.
+
+    l = scale * logit + shift; the figures of an image are those of its maps l.
+    """
+
+    scale: float
+    shift: float
+    """Fit the network's logits to those of the network of a cross-validation fold, whose labels the weights fit."""
+    slope: float
+    """Of l in a pixel's word."""
+    bias: float
+    word: tuple[float, ...]
+    """Weights of `WORD_FIGURES`."""
+    image: tuple[float, ...]
+    """Weights of `IMAGE_FIGURES`."""
+
+    def __post_init__(self) -> None:
+        numbers = (self.scale, self.shift, self.slope, self.bias, *self.word, *self.image)
+        if not all(map(math.isfinite, numbers)):
+            raise UsageError("a number of the confidence is not finite")
+        if (len(self.word), len(self.image)) != (len(WORD_FIGURES), len(IMAGE_FIGURES)):
+            raise UsageError(f"the confidence needs {len(WORD_FIGURES)} and {len(IMAGE_FIGURES)} weights")
+
+    def offsets(self, maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> Float[Array, " K"]:
+        """The offset of each word [log-odds] in an image, by the network's logits; see `figures`."""
+        xp = array_namespace(maps)
+        of_words, of_image = figures(self.scale * maps + self.shift, words)
+        word, image = (xp.asarray(w, dtype=maps.dtype, device=device(maps)) for w in (self.word, self.image))
+        return self.bias + of_words @ word + of_image @ image
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordConfidence:
+    """The confidence of labels with some words in any image."""
+
+    model: ConfidenceModel
+    words: tuple[tuple[float, float, float], ...]
+    """See `figures`."""
+
+    @classmethod
+    def of(cls, model: ConfidenceModel, names: Sequence[str], kinds: WordKinds) -> "WordConfidence":
+        """That of words by their first names, for a network that was trained on words of these kinds."""
+        parts = WordKinds({whole.name: whole.parts for whole in WHOLES})
+        facts = ((folded(name) in kinds.by_kind, kinds.of(name), parts.of(name)) for name in names)
+        return cls(
+            model=model, words=tuple((float(is_known), float(bool(k)), float(bool(p))) for is_known, k, p in facts)
+        )
+
+    def offsets(self, output: ViewLogits, protocol: Protocol) -> Float[Array, " K"]:
+        """The offset of each word [log-odds] by the network's output for an image."""
+        xp, where, count = array_namespace(output.logits), device(output.logits), len(self.words)
+        maps = None
+        for some, classes in output.maps(protocol, classes=range(count)):
+            step = max(1, round(max(some.shape[1:]) / GRID))
+            coarse = some[:, step // 2 :: step, step // 2 :: step]
+            if maps is None:
+                maps = xp.full((count, *coarse.shape[1:]), DROPPED, dtype=coarse.dtype, device=where)
+            maps[classes] = coarse
+        words = xp.asarray(self.words, dtype=output.logits.dtype, device=where)
+        return xp.zeros(count, device=where) if maps is None else self.model.offsets(maps, words)
+
+    def probabilities(
+        self, scores: Float[Array, "H W"], words: Int[Array, "H W"], offsets: Float[Array, " K"]
+    ) -> Float[Array, "H W"]:
+        """How likely the labels of pixels are right, by their logits and numbers among the words."""
+        xp = array_namespace(scores)
+        logits = self.model.scale * scores + self.model.shift
+        return sigmoid(self.model.slope * xp.clip(logits, min=-MOST, max=MOST) + offsets[words])
+
+
+def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Float[Array, "K F"], Float[Array, " G"]]:
+    """What the confidence of an image's labels follows from: `WORD_FIGURES` of each word, and `IMAGE_FIGURES`.
+
+    Args:
+        maps: logits of the words on a coarse grid.
+        words: of each word, whether the network was trained on it, on a word of its kind, and whether it is a part.
+    """
+    xp, where, count = array_namespace(maps), device(maps), maps.shape[0]
+    best, index = strongest(maps)
+    powers = xp.exp(maps - best)
+    total = xp.sum(powers, axis=0)
+    labeled = xp.astype(index == xp.arange(count, device=where)[:, None, None], maps.dtype)
+    if count > 1:
+        lead = xp.clip(best - xp.max(xp.where(labeled > 0, -xp.inf, maps), axis=0), max=4.0)
+    else:
+        lead = xp.full(best.shape, 4.0, dtype=maps.dtype, device=where)
+    # sum p (log total - (z - best)), relative to that of equal probabilities
+    entropy = xp.log(total) - xp.sum(powers * (maps - best), axis=0) / total
+    cells = best.shape[0] * best.shape[1]
+    pixels = xp.sum(labeled, axis=(1, 2))
+    share, size = pixels / cells, xp.clip(pixels, min=1.0)
+    logit, probability = (xp.sum(labeled * x, axis=(1, 2)) / size for x in (best, 1 / total))
+    of_words = xp.stack(
+        [words[:, 0], words[:, 1], words[:, 2], share, xp.clip(logit, min=-MOST, max=MOST), probability], axis=1
+    )
+    number = xp.log(xp.asarray(float(count), dtype=maps.dtype, device=where))
+    of_image = xp.stack(
+        [
+            xp.mean(xp.clip(best, min=-MOST, max=MOST)),
+            xp.mean(lead),
+            xp.mean(xp.astype(lead < CLOSE, maps.dtype)),
+            xp.mean(1 / total),
+            xp.mean(entropy) / xp.clip(number, min=0.5),
+            number,
+            xp.max(share),
+            xp.mean(xp.astype(share > 0.01, maps.dtype)),
+            *(xp.sum(share * words[:, at]) for at in range(3)),
+            *(xp.mean(words[:, at]) for at in range(2)),
+            xp.clip(xp.log(ABSENT / xp.clip(xp.mean(sigmoid(best)), min=1e-6)), min=0.0),
+        ]
+    )
+    return of_words, of_image
