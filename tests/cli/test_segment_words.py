@@ -58,7 +58,7 @@ def test_what_was_seen_is_said(segvoc_command: Command) -> None:
     report = read_json("out/coffee.json")
     assert (report["not_found"], report["unsure"]) == (["submarine"], False) and report["mean_confidence"] > 0.12
     done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "tax return, inflation")
-    assert "; unsure 0.0" in done.out and "segvoc: hint: low confidence everywhere" in done.err
+    assert "; unsure 0.2" in done.out and "segvoc: hint: low confidence everywhere" in done.err
     assert read_json("out/coffee.json")["unsure"]
 
 
@@ -68,5 +68,5 @@ def test_names_are_checked_before_pytorch_is_asked_for(
     for module in ("models.catalog", "models.resolving", "cli.info"):
         monkeypatch.setattr(f"segvoc.{module}.find_spec", lambda name: None)
     for command in (["segment", SAMPLES / "coffee.jpg", "--words", "cup", "--model"], ["info"]):
-        segvoc_command(*command, "tinny").refused("model 'tinny' is unknown; the nearest are tiny, ")
+        segvoc_command(*command, "tinny").refused("model 'tinny' is unknown; the nearest is tiny")
     assert json.loads(segvoc_command("info", "tiny", "--json").out)["weights"]["status"] == "shipped"

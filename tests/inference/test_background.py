@@ -99,8 +99,7 @@ def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
     def stand_ins(background: str | None, *, learned: bool, threshold: float | None) -> tuple[str, ...]:
         words = BackgroundWords(words=("grass", "wall"), similarity=0.7)
         query = _query(["cat", "lawn"], background, threshold, words, learned=learned)
-        expected = threshold if threshold is not None or learned else 0.3
-        assert query.background.threshold == expected
+        assert query.background.threshold == threshold
         return query.stand_ins
 
     assert stand_ins(None, learned=False, threshold=0.5) == ()

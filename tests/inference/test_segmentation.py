@@ -76,6 +76,7 @@ def test_report_is_what_the_contract_says_and_confidence_that_is_no_number_is_nu
         ],
         "unlabeled": 1,
         "mean_confidence": 0.48,
+        "quality": None,
         "not_found": ["sofa"],
         "unsure": False,
         "seconds": 0.123,

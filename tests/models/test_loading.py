@@ -61,7 +61,7 @@ def _refused(*said: str, **arguments: object) -> str:
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        *((name, "; the nearest are tiny") for name in ("tinny", "Tiny", "tiny ")),
+        *((name, "; the nearest is tiny") for name in ("tinny", "Tiny", "tiny ")),
         *((name, "; `segvoc models`") for name in ("", "some/folder/tiny", "weights.pth")),
         ("sam_vit_b", "; `segvoc click` finds objects by clicks and boxes; `segvoc models`"),
     ],

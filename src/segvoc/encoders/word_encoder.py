@@ -113,6 +113,11 @@ class WordEncoder(Protocol):
         ...
 
 
+def kinds_of(encoder: WordEncoder) -> WordKinds:
+    """The kinds of words that an encoder knows."""
+    return getattr(encoder, "kinds", NO_KINDS)
+
+
 @runtime_checkable
 class Tokenizer(Protocol):
     """Turns prompts into token ids, and detects words unknown to the text encoder."""

@@ -22,7 +22,7 @@ from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
-from segvoc.encoders.word_kinds import NO_KINDS
+from segvoc.encoders.word_encoder import kinds_of
 from segvoc.errors import UsageError, checked_call, missing_extra
 from segvoc.exporting.programs import (
     comes_apart,
@@ -344,7 +344,7 @@ def _text_part(model: NetworkSegmenter) -> TextPart:
         average=model.network.average_prompts,
         unit_length=encoder.unit_length,
         whole=not (isinstance(encoder, MiniLM) or encoder.config.causal),
-        kinds=getattr(model.encode_words, "kinds", NO_KINDS).by_kind,
+        kinds=kinds_of(model.encode_words).by_kind,
     )
 
 

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import numpy as np
-from jaxtyping import Float32
-
 from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.encoders.word_kinds import WordKinds
-from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
+from segvoc.runtime.arrays import Array, array_namespace, normalized
 from segvoc.vocabulary import Vocabulary, folded
 
 AUTO = "auto"
@@ -102,35 +99,38 @@ class BackgroundWords:
         others = [word for word in self.words if word.casefold() not in taken]
         if not others:
             return ()
-        nearest = _similarities(requested, others, encode).max(axis=0)
+        # unit vectors of words: the mean of the embeddings (T P C) of their prompts
+        encoded = [cast(Array, encode(vocabulary)) for vocabulary in (requested, Vocabulary(others))]
+        xp = array_namespace(encoded[0])
+        theirs, ours = (normalized(xp.mean(xp.astype(prompts, xp.float32), axis=1)) for prompts in encoded)
+        nearest = xp.max(ours @ theirs.T, axis=1)
         return tuple(word for word, similar in zip(others, nearest.tolist(), strict=True) if similar <= self.similarity)
 
-    def rivals(self, requested: Vocabulary, encode: WordEncoder) -> "Rivals":
-        """The requested words that name surroundings, parts and wholes, and the words that compete beside them."""
-        kinds = WordKinds({whole.name: whole.parts for whole in self.wholes})
-        of_words = [kinds.of(word) for word in requested.first_names]
-        similar = (
-            _similarities(requested, (*self.words, *(whole.name for whole in self.wholes)), encode) > self.similarity
-        )
-        stuff, whole = similar[:, : len(self.words)], similar[:, len(self.words) :]
-        names = tuple(word for word in self.common if not stuff[:, self.words.index(word)].any())
-        surroundings = np.flatnonzero(stuff.any(axis=1)).tolist()
-        parts = tuple(at for at, name in enumerate(of_words) if name is not None)
+    def rivals(self, requested: Vocabulary, kinds: WordKinds) -> "Rivals":
+        """The requested words that name surroundings, parts and wholes, and the words that compete beside them.
+
+        Words are what their kind is: "lawn" is grass, and names surroundings.
+        """
+        names = [folded(word) for word in requested.first_names]
+        of_words = [kinds.of(name) or name for name in names]
+        surroundings = tuple(at for at, kind in enumerate(of_words) if kind in self.words)
+        others = tuple(word for word in self.common if word not in of_words)
+        wholes = WordKinds({whole.name: whole.parts for whole in self.wholes})
+        parts = {at: whole for at, name in enumerate(names) if (whole := wholes.of(name)) is not None}
         named, absent = list[int](), list[str]()
-        for at, one in enumerate(self.wholes):
-            if one.name in of_words:
-                own = [index for index in np.flatnonzero(whole[:, at]).tolist() if index not in parts]
+        for whole in self.wholes:
+            if whole.name in parts.values():
+                own = [at for at, kind in enumerate(of_words) if kind == whole.name and at not in parts]
                 named += own
-                is_covered = own or any(folded(word) in one.other_names for word in requested.first_names)
-                absent += [] if is_covered else [one.name]
-        things = len(surroundings) < len(requested)
+                absent += [] if own or set(names) & set(whole.other_names) else [whole.name]
+        compete = others and 0 < len(surroundings) < len(names)
         return Rivals(
-            surroundings=tuple(surroundings) if things and names else (),
-            others=names if things and surroundings else (),
-            parts=parts,
-            wholes=tuple(sorted(set(named))),
+            surroundings=surroundings if compete else (),
+            others=others if compete else (),
+            parts=tuple(parts),
+            wholes=tuple(sorted(named)),
             unnamed_wholes=tuple(absent),
-            unnamed=names if absent and not surroundings else (),
+            unnamed=others if absent and not surroundings else (),
         )
 
 
@@ -170,14 +170,6 @@ class Rivals:
 
 
 NO_RIVALS = Rivals()
-
-
-def _similarities(requested: Vocabulary, others: Sequence[str], encode: WordEncoder) -> Float32[np.ndarray, "T S"]:
-    """Cosine similarities of the requested words and others; of several prompts, those of the mean embeddings."""
-    encoded = [cast(Array, encode(vocabulary)) for vocabulary in (requested, Vocabulary(others))]
-    xp = array_namespace(encoded[0])
-    theirs, ours = (normalized(xp.mean(xp.astype(prompts, xp.float32), axis=1)) for prompts in encoded)
-    return to_numpy(theirs @ ours.T)
 
 
 @dataclass(frozen=True, kw_only=True)

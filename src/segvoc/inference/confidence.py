@@ -93,18 +93,26 @@ class WordConfidence:
             model=model, words=tuple((float(is_known), float(bool(k)), float(bool(p))) for is_known, k, p in facts)
         )
 
-    def offsets(self, output: ViewLogits, protocol: Protocol) -> Float[Array, " K"]:
-        """The offset of each word [log-odds] by the network's output for an image."""
-        xp, where, count = array_namespace(output.logits), device(output.logits), len(self.words)
-        maps = None
-        for some, classes in output.maps(protocol, classes=range(count)):
+    def offsets(self, output: ViewLogits, protocol: Protocol, size: tuple[int, int]) -> Float[Array, " K"]:
+        """The offset of each word [log-odds] by the network's output for an image of a size [px]."""
+        return self.model.offsets(self.coarse(output, protocol, size), self.facts(output))
+
+    def facts(self, output: ViewLogits) -> Float[Array, "K 3"]:
+        """The words, as `figures` takes them, in the output's library and on its device."""
+        xp, like = array_namespace(output.logits), output.logits
+        return xp.asarray(self.words, dtype=like.dtype, device=device(like))
+
+    def coarse(self, output: ViewLogits, protocol: Protocol, size: tuple[int, int]) -> Float[Array, "K h w"]:
+        """The maps of the words on a coarse grid."""
+        xp, like, count = array_namespace(output.logits), output.logits, len(self.words)
+        maps = xp.full((count, 1, 1), DROPPED, dtype=like.dtype, device=device(like))
+        for some, classes in output.maps(protocol, size, classes=range(count)):
             step = max(1, round(max(some.shape[1:]) / GRID))
-            coarse = some[:, step // 2 :: step, step // 2 :: step]
-            if maps is None:
-                maps = xp.full((count, *coarse.shape[1:]), DROPPED, dtype=coarse.dtype, device=where)
-            maps[classes] = coarse
-        words = xp.asarray(self.words, dtype=output.logits.dtype, device=where)
-        return xp.zeros(count, device=where) if maps is None else self.model.offsets(maps, words)
+            cells = some[:, step // 2 :: step, step // 2 :: step]
+            if maps.shape[1:] != cells.shape[1:]:
+                maps = xp.full((count, *cells.shape[1:]), DROPPED, dtype=like.dtype, device=device(like))
+            maps[classes] = cells
+        return maps
 
     def probabilities(
         self, scores: Float[Array, "H W"], words: Int[Array, "H W"], offsets: Float[Array, " K"]

@@ -48,7 +48,7 @@ def find_hints(result: Segmentation, views: EncodedViews, job: LabelingJob) -> t
         is_found = bool((result.labels != UNLABELED).any())
         found += word_hints(vocabulary, fills_image=fills, is_found=is_found)
         found += known_word_hints(vocabulary.words, known_words) if known_words else []
-        if fills and float(result.confidence.mean()) < SURE:
+        if fills and not job.query.rivals.absent and float(result.confidence.mean()) < SURE:
             found += surroundings_hints(share_of_surroundings(job, result, views))
         if fills and (wholes := job.query.rivals.unnamed_wholes):
             found += whole_hints(wholes, float(np.mean(result.labels == UNLABELED)))

@@ -11,8 +11,7 @@ import numpy as np
 from array_api_compat import device
 from jaxtyping import UInt8
 
-from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.encoders.word_kinds import NO_KINDS
+from segvoc.encoders.word_encoder import EncodedWords, kinds_of
 from segvoc.errors import Hint, InputError, UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.background import Background
@@ -203,10 +202,10 @@ class LabelingJob:
             raise UsageError("smoothing doesn't support parts or groups; leave them out, or the smoothing")
 
     def _word_confidence(self, query: ClassQuery) -> WordConfidence | None:
-        if (model := self.engine.traits.confidence) is None:
+        if (model := self.engine.traits.confidence) is None or self.protocol.sigmoid_first:
             return None
         names = query.queried.first_names[: len(query.class_indices)]
-        return WordConfidence.of(model, names, getattr(self.engine.encode_words, "kinds", NO_KINDS))
+        return WordConfidence.of(model, names, kinds_of(self.engine.encode_words))
 
     @property
     def batch(self) -> int:

@@ -77,7 +77,7 @@ class Contest:
         like = output.logits
         xp, where = array_namespace(like), device(like)
         self.protocol, self.confidence = protocol, confidence
-        self.offsets = None if confidence is None else confidence.offsets(output, protocol)
+        self.offsets = None if confidence is None else confidence.offsets(output, protocol, (height, width))
         count, others, end = len(query.class_indices), len(query.rivals.others), query.num_words
         self.query = query
         self.best, self.stand_in, self.absent, self.surroundings, self.parts = (
@@ -158,8 +158,8 @@ def decide(contest: Contest) -> Callable[[], tuple[UInt16[np.ndarray, "H W"], Fl
     confidence = contest.probabilities(labels, scores)
     if threshold is not None:
         below = confidence < threshold
-    if query.stand_ins and stand_ins is not None and query.background.kind != "fill":
-        behind = contest.stand_in.value + stand_ins.margin > scores
+    if query.stand_ins and query.background.kind != "fill":
+        behind = contest.stand_in.value + query.background.margin > scores
         below = behind if below is None else below | behind
     if threshold is None and stand_ins is not None and query.background.kind != "fill":
         unlikely = contest.probability(scores) < stand_ins.threshold

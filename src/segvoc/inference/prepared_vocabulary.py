@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
+from segvoc.encoders.word_encoder import EncodedWords, WordEncoder, kinds_of
 from segvoc.errors import UsageError
 from segvoc.inference.background import AUTO, NO_RIVALS, Background, Rivals
 from segvoc.inference.label_options import checked_background
@@ -133,7 +133,7 @@ class PreparedVocabulary:
         if background.kind == "learned" and background.name is None:
             stand_ins = (_unused_name(words),)
         elif background.kind == "fill" and background.stand_ins is not None and self.parts is None:
-            rivals = background.stand_ins.rivals(words, self.encode)
+            rivals = background.stand_ins.rivals(words, kinds_of(self.encode))
             stand_ins = rivals.stand_ins
         elif background.kind != "fill" and background.stand_ins is not None:
             parts = () if self.parts is None else tuple(part.part for part in self.parts.parts)

@@ -60,7 +60,7 @@ def is_own_path(name: str) -> bool:
 def unknown_model(name: str) -> UsageError:
     """The error for an unknown model; it has up to three near names."""
     near = ", ".join(get_close_matches(name.lower(), list(catalog().models), n=3, cutoff=0.5))
-    meant = f"; the nearest are {near}" if near else ""
+    meant = f"; the nearest {'are' if ', ' in near else 'is'} {near}" if near else ""
     if "sam" in name.lower():
         meant = "; `segvoc click` finds objects by clicks and boxes"
     return UsageError(f"model {name!r} is unknown{meant}; `segvoc models` lists all, and a file ends with .safetensors")

@@ -114,7 +114,7 @@ export class Model {
     const embedded = await this.embedded(words);
     const background = byExamples ? null : this.description.background_words;
     const standIns = words.length === 1 ? background : null;
-    const rivals = background && words.length > 1 ? await this.rivals(background, words, embedded) : undefined;
+    const rivals = background && words.length > 1 ? this.rivals(background, words) : undefined;
     const text = standIns
       ? beside(embedded, await this.embedded(standIns.words), standIns.similarity)
       : rivals ? together(embedded, await this.embedded([...rivals.others, ...rivals.absent])) : embedded;
@@ -154,27 +154,24 @@ export class Model {
   }
 
   /** Words that compete by rules of their own, as `BackgroundWords.rivals` of segvoc finds them. */
-  private async rivals(background: BackgroundWords, words: readonly string[], embedded: Embeddings): Promise<Rivals> {
-    const kinds = new WordKinds(Object.fromEntries(background.wholes.map(({ name, parts }) => [name, parts])));
-    const names = [...background.words, ...background.wholes.map(({ name }) => name)];
-    const others = directions(await this.embedded(names));
-    const similar = directions(embedded).map((own) => others.map((other) => dot(own, other) > background.similarity));
-    const named = (name: string) => similar.flatMap((row, at) => (row[names.indexOf(name)] ? [at] : []));
-    const surroundings = [...new Set(background.words.flatMap(named))];
-    const common = background.common.filter((name) => !named(name).length);
-    const wholeOf = words.map((word) => kinds.of(word));
-    const parts = [...words.keys()].filter((at) => wholeOf[at] !== undefined);
-    const rivals = background.wholes.filter(({ name }) => wholeOf.includes(name));
-    const own = ({ name }: { name: string }) => named(name).filter((at) => !parts.includes(at));
-    const first = words.map((word) => folded(firstName(word)));
-    const absent = rivals.filter((one) => !own(one).length && !one.other_names.some((name) => first.includes(name)));
-    const competes = surroundings.length > 0 && surroundings.length < words.length && common.length > 0;
+  private rivals(background: BackgroundWords, words: readonly string[]): Rivals {
+    const names = words.map((word) => folded(firstName(word)));
+    const kinds = names.map((name) => this.kinds.of(name) ?? name);
+    const places = (isOne: (at: number) => boolean) => [...names.keys()].filter(isOne);
+    const surroundings = places((at) => background.words.includes(kinds[at]));
+    const others = background.common.filter((name) => !kinds.includes(name));
+    const wholes = new WordKinds(Object.fromEntries(background.wholes.map(({ name, parts }) => [name, parts])));
+    const wholeOf = names.map((name) => wholes.of(name));
+    const own = (name: string) => places((at) => kinds[at] === name && wholeOf[at] === undefined);
+    const asked = background.wholes.filter(({ name }) => wholeOf.includes(name));
+    const absent = asked.filter((one) => !own(one.name).length && !one.other_names.some((name) => names.includes(name)));
+    const compete = others.length > 0 && surroundings.length > 0 && surroundings.length < names.length;
     return {
-      surroundings: competes ? surroundings : [],
-      others: competes ? common : [],
-      parts,
-      wholes: [...new Set(rivals.flatMap(own))],
-      absent: absent.length ? [...absent.map(({ name }) => name), ...(surroundings.length ? [] : common)] : [],
+      surroundings: compete ? surroundings : [],
+      others: compete ? others : [],
+      parts: places((at) => wholeOf[at] !== undefined),
+      wholes: asked.flatMap(({ name }) => own(name)),
+      absent: absent.length ? [...absent.map(({ name }) => name), ...(surroundings.length ? [] : others)] : [],
       lead: background.part_lead,
     };
   }
