@@ -184,7 +184,7 @@ def taught() -> Any:
     from segvoc.inference.exported.segmenter import open_tiny  # behind the hook above
     from tests.inference.taught.drawn_examples import drawn_examples
 
-    return segvoc.teach(open_tiny(), drawn_examples(2))
+    return segvoc.teach(open_tiny(), drawn_examples(2), keep_worse=True)
 
 
 @pytest.fixture

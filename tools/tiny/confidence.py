@@ -14,6 +14,7 @@ has seen.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -34,6 +35,7 @@ from segvoc.inference.pixel_labels import search_classes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.tiny import tiny_kinds
+from segvoc.storage.files import write_json
 from tools.tiny.held_out import HeldOut, fold_command, fold_model, opened
 from tools.tiny.natural_words import ADDED, question
 
@@ -73,7 +75,9 @@ def labeled(model: NetworkSegmenter, one: HeldOut, words: Sequence[str], labels:
     height, width = one.labels.shape
     found = search_classes(output, (height, width), job.query, job.protocol)()
     plain = WordConfidence.of(PLAIN, words, tiny_kinds())
-    of_words, of_image = (np.asarray(x) for x in figures(plain.coarse(output, job.protocol, (height, width)), plain.facts(output)))
+    of_words, of_image = (
+        np.asarray(x) for x in figures(plain.coarse(output, job.protocol, (height, width)), plain.facts(output))
+    )
     truth = np.full(one.labels.shape, -1)
     for number, label in enumerate(labels):
         truth[one.labels == label] = number
@@ -124,7 +128,7 @@ def confidence(weights: Float[np.ndarray, " F+1"], x: Float[np.ndarray, "N F"]) 
     return 1 / (1 + np.exp(-(weights[0] + x @ weights[1:])))
 
 
-def scores(rows: Sequence[Labeled]) -> str:
+def scores(rows: Sequence[Labeled]) -> dict[str, float]:
     """Score the regression on photographs left out of it."""
     keys = sorted({row.key for row in rows})
     random.Random(0).shuffle(keys)
@@ -137,12 +141,20 @@ def scores(rows: Sequence[Labeled]) -> str:
     error = sum((bins == at).mean() * abs(pixels[bins == at].mean() - right[bins == at].mean()) for at in set(bins))
     good = accuracy > 0.8
     area = np.mean(quality[good][:, None] > quality[~good])
-    return f"rank correlation {spearmanr(quality, accuracy)[0]:.3f}, area {area:.3f}, calibration error {error:.3f}"
+    return {
+        "photographs": len(rows),
+        "accuracy": round(float(accuracy.mean()), 3),
+        "rank correlation": round(float(np.asarray(spearmanr(quality, accuracy))[0]), 3),
+        "area": round(float(area), 3),
+        "calibration error": round(float(error), 3),
+    }
 
 
 def main() -> None:
     """Parse the command line, label, fit, print."""
-    arguments = fold_command(__doc__).parse_args()
+    parser = fold_command(__doc__)
+    parser.add_argument("--out", type=Path, help="write the scores to this JSON file")
+    arguments = parser.parse_args()
     model, photos = fold_model(arguments)
     model.traits = replace(model.traits, confidence=None)
     rows = [
@@ -150,8 +162,12 @@ def main() -> None:
         for one in opened(tqdm(photos))
     ]
     flat = [row for some in rows for row in some]
-    print("all questions:", scores(flat))
-    print("own words:", scores([some[0] for some in rows if some]))
+    questions_of = {"own": [some[0] for some in rows if some], "people's": [some[-1] for some in rows if len(some) > 1]}
+    found = [{"words": name, **scores(some)} for name, some in questions_of.items()]
+    for row in found:
+        print(row)
+    if arguments.out:
+        write_json(arguments.out, {"rows": found})
     bias, slope, *others = (round(float(number), 4) for number in fitted(flat))
     word, image = others[: len(WORD_FIGURES)], others[len(WORD_FIGURES) :]
     print(f"slope={slope}, bias={bias}, word={tuple(word)}, image={tuple(image)}")

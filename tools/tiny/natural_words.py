@@ -16,6 +16,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +25,13 @@ from tqdm import tqdm
 
 import segvoc
 from segvoc.inference.background import STUFF
+from segvoc.storage.files import write_json
 from tools.tiny.held_out import HeldOut, fold_command, fold_model, opened
 
 TABLE: Mapping[str, Mapping[str, list[str]]] = json.loads(Path(__file__).with_suffix(".json").read_text())
 """By name of a data set's word: other "names", and what is "around" it; and names of a person "beside" something."""
+
+KINDS = ("accuracy", "takes surroundings", "neighbors", "taken by surroundings", "absent")
 
 SHARE = 0.01
 """Words of at least this share of a photograph are asked for."""
@@ -102,31 +106,42 @@ def mistakes(one: HeldOut, asked: Question, labels: UInt16[np.ndarray, "H W"]) -
     return {kind: 100 * float(some.sum()) / all_.sum() for kind, (some, all_) in found.items() if all_.any()}
 
 
-def table(rows: Sequence[tuple[str, Mapping[str, float]]]) -> str:
-    """Means over photographs by data set, and over all, as Markdown."""
+def summary(rows: Sequence[tuple[str, Mapping[str, float]]]) -> list[dict[str, object]]:
+    """Means over photographs of each kind, by data set and over all."""
     groups: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     for data_set, row in rows:
         groups[data_set].append(row)
     groups["all"] = [row for _, row in rows]
-    kinds = list(dict.fromkeys(kind for _, row in rows for kind in row))
-    lines = [f"| photographs | {' | '.join(kinds)} |", f"|---|{'---|' * len(kinds)}"]
-    for name, some in groups.items():
-        means = [[row[kind] for row in some if kind in row] for kind in kinds]
-        cells = [f"{np.mean(values):.1f}" if values else "" for values in means]
-        lines.append(f"| {len(some)} of {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return [
+        {
+            "photographs": name,
+            "number": len(some),
+            **{kind: round(mean([row[kind] for row in some if kind in row]), 1) for kind in KINDS if _any(kind, some)},
+        }
+        for name, some in groups.items()
+    ]
+
+
+def _any(kind: str, rows: Sequence[Mapping[str, float]]) -> bool:
+    return any(kind in row for row in rows)
 
 
 def main() -> None:
     """Parse the command line, label, print the table."""
-    arguments = fold_command(__doc__).parse_args()
+    parser = fold_command(__doc__)
+    parser.add_argument("--out", type=Path, help="write the table to this JSON file")
+    arguments = parser.parse_args()
     model, photos = fold_model(arguments)
     rows = []
     for one in opened(tqdm(photos)):
         if asked := question(one):
             result: segvoc.Segmentation = model.segment(one.pixels, asked.words)
             rows.append((one.photo.data_set, mistakes(one, asked, result.labels)))
-    print(table(rows))
+    found = summary(rows)
+    for row in found:
+        print(row)
+    if arguments.out:
+        write_json(arguments.out, {"rows": found})
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_the_overlay_changes_with_opacity_names_hidden_words_and_the_least_confi
     coffee.image_once(lambda image: same(image, nameless))
     # what is unlikely has no word, or is background, in gray, and nothing is asked again
     before, asked = coffee.labels(), len(coffee.requests)
-    coffee.tab.get_by_label("Least confidence").fill("60")
+    coffee.tab.get_by_label("Least confidence").fill("80")
     below = coffee.labels()
     unlikely = below == 255
     assert 0.01 < unlikely.mean() < 0.99 and (below[~unlikely] == before[~unlikely]).all()

@@ -157,10 +157,10 @@ export class Session {
     painted.value = ids.get(painted.value as number) ?? painted.value;
   }
 
-  /** Waits until all changes are written, and the service has those that it takes. */
-  async sent(): Promise<void> {
+  /** Waits until all changes are written but for some `own` of the caller, and the service has those that it takes. */
+  async sent(own = 0): Promise<void> {
     this.count();
-    await this.writer.idle();
+    await this.writer.idle(own);
     await this.store.sent();
   }
 
@@ -321,9 +321,11 @@ export class Session {
       this.settings.vocabulary.value = [];
     });
     await this.taught.clear();
-    // what is written later would bring images back
-    await this.sent();
-    await this.store.forget(items.map(({ id }) => id));
+    // what is written later would bring images back; until they are gone, changes aren't saved
+    await this.writer.counted(async () => {
+      await this.sent(1);
+      await this.store.forget(items.map(({ id }) => id));
+    });
   }
 
   async take(item: Item, found: Segmentation, answers: string): Promise<void> {
@@ -498,8 +500,8 @@ class Writer {
     for (const write of waiting) void this.counted(write);
   }
 
-  async idle(): Promise<void> {
-    for (this.flush(); this.pending.value; ) await pause(20);
+  async idle(own = 0): Promise<void> {
+    for (this.flush(); this.pending.value > own; ) await pause(20);
   }
 
   private async run(key: string, write: Write): Promise<void> {
