@@ -106,7 +106,9 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield _page("explanation/clicks", {"clicks": clicks()})
     tables = {"benchmarks": benchmarks(), "downloads": downloads(), "sources": sources(), "protocols": protocols()}
     yield _page("how_to/benchmarks", {**tables, "scores": scores(), "scores of parts": scores(parts=True)})
-    yield _page("explanation/what_tiny_can_do", {kind: scores_of_tiny(kind) for kind in ("held_out", "unseen_words")})
+    of_tiny = {name: of_photographs(f"tiny_{name}") for name in ("natural_words", "confidence")}
+    of_folds = {kind: scores_of_tiny(kind) for kind in ("held_out", "unseen_words")}
+    yield _page("explanation/what_tiny_can_do", of_folds | of_tiny)
     for page, by_name in MEASURED.items():
         yield _page(f"how_to/{page}", {name: results(name, columns) for name, columns in by_name.items()})
 
@@ -290,6 +292,14 @@ def scores_of_tiny(kind: str) -> Rows:
     for name, row in sorted(found.items(), key=lambda item: -item[1]["pixel_accuracy"]):
         texts = (f"{row[score]:.1f} ± {row[f'{score}_error']:.1f}" for score in ("miou", "pixel_accuracy"))
         yield f"`{name}`", SHOWS[name], *texts
+
+
+def of_photographs(name: str) -> Rows:
+    """What was measured on photographs; a row may lack figures."""
+    rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    yield tuple(columns)
+    yield from (tuple(row.get(column, "") for column in columns) for row in rows)
 
 
 if __name__ == "__main__":

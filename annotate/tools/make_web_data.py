@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
+from segvoc.inference.confidence import WordConfidence
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.taught.calibration import softmax_logits
@@ -30,6 +31,9 @@ from segvoc.inference.taught.taught_words import (
     mean_features,
     probe_image,
 )
+from segvoc.inference.windows import ViewLogits
+from segvoc.models.presets import TINY_CONFIDENCE
+from segvoc.networks.tiny import tiny_kinds
 from segvoc.runtime.arrays import bilinear
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +60,10 @@ def palette() -> dict[str, str]:
     return {"colors": class_colors(COLORS).tobytes().hex()}
 
 
+KINDS = ("skier", "Woman in a red coat", "cherry tomatoes", "slice of pizza", "hot dog", "ladies", "loaves", "rocket")
+"""Words, of which some are of a kind that `tiny` was trained on."""
+
+
 def expected() -> dict[str, Any]:
     """Inputs and results for the page's tests."""
     random = np.random.default_rng(0)
@@ -70,7 +78,23 @@ def expected() -> dict[str, Any]:
         "mixed": _mixed(random),
         "tuned": _tuned(random),
         "probe": _text(probe_image()[::16, ::16]),
+        "kinds": [{"word": word, "kind": tiny_kinds().of(word)} for word in KINDS],
+        "offsets": _offsets(random),
         "prompts": [{"text": text, "ids": tokenizer.encode(text).ids} for text in PROMPTS],
+    }
+
+
+def _offsets(random: np.random.Generator) -> dict[str, Any]:
+    """Maps of three words, of which the second was dropped, and the offsets of their confidence."""
+    maps = (random.integers(-24, 24, (2, 14, 130)) / 4).astype(np.float32)
+    facts = ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    words = WordConfidence(model=TINY_CONFIDENCE, words=facts)
+    output = ViewLogits(maps[None], np.array([[0, 2]]), 3)
+    return {
+        "model": asdict(TINY_CONFIDENCE),
+        "facts": facts,
+        "maps": _text(maps),
+        "offsets": np.asarray(words.offsets(output, Protocol(size=448), (14, 130))).tolist(),
     }
 
 

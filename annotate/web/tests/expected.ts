@@ -7,6 +7,7 @@ import type { Pixels } from "../src/backend";
 // tests are bundled to build/web/tests and run from the folder web
 export const expected = JSON.parse(readFileSync("tests/expected.json", "utf8"));
 export const tokenizer = JSON.parse(readFileSync("../../src/segvoc/weights/minilm_l6_tokenizer.json", "utf8")) as object;
+export const kinds = JSON.parse(readFileSync("../../src/segvoc/weights/tiny_kinds.json", "utf8")) as Record<string, string[]>;
 
 export function bytes(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text, "base64"));

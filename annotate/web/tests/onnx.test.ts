@@ -2,13 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { PageError } from "../src/backend";
+import { offsets, type WordFacts } from "../src/onnx/confidence";
 import { checkedDescription, inputSize, selectionInputs, wordsProgram, type Description } from "../src/onnx/description";
 import { withoutIslands } from "../src/onnx/edges";
 import { NONE } from "../src/labels/labeling";
 import { beside, probability, rejecting } from "../src/onnx/model";
 import { Prompts } from "../src/onnx/prompts";
 import { strongestClass } from "../src/onnx/strongest_class";
-import { bytes, expected, tokenizer } from "./expected";
+import { WordKinds } from "../src/onnx/word_kinds";
+import { bytes, expected, kinds, tokenizer } from "./expected";
 
 const prompts = { tokenizer: "tokenizer.json", max_tokens: 256, padding: 0, templates: ["{}"] };
 const text = { program: "text.onnx", ...prompts, average: false, unit_length: true, kinds: {} };
@@ -37,6 +39,16 @@ for (const { maps, image, quarters, index, value } of expected.strongest) {
     assert.deepEqual(Array.from(found.index), Array.from(new Uint16Array(bytes(index).buffer)));
   });
 }
+
+for (const { word, kind } of expected.kinds)
+  test(`"${word}" is of the kind that Python says`, () => assert.equal(new WordKinds(kinds).of(word) ?? null, kind));
+
+test("the confidence of words in an image is Python's", () => {
+  const { model, facts, maps, offsets: found } = expected.offsets;
+  const values = new Float32Array(bytes(maps).buffer);
+  const own = offsets(model, { values, classes: 2, rows: 14, columns: 130 }, [0, -1, 1], facts as unknown as WordFacts[]);
+  own.forEach((offset, word) => assert.ok(Math.abs(offset - found[word]) < 1e-4, `${offset} and ${found[word]}`));
+});
 
 test("a single word competes with its surroundings, but not with its synonyms", () => {
   const embeddings = (...vectors: number[][]) =>
