@@ -344,7 +344,7 @@ def _text_part(model: NetworkSegmenter) -> TextPart:
         average=model.network.average_prompts,
         unit_length=encoder.unit_length,
         whole=not (isinstance(encoder, MiniLM) or encoder.config.causal),
-        kinds=kinds_of(model.encode_words).by_kind,
+        kinds={kind: tuple(names) for kind, names in kinds_of(model.encode_words).by_kind.items()},
     )
 
 
