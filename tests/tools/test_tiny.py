@@ -1,9 +1,17 @@
 """How tiny is trained: the upper stages of its image tower, and the scores that choose."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from segvoc.encoders.efficientnet import EfficientNetLite
+from tools.tiny.confidence import ABSENT_WEIGHT, Labeled, confidence, fitted
+from tools.tiny.confidence import scores as scores_of_confidence
+from tools.tiny.held_out import HeldOut
+from tools.tiny.natural_words import ADDED, TABLE, Question, mistakes, question, summary
+from tools.tiny.photos import Photo
 from tools.tiny.scoring import counts, scores
 from tools.tiny.trunk import UpperTrunk
 
@@ -43,3 +51,53 @@ def test_scores_are_of_words_in_the_truth():
     found = scores(pixels)
     assert (found.miou, found.pixel_accuracy) == pytest.approx((50.0, 100 * 2 / 3))
     assert found.miou_error == pytest.approx(0.0, abs=1e-9)
+
+
+def held_out(labels: np.ndarray, *words: str | None) -> HeldOut:
+    photo = Photo("drawn", Path("drawn.jpg"), Path("drawn.png"), words)
+    return HeldOut(photo, np.zeros((*labels.shape, 3), np.uint8), labels)
+
+
+def test_people_ask_by_other_names_for_what_is_there_and_for_what_is_not():
+    one = held_out(np.repeat([[0, 1, 2, 255]], 10, axis=0), "dog", "person", None)
+    asked = question(one)
+    assert asked is not None and question(one) == asked
+    dog, person = asked.words[:2]
+    assert {dog, person} <= {"dog", "person", *TABLE["names"]["dog"], *TABLE["names"]["person"]}
+    assert asked.labels == [0, 1] and asked.around == ADDED and len(asked.words) == 2 + 2 * ADDED
+    there = {"dog", "person", *TABLE["names"]["dog"], *TABLE["names"]["person"]}
+    assert not there & set(asked.words[2:])
+    beside = question(held_out(np.array([[0, 1]]), "person", "skis"))
+    assert beside is not None and beside.words[0] in ("skier", "person")
+    assert question(held_out(np.full((2, 2), 255), "dog")) is None
+
+
+def test_mistakes_are_counted_by_kind():
+    one = held_out(np.array([[0, 0, 0, 0, 1, 1, 2, 2]]), "dog", "cat", None)
+    asked = Question([0, 1], ["puppy", "kitten", "grass", "zebra"], 1)
+    found = mistakes(one, asked, np.array([[0, 1, 2, 3, 1, 1, 0, 2]], np.uint16))
+    assert found == {
+        "accuracy": 50.0,
+        "takes surroundings": 50.0,
+        "neighbors": pytest.approx(100 / 6),
+        "taken by surroundings": pytest.approx(100 / 6),
+        "absent": 12.5,
+    }
+    rows = summary([("drawn", found), ("other", {"accuracy": 100.0})])
+    assert rows[-1]["accuracy"] == 75.0 and rows[-1]["absent"] == 12.5 and "absent" not in rows[1]
+
+
+def test_the_confidence_is_fitted_to_what_is_right():
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(60):
+        x = random.normal(size=(200, 4))
+        x[:, 2], x[:, 3] = random.normal(), 0  # of the image; and "absent"
+        right = random.random(200) < 1 / (1 + np.exp(-(2 * x[:, 0] + x[:, 2] + 0.5)))
+        rows.append(Labeled(str(number), x, right, x, float(right.mean())))
+    weights = fitted(rows)
+    # shrunk by the penalty
+    assert weights[:4] == pytest.approx([0.4, 1.4, 0, 0.7], abs=0.2) and weights[-1] == ABSENT_WEIGHT
+    assert confidence(weights, np.zeros((1, 4)))[0] == pytest.approx(0.62, abs=0.05)
+    found = scores_of_confidence(rows)
+    assert found["rank correlation"] > 0.9 and found["calibration error"] < 0.03 and found["photographs"] == 60
