@@ -116,7 +116,11 @@ def summary(rows: Sequence[tuple[str, Mapping[str, float]]]) -> list[dict[str, o
         {
             "photographs": name,
             "number": len(some),
-            **{kind: round(mean([row[kind] for row in some if kind in row]), 1) for kind in KINDS if _any(kind, some)},
+            **{
+                kind: round(float(mean([row[kind] for row in some if kind in row])), 1)
+                for kind in KINDS
+                if _any(kind, some)
+            },
         }
         for name, some in groups.items()
     ]
