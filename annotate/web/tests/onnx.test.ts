@@ -47,7 +47,7 @@ test("the confidence of words in an image is Python's", () => {
   const { model, facts, maps, offsets: found } = expected.offsets;
   const values = new Float32Array(bytes(maps).buffer);
   const own = offsets(model, { values, classes: 2, rows: 14, columns: 130 }, [0, -1, 1], facts as unknown as WordFacts[]);
-  own.forEach((offset, word) => assert.ok(Math.abs(offset - found[word]) < 1e-4, `${offset} and ${found[word]}`));
+  own.forEach((offset, word) => assert.ok(Math.abs(offset - found[word]) < 1e-3, `${offset} and ${found[word]}`));
 });
 
 test("a single word competes with its surroundings, but not with its synonyms", () => {
