@@ -126,7 +126,7 @@ CLASSES, CHANNELS = 12, 16
 @pytest.fixture
 def synthesized() -> SynthesizedClassifiers:
     torch.manual_seed(0)
-    return SynthesizedClassifiers(CLASSES, CHANNELS, sharpness=100.0, contrast=0.0)
+    return SynthesizedClassifiers(CLASSES, CHANNELS, sharpness=100.0)
 
 
 def test_the_name_of_a_known_class_gets_its_centered_logit_and_a_word_between_two_what_is_between_theirs(synthesized):
@@ -143,15 +143,6 @@ def test_what_all_classes_share_and_how_large_logits_are_makes_no_difference(syn
     logits, text = torch.randn(1, CLASSES, 3, 4), torch.randn(1, 5, 1, CHANNELS)
     torch.testing.assert_close(synthesized(3 * logits + 7, text), synthesized(logits, text))
     assert synthesized(logits, text).abs().max() <= 1
-
-
-def test_what_a_whole_image_says_of_a_class_is_taken_from_its_cells(synthesized):
-    logits, text = torch.randn(1, CLASSES, 3, 4), torch.randn(1, 5, 1, CHANNELS)
-    of_image = torch.randn(1, CLASSES, 1, 1)
-    synthesized.contrast = 1.0
-    torch.testing.assert_close(synthesized(logits + of_image, text), synthesized(logits, text), atol=1e-5, rtol=1e-5)
-    synthesized.contrast = 0.5
-    assert not torch.allclose(synthesized(logits + of_image, text), synthesized(logits, text), atol=1e-2)
 
 
 def test_the_last_cost_is_that_of_the_known_classes():

@@ -55,9 +55,6 @@ class TinyAggregationConfig(CostAggregationConfig):
     """ImageNet's classes, whose logits the image encoder gives; each word is compared with a blend of them."""
     sharpness: float = 25.0
     """How strongly the blend concentrates on the known classes whose names are most similar to the word."""
-    scene_contrast: float = 1.0
-    """How much of the known classes' mean logits over an image is subtracted: classifiers of whole images answer to
-    what surrounds a thing, too."""
     skip: Literal["sum", "none"] = "sum"
     """Whether the sum of the costs is appended as an extra cost, added to the logits, and used to select classes."""
     pad_classes: int = 0
@@ -72,7 +69,7 @@ class TinyAggregationConfig(CostAggregationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, {"familiar_words": (1, 65_535), "sharpness": (0, 1000), "scene_contrast": (0, 10)})
+        check_range(self, {"familiar_words": (1, 65_535), "sharpness": (0, 1000)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +102,15 @@ class SynthesizedClassifiers(nn.Module):
     names are to the word: w_t = sum_k s_tk w_k with s_t = softmax(sharpness * cos(text_t, anchor_k)). It equals the
     same combination of the classes' logits, so only logits are needed.
 
-    The classes' logits l are contrasted with the scene first, after each cell's mean over the classes is subtracted:
-    l - contrast * (mean of l over the image).
-
     Source: Changpinyo et al., "Synthesized classifiers for zero-shot learning", CVPR 2016, Eqs. 2 and 3, with cosine
     similarities instead of distances.
     """
 
     anchors: Tensor
 
-    def __init__(self, classes: int, channels: int, sharpness: float, contrast: float) -> None:
+    def __init__(self, classes: int, channels: int, sharpness: float) -> None:
         super().__init__()
-        self.sharpness, self.contrast = sharpness, contrast
+        self.sharpness = sharpness
         self.register_buffer("anchors", torch.randn(classes, channels))
 
     def forward(self, class_logits: Float[Tensor, "B K H W"], text: PromptEmbeddings) -> CostVolume:
@@ -126,8 +120,6 @@ class SynthesizedClassifiers(nn.Module):
             similarity = F.normalize(text, dim=-1) @ F.normalize(self.anchors, dim=-1).mT
             share = (self.sharpness * similarity).softmax(dim=-1)
             centered = class_logits - class_logits.mean(dim=1, keepdim=True)
-            if self.contrast:
-                centered = centered - self.contrast * centered.mean(dim=(2, 3), keepdim=True)
             return torch.einsum("bkhw,btpk->bpthw", F.normalize(centered, dim=1), share)
 
 
@@ -180,9 +172,7 @@ class TinyAggregation(TinyCosts, CostAggregation):
         adds = config.skip == "sum"
         super().__init__(replace(config, costs=config.costs + adds), channels, tap_channels)
         self.skip = FamiliarCostSum(config.costs, config.familiar_words, channels) if adds else None
-        self.synthesized = SynthesizedClassifiers(
-            config.known_classes, channels, config.sharpness, config.scene_contrast
-        )
+        self.synthesized = SynthesizedClassifiers(config.known_classes, channels, config.sharpness)
         if adds:
             # random logits would drown the sum that they are added to
             for parameter in self.decoder.head.parameters():
@@ -220,9 +210,7 @@ class TinyWithoutAggregation(TinyCosts, NoAggregation):
 
     def __init__(self, config: TinyAggregationConfig, channels: int) -> None:
         super().__init__(FamiliarCostSum(config.costs, config.familiar_words, channels))
-        self.synthesized = SynthesizedClassifiers(
-            config.known_classes, channels, config.sharpness, config.scene_contrast
-        )
+        self.synthesized = SynthesizedClassifiers(config.known_classes, channels, config.sharpness)
 
     def logits(self, maps: FeatureMaps, text: PromptEmbeddings) -> Logits:
         """See `NoAggregation.logits`."""
