@@ -4,6 +4,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,7 +20,7 @@ from segvoc.vocabulary import Vocabulary, folded
 SURROUNDINGS = 1 / 3
 """Share of an image in which stand-ins for the background beat all words from which the background is hinted at."""
 
-SURE = 0.7
+SURE = 0.6
 """Mean confidence from which the words of a call cover its image, so that surroundings aren't looked for."""
 
 UNLABELED_PARTS = 0.1
@@ -97,7 +98,8 @@ def share_of_surroundings(job: LabelingJob, result: Segmentation, views: Encoded
     stand_ins = job.engine.traits.background_words
     if stand_ins is None or len(job.words) < 2:
         return 0.0
-    background = Background(kind="unlabeled", threshold=0.0, stand_ins=stand_ins)
+    few = replace(stand_ins, words=stand_ins.common or stand_ins.words)  # all of them take as long as a call
+    background = Background(kind="unlabeled", threshold=0.0, stand_ins=few)
     found = job.with_background(background).class_labels(views, result.labels.shape)
     return float(np.mean(found.labels == UNLABELED))
 

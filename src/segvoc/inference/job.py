@@ -312,8 +312,8 @@ class LabelingJob:
         return result if self.hints is None else replace(result, hints=self.hints(result, views, self))
 
     def with_background(self, background: Background) -> "LabelingJob":
-        """The job with another background, without hints, nor refined edges, which take time."""
-        return replace(self, background=background, options=replace(self.options, edges=False), hints=None)
+        """The job with another background, without hints and, to take less time, without the image's edges."""
+        return replace(self, background=background, hints=None, options=replace(self.options, edges=False))
 
     def has_plain_window(self, image: UInt8[np.ndarray, "_ _ 3"], views: EncodedViews) -> bool:
         """Whether another window than "auto" was asked for, and sees and labels the image just as "auto" does."""
