@@ -287,6 +287,11 @@ def naming_extra(package: str, extra: str, modules: Collection[str] | None = Non
 naming_torch = partial(naming_extra, "PyTorch", "torch", TORCH_PACKAGES)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 image", "2 images"."""
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def one_line(error: BaseException) -> str:
     """Another library's error as part of a one-line message: its first line, or its name if it has no message."""
     lines = str(error).strip().splitlines()

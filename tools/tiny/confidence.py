@@ -74,7 +74,7 @@ def labeled(model: NetworkSegmenter, one: HeldOut, words: Sequence[str], labels:
     (output,) = job.view_logits([one.pixels])
     height, width = one.labels.shape
     found = search_classes(output, (height, width), job.query, job.protocol)()
-    plain = WordConfidence.of(PLAIN, words, tiny_kinds())
+    plain = WordConfidence.of(PLAIN, tuple(words), tiny_kinds(), model.traits.part_kinds)
     of_words, of_image = (
         np.asarray(x) for x in figures(plain.coarse(output, job.protocol, (height, width)), plain.facts(output))
     )

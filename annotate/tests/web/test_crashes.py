@@ -135,7 +135,7 @@ class Tab:
     key: str
     folder: Path
     complaints: list[str] = field(default_factory=list)
-    site: Site = None  # type: ignore[assignment]
+    site: Site = field(init=False)
 
     @property
     def page(self) -> Any:
@@ -514,7 +514,10 @@ class Run:
         tab.site.drop(path)
         if self.random.random() < 0.1:
             return True
-        is_added = lambda: tab.is_open is not None and tab.is_open not in known  # noqa: E731
+
+        def is_added() -> bool:
+            return tab.is_open is not None and tab.is_open not in known
+
         if not tab.once(lambda: is_added() or tab.alert, 120):
             raise Lost(f"{tab.name} neither adds {path.name} nor says why")
         if is_added():

@@ -8,9 +8,9 @@ import click
 
 from segvoc.cli.dataset_options import data_option, data_root
 from segvoc.cli.output import echo, example
-from segvoc.data.benchmarks import BENCHMARKS, Benchmark, Manifest, counted, find_benchmark
+from segvoc.data.benchmarks import BENCHMARKS, Benchmark, Manifest, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import InputError, UsageError, counted
 from segvoc.runtime.progress import print_line
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segvoc.data.labeled_images import LabeledImage, LabeledImages, class_names, read_class_list
-from segvoc.errors import UsageError, one_line
+from segvoc.errors import UsageError, counted, one_line
 from segvoc.inference.label_options import LabelKeywords
 from segvoc.storage.files import read_json, write_json
 from segvoc.storage.records import check_amounts, from_json, to_json
@@ -282,11 +282,6 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
     maps = tuple(replace(image, labels=root / mask) for mask, image in masked if mask is not None)
     objects = Vocabulary(benchmark.training_parts.objects)
     return replace(found, object_maps=LabeledImages(name=benchmark.name, vocabulary=objects, images=maps))
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 image", "2 images"."""
-    return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
 # ---- scores reported in papers

@@ -20,7 +20,7 @@ _PLURALS = (("", ""), ("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves",
 """Endings of plurals, and those of their singulars."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WordKinds:
     """The words that a network was trained on, and for each the words that it is a kind of."""
 
@@ -47,7 +47,7 @@ class WordKinds:
 
     def _known(self, name: str) -> str | None:
         kinds: Mapping[str, str] = vars(self)["_kinds"]
-        singulars = [re.sub(f"{plural}$", ending, name) for plural, ending in _PLURALS]
+        singulars = (name.removesuffix(plural) + ending for plural, ending in _PLURALS if name.endswith(plural))
         return next((kinds[one] for one in singulars if one in kinds), None)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, cast
 
 from segvoc.encoders.word_encoder import WordEncoder
@@ -93,6 +94,11 @@ class BackgroundWords:
     part_lead: float = 0.0
     """How far a whole must be ahead of a part of it [logits]: its pixels are those of its parts, too."""
 
+    @property
+    def part_kinds(self) -> WordKinds:
+        """The wholes by words for their parts: "leather jacket" is of a person."""
+        return _part_kinds(self.wholes)
+
     def distinct_from(self, requested: Vocabulary, parts: Sequence[str], encode: WordEncoder) -> tuple[str, ...]:
         """The background words that differ from all requested words and parts."""
         taken = {name.casefold() for name in (*requested.words, *parts)}
@@ -115,8 +121,7 @@ class BackgroundWords:
         of_words = [kinds.of(name) or name for name in names]
         surroundings = tuple(at for at, kind in enumerate(of_words) if kind in self.words)
         others = tuple(word for word in self.common if word not in of_words)
-        wholes = WordKinds({whole.name: whole.parts for whole in self.wholes})
-        parts = {at: whole for at, name in enumerate(names) if (whole := wholes.of(name)) is not None}
+        parts = {at: whole for at, name in enumerate(names) if (whole := self.part_kinds.of(name)) is not None}
         named, absent = list[int](), list[str]()
         for whole in self.wholes:
             if whole.name in parts.values():
@@ -132,6 +137,11 @@ class BackgroundWords:
             unnamed_wholes=tuple(absent),
             unnamed=others if absent and not surroundings else (),
         )
+
+
+@cache
+def _part_kinds(wholes: tuple[Whole, ...]) -> WordKinds:
+    return WordKinds({whole.name: whole.parts for whole in wholes})
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ that the network had not seen, is a probability (Platt 1999, here with more than
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from array_api_compat import device
 from jaxtyping import Float, Int
 
 from segvoc.encoders.word_kinds import WordKinds
 from segvoc.errors import UsageError
-from segvoc.inference.background import WHOLES
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
+from segvoc.layers.selection import DROPPED
 from segvoc.runtime.arrays import Array, array_namespace, sigmoid, strongest
 from segvoc.vocabulary import folded
 
@@ -26,9 +26,6 @@ GRID = 56
 
 MOST = 6.0
 """Logits beyond this count as this."""
-
-DROPPED = -30.0
-"""Logit of words that class selection dropped."""
 
 ABSENT = 0.06
 """Mean score of the likeliest words below which they are probably not in the image."""
@@ -85,9 +82,9 @@ class WordConfidence:
     """See `figures`."""
 
     @classmethod
-    def of(cls, model: ConfidenceModel, names: Sequence[str], kinds: WordKinds) -> "WordConfidence":
-        """That of words by their first names, for a network that was trained on words of these kinds."""
-        parts = WordKinds({whole.name: whole.parts for whole in WHOLES})
+    @lru_cache(maxsize=16)
+    def of(cls, model: ConfidenceModel, names: tuple[str, ...], kinds: WordKinds, parts: WordKinds) -> "WordConfidence":
+        """That of words by their first names, by the kinds that the network was trained on and by their wholes."""
         facts = ((folded(name) in kinds.by_kind, kinds.of(name), parts.of(name)) for name in names)
         return cls(
             model=model, words=tuple((float(is_known), float(bool(k)), float(bool(p))) for is_known, k, p in facts)

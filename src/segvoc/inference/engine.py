@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
+from segvoc.encoders.word_kinds import NO_KINDS, WordKinds
 from segvoc.errors import UsageError, checked_call
 from segvoc.inference.background import BackgroundWords
 from segvoc.inference.confidence import ConfidenceModel
@@ -44,6 +45,11 @@ class ModelTraits:
     """Mean confidence below which perhaps none of the words is in an image; None: not known."""
     confidence: ConfidenceModel | None = None
     """How likely labels are right; None: the confidence is the sigmoid of a label's score."""
+
+    @property
+    def part_kinds(self) -> WordKinds:
+        """See `BackgroundWords.part_kinds`."""
+        return NO_KINDS if self.background_words is None else self.background_words.part_kinds
 
 
 PLAIN = ModelTraits()

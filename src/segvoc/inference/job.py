@@ -202,10 +202,11 @@ class LabelingJob:
             raise UsageError("smoothing doesn't support parts or groups; leave them out, or the smoothing")
 
     def _word_confidence(self, query: ClassQuery) -> WordConfidence | None:
-        if (model := self.engine.traits.confidence) is None or self.protocol.sigmoid_first:
+        traits = self.engine.traits
+        if traits.confidence is None or self.protocol.sigmoid_first:
             return None
-        names = query.queried.first_names[: len(query.class_indices)]
-        return WordConfidence.of(model, names, kinds_of(self.engine.encode_words))
+        names = tuple(query.queried.first_names[: len(query.class_indices)])
+        return WordConfidence.of(traits.confidence, names, kinds_of(self.engine.encode_words), traits.part_kinds)
 
     @property
     def batch(self) -> int:
@@ -216,7 +217,9 @@ class LabelingJob:
     def result_metadata(self) -> dict[str, Any]:
         """The fields of each result that say what labeled it, and with which words."""
         engine, query = self.engine, self.query
-        of_model = {"model": engine.name, "dtype": engine.dtype, "unsure_below": engine.traits.unsure_below}
+        is_probability = self.confidence is not None or self.taught is not None
+        unsure_below = engine.traits.unsure_below if is_probability else None
+        of_model = {"model": engine.name, "dtype": engine.dtype, "unsure_below": unsure_below}
         return {**of_model, "words": query.words, "background": query.background.name}
 
     def start(self, given: Sequence[GivenImage]) -> Callable[[], Outcomes]:

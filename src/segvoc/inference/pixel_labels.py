@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Literal
 
 import numpy as np
 from array_api_compat import device
@@ -58,6 +61,11 @@ def search_classes(
     return lambda: ClassLabels(*decision(), probabilities, contest.best.value)
 
 
+Group = Literal["words", "stand-ins", "absent", "surroundings", "parts"]
+"""All words of a call; those that nobody asked for, whose pixels are background or surroundings, or get no part; and
+those for surroundings and for parts, which have the rules of `Rivals`."""
+
+
 class Contest:
     """The strongest word at each pixel, and the strongest of the groups of words that have rules of their own.
 
@@ -80,31 +88,32 @@ class Contest:
         self.offsets = None if confidence is None else confidence.offsets(output, protocol, (height, width))
         count, others, end = len(query.class_indices), len(query.rivals.others), query.num_words
         self.query = query
-        self.best, self.stand_in, self.absent, self.surroundings, self.parts = (
-            StrongestClass(height, width, like) for _ in range(5)
-        )
         self.labels: Int[Array, " T"] = xp.concat(
             (xp.asarray(query.class_indices, device=where), xp.arange(count, end, device=where))
         )
         """The class of each queried word that isn't a part of an object; those of stand-ins come after all others."""
         first = end if not query.rivals.absent else count + others
-        groups = (
-            (self.best, range(count)),
-            (self.stand_in, range(count, first)),
-            (self.absent, range(first, end)),
-            (self.surroundings, query.rivals.surroundings if others else ()),
-            (self.parts, query.rivals.parts if query.rivals.wholes else ()),
-        )
+        words: dict[Group, range | tuple[int, ...]] = {
+            "words": range(count),
+            "stand-ins": range(count, first),
+            "absent": range(first, end),
+            "surroundings": query.rivals.surroundings if others else (),
+            "parts": query.rivals.parts if query.rivals.wholes else (),
+        }
+        self.groups: dict[Group, StrongestClass] = {
+            group: StrongestClass(height, width, like) for group, some in words.items() if len(some)
+        }
+        """The strongest word of each group that the call has."""
         self.rounds = [
-            (strongest, words if isinstance(words, range) else xp.asarray(words, device=where))
-            for strongest, words in groups
-            if len(words)
+            (strongest, some if isinstance(some := words[group], range) else xp.asarray(some, device=where))
+            for group, strongest in self.groups.items()
         ]
         """Which queried words are compared in each group."""
+        self.best = self.groups["words"]
 
     def winners(self) -> tuple[Int[Array, "H W"], Float[Array, "H W"]]:
         """The label of each pixel by the rules of `Rivals`, or `UNLABELED`, and the score of its strongest word."""
-        labels, scores, rivals = self.best.index, self.best.value, self.query.rivals
+        labels, scores, rivals, groups = self.best.index, self.best.value, self.query.rivals, self.groups
         xp = array_namespace(scores)
 
         def given_to(group: StrongestClass, wins: Bool[Array, "H W"]) -> tuple[Array, Array]:
@@ -115,12 +124,14 @@ class Contest:
 
         lead = 0.0 if self.query.background.stand_ins is None else self.query.background.stand_ins.part_lead
         if rivals.others:
-            behind = (self.stand_in.value > scores) & (self.surroundings.value > -xp.inf)
-            labels, scores = given_to(self.surroundings, behind & ~are(rivals.surroundings))
+            named = groups["surroundings"]
+            behind = (groups["stand-ins"].value > scores) & (named.value > -xp.inf)
+            labels, scores = given_to(named, behind & ~are(rivals.surroundings))
         if rivals.wholes:
-            labels, scores = given_to(self.parts, (self.parts.value + lead > scores) & are(rivals.wholes))
+            parts = groups["parts"]
+            labels, scores = given_to(parts, (parts.value + lead > scores) & are(rivals.wholes))
         if rivals.absent:
-            labels = xp.where((self.absent.value > scores + lead) & are(rivals.parts), UNLABELED, labels)
+            labels = xp.where((groups["absent"].value > scores + lead) & are(rivals.parts), UNLABELED, labels)
         return labels, scores
 
     def probabilities(self, labels: Int[Array, "H W"], scores: Float[Array, "H W"]) -> Float32[Array, "H W"]:
@@ -142,8 +153,11 @@ class Contest:
 
         At a threshold of 0.5 on the scores, it is the highest exactly where the background is the label.
         """
-        ahead = self.probability(self.stand_in.value + self.query.background.margin)
-        return array_namespace(ahead).maximum(1 - self.probability(self.best.value), ahead)
+        unlikely = 1 - self.probability(self.best.value)
+        if "stand-ins" not in self.groups:
+            return unlikely
+        ahead = self.probability(self.groups["stand-ins"].value + self.query.background.margin)
+        return array_namespace(ahead).maximum(unlikely, ahead)
 
 
 def decide(contest: Contest) -> Callable[[], tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]]:
@@ -151,19 +165,18 @@ def decide(contest: Contest) -> Callable[[], tuple[UInt16[np.ndarray, "H W"], Fl
 
     The function that is returned waits for a GPU and gives both.
     """
-    query, below = contest.query, None
+    query, conditions = contest.query, list[Array]()
     background, threshold = query.background_index, query.background.threshold
     labels, scores = contest.winners()
     xp, stand_ins = array_namespace(scores), query.background.stand_ins
     confidence = contest.probabilities(labels, scores)
     if threshold is not None:
-        below = confidence < threshold
-    if query.stand_ins and query.background.kind != "fill":
-        behind = contest.stand_in.value + query.background.margin > scores
-        below = behind if below is None else below | behind
-    if threshold is None and stand_ins is not None and query.background.kind != "fill":
-        unlikely = contest.probability(scores) < stand_ins.threshold
-        below = unlikely if below is None else below | unlikely
+        conditions.append(confidence < threshold)
+    if query.background.kind != "fill" and query.stand_ins:
+        conditions.append(contest.groups["stand-ins"].value + query.background.margin > scores)
+    if query.background.kind != "fill" and threshold is None and stand_ins is not None:
+        conditions.append(contest.probability(scores) < stand_ins.threshold)
+    below = reduce(or_, conditions) if conditions else None
     if below is not None and background is not None:
         confidence = xp.where(below, contest.background_probability(), confidence)
     if below is not None:

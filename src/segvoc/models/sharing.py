@@ -19,7 +19,7 @@ from segvoc.checkpoints.hub import (
     SharedModel,
     Token,
 )
-from segvoc.errors import UsageError, checked_call
+from segvoc.errors import UsageError, checked_call, counted
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
@@ -132,7 +132,8 @@ class ShareableModel:
             training={"made with": f"segvoc {records[-1].segvoc}"},
             scores=tuple(
                 ScoreTable(
-                    title=f"Measured on {counted(record.images)}, each held out while it learned from the others",
+                    title=f"Measured on {counted(record.images, 'image')}, "
+                    "each held out while it learned from the others",
                     data="the images it was taught from",
                     images=record.images,
                     columns=("zero-shot", "this model"),
@@ -195,11 +196,6 @@ class ShareableModel:
         values = {"model": self, "shared": shared, "name": name, "title": title, "named": named, "asked": asked}
         template = Path(__file__).with_name("card.md")
         return ModelCard.from_template(metadata, template_path=str(template), **values, plain=_escaped)
-
-
-def counted(images: int, what: str = "image") -> str:
-    """A number of images, in words."""
-    return f"{images} {what}{'' if images == 1 else 's'}"
 
 
 def _escaped(text: str) -> str:

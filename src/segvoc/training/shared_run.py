@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segvoc.models.sharing import ScoreTable, ShareableModel, counted
+from segvoc.errors import counted
+from segvoc.models.sharing import ScoreTable, ShareableModel
 from segvoc.storage.atomic_writes import write_path_atomically
 from segvoc.storage.files import read_json
 from segvoc.storage.journal import read_journal
@@ -78,7 +79,7 @@ def _scores(
     before = scored[0] if scored[0]["step"] == 0 else {}
     pairs = zip(data["classes"], before.get("iou", [None] * len(data["classes"])), after["iou"], strict=True)
     return ScoreTable(
-        title=f"Measured on {counted(held_out)} held out from training",
+        title=f"Measured on {counted(held_out, 'image')} held out from training",
         data=counted(held_out, "held-out image"),
         images=held_out,
         miou=(_percent(before.get("mean_iou")), _percent(after["mean_iou"])),

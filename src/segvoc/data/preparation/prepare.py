@@ -7,10 +7,10 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from segvoc.data.benchmarks import PREPARATION_FOLDER, PREPARED_LAYOUT, Benchmark, Manifest, counted
+from segvoc.data.benchmarks import PREPARATION_FOLDER, PREPARED_LAYOUT, Benchmark, Manifest
 from segvoc.data.preparation.conversions import ConversionResult, LabelConversion, Original, Plan, plan_preparation
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
-from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.errors import InputError, OutputError, UsageError, counted
 from segvoc.runtime.process_settings import map_in_processes
 from segvoc.runtime.progress import Progress
 from segvoc.storage.records import check_amounts, from_json, to_json
