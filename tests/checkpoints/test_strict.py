@@ -15,7 +15,7 @@ def renamed(**shapes: tuple[int, ...]) -> Iterable[tuple[str, str, torch.Tensor]
     return [(f"their.{name}", name, torch.ones(shape)) for name, shape in shapes.items()]
 
 
-def test_what_fits_is_taken() -> None:
+def test_a_state_that_fits_exactly_gets_our_names() -> None:
     state = fit_exactly(renamed(bias=(2,), weight=(2, 3)), EXPECTED, "official")
     assert {name: value.shape for name, value in state.items()} == EXPECTED
 

@@ -32,6 +32,7 @@ TABLE: Mapping[str, Mapping[str, list[str]]] = json.loads(Path(__file__).with_su
 """By name of a data set's word: other "names", and what is "around" it; and names of a person "beside" something."""
 
 KINDS = ("accuracy", "takes surroundings", "neighbors", "taken by surroundings", "absent")
+"""What `mistakes` counts, as the head of this file explains."""
 
 SHARE = 0.01
 """Words of at least this share of a photograph are asked for."""
@@ -112,22 +113,12 @@ def summary(rows: Sequence[tuple[str, Mapping[str, float]]]) -> list[dict[str, o
     for data_set, row in rows:
         groups[data_set].append(row)
     groups["all"] = [row for _, row in rows]
-    return [
-        {
-            "photographs": name,
-            "number": len(some),
-            **{
-                kind: round(float(mean([row[kind] for row in some if kind in row])), 1)
-                for kind in KINDS
-                if _any(kind, some)
-            },
-        }
-        for name, some in groups.items()
-    ]
-
-
-def _any(kind: str, rows: Sequence[Mapping[str, float]]) -> bool:
-    return any(kind in row for row in rows)
+    found = []
+    for name, some in groups.items():
+        by_kind = {kind: [row[kind] for row in some if kind in row] for kind in KINDS}
+        means = {kind: round(float(mean(shares)), 1) for kind, shares in by_kind.items() if shares}
+        found.append({"photographs": name, "number": len(some), **means})
+    return found
 
 
 def main() -> None:

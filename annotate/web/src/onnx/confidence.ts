@@ -9,7 +9,7 @@ const GRID = 56;
 const MOST = 6;
 
 /** Logit of words that class selection dropped. */
-const DROPPED = -30;
+const DROPPED = -100;
 
 /** Mean score of the likeliest words below which they are probably not in the image. */
 const ABSENT = 0.06;

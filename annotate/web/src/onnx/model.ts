@@ -35,6 +35,8 @@ export class Model {
   private readonly embeddings = new Map<string, readonly Float32Array[]>();
   private readonly protocol: Protocol;
   private readonly kinds: WordKinds;
+  /** The wholes by words for their parts. */
+  private readonly partKinds: WordKinds;
   private readonly taught = new Map<string, TaughtWords>();
   /** What the network sees in the drawn image by which taught words recognize it. */
   private probed: Promise<FeatureMap[]> | undefined;
@@ -52,6 +54,8 @@ export class Model {
   ) {
     this.protocol = description.protocols["auto"];
     this.kinds = new WordKinds(description.text!.kinds);
+    const wholes = description.background_words?.wholes ?? [];
+    this.partKinds = new WordKinds(Object.fromEntries(wholes.map(({ name, parts }) => [name, parts])));
   }
 
   /** Load all programs of an exported folder, whose `segvoc.json` has been read, while the runtime loads. */
@@ -142,12 +146,11 @@ export class Model {
 
   /** How likely a label is right, by its logit and its number among the words. */
   private confidence(words: readonly string[], maps: Maps, kept: Uint16Array): Sure {
-    const model = this.description.confidence, wholes = this.description.background_words?.wholes ?? [];
+    const model = this.description.confidence;
     if (!model) return probability;
-    const parts = new WordKinds(Object.fromEntries(wholes.map(({ name, parts }) => [name, parts])));
     const facts = words.map((word): WordFacts => {
       const isKnown = this.kinds.isTrained(firstName(word));
-      return [Number(isKnown), Number(this.kinds.of(word) !== undefined), Number(parts.of(word) !== undefined)];
+      return [Number(isKnown), Number(this.kinds.of(word) !== undefined), Number(this.partKinds.of(word) !== undefined)];
     });
     const offset = offsets(model, maps, words.map((_, number) => kept.indexOf(number)), facts);
     return (logit, number) => confidence(model, logit, offset[number]);
@@ -160,17 +163,16 @@ export class Model {
     const places = (isOne: (at: number) => boolean) => [...names.keys()].filter(isOne);
     const surroundings = places((at) => background.words.includes(kinds[at]));
     const others = background.common.filter((name) => !kinds.includes(name));
-    const wholes = new WordKinds(Object.fromEntries(background.wholes.map(({ name, parts }) => [name, parts])));
-    const wholeOf = names.map((name) => wholes.of(name));
+    const wholeOf = names.map((name) => this.partKinds.of(name));
     const own = (name: string) => places((at) => kinds[at] === name && wholeOf[at] === undefined);
-    const asked = background.wholes.filter(({ name }) => wholeOf.includes(name));
-    const absent = asked.filter((one) => !own(one.name).length && !one.other_names.some((name) => names.includes(name)));
+    const wholesOfParts = background.wholes.filter(({ name }) => wholeOf.includes(name));
+    const absent = wholesOfParts.filter((one) => !own(one.name).length && !one.other_names.some((name) => names.includes(name)));
     const compete = others.length > 0 && surroundings.length > 0 && surroundings.length < names.length;
     return {
       surroundings: compete ? surroundings : [],
       others: compete ? others : [],
       parts: places((at) => wholeOf[at] !== undefined),
-      wholes: asked.flatMap(({ name }) => own(name)),
+      wholes: wholesOfParts.flatMap(({ name }) => own(name)),
       absent: absent.length ? [...absent.map(({ name }) => name), ...(surroundings.length ? [] : others)] : [],
       lead: background.part_lead,
     };
