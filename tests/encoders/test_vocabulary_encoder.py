@@ -319,8 +319,8 @@ CHANGES: dict[str, Callable[[Path, random.Random], object]] = {
     "text": lambda path, _: _changed_rows(path, "update kept set content = 'x', checksum = 'y'"),
     "nothing": lambda path, _: _changed_rows(path, "update kept set content = null"),
     "other keys": lambda path, _: _changed_rows(path, "update kept set key = key || 'x'"),
-    "a journal": lambda path, draw: _write_neighbor(path, "-journal", bytes.fromhex("d9d505f920a163d7") + draw.randbytes(900)),
-    "a log": lambda path, draw: _write_neighbor(path, "-wal", bytes.fromhex("377f0682") + draw.randbytes(900)),
+    "a journal": lambda path, draw: _sidecar(path, "-journal", bytes.fromhex("d9d505f920a163d7") + draw.randbytes(900)),
+    "a log": lambda path, draw: _sidecar(path, "-wal", bytes.fromhex("377f0682") + draw.randbytes(900)),
 }
 
 
@@ -338,7 +338,7 @@ def _with_swapped_pages(path: Path, draw: random.Random) -> None:
     path.write_bytes(b"".join(pages))
 
 
-def _write_neighbor(path: Path, suffix: str, content: bytes) -> None:
+def _sidecar(path: Path, suffix: str, content: bytes) -> None:
     path.with_name(path.name + suffix).write_bytes(content)
 
 

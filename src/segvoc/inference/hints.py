@@ -20,6 +20,9 @@ from segvoc.vocabulary import Vocabulary, folded
 SURROUNDINGS = 1 / 3
 """Share of an image in which stand-ins for the background beat all words from which the background is hinted at."""
 
+COARSE = 8
+"""Sides of an image relative to those of the map by which that share is estimated."""
+
 SURE = 0.6
 """Mean confidence from which the words of a call cover its image, so that surroundings aren't looked for."""
 
@@ -100,7 +103,8 @@ def share_of_surroundings(job: LabelingJob, result: Segmentation, views: Encoded
         return 0.0
     few = replace(stand_ins, words=stand_ins.common or stand_ins.words)  # all of them take as long as a call
     background = Background(kind="unlabeled", threshold=0.0, stand_ins=few)
-    found = job.with_background(background).class_labels(views, result.labels.shape)
+    size = tuple(max(1, round(side / COARSE)) for side in result.labels.shape)
+    found = job.with_background(background).class_labels(views, size)
     return float(np.mean(found.labels == UNLABELED))
 
 
