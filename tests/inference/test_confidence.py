@@ -100,8 +100,14 @@ def test_quality_is_the_mean_confidence_and_low_for_words_that_are_not_there() -
     good, bad = (model.segment(COFFEE, words) for words in ("cup, table", "inflation, tax return"))
     assert good.quality == pytest.approx(good.confidence.mean(), abs=1e-4) and good.quality > 0.6 > 0.3 > bad.quality
     assert good.report()["quality"] == good.quality and bad.is_unsure and not good.is_unsure
-    alone = model.segment(COFFEE, "cup")
-    assert alone.quality == pytest.approx(alone.confidence[alone.mask("cup")].mean(), abs=1e-4)
+    rejected = model.segment(COFFEE, "cup, table", background="auto")
+    labeled = rejected.labels != UNLABELED
+    assert rejected.quality == pytest.approx(rejected.confidence[labeled].mean(), abs=1e-4)
+
+
+def test_a_single_word_has_the_score_as_its_confidence_and_no_quality() -> None:
+    result = open_tiny().segment(COFFEE, "cup")
+    assert result.quality is None and not result.is_unsure and 0.3 < result.confidence[result.mask("cup")].mean() < 0.95
 
 
 def test_a_threshold_is_one_of_the_confidence() -> None:

@@ -124,7 +124,7 @@ def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Fl
     """What the confidence of an image's labels follows from: `WORD_FIGURES` of each word, and `IMAGE_FIGURES`.
 
     Args:
-        maps: logits of the words on a coarse grid.
+        maps: logits of the words, at least two, on a coarse grid.
         words: of each word, whether the network was trained on it, on a word of its kind, and whether it is a part.
     """
     xp, where, count = array_namespace(maps), device(maps), maps.shape[0]
@@ -132,10 +132,7 @@ def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Fl
     powers = xp.exp(maps - best)
     total = xp.sum(powers, axis=0)
     labeled = xp.astype(index == xp.arange(count, device=where)[:, None, None], maps.dtype)
-    if count > 1:
-        lead = xp.clip(best - xp.max(xp.where(labeled > 0, -xp.inf, maps), axis=0), max=4.0)
-    else:
-        lead = xp.full(best.shape, 4.0, dtype=maps.dtype, device=where)
+    lead = xp.clip(best - xp.max(xp.where(labeled > 0, -xp.inf, maps), axis=0), max=4.0)
     # sum p (log total - (z - best)), relative to that of equal probabilities
     entropy = xp.log(total) - xp.sum(powers * (maps - best), axis=0) / total
     cells = best.shape[0] * best.shape[1]

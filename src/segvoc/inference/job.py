@@ -203,7 +203,8 @@ class LabelingJob:
 
     def _word_confidence(self, query: ClassQuery) -> WordConfidence | None:
         traits = self.engine.traits
-        if traits.confidence is None or self.protocol.sigmoid_first:
+        # a single word has none that it could be mistaken for, which is what the figures tell
+        if traits.confidence is None or self.protocol.sigmoid_first or len(query.class_indices) < 2:
             return None
         names = tuple(query.queried.first_names[: len(query.class_indices)])
         return WordConfidence.of(traits.confidence, names, kinds_of(self.engine.encode_words), traits.part_kinds)

@@ -449,7 +449,8 @@ class Segmentation:
     def quality(self) -> float | None:
         """The expected pixel accuracy of the labels, in [0, 1]: the mean confidence of all words but the background.
 
-        None for a model whose confidence is no probability of being right, and without a labeled pixel.
+        None where the confidence is no probability of being right: for a single word, and for other models than `tiny`
+        and those with taught words. None without a labeled pixel, too.
         """
         return self._summary["quality"]
 

@@ -147,7 +147,8 @@ export class Model {
   /** How likely a label is right, by its logit and its number among the words. */
   private confidence(words: readonly string[], maps: Maps, kept: Uint16Array): Sure {
     const model = this.description.confidence;
-    if (!model) return probability;
+    // a single word has none that it could be mistaken for
+    if (!model || words.length < 2) return probability;
     const facts = words.map((word): WordFacts => {
       const isKnown = this.kinds.isTrained(firstName(word));
       return [Number(isKnown), Number(this.kinds.of(word) !== undefined), Number(this.partKinds.of(word) !== undefined)];
