@@ -132,12 +132,17 @@ class Site:
         left, top = (box["width"] - width) / 2, (box["height"] - height) / 2
         return box["x"] + left + x * width, box["y"] + top + y * height
 
-    def drag(self, *places: tuple[float, float]) -> None:
+    def drag(self, *places: tuple[float, float], is_ended: bool = True) -> None:
         for number, place in enumerate(places):
-            self.tab.mouse.move(*self.place(*place), steps=4)
+            target = None
+            # the page may be laid out anew meanwhile
+            while target != (newest := self.place(*place)):
+                target = newest
+                self.tab.mouse.move(*target, steps=4)
             if not number:
                 self.tab.mouse.down()
-        self.tab.mouse.up()
+        if is_ended:
+            self.tab.mouse.up()
 
     def paint(self, word: str, *places: tuple[float, float]) -> None:
         self.press("Brush")

@@ -392,10 +392,9 @@ class Run:
         change = Change(world.lines, (name, slot), AS_FOUND, key)
         self.note(tab, "paints", name, slot, word)
         kill = self.random.random()
-        if kill < 0.05:  # in the middle of it
-            page.mouse.move(*tab.site.place(0.1, y))
-            page.mouse.down()
-            page.mouse.move(*tab.site.place(0.5, y))
+        # a button that stays down in a tab that lives on would paint on the way to the next thing pressed
+        if kill < 0.05 and self.tab_kills < TAB_KILLS:  # in the middle of it
+            tab.site.drag((0.1, y), (0.5, y), is_ended=False)
             return True
         before = world.lines[name, slot] - {key}
         tab.site.drag((0.1, y), (0.9, y))
@@ -659,7 +658,9 @@ class Run:
             if AS_FOUND in right and (name in self.world.reopened or not decided.any()):
                 is_right = True
             if not is_right:
-                yield f"line {slot} of {name} has {set(labels.flat)} by {set(decided.flat)}, not {right} of {ids}"
+                where = {int(value): np.flatnonzero((labels == value).any(0)) + columns.start for value in set(labels.flat)}
+                spans = {value: f"{at[0]} to {at[-1]}" for value, at in where.items()}
+                yield f"line {slot} of {name} has {spans} by {set(decided.flat)}, not {right} of {ids}"
         if name not in self.world.reopened and corrections[is_free].any():
             yield f"{name} has pixels that nobody painted"
 
