@@ -3,6 +3,8 @@
 Usage: python tools/make_images.py. It takes about three minutes of two cores.
 """
 
+import json
+import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,19 @@ TARGET = ROOT / "docs" / "images"
 SAMPLES = ROOT / "samples"
 HEIGHT, SIDE, GAP, LINE = 300, 288, 6, 26
 WORDS = {"mountains": ["sky", "mountain", "trees", "grass"], "dogs": ["dog"]}
+TYPED = {
+    "astronaut": ["astronaut", "space suit", "flag", "space shuttle"],
+    "chelsea": ["cat", "blanket"],
+    "china": ["temple", "trees", "sky"],
+    "coffee": ["coffee cup", "saucer", "spoon", "table"],
+    "dogs": ["dog", "wall", "window", "door"],
+    "flower": ["flower", "leaves"],
+    "mountains": ["sky", "mountain", "trees", "grass"],
+    "rocket": ["rocket", "launch tower", "clouds", "lawn"],
+}
+"""Words as somebody types them who sees a photograph of `samples/`; on the facades there, the words of their labels."""
+
+DRAWN = 10
 POOR = {"coffee": ["coffee cup", "red saucer", "silver spoon", "wooden table"], "china": ["temple", "trees", "sky"]}
 CLICK = (225, 240)  # on the head of the first of the dogs
 SHOWN = (2, 3, 4)  # of the test set
@@ -46,6 +61,26 @@ def draw_samples(target: str, samples: Mapping[str, Sequence[str]]) -> None:
         _title(sheet, left, 2 * HEIGHT + GAP, title)
         left += width + GAP
     sheet.save(TARGET / target, quality=75, optimize=True, progressive=True)
+
+
+def draw_drawn() -> None:
+    """The first ten of a draw of all photographs in `samples/`, with the labels, their words and the expected accuracy."""
+    model = segvoc.load("tiny", dtype="float32")
+    facades = sorted((SAMPLES / "facades" / "test" / "images").iterdir())
+    words = json.loads((SAMPLES / "facades" / "classes.json").read_text(encoding="utf-8"))[:-1]  # without "background"
+    photos = {SAMPLES / f"{name}.jpg": typed for name, typed in TYPED.items()} | dict.fromkeys(facades, words)
+    drawn = random.Random(0).sample(list(photos), len(photos))[:DRAWN]
+    columns, side = DRAWN // 2, 400
+    sheet = Image.new("RGB", (columns * (side + GAP) - GAP, 2 * (side + LINE)), "white")
+    for number, path in enumerate(drawn):
+        result = model.segment(path, photos[path])
+        print(f"drawn: {path.name}, {result}", *result.hints, sep="\n")
+        left, top = number % columns * (side + GAP), number // columns * (side + LINE)
+        shown = result.overlay()
+        shown.thumbnail((side, side))
+        sheet.paste(shown, (left, top + LINE))
+        _title(sheet, left, top, f"expected accuracy {100 * (result.quality or 0):.0f} %")
+    sheet.save(TARGET / "drawn.jpg", quality=70, optimize=True, progressive=True)
 
 
 def draw_teaching() -> None:
@@ -93,4 +128,5 @@ def _title(sheet: Image.Image, left: int, top: int, text: str) -> int:
 if __name__ == "__main__":
     draw_samples("samples.jpg", WORDS)
     draw_samples("poor.jpg", POOR)
+    draw_drawn()
     draw_teaching()
