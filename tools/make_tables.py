@@ -106,7 +106,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield _page("explanation/clicks", {"clicks": clicks()})
     tables = {"benchmarks": benchmarks(), "downloads": downloads(), "sources": sources(), "protocols": protocols()}
     yield _page("how_to/benchmarks", {**tables, "scores": scores(), "scores of parts": scores(parts=True)})
-    of_tiny = {name: of_photographs(f"tiny_{name}") for name in ("natural_words", "confidence")}
+    of_tiny = {name: of_photographs(f"tiny_{name}") for name in ("natural_words", "confidence", "surroundings")}
     of_folds = {kind: scores_of_tiny(kind) for kind in ("held_out", "unseen_words")}
     yield _page("explanation/what_tiny_can_do", of_folds | of_tiny)
     for page, by_name in MEASURED.items():

@@ -20,26 +20,33 @@ from segvoc.vocabulary import Vocabulary
 SAMPLES = Path(__file__).parents[2] / "samples"
 COFFEE = SAMPLES / "coffee.jpg"
 WORDS = BackgroundWords(
-    words=("water", "sky", "grass"),
-    common=("sky", "grass"),
+    words=("water", "sky", "grass", "lawn"),
+    common=(("sky",), ("grass", "lawn")),
+    most_open=3,
     wholes=(Whole(name="person", parts=("hat", "shirt"), other_names=("skin",)),),
-    part_lead=1.0,
+    lead=1.0,
 )
 BACKGROUND = Background(kind="fill", stand_ins=WORDS)
 KINDS = WordKinds({"person": ["man"], "water": ["lake"], "boat": [], "hat": []})
+BOTH = Rivals(others=("sky", "grass"), is_open=True)
 
 
 @pytest.mark.parametrize(
     ("words", "rivals"),
     [
-        ("boat, man", NO_RIVALS),
-        ("lake, sky", NO_RIVALS),
-        ("boat, lake", Rivals(surroundings=(1,), others=("sky", "grass"))),
-        ("boat, sky, grass", NO_RIVALS),
-        ("red hat, man", Rivals(parts=(0,), wholes=(1,))),
-        ("hat, shirt", Rivals(parts=(0, 1), unnamed_wholes=("person",), unnamed=("sky", "grass"))),
-        ("hat, skin", Rivals(parts=(0,))),
-        ("hat, sky", Rivals(surroundings=(1,), others=("grass",), parts=(0,), unnamed_wholes=("person",))),
+        ("boat, man", BOTH),
+        ("boat, man, dog, cat", NO_RIVALS),
+        ("lake, sky", Rivals(surroundings=(0, 1), others=("grass",), is_open=True)),
+        ("boat, lake", replace(BOTH, surroundings=(1,))),
+        ("boat, lake, dog, cat", Rivals(surroundings=(1,), others=("sky", "grass"))),
+        ("boat, sky, grass", Rivals(is_open=True)),
+        ("boat, lawn, sky", Rivals(surroundings=(1, 2), alike=("grass",), is_open=True)),
+        ("red hat, old man", replace(BOTH, parts=(0,), wholes=(1,))),
+        ("red hat, tall person", replace(BOTH, parts=(0,), wholes=(1,))),
+        ("hat, shirt", replace(BOTH, parts=(0, 1), unnamed_wholes=("person",))),
+        ("hat, shirt, dog, cat", replace(BOTH, parts=(0, 1), unnamed_wholes=("person",))),
+        ("hat, skin", replace(BOTH, parts=(0,))),
+        ("hat, sky", Rivals(surroundings=(1,), others=("grass",), is_open=True, parts=(0,), unnamed_wholes=("person",))),
     ],
 )
 def test_words_that_compete_follow_from_those_that_are_asked_for(words: str, rivals: Rivals) -> None:
@@ -70,14 +77,22 @@ def test_what_other_surroundings_win_goes_to_those_that_are_named() -> None:
     assert labels_of(rivals, "boat, water", [[3, 3, 1], [0, 0, 2], [2, 4, 5]]) == [0, 1, 1]
 
 
+def test_what_other_surroundings_win_by_far_stays_unlabeled_with_few_words() -> None:
+    rivals = Rivals(surroundings=(1,), others=("sky",), is_open=True)
+    assert labels_of(rivals, "boat, water", [[3, 3, 1], [0, 0, 2], [2, 3.9, 5]]) == [0, 1, UNLABELED]
+    alike = replace(rivals, alike=("sea",), others=())
+    assert labels_of(alike, "boat, water", [[3, 3, 1], [0, 0, 2], [2, 3.9, 5]]) == [0, 1, 1]
+    assert labels_of(Rivals(others=("sky",), is_open=True), "boat, man", [[3, 3], [0, 0], [3.9, 4.1]]) == [0, UNLABELED]
+
+
 def test_a_part_takes_pixels_from_its_whole_unless_that_is_far_ahead() -> None:
     rivals = Rivals(parts=(0,), wholes=(1,))
     assert labels_of(rivals, "hat, man, wall", [[0, 0, 0], [0.9, 1.1, 0.5], [-1, -1, 2]]) == [0, 1, 2]
 
 
 def test_pixels_of_a_whole_that_nobody_named_get_no_part() -> None:
-    rivals = Rivals(parts=(0,), unnamed_wholes=("person",), unnamed=("sky",))
-    assert labels_of(rivals, "hat, boat", [[2, 2, 2, 0], [0, 0, 0, 1], [2.9, 3.1, 0, 9], [0, 0, 4, 0]]) == [
+    rivals = Rivals(others=("sky",), is_open=True, parts=(0,), unnamed_wholes=("person",))
+    assert labels_of(rivals, "hat, boat", [[2, 2, 2, 0], [0, 0, 0, 1], [0, 0, 4, 0], [2.9, 3.1, 0, 9]]) == [
         0, UNLABELED, UNLABELED, 1,
     ]  # fmt: skip
 

@@ -13,6 +13,7 @@ import segvoc
 from segvoc.cli.output import flag
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import Hint, LabelingWarning
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.hints import REMEMBERED, HintWarnings, known_word_hints, word_hints
 from segvoc.vocabulary import Vocabulary
@@ -119,22 +120,40 @@ def test_every_result_has_its_hints_and_a_list_is_warned_of_once_with_counts(mon
     monkeypatch.chdir(tmp_path)
     done = make_command(monkeypatch, capfd)("segment", ".", "--words", "dog, tree").ok()
     hints = [line for line in done.err.splitlines() if line.startswith("segvoc: hint: ")]
-    assert hints[0].startswith("segvoc: hint: 1 of 2 images: much of the image") or len(hints) == 2
+    assert hints[0].startswith("segvoc: hint: 2 of 2 images: surroundings that none") and len(hints) == 2
 
 
-def test_words_that_leave_out_most_of_the_image_hint_at_the_background(monkeypatch, capfd, tmp_path):
-    hint, _unsure = warned("dog, tree")
-    assert "background='auto' leaves it unlabeled" in hint
-    assert not [line for line in warned("dog, tree", parts="dog: tail") if "may not match any" in line]
-    for quiet in ({"background": "auto"}, {"threshold": 0.0}, {"tile": 512}):
-        assert not [line for line in warned("dog, tree", **quiet) if "may not match any" in line]
+LONG = "dog, tree, zebra, bus, train, horse, cow, sheep, bird"
+"""More words than a list that may leave out surroundings."""
+
+
+def test_a_long_list_that_fits_little_of_the_image_hints_at_the_background() -> None:
+    hint, _unsure = warned(LONG)
+    assert hint.startswith("much of the image") and "background='auto' leaves it unlabeled" in hint
+    for quiet in ({"background": "auto"}, {"threshold": 0.0}, {"tile": 512}, {"parts": "dog: tail"}):
+        assert not [line for line in warned(LONG, **quiet) if "may not match any" in line]
+
+
+def test_words_that_leave_out_most_of_the_image_hint_at_words_for_it(monkeypatch, capfd, tmp_path):
+    hint, _unsure = warned("dog, cat")
+    said = "surroundings that none of your words names are unlabeled"
+    assert hint == f"{said}; name them, or threshold=0 labels every pixel"
+    for quiet in ({"background": "auto"}, {"threshold": 0.0}, {"parts": "dog: tail"}):
+        assert not [line for line in warned("dog, cat", **quiet) if said in line]
     monkeypatch.chdir(tmp_path)
     command: Command = make_command(monkeypatch, capfd)
-    done = command("segment", PHOTO, "--words", "dog, tree").ok()
-    line, unsure = done.err.splitlines()
-    assert line.startswith("segvoc: hint: much of the image") and "--background auto leaves it unlabeled" in line
+    line, unsure = command("segment", PHOTO, "--words", "dog, cat").ok().err.splitlines()
+    assert line == f"segvoc: hint: {said}; name them, or --threshold 0 labels every pixel"
     assert unsure == "segvoc: hint: low confidence everywhere; your words may not be in this image"
     assert command("segment", PHOTO, "--words", "cup, table").ok().err == ""
+
+
+def test_surroundings_of_few_things_are_unlabeled_unless_a_threshold_fills_the_image() -> None:
+    model = open_tiny()
+    dogs = model.segment(PHOTO.with_name("dogs.jpg"), "dog, cat")
+    assert 0.8 < np.mean(dogs.labels == UNLABELED) < 0.95 and np.mean(dogs.labels == 0) > 0.05
+    filled = model.segment(PHOTO.with_name("dogs.jpg"), "dog, cat", threshold=0.0)
+    assert not (filled.labels == UNLABELED).any()
 
 
 def test_results_know_their_notes() -> None:

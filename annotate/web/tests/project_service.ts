@@ -135,6 +135,15 @@ export class ProjectService {
       this.append(review.verdict, image);
       return Response.json(next);
     }
+    if (method === "POST" && kind === "images") {
+      const { name } = (body as FormData).get("image") as File;
+      if (!isMade) {
+        this.states.set(name, newState(name, { width: WIDTH, height: 1 }));
+        this.made.add(change);
+        this.append("added", name);
+      }
+      return Response.json({ added: [this.states.get(name)], problems: [] });
+    }
     if (kind === "merged" && !isMade) {
       const { word } = JSON.parse(body as string) as { word: number };
       const words = this.project.words.map((one) => (one.id === word ? { ...one, removed: true } : one));

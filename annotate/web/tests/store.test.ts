@@ -167,6 +167,19 @@ test("removing and putting back are sent until the service has them, also by the
   }
 });
 
+test("an upload is there once, and is opened, whatever is lost", async () => {
+  await each(ALL_FATES, async ([posted, read, opened]) => {
+    const { service, anna, ben } = await street();
+    service.fail("POST", "/images", posted, "answered");
+    service.fail("GET", "/images/b.png", read, opened);
+    await anna.session.add([new File(["image"], "b.png", { type: "image/png" })]);
+    assert.equal(anna.session.chosen.value?.name, "b.png");
+    await idle(anna, ben);
+    for (const { session } of [anna, ben]) assert.deepEqual(session.items.value.map(({ name }) => name), ["a.png", "b.png"]);
+    assert.equal(anna.session.problem.value, null);
+  });
+});
+
 test("a review and a merge come once, whatever is lost", async () => {
   for (const fate of FATES) {
     const { service, anna } = await street();

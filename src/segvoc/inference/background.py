@@ -85,14 +85,19 @@ class BackgroundWords:
     margin: float = 0.0
     """Minimum lead of a word over the stand-ins [logits], which cover only some of the surroundings."""
 
-    common: tuple[str, ...] = ()
-    """The few of them that compete in calls that name things and some surroundings; see `Rivals`."""
+    common: tuple[tuple[str, ...], ...] = ()
+    """Words for surroundings in groups of much the same, of which the first competes in calls that fill the image; see
+    `Rivals`."""
+
+    most_open: int = 0
+    """Words up to which a list may leave out what surrounds its things; a longer one is taken as complete."""
 
     wholes: tuple[Whole, ...] = ()
     """Things that compete with their parts; see `Rivals`."""
 
-    part_lead: float = 0.0
-    """How far a whole must be ahead of a part of it [logits]: its pixels are those of its parts, too."""
+    lead: float = 0.0
+    """How far a whole must be ahead of a part of it [logits], whose pixels are its own, too; and words that nobody asked
+    for, of all others."""
 
     @property
     def part_kinds(self) -> WordKinds:
@@ -120,22 +125,28 @@ class BackgroundWords:
         names = [folded(word) for word in requested.first_names]
         of_words = [kinds.of(name) or name for name in names]
         surroundings = tuple(at for at, kind in enumerate(of_words) if kind in self.words)
-        others = tuple(word for word in self.common if word not in of_words)
-        parts = {at: whole for at, name in enumerate(names) if (whole := self.part_kinds.of(name)) is not None}
+        unasked = [group for group in self.common if group[0] not in of_words]
+        alike = tuple(group[0] for group in unasked if set(group) & set(of_words))
+        others = tuple(group[0] for group in unasked if group[0] not in alike)
+        wholes = {whole.name for whole in self.wholes}
+        whole_of = [None if kind in wholes else self.part_kinds.of(name) for name, kind in zip(names, of_words, strict=True)]
+        parts = {at: whole for at, whole in enumerate(whole_of) if whole is not None}
         named, absent = list[int](), list[str]()
         for whole in self.wholes:
             if whole.name in parts.values():
                 own = [at for at, kind in enumerate(of_words) if kind == whole.name and at not in parts]
                 named += own
                 absent += [] if own or set(names) & set(whole.other_names) else [whole.name]
-        compete = others and 0 < len(surroundings) < len(names)
+        is_open = len(names) <= self.most_open or bool(absent)
+        compete = is_open or 0 < len(surroundings) < len(names)
         return Rivals(
-            surroundings=surroundings if compete else (),
+            surroundings=surroundings if compete and unasked else (),
+            alike=alike if compete else (),
             others=others if compete else (),
+            is_open=is_open,
             parts=tuple(parts),
             wholes=tuple(sorted(named)),
             unnamed_wholes=tuple(absent),
-            unnamed=others if absent and not surroundings else (),
         )
 
 
@@ -150,33 +161,32 @@ class Rivals:
 
     - If nobody names the water around a rock, "boat" may win it: it is more like a boat than like a rock. So where
       other surroundings are likelier than all words, a pixel gets the likeliest word for surroundings.
+    - If nobody names the sky behind a bird, no word is right there. So where surroundings that are unlike all of a short
+      list are far ahead of its words, a pixel stays unlabeled.
     - A pixel of a shirt is one of a man, too. So a part takes it from its whole, unless that is far ahead.
-    - If only "glasses" are asked for, they would take the face. So a pixel of a part stays unlabeled where a whole, or
-      surroundings, are likelier.
+    - If only "glasses" are asked for, they would take the face. So a pixel of a part stays unlabeled where a whole is
+      far ahead.
     """
 
     surroundings: tuple[int, ...] = ()
     """Requested words for surroundings, as indices."""
+    alike: tuple[str, ...] = ()
+    """Other words for much the same surroundings."""
     others: tuple[str, ...] = ()
-    """Other surroundings, whose pixels go to these."""
+    """Other surroundings."""
+    is_open: bool = False
+    """Whether pixels of those may stay unlabeled."""
     parts: tuple[int, ...] = ()
     """Requested words for parts, as indices."""
     wholes: tuple[int, ...] = ()
     """Requested words for their wholes, as indices."""
     unnamed_wholes: tuple[str, ...] = ()
     """Wholes that weren't asked for, whose pixels get no part."""
-    unnamed: tuple[str, ...] = ()
-    """Surroundings that weren't asked for beside them, whose pixels get no part either."""
-
-    @property
-    def absent(self) -> tuple[str, ...]:
-        """Words whose pixels get no part."""
-        return (*self.unnamed_wholes, *self.unnamed)
 
     @property
     def stand_ins(self) -> tuple[str, ...]:
         """All words that compete though nobody asked for them."""
-        return (*self.others, *self.absent)
+        return (*self.alike, *self.others, *self.unnamed_wholes)
 
 
 NO_RIVALS = Rivals()

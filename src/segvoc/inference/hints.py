@@ -11,7 +11,7 @@ import numpy as np
 
 from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.inference.background import AUTO, Background
+from segvoc.inference.background import AUTO, Background, Rivals
 from segvoc.inference.encoded_image import EncodedViews
 from segvoc.inference.job import LabelingJob
 from segvoc.inference.segmentation import Segmentation
@@ -26,8 +26,8 @@ COARSE = 8
 SURE = 0.6
 """Mean confidence from which the words of a call cover its image, so that surroundings aren't looked for."""
 
-UNLABELED_PARTS = 0.1
-"""Share of an image without a label from which a whole that wasn't asked for is hinted at."""
+UNLABELED_SHARE = 0.1
+"""Share of an image without a label from which words for the rest of it are hinted at."""
 
 REMEMBERED = 1024
 """Hints of a model's calls to remember."""
@@ -52,10 +52,10 @@ def find_hints(result: Segmentation, views: EncodedViews, job: LabelingJob) -> t
         is_found = bool((result.labels != UNLABELED).any())
         found += word_hints(vocabulary, fills_image=fills, is_found=is_found)
         found += known_word_hints(vocabulary.words, known_words) if known_words else []
-        if fills and not job.query.rivals.absent and float(result.confidence.mean()) < SURE:
+        if fills and job.query.rivals.is_open:
+            found += unlabeled_hints(job.query.rivals, float(np.mean(result.labels == UNLABELED)))
+        elif fills and float(result.confidence.mean()) < SURE:
             found += surroundings_hints(share_of_surroundings(job, result, views))
-        if fills and (wholes := job.query.rivals.unnamed_wholes):
-            found += whole_hints(wholes, float(np.mean(result.labels == UNLABELED)))
     if job.has_plain_window(result.image, views):
         same = " has no effect on this image, which "
         found.append(Hint((("window", job.options.window), same, ("window", "auto"), " sees in the same way")))
@@ -101,7 +101,8 @@ def share_of_surroundings(job: LabelingJob, result: Segmentation, views: Encoded
     stand_ins = job.engine.traits.background_words
     if stand_ins is None or len(job.words) < 2:
         return 0.0
-    few = replace(stand_ins, words=stand_ins.common or stand_ins.words)  # all of them take as long as a call
+    common = tuple(group[0] for group in stand_ins.common)
+    few = replace(stand_ins, words=common or stand_ins.words)  # all of them take as long as a call
     background = Background(kind="unlabeled", threshold=0.0, stand_ins=few)
     size = tuple(max(1, round(side / COARSE)) for side in result.labels.shape)
     found = job.with_background(background).class_labels(views, size)
@@ -117,12 +118,15 @@ def surroundings_hints(share: float) -> list[Hint]:
     return [Hint((start, auto, " leaves it unlabeled, ", other, " names it"))]
 
 
-def whole_hints(wholes: Sequence[str], share: float) -> list[Hint]:
-    """A hint at the wholes that would have labels where their parts are unlikely, in a tenth of an image or more."""
-    if share < UNLABELED_PARTS:
+def unlabeled_hints(rivals: Rivals, share: float) -> list[Hint]:
+    """A hint at words for what is unlabeled, wholes or surroundings, if that is a tenth of an image or more."""
+    if share < UNLABELED_SHARE:
         return []
-    listed = " or ".join(f'"{whole}"' for whole in wholes)
-    return [Hint((f"pixels of no part are unlabeled; add {listed} to your words to label the rest of it",))]
+    if rivals.unnamed_wholes:
+        listed = " or ".join(f'"{whole}"' for whole in rivals.unnamed_wholes)
+        return [Hint((f"pixels of no part are unlabeled; add {listed} to your words to label the rest of it",))]
+    start, end = "surroundings that none of your words names are unlabeled; name them, or ", " labels every pixel"
+    return [Hint((start, ("threshold", 0), end))]
 
 
 @lru_cache(maxsize=16)

@@ -61,9 +61,9 @@ def search_classes(
     return lambda: ClassLabels(*decision(), probabilities, contest.best.value)
 
 
-Group = Literal["words", "stand-ins", "absent", "surroundings", "parts"]
-"""All words of a call; those that nobody asked for, whose pixels are background or surroundings, or get no part; and
-those for surroundings and for parts, which have the rules of `Rivals`."""
+Group = Literal["words", "stand-ins", "others", "wholes", "surroundings", "parts"]
+"""All words of a call; those that nobody asked for, for the background or surroundings (of which "others" are unlike all
+words), and for wholes; and those for surroundings and for parts, which have the rules of `Rivals`."""
 
 
 class Contest:
@@ -86,18 +86,20 @@ class Contest:
         xp, where = array_namespace(like), device(like)
         self.protocol, self.confidence = protocol, confidence
         self.offsets = None if confidence is None else confidence.offsets(output, protocol, (height, width))
-        count, others, end = len(query.class_indices), len(query.rivals.others), query.num_words
+        count, end = len(query.class_indices), query.num_words
         self.query = query
         self.labels: Int[Array, " T"] = xp.concat(
             (xp.asarray(query.class_indices, device=where), xp.arange(count, end, device=where))
         )
         """The class of each queried word that isn't a part of an object; those of stand-ins come after all others."""
-        first = end if not query.rivals.absent else count + others
+        first = end - len(query.rivals.unnamed_wholes)
+        others = range(first - len(query.rivals.others), first)
         words: dict[Group, range | tuple[int, ...]] = {
             "words": range(count),
             "stand-ins": range(count, first),
-            "absent": range(first, end),
-            "surroundings": query.rivals.surroundings if others else (),
+            "others": others if query.rivals.is_open else (),
+            "wholes": range(first, end),
+            "surroundings": query.rivals.surroundings,
             "parts": query.rivals.parts if query.rivals.wholes else (),
         }
         self.groups: dict[Group, StrongestClass] = {
@@ -122,17 +124,20 @@ class Contest:
         def are(words: tuple[int, ...]) -> Bool[Array, "H W"]:
             return xp.isin(labels, xp.asarray(words, device=device(labels)))
 
-        lead = 0.0 if self.query.background.stand_ins is None else self.query.background.stand_ins.part_lead
-        if rivals.others:
+        lead = 0.0 if self.query.background.stand_ins is None else self.query.background.stand_ins.lead
+        unlabeled = list[Array]()
+        if "others" in groups:
+            unlabeled.append(groups["others"].value > scores + lead)
+        if rivals.surroundings:
             named = groups["surroundings"]
             behind = (groups["stand-ins"].value > scores) & (named.value > -xp.inf)
             labels, scores = given_to(named, behind & ~are(rivals.surroundings))
         if rivals.wholes:
             parts = groups["parts"]
             labels, scores = given_to(parts, (parts.value + lead > scores) & are(rivals.wholes))
-        if rivals.absent:
-            labels = xp.where((groups["absent"].value > scores + lead) & are(rivals.parts), UNLABELED, labels)
-        return labels, scores
+        if rivals.unnamed_wholes:
+            unlabeled.append((groups["wholes"].value > scores + lead) & are(rivals.parts))
+        return xp.where(reduce(or_, unlabeled), UNLABELED, labels) if unlabeled else labels, scores
 
     def probabilities(self, labels: Int[Array, "H W"], scores: Float[Array, "H W"]) -> Float32[Array, "H W"]:
         """The confidence of each pixel's label; of an unlabeled pixel, that of its strongest word."""

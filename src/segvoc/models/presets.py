@@ -322,9 +322,19 @@ PRESETS: dict[str, Preset] = {
             background_words=BackgroundWords(
                 words=(*STUFF, "bed"),  # pets on beds lie on no sofa
                 margin=0.5,
-                common=("wall", "sky", "sea", "grass", "tree", "road", "floor", "building"),
+                common=(
+                    ("wall", "brick wall", "stone wall", "tile wall", "wood wall"),
+                    ("sky",),
+                    ("sea", "water", "river"),
+                    ("grass", "playing field"),
+                    ("tree",),
+                    ("road", "pavement", "railroad", "gravel", "dirt"),
+                    ("floor", "wood floor", "rug", "pavement"),
+                    ("building", "house"),
+                ),
+                most_open=8,
                 wholes=WHOLES,
-                part_lead=1.0,
+                lead=1.0,
             ),
             parts_against="contrast",
             # of photographs that are more than half right a tenth are below, of photographs of other things 30 %

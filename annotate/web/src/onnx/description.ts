@@ -44,12 +44,14 @@ export interface BackgroundWords {
   readonly threshold: number;
   /** Minimum lead of the word over these [logits]. */
   readonly margin: number;
-  /** The few of them that compete in calls that name things and some surroundings; see `Rivals`. */
-  readonly common: readonly string[];
+  /** Groups of much the same, of which the first competes in calls that fill the image; see `Rivals`. */
+  readonly common: readonly (readonly string[])[];
+  /** Words up to which a list may leave out what surrounds its things. */
+  readonly most_open: number;
   /** Things that compete with their parts. */
   readonly wholes: readonly { readonly name: string; readonly parts: readonly string[]; readonly other_names: readonly string[] }[];
-  /** How far a whole must be ahead of a part of it [logits]. */
-  readonly part_lead: number;
+  /** How far a whole must be ahead of a part of it, and words that nobody asked for of all others [logits]. */
+  readonly lead: number;
 }
 
 export interface Text {

@@ -121,7 +121,7 @@ export class Model {
     const rivals = background && words.length > 1 ? this.rivals(background, words) : undefined;
     const text = standIns
       ? beside(embedded, await this.embedded(standIns.words), standIns.similarity)
-      : rivals ? together(embedded, await this.embedded([...rivals.others, ...rivals.absent])) : embedded;
+      : rivals ? together(embedded, await this.embedded([...rivals.alike, ...rivals.others, ...rivals.unnamed])) : embedded;
     const embeddings = byExamples?.embeddings(text) ?? text;
     const selection = selectionInputs(this.protocol, text.words, known.length > 0);
     const { logits, kept } = await this.logits(features, embeddings, selection);
@@ -163,19 +163,25 @@ export class Model {
     const kinds = names.map((name) => this.kinds.of(name) ?? name);
     const places = (isOne: (at: number) => boolean) => [...names.keys()].filter(isOne);
     const surroundings = places((at) => background.words.includes(kinds[at]));
-    const others = background.common.filter((name) => !kinds.includes(name));
-    const wholeOf = names.map((name) => this.partKinds.of(name));
+    const unasked = background.common.filter(([first]) => !kinds.includes(first));
+    const isAlike = (group: readonly string[]) => group.some((name) => kinds.includes(name));
+    const first = (groups: readonly (readonly string[])[]) => groups.map(([name]) => name);
+    const isWhole = (kind: string) => background.wholes.some(({ name }) => name === kind);
+    const wholeOf = names.map((name, at) => (isWhole(kinds[at]) ? undefined : this.partKinds.of(name)));
     const own = (name: string) => places((at) => kinds[at] === name && wholeOf[at] === undefined);
     const wholesOfParts = background.wholes.filter(({ name }) => wholeOf.includes(name));
     const absent = wholesOfParts.filter((one) => !own(one.name).length && !one.other_names.some((name) => names.includes(name)));
-    const compete = others.length > 0 && surroundings.length > 0 && surroundings.length < names.length;
+    const isOpen = words.length <= background.most_open || absent.length > 0;
+    const compete = unasked.length > 0 && (isOpen || (surroundings.length > 0 && surroundings.length < names.length));
     return {
       surroundings: compete ? surroundings : [],
-      others: compete ? others : [],
+      alike: compete ? first(unasked.filter(isAlike)) : [],
+      others: compete ? first(unasked.filter((group) => !isAlike(group))) : [],
+      isOpen,
       parts: places((at) => wholeOf[at] !== undefined),
       wholes: wholesOfParts.flatMap(({ name }) => own(name)),
-      absent: absent.length ? [...absent.map(({ name }) => name), ...(surroundings.length ? [] : others)] : [],
-      lead: background.part_lead,
+      unnamed: absent.map(({ name }) => name),
+      lead: background.lead,
     };
   }
 
@@ -293,10 +299,13 @@ type Labels = Pick<Segmentation, "labels" | "confidence">;
 /** Words of a call that compete by rules of their own, and words that nobody asked for; see `Rivals` of segvoc. */
 interface Rivals {
   readonly surroundings: readonly number[];
+  readonly alike: readonly string[];
   readonly others: readonly string[];
   readonly parts: readonly number[];
+  readonly isOpen: boolean;
   readonly wholes: readonly number[];
-  readonly absent: readonly string[];
+  /** Wholes. */
+  readonly unnamed: readonly string[];
   readonly lead: number;
 }
 
@@ -316,26 +325,28 @@ function labeled(maps: Maps, word: Uint16Array, words: number, rivals: Rivals | 
     index[at] = winner.index[at];
     value[at] = winner.value[at];
   };
-  const { others, absent, surroundings, parts, wholes, lead } = rivals ?? NO_RIVALS;
-  const firstAbsent = words + others.length;
-  const other = strongest((number) => number >= words && number < firstAbsent);
-  const named = others.length ? strongest((number) => surroundings.includes(number)) : undefined;
+  const { alike, others, isOpen, unnamed, surroundings, parts, wholes, lead } = rivals ?? NO_RIVALS;
+  const firstOther = words + alike.length, firstUnnamed = firstOther + others.length;
+  const standIn = strongest((number) => number >= words && number < firstUnnamed);
+  const other = isOpen ? strongest((number) => number >= firstOther && number < firstUnnamed) : undefined;
+  const named = surroundings.length ? strongest((number) => surroundings.includes(number)) : undefined;
   const part = wholes.length ? strongest((number) => parts.includes(number)) : undefined;
-  const missing = absent.length ? strongest((number) => number >= firstAbsent) : undefined;
+  const missing = unnamed.length ? strongest((number) => number >= firstUnnamed) : undefined;
   const [isNamed, isWhole, isPart] = [surroundings, wholes, parts].map((all) => new Set(all));
   const confidence = new Uint8Array(pixels);
   for (let at = 0; at < index.length; at++) {
-    if (other && named && other.value[at] > value[at] && !isNamed.has(index[at])) take(at, named);
+    const isOther = other && other.value[at] > value[at] + lead;
+    if (standIn && named && standIn.value[at] > value[at] && !isNamed.has(index[at])) take(at, named);
     if (part && isWhole.has(index[at]) && part.value[at] + lead > value[at]) take(at, part);
     confidence[at] = Math.round(255 * sure(value[at], index[at]));
-    if (missing && isPart.has(index[at]) && missing.value[at] > value[at] + lead) index[at] = NONE;
+    if (isOther || (missing && isPart.has(index[at]) && missing.value[at] > value[at] + lead)) index[at] = NONE;
   }
   return { labels: index, confidence };
 }
 
 type Winner = ReturnType<typeof strongestClass>;
 
-const NO_RIVALS: Rivals = { surroundings: [], others: [], parts: [], wholes: [], absent: [], lead: 0 };
+const NO_RIVALS: Rivals = { surroundings: [], alike: [], others: [], isOpen: false, parts: [], wholes: [], unnamed: [], lead: 0 };
 
 /** Labels of a single word, which is the first map if it is there: pixels where it doesn't beat the others are unlabeled. */
 export function rejecting(

@@ -98,7 +98,7 @@ export class RemoteStore extends Store {
   }
 
   file(id: string): Promise<Blob> {
-    return this.api.file(id);
+    return this.connection.answer(() => this.api.file(id));
   }
 
   thumbnail(id: string): Promise<Blob> {
@@ -106,7 +106,7 @@ export class RemoteStore extends Store {
   }
 
   async work(id: string): Promise<Work> {
-    const { base, work } = await this.read(id);
+    const { base, work } = await this.connection.answer(() => this.read(id));
     // the service has no history of what can be undone
     const edits = await this.database.get("edits", id);
     const read = { base, work: edits && edits.revision === base.revision ? { ...work, edits } : work };

@@ -187,8 +187,11 @@ export class Session {
         const all = [...this.items.value, ...this.removed.value].map(({ name }) => name);
         const name = uniqueName(file.name || "image.png", all);
         const add = () => this.room(() => this.store.add(file, name, last + at + 1, most));
-        const item = new Item(await this.writer.counted(add), this.store);
-        this.items.value = [...this.items.value, item];
+        const entry = await this.writer.counted(add);
+        // the service may have told of it before it answered
+        const known = this.items.value.find(({ id }) => id === entry.id);
+        const item = known ?? new Item(entry, this.store);
+        if (!known) this.items.value = [...this.items.value, item];
         if (isFirst) await this.open(item);
         isFirst = false;
       } catch (failure) {
