@@ -64,7 +64,7 @@ def draw_samples(target: str, samples: Mapping[str, Sequence[str]]) -> None:
 
 
 def draw_drawn() -> None:
-    """The first ten of a draw of all photographs in `samples/`, with the labels, their words and the expected accuracy."""
+    """The first ten of a draw of all photographs in `samples/`, with labels, words and the expected accuracy."""
     model = segvoc.load("tiny", dtype="float32")
     facades = sorted((SAMPLES / "facades" / "test" / "images").iterdir())
     words = json.loads((SAMPLES / "facades" / "classes.json").read_text(encoding="utf-8"))[:-1]  # without "background"

@@ -46,7 +46,10 @@ BOTH = Rivals(others=("sky", "grass"), is_open=True)
         ("hat, shirt", replace(BOTH, parts=(0, 1), unnamed_wholes=("person",))),
         ("hat, shirt, dog, cat", replace(BOTH, parts=(0, 1), unnamed_wholes=("person",))),
         ("hat, skin", replace(BOTH, parts=(0,))),
-        ("hat, sky", Rivals(surroundings=(1,), others=("grass",), is_open=True, parts=(0,), unnamed_wholes=("person",))),
+        (
+            "hat, sky",
+            Rivals(surroundings=(1,), others=("grass",), is_open=True, parts=(0,), unnamed_wholes=("person",)),
+        ),
     ],
 )
 def test_words_that_compete_follow_from_those_that_are_asked_for(words: str, rivals: Rivals) -> None:

@@ -3,8 +3,8 @@
     python -m tools.tiny.surroundings --photos ../shared/data/photos
 
 Each photograph is labeled with its things and three absent ones, once so that every pixel gets a word, and once by
-default, where surroundings that are far likelier than all words stay unlabeled. `tiny` was trained on these photographs:
-what counts is the difference. The results go to benchmarks/results/tiny_surroundings.json.
+default, where surroundings that are far likelier than all words stay unlabeled. `tiny` was trained on these
+photographs: what counts is the difference. The results go to benchmarks/results/tiny_surroundings.json.
 """
 
 import json

@@ -658,7 +658,9 @@ class Run:
             if AS_FOUND in right and (name in self.world.reopened or not decided.any()):
                 is_right = True
             if not is_right:
-                where = {int(value): np.flatnonzero((labels == value).any(0)) + columns.start for value in set(labels.flat)}
+                where = {
+                    int(value): np.flatnonzero((labels == value).any(0)) + columns.start for value in set(labels.flat)
+                }
                 spans = {value: f"{at[0]} to {at[-1]}" for value, at in where.items()}
                 yield f"line {slot} of {name} has {spans} by {set(decided.flat)}, not {right} of {ids}"
         if name not in self.world.reopened and corrections[is_free].any():

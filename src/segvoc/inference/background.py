@@ -129,7 +129,9 @@ class BackgroundWords:
         alike = tuple(group[0] for group in unasked if set(group) & set(of_words))
         others = tuple(group[0] for group in unasked if group[0] not in alike)
         wholes = {whole.name for whole in self.wholes}
-        whole_of = [None if kind in wholes else self.part_kinds.of(name) for name, kind in zip(names, of_words, strict=True)]
+        whole_of = [
+            None if kind in wholes else self.part_kinds.of(name) for name, kind in zip(names, of_words, strict=True)
+        ]
         parts = {at: whole for at, whole in enumerate(whole_of) if whole is not None}
         named, absent = list[int](), list[str]()
         for whole in self.wholes:
