@@ -53,10 +53,8 @@ def main() -> None:
                 )
         for rule, of_rule in scores.items():
             things, everything = np.mean(of_rule, axis=0)
-            rows.append(
-                {"photographs": name, "rule": rule, "number": most, "of things": round(float(things), 3)}
-                | {"of everything": round(float(everything), 3)}
-            )
+            figures = {"of things": round(float(things), 3), "of everything": round(float(everything), 3)}
+            rows.append({"photographs": name, "rule": rule, "number": most, **figures})
             print(rows[-1], flush=True)
     write_json(RESULTS, {"rows": rows})
 

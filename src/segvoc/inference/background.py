@@ -96,8 +96,8 @@ class BackgroundWords:
     """Things that compete with their parts; see `Rivals`."""
 
     lead: float = 0.0
-    """How far a whole must be ahead of a part of it [logits], whose pixels are its own, too; and words that nobody asked
-    for, of all others."""
+    """How far a whole must be ahead of a part of it [logits], whose pixels are its own, too; and surroundings that nobody
+    asked for, of all words."""
 
     @property
     def part_kinds(self) -> WordKinds:
@@ -163,8 +163,8 @@ class Rivals:
 
     - If nobody names the water around a rock, "boat" may win it: it is more like a boat than like a rock. So where
       other surroundings are likelier than all words, a pixel gets the likeliest word for surroundings.
-    - If nobody names the sky behind a bird, no word is right there. So where surroundings that are unlike all of a short
-      list are far ahead of its words, a pixel stays unlabeled.
+    - If nobody names the sky behind a bird, no word is right there. So where surroundings that are unlike all of a
+      short list are far ahead of its words, a pixel stays unlabeled.
     - A pixel of a shirt is one of a man, too. So a part takes it from its whole, unless that is far ahead.
     - If only "glasses" are asked for, they would take the face. So a pixel of a part stays unlabeled where a whole is
       far ahead.

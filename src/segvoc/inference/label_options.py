@@ -75,8 +75,8 @@ class LabelOptions:
     background: str | None = None
     """The word for pixels where no other word reaches the threshold; it isn't queried, and is added to the words if
     missing. "auto" leaves these pixels unlabeled; so does None with a single word, which would fill the image, unless
-    there is a threshold. With None and a few words, `tiny` leaves surroundings unlabeled that are far likelier than all of
-    them (`Rivals`). Pixels where no word beats all of `ModelTraits.background_words` (`tiny` has some: wall,
+    there is a threshold. With None and a few words, `tiny` leaves surroundings unlabeled that are far likelier than all
+    of them (`Rivals`). Pixels where no word beats all of `ModelTraits.background_words` (`tiny` has some: wall,
     sky, ...) by their margin are background too. A network trained with "none of the words"
     (`ModelTraits.has_background`) predicts the background, unless a threshold is given."""
     threshold: float | None = None

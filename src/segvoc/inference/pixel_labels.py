@@ -62,8 +62,8 @@ def search_classes(
 
 
 Group = Literal["words", "stand-ins", "others", "wholes", "surroundings", "parts"]
-"""All words of a call; those that nobody asked for, for the background or surroundings (of which "others" are unlike all
-words), and for wholes; and those for surroundings and for parts, which have the rules of `Rivals`."""
+"""All words of a call; those that nobody asked for, for the background or surroundings (of which "others" are unlike
+all words), and for wholes; and those for surroundings and for parts, which have the rules of `Rivals`."""
 
 
 class Contest:
