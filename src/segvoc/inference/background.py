@@ -96,8 +96,8 @@ class BackgroundWords:
     """Things that compete with their parts; see `Rivals`."""
 
     lead: float = 0.0
-    """How far a whole must be ahead of a part of it [logits], whose pixels are its own, too; and surroundings that nobody
-    asked for, of all words."""
+    """How far a whole must be ahead of a part of it [logits], whose pixels are its own, too; and surroundings of all
+    words, which nobody asked for."""
 
     @property
     def part_kinds(self) -> WordKinds:
