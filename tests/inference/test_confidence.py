@@ -116,6 +116,7 @@ def test_figures_are_what_they_say() -> None:
 def test_quality_is_the_mean_confidence_and_low_for_words_that_are_not_there() -> None:
     model = open_tiny()
     good, bad = (model.segment(COFFEE, words) for words in ("cup, table", "inflation, tax return"))
+    assert good.quality is not None and bad.quality is not None
     assert good.quality == pytest.approx(good.confidence.mean(), abs=1e-4) and good.quality > 0.6 > 0.3 > bad.quality
     assert good.report()["quality"] == good.quality and bad.is_unsure and not good.is_unsure
     rejected = model.segment(COFFEE, "cup, table", background="auto")

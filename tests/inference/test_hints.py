@@ -4,6 +4,7 @@ import re
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,13 @@ LONG = "dog, tree, zebra, bus, train, horse, cow, sheep, bird"
 def test_a_long_list_that_fits_little_of_the_image_hints_at_the_background() -> None:
     hint, _unsure = warned(LONG)
     assert hint.startswith("much of the image") and "background='auto' leaves it unlabeled" in hint
-    for quiet in ({"background": "auto"}, {"threshold": 0.0}, {"tile": 512}, {"parts": "dog: tail"}):
+    quiet_options: list[dict[str, Any]] = [
+        {"background": "auto"},
+        {"threshold": 0.0},
+        {"tile": 512},
+        {"parts": "dog: tail"},
+    ]
+    for quiet in quiet_options:
         assert not [line for line in warned(LONG, **quiet) if "may not match any" in line]
 
 
@@ -138,7 +145,8 @@ def test_words_that_leave_out_most_of_the_image_hint_at_words_for_it(monkeypatch
     hint, _unsure = warned("dog, cat")
     said = "surroundings that none of your words names are unlabeled"
     assert hint == f"{said}; name them, or threshold=0 labels every pixel"
-    for quiet in ({"background": "auto"}, {"threshold": 0.0}, {"parts": "dog: tail"}):
+    quiet_options: list[dict[str, Any]] = [{"background": "auto"}, {"threshold": 0.0}, {"parts": "dog: tail"}]
+    for quiet in quiet_options:
         assert not [line for line in warned("dog, cat", **quiet) if said in line]
     monkeypatch.chdir(tmp_path)
     command: Command = make_command(monkeypatch, capfd)
