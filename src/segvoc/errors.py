@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -292,7 +293,11 @@ def counted(number: int, noun: str) -> str:
     return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+"""Colors of a terminal, which Ray puts into messages."""
+
+
 def one_line(error: BaseException) -> str:
     """Another library's error as part of a one-line message: its first line, or its name if it has no message."""
-    lines = str(error).strip().splitlines()
+    lines = _ESCAPES.sub("", str(error)).strip().splitlines()
     return lines[0][:120] if lines else type(error).__name__

@@ -15,12 +15,16 @@ from segvoc.cli.options import (
     word_options,
 )
 from segvoc.cli.output import echo, example, show_hints
+from segvoc.errors import counted
 from segvoc.inference.hints import word_hints
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.labeling.batch.run import BatchRun
-from segvoc.labeling.batch.work import Batch, Record, Sink
+from segvoc.labeling.batch.work import Batch, Sink
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.vocabulary import PartVocabulary
+
+MANY_FILES = 1_000_000
+"""Number of images from which a hint says how many objects `--to files` makes."""
 
 
 @click.command("batch", epilog=example('segvoc batch photos --words "cat, sofa, wall" --out labels'))
@@ -43,8 +47,16 @@ from segvoc.vocabulary import PartVocabulary
 @click.option("--workers", type=int, metavar="N", help="Number of model replicas; by default as many as fit.")
 @click.option("--cpus", type=float, default=Batch.cpus, metavar="C", help="CPU cores per replica; by default 2.")
 @click.option("--gpus", type=float, default=Batch.gpus, metavar="G", help="GPUs per replica; 0.5: two share one.")
-@click.option("--shard-images", type=int, default=Batch.shard_images, metavar="N", help="Images per shard.")
-@click.option("--retry-failed", is_flag=True, help="Redo the shards in which images failed.")
+@click.option(
+    "--rows-a-file",
+    type=int,
+    default=Batch.rows_a_file,
+    metavar="N",
+    help=f"Parquet: rows of a file of results, by default {Batch.rows_a_file:,}.",
+)
+@click.option("--shard-images", type=int, default=Batch.shard_images, metavar="N", help="Images of a worker's task.")
+@click.option("--retry-failed", is_flag=True, help="Label images that failed again.")
+@click.option("--dry-run", is_flag=True, help="Count the images, label a sample, and say what the rest takes.")
 def batch_command(
     source: str,
     out: str,
@@ -53,13 +65,14 @@ def batch_command(
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
+    dry_run: bool,
     **fields: Any,
 ) -> int:
     """Label all images of SOURCE with words, on a Ray cluster or on this machine.
 
     SOURCE is a folder of images, WebDataset tars or Parquet files, or one such file: a path, or a URL such as
-    s3://bucket/folder (or gs://, abfs://, hdfs://). Results are Parquet rows with a COCO RLE mask for each word
-    in the image, or files.
+    s3://bucket/folder (or gs://, abfs://, hdfs://), taken literally. Results are Parquet rows with a COCO RLE mask for
+    each word in the image, or files.
 
     Run the same command again to resume. Images that can't be read get a result with an error.
     """
@@ -76,25 +89,49 @@ def batch_command(
     if vocabulary is not None:
         fills_image = labels.fills_image and parts is None
         show_hints(word_hints(vocabulary, fills_image=fills_image))
-    with BatchRun(batch) as run:
-        return _label(run)
+    with BatchRun(batch, dry=dry_run) as run:
+        for warning in run.warnings:
+            print_line(f"segvoc: warning: {warning}")
+        return _estimate(run) if dry_run else _label(run)
 
 
 def _label(run: BatchRun) -> int:
-    for warning in run.warnings:
-        print_line(f"segvoc: warning: {warning}")
     if run.before:
-        print_line(f"segvoc: {run.before}{'' if run.total is None else f' of {run.total}'} images were already done")
+        print_line(f"segvoc: {run.before:,} images were already done")
     if run.failed:
-        print_line(f"segvoc: {len(run.failed)} images failed before; --retry-failed does their shards again")
-    with Progress("labeling", total=run.total, done=run.before) as progress:
+        print_line(f"segvoc: {run.failed:,} images failed before; --retry-failed labels them again")
+    has_warned = False
+    with Progress("labeling", done=run.before) as progress:
         for outcome in run:
-            if not isinstance(outcome, Record):
+            if isinstance(outcome, str):
                 continue
-            for _, problem in outcome.failed:
+            for _, problem in outcome.problems:
                 print_line(f"segvoc: error: {problem}")
-            progress.update(outcome.images)
+            progress.expect(run.total)
+            workers = counted(run.engine.workers, "worker")
+            progress.update(outcome.images, note=f"{run.failed:,} failed, {workers}")
+            if not has_warned and run.batch.sink == "files" and (run.total or run.images) >= MANY_FILES:
+                has_warned = True
+                print_line(f"segvoc: hint: {_many_files(run)}")
     for problem in run.problems:
         print_line(f"segvoc: error: {problem}")
-    echo(f"{run.batch.source}: {run.images} images -> {run.batch.out}, of which {len(run.failed)} failed")
+    echo(f"{run.batch.source}: {run.images} images -> {run.batch.out}, of which {run.failed} failed")
     return 1 if run.failed or run.problems else 0
+
+
+def _estimate(run: BatchRun) -> int:
+    estimate = run.estimate()
+    if run.before:
+        echo(f"done before: {run.before:,} images, of which {run.failed_before:,} failed")
+    for line in estimate.lines():
+        echo(line)
+    if run.batch.sink == "files" and estimate.images >= MANY_FILES:
+        echo(_many_files(run))
+    for problem in run.problems:
+        print_line(f"segvoc: error: {problem}")
+    return 1 if run.problems else 0
+
+
+def _many_files(run: BatchRun) -> str:
+    number = "three" if run.batch.parts is not None else "two"
+    return f"--to files makes {number} objects for an image; --to parquet makes one for {Batch.rows_a_file:,} images"

@@ -113,6 +113,11 @@ class Progress(AbstractContextManager["Progress"]):
             self.done = done
             self.start(total)
 
+    def expect(self, total: int | None) -> None:
+        """Set the number of units, which may be an estimate, once it is known."""
+        with self._lock:
+            self.total = self._bar.total = total
+
     def _print(self) -> None:
         with self._lock:
             self._next = time.monotonic() + LINE_EVERY

@@ -4,7 +4,7 @@ import functools
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from PIL import Image
 from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter
 from segvoc.labeling.batch import run
 from segvoc.labeling.batch.run import BatchRun
-from segvoc.labeling.batch.sources import BatchSource
-from segvoc.labeling.batch.work import Batch, ModelFacts, Record, ShardLabeler, find_facts
+from segvoc.labeling.batch.sources import Shard
+from segvoc.labeling.batch.work import Batch, Labeled, ModelFacts, Outcome, Task, Worker, find_facts
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
 from tests.lazy_modules import LazyModule
@@ -58,7 +58,7 @@ class Loop:
 
     def __init__(self, stop_after: int | None = None, *, before_record: bool = False) -> None:
         self.left, self.before_record = stop_after, before_record
-        self.labeled = 0
+        self.labeled, self.workers = 0, 1
 
     def __call__(self, batch: Batch) -> "Loop":
         self.batch = batch
@@ -67,17 +67,18 @@ class Loop:
     def facts(self) -> ModelFacts:
         return find_facts(self.batch)
 
-    def run(self, shards: Sequence[BatchSource], facts: ModelFacts) -> Iterator[Record | str]:
-        labeler = ShardLabeler(self.batch, facts)
-        for shard in shards:
-            if self.left == 0:
+    def run(self, next_task: Callable[[], Task | None], facts: ModelFacts) -> Iterator[tuple[Task, Outcome]]:
+        worker = Worker(self.batch, facts)
+        while (task := next_task()) is not None:
+            if self.left == 0 and isinstance(task, Shard):
                 if self.before_record:
-                    labeler(shard)
+                    worker(task)
                 raise Stopped
-            self.left = None if self.left is None else self.left - 1
-            outcome = labeler(shard)
-            self.labeled += outcome.images if isinstance(outcome, Record) else 0
-            yield outcome
+            outcome = worker(task)
+            if isinstance(outcome, Labeled) and not outcome.was_written:
+                self.left = None if self.left is None else self.left - 1
+                self.labeled += outcome.images
+            yield task, outcome
 
 
 def label(source: object, out: object, engine: Loop | None = None, **options: Any) -> BatchRun:
@@ -89,6 +90,20 @@ def label(source: object, out: object, engine: Loop | None = None, **options: An
         for _ in done:
             pass
     return done
+
+
+def shards_of(source: object, out: object, **options: Any) -> list[Shard]:
+    """The shards of a run."""
+    shards = list[Shard]()
+
+    class Noting(Loop):
+        def run(self, next_task: Callable[[], Task | None], facts: ModelFacts) -> Iterator[tuple[Task, Outcome]]:
+            for task, outcome in super().run(next_task, facts):
+                shards.extend([task] if isinstance(task, Shard) else [])
+                yield task, outcome
+
+    label(source, out, Noting(), **options)
+    return shards
 
 
 def jpeg(seed: int) -> bytes:

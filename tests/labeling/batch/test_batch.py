@@ -1,5 +1,6 @@
 """Batches without Ray: what is read, what is written, and what a stopped run leaves."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pycocotools import mask as coco
 
 from segvoc.errors import OutputError, UsageError
 from segvoc.inference.label_options import LabelOptions
-from segvoc.labeling.batch.work import Batch, ShardLabeler, find_facts
+from segvoc.labeling.batch.work import Batch, Worker, find_facts
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.images import one_line_error
 from tests.labeling.batch.runs import (
@@ -28,9 +29,13 @@ from tests.labeling.batch.runs import (
     label,
     quick,
     rows_of,
+    shards_of,
     table_of,
     tar_of,
 )
+from tests.lazy_modules import LazyModule
+
+parquet = LazyModule("pyarrow.parquet")
 
 NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg", "sub/d.jpg"]
 
@@ -48,7 +53,7 @@ def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", NAMES)
     done = label(source, tmp_path / "out")
     assert (done.images, done.before) == (5, 0)
-    assert [name for name, _ in done.failed] == [f"{source}/bad.jpg"]
+    assert done.failed == 1
     rows = rows_of(tmp_path / "out")
     assert [row["key"] for row in rows] == NAMES
     for row in rows:
@@ -86,11 +91,18 @@ def test_files_are_those_of_segment_and_every_image_has_its_own(tmp_path: Path) 
     assert again.labeled == 0
 
 
-def test_an_image_whose_name_is_not_utf_8_fails_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sink", ["parquet", "files"])
+def test_names_that_are_not_utf_8_are_escaped_in_results(tmp_path: Path, sink: str) -> None:
     source = folder_of(tmp_path / "in", ["a.jpg", os.fsdecode(b"\xff.jpg")])
-    done = label(source, tmp_path / "out")
-    assert [name for name, _ in done.failed] == [f"{source}/\\xff.jpg"] and done.images == 2
-    assert [row["error"] is None for row in rows_of(tmp_path / "out")] == [False, True]
+    done = label(source, tmp_path / "out", sink=sink)
+    assert (done.images, done.failed) == (2, 0)
+    if sink == "parquet":
+        assert [row["key"] for row in rows_of(tmp_path / "out")] == ["\\xff.jpg", "a.jpg"]
+    else:
+        assert (tmp_path / "out" / "\\xff.json").exists()
+    again = Loop()
+    label(source, tmp_path / "out", again, sink=sink)
+    assert again.labeled == 0
 
 
 def test_samples_of_tars(tmp_path: Path) -> None:
@@ -105,7 +117,7 @@ def test_samples_of_tars(tmp_path: Path) -> None:
     assert "not an image" in rows["x/c"]
     (damaged,) = [error for error in rows.values() if error and "damaged after" in error]
     assert f"{folder}/1.tar" in damaged and done.images == len(rows)
-    assert len(done.failed) == 3
+    assert done.failed == 3
     label(folder, tmp_path / "png", image_column="seg.png")
     assert {row["key"] for row in rows_of(tmp_path / "png") if not row["error"]} == {"x/b"}
 
@@ -135,7 +147,7 @@ def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
     rows = rows_of(tmp_path / "out")
     assert [row["key"] for row in rows] == [*(f"t.parquet#{n}" for n in range(6)), "u.parquet#0"]
     assert [row["error"] is None for row in rows] == [True] * 4 + [False] * 3
-    assert len(done.failed) == 3
+    assert done.failed == 3
     for row, content in zip(rows, images, strict=False):
         np.testing.assert_array_equal(labels_in(row), quick().segment(content, WORDS).labels)
     assert "is empty" in rows[5]["error"] and "not a readable Parquet file" in rows[6]["error"]
@@ -147,16 +159,16 @@ def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
 
 
 def test_shards_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segvoc.labeling.batch.sources.SHARD_BYTES", 1)
+    monkeypatch.setattr("segvoc.labeling.batch.plan.SHARD_BYTES", 1)
     source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
-    label(source, tmp_path / "out")
-    assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
+    assert len(shards_of(source, tmp_path / "out")) == 3
 
 
 @pytest.mark.parametrize(
     ("kind", "sink"), [("images", "parquet"), ("images", "files"), ("tars", "parquet"), ("parquet", "parquet")]
 )
-def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, kind: str) -> None:
+@pytest.mark.parametrize("rows", [2, 4, 50_000])
+def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, kind: str, rows: int) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(3):  # one shard each
@@ -167,61 +179,101 @@ def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, ki
             (folder / f"{number}.tar").write_bytes(tar_of(images))
         else:
             folder_of(folder, images.keys())
-    label(folder, tmp_path / "whole", sink=sink)
+    label(folder, tmp_path / "whole", sink=sink, rows_a_file=rows)
     seen = 0
     for stop in (0, 1, 1):
         engine = Loop(stop, before_record=True)
         with pytest.raises(Stopped):
-            label(folder, tmp_path / "out", engine, sink=sink)
+            label(folder, tmp_path / "out", engine, sink=sink, rows_a_file=rows)
         seen += engine.labeled
     last = Loop()
-    done = label(folder, tmp_path / "out", last, sink=sink)
-    assert (done.images, done.before, seen + last.labeled) == (5, seen, 5)
+    done = label(folder, tmp_path / "out", last, sink=sink, rows_a_file=rows)
+    # tables of a shard that the kill left unrecorded aren't labeled again
+    assert (done.images, seen + last.labeled) == (5, 5 if sink == "files" else 3)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not [name for name in Path(tmp_path / "out").glob(".segvoc/parts/*")]
 
 
-def test_what_is_done_is_by_content(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sink", ["parquet", "files"])
+def test_what_is_done_is_by_content(tmp_path: Path, sink: str) -> None:
     source = folder_of(tmp_path / "in", NAMES)
-    label(source, tmp_path / "out")
+    label(source, tmp_path / "out", sink=sink)
     folder_of(source, ["aa.jpg"])  # a new one, in the middle
-    os.utime(source / "b.jpg", (0, 0))  # a changed one
+    (source / "b.jpg").write_bytes(jpeg(77))  # a changed one
     (source / "sub" / "d.jpg").unlink()  # one that is gone keeps its results
     engine = Loop()
-    done = label(source, tmp_path / "out", engine)
-    assert (done.images, engine.labeled) == (6, 3)  # with a.jpg, which shared its shard with b.jpg
-    assert [row["key"] for row in rows_of(tmp_path / "out")] == sorted([*NAMES, "aa.jpg"])
+    done = label(source, tmp_path / "out", engine, sink=sink)
+    assert (done.images, engine.labeled) == (6, 2)
+    for _ in range(2):  # and is done for good
+        done = label(source, tmp_path / "out", engine := Loop(), sink=sink)
+        assert (done.images, done.before, done.failed, engine.labeled) == (6, 6, 1, 0)
+    if sink == "parquet":
+        rows = rows_of(tmp_path / "out")
+        assert [row["key"] for row in rows] == sorted([*NAMES, "aa.jpg"])
+        expected = quick().segment(source / "b.jpg", WORDS)
+        np.testing.assert_array_equal(labels_in(rows[2]), expected.labels)
+
+
+def test_a_changed_tar_is_labeled_again_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        tar = tar_of({f"{number}{n}.jpg": jpeg(n) for n in range(3)})
+        (tmp_path / "in" / f"{number}.tar").write_bytes(tar)
+    label(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "1.tar").write_bytes(tar_of({"1x.jpg": jpeg(5)}))
+    done = label(tmp_path / "in", tmp_path / "out", engine := Loop())
+    assert (done.images, engine.labeled) == (4, 1)
+    assert [row["key"] for row in rows_of(tmp_path / "out")] == ["00", "01", "02", "1x"]
+
+
+def test_a_file_has_so_many_rows_and_the_words_and_the_model(tmp_path: Path) -> None:
+    names = [f"{n:02}.jpg" for n in range(11)]
+    label(folder_of(tmp_path / "in", names), tmp_path / "out", rows_a_file=5)
+    tables = [parquet.read_table(path) for path in (tmp_path / "out").glob("*.parquet")]
+    assert sorted(table["key"].to_pylist() for table in tables) == [names[:5], names[5:10], names[10:]]
+    for table in tables:
+        settings = json.loads(table.schema.metadata[b"segvoc"])
+        assert settings["words"].startswith("cat, sofa, wall [") and settings["model"] == "tiny" and settings["weights"]
+    pandas = pytest.importorskip("pandas")
+    assert sorted(pandas.read_parquet(tmp_path / "out")["key"]) == names
 
 
 @pytest.mark.parametrize(
     ("damage", "redone"),
     [
-        (lambda result: result.unlink(), (1, 2)),
-        (lambda result: result.write_bytes(result.read_bytes()[:-1]), (1, 2)),
+        (lambda result: result.unlink(), (2, 3)),
+        (lambda result: result.write_bytes(result.read_bytes()[:-1]), (2, 3)),
         (lambda result: shutil.copy(result, result.with_name(f"part-{'0' * 32}.parquet")), (0,)),
     ],
     ids=["gone", "cut", "stray"],
 )
 def test_damaged_results_are_made_again(tmp_path, damage, redone):
     source = folder_of(tmp_path / "in", NAMES)
-    label(source, tmp_path / "out")
+    label(source, tmp_path / "out", rows_a_file=3)
     before = contents(tmp_path / "out")
     damage(next((tmp_path / "out").glob("*.parquet")))
     engine = Loop()
-    label(source, tmp_path / "out", engine)
+    done = label(source, tmp_path / "out", engine, rows_a_file=3)
+    assert (done.images, done.failed) == (5, 1)
+    assert label(source, tmp_path / "out", rows_a_file=3).before == 5
     assert contents(tmp_path / "out") == before and engine.labeled in redone
 
 
-def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sink", ["parquet", "files"])
+def test_failed_images_are_tried_again_if_asked(tmp_path: Path, sink: str) -> None:
     source = folder_of(tmp_path / "in", NAMES)
-    label(source, tmp_path / "out")
+    label(source, tmp_path / "out", sink=sink)
     status = (source / "bad.jpg").stat()
     (source / "bad.jpg").write_bytes(jpeg(9)[: len(BAD)].ljust(len(BAD)))
     os.utime(source / "bad.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert label(source, tmp_path / "out", engine=(plain := Loop())).failed
+    assert label(source, tmp_path / "out", engine=(plain := Loop()), sink=sink).failed
     again = Loop()
-    label(source, tmp_path / "out", again, retry_failed=True)
-    assert (plain.labeled, again.labeled) == (0, 2)
-    assert len(rows_of(tmp_path / "out")) == 5
+    done = label(source, tmp_path / "out", again, sink=sink, retry_failed=True)
+    assert (plain.labeled, again.labeled, done.images, done.failed) == (0, 1, 5, 1)  # it still is no image
+    done = label(source, tmp_path / "out", engine=(plain := Loop()), sink=sink)
+    assert (plain.labeled, done.images, done.failed) == (0, 5, 1)
+    if sink == "parquet":
+        assert len(rows_of(tmp_path / "out")) == 5
 
 
 @pytest.mark.parametrize(
@@ -230,7 +282,6 @@ def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
         ("in", {"words": Vocabulary(["cat", "dog"])}, "words: cat, sofa, wall ["),
         ("in", {"options": LabelOptions(threshold=0.5)}, "threshold: none, now 0.5"),
         ("in", {"sink": "files"}, "results: parquet, now files"),
-        ("in", {"shard_images": 3}, "shards: 2 images, now 3 images"),
         ("other", {}, "source: "),
     ],
 )
@@ -259,6 +310,7 @@ def test_other_settings_are_named(tmp_path: Path, source: str, options: dict[str
         ("in", {"options": LabelOptions(window="tcl")}, "window='tcl' is unknown"),
         ("in", {"words": None}, "no words"),
         ("in", {"shard_images": 0}, "not positive"),
+        ("in", {"rows_a_file": 0}, "not positive"),
         ("in", {"workers": 0}, "not positive"),
         ("in", {"cpus": 0.0}, "not positive"),
         ("in", {"gpus": -1.0}, "not positive"),
@@ -281,4 +333,4 @@ def test_a_model_that_differs_between_nodes_is_refused(tmp_path: Path) -> None:
     facts = find_facts(batch)
     other = replace(facts, settings={**facts.settings, "dtype": "bfloat16"})
     with one_line_error(UsageError, "dtype: bfloat16, now ", "differs between nodes"):
-        ShardLabeler(batch, other)
+        Worker(batch, other)

@@ -1,7 +1,7 @@
-"""The engine on Ray Data: actors with a model each read, label and write shards.
+"""The engine on Ray: actors with a model each read, label and write shards, as they are planned.
 
-If a worker or node is lost, Ray redoes its work; a shard that was already written is overwritten with the same name and
-content.
+If a worker or node is lost, another one gets its shards; one that was already written is overwritten with the same name
+and content.
 """
 
 import logging
@@ -10,13 +10,13 @@ import os
 import pickle
 import secrets
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import ray
-import ray.data
-from ray.data import ActorPoolStrategy, DataContext
-from ray.exceptions import RayError
+from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 
 from segvoc.errors import (
     ColorProfileWarning,
@@ -28,12 +28,14 @@ from segvoc.errors import (
     UsageError,
     one_line,
 )
-from segvoc.labeling.batch.sources import BatchSource
-from segvoc.labeling.batch.work import Batch, ModelFacts, Record, ShardLabeler, find_facts
+from segvoc.labeling.batch.work import Batch, Join, ModelFacts, Outcome, Task, Trial, Worker, find_facts
 from segvoc.runtime import process_settings
 
-INPUT_BLOCKS = 4_000
-"""Maximum number of groups of shards, which Ray tracks individually."""
+MOST_DEATHS = 3
+"""Workers that may die with a task before it is given up."""
+
+MOST_LOST = 20
+"""Workers that may be lost without a task done before the run ends."""
 
 
 class RayEngine:
@@ -41,6 +43,8 @@ class RayEngine:
 
     def __init__(self, batch: Batch) -> None:
         self.batch, self._resources = batch, {"num_cpus": batch.cpus, "num_gpus": batch.gpus}
+        self.workers = 0
+        """Number of model replicas, once they are started."""
 
     def facts(self) -> ModelFacts:
         """Run `find_facts` on a worker."""
@@ -53,28 +57,19 @@ class RayEngine:
         except RayError as error:
             raise _lost(error) from None
 
-    def run(self, shards: Sequence[BatchSource], facts: ModelFacts) -> Iterator[Record | str]:
-        """Read, label and write; yields each finished shard, in any order, or why a shard couldn't be read."""
-        batch, number = self.batch, min(self.batch.workers or self._room(), len(shards))
-        context = DataContext.get_current().copy()
-        context.enable_progress_bars = False
-        with DataContext.current(context):
-            rows = [{"shard": pickle.dumps(shard)} for shard in shards]
-            data: Any = ray.data.from_items(rows, override_num_blocks=min(len(rows), INPUT_BLOCKS))
-            data = data.map(
-                _Label,
-                fn_constructor_args=(pickle.dumps((batch, facts, max(1, int(batch.cpus)))),),
-                compute=ActorPoolStrategy(size=number),
-                **self._resources,
-            )
-            try:
-                for row in data.iter_rows():
-                    outcome = pickle.loads(row["outcome"])
-                    if isinstance(outcome, OutputError):
-                        raise outcome
-                    yield outcome
-            except Exception as error:  # Ray wraps workers' errors in several ways
-                raise _lost(error) from None
+    def run(self, next_task: Callable[[], Task | None], facts: ModelFacts) -> Iterator[tuple[Task, Outcome]]:
+        """Do tasks, as `next_task` gives them, and yield what comes of each, in any order.
+
+        `next_task` is asked whenever a worker is free; None means that there is nothing to do until a task ends.
+        """
+        self.workers = self.batch.workers or self._room()
+        pool = _Pool(self.batch, facts, self.workers, self._resources)
+        try:
+            yield from pool.run(next_task)
+        except RayError as error:
+            raise _lost(error) from None
+        finally:
+            pool.close()
 
     def _room(self) -> int:
         cpus, gpus = self.batch.cpus, self.batch.gpus
@@ -95,7 +90,6 @@ def connect(batch: Batch) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     options: dict[str, Any] = {"address": batch.address}
     if batch.address is None:
         # a token for this cluster: Ray would store its token in the user's home, which may be read-only
@@ -114,19 +108,118 @@ def _find_facts(sent: bytes) -> bytes:
 
 
 class _Label:
-    """Actor that processes shards; Ray keeps it, with its model, for the whole run."""
+    """Actor that does tasks; it keeps the model for the whole run."""
 
     def __init__(self, sent: bytes) -> None:
         for category in (FirstFrameWarning, ColorProfileWarning, LabelingWarning):
             warnings.simplefilter("ignore", category)
-        self.labeler = ShardLabeler(*pickle.loads(sent))
+        self._sent = sent
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def load(self) -> bytes:
+        """Load the model; returns the error, if there is one: Ray would add lines to it."""
         try:
-            outcome = self.labeler(pickle.loads(row["shard"]))
-        except OutputError as error:  # if raised, Ray would add lines
+            self.worker = Worker(*pickle.loads(self._sent))
+        except SegvocError as error:
+            return pickle.dumps(error)
+        return pickle.dumps(None)
+
+    def do(self, task: bytes) -> bytes:
+        """Do a task; returns what has come of it, or the error that ends the run."""
+        outcome: Outcome | OutputError
+        try:
+            outcome = self.worker(pickle.loads(task))
+        except OutputError as error:
             outcome = error
-        return {"outcome": pickle.dumps(outcome)}
+        except Exception as error:  # a fault of ours or of a library costs this task alone
+            outcome = f"{_named(pickle.loads(task))} failed ({type(error).__name__}: {one_line(error)})"
+        return pickle.dumps(outcome)
+
+
+@dataclass(frozen=True, eq=False)
+class _Running:
+    """A task with a worker; None: the worker loads its model."""
+
+    actor: Any
+    task: Task | None = None
+    deaths: int = 0
+    """Number of workers that have died with the task."""
+
+
+class _Pool:
+    """At most `number` actors, started as there are tasks for them; the task of a lost one goes to another."""
+
+    def __init__(self, batch: Batch, facts: ModelFacts, number: int, resources: dict[str, Any]) -> None:
+        self._actor: Any = ray.remote(_Label).options(**resources, max_restarts=0, max_task_retries=0)
+        self._sent = ray.put(pickle.dumps((batch, facts, max(1, int(batch.cpus)))))
+        self._number = number
+        self._running: dict[Any, _Running] = {}
+        self._waiting = deque[tuple[Task, int]]()
+        self._free = deque[Any]()
+        self._lost = 0
+        """Number of workers lost since the last task was done."""
+
+    def run(self, next_task: Callable[[], Task | None]) -> Iterator[tuple[Task, Outcome]]:
+        """Do all tasks."""
+        while True:
+            self._hand_out(next_task)
+            if not self._waiting and not any(running.task for running in self._running.values()):
+                return
+            ray.wait(list(self._running), num_returns=1)
+            ready, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
+            for reference in ready:
+                yield from self._ended(reference, self._running.pop(reference))
+
+    def _hand_out(self, next_task: Callable[[], Task | None]) -> None:
+        """Give tasks to free workers, and start workers for others."""
+        while self._free:
+            task, deaths = self._waiting.popleft() if self._waiting else (next_task(), 0)
+            if task is None:
+                return
+            actor = self._free.popleft()
+            self._running[actor.do.remote(pickle.dumps(task))] = _Running(actor, task, deaths)
+        while len(self._running) < self._number:
+            # one that loads its model takes the place of a task
+            if len(self._waiting) <= sum(running.task is None for running in self._running.values()):
+                if (task := next_task()) is None:
+                    return
+                self._waiting.append((task, 0))
+            actor = self._actor.remote(self._sent)
+            self._running[actor.load.remote()] = _Running(actor)
+
+    def _ended(self, reference: Any, running: _Running) -> Iterator[tuple[Task, Outcome]]:
+        try:
+            outcome = pickle.loads(ray.get(reference))
+        except (RayActorError, WorkerCrashedError, OutOfMemoryError, ObjectLostError) as error:
+            ray.kill(running.actor)  # where only its answer is lost
+            self._lost += 1
+            if self._lost > MOST_LOST:
+                raise
+            if running.task and running.deaths + 1 < MOST_DEATHS:
+                self._waiting.append((running.task, running.deaths + 1))
+            elif running.task:
+                reason = f"{MOST_DEATHS} workers died with it, the last: {one_line(error)}"
+                yield running.task, f"{_named(running.task)} failed ({reason}); give workers more memory"
+            return
+        if isinstance(outcome, SegvocError):
+            raise outcome
+        self._lost = 0
+        self._free.append(running.actor)
+        if running.task:
+            yield running.task, outcome
+
+    def close(self) -> None:
+        """End the actors."""
+        for actor in (*self._free, *(running.actor for running in self._running.values())):
+            ray.kill(actor)
+
+
+def _named(task: Task) -> str:
+    """A task for messages."""
+    if isinstance(task, Join):
+        return f"joining {task.table!r}"
+    shard = task.shard if isinstance(task, Trial) else task
+    first, last = (shard.folder.address_of(unit[0]) for unit in (shard.units[0], shard.units[-1]))
+    return repr(first) if len(shard.units) == 1 else f"the shard from {first!r} to {last!r}"
 
 
 def _lost(error: BaseException) -> SegvocError:
@@ -137,4 +230,6 @@ def _lost(error: BaseException) -> SegvocError:
             if isinstance(wrapped, SegvocError) and not isinstance(wrapped, RayError):
                 return wrapped
         cause = cause.__cause__ or cause.__context__
-    return ProcessError(f"Ray can't go on ({one_line(error)}); run the same call again to go on")
+    inner = getattr(error, "cause", None)  # of a task; Ray's own text begins with the name of the process
+    reason = f"{type(inner).__name__}: {one_line(inner)}" if isinstance(inner, BaseException) else one_line(error)
+    return ProcessError(f"Ray can't go on ({reason}); run the same call again to go on")

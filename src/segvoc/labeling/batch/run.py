@@ -1,34 +1,35 @@
-"""`BatchRun`: labels a source into an output folder, and resumes earlier runs by the folder's manifest.
-
-The manifest has the settings and every finished shard, with the size and time of its source files, so that changed
-images are labeled again, and new images once.
-"""
+"""`BatchRun`: labels a source into an output folder, and resumes earlier runs by the folder's log (`done.py`)."""
 
 import json
-import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from segvoc.errors import UsageError, naming_extra
-from segvoc.labeling.batch.sources import BatchSource, Folder, find_source, folder_at
-from segvoc.labeling.batch.work import Batch, Record
+from segvoc.labeling.batch.count import SAMPLE, Estimate, Rest, SourceCount
+from segvoc.labeling.batch.done import DoneLog, Entry, remaining
+from segvoc.labeling.batch.listing import find_source
+from segvoc.labeling.batch.plan import PARTS, Plan, join_of, table_name, without
+from segvoc.labeling.batch.sources import Shard, UniqueStems, with_image_column
+from segvoc.labeling.batch.storages import folder_at, readable
+from segvoc.labeling.batch.work import Batch, Join, Joined, Labeled, Outcome, Task, Trial, Tried
 from segvoc.storage.files import strict_json
 from segvoc.storage.journal import lock_folder
 from segvoc.storage.resume import RESUME_FOLDER, RunSettings, difference
 
-BATCH_MANIFEST = f"{RESUME_FOLDER}/batch.json"
+BATCH_SETTINGS = f"{RESUME_FOLDER}/batch.json"
 
 
 class BatchRun(AbstractContextManager["BatchRun"]):
     """Labels a source on Ray while it is iterated, in a `with` block; to resume after an interruption, create it again.
 
-    Images that can't be read get a result with an error. Shards are written atomically, with names derived from their
-    content, so killing workers, nodes or the run loses and duplicates nothing.
+    Images that can't be read get a result with an error. Results are written atomically, with names derived from their
+    content, so killing workers, nodes or the run loses and duplicates nothing. A `dry` run only counts and tries.
 
-    Iterating yields each finished shard, and one line per unreadable shard; it raises `OutputError` if results can't be
-    written, and `ProcessError` if the workers fail.
+    Iterating yields what has come of each shard, and a line for what couldn't be read or listed; it raises
+    `OutputError` if results can't be written, and `ProcessError` if the workers fail.
 
     Raises:
         UsageError: the source, words or options conflict, the results are of other settings, or Ray isn't installed.
@@ -37,117 +38,227 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         ProcessError: the workers failed.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, *, dry: bool = False) -> None:
+        self.engine = _ray(batch)
         out, place = folder_at(batch.out), folder_at(batch.source)
         if place.root.startswith(out.root):
             raise UsageError(f"the results would go into the source folder {batch.out!r}; give another --out")
-        self.batch, self._out = batch, out
-        self.source = source = find_source(batch.source, column=batch.image_column, skip=out.root)
-        self._engine = _ray(batch)
-        self._facts = self._engine.facts()
+        source = find_source(batch.source, column=batch.image_column, skip=out.root)
+        self.batch, self.out = batch, out
+        self.source = with_image_column(source) if source.kind == "Parquet files" else source
+        self.facts = self.engine.facts()
         self._settings: RunSettings = {
             "source": place.root,
-            "source kind": source.kind,
-            "image column": source.column,
+            "source kind": self.source.kind,
+            "image column": self.source.column,
             "results": batch.sink,
-            "shards": f"{batch.shard_images} images",
-            **self._facts.settings,
+            **self.facts.settings,
         }
+        self._tables = dict[str, int]()
         with ExitStack() as stack:
-            if out.is_local:
-                stack.enter_context(lock_folder(f"{out.path}/{RESUME_FOLDER}"))
-            self._records = self._finished()
-            self._shards = self._left()
+            if out.is_local and not dry:
+                stack.enter_context(lock_folder(f"{out.root}{RESUME_FOLDER}"))
+            self._check_settings(dry=dry)
+            self.log = DoneLog(out)
+            self.before = self.log.images
+            """Images done by earlier runs."""
+            self.failed_before = self.log.failed
+            self.count = SourceCount(self.source)
             self._lock = stack.pop_all()
-        self.before = self.images
-        """Images done by earlier runs."""
-        self.total = self.before + sum(len(shard.units) for shard in self._shards) if source.kind == "images" else None
-        """Number of images, including removed images; None if unknown."""
-        self.warnings = self._facts.warnings
+        self.warnings = self.facts.warnings
         """About the words."""
         self.problems: list[str] = []
-        """Read failures that may be temporary; the same call retries them."""
+        """What couldn't be read or listed now; the same call tries again."""
+        self.images, self.failed = self.before, self.failed_before
+        """Number of images with results or an error, of this and earlier runs, and of those with an error."""
+        self.files = 0
+        """Number of source files of this run's shards."""
+        self._new_problems, self._joins = deque[str](), deque[Join]()
+        self._joining: dict[Join, tuple[Entry, tuple[str, ...], Entry | None]] = {}
+        parts = {name for name, _, _ in out.units(PARTS)} if batch.sink == "parquet" else set[str]()
+        self._strays = {*parts, *(name for name in self._tables if name.startswith("part-"))}
+        self._plan = self._planned()
 
     def __exit__(self, *_: object) -> None:
+        self.count.stop()
         self._lock.close()
 
-    def __iter__(self) -> Iterator[Record | str]:
+    def __iter__(self) -> Iterator[Labeled | str]:
+        self.count.start()
         try:
-            for outcome in self._engine.run(self._shards, self._facts) if self._shards else ():
-                if isinstance(outcome, str):
-                    self.problems.append(outcome)
-                else:
-                    self._records[outcome.key] = outcome
-                    if time.monotonic() > self._due:
-                        self._save()
-                yield outcome
+            for task, outcome in self.engine.run(self._next_task, self.facts):
+                self._finish(task, outcome)
+                if isinstance(outcome, Labeled):
+                    yield outcome
+                while self._new_problems:
+                    self.problems.append(self._new_problems.popleft())
+                    yield self.problems[-1]
+            self.log.flush()
+            for name in sorted(self._strays):
+                self.out.delete(name)
         finally:
-            self._save()
+            self.log.flush()
+
+    def estimate(self) -> Estimate:
+        """Count what is left, label a sample of it without writing, and estimate the rest."""
+        is_folder = self.source.kind == "images"
+        units = self.source.units(self.problems.append)
+        left = remaining(units, self.log, is_whole=self._is_there, retry_failed=self.batch.retry_failed)
+        rest = Rest.of((unit for unit, _ in left), SAMPLE if is_folder else 1)
+        shard = Shard(
+            address=self.source.address,
+            kind=self.source.kind,
+            column=self.source.column,
+            units=rest.sample,
+            stems=("",) * len(rest.sample),
+            table="",
+        )
+        tasks, tried = [Trial(shard=shard, most=SAMPLE)] if rest.sample else [], None
+        for _, outcome in self.engine.run(lambda: tasks.pop() if tasks else None, self.facts):
+            if isinstance(outcome, Tried):
+                tried = outcome
+            else:
+                self.problems.append(outcome)
+        has_images = tried is not None and tried.images > 0
+        images = rest.files
+        if has_images and not is_folder:
+            images = round(rest.bytes * tried.images / max(1, tried.source_bytes))
+        workers = self.engine.workers or 1
+        return Estimate(
+            rest=rest,
+            images=images,
+            seconds=tried.seconds / tried.images if has_images else None,
+            workers=workers,
+            cores=workers * self.batch.cpus,
+        )
 
     @property
-    def images(self) -> int:
-        """Number of images with results or an error, of this and earlier runs."""
-        return sum(record.images for record in self._records.values())
+    def total(self) -> int | None:
+        """Number of images, of tars and tables as far as those that are labeled tell; None until they are counted."""
+        files = self.count.files
+        if files is None:
+            return None
+        if self.source.kind == "images":
+            return max(files, self.images)
+        new = self.images - self.before
+        return self.images + round((files - self.files) * new / self.files) if self.files else None
 
-    @property
-    def failed(self) -> list[tuple[str, str]]:
-        """Sources and problems of failed images, of all runs."""
-        return [failure for record in self._records.values() for failure in record.failed]
+    def _check_settings(self, *, dry: bool) -> None:
+        """Compare the settings with those of earlier runs, and find their tables."""
+        if self.batch.sink == "parquet":
+            names = self.out.units("")
+            self._tables = {name: size for name, size, _ in names if name.lower().endswith(".parquet")}
+        try:
+            before = json.loads(self.out.read(BATCH_SETTINGS))["settings"]
+        except FileNotFoundError:
+            if self._tables:
+                name = min(self._tables)
+                problem = f"{self.batch.out!r} has files that aren't of segvoc batch ({readable(name)!r})"
+                raise UsageError(f"{problem}; give another --out") from None
+            if not dry:
+                self.out.write(BATCH_SETTINGS, strict_json({"settings": self._settings}, indent=1).encode())
+            return
+        except (OSError, ValueError, KeyError, TypeError):
+            before = None
+        changes = "settings that can't be read" if before is None else difference(before, self._settings)
+        if changes:
+            raise UsageError(f"{self.batch.out!r} has results of another call ({changes}); give another --out")
 
-    def _finished(self) -> dict[str, Record]:
-        """The shards by key that the output folder's manifest says are finished, and whose files are whole."""
-        out, sizes = self._out, {path: size for path, size, _ in self._out.files()}
-        tables = [path for path in sizes if self.batch.sink == "parquet" and path.lower().endswith(".parquet")]
-        records = list[Record]()
-        if BATCH_MANIFEST in sizes:
-            before, records = _read(out) or (None, [])
-            changes = "a manifest that can't be read" if before is None else difference(before, self._settings)
-            if changes:
-                raise UsageError(f"{out.address!r} has results of another call ({changes}); give another --out")
-        elif tables:
-            raise UsageError(
-                f"{out.address!r} has files that aren't of segvoc batch ({tables[0]!r}); give another --out"
-            )
-        whole = [record for record in records if all(sizes.get(name) == size for name, size in record.files)]
-        # files that a killed run has written for shards missing from the manifest
-        for path in {*tables} - {name for record in whole for name, _ in record.files}:
-            if path.startswith("part-"):
-                out.delete(path)
-        return {record.key: record for record in whole}
+    def _planned(self) -> Plan:
+        stems = UniqueStems(self.source.folder) if self.batch.sink == "files" else None
+        units = self.source.units(self._new_problems.append, page=stems and stems.page)
+        left = remaining(
+            units,
+            self.log,
+            is_whole=self._is_whole,
+            retry_failed=self.batch.retry_failed,
+            changed=self._replace,
+        )
+        return Plan(self.batch, self.source, left, stem_of=stems and stems.stem_of, written=self._strays)
 
-    def _left(self) -> list[BatchSource]:
-        """The remaining shards of the source; those with changed files, or with failed images on request, are again."""
-        now, retry = {unit[0]: unit for unit in self.source.units}, self.batch.retry_failed
-        again = [
-            record
-            for record in self._records.values()
-            if any(now.get(unit[0], unit) != unit for unit in record.units) or (retry and record.failed)
-        ]
-        for record in again:
-            del self._records[record.key]
-        self._save()
-        for record in again:
-            for name, _ in record.files:
-                self._out.delete(name)
-        done = {unit for record in self._records.values() for unit in record.units}
-        return list(self.source.shards(done, self.batch.shard_images))
+    def _is_there(self, entry: Entry) -> bool:
+        return self.batch.sink == "files" or self._tables.get(table_name(entry.key)) == entry.size
 
-    def _save(self) -> None:
-        """Write the manifest; the next one is due in seconds."""
-        start = time.monotonic()
-        content = {"settings": self._settings, "shards": [asdict(record) for record in self._records.values()]}
-        self._out.write(BATCH_MANIFEST, strict_json(content).encode())
-        self._due = time.monotonic() + max(2.0, 20 * (time.monotonic() - start))
+    def _is_whole(self, entry: Entry) -> bool:
+        """Whether the table of an entry is there; a damaged one is removed."""
+        name = table_name(entry.key)
+        is_whole = self._is_there(entry)
+        if is_whole:
+            self._strays.discard(name)
+        else:
+            self._count(-entry.images, -len(entry.failed))
+            self.log.drop(entry)
+            if name in self._tables:
+                self.out.delete(name)
+                self._strays.discard(name)
+        return is_whole
 
+    def _count(self, images: int, failed: int) -> None:
+        self.images += images
+        self.failed += failed
 
-def _read(out: Folder) -> tuple[RunSettings, list[Record]] | None:
-    """The settings and shards of the manifest; None if it is damaged."""
-    try:
-        content = json.loads(out.read(BATCH_MANIFEST))
-        shards = [Record(**{**entry, "units": tuple(map(tuple, entry["units"]))}) for entry in content["shards"]]
-        return (content["settings"], shards) if isinstance(content["settings"], dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    def _replace(self, entry: Entry, changed: Mapping[int, str]) -> None:
+        """Replace an entry, and its table, by one without the files that have changed."""
+        old = table_name(entry.key)
+        is_table = self.batch.sink == "parquet"
+        delete = partial(self.out.delete, old) if is_table else None
+        # all images of a tar or a table are labeled again
+        rest = without(entry, changed) if self.source.kind == "images" else None
+        if rest is None or not rest.marks:
+            self._count(-entry.images, -len(entry.failed))
+            self.log.drop(entry, then=delete)
+            return
+        self._count(rest.images - entry.images, len(rest.failed) - len(entry.failed))
+        if is_table:
+            names = tuple(readable(name) for name in changed.values())
+            join = Join(tables=(old,), table=table_name(rest.key), without=names)
+            self._joins.append(join)
+            self._joining[join] = rest, (old,), entry
+        else:
+            self.log.add(rest, instead_of=entry)
+
+    def _next_task(self) -> Task | None:
+        """The next task for a worker; None: there is nothing to do until a running one ends."""
+        if not self._joins:
+            shard = self._plan.next_shard()
+            if shard is not None:
+                self._strays.discard(shard.table)
+                return shard
+            self._take_complete()
+        return self._joins.popleft() if self._joins else None
+
+    def _finish(self, task: Task, outcome: Outcome) -> None:
+        if isinstance(outcome, str):
+            self._new_problems.append(outcome)
+        if isinstance(task, Shard):
+            assert isinstance(outcome, Labeled | str)
+            if isinstance(outcome, Labeled):
+                self._count(outcome.images, len(outcome.failed))
+            self.files += len(task.units)
+            self._plan.finish(task, outcome)
+            self._take_complete()
+        elif isinstance(task, Join) and isinstance(outcome, Joined):
+            entry, tables, old = self._joining.pop(task)
+            self._record(entry.with_size(outcome.size), tables, instead_of=old)
+
+    def _take_complete(self) -> None:
+        for table in self._plan.complete():
+            if table.is_joined:
+                join = join_of(table)
+                self._joins.append(join)
+                self._joining[join] = table.entry(), join.tables, None
+            else:
+                self._record(table.entry().with_size(table.labeled[0].size))
+
+    def _record(self, entry: Entry, tables: tuple[str, ...] = (), *, instead_of: Entry | None = None) -> None:
+        """Record a table, and then remove those that were joined."""
+
+        def remove() -> None:
+            for name in tables:
+                self.out.delete(name)
+
+        self._strays.discard(table_name(entry.key))
+        self.log.add(entry, instead_of=instead_of, then=remove if tables else None)
 
 
 def _ray(batch: Batch) -> Any:

@@ -1,170 +1,36 @@
-"""Sources: folders of images, WebDataset tars, and Parquet files with the bytes of images.
+"""Reading shards: images of a folder, WebDataset tars, and Parquet files with the bytes of images.
 
-They are on disks, or on S3, GCS, Azure and HDFS by Arrow's file systems, which retry.
-
-A source is split into shards: some images of a folder, a tar, or a Parquet file. A single worker reads, labels and
-writes a whole shard.
+A shard is some images of a folder, a tar, or a Parquet file; one worker reads, labels and writes it.
 """
 
-import os
 import tarfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, BinaryIO
 
-from segvoc.errors import InputError, OutputError, UnavailableError, UsageError, naming_extra, one_line
+from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import distinct_stems, equal_names
-from segvoc.storage.atomic_writes import write_bytes
+from segvoc.labeling.batch.listing import SUFFIXES, Source, SourceKind
+from segvoc.labeling.batch.storages import Folder, Page, Unit, folder_at, readable
 from segvoc.storage.files import digest_of
 from segvoc.vocabulary import folded
 
 STORAGE_THREADS = 16
 """Number of threads that read images of a folder; they mostly wait for I/O."""
 
-SHARD_BYTES = 32_000_000
-"""Target size of a folder's shards [bytes]; a larger image is a separate shard."""
-
-SourceKind = Literal["images", "tars", "Parquet files"]
-
-_SUFFIXES: Mapping[SourceKind, tuple[str, ...]] = {
-    "images": tuple(sorted(IMAGE_SUFFIXES)),
-    "tars": (".tar", ".tar.gz", ".tgz"),
-    "Parquet files": (".parquet", ".pq"),
-}
 _ROWS_AT_ONCE = 16
-
-FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-"""Permanent errors, not worth a retry."""
-
-Unit = tuple[str, int, int]
-"""A file of a folder: its relative path, size [bytes] and modification time [ns] (0 if unknown)."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder or a file; created by `folder_at`."""
-
-    address: str
-    path: str
-    filesystem: Any = field(repr=False)
-    """A `pyarrow.fs.FileSystem`."""
-    is_local: bool
-
-    @property
-    def root(self) -> str:
-        """Its normalized address, with a trailing "/"."""
-        return (self.path if self.is_local else self.address).rstrip("/") + "/"
-
-    def address_of(self, name: str) -> str:
-        """The address of a file."""
-        return f"{self.address.rstrip('/')}/{name}"
-
-    def _path_of(self, name: str) -> str:
-        return f"{self.path.rstrip('/')}/{name}"
-
-    @contextmanager
-    def access(self, name: str) -> Iterator[None]:
-        """Around an access to a file: permanent errors (on disks, all) are `OSError`, others `UnavailableError`."""
-        try:
-            yield
-        except FINAL:
-            raise
-        except OSError as error:
-            if self.is_local:
-                raise
-            if "ACCESS_DENIED" in str(error):
-                raise PermissionError(one_line(error)) from None
-            message = f"{self.address_of(name)!r} can't be reached: {one_line(error)}; run the same call again to go on"
-            raise UnavailableError(message) from None
-
-    def files(self) -> list[Unit]:
-        """List the file itself, or all files below the folder, sorted by path; empty if it doesn't exist."""
-        from pyarrow.fs import FileSelector, FileType
-
-        with self.access(""):
-            infos = [self.filesystem.get_file_info(self.path)]
-            if infos[0].type == FileType.Directory:
-                infos = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
-        start = len(self.path.rstrip("/")) + 1
-        files = ((_path_in(info), info) for info in infos if info.is_file)
-        return sorted(
-            (path[start:], int(info.size or 0), int(info.mtime_ns or 0)) for path, info in files if path[-1] != "/"
-        )
-
-    def open(self, name: str) -> Any:
-        """Open a file for reading, inside of `access`."""
-        return self.filesystem.open_input_file(self._path_of(name))
-
-    def read(self, name: str) -> bytes:
-        """Read a file; raises the errors of `access`."""
-        with self.access(name), self.open(name) as file:
-            return file.read()
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file atomically, on disks and object storage; raises `OutputError`."""
-        try:
-            if self.is_local:
-                write_bytes(self._path_of(name), content)
-                return
-            with self.filesystem.open_output_stream(self._path_of(name), compression=None) as stream:
-                stream.write(content)
-        except OSError as error:
-            raise OutputError(
-                f"{self.address_of(name)!r} can't be written: {one_line(error)}; check the address and its permissions"
-            ) from None
-
-    def delete(self, name: str) -> None:
-        """Remove a file if it exists; raises `OutputError`."""
-        try:
-            with suppress(FileNotFoundError):
-                self.filesystem.delete_file(self._path_of(name))
-        except OSError as error:
-            raise OutputError(f"{self.address_of(name)!r} can't be removed: {one_line(error)}") from None
-
-
-def _path_in(info: Any) -> str:
-    """The path of a `pyarrow.fs.FileInfo`; escaped if it isn't UTF-8, which no file has, so that it can't be read."""
-    try:
-        return info.path
-    except UnicodeDecodeError as error:
-        return bytes(error.object).decode(errors="backslashreplace")
-
-
-def folder_at(address: str) -> Folder:
-    """The folder at an address, a path or SCHEME://... (which may access the storage); `UsageError` if invalid."""
-    if not address or address.isspace():
-        raise UsageError("the address is empty; give a folder, or s3://bucket/folder")
-    with naming_extra("PyArrow", "batch"):
-        from pyarrow.fs import LocalFileSystem
-        from pyarrow.lib import ArrowException
-    if "://" not in address:
-        return Folder(address, os.path.abspath(address), LocalFileSystem(), is_local=True)
-    try:
-        filesystem, path = _file_system(address)
-    except (ArrowException, ValueError, TypeError, OSError) as error:
-        raise UsageError(
-            f"{address!r} can't be opened: {one_line(error)}; give a path, or an address such as s3://bucket/folder"
-        ) from None
-    return Folder(address, path, filesystem, is_local=isinstance(filesystem, LocalFileSystem))
-
-
-@cache
-def _file_system(address: str) -> tuple[Any, str]:
-    from pyarrow.fs import FileSystem
-
-    return FileSystem.from_uri(address)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchImage:
     """An image: its file, or why it can't be read."""
 
+    unit: int
+    """Index of its file in the shard."""
     key: str
     address: str
     """Its address, for messages and reports."""
@@ -174,136 +40,117 @@ class BatchImage:
     problem: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchSource:
-    """The files of a source, or of a shard of it, the unit of reading, labeling and writing."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shard:
+    """Some files of a source, the unit of reading and labeling."""
 
     address: str
-    """Address of the folder, or of a single file's folder."""
+    """Address of the source's folder."""
     kind: SourceKind
+    column: str | None
     units: tuple[Unit, ...]
-    """Its files, sorted by path."""
+    """Its files, in the order of their names."""
     stems: tuple[str, ...]
-    """The names of their results: without suffix, unless two of the whole source would collide."""
-    column: str | None = None
-    """Parquet: the column with the images. Tars: the suffix of the images; None: any image suffix."""
+    """The names of their results, for results in files."""
+    table: str
+    """Name of its table in the folder of the results, for results in Parquet."""
+    is_written: bool = False
+    """Whether an earlier run has written the table."""
 
     @property
     def folder(self) -> Folder:
         """The folder of its files."""
         return folder_at(self.address)
 
-    @property
-    def key(self) -> str:
-        """The key of a shard, the same in every run."""
-        return digest_of(self.units)
-
     def read(self) -> Iterator[BatchImage]:
-        """Yield the images of a shard in order, including unreadable images with their problems."""
-        readers = {"images": _images, "tars": _samples, "Parquet files": _rows}
+        """Yield the images in order, including unreadable images with their problems."""
+        readers: Mapping[SourceKind, Callable[[Shard], Iterator[BatchImage]]] = {
+            "images": _images,
+            "tars": _samples,
+            "Parquet files": _rows,
+        }
         yield from readers[self.kind](self)
 
-    def shards(self, done: Collection[Unit], most: int) -> Iterator["BatchSource"]:
-        """Split the remaining files into shards: at most `most` images each, or a single tar or Parquet file."""
-        most, group, size = (most if self.kind == "images" else 1), list[tuple[Unit, str]](), 0
 
-        def shard() -> BatchSource:
-            units, stems = zip(*group, strict=True)
-            return replace(self, units=units, stems=stems)
+def stem_of(name: str, *, whole: bool = False) -> str:
+    """The name of a file's results: without its suffix, unless the `whole` name is needed.
 
-        for unit, stem in zip(self.units, self.stems, strict=True):
-            if unit in done:
-                continue
-            if group and (len(group) == most or size + unit[1] > SHARD_BYTES):
-                yield shard()
-                group, size = [], 0
-            group.append((unit, stem))
-            size += unit[1]
-        if group:
-            yield shard()
-
-
-def find_source(address: str, *, column: str | None = None, skip: str = "") -> BatchSource:
-    """List the files of a source, and detect their kind.
-
-    Skips hidden files and folders (.name), internal ones of tables (_name), and results, whose root is `skip`. Raises a
-    `UsageError` if it doesn't exist, has nothing to label, mixes kinds, or lacks the column.
+    What would lead out of the folder of the results, as keys on object storage may, is left out, and a digest added.
     """
-    place = folder_at(address)
-    units = place.files()
-    if not units:
-        raise UsageError(f"the source {address!r} does not exist or is empty; check the address")
-    if [path for path, _, _ in units] == [""]:  # it is a file
-        folder, slash, name = address.rpartition("/")
-        address, units = folder or slash or ".", [(name, *units[0][1:])]
-    sources = [unit for unit in units if not (place.root + unit[0]).startswith(skip or "\0")]
-    kinds = dict[SourceKind, tuple[Unit, ...]]()
-    for kind, suffixes in _SUFFIXES.items():
-        # cameras name photos _DSC0001.jpg
-        left_out = ("/.", "/_") if kind == "Parquet files" else ("/.",)
-        shown = (unit for unit in sources if not any(mark in f"/{unit[0]}" for mark in left_out))
-        if files := tuple(unit for unit in shown if unit[0].lower().endswith(suffixes)):
-            kinds[kind] = files
-    if len(kinds) != 1:
-        content = " and ".join(f"{len(files)} {kind}" for kind, files in kinds.items())
-        content = content or "no images (.jpg, .png, ...), tars or Parquet files"
-        raise UsageError(f"the source {place.address!r} has {content}; give a folder of one kind, or one file")
-    ((kind, units),) = kinds.items()
-    if kind == "images" and column is not None:
-        raise UsageError("a folder of images has no columns; leave out --image-column")
-    source = BatchSource(address=address, kind=kind, units=units, stems=_stems(units), column=column)
-    return replace(source, column=_image_column(source)) if kind == "Parquet files" else source
+    name = readable(name)
+    if not whole:
+        suffixes = (*SUFFIXES["tars"], *SUFFIXES["Parquet files"])
+        suffix = next((known for known in suffixes if name.lower().endswith(known)), PurePosixPath(name).suffix)
+        name = name[: len(name) - len(suffix)]
+    parts = name.split("/")
+    return f"{_safe(name)}.{digest_of(name)[:8]}" if {"", ".", ".."}.intersection(parts) else name
 
 
-def _stems(units: tuple[Unit, ...]) -> tuple[str, ...]:
-    suffixes = (*_SUFFIXES["tars"], *_SUFFIXES["Parquet files"])
-    plain = []
-    for path, _, _ in units:
-        suffix = next((known for known in suffixes if path.lower().endswith(known)), PurePosixPath(path).suffix)
-        plain.append(path[: len(path) - len(suffix)])
-    paths = [path for path, _, _ in units]
-    return tuple(distinct_stems(plain, paths, lambda stems: equal_names([folded(stem) for stem in stems])))
+class UniqueStems:
+    """Lists the sub-folders of a folder as wholes, so that the names of results are unique in each."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder, self._longer = folder, set[str]()
+
+    def page(self, folder: str, token: Any = None) -> Page:
+        """List a whole sub-folder, as `Folder.page` lists a part of it."""
+        entries = list[Unit | str]()
+        while True:
+            some, token = self.folder.page(folder, token)
+            entries += some
+            if token is None:
+                break
+        names = [entry[0] for entry in entries if not isinstance(entry, str)]
+        short = [stem_of(name) for name in names]
+        stems = distinct_stems(short, names, lambda stems: equal_names([folded(stem) for stem in stems]))
+        self._longer |= {name for name, stem, plain in zip(names, stems, short, strict=True) if stem != plain}
+        return entries, None
+
+    def stem_of(self, name: str) -> str:
+        """The name of a listed file's results."""
+        return stem_of(name, whole=name in self._longer)
 
 
-def _images(shard: BatchSource) -> Iterator[BatchImage]:
+def _images(shard: Shard) -> Iterator[BatchImage]:
     folder = shard.folder
 
-    def fetched(unit: Unit, stem: str) -> BatchImage:
-        image = BatchImage(key=unit[0], address=folder.address_of(unit[0]), stem=stem)
+    def fetched(place: int, unit: Unit, stem: str) -> BatchImage:
+        image = BatchImage(unit=place, key=readable(unit[0]), address=folder.address_of(unit[0]), stem=stem)
         try:
             return replace(image, content=folder.read(unit[0]))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return replace(image, problem=f"{image.address!r} can't be read: {one_line(error)}; check the file")
 
     with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-        yield from pool.map(fetched, shard.units, shard.stems)
+        yield from pool.map(fetched, range(len(shard.units)), shard.units, shard.stems)
 
 
-def _samples(shard: BatchSource) -> Iterator[BatchImage]:
+def _samples(shard: Shard) -> Iterator[BatchImage]:
     """The samples of a tar: consecutive members with the same name up to the first dot."""
     ((path, _, _),), (base,), count = shard.units, shard.stems, 0
     folder, column, stems = shard.folder, shard.column, {"damaged"}
     address = folder.address_of(path)
     wanted = IMAGE_SUFFIXES if column is None else {f".{column.lstrip('.').lower()}"}
     try:
-        with folder.access(path), tarfile.open(fileobj=folder.open(path), mode="r|*") as tar:
+        with folder.access(path), folder.open(path) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
             for key, members in groupby(filter(tarfile.TarInfo.isfile, tar), lambda member: _split(member.name)[0]):
+                key = readable(key)
                 stem = _safe(key)
                 while folded(stem) in stems:  # another key with the same path, such as ./b after b
                     stem = f"{stem}.{count}"
                 stems.add(folded(stem))
-                image = BatchImage(key=key, address=f"{address}#{key}", stem=f"{base}/{stem}")
+                image = BatchImage(unit=0, key=key, address=f"{address}#{key}", stem=f"{base}/{stem}")
                 problem = f"{image.address!r} has no {column or 'image'} file; check the sample"
                 for member in members:
                     if problem and _split(member.name)[1].lower() in wanted:
-                        file, problem, name = tar.extractfile(member), None, f"{address}#{member.name}"
-                        image = replace(image, address=name, content=b"" if file is None else file.read())
+                        content, problem, name = tar.extractfile(member), None, f"{address}#{readable(member.name)}"
+                        image = replace(image, address=name, content=b"" if content is None else content.read())
                 count += 1
                 yield replace(image, problem=problem)
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:
         name = f"{address}#{count}"
         problem = f"{address!r} is damaged after {count} samples ({one_line(error)}); copy it again"
-        yield BatchImage(key=name, address=name, stem=f"{base}/damaged", problem=problem)
+        yield BatchImage(unit=0, key=name, address=name, stem=f"{base}/damaged", problem=problem)
 
 
 def _split(member: str) -> tuple[str, str]:
@@ -319,18 +166,19 @@ def _safe(key: str) -> str:
     return "/".join(part if not part.startswith(".") else f"_{part}" for part in parts) or "_"
 
 
-def _image_column(source: BatchSource) -> str:
-    """Detect the column with the images from the first readable file; all files need it."""
-    for path, _, _ in source.units:
+def with_image_column(source: Source) -> Source:
+    """A source of Parquet files with the column of the images, by the first readable file; all files need it."""
+    for path, _, _ in source.units(lambda _: None):
         try:
-            schema = _parquet(source.folder, path).schema_arrow
-        except InputError:
+            with source.folder.access(path), source.folder.open(path) as file:
+                schema = _parquet(file).schema_arrow
+        except (InputError, OSError):
             continue
         names = [entry.name for entry in schema if _is_bytes(entry.type)]
         if source.column in names or (source.column is None and len(names) == 1):
-            return source.column or names[0]
+            return replace(source, column=source.column or names[0])
         content = f"columns with files: {', '.join(names)}" if names else "no column with the bytes of image files"
-        raise UsageError(f"{path!r} has {content}; name the column of the images: --image-column NAME")
+        raise UsageError(f"{readable(path)!r} has {content}; name the column of the images: --image-column NAME")
     raise UsageError(f"none of the Parquet files of {source.address!r} can be read; write them again")
 
 
@@ -343,36 +191,35 @@ def _is_bytes(kind: Any) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
-def _parquet(folder: Folder, path: str) -> Any:
+def _parquet(file: BinaryIO) -> Any:
     from pyarrow.lib import ArrowInvalid
     from pyarrow.parquet import ParquetFile
 
     try:
-        with folder.access(path):
-            return ParquetFile(folder.open(path))
-    except (ArrowInvalid, OSError) as error:
+        return ParquetFile(file)
+    except ArrowInvalid as error:
         raise InputError(f"not a readable Parquet file ({one_line(error)})") from None
 
 
-def _rows(shard: BatchSource) -> Iterator[BatchImage]:
+def _rows(shard: Shard) -> Iterator[BatchImage]:
     from pyarrow.lib import ArrowException
 
     ((path, _, _),), (base,), row = shard.units, shard.stems, 0
     folder, column = shard.folder, shard.column
 
     def image(content: bytes | None, problem: str | None = None) -> BatchImage:
-        key = f"{path}#{row}"
-        address = folder.address_of(key)
+        key, address = readable(f"{path}#{row}"), folder.address_of(f"{path}#{row}")
         if not content and problem is None:
             problem = f"{address!r} is empty; leave out the row, or fill it"
-        return BatchImage(key=key, address=address, stem=f"{base}/{row:09}", content=content or b"", problem=problem)
+        stem = f"{base}/{row:09}"
+        return BatchImage(unit=0, key=key, address=address, stem=stem, content=content or b"", problem=problem)
 
     try:
-        file = _parquet(folder, path)
-        if not any(entry.name == column and _is_bytes(entry.type) for entry in file.schema_arrow):
-            raise InputError(f"no column {column!r} with bytes")
-        with folder.access(path):
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+        with folder.access(path), folder.open(path) as file:
+            parquet = _parquet(file)
+            if not any(entry.name == column and _is_bytes(entry.type) for entry in parquet.schema_arrow):
+                raise InputError(f"no column {column!r} with bytes")
+            for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=[column]):
                 for value in batch.column(column).to_pylist():
                     yield image(value.get("bytes") if isinstance(value, dict) else value)
                     row += 1

@@ -1,16 +1,18 @@
-"""`Batch`: source, settings and output folder of a run; and the workers' code, independent of Ray.
+"""`Batch`: source, settings and output folder of a run; and the workers' tasks, independent of Ray.
 
-The result files of a shard depend only on its images and the settings, so redoing it gives the same files; only the
+The results of a shard depend only on its images and the settings, so redoing it gives the same files; only the
 reports of `--to files` include times.
 """
 
-import io
+import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 from segvoc.errors import LongNameError, SegvocError, UnavailableError, UsageError
@@ -20,7 +22,9 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.batch.sources import BatchImage, BatchSource, Unit, folder_at
+from segvoc.labeling.batch.sources import BatchImage, Shard
+from segvoc.labeling.batch.storages import Folder, folder_at
+from segvoc.labeling.batch.tables import join_tables, read_footer, write_table
 from segvoc.labeling.task import Labeling
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load
@@ -58,10 +62,12 @@ class Batch:
     image_column: str | None = None
     """Parquet: the column with the images; tars: the suffix of the images."""
     sink: Sink = "parquet"
+    rows_a_file: int = 50_000
+    """Maximum number of rows of a table with the results of a folder."""
     shard_images: int = 128
     """Maximum number of images per shard of a folder; a killed run redoes unfinished shards."""
     retry_failed: bool = False
-    """Whether to redo shards with failed images."""
+    """Whether to label failed images again."""
     address: str | None = None
     """Address of the Ray cluster ("auto", "HOST:6379", "ray://HOST:10001"); None: only this machine."""
     workers: int | None = None
@@ -72,7 +78,7 @@ class Batch:
     """GPUs per replica; 0.5: two share one."""
 
     def __post_init__(self) -> None:
-        for name, least in (("shard_images", 1), ("workers", 1), ("cpus", 1e-9), ("gpus", 0)):
+        for name, least in (("shard_images", 1), ("rows_a_file", 1), ("workers", 1), ("cpus", 1e-9), ("gpus", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is not positive; give a number above 0")
@@ -103,26 +109,72 @@ def find_facts(batch: Batch) -> ModelFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
-    """A finished shard."""
+class Labeled:
+    """What has come of a shard."""
 
-    key: str
-    units: tuple[Unit, ...]
     images: int
     """Number of images, readable or not."""
-    failed: tuple[tuple[str, str], ...]
-    """Sources and problems of failed images."""
-    files: tuple[tuple[str, int], ...]
-    """Its result files, with their sizes [bytes]."""
+    failed: tuple[int, ...] = ()
+    """The index of the source file of each image that failed."""
+    problems: tuple[tuple[str, str], ...] = ()
+    """Sources and problems of these images, unless an earlier run has printed them."""
+    size: int = 0
+    """Size of the table [bytes]."""
+    was_written: bool = False
+    """Whether an earlier run has labeled the shard."""
 
 
-class ShardLabeler:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Join:
+    """The task of joining tables of results to one, without the rows of some keys."""
+
+    tables: tuple[str, ...]
+    table: str
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A joined table."""
+
+    size: int
+    """Its size [bytes]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """The task of labeling a sample without writing anything."""
+
+    shard: Shard
+    most: int
+    """Maximum number of images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A sample's cost."""
+
+    images: int
+    seconds: float
+    """Time of labeling, with the model loaded and used before [s]."""
+    source_bytes: int
+    """Size of the images [bytes]."""
+
+
+Task = Shard | Join | Trial
+"""What a worker does."""
+
+Outcome = Labeled | Joined | Tried | str
+"""What comes of a task; a line is the reason why it can't be done now."""
+
+
+class Worker:
     """Labels and writes shards with a model that is loaded once; use it in a separate process."""
 
     def __init__(self, batch: Batch, facts: ModelFacts, threads: int | None = None) -> None:
         if threads is not None:
             process_settings.for_own_process(threads)
-        self.batch = batch
+        self.batch, self.settings = batch, facts.settings
         self.model: Segmenter = batch.load()
         record = model_record(self.model)
         if changes := difference({name: facts.settings.get(name) for name in record}, record):
@@ -131,57 +183,65 @@ class ShardLabeler:
             )
         self.words = facts.words.for_encoder(self.model.encode_words)
 
-    def __call__(self, shard: BatchSource) -> Record | str:
-        """Label a shard and write its results; returns the reason if it can't be read now.
-
-        Decodes images, runs the network and encodes results at the same time.
-        """
-        encode, write = (_row, self._write_table) if self.batch.sink == "parquet" else (_files, self._write_files)
-        failed = list[tuple[str, str]]()
-
-        def calls() -> Generator[tuple[Callable[[], Any], int], None, None]:
-            for image, result in self._results(shard):
-                if isinstance(result, str):
-                    failed.append((image.address, result))
-                yield partial(encode, image, result), 1
-                del result  # the encoder thread holds the last reference
-
+    def __call__(self, task: Task) -> Outcome:
+        """Do a task; raises `OutputError`."""
         try:
-            with ThreadPoolExecutor(4) as encoders:
-                results = list(run_ordered(encoders, calls(), WAITING_TO_ENCODE))
+            if isinstance(task, Join):
+                return Joined(size=join_tables(folder_at(self.batch.out), task.table, task.tables, task.without))
+            if isinstance(task, Trial):
+                list(self._encoded(task.shard, _row, task.most))  # compiles what it needs
+                return self._trial(task)
+            return self._label(task)
         except UnavailableError as error:
             return str(error)
-        written = write(shard.key, results, failed)
-        return Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=tuple(written))
 
-    def _write_table(self, key: str, rows: Sequence[dict[str, Any]], _: object) -> list[tuple[str, int]]:
-        name, content = f"part-{key}.parquet", _parquet(rows, parts=self.batch.parts is not None)
-        folder_at(self.batch.out).write(name, content)
-        return [(name, len(content))]
+    def _label(self, shard: Shard) -> Labeled:
+        out = folder_at(self.batch.out)
+        if shard.is_written:
+            with suppress(OSError, ValueError, KeyError, TypeError):  # a table of something else
+                images, failed = read_footer(out, shard.table)
+                return Labeled(images=images, failed=tuple(failed), was_written=True)
+        if self.batch.sink == "files":
+            problems, failed, images = list[tuple[str, str]](), list[int](), 0
+            for image, (problem, files) in self._encoded(shard, _files):
+                images += 1
+                problem = problem or _written(out, files)
+                if problem is not None:
+                    failed.append(image.unit)
+                    problems.append((image.address, problem))
+            return Labeled(images=images, failed=tuple(failed), problems=tuple(problems))
+        rows = list(self._encoded(shard, _row))
+        failed = [image.unit for image, row in rows if "error" in row]
+        size = write_table(out, shard.table, [row for _, row in rows], self.settings, failed)
+        problems = [(row["image"], row["error"]) for _, row in rows if "error" in row]
+        return Labeled(images=len(rows), failed=tuple(failed), problems=tuple(problems), size=size)
 
-    def _write_files(
-        self, _key: str, images: Sequence[tuple[str, dict[str, bytes]]], failed: list[tuple[str, str]]
-    ) -> list[tuple[str, int]]:
-        """Write the files of each image, all or none if a name is too long, which is added to `failed`."""
-        out, written = folder_at(self.batch.out), list[tuple[str, int]]()
-        for address, files in images:
-            sizes = list[tuple[str, int]]()
-            try:
-                for name, content in files.items():
-                    out.write(name, content)
-                    sizes.append((name, len(content)))
-                written += sizes
-            except LongNameError as error:
-                for name, _ in sizes:
-                    out.delete(name)
-                failed.append((address, str(error)))
-        return written
+    def _trial(self, task: Trial) -> Tried:
+        start = time.perf_counter()
+        sizes = [size for _, size in self._encoded(task.shard, _size, task.most)]
+        return Tried(images=len(sizes), seconds=time.perf_counter() - start, source_bytes=sum(sizes))
 
-    def _results(self, shard: BatchSource) -> Iterator[tuple[BatchImage, Segmentation | str]]:
+    def _encoded(
+        self, shard: Shard, encode: Callable[[BatchImage, Segmentation | str], Any], most: int | None = None
+    ) -> Iterator[tuple[BatchImage, Any]]:
+        """Label a shard, or its first images; decodes, runs the network and encodes results at the same time."""
+
+        def one(image: BatchImage, result: Segmentation | str) -> tuple[BatchImage, Any]:
+            return replace(image, content=b""), encode(image, result)
+
+        def calls() -> Generator[tuple[Callable[[], Any], int], None, None]:
+            for image, result in self._results(shard, most):
+                yield partial(one, image, result), 1
+                del result  # the encoder thread holds the last reference
+
+        with ThreadPoolExecutor(4) as encoders:
+            yield from run_ordered(encoders, calls(), WAITING_TO_ENCODE)
+
+    def _results(self, shard: Shard, most: int | None) -> Iterator[tuple[BatchImage, Segmentation | str]]:
         taken: deque[BatchImage] = deque()
 
         def contents() -> Iterator[bytes]:
-            for image in shard.read():
+            for image in islice(shard.read(), most):
                 taken.append(image)
                 if image.problem is None:
                     yield image.content
@@ -197,13 +257,33 @@ class ShardLabeler:
         yield from ((image, image.problem or "") for image in taken)
 
 
-def _files(image: BatchImage, result: Segmentation | str) -> tuple[str, dict[str, bytes]]:
-    """The address of an image and its result files, by name; none if it failed."""
+def _files(image: BatchImage, result: Segmentation | str) -> tuple[str | None, dict[str, bytes]]:
+    """The problem of an image if it failed, else its result files, by name."""
     if isinstance(result, str):
-        return image.address, {}
+        return result, {}
     with scratch_folder() as folder:
         paths = replace(result, source=image.address).save(folder, "result", overlay=None)
-        return image.address, {image.stem + path.name.removeprefix("result"): path.read_bytes() for path in paths}
+        return None, {image.stem + path.name.removeprefix("result"): path.read_bytes() for path in paths}
+
+
+def _written(out: Folder, files: Mapping[str, bytes]) -> str | None:
+    """Write the files of an image, all or none; returns the problem if they can't have their names."""
+    written = list[str]()
+    try:
+        for name, content in files.items():
+            out.write(name, content)
+            written.append(name)
+    except LongNameError as error:
+        for name in written:
+            out.delete(name)
+        return str(error)
+    return None
+
+
+def _size(image: BatchImage, result: Segmentation | str) -> int:
+    """The size of an image [bytes], after its row is made."""
+    _row(image, result)
+    return len(image.content)
 
 
 def _row(image: BatchImage, result: Segmentation | str) -> dict[str, Any]:
@@ -216,21 +296,3 @@ def _row(image: BatchImage, result: Segmentation | str) -> dict[str, Any]:
             masks = list(coco_masks(labels, len(result.words if kind == "classes" else result.parts)))
             row[kind] = [{**entry, "counts": masks[entry["id"]]["counts"]} for entry in report[kind]]
     return {**row, **{name: report[name] for name in ("width", "height", "unlabeled", "quality")}}
-
-
-def _parquet(rows: Sequence[dict[str, Any]], *, parts: bool) -> bytes:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    text, share = pa.string(), pa.float64()
-    region = [("id", pa.int32()), ("name", text), ("counts", text)]
-    region += [("pixels", pa.int64()), ("fraction", share), ("mean_confidence", share)]
-    columns = [
-        *[("key", text), ("image", text), ("width", pa.int32()), ("height", pa.int32())],
-        ("classes", pa.list_(pa.struct(region))),
-        *([("parts", pa.list_(pa.struct([*region, ("object", text), ("part", text)])))] if parts else []),
-        *[("unlabeled", pa.int64()), ("quality", share), ("error", text)],
-    ]
-    buffer = io.BytesIO()
-    parquet.write_table(pa.Table.from_pylist(list(rows), pa.schema(columns)), buffer, compression="zstd")
-    return buffer.getvalue()

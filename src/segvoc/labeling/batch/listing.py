@@ -1,0 +1,194 @@
+"""What is in a source, as a stream: its files in the order of their names, while the next pages are listed."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from segvoc.errors import UsageError, counted, one_line
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.labeling.batch.storages import (
+    PAGE,
+    Folder,
+    Page,
+    Unit,
+    folder_at,
+    name_of,
+    parent_and_name,
+    readable,
+)
+
+LISTED_AHEAD = 8
+"""Sub-folders of a folder whose first page is listed before it is their turn."""
+
+SourceKind = Literal["images", "tars", "Parquet files"]
+
+SUFFIXES: Mapping[SourceKind, tuple[str, ...]] = {
+    "images": tuple(sorted(IMAGE_SUFFIXES)),
+    "tars": (".tar", ".tar.gz", ".tgz"),
+    "Parquet files": (".parquet", ".pq"),
+}
+
+ONE_KIND = "give a folder of one kind, or one file"
+
+PageOf = Callable[[str, Any], Page]
+"""`Folder.page`, or what lists more at a time."""
+
+_Pages = Iterator[tuple[str, Future[Page] | None] | Unit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The files of one kind in a folder, or a single file."""
+
+    address: str
+    """Address of the folder, or of a single file's folder."""
+    kind: SourceKind
+    only: Unit | None = None
+    """The single file."""
+    column: str | None = None
+    """Parquet: the column with the images. Tars: the suffix of the images; None: any image suffix."""
+    skip: str = ""
+    """Root of the results, which aren't listed."""
+
+    @property
+    def folder(self) -> Folder:
+        """The folder of its files."""
+        return folder_at(self.address)
+
+    def units(self, report: Callable[[str], object], page: PageOf | None = None) -> Iterator[Unit]:
+        """The files in the order of their names; `report` gets a line about what isn't read, `page` lists.
+
+        Raises `UnavailableError` if the storage doesn't respond.
+        """
+        if self.only is not None:
+            yield self.only
+            return
+        suffixes, others, first = SUFFIXES[self.kind], 0, ""
+        other_suffixes = tuple(one for kind, ends in SUFFIXES.items() if kind != self.kind for one in ends)
+        for unit in files_below(self.folder, skip=self.skip, report=report, page=page):
+            name = unit[0].lower()
+            if name.endswith(suffixes):
+                if self.kind != "Parquet files" or not _is_internal(unit[0]):
+                    yield unit
+            elif name.endswith(other_suffixes):
+                others, first = others + 1, first or unit[0]
+        if others:
+            files = counted(others, "file")
+            report(f"{self.address!r} also has {files} of another kind ({readable(first)!r}, ...); {ONE_KIND}")
+
+
+def _is_internal(name: str) -> bool:
+    """Whether a file belongs to a table's own administration; cameras name photos _DSC0001.jpg."""
+    return "/_" in f"/{name}"
+
+
+def files_below(
+    folder: Folder, *, skip: str = "", report: Callable[[str], object], page: PageOf | None = None
+) -> Iterator[Unit]:
+    """All files below a folder but hidden ones, in the order of their names.
+
+    The next page, and the first pages of the next sub-folders, are listed meanwhile, so memory follows the depth of the
+    tree and not its size. A sub-folder that can't be listed is reported.
+    """
+
+    page_of = page or folder.page
+
+    def listed(name: str, token: Any = None) -> Page:
+        with folder.access(name):
+            return page_of(name, token)
+
+    def is_listed(entry: Unit | str) -> bool:
+        """Whether a file or a folder isn't hidden; on object storage, "." and ".." are names like any other."""
+        name = name_of(entry)
+        last = name.removesuffix("/").rpartition("/")[2]
+        is_hidden = last.startswith(".") and last not in (".", "..")
+        return not is_hidden and not (skip and f"{folder.root}{name}".startswith(skip))
+
+    def within(name: str, listing: Future[Page] | None) -> _Pages:
+        last = ""
+        while listing is not None:
+            try:
+                entries, token = listing.result()
+            except OSError as error:
+                if not name:
+                    raise
+                report(f"{folder.address_of(name)!r} can't be listed: {one_line(error)}; check its permissions")
+                return
+            listing = threads.submit(listed, name, token) if token is not None else None
+            inside = deque(entry for entry in entries if isinstance(entry, str) and is_listed(entry))
+            ahead = deque[tuple[str, Future[Page]]]()
+            for entry in entries:
+                if name_of(entry) <= last:
+                    place = f"{folder.address!r} lists its files in no order, as S3's directory buckets do"
+                    raise UsageError(f"{place}; copy them to another bucket")
+                last = name_of(entry)
+                if not isinstance(entry, str):
+                    if is_listed(entry):
+                        yield entry
+                    continue
+                while inside and len(ahead) < LISTED_AHEAD:
+                    ahead.append((inside[0], threads.submit(listed, inside.popleft())))
+                if ahead and ahead[0][0] == entry:
+                    yield ahead.popleft()
+
+    threads = ThreadPoolExecutor(2 * LISTED_AHEAD)
+    try:
+        stack = [within("", threads.submit(listed, ""))]
+        while stack:
+            entry = next(stack[-1], None)
+            if entry is None:
+                stack.pop()
+            elif len(entry) == 3:
+                yield entry
+            else:
+                stack.append(within(*entry))
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def find_source(address: str, *, column: str | None = None, skip: str = "") -> Source:
+    """Find what kind of files a source has, by the first of them.
+
+    Skips hidden files and folders (.name), internal ones of tables (_name), and results, whose root is `skip`. Raises a
+    `UsageError` if it doesn't exist, has nothing to label, or begins with several kinds.
+    """
+    parent, name = parent_and_name(address)
+    only = _file(folder_at(parent), name) if name else None
+    place, seen, counts = folder_at(address), 0, dict[SourceKind, int]()
+    try:
+        for unit in [only] if only else files_below(place, skip=skip, report=lambda _: None):
+            seen += 1
+            if kind := _kind_of(unit[0]):
+                counts[kind] = counts.get(kind, 0) + 1
+            if counts and seen >= PAGE:
+                break
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(f"the source {address!r} can't be listed: {one_line(error)}; check the address") from None
+    if not seen:
+        raise UsageError(f"the source {address!r} does not exist or is empty; check the address")
+    if len(counts) != 1:
+        content = " and ".join(f"{count} {kind}" for kind, count in counts.items())
+        content = content or "no images (.jpg, .png, ...), tars or Parquet files"
+        raise UsageError(f"the source {address!r} has {content}; {ONE_KIND}")
+    (kind,) = counts
+    if kind == "images" and column is not None:
+        raise UsageError("a folder of images has no columns; leave out --image-column")
+    return Source(address=parent if only else place.address, kind=kind, only=only, column=column, skip=skip)
+
+
+def _kind_of(name: str) -> SourceKind | None:
+    lower = name.lower()
+    kind = next((kind for kind, suffixes in SUFFIXES.items() if lower.endswith(suffixes)), None)
+    return None if kind == "Parquet files" and _is_internal(name) else kind
+
+
+def _file(folder: Folder, name: str) -> Unit | None:
+    try:
+        with folder.access(name):
+            return folder.unit(name)
+    except OSError:  # its folder may be allowed, nevertheless
+        return None
