@@ -1,6 +1,7 @@
 """Batches from and to S3, on this machine, with errors."""
 
 import contextlib
+import io
 import os
 import random
 import threading
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 
 from segvoc.errors import OutputError, UnavailableError, UsageError
-from segvoc.labeling.batch.sources import folder_at
+from segvoc.labeling.batch.done import DoneLog
+from segvoc.labeling.batch.listing import files_below
+from segvoc.labeling.batch.storages import folder_at
 from tests.images import one_line_error
-from tests.labeling.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
-from tests.lazy_modules import lazily
+from tests.labeling.batch.runs import Loop, Stopped, contents, folder_of, jpeg, label, rows_of, tar_of
+from tests.lazy_modules import LazyModule, lazily
 
 lazily("moto", "needs moto's server")
+
+parquet = LazyModule("pyarrow.parquet")
 
 NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg"]
 ERRORS = {"500 Internal Server Error": "InternalError", "503 Service Unavailable": "SlowDown"}
@@ -94,8 +99,8 @@ def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -
     finally:
         s3.share = 0.0
     done = label("s3://bucket/in", "s3://bucket/out")
-    assert (done.images, done.before, len(done.failed)) == (4, 4, 1)
-    for path, _, _ in folder_at("s3://bucket/out").files():
+    assert (done.images, done.before, done.failed) == (4, 4, 1)
+    for path, _, _ in files_below(folder_at("s3://bucket/out"), report=pytest.fail):
         (tmp_path / "out" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / path).write_bytes(folder_at("s3://bucket/out").read(path))
     label("s3://bucket/in", tmp_path / "whole")
@@ -108,7 +113,81 @@ def test_tars_stream_from_s3_and_a_bucket_that_is_not_there_is_refused(s3: Flaky
     images = {f"{n}.jpg": (b"x" if n == 2 else b"") for n in range(3)}
     folder_at("s3://bucket/tars").write("0.tar", tar_of(images))
     done = label("s3://bucket/tars/0.tar", "s3://bucket/from_tars")
-    assert (done.images, len(done.failed)) == (3, 3)
+    assert (done.images, done.failed) == (3, 3)
+
+
+ODD = (
+    *("plain.jpg", "sub/x.jpg", "a//b.jpg", "//two.jpg", "/lead.jpg", "///x.jpg", "x/y//z///w.jpg", "a//b#1.jpg"),
+    *(f"{mark} {mark}.jpg" for mark in "#%?+&=;:@!$'\"()*,~`^|<>{}[]\\"),
+    *("#1/x.jpg", "a%20b.jpg", "%2F.jpg", "%.jpg", "100%25.jpg", "a+b/c+d.jpg", "q?x=1&y=2/z.jpg", " lead.jpg", "end .jpg"),
+    *("dot./x.jpg", "dots.../x.jpg", "../up.jpg", "./here.jpg", "a/../b.jpg", "a/./b.jpg"),
+    *("caf\u00e9.jpg", "cafe\u0301.jpg", "\u732b/\u72d7.jpg", "\u0642\u0637.jpg", "\U0001f408.jpg", "\u200b.jpg", "\ufffe.jpg"),
+    *("tab\t.jpg", "\x01.jpg", "\x7f.jpg", "s3://in/x.jpg", "file:///x.jpg", "C:\\x.jpg", "A.JPG", "a.jpg", "a.jpeg", "a.jpg.png"),
+    *("n" * 1017 + ".jpg", "\u732b" * 338 + ".jpg", "d/" * 40 + "x.jpg"),
+)
+"""Keys that S3 allows, without the bucket's and the folder's part; the longest has 1,024 bytes with it."""
+
+
+@pytest.mark.parametrize("sink", ["parquet", "files"])
+def test_every_key_is_labeled_or_gets_its_error(s3: FlakyS3, tmp_path: Path, sink: str) -> None:
+    import boto3
+
+    client, image = boto3.client("s3"), jpeg(3)
+    for key in ODD:
+        client.put_object(Bucket="bucket", Key=f"#?/{key}", Body=image)
+    assert len(ODD) > 60 and max(len(f"#?/{key}".encode()) for key in ODD) == 1024
+    source = "s3://bucket/#?"
+    done = label(source, tmp_path / "out", sink=sink, shard_images=16)
+    assert (done.images, done.problems) == (len(ODD), [])
+    if sink == "parquet":
+        rows = rows_of(tmp_path / "out")
+        assert [(row["key"], row["image"]) for row in rows] == [(key, f"{source}/{key}") for key in sorted(ODD)]
+        assert done.failed == 0 and not any(row["error"] for row in rows)
+    else:
+        reports = contents(tmp_path / "out").items()
+        labeled = {report["image"] for name, report in reports if name.endswith(".json")}
+        entries = DoneLog(folder_at(str(tmp_path / "out"))).entries_until(None)
+        failed = {address for entry in entries for address, _ in entry.problems}
+        assert len(failed) == done.failed
+        assert labeled | failed == {f"{source}/{key}" for key in ODD} and not labeled & failed
+        # a disk allows 255 bytes for a part
+        assert len(failed) == sum(any(len(part.encode()) > 240 for part in key.split("/")) for key in ODD)
+        assert not list(tmp_path.glob("*.json"))  # nothing beside the folder of the results
+    again = Loop()
+    label(source, tmp_path / "out", again, sink=sink)
+    assert again.labeled == 0
+
+
+def test_an_address_is_taken_literally(s3: FlakyS3, tmp_path: Path) -> None:
+    for name in ("set#2/two.jpg", "set/one.jpg", "odd//double.jpg", "a b%20/c.jpg"):
+        folder_at("s3://bucket/lit").write(name, jpeg(1))
+    for source, keys in {
+        "lit/set#2": ["two.jpg"],
+        "lit/odd": ["/double.jpg"],
+        "lit/odd//": ["double.jpg"],
+        "lit/odd//double.jpg": ["double.jpg"],
+        "lit/a b%20": ["c.jpg"],
+    }.items():
+        out = f"s3://bucket/labels of/{source}#x"
+        assert label(f"s3://bucket/{source}", out).failed == 0
+        (table,) = [name for name, _, _ in folder_at(out).units("") if name.endswith(".parquet")]
+        found = parquet.read_table(io.BytesIO(folder_at(out).read(table)))
+        assert found["key"].to_pylist() == keys
+    folder_of(tmp_path / "photos#2", ["a.jpg"])
+    folder_of(tmp_path / "photos", ["b.jpg"])
+    label(f"file://{tmp_path}/photos#2", tmp_path / "out")
+    assert [row["key"] for row in rows_of(tmp_path / "out")] == ["a.jpg"]
+
+
+def test_a_large_file_is_read_by_ranges_and_written_in_parts(s3: FlakyS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, content = folder_at("s3://bucket/large"), random.Random(0).randbytes(20_000_000)
+    folder.write("x#y", content)
+    with folder.open("x#y") as file:
+        assert file.read(10) == content[:10]
+        assert file.seek(-10, os.SEEK_END) == len(content) - 10 and file.read() == content[-10:]
+        file.seek(9_000_000)
+        assert file.read() == content[9_000_000:]
+    assert folder.read("x#y") == content
 
 
 @pytest.mark.slow

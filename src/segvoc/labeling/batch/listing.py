@@ -20,7 +20,10 @@ from segvoc.labeling.batch.storages import (
 )
 
 LISTED_AHEAD = 8
-"""Sub-folders of a folder whose first page is listed before it is their turn."""
+"""Sub-folders of a folder whose first pages are listed before it is their turn."""
+
+PAGES_AHEAD = 10
+"""Pages of a folder that are listed one after another before they are needed."""
 
 SourceKind = Literal["images", "tars", "Parquet files"]
 
@@ -89,15 +92,21 @@ def files_below(
 ) -> Iterator[Unit]:
     """All files below a folder but hidden ones, in the order of their names.
 
-    The next page, and the first pages of the next sub-folders, are listed meanwhile, so memory follows the depth of the
+    The next pages, and the first pages of the next sub-folders, are listed meanwhile, so memory follows the depth of the
     tree and not its size. A sub-folder that can't be listed is reported.
     """
 
     page_of = page or folder.page
 
-    def listed(name: str, token: Any = None) -> Page:
+    def listed(name: str, token: Any = None, pages: int = PAGES_AHEAD) -> Page:
+        entries = list[Unit | str]()
         with folder.access(name):
-            return page_of(name, token)
+            for _ in range(pages):
+                more, token = page_of(name, token)
+                entries += more
+                if token is None:
+                    break
+        return entries, token
 
     def is_listed(entry: Unit | str) -> bool:
         """Whether a file or a folder isn't hidden; on object storage, "." and ".." are names like any other."""
@@ -135,7 +144,7 @@ def files_below(
 
     threads = ThreadPoolExecutor(2 * LISTED_AHEAD)
     try:
-        stack = [within("", threads.submit(listed, ""))]
+        stack = [within("", threads.submit(listed, "", pages=1))]
         while stack:
             entry = next(stack[-1], None)
             if entry is None:

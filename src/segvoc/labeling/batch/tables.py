@@ -4,6 +4,7 @@ A table's schema has metadata under `METADATA`: the words, the model and all oth
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -62,11 +63,12 @@ def join_tables(folder: Folder, name: str, tables: Sequence[str], without: Colle
     return _write(folder, name, schema, groups())
 
 
-def read_footer(folder: Folder, name: str) -> tuple[int, list[int]]:
-    """The number of images in the table of a shard, and the index of the file of each one that failed."""
+def read_footer(folder: Folder, name: str) -> tuple[int, list[int], int]:
+    """Of the table of a shard: number of images, the index of the file of each one that failed, and its size [bytes]."""
     with folder.access(name), folder.open(name) as file:
         parquet = _parquet_file(file)
-        return parquet.metadata.num_rows, json.loads(parquet.schema_arrow.metadata[FAILED])
+        failed = json.loads(parquet.schema_arrow.metadata[FAILED])
+        return parquet.metadata.num_rows, failed, file.seek(0, os.SEEK_END)
 
 
 def _parquet_file(file: BinaryIO) -> Any:

@@ -199,8 +199,8 @@ class Worker:
         out = folder_at(self.batch.out)
         if shard.is_written:
             with suppress(OSError, ValueError, KeyError, TypeError):  # a table of something else
-                images, failed = read_footer(out, shard.table)
-                return Labeled(images=images, failed=tuple(failed), was_written=True)
+                images, failed, size = read_footer(out, shard.table)
+                return Labeled(images=images, failed=tuple(failed), size=size, was_written=True)
         if self.batch.sink == "files":
             problems, failed, images = list[tuple[str, str]](), list[int](), 0
             for image, (problem, files) in self._encoded(shard, _files):
