@@ -1,5 +1,6 @@
 """`segvoc batch` as people call it; a plain loop stands for Ray."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from segvoc.cli.options import ModelOptions
 from segvoc.labeling.batch import run
+from segvoc.labeling.batch.count import SourceCount
 from tests.cli.command import WORDS, Command
 from tests.labeling.batch.runs import Loop, folder_of, quick, rows_of
 from tests.lazy_modules import lazily
@@ -28,7 +30,7 @@ def test_all_done_is_0_and_the_same_call_goes_on(batch: Command) -> None:
     assert [row["key"] for row in rows_of("out")] == ["a.jpg", "sub/b.jpg"]
     again = batch("in", "--out", "out", *WORDS)
     assert (again.code, again.out) == (0, done.out)
-    assert "2 of 2 images were already done" in again.err
+    assert "2 images were already done" in again.err
 
 
 def test_an_unreadable_image_is_1_and_named(batch: Command) -> None:
@@ -49,7 +51,42 @@ def test_a_name_too_long_for_its_results_fails_alone(batch: Command) -> None:
         f"{stem}{suffix}" for stem in ("a", "z", 83 * chr(0x732B)) for suffix in (".json", ".png")
     )
     again = batch("long", "--out", "out", *WORDS, "--to", "files")
-    assert again.code == 1 and "4 of 4 images were already done" in again.err
+    assert again.code == 1 and "4 images were already done" in again.err
+
+
+def test_a_dry_run_counts_tries_and_writes_nothing(batch: Command) -> None:
+    folder_of(Path("many"), [f"{number:02}.jpg" for number in range(40)])
+    size = sum(path.stat().st_size for path in Path("many").iterdir())
+    done = batch("many", "--out", "out", *WORDS, "--dry-run")
+    assert done.code == 0 and not Path("out").exists()
+    count, rate, hours = done.out.splitlines()
+    assert count == f"to label: 40 images in 40 files, {size / 1000:.3g} kB"
+    images = float(re.fullmatch(r"a sample on a worker of 2 cores: (\S+) images/s", rate)[1])
+    words = r"the rest: (\S+) hours of a worker, so (\S+) hours with 1 worker, 2 cores"
+    assert float(re.fullmatch(words, hours)[1]) == pytest.approx(40 / images / 3600, rel=0.02)
+    batch("many", "--out", "out", *WORDS)
+    done = batch("many", "--out", "out", *WORDS, "--dry-run")
+    assert done.out == "done before: 40 images, of which 0 failed\nto label: 0 images in 0 files, 0 B\n"
+
+
+def test_files_of_a_million_images_are_warned_of(batch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for dry in ((), ("--dry-run",)):
+        assert "objects for an image" not in (done := batch("in", "--out", "few", *WORDS, "--to", "files", *dry)).out + done.err
+    monkeypatch.setattr("segvoc.cli.batch.MANY_FILES", 2)
+    assert "--to files makes two objects for an image" in batch("in", "--out", "out", *WORDS, "--to", "files").err
+    done = batch("in", "--out", "dry", *WORDS, "--to", "files", "--dry-run")
+    assert "--to files makes two objects for an image; --to parquet makes one for 50,000 images" in done.out
+
+
+def test_progress_says_images_rate_failures_workers_and_time_left(
+    batch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segvoc.runtime.progress.FIRST_LINE", 0.0)
+    monkeypatch.setattr("segvoc.runtime.progress.LINE_EVERY", 0.0)
+    monkeypatch.setattr(SourceCount, "start", SourceCount._count)  # counted before the first shard
+    folder_of(Path("many"), [*(f"{number:02}.jpg" for number in range(9)), "bad.jpg"])
+    done = batch("many", "--out", "out", *WORDS, "--shard-images", "1")
+    assert re.search(r"labeling: 8 of 10 images, \d failed, 1 worker, \S+ images per second, \d+:\d\d left", done.err)
 
 
 @pytest.mark.parametrize("missing", ["ray", "pyarrow"])

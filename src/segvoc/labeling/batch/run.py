@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from segvoc.errors import UsageError, naming_extra
@@ -263,6 +264,8 @@ class BatchRun(AbstractContextManager["BatchRun"]):
 
 def _ray(batch: Batch) -> Any:
     """The engine; tests replace it with a loop."""
-    with naming_extra("Ray", "batch", ("ray", "pandas", "pyarrow")):
+    with naming_extra("PyArrow", "batch", ("pyarrow",)):
+        import_module("pyarrow")  # of which workers write tables
+    with naming_extra("Ray", "batch", ("ray",)):
         from segvoc.labeling.batch.engine import RayEngine
     return RayEngine(batch)
