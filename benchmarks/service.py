@@ -413,6 +413,7 @@ def labeled_by_workers(photos: Path, out: Path, workers: int, *, killed: bool) -
     names = sorted(path.name for path in photos.iterdir())
     command = [sys.executable, "-m", "segvoc", "batch", str(photos), "--out", str(out), "--words", ", ".join(WORDS)]
     command += ["--workers", str(workers), "--cpus", "1", "--shard-images", str(SHARD)]
+    command += ["--rows-a-file", str(SHARD)]
     begin, process = time.perf_counter(), subprocess.Popen(command, stdout=subprocess.DEVNULL)
     if killed:
         while len(list(out.glob("part-*"))) < len(names) / SHARD / 2:

@@ -51,10 +51,10 @@ def test_ray_gives_the_results_of_a_plain_loop(started: None, tmp_path: Path) ->
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "bad.jpg", "c.jpg", "d.jpg"])
 
-    done = BatchRun(ray_batch(source, tmp_path / "out"))
-    list(done)
+    with BatchRun(ray_batch(source, tmp_path / "out")) as done:
+        list(done)
     label(source, tmp_path / "expected", load=QuickSegmenter)
-    assert (done.images, len(done.failed), done.problems) == (5, 1, [])
+    assert (done.images, done.failed, done.problems) == (5, 1, [])
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
 
 
@@ -65,12 +65,47 @@ def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> 
             BatchRun(ray_batch(source, tmp_path / "other", workers=None, **workers))
 
 
+class BrittleSegmenter(QuickSegmenter):
+    """Ends its process, or raises, at some contents."""
+
+    def segment_many(self, images: Any, *arguments: Any, **options: Any) -> Any:
+        def checked() -> Iterator[bytes]:
+            for content in images:
+                if content.startswith(b"kill"):
+                    os._exit(1)
+                if content.startswith(b"raise"):
+                    raise RuntimeError("\x1b[31mno such code\nmore")
+                yield content
+
+        return super().segment_many(checked(), *arguments, **options)
+
+
+def test_a_shard_that_kills_its_worker_or_raises_costs_itself_alone(started: None, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", [f"{name}.jpg" for name in "abcdefgh"])
+    (source / "c.jpg").write_bytes(b"kill")
+    (source / "f.jpg").write_bytes(b"raise")
+    with BatchRun(ray_batch(source, tmp_path / "out", load=BrittleSegmenter)) as done:
+        list(done)
+    place = source.as_posix()
+    killed, raised = sorted(done.problems)
+    assert killed.startswith(f"the shard from '{place}/c.jpg' to '{place}/d.jpg' failed (3 workers died with it")
+    shard = f"the shard from '{place}/e.jpg' to '{place}/f.jpg'"
+    assert raised == f"{shard} failed (RuntimeError: no such code)"
+    assert [row["key"] for row in rows_of(tmp_path / "out")] == ["a.jpg", "b.jpg", "g.jpg", "h.jpg"]
+    for name in ("c.jpg", "f.jpg"):
+        folder_of(source, [name])
+    with BatchRun(ray_batch(source, tmp_path / "out")) as done:
+        list(done)
+    assert (done.before, done.images, done.problems) == (4, 8, [])
+    assert len(rows_of(tmp_path / "out")) == 8
+
+
 def test_what_ray_wraps_is_found() -> None:
     inner = UsageError("the model differs")
     outer = RuntimeError("a worker died")
     outer.__cause__ = inner
     assert engine._lost(outer) is inner
-    other = engine._lost(RuntimeError("a worker died\nTraceback"))
+    other = engine._lost(RuntimeError("\x1b[36ma worker died\x1b[39m\nTraceback"))
     assert isinstance(other, ProcessError)
     assert str(other) == "Ray can't go on (a worker died); run the same call again to go on"
 
@@ -115,7 +150,7 @@ def test_a_driver_that_is_killed_goes_on_when_called_again_and_a_worker_is_repla
 
     names = [f"{number:02}.jpg" for number in range(24)]
     folder = folder_of(tmp_path / "photos", names)
-    options = "--words cat,wall --workers 1 --cpus 1 --shard-images 2".split()
+    options = "--words cat,wall --workers 1 --cpus 1 --shard-images 2 --rows-a-file 2".split()
     call = [sys.executable, "-m", "segvoc", "batch", folder, "--out", tmp_path / "out", *options]
     driver = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     children: list[psutil.Process] = []

@@ -131,7 +131,7 @@ class DoneLog:
 
     def entries_until(self, name: str | None) -> Iterator[Entry]:
         """Earlier entries not yet given whose first name is not beyond this one; all of them for None."""
-        while True:
+        while self._unread or self._read:
             unread, read = self._unread[:1], self._read[:1]
             if unread and _is_reached(unread[0][0], name) and (not read or unread[0][0] <= read[0][0]):
                 self._read_log(heapq.heappop(self._unread)[1])

@@ -87,6 +87,12 @@ def _is_internal(name: str) -> bool:
     return "/_" in f"/{name}"
 
 
+def _is_hidden(name: str) -> bool:
+    """Whether a file or a folder is hidden; on object storage, "." and ".." are names like any other."""
+    last = name[name.rfind("/") + 1 :]
+    return last.startswith(".") and last not in (".", "..")
+
+
 def files_below(
     folder: Folder, *, skip: str = "", report: Callable[[str], object], page: PageOf | None = None
 ) -> Iterator[Unit]:
@@ -108,12 +114,9 @@ def files_below(
                     break
         return entries, token
 
-    def is_listed(entry: Unit | str) -> bool:
-        """Whether a file or a folder isn't hidden; on object storage, "." and ".." are names like any other."""
-        name = name_of(entry)
-        last = name.removesuffix("/").rpartition("/")[2]
-        is_hidden = last.startswith(".") and last not in (".", "..")
-        return not is_hidden and not (skip and f"{folder.root}{name}".startswith(skip))
+    def is_listed(name: str) -> bool:
+        """Whether a folder isn't hidden, and has no results."""
+        return not _is_hidden(name[:-1]) and not (skip and f"{folder.root}{name}".startswith(skip))
 
     def within(name: str, listing: Future[Page] | None) -> _Pages:
         last = ""
@@ -129,12 +132,13 @@ def files_below(
             inside = deque(entry for entry in entries if isinstance(entry, str) and is_listed(entry))
             ahead = deque[tuple[str, Future[Page]]]()
             for entry in entries:
-                if name_of(entry) <= last:
-                    place = f"{folder.address!r} lists its files in no order, as S3's directory buckets do"
-                    raise UsageError(f"{place}; copy them to another bucket")
-                last = name_of(entry)
+                at = name_of(entry)
+                if at <= last:
+                    problem = f"{folder.address!r} lists its files in no order, as S3's directory buckets do"
+                    raise UsageError(f"{problem}; copy them to another bucket")
+                last = at
                 if not isinstance(entry, str):
-                    if is_listed(entry):
+                    if not _is_hidden(at):
                         yield entry
                     continue
                 while inside and len(ahead) < LISTED_AHEAD:

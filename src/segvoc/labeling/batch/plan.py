@@ -42,13 +42,10 @@ class Table:
     """What has come of the shards, by index; problems are left out."""
     left: int = 0
     """Number of shards that aren't labeled yet."""
+    files: int = 0
+    """Number of source files."""
     is_planned: bool = False
     """Whether it has all of its shards."""
-
-    @property
-    def images(self) -> int:
-        """Number of source files."""
-        return sum(len(shard.units) for shard in self.shards)
 
     def entry(self) -> Entry:
         """What is recorded once it is written, but for its size."""
@@ -121,11 +118,11 @@ class Plan:
 
     def _stream(self, remaining: Iterable[tuple[Unit, bytes]]) -> Iterator[Shard]:
         group, size = list[tuple[Unit, bytes]](), 0
+        most = min(self._most_in_shard, self._rows_left())
         for unit, mark in remaining:
-            most = min(self._most_in_shard, self._rows_left())
             if group and (len(group) >= most or size + unit[1] > SHARD_BYTES):
                 yield self._shard(group)
-                group, size = [], 0
+                group, size, most = [], 0, min(self._most_in_shard, self._rows_left())
             group.append((unit, mark))
             size += unit[1]
         if group:
@@ -136,7 +133,7 @@ class Plan:
         """Number of rows until the table is full."""
         if not self._is_joined:
             return self._most_in_shard
-        return self.batch.rows_a_file - (self._table.images if self._table else 0)
+        return self.batch.rows_a_file - (self._table.files if self._table else 0)
 
     def _shard(self, group: list[tuple[Unit, bytes]]) -> Shard:
         marks = b"".join(mark for _, mark in group)
@@ -156,6 +153,7 @@ class Plan:
         table.shards.append(shard)
         table.marks.append(marks)
         table.left += 1
+        table.files += len(group)
         if not self._is_joined or not self._rows_left():
             self._end_table()
         return shard
