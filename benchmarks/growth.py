@@ -1,8 +1,11 @@
 """How time and memory grow with words, with the side of an image, and with images.
 
     python -m benchmarks.growth [--only words side images] [--most-images 100000]
+    python -m benchmarks.growth batch [--most-images 10000000]
 
-Everything is done with `tiny`, by `segvoc segment`, and each point in a process of its own, whose peak memory counts:
+`batch` measures the process that plans `segvoc batch`: see `benchmarks.growth_of_batches`.
+
+All else is done with `tiny`, by `segvoc segment`, and each point in a process of its own, whose peak memory counts:
 - words: a photograph and so many words
 - side: a square image of that side, made of the photograph, in tiles of 1,024 px, with 20 words
 - images: a folder of so many links to the photograph, reduced to 96 px, with 20 words. From 2,000 images on, the
@@ -29,6 +32,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks import growth_of_batches
 from benchmarks.machine import alone, update
 from segvoc.cli import command_line
 from segvoc.inference.segmentation import Segmentation
@@ -117,12 +121,17 @@ def point(curve: str, number: int) -> dict[str, float]:
 def main() -> None:
     """Measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("segment", "batch"), default="segment")
     parser.add_argument("--only", nargs="+", choices=("words", "side", "images"), default=("words", "side", "images"))
-    parser.add_argument("--most-images", type=int, default=100_000)
+    parser.add_argument("--most-images", type=int)
     arguments = parser.parse_args()
+    if arguments.what == "batch":
+        growth_of_batches.measure(arguments.most_images or max(growth_of_batches.POINTS))
+        return
+    most_images = arguments.most_images or 100_000
     curves = [curve for curve in POINTS if curve.rpartition(" ")[2] in arguments.only]
     chosen = [(curve, number) for curve in curves for number in POINTS[curve]]
-    chosen = [one for one in chosen if not one[0].endswith("images") or one[1] <= arguments.most_images]
+    chosen = [one for one in chosen if not one[0].endswith("images") or one[1] <= most_images]
     rows = [{"curve": one[0], "number": one[1], **alone(point, *one)} for one in tqdm(chosen, unit="point")]
     update("growth", rows, ("curve", "number"), cpu=cpu_name())
 

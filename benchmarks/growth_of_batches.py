@@ -25,7 +25,7 @@ POINTS = (10_000, 100_000, 1_000_000, 10_000_000)
 IN_FOLDER, PAGE_SECONDS, IMAGE_BYTES = 10_000, 0.05, 200_000
 
 
-class SimulatedFolder(Folder):
+class _SimulatedFolder(Folder):
     """A bucket whose name is the number of its keys."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
@@ -103,7 +103,7 @@ def point(number: int) -> dict[str, float]:
     base = peak_gigabytes()
     with (
         tempfile.TemporaryDirectory() as name,
-        mock.patch.object(storages, "S3Folder", SimulatedFolder),
+        mock.patch.object(storages, "_S3Folder", _SimulatedFolder),
         mock.patch.object(run, "_ray", InstantEngine),
     ):
         whole, half = Path(name, "whole"), Path(name, "half")
@@ -122,6 +122,7 @@ def point(number: int) -> dict[str, float]:
         "seconds": round(seconds, 1),
         "driver_microseconds_an_image": round(1e6 * used / number, 2),
         "peak_mb": round(1000 * peak),
+        "memory_mb": round(1000 * (peak - base), 1),
         "memory_bytes_an_image": round(1e9 * max(0.0, peak - base) / number, 1),
         "record_bytes_an_image": round(records / number, 2),
         "seconds_to_resume_at_half": round(resume_seconds, 1),

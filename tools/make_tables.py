@@ -71,6 +71,14 @@ MEASURED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "seconds, with the start": "{seconds:.0f}",
             "images per second": "{images_per_second:.2f}",
         },
+        "growth_batch": {
+            "images": "{images:,}",
+            "seconds to the first shard": "{seconds_to_first_shard:.1f}",
+            "its processor time [µs an image]": "{driver_microseconds_an_image:.1f}",
+            "its memory beyond the start [MB]": "{memory_mb:.0f}",
+            "records [bytes an image]": "{record_bytes_an_image:.1f}",
+            "seconds to resume at 50 %": "{seconds_to_resume_at_half:.0f}",
+        },
     },
 }
 """By page, the tables of benchmarks/results: their columns, and what a row has there."""
@@ -110,7 +118,8 @@ def pages() -> Iterator[tuple[Path, str]]:
     of_folds = {kind: scores_of_tiny(kind) for kind in ("held_out", "unseen_words")}
     yield _page("explanation/what_tiny_can_do", of_folds | of_tiny)
     for page, by_name in MEASURED.items():
-        yield _page(f"how_to/{page}", {name: results(name, columns) for name, columns in by_name.items()})
+        tables = {name: results(name, columns) for name, columns in by_name.items()}
+        yield _page(f"how_to/{page}", tables | ({"batch_hours": batch_hours()} if page == "batch" else {}))
 
 
 def _page(name: str, tables: Mapping[str, Rows | str]) -> tuple[Path, str]:
@@ -137,6 +146,33 @@ def results(name: str, columns: Mapping[str, str]) -> Rows:
     """What a benchmark measured."""
     yield tuple(columns)
     yield from (tuple(text.format(**row).strip() for text in columns.values()) for row in measured(name)["rows"])
+
+
+def batch_hours() -> Rows:
+    """Machine hours for so many photographs, and what each rate was measured with."""
+    (tiny,) = [row for row in measured("service_batch")["rows"] if row["workers"] == 1]
+    networks = [
+        (model, _network(file, model, words, dtype), f"{words} words, {dtype}, the network alone")
+        for file, model, words, dtype in (
+            ("amx", "cat-seg-b", 20, "float32"),
+            ("nvidia-h200", "pca-seg-b", 171, "bfloat16"),
+        )
+    ]
+    machines = {"tiny": "one core", "cat-seg-b": "two cores (AMX)", "pca-seg-b": "one H200"}
+    counts = [10**power for power in range(6, 10)]
+    yield "network", "on", "images/s", *(f"{count:,}" for count in counts), "measured", "limited by"
+    whole = ("tiny", tiny["images_per_second"], "10 words, 640 px, whole runs of `segvoc batch`")
+    for model, rate, how in (whole, *networks):
+        hours = (f"{count / rate / 3600:,.0f}" for count in counts)
+        limit = "decoding and writing, with few cores" if machines[model] == "one H200" else "the network"
+        yield f"`{model}`", machines[model], f"{rate:.1f}", *hours, how, limit
+
+
+def _network(file: str, model: str, words: int, dtype: str) -> float:
+    """Images that a network labels in a second, as compared with the official code."""
+    wanted = {"model": model, "words": words, "dtype": dtype, "kind": "network", "keep": 0}
+    rows = measured(f"against_official_{file}")["rows"]
+    return 1 / next(row["median"] for row in rows if all(row.get(name) == value for name, value in wanted.items()))
 
 
 def measured(name: str) -> dict[str, Any]:

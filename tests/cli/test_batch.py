@@ -71,7 +71,10 @@ def test_a_dry_run_counts_tries_and_writes_nothing(batch: Command) -> None:
 
 def test_files_of_a_million_images_are_warned_of(batch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for dry in ((), ("--dry-run",)):
-        assert "objects for an image" not in (done := batch("in", "--out", "few", *WORDS, "--to", "files", *dry)).out + done.err
+        assert (
+            "objects for an image"
+            not in (done := batch("in", "--out", "few", *WORDS, "--to", "files", *dry)).out + done.err
+        )
     monkeypatch.setattr("segvoc.cli.batch.MANY_FILES", 2)
     assert "--to files makes two objects for an image" in batch("in", "--out", "out", *WORDS, "--to", "files").err
     done = batch("in", "--out", "dry", *WORDS, "--to", "files", "--dry-run")

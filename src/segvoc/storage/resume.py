@@ -12,8 +12,8 @@ ablations. The terms:
             disk. So after a kill, an item either has its entry, or is redone into the same files.
 
 `ResumableWork` keeps the entries in a locked journal (`segvoc.storage.journal`) per process. `StepwiseWork` is for
-items that build on each other. A batch, whose results may be in object storage, which can't append to files, rewrites a
-manifest every few seconds (`segvoc.labeling.batch.run`).
+items that build on each other. A batch, whose results may be in object storage, which can't append to files, writes log
+files that never change (`segvoc.labeling.batch.done`).
 """
 
 import json

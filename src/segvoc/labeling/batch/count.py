@@ -85,11 +85,10 @@ class Estimate:
         """What a person wants to know."""
         yield f"to label: {self.images:,} images in {self.rest.files:,} files, {_size(self.rest.bytes)}"
         if self.seconds is not None:
-            total = self.seconds * self.images / 3600
-            cores = self.cores / self.workers
-            yield f"a sample on a worker of {cores:g} cores: {1 / self.seconds:.3g} images/s"
-            many = counted(self.workers, "worker")
-            yield f"the rest: {total:.3g} hours of a worker, so {total / self.workers:.3g} hours with {many}, {self.cores:g} cores"
+            hours = self.seconds * self.images / 3600
+            yield f"a sample on a worker of {self.cores / self.workers:g} cores: {1 / self.seconds:.3g} images/s"
+            many = f"{counted(self.workers, 'worker')}, {self.cores:g} cores"
+            yield f"the rest: {hours:.3g} hours of a worker, so {hours / self.workers:.3g} hours with {many}"
 
 
 def _size(number: float) -> str:

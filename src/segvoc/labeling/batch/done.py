@@ -1,8 +1,8 @@
 """What is done: a log of finished tables, whose files are written once each and never changed.
 
-An entry has the range of names of its source files, and a mark of `MARK` bytes for each. Entries of a log file are sorted,
-and its first line, the head, has their range, so that a resumed run reads the heads, and each file when the listing of
-the source gets there.
+An entry has the range of names of its source files, and a mark of `MARK` bytes for each. Entries of a log file are
+sorted, and its first line, the head, has the first name, so that a resumed run reads the heads, and each file when the
+listing of the source gets there.
 """
 
 import base64
@@ -197,51 +197,61 @@ class _Active:
     entry: Entry
     indices: Mapping[bytes, int]
     failed: frozenset[int]
+    """The files whose images failed, if they are to be labeled again."""
     changed: dict[int, str] = field(default_factory=dict)
     """By index, the names of source files that have to be labeled again."""
 
+    def find(self, mark: bytes) -> tuple[int | None, bool]:
+        """The index of a file with this name, and whether it is done."""
+        index = self.indices.get(mark[:NAME_BYTES])
+        if index is None:
+            return None, False
+        return index, self.entry.marks[index * MARK : (index + 1) * MARK] == mark and index not in self.failed
 
-def remaining(
-    units: Iterable[Unit],
-    log: DoneLog,
-    *,
-    is_whole: Callable[[Entry], bool],
-    retry_failed: bool,
-    changed: Callable[[Entry, Mapping[int, str]], object] = lambda entry, names: None,
-) -> Iterator[tuple[Unit, bytes]]:
-    """The files of a listing that aren't done, with their marks; the log is read along.
 
-    Entries that aren't `is_whole` don't count. `changed` gets each entry with files that have changed since, or whose
-    images failed and are to be retried, once the listing has passed it.
-    """
-    active = list[_Active]()
+@dataclass(kw_only=True)
+class Remaining:
+    """The files of a listing that aren't done; the log is read along."""
 
-    def take(name: str | None) -> None:
-        for entry in log.entries_until(name):
-            if is_whole(entry):
-                failed = frozenset(entry.failed) if retry_failed else frozenset()
-                active.append(_Active(entry=entry, indices=entry.indices(), failed=failed))
+    log: DoneLog
+    is_whole: Callable[[Entry], bool]
+    """Whether an entry counts."""
+    retry_failed: bool
+    """Whether files whose images failed are to be labeled again."""
+    changed: Callable[[Entry, Mapping[int, str]], object] = lambda entry, names: None
+    """Gets each entry with files that have changed since, or are retried, once the listing has passed it."""
+    _active: list[_Active] = field(default_factory=list)
 
-    def passed(name: str | None) -> None:
-        for one in [one for one in active if name is None or one.entry.last < name]:
-            active.remove(one)
+    def of(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, bytes]]:
+        """Yield the files that aren't done, with their marks."""
+        for unit in units:
+            mark = mark_of(unit)
+            self._reach(unit[0])
+            if not self._is_done(unit[0], mark):
+                yield unit, mark
+        self._reach(None)
+        self._pass(None)
+
+    def _reach(self, name: str | None) -> None:
+        for entry in self.log.entries_until(name):
+            if self.is_whole(entry):
+                failed = frozenset(entry.failed) if self.retry_failed else frozenset()
+                self._active.append(_Active(entry=entry, indices=entry.indices(), failed=failed))
+        if self._active and name is not None:
+            self._pass(name)
+
+    def _pass(self, name: str | None) -> None:
+        for one in [one for one in self._active if name is None or one.entry.last < name]:
+            self._active.remove(one)
             if one.changed:
-                changed(one.entry, one.changed)
+                self.changed(one.entry, one.changed)
 
-    for unit in units:
-        mark = mark_of(unit)
-        take(unit[0])
-        if active:
-            passed(unit[0])
-        name, stamp, is_done = mark[:NAME_BYTES], mark[NAME_BYTES:], False
-        for one in active:
-            if (index := one.indices.get(name)) is not None:
-                found = one.entry.marks[index * MARK + NAME_BYTES : (index + 1) * MARK]
-                if not is_done and found == stamp and index not in one.failed:
-                    is_done = True
-                else:
-                    one.changed[index] = unit[0]
-        if not is_done:
-            yield unit, mark
-    take(None)
-    passed(None)
+    def _is_done(self, name: str, mark: bytes) -> bool:
+        """Whether an entry has a file; others that have its name have to drop it."""
+        done = False
+        for one in self._active:
+            index, is_same = one.find(mark)
+            if index is not None and (done or not is_same):
+                one.changed[index] = name
+            done = done or is_same
+        return done

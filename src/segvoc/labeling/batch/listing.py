@@ -1,7 +1,7 @@
 """What is in a source, as a stream: its files in the order of their names, while the next pages are listed."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,7 +38,7 @@ ONE_KIND = "give a folder of one kind, or one file"
 PageOf = Callable[[str, Any], Page]
 """`Folder.page`, or what lists more at a time."""
 
-_Pages = Iterator[tuple[str, Future[Page] | None] | Unit]
+_Within = Iterator[tuple[str, Future[Page]] | Unit]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,57 +98,26 @@ def files_below(
 ) -> Iterator[Unit]:
     """All files below a folder but hidden ones, in the order of their names.
 
-    The next pages, and the first pages of the next sub-folders, are listed meanwhile, so memory follows the depth of the
-    tree and not its size. A sub-folder that can't be listed is reported.
+    The next pages, and the first pages of the next sub-folders, are listed meanwhile, so memory follows the depth of
+    the tree and not its size. A sub-folder that can't be listed is reported.
     """
-
-    page_of = page or folder.page
-
-    def listed(name: str, token: Any = None, pages: int = PAGES_AHEAD) -> Page:
-        entries = list[Unit | str]()
-        with folder.access(name):
-            for _ in range(pages):
-                more, token = page_of(name, token)
-                entries += more
-                if token is None:
-                    break
-        return entries, token
-
-    def is_listed(name: str) -> bool:
-        """Whether a folder isn't hidden, and has no results."""
-        return not _is_hidden(name[:-1]) and not (skip and f"{folder.root}{name}".startswith(skip))
-
-    def within(name: str, listing: Future[Page] | None) -> _Pages:
-        last = ""
-        while listing is not None:
-            try:
-                entries, token = listing.result()
-            except OSError as error:
-                if not name:
-                    raise
-                report(f"{folder.address_of(name)!r} can't be listed: {one_line(error)}; check its permissions")
-                return
-            listing = threads.submit(listed, name, token) if token is not None else None
-            inside = deque(entry for entry in entries if isinstance(entry, str) and is_listed(entry))
-            ahead = deque[tuple[str, Future[Page]]]()
-            for entry in entries:
-                at = name_of(entry)
-                if at <= last:
-                    problem = f"{folder.address!r} lists its files in no order, as S3's directory buckets do"
-                    raise UsageError(f"{problem}; copy them to another bucket")
-                last = at
-                if not isinstance(entry, str):
-                    if not _is_hidden(at):
-                        yield entry
-                    continue
-                while inside and len(ahead) < LISTED_AHEAD:
-                    ahead.append((inside[0], threads.submit(listed, inside.popleft())))
-                if ahead and ahead[0][0] == entry:
-                    yield ahead.popleft()
-
     threads = ThreadPoolExecutor(2 * LISTED_AHEAD)
     try:
-        stack = [within("", threads.submit(listed, "", pages=1))]
+        yield from _Walk(folder, skip, report, page or folder.page, threads).files()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    folder: Folder
+    skip: str
+    report: Callable[[str], object]
+    page: PageOf
+    threads: ThreadPoolExecutor
+
+    def files(self) -> Iterator[Unit]:
+        stack = [self._within("", self.threads.submit(self._listed, "", pages=1))]
         while stack:
             entry = next(stack[-1], None)
             if entry is None:
@@ -156,9 +125,59 @@ def files_below(
             elif len(entry) == 3:
                 yield entry
             else:
-                stack.append(within(*entry))
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
+                stack.append(self._within(*entry))
+
+    def _listed(self, name: str, token: Any = None, pages: int = PAGES_AHEAD) -> Page:
+        entries = list[Unit | str]()
+        with self.folder.access(name):
+            for _ in range(pages):
+                more, token = self.page(name, token)
+                entries += more
+                if token is None:
+                    break
+        return entries, token
+
+    def _within(self, name: str, listing: Future[Page] | None) -> _Within:
+        """The files directly in a folder, and its sub-folders with their first pages."""
+        last = ""
+        while listing is not None:
+            try:
+                entries, token = listing.result()
+            except OSError as error:
+                if not name:
+                    raise
+                place = self.folder.address_of(name)
+                self.report(f"{place!r} can't be listed: {one_line(error)}; check its permissions")
+                return
+            listing = self.threads.submit(self._listed, name, token) if token is not None else None
+            last = self._check_order(last, entries)
+            yield from self._shown(entries)
+
+    def _check_order(self, last: str, entries: Sequence[Unit | str]) -> str:
+        """The last name of a page; `UsageError` if names aren't sorted."""
+        for entry in entries:
+            if (name := name_of(entry)) <= last:
+                problem = f"{self.folder.address!r} lists its files in no order, as S3's directory buckets do"
+                raise UsageError(f"{problem}; copy them to another bucket")
+            last = name
+        return last
+
+    def _shown(self, entries: Sequence[Unit | str]) -> _Within:
+        inside = deque(entry for entry in entries if isinstance(entry, str) and self._is_listed(entry))
+        ahead = deque[tuple[str, Future[Page]]]()
+        for entry in entries:
+            if not isinstance(entry, str):
+                if not _is_hidden(entry[0]):
+                    yield entry
+                continue
+            while inside and len(ahead) < LISTED_AHEAD:
+                ahead.append((inside[0], self.threads.submit(self._listed, inside.popleft())))
+            if ahead and ahead[0][0] == entry:
+                yield ahead.popleft()
+
+    def _is_listed(self, name: str) -> bool:
+        """Whether a folder isn't hidden, and isn't that of the results."""
+        return not _is_hidden(name[:-1]) and not (self.skip and f"{self.folder.root}{name}".startswith(self.skip))
 
 
 def find_source(address: str, *, column: str | None = None, skip: str = "") -> Source:
@@ -194,9 +213,10 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> S
 
 
 def _kind_of(name: str) -> SourceKind | None:
-    lower = name.lower()
-    kind = next((kind for kind, suffixes in SUFFIXES.items() if lower.endswith(suffixes)), None)
-    return None if kind == "Parquet files" and _is_internal(name) else kind
+    for kind, suffixes in SUFFIXES.items():
+        if name.lower().endswith(suffixes) and not (kind == "Parquet files" and _is_internal(name)):
+            return kind
+    return None
 
 
 def _file(folder: Folder, name: str) -> Unit | None:

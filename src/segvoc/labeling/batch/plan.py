@@ -1,8 +1,8 @@
 """The plan of a run, as a stream: what isn't done yet, as shards for workers, whose results are joined to tables.
 
-A table of results has the rows of consecutive files of the source. Its shards are labeled in any order, each into a table
-of its own in `PARTS`; once all are there, they are joined, and the table is recorded. So memory follows the tables in
-progress, and a kill costs the shards in progress.
+A table of results has the rows of consecutive files of the source. Its shards are labeled in any order, each into a
+table of its own in `PARTS`; once all are there, they are joined, and the table is recorded. So memory follows the
+tables in progress, and a kill costs the shards in progress.
 """
 
 from collections import deque
@@ -71,9 +71,9 @@ def _key(marks: bytes) -> str:
 
 
 class Plan:
-    """Shards of the `remaining` files and their marks, while they are listed, and the tables that they belong to.
+    """Shards of the files that remain, given with their marks, while they are listed, and the tables that they belong to.
 
-    `stem_of` gives the names of results in files; `written` are the tables of shards that an earlier run has written.
+    `stem_of` gives the names of results in files; `written` are the shards' tables that an earlier run has written.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import Any
 
 from segvoc.errors import UsageError, naming_extra
 from segvoc.labeling.batch.count import SAMPLE, Estimate, Rest, SourceCount
-from segvoc.labeling.batch.done import DoneLog, Entry, remaining
+from segvoc.labeling.batch.done import DoneLog, Entry, Remaining
 from segvoc.labeling.batch.listing import find_source
 from segvoc.labeling.batch.plan import PARTS, Plan, join_of, table_name, without
 from segvoc.labeling.batch.sources import Shard, UniqueStems, with_image_column
@@ -104,8 +104,8 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         """Count what is left, label a sample of it without writing, and estimate the rest."""
         is_folder = self.source.kind == "images"
         units = self.source.units(self.problems.append)
-        left = remaining(units, self.log, is_whole=self._is_there, retry_failed=self.batch.retry_failed)
-        rest = Rest.of((unit for unit, _ in left), SAMPLE if is_folder else 1)
+        left = Remaining(log=self.log, is_whole=self._is_there, retry_failed=self.batch.retry_failed)
+        rest = Rest.of((unit for unit, _ in left.of(units)), SAMPLE if is_folder else 1)
         shard = Shard(
             address=self.source.address,
             kind=self.source.kind,
@@ -114,21 +114,21 @@ class BatchRun(AbstractContextManager["BatchRun"]):
             stems=("",) * len(rest.sample),
             table="",
         )
-        tasks, tried = [Trial(shard=shard, most=SAMPLE)] if rest.sample else [], None
+        tasks = [Trial(shard=shard, most=SAMPLE)] if rest.sample else []
+        tried = Tried(images=0, seconds=0.0, source_bytes=0)
         for _, outcome in self.engine.run(lambda: tasks.pop() if tasks else None, self.facts):
             if isinstance(outcome, Tried):
                 tried = outcome
             else:
                 self.problems.append(outcome)
-        has_images = tried is not None and tried.images > 0
         images = rest.files
-        if has_images and not is_folder:
+        if tried.images and not is_folder:
             images = round(rest.bytes * tried.images / max(1, tried.source_bytes))
         workers = self.engine.workers or 1
         return Estimate(
             rest=rest,
             images=images,
-            seconds=tried.seconds / tried.images if has_images else None,
+            seconds=tried.seconds / tried.images if tried.images else None,
             workers=workers,
             cores=workers * self.batch.cpus,
         )
@@ -168,13 +168,8 @@ class BatchRun(AbstractContextManager["BatchRun"]):
     def _planned(self) -> Plan:
         stems = UniqueStems(self.source.folder) if self.batch.sink == "files" else None
         units = self.source.units(self._new_problems.append, page=stems and stems.page)
-        left = remaining(
-            units,
-            self.log,
-            is_whole=self._is_whole,
-            retry_failed=self.batch.retry_failed,
-            changed=self._replace,
-        )
+        retry = self.batch.retry_failed
+        left = Remaining(log=self.log, is_whole=self._is_whole, retry_failed=retry, changed=self._replace).of(units)
         return Plan(self.batch, self.source, left, stem_of=stems and stems.stem_of, written=self._strays)
 
     def _is_there(self, entry: Entry) -> bool:

@@ -162,7 +162,7 @@ class Folder(ABC):
                 return
 
 
-class DiskFolder(Folder):
+class _DiskFolder(Folder):
     """A folder on a disk. It is listed as a whole, and the files' sizes page by page."""
 
     is_local = True
@@ -221,7 +221,7 @@ class DiskFolder(Folder):
         return error if isinstance(error, OSError) else None
 
 
-class S3Folder(Folder):
+class _S3Folder(Folder):
     """A prefix of a bucket on S3; any key works, and a page is a request."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
@@ -296,7 +296,7 @@ class S3Folder(Folder):
 class _S3File(io.RawIOBase):
     """An object that is read by ranges."""
 
-    def __init__(self, folder: S3Folder, key: str) -> None:
+    def __init__(self, folder: _S3Folder, key: str) -> None:
         self._folder, self._where, self._at = folder, {"Bucket": folder.bucket, "Key": key}, 0
         self._size: int = folder.client.head_object(**self._where)["ContentLength"]
 
@@ -320,7 +320,7 @@ class _S3File(io.RawIOBase):
         return len(found)
 
 
-class ArrowFolder(Folder):
+class _ArrowFolder(Folder):
     """A folder on GCS, Azure or HDFS, which Arrow lists as a whole."""
 
     def __init__(self, address: str, filesystem: Any, path: str) -> None:
@@ -379,23 +379,23 @@ def folder_at(address: str) -> Folder:
         raise UsageError("the address is empty; give a folder, or s3://bucket/folder")
     split = re.fullmatch(r"([a-zA-Z][a-zA-Z0-9+.-]*)://([^/]*)/?(.*)", address, re.DOTALL)
     if split is None:
-        return DiskFolder(address)
+        return _DiskFolder(address)
     scheme, bucket, key = split.groups()
     scheme = scheme.lower()
     prefix = f"{key}/" if key and not key.endswith("/") else key
     example = "give a path, or an address such as s3://bucket/folder"
     if scheme == "file":
-        return DiskFolder(address.partition("://")[2])
+        return _DiskFolder(address.partition("://")[2])
     if not bucket and scheme not in ("hdfs", "viewfs"):
         raise UsageError(f"{address!r} has no bucket; {example}")
     try:
         if scheme == "s3":
             with naming_extra("boto3", "batch", ("boto3", "botocore")):
-                return S3Folder(bucket, prefix)
+                return _S3Folder(bucket, prefix)
         if scheme in ARROW_SCHEMES:
             filesystem, base = _arrow_file_system(f"{scheme}://{bucket}/")
             base = f"{base.rstrip('/')}/" if base else ""
-            return ArrowFolder(f"{scheme}://{bucket}/{prefix}", filesystem, f"{base}{prefix}")
+            return _ArrowFolder(f"{scheme}://{bucket}/{prefix}", filesystem, f"{base}{prefix}")
     except SegvocError:
         raise
     except Exception as error:

@@ -64,7 +64,7 @@ def join_tables(folder: Folder, name: str, tables: Sequence[str], without: Colle
 
 
 def read_footer(folder: Folder, name: str) -> tuple[int, list[int], int]:
-    """Of the table of a shard: number of images, the index of the file of each one that failed, and its size [bytes]."""
+    """The number of images in the table of a shard, the index of the file of each that failed, and its size [bytes]."""
     with folder.access(name), folder.open(name) as file:
         parquet = _parquet_file(file)
         failed = json.loads(parquet.schema_arrow.metadata[FAILED])
