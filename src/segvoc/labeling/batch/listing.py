@@ -9,7 +9,6 @@ from typing import Any, Literal
 from segvoc.errors import UsageError, counted, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.labeling.batch.storages import (
-    PAGE,
     Folder,
     Page,
     Unit,
@@ -21,6 +20,9 @@ from segvoc.labeling.batch.storages import (
 
 LISTED_AHEAD = 8
 """Sub-folders of a folder whose first pages are listed before it is their turn."""
+
+KIND_BY = 100
+"""Files of a source that tell its kind."""
 
 PAGES_AHEAD = 10
 """Pages of a folder that are listed one after another before they are needed."""
@@ -186,15 +188,15 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> S
     Skips hidden files and folders (.name), internal ones of tables (_name), and results, whose root is `skip`. Raises a
     `UsageError` if it doesn't exist, has nothing to label, or begins with several kinds.
     """
+    place, seen, counts = folder_at(address), 0, dict[SourceKind, int]()
     parent, name = parent_and_name(address)
     only = _file(folder_at(parent), name) if name else None
-    place, seen, counts = folder_at(address), 0, dict[SourceKind, int]()
     try:
         for unit in [only] if only else files_below(place, skip=skip, report=lambda _: None):
             seen += 1
             if kind := _kind_of(unit[0]):
                 counts[kind] = counts.get(kind, 0) + 1
-            if counts and seen >= PAGE:
+            if counts and seen >= KIND_BY:
                 break
     except FileNotFoundError:
         pass

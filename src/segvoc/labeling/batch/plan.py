@@ -71,7 +71,7 @@ def _key(marks: bytes) -> str:
 
 
 class Plan:
-    """Shards of the files that remain, given with their marks, while they are listed, and the tables that they belong to.
+    """Shards of the files that remain, given with their marks as they are listed, and the tables that they belong to.
 
     `stem_of` gives the names of results in files; `written` are the shards' tables that an earlier run has written.
     """

@@ -91,14 +91,18 @@ class BatchRun(AbstractContextManager["BatchRun"]):
                 self._finish(task, outcome)
                 if isinstance(outcome, Labeled):
                     yield outcome
-                while self._new_problems:
-                    self.problems.append(self._new_problems.popleft())
-                    yield self.problems[-1]
+                yield from self._taken_problems()
+            yield from self._taken_problems()
             self.log.flush()
             for name in sorted(self._strays):
                 self.out.delete(name)
         finally:
             self.log.flush()
+
+    def _taken_problems(self) -> Iterator[str]:
+        while self._new_problems:
+            self.problems.append(self._new_problems.popleft())
+            yield self.problems[-1]
 
     def estimate(self) -> Estimate:
         """Count what is left, label a sample of it without writing, and estimate the rest."""
