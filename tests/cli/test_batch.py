@@ -61,9 +61,9 @@ def test_a_dry_run_counts_tries_and_writes_nothing(batch: Command) -> None:
     assert done.code == 0 and not Path("out").exists()
     count, rate, hours = done.out.splitlines()
     assert count == f"to label: 40 images in 40 files, {size / 1000:.3g} kB"
-    images = float(re.fullmatch(r"a sample on a worker of 2 cores: (\S+) images/s", rate)[1])
-    words = r"the rest: (\S+) hours of a worker, so (\S+) hours with 1 worker, 2 cores"
-    assert float(re.fullmatch(words, hours)[1]) == pytest.approx(40 / images / 3600, rel=0.02)
+    (images,) = re.findall(r"^a sample on a worker of 2 cores: (\S+) images/s$", rate)
+    (total,) = re.findall(r"^the rest: (\S+) hours of a worker, so \S+ hours with 1 worker, 2 cores$", hours)
+    assert float(total) == pytest.approx(40 / float(images) / 3600, rel=0.02)
     batch("many", "--out", "out", *WORDS)
     done = batch("many", "--out", "out", *WORDS, "--dry-run")
     assert done.out == "done before: 40 images, of which 0 failed\nto label: 0 images in 0 files, 0 B\n"

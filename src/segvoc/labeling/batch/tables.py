@@ -39,7 +39,9 @@ def write_table(
 def join_tables(folder: Folder, name: str, tables: Sequence[str], without: Collection[str] = ()) -> int:
     """Write the rows of several tables of a folder to one, without those of some keys; returns its size [bytes]."""
     import pyarrow as pa
-    from pyarrow import compute
+    from pyarrow import compute as made_on_import
+
+    compute: Any = made_on_import
 
     def groups() -> Iterator[Any]:
         waiting, rows = list[Any](), 0
