@@ -136,15 +136,15 @@ def polygon_of(
     padded = np.pad(first.inside, 1)
     # rings from pixel edge to pixel edge, whose last points are the first ones again
     rings = [ring[:-1] for ring in find_contours(padded.astype(np.float32), 0.5, fully_connected="high")]
-    path = np.concatenate(_joined(rings, padded, tolerance))
+    path = simplified(_joined(rings, padded), tolerance)[:-1]
     # here the center of a pixel has whole numbers, and a corner lies between that of one inside and one outside
     before, after = np.floor(path).astype(int), np.ceil(path).astype(int)
     path += np.where(padded[*before.T], -inset, inset)[:, None] * (after - before)
     return path[:, ::-1] - 0.5 + [region.left, region.top]  # the padding comes first
 
 
-def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"], tolerance: float) -> list[_Points]:
-    """The pieces of a single path along all rings.
+def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"]) -> list[_Points]:
+    """The pieces of a single closed path along all rings, between the points where it crosses over.
 
     A hole is reached from the ring left of its leftmost point, on a path inside the region. That ring starts further
     left, hence all rings are reached from the outer ring.
@@ -170,9 +170,9 @@ def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"], tolerance: fl
         points = np.concatenate([points, points[:1]])
         done = 0
         for at, hole in sorted(holes[ring].items()):
-            yield _simplified(points[done : at + 1], tolerance), hole
+            yield points[done : at + 1], hole
             done = at
-        yield _simplified(points[done:], tolerance), None
+        yield points[done:], None
 
     path: list[_Points] = []
     # Python's own stack is too small for holes that are reached from one another in long chains
@@ -184,17 +184,33 @@ def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"], tolerance: fl
             stack.pop()
         else:
             stack.append(steps(hole))
-    path[-1] = path[-1][:-1]
     return path
 
 
-def _simplified(points: _Points, tolerance: float) -> _Points:
-    from skimage.measure import approximate_polygon
+def simplified(pieces: list[_Points], tolerance: float) -> _Points:
+    """The corners of pieces of a path, simplified (Ramer, Douglas and Peucker); the ends of each piece stay.
 
-    if len(points) < 3:
-        return points
-    if (points[0] != points[-1]).any():
-        return approximate_polygon(points, tolerance)
-    farthest = int(np.square(points - points[0]).sum(axis=1).argmax())
-    there = approximate_polygon(points[: farthest + 1], tolerance)
-    return np.concatenate([there, approximate_polygon(points[farthest:], tolerance)[1:]])
+    All lines of a level are split at once: a line at a time takes seconds where outlines are long.
+    """
+    points = np.concatenate(pieces)
+    stops = np.cumsum([len(piece) for piece in pieces])
+    starts, ends = stops - [len(piece) for piece in pieces], stops - 1
+    corner = np.zeros(len(points), bool)
+    corner[starts] = corner[ends] = True
+    while (open_ := ends - starts > 1).any():
+        starts, ends = starts[open_], ends[open_]
+        sizes = ends - starts - 1
+        first = np.cumsum(sizes) - sizes
+        line = np.repeat(np.arange(len(starts)), sizes)
+        between = np.arange(len(line)) + (starts + 1 - first)[line]
+        along, offset = (points[ends] - points[starts])[line], points[between] - points[starts][line]
+        length = np.square(along).sum(axis=1)
+        share = (offset * along).sum(axis=1) / np.where(length > 0, length, 1)
+        distance = np.square(offset - np.clip(share, 0, 1)[:, None] * along).sum(axis=1)
+        farthest = np.maximum.reduceat(distance, first)
+        at_farthest = np.flatnonzero(distance == farthest[line])
+        split = farthest > tolerance**2
+        middle = between[at_farthest[np.searchsorted(at_farthest, first)]][split]
+        corner[middle] = True
+        starts, ends = np.concatenate((starts[split], middle)), np.concatenate((middle, ends[split]))
+    return points[corner]

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from skimage.measure import approximate_polygon
 
 import segvoc
 from segvoc.errors import OutputError, UsageError
-from segvoc.imaging.connected_regions import connected_regions, polygon_of
+from segvoc.imaging.connected_regions import connected_regions, polygon_of, simplified
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
 from segvoc.labeling.formats.objects import with_objects
@@ -147,6 +148,18 @@ def test_polygons_of_noise_with_holes_in_holes(seed: int) -> None:
         flat = polygon_of(region).ravel().tolist()
         drawn |= coco_mask.decode(coco_mask.frPyObjects([flat], *labels.shape))[..., 0].astype(bool)
     np.testing.assert_array_equal(drawn, labels == 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_path_is_simplified_as_scikit_image_does_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pieces = [rng.normal(0, 2, (size, 2)).cumsum(axis=0) for size in (1, 2, 3, 50, 400)]
+    pieces.append(np.concatenate((pieces[-1], pieces[-1][:1])))  # closed
+    expected = [approximate_polygon(piece, 1.5) for piece in pieces[:-1]]
+    farthest = int(np.square(pieces[-1] - pieces[-1][0]).sum(axis=1).argmax())
+    expected += [approximate_polygon(pieces[-1][: farthest + 1], 1.5)]
+    expected += [approximate_polygon(pieces[-1][farthest:], 1.5)[1:]]
+    np.testing.assert_array_equal(simplified(pieces, 1.5), np.concatenate(expected))
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
