@@ -29,7 +29,7 @@ from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.labeling.batch import run
 from segvoc.models.presets import PRESETS
-from segvoc.serving.app import run as serve
+from segvoc.serving.server import run as serve
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.run import train

@@ -51,7 +51,7 @@ CALLS: list[tuple[dict[str, Any], str]] = [
     ({"words": b"cup"}, "must be a list"),
     ({"words": "cup, table", "background": True}, "not a name"),
     ({"words": {"cup", "table"}}, "give a list"),
-    ({"words": "cup, table", "threshold": "high"}, "is not a number or none; give one"),
+    ({"words": "cup, table", "threshold": "high"}, "threshold must be a number or none, not 'high'"),
     *(({"words": words}, "name an image; give the image first") for words in (str(PHOTO), PHOTO, "a.PNG")),
     ({"words": [["cup"], ["table"]]}, "all images of a call have the same words"),
 ]

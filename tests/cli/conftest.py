@@ -55,7 +55,7 @@ def segment(segvoc_command: Command, small_tiny: None) -> Command:
 def served(monkeypatch):
     """The calls of the service, which doesn't run."""
     calls = []
-    monkeypatch.setattr("segvoc.serving.app.run", lambda *arguments, **options: calls.append((arguments, options)))
+    monkeypatch.setattr("segvoc.serving.server.run", lambda *arguments, **options: calls.append((arguments, options)))
     monkeypatch.delenv("SEGVOC_API_KEY", raising=False)
     return calls
 

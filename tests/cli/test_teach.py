@@ -75,7 +75,7 @@ def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
         command(*batch, *other).refused("'labeled' has results of another call (taught", "give another --out")
 
     services: list[Any] = []
-    monkeypatch.setattr("segvoc.serving.app.run", lambda loads, *_, **__: services.extend(loads))
+    monkeypatch.setattr("segvoc.serving.server.run", lambda loads, *_, **__: services.extend(loads))
     monkeypatch.delenv("SEGVOC_API_KEY", raising=False)
     for more in ((), taught):
         assert command("serve", "--dtype", "auto", *more).code == 0

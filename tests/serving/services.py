@@ -16,7 +16,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from segvoc.inference.segmenter import Segmenter
-from segvoc.serving.app import bound_socket, create_app, service_server
+from segvoc.serving.app import create_app
+from segvoc.serving.server import bound_socket, service_server
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
 

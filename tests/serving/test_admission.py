@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from segvoc.errors import UsageError
+from segvoc.serving import admission
 from segvoc.serving.middleware import HEADERS
 from segvoc.serving.settings import ServiceSettings
 from tests.serving.services import GatedSegmenter, failure, in_process, png, wait_until_open
@@ -64,10 +65,11 @@ def test_weak_keys_and_other_files_are_refused(text: str, said: str, tmp_path: P
 
 
 def test_a_key_file_may_begin_with_a_byte_order_mark(tmp_path: Path):
-    (tmp_path / "keys").write_text(f"anna: {KEY} label\nben: {KEY}2\n", "utf-8-sig")
+    (tmp_path / "keys").write_text(f"anna: {KEY} label\nben: {KEY}2\ncleo: {KEY}3 read 60/min\n", "utf-8-sig")
     assert ServiceSettings(api_key_file=tmp_path / "keys").keys() == {
-        KEY: ("anna", "label"),
-        f"{KEY}2": ("ben", "administer"),
+        KEY: ("anna", "label", None),
+        f"{KEY}2": ("ben", "administer", None),
+        f"{KEY}3": ("cleo", "read", 60),
     }
 
 
@@ -85,6 +87,27 @@ def test_keys_have_names_in_logs_and_metrics(two_keys: Path, caplog):
     assert 'segvoc_key_requests_total{key="anna",status="200"} 2.0' in text
     named = [record.fields.get("key") for record in caplog.records if record.message == "request"]
     assert named == ["anna", "ben@example.org", "anna", None]
+
+
+def test_a_key_has_so_many_requests_a_minute(tmp_path: Path, monkeypatch):
+    (tmp_path / "keys").write_text(f"anna: {KEY}-anna 2/min\nben: {KEY}-ben\n")
+    now = 100.0
+    monkeypatch.setattr(admission, "monotonic", lambda: now)
+
+    def asked(name: str) -> tuple[int, str | None]:
+        answer = client.get("/v1/models", headers=bearer(f"{KEY}-{name}"))
+        assert answer.status_code == 200 or failure(answer) == "too_many"
+        return answer.status_code, answer.headers.get("retry-after")
+
+    with in_process(api_key_file=tmp_path / "keys", key_rate=3) as client:
+        assert [asked("anna") for _ in range(3)] == [(200, None), (200, None), (429, "30")]
+        assert [asked("ben")[0] for _ in range(4)] == [200, 200, 200, 429]
+        now += 15
+        assert asked("anna") == (429, "15")
+        now += 15
+        assert [asked("anna")[0] for _ in range(2)] == [200, 429]
+        now += 1000  # no more than a minute's requests at once
+        assert [asked("anna")[0] for _ in range(3)] == [200, 200, 429]
 
 
 def test_a_key_has_so_many_requests_open(two_keys: Path):

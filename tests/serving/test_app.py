@@ -1,8 +1,12 @@
 """The service beside its labeling: models, health, metrics, request ids, logs, and failures of every kind."""
 
+import asyncio
 import json
 import logging
+import platform
+import re
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,13 +14,16 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.digests import weights_digest
 from segvoc.runtime.version import __version__
-from segvoc.serving.app import create_app, metrics_server, model_facts
+from segvoc.serving import app as service_app
+from segvoc.serving.app import create_app, model_facts
 from segvoc.serving.labeler import Labeler
 from segvoc.serving.middleware import PROBES, JsonLines, ServiceMetrics
+from segvoc.serving.server import metrics_server
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.processes import free_port
@@ -83,10 +90,23 @@ def test_metrics_count_requests_by_address_and_status():
         client.get("/no/such/address")
         assert client.head("/readyz").status_code == 200
         text = client.get("/metrics").text
-    for request in ("POST /v1/segment 200", "POST /v1/segment 422", "other other 404", "HEAD /readyz 200"):
-        method, route, status = request.split()
-        assert f'segvoc_requests_total{{method="{method}",route="{route}",status="{status}"}} 1.0' in text
-    assert "segvoc_model_seconds_count 1.0" in text and "segvoc_open_requests 1.0" in text and "no/such" not in text
+    for request in (
+        "POST /v1/segment 200  numpy",
+        "POST /v1/segment 422 invalid_request ",
+        "other other 404 not_found ",
+        "HEAD /readyz 200  ",
+    ):
+        method, route, status, code, model = request.split(" ")
+        labels = f'code="{code}",method="{method}",model="{model}",route="{route}",status="{status}"'
+        assert f"segvoc_requests_total{{{labels}}} 1.0" in text
+    assert f'segvoc_build_info{{python="{platform.python_version()}",version="{segvoc.__version__}"}} 1.0' in text
+    assert 'segvoc_model_info{dtype="float32",model="numpy",weights=""} 1.0' in text
+    assert 'segvoc_reload_failures_total{model="numpy"} 0.0' in text
+    assert (
+        'segvoc_model_seconds_count{model="numpy"} 1.0' in text
+        and "segvoc_open_requests 1.0" in text
+        and "no/such" not in text
+    )
 
 
 def test_request_ids_are_the_callers_or_new():
@@ -112,11 +132,12 @@ def test_the_log_has_a_line_of_json_for_each_request_but_of_probes_their_failure
         lines = map(json.loads, caplog.text.splitlines())
         logged.append([line for line in lines if line["message"] == "request"])
     ((done, failed), all_lines) = logged
-    facts = {name: done[name] for name in ("request_id", "route", "method", "status", "images", "level")}
-    assert list(facts.values()) == ["job-7", "/v1/segment", "POST", 200, 1, "info"]
+    names = ("request_id", "route", "method", "status", "model", "images", "pixels", "level")
+    assert [done[name] for name in names] == ["job-7", "/v1/segment", "POST", 200, "numpy", 1, 48 * 64, "info"]
+    assert "code" not in done and done["bytes_received"] > len(png())
     assert done["bytes"] > 0 and done["time"].endswith("Z")
     assert 0 <= done["queue_milliseconds"] <= done["milliseconds"]
-    assert (failed["route"], failed["status"]) == ("/readyz", 503)
+    assert (failed["route"], failed["status"], failed["code"]) == ("/readyz", 503, "busy")
     assert [line["route"] for line in all_lines] == ["/v1/segment", *PROBES, "/readyz"]
 
 
@@ -156,7 +177,8 @@ def test_the_request_chooses_among_several_models():
         pass
 
 
-def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays(caplog):
+def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays(caplog, monkeypatch):
+    monkeypatch.setattr(service_app, "RELOAD_SECONDS", 0.0)
     models = [GatedSegmenter(), CheckpointError("damaged"), RuntimeError("INVALID_PROTOBUF"), open_tiny()]
 
     def opened():
@@ -173,7 +195,8 @@ def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays(capl
             client.portal.call(service.reload)
             assert (service.labeler.model.name, service.labeler.identity.weights) == ("numpy", None)
             record = caplog.records[-1]
-            assert record.message == "a model can't be reloaded" and record.fields["model"] == "numpy"
+            assert record.message == "reload failed; still serving the former model"
+            assert record.fields["model"] == "numpy"
             assert problem in JsonLines().format(record)
         first.gate.clear()
         calls = [threads.submit(segment, client) for _ in range(3)]
@@ -184,15 +207,45 @@ def test_reloading_loses_no_request_and_a_model_that_cannot_be_opened_stays(capl
         assert [call.result().status_code for call in calls] == [200] * 3
         told = segment(client).json()
         assert (told["model"], told["weights"]) == ("tiny", weights_digest(new))
+        text = client.get("/metrics").text
+    assert 'segvoc_reload_failures_total{model="numpy"} 2.0' in text
+    assert re.findall(r"segvoc_model_info\{(.*)\} 1.0", text) == [
+        f'dtype="{new.dtype}",model="numpy",weights="{weights_digest(new)}"'
+    ]
+
+
+def test_reloads_that_are_asked_for_together_are_one_and_those_meanwhile_one_more(monkeypatch):
+    monkeypatch.setattr(service_app, "RELOAD_SECONDS", 0.0)
+    gate, opening, opened = threading.Event(), threading.Event(), []
+
+    def open_model():
+        opened.append(None)
+        if len(opened) > 1:
+            opening.set()
+            assert gate.wait(300)
+        return NumpySegmenter()
+
+    async def together(number):
+        await asyncio.gather(*(service.reload() for _ in range(number)))
+
+    with TestClient(create_app([open_model], ServiceSettings())) as client, ThreadPoolExecutor() as threads:
+        service = client.app.state.service
+        first = threads.submit(client.portal.call, together, 5)
+        assert opening.wait(300)
+        client.portal.call(together, 5)
+        gate.set()
+        first.result()
+    assert len(opened) == 3  # at the start, for the first five, for the others
 
 
 def test_metrics_have_a_port_of_their_own_without_a_key():
     port = free_port()
     metrics = ServiceMetrics()
-    metrics.requests.labels("/v1/segment", "POST", "200").inc()
+    metrics.requests.labels("/v1/segment", "POST", "200", "", "tiny").inc()
+    metrics.waiting.labels("tiny").set(0)
     with metrics_server(metrics, "127.0.0.1", port):
         text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
-        assert "segvoc_queue 0.0" in text and 'route="/v1/segment"' in text
+        assert 'segvoc_queue{model="tiny"} 0.0' in text and 'route="/v1/segment"' in text
         with pytest.raises(UsageError, match="another --metrics-port"), metrics_server(metrics, "127.0.0.1", port):
             pass
     with pytest.raises(httpx2.ConnectError):

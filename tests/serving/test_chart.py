@@ -19,7 +19,10 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 EVERYTHING = (
     "project.enabled=false,autoscaling.enabled=true,autoscaling.queue=4,monitoring.enabled=true,"
     "monitoring.labels.release=prometheus,network.callers[0].podSelector.matchLabels.app=ingress,"
-    "ingress.enabled=true,ingress.host=labels.example.org,ingress.tlsSecret=tls"
+    "ingress.enabled=true,ingress.host=labels.example.org,ingress.tlsSecret=tls,monitoring.alerts=true,"
+    "monitoring.dashboard=true,env[0].name=SEGVOC_QUEUE,env[0].value=32,envFrom[0].secretRef.name=more,proxies[0]=10.0.0.0/8,"
+    "volumes[0].name=models,volumes[0].persistentVolumeClaim.claimName=models,"
+    "volumeMounts[0].name=models,volumeMounts[0].mountPath=/models"
 )
 
 
@@ -37,12 +40,32 @@ def test_rendered_objects_refer_to_one_another():
     policy = plain["NetworkPolicy"]["spec"]
     assert policy["egress"] == [] and policy["policyTypes"] == ["Ingress", "Egress"]
     assert "from" not in policy["ingress"][0]
-    kinds = {"ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler", "Ingress"}
+    kinds = {
+        "PrometheusRule",
+        "ConfigMap",
+        "ServiceMonitor",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "HorizontalPodAutoscaler",
+        "Ingress",
+    }
     assert kinds <= set(objects)
     pod = objects["Deployment"]["spec"]["template"]
     (container,) = pod["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert f"--metrics-port={ports['metrics']}" in container["args"] and f"--port={ports['http']}" in container["args"]
+    assert [variable["name"] for variable in container["env"]] == ["FORWARDED_ALLOW_IPS", "SEGVOC_QUEUE"]
+    assert container["envFrom"] == [{"secretRef": {"name": "more"}}]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        volume["name"] for volume in pod["spec"]["volumes"]
+    }
+    assert {"name": "models", "mountPath": "/models"} in container["volumeMounts"]
+    made = (plain, *map(rendered, ("keys.content=a", "keys.content=b")))
+    pods = [objects_["Deployment"]["spec"]["template"] for objects_ in made]
+    sums = [pod["metadata"]["annotations"]["checksum/keys"] for pod in pods]
+    assert len(set(sums)) == 3
+    assert objects["PrometheusRule"]["spec"] == yaml.safe_load((CHART / "files/alerts.yaml").read_text("utf-8"))
+    assert json.loads(objects["ConfigMap"]["data"]["segvoc.json"])["uid"] == "segvoc"
     labels, service = pod["metadata"]["labels"], objects["Service"]
     selectors = [objects[kind]["spec"]["selector"]["matchLabels"] for kind in ("PodDisruptionBudget", "ServiceMonitor")]
     selectors.append(objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"])
@@ -66,6 +89,8 @@ def test_rendered_objects_refer_to_one_another():
         {"network": {"enabled": True, "unknown": 1}},
         {"ingress": {"enabled": True, "host": "labels.example.org", "tlsSecret": ""}},
         {"unknown": 1},
+        {"env": {"SEGVOC_QUEUE": "32"}},
+        {"volumeMounts": [{"name": "models"}]},
     ],
 )
 def test_the_schema_takes_the_values_and_refuses_wrong_ones(wrong: dict[str, Any]):

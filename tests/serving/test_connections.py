@@ -20,7 +20,7 @@ from benchmarks.service import ASKED, answered, behind_nginx, burst
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load_network
-from segvoc.serving.app import bound_socket
+from segvoc.serving.server import bound_socket
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import FORM, GatedSegmenter, form, labeled, listening, part, png, post
 from tests.test_package import SAMPLES
@@ -46,7 +46,10 @@ def wait_for(port: int, requests: int, queued: int) -> None:
     while found != {"open_requests": requests + 1, "queue": queued}:  # the one that asks is open too
         assert time.monotonic() < end, found
         text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
-        found = {name: float(value) for name, value in re.findall(r"(?m)^segvoc_(open_requests|queue) (\S+)$", text)}
+        found = {
+            name: float(value)
+            for name, value in re.findall(r"(?m)^segvoc_(open_requests|queue)(?:\{.*\})? (\S+)$", text)
+        }
 
 
 def ask(port: int) -> int:
@@ -58,6 +61,32 @@ def ask(port: int) -> int:
 def test_answers_do_not_wait_for_acknowledgements():
     with bound_socket("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP  # then asyncio sets TCP_NODELAY
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"\x16\x03\x01 hello\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20_000, 431),
+    ],
+)
+def test_what_is_not_http_is_answered_in_json_and_logged_with_the_client(sent: bytes, expected: int, caplog) -> None:
+    with caplog.at_level("INFO", "segvoc.serving"), listening() as port:
+        with connected(port) as connection:
+            connection.sendall(sent)
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            error = json.loads(response.read())["error"]
+        text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+    assert (response.status, response.headers["Content-Type"]) == (expected, "application/json")
+    assert error["code"] == "bad_request" and "not valid HTTP" in error["message"]
+    assert error["request_id"] == response.headers["X-Request-ID"]
+    (logged,) = (record.fields for record in caplog.records if record.message == "request")
+    assert (logged["client"], logged["status"]) == ("127.0.0.1", expected)
+    assert (logged["request_id"], logged["code"]) == (error["request_id"], "bad_request")
+    labels = f'code="bad_request",method="other",model="",route="other",status="{expected}"'
+    assert f"segvoc_requests_total{{{labels}}} 1.0" in text
 
 
 def test_bodies_without_a_length_are_limited_too():

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from segvoc.serving.app import bound_socket
+from segvoc.serving.server import bound_socket
 from tests.serving.services import labeled, png
 
 REPOSITORY = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def sent(threads: ThreadPoolExecutor, url: str) -> list[Future[dict[str, Any]]]:
 def test_the_command_serves_tiny_with_the_settings_of_its_environment(served: Service) -> None:
     url = served.url()
     told = next(line["settings"] for line in served.lines() if line["message"] == "starting")
-    assert (told["queue"], told["models"], told["device"]) == (30, [], "auto")
+    assert (told["queue"], told["models"], told["device"]) == (30, ["tiny"], "auto")
     assert httpx2.get(f"{url}/v1/models").status_code == 401
     result = labeled(url, CHELSEA, ["cat", "grass", "background"], KEY)
     assert (result["labels.png"] == 0).mean() > 0.3

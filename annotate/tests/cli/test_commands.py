@@ -113,7 +113,7 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
                     thread.join(300)
         served.append((settings.extensions[0].settings.project, port))
 
-    monkeypatch.setattr("segvoc.serving.app.run", run)
+    monkeypatch.setattr("segvoc.serving.server.run", run)
     first = segvoc_command("annotate", "street", "--words", "cat, sofa", "--images", "photos")
     said = "{} (Ctrl+C ends); loading the model tiny ...\nthe page is ready\n"
     assert (first.code, first.out) == (0, f"street: {said.format(opened[0])}")
@@ -126,7 +126,7 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
 
 
 def test_a_mistyped_name_asks_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch, segvoc_command: Command) -> None:
-    monkeypatch.setattr("segvoc.serving.app.run", lambda *_, **__: None)
+    monkeypatch.setattr("segvoc.serving.server.run", lambda *_, **__: None)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     Project.create("street", words=["cat"]).close()
     asked = []

@@ -29,7 +29,7 @@ naming_fastapi = partial(
     context_settings={"auto_envvar_prefix": "SEGVOC"},
     epilog=example("segvoc serve tiny --port 8000", "SEGVOC_PORT=8000 segvoc serve"),
 )
-@click.argument("models", metavar="[MODEL]...", nargs=-1, envvar="SEGVOC_MODEL")
+@click.argument("models", metavar="[MODEL]...", nargs=-1, envvar="SEGVOC_MODEL", default=("tiny",))
 @click.option(
     "--model",
     "named",
@@ -65,7 +65,10 @@ naming_fastapi = partial(
 @click.option(
     "--api-key-file",
     metavar="FILE",
-    help=f"File with the API key, or with lines 'NAME: KEY ROLE'; or set {KEY_VARIABLE}.",
+    help=f"File with the API key, or with lines 'NAME: KEY ROLE 60/min'; or set {KEY_VARIABLE}.",
+)
+@click.option(
+    "--key-rate", type=click.IntRange(1), metavar="N", help="Max requests of an API key per minute (429 beyond)."
 )
 @click.option(
     "--allow-origin",
@@ -93,8 +96,8 @@ def serve_command(
     set by its environment variable; the first line of the log has all values.
     """
     with naming_fastapi():
-        from segvoc.serving.app import run
-        from segvoc.serving.middleware import is_loopback
+        from segvoc.serving.admission import is_loopback
+        from segvoc.serving.server import run
 
     keys = key_settings(api_key_file, "--api-key-file")
     if not is_loopback(host) and not any(keys.values()):
@@ -104,7 +107,7 @@ def serve_command(
     extensions = tuple(extension.routes(more) for extension in installed_extensions())
     own = {field.name: more[field.name] for field in fields(ServiceSettings) if field.name in more}
     settings = ServiceSettings(extensions=extensions, **own, **keys)
-    opened = [partial(chosen.open, model) for model in models or ("tiny",)]
+    opened = [partial(chosen.open, model) for model in models]
     opened += [_named(text, chosen) for text in named]
     run(
         opened,

@@ -246,7 +246,8 @@ def _check_types(options: LabelOptions) -> None:
             try:
                 field_value(kind, value, name)
             except UsageError as error:
-                raise UsageError(f"{str(error).replace(f'={value}', f'={value!r}', 1)}; give one") from None
+                kinds = str(error).partition(" is not ")[2]
+                raise UsageError(f"{name} must be {kinds}, not {value!r}") from None
 
 
 def checked_background(name: str) -> str:

@@ -1,30 +1,27 @@
-"""The service: its routes and what they share, its socket and its process."""
+"""The service: its routes and what they share."""
 
 import asyncio
 import gc
 import io
-import signal
-import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from typing import Any, BinaryIO, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, Request, Security
 from fastapi.security import HTTPBearer
-from prometheus_client import generate_latest, start_http_server
+from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from segvoc.errors import SegvocError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.version import __version__
 from segvoc.serving import answers, bodies
+from segvoc.serving.admission import Admission, ApiKeys
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
 from segvoc.serving.image_cache import ImageCache
 from segvoc.serving.labeler import EncodedVocabulary, Labeler, LabelQuery, PixelBudget, UploadedImage
@@ -35,12 +32,11 @@ from segvoc.serving.middleware import (
     LOGGER,
     METRICS,
     READY,
-    Admission,
+    WORK,
     Observation,
     ServiceMetrics,
     failure_response,
     send_traces,
-    start_log,
 )
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 
@@ -48,6 +44,9 @@ _T = TypeVar("_T")
 
 MODEL_HEADER = "X-Segvoc-Model"
 """Header with the identity of the model that answered: tiny; weights=...; segvoc=..."""
+
+RELOAD_SECONDS = 0.5
+"""Time in which calls for a reload count as one [s]: a deployment may send several."""
 
 
 class Service:
@@ -66,6 +65,8 @@ class Service:
         self.password_paths = set[str]()
         """Paths that also accept the API key as an HTTP Basic password."""
         self.open_requests = 0
+        self.keys = ApiKeys(settings)
+        self._reloading, self._reload_again = False, False
 
     @property
     def labeler(self) -> Labeler:
@@ -74,11 +75,12 @@ class Service:
 
     def labeler_of(self, model: str | None) -> Labeler:
         """The labeler of a model by name (None: the first); `UsageError` if there is no such model."""
-        if model is None:
-            return self.labeler
-        if model not in self.labelers:
+        if model is not None and model not in self.labelers:
             raise UsageError(f"there is no model {model[:60]!r}; choose one of {', '.join(self.labelers)}")
-        return self.labelers[model]
+        labeler = self.labeler if model is None else self.labelers[model]
+        if (work := WORK.get()) is not None:
+            work.model = labeler.name
+        return labeler
 
     @property
     def is_healthy(self) -> bool:
@@ -86,24 +88,47 @@ class Service:
         return all(labeler.is_healthy for labeler in self.labelers.values())
 
     async def reload(self) -> None:
-        """Open all models again, one by one; requests are answered by the present ones meanwhile.
+        """Read the API keys again and open all models again, one by one; the present ones answer meanwhile.
 
-        A model that can't be opened or adapted stays as it is, and the log says why.
+        A model that can't be opened or adapted stays as it is, and the log says why. Calls during a reload cause a
+        single further one, since files may have changed again.
         """
-        for (name, labeler), open_model in zip(self.labelers.items(), self.open_models, strict=True):
-            try:
-                await labeler.replace_model(open_model)
-            except (SegvocError, OSError) as error:
-                LOGGER.error("a model can't be reloaded", extra={FIELDS: {"model": name, "problem": str(error)}})
-            except Exception:
-                LOGGER.exception("a model can't be reloaded", extra={FIELDS: {"model": name}})
-            else:
-                LOGGER.info("reloaded", extra={FIELDS: asdict(labeler.identity)})
+        self.keys.reread()
+        self._reload_again = True
+        if self._reloading:
+            return
+        self._reloading = True
+        try:
+            while self._reload_again:
+                await asyncio.sleep(RELOAD_SECONDS)
+                self._reload_again = False
+                for (name, labeler), open_model in zip(self.labelers.items(), self.open_models, strict=True):
+                    await self._reload_model(name, labeler, open_model)
+        finally:
+            self._reloading = False
+
+    async def _reload_model(self, name: str, labeler: Labeler, open_model: Callable[[], Segmenter]) -> None:
+        try:
+            await labeler.replace_model(open_model)
+        except Exception as error:
+            self.metrics.reload_failures.labels(name).inc()
+            weights = labeler.identity.weights
+            serving = "the former model" if weights is None else f"weights {weights}"
+            is_known = isinstance(error, SegvocError | OSError)
+            fields = {"model": name, **({"problem": str(error)} if is_known else {})}
+            LOGGER.error(f"reload failed; still serving {serving}", exc_info=not is_known, extra={FIELDS: fields})
+        else:
+            LOGGER.info("reloaded", extra={FIELDS: asdict(labeler.identity)})
 
     def reload_soon(self) -> None:
         """Call `reload` from a signal handler."""
         if self.loop is not None:
             asyncio.run_coroutine_threadsafe(self.reload(), self.loop)
+
+    @property
+    def retry_after(self) -> int:
+        """Estimated time until half of the work that waits is done [s]."""
+        return max(labeler.retry_after for labeler in self.labelers.values())
 
     @property
     def stopping(self) -> bool:
@@ -115,7 +140,7 @@ class Service:
         """Take a slot among the open requests, and check that the queue has room if the request needs the model."""
         if self.open_requests >= self.settings.requests:
             message = f"{self.open_requests} requests are open already; try again later"
-            raise ServiceFailure("busy", message, retry_after=1)
+            raise ServiceFailure("busy", message, retry_after=self.retry_after)
         if labels:
             min(self.labelers.values(), key=lambda labeler: labeler.waiting).check_room()
         self.open_requests += 1
@@ -141,6 +166,8 @@ class Service:
         labeler, most = self.labeler_of(model), self.settings.max_pixels
         largest = max(most, self.settings.tiled_pixels) if tiles and query.parts is None else most
         image = await asyncio.to_thread(UploadedImage.read, file, max_pixels=largest)
+        if (work := WORK.get()) is not None:
+            work.pixels += image.pixels
         classes = query.number_of_classes
         if query.options.return_probabilities and image.pixels * classes > most:
             raise ServiceFailure(
@@ -206,7 +233,14 @@ def create_app(open_models: Sequence[Callable[[], Segmenter]], settings: Service
     _add_status_routes(app, service)
     added = [add_routes(app, service) for add_routes in settings.extensions]
     # the middleware added last sees requests first
-    app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
+    app.add_middleware(
+        Admission,
+        settings=settings,
+        keys=service.keys,
+        routes=app.routes,
+        password_paths=service.password_paths,
+        retry_after=lambda: service.retry_after,
+    )
     if settings.allow_origin:
         app.add_middleware(
             CORSMiddleware,
@@ -345,114 +379,3 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-# ---- socket and process
-
-
-def run(
-    open_models: Sequence[Callable[[], Segmenter]],
-    settings: ServiceSettings,
-    *,
-    host: str,
-    port: int,
-    metrics_port: int | None = None,
-    logged_settings: Mapping[str, object] | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT, then finish accepted requests; SIGHUP opens the models again.
-
-    Args:
-        open_models: open the models; see `create_app`.
-        settings: the settings.
-        host: the address to listen on.
-        port: its port.
-        metrics_port: a port of the same address that has the metrics without a key; None: there is none.
-        logged_settings: settings for the first line of the log; none may be secret.
-
-    Raises:
-        UsageError: an address can't be used, or several models have the same name.
-    """
-    start_log()
-    with bound_socket(host, port) as listener:
-        name = f"[{host}]" if ":" in host else host
-        address = f"http://{name}:{listener.getsockname()[1]}"
-        LOGGER.info("starting", extra={FIELDS: {"address": address, "settings": logged_settings or {}}})
-        app = create_app(open_models, settings)
-        server, service = service_server(app, settings), app.state.service
-        # uvicorn re-raises the signal that stopped it
-        handlers: dict[int, Any] = {signal.SIGTERM: lambda *_: sys.exit(0)}
-        if sys.platform != "win32":
-            handlers[signal.SIGHUP] = lambda *_: service.reload_soon()
-        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            with nullcontext() if metrics_port is None else metrics_server(service.metrics, host, metrics_port):
-                server.run([listener])
-        except KeyboardInterrupt:
-            return
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-
-@contextmanager
-def metrics_server(metrics: ServiceMetrics, host: str, port: int) -> Iterator[None]:
-    """Serve the metrics without a key."""
-    try:
-        server, thread = start_http_server(port, host, metrics.registry)
-    except OSError as error:
-        raise UsageError(
-            f"metrics can't be served at {host} port {port}: {error.strerror or error}; choose another --metrics-port"
-        ) from None
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@contextmanager
-def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """Bind a socket without listening yet, so that connections are refused until the model is loaded."""
-    # asyncio sets TCP_NODELAY only for sockets with an explicit protocol; without it, response bodies wait for 40 ms
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        # on Windows, SO_REUSEADDR would let two programs listen on the same address
-        reuse = socket.SO_EXCLUSIVEADDRUSE if sys.platform == "win32" else socket.SO_REUSEADDR
-        listener.setsockopt(socket.SOL_SOCKET, reuse, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise UsageError(
-                f"the service can't listen at {host} port {port}: {error.strerror or error}; choose another --host "
-                "or --port"
-            ) from None
-        yield listener
-
-
-class HttpProtocol(H11Protocol):
-    """HTTP in small reads: h11 parses a whole read, perhaps of chunks of a byte, before other requests continue."""
-
-    def connection_made(self, transport: Any) -> None:
-        """Limit the reads of asyncio's transport."""
-        transport.max_size = bodies.CHUNK_BYTES
-        super().connection_made(transport)
-
-
-def service_server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
-    """Create the uvicorn server; FORWARDED_ALLOW_IPS lists proxies on other machines."""
-    config = uvicorn.Config(
-        app,
-        lifespan="on",
-        http=HttpProtocol,
-        loop="asyncio",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=128,
-        h11_max_incomplete_event_size=16_384,  # of a request's first line and headers
-        timeout_graceful_shutdown=round(settings.stop_seconds),
-    )
-    app.state.service.server = server = uvicorn.Server(config)
-    return server

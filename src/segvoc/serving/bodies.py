@@ -343,8 +343,10 @@ def _naming_fields(fix: str) -> Iterator[None]:
         if problem["type"] == "json_invalid":
             raise ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}") from None
         place = ".".join(str(step)[:60] for step in problem["loc"]) or "the body"
-        if problem["type"] == "extra_forbidden" and (ours := option_meant(place, re.findall(r"\w+", fix))):
-            raise ServiceFailure("invalid_request", f"there is no field {place!r} (did you mean {ours}?)") from None
+        if problem["type"] == "extra_forbidden":
+            ours = option_meant(place, re.findall(r"\w+", fix))
+            meant = f" (did you mean {ours}?)" if ours else f"; {fix}"
+            raise ServiceFailure("invalid_request", f"unknown field {place!r}{meant}") from None
         raise ServiceFailure("invalid_request", f"{place}: {problem['msg']}; {fix}") from None
 
 

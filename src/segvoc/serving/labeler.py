@@ -180,7 +180,7 @@ class Labeler:
         metrics: ServiceMetrics,
         budget: PixelBudget,
     ) -> None:
-        self.settings, self.metrics = settings, metrics
+        self.settings, self.metrics, self.name = settings, metrics, model.name
         self._budget, self._cache = budget, budget.cache
         self._adapt: Callable[[Segmenter], Segmenter] = lambda opened: opened
         self._install_model(model, self._adapt, ModelIdentity(model.name, weights_digest(model)))
@@ -192,6 +192,7 @@ class Labeler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._seconds_per_image = FIRST_GUESS
         self._busy_since: dict[object, float] = {}
+        self._in_work = 0
 
     async def start(self) -> None:
         """Warm up the model, and start to accept work."""
@@ -235,6 +236,7 @@ class Labeler:
             model = copy.copy(model)  # the caller's model has its own batch size
             model.batch = self.settings.batch
         self._opened, self._adapt, self.model, self.identity = opened, adapt, model, identity
+        self.metrics.show_model(self.name, identity.weights, model.dtype)
 
         @lru_cache(self.settings.vocabularies)
         def encode(words: Vocabulary, parts: PartVocabulary | None, background: str | None) -> EncodedVocabulary:
@@ -260,8 +262,8 @@ class Labeler:
 
     @property
     def retry_after(self) -> int:
-        """Estimated time until the queue has room [s]."""
-        return min(60, math.ceil(self._seconds_per_image * (1 + len(self._waiting) / 4)))
+        """Estimated time until half of the images that wait or are worked on are done [s]."""
+        return min(60, math.ceil(self._seconds_per_image * max(1, (len(self._waiting) + self._in_work) / 2)))
 
     def check_room(self) -> None:
         """Raise a `ServiceFailure` if the queue is full."""
@@ -287,7 +289,7 @@ class Labeler:
         job.expiry = loop.call_later(self.settings.queue_seconds, lambda: self._dequeue(job).fail(self._timeout()))
         self._waiting.append(job)
         self._arrival.set()
-        self.metrics.waiting.inc()
+        self.metrics.waiting.labels(self.name).inc()
         try:
             return await job.future
         finally:
@@ -308,7 +310,7 @@ class Labeler:
 
     def _dequeue(self, job: _Job) -> _Job:
         self._waiting.remove(job)
-        self.metrics.waiting.dec()
+        self.metrics.waiting.labels(self.name).dec()
         if job.expiry is not None:
             job.expiry.cancel()
         return job
@@ -359,6 +361,7 @@ class Labeler:
     async def _process(self, jobs: Sequence[_Job], taken: int) -> None:
         """Decode the images of a batch, label them, and encode the answers; equal images are labeled once."""
         options = jobs[0].query.options
+        self._in_work += len(jobs)
         try:
             uploads = {job.image.digest: job.image for job in jobs if not job.future.done()}
             reading = (self._in_thread(self._images, self._read, image, options) for image in uploads.values())
@@ -379,6 +382,7 @@ class Labeler:
         finally:
             for job in jobs:
                 job.fail(_stopping())
+            self._in_work -= len(jobs)
             await self._budget.give_back(taken)
 
     def _read(self, image: UploadedImage, options: LabelOptions) -> EncodedImage | DecodedPixels:
@@ -411,9 +415,9 @@ class Labeler:
     ) -> tuple[EncodedVocabulary, Mapping[str, Result | InputError]]:
         """Run the model on a batch of images by digest, in its thread: the words, and the results by digest."""
         began = time.monotonic()
-        self.metrics.batch.observe(len(images))
+        self.metrics.batch.labels(self.name).observe(len(images))
         for job in jobs:
-            self.metrics.wait_seconds.observe(began - job.arrived)
+            self.metrics.wait_seconds.labels(self.name).observe(began - job.arrived)
             if job.work is not None:
                 job.work.images += 1
                 job.work.wait_seconds += began - job.arrived
@@ -432,7 +436,7 @@ class Labeler:
             results = dict(zip(images, found, strict=True))
         finally:
             seconds = time.monotonic() - began
-            self.metrics.model_seconds.observe(seconds)
+            self.metrics.model_seconds.labels(self.name).observe(seconds)
         self._seconds_per_image += 0.2 * (seconds / len(images) - self._seconds_per_image)
         return words, results
 

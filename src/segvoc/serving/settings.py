@@ -36,7 +36,9 @@ _MAY_BE_0 = ("batch_wait", "image_cache")
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:.]+\](:\d{1,5})?")
 
-_LINE = re.compile(rf"([A-Za-z0-9][A-Za-z0-9._@-]{{0,63}}):\s+(\S+)(?:\s+({'|'.join(ROLES)}))?")
+_LINE = re.compile(
+    rf"([A-Za-z0-9][A-Za-z0-9._@-]{{0,63}}):\s+(\S+)(?:\s+({'|'.join(ROLES)}))?(?:\s+([1-9][0-9]{{0,8}})/min)?"
+)
 
 
 class KeyHolder(NamedTuple):
@@ -45,6 +47,8 @@ class KeyHolder(NamedTuple):
     name: str
     role: str = ROLES[-1]
     """One of `ROLES`."""
+    rate: int | None = None
+    """Max requests per minute; None: `ServiceSettings.key_rate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,9 @@ class ServiceSettings:
     api_key: str | None = field(default=None, repr=False)
     """The API key that requests need; None: no key, or the file's keys."""
     api_key_file: Path | None = None
-    """A file with a single key, or with lines "NAME: KEY" or "NAME: KEY ROLE"."""
+    """A file with a single key, or with lines "NAME: KEY ROLE RATE"; ROLE and RATE ("60/min") may be missing."""
+    key_rate: int | None = None
+    """Max requests of an API key per minute, unless its line has a rate (429 beyond); None: any number."""
     extensions: tuple[AddRoutes, ...] = ()
     """Extensions of other distributions; see `Extension`."""
 
@@ -125,7 +131,7 @@ class ServiceSettings:
 
 
 def _parsed_keys(text: str) -> dict[str, KeyHolder]:
-    """Parse keys: a single key, or lines "NAME: KEY", perhaps with a role; lines that start with # are comments."""
+    """Parse keys: a single key, or lines "NAME: KEY", perhaps with a role and a rate; comments start with #."""
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     keys: dict[str, KeyHolder] = {}
@@ -134,9 +140,9 @@ def _parsed_keys(text: str) -> dict[str, KeyHolder]:
         if named is None and (len(lines) > 1 or {" ", ":"} <= set(line)):
             raise UsageError(
                 f"entry {number} is not 'NAME: KEY' with a NAME of letters, digits and . _ @ -, and perhaps "
-                f"a ROLE of {', '.join(ROLES)}; write it so"
+                f"a ROLE of {', '.join(ROLES)} and a rate such as 60/min; write it so"
             )
-        name, key, role = ("default", line, None) if named is None else named.groups()
+        name, key, role, rate = ("default", line, None, None) if named is None else named.groups()
         if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
             raise UsageError(
                 f"the API key is not {SHORTEST_KEY} or more characters of ASCII without spaces; "
@@ -144,7 +150,7 @@ def _parsed_keys(text: str) -> dict[str, KeyHolder]:
             )
         if key in keys:
             raise UsageError("it has the same key twice; make one for each line: openssl rand -hex 24")
-        keys[key] = KeyHolder(name, role or ROLES[-1])
+        keys[key] = KeyHolder(name, role or ROLES[-1], None if rate is None else int(rate))
     if not keys:
         raise UsageError("there is no API key; write one, or lines 'NAME: KEY'")
     return keys

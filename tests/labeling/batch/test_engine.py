@@ -110,12 +110,29 @@ def test_what_ray_wraps_is_found() -> None:
     assert str(other) == "Ray can't go on (a worker died); run the same call again to go on"
 
 
+def test_a_start_of_ray_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def start(**options: Any) -> None:
+        calls.append("init")
+        if len(calls) < 3:
+            raise TimeoutError("the node is not up after 30 s")
+
+    monkeypatch.setattr(engine, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(engine.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(engine.ray, "init", start)
+    monkeypatch.setattr(engine.ray, "shutdown", lambda: calls.append("shutdown"))
+    engine.connect(ray_batch(Path("in"), Path("out")))
+    assert calls == ["init", "shutdown", "init"]
+
+
 @pytest.mark.slow
 def test_no_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_cluster(**options: Any) -> None:
         raise ConnectionError("Could not find any running Ray instance.\nMore")
 
     monkeypatch.setattr(engine.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(engine, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(engine.ray, "init", no_cluster)
     with one_line_error(UsageError, "'auto'", "--address"):
         engine.connect(ray_batch(Path("in"), Path("out"), address="auto"))

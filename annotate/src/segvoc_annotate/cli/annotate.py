@@ -79,7 +79,7 @@ def annotate(
     for problem in project.recover():
         echo(f"segvoc: {problem}", err=True)
     with naming_fastapi():  # after the address, since this takes as long as all before
-        from segvoc.serving.app import run
+        from segvoc.serving.server import run
         from segvoc.serving.settings import ServiceSettings
         from segvoc_annotate.service_extension import AnnotateRoutes
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)

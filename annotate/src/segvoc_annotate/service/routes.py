@@ -16,10 +16,11 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from segvoc import OutputError, SegvocError, TaughtWords, UsageError
+from segvoc.serving.admission import requires
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
 from segvoc.serving.bodies import json_request
-from segvoc.serving.middleware import FIELDS, LOGGER, requires
+from segvoc.serving.middleware import FIELDS, LOGGER
 from segvoc.serving.settings import ROLES, TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json

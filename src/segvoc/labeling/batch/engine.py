@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import secrets
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -82,6 +83,10 @@ class RayEngine:
         return room
 
 
+STARTS, PAUSE_SECONDS = 3, 2.0
+"""How often Ray is started until it answers, and the pause between [s]: on a busy machine a start may time out."""
+
+
 def connect(batch: Batch) -> None:
     """Start Ray on this machine, or join its cluster, unless this process already has."""
     if ray.is_initialized():
@@ -95,12 +100,19 @@ def connect(batch: Batch) -> None:
         # a token for this cluster: Ray would store its token in the user's home, which may be read-only
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         options = {"num_cpus": max(process_settings.cores(), int(Batch.cpus)), "include_dashboard": False}
-    try:
-        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises `Exception` itself
-        if batch.address is None:
-            raise ProcessError(f"Ray doesn't start here ({one_line(error)}); look into /tmp/ray") from None
-        raise UsageError(f"no Ray cluster answers at {batch.address!r} ({one_line(error)}); check --address") from None
+    problem: Exception | None = None
+    for _ in range(STARTS if batch.address is None else 1):
+        try:
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+            return
+        except Exception as error:  # Ray raises `Exception` itself
+            problem = error
+            ray.shutdown()  # what has started
+            time.sleep(PAUSE_SECONDS)
+    reason = one_line(problem)
+    if batch.address is None:
+        raise ProcessError(f"Ray doesn't start here ({reason}); look into /tmp/ray")
+    raise UsageError(f"no Ray cluster answers at {batch.address!r} ({reason}); check --address")
 
 
 def _find_facts(sent: bytes) -> bytes:
