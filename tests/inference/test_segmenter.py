@@ -33,6 +33,9 @@ def test_keyword_arguments_are_the_fields() -> None:
     assert get_type_hints(LabelKeywords) == get_type_hints(LabelOptions)
 
 
+FLAGS = ("wrap", "edges", "return_probabilities")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -48,7 +51,7 @@ def test_keyword_arguments_are_the_fields() -> None:
         ({"tile": 256.5}, "tile must be a whole number or none, not 256.5"),
         ({"overlap": 1.5}, "overlap must be a whole number or none, not 1.5"),
         ({"stretch": 5}, "stretch must be a text or none, not 5"),
-        *(({name: "no"}, f"{name} must be true or false.*, not 'no'") for name in ("wrap", "edges", "return_probabilities")),
+        *(({name: "no"}, f"{name} must be true or false.*, not 'no'") for name in FLAGS),
         *(({"smooth": value}, "smooth must be a number, not ") for value in (None, "0.5", True)),
         ({"tile": 8}, "tile=8 is too small"),
         ({"tile": 10**9}, "tile=1000000000 is too large; give a side of at most 65535 pixels"),

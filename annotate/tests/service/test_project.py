@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,32 @@ from annotate.tests.services import NO_PAGE, in_process
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectOptions
 from segvoc_annotate.projects.work_files import LabelWork, read_work
+from segvoc_annotate.service import exports
 from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
 from tests.serving.services import drawn_image, failure, listening, png, post, wait_until_open
 from tests.serving.test_event_loop import Heart, check_beats
 
 LABELS = np.repeat(np.array([0, 1], np.uint16), 24)[:, None].repeat(64, axis=1)
+
+
+EXPORTS = "/v1/project/exports"
+
+
+def stuck(*_: object) -> None:
+    time.sleep(300)
+
+
+def dying(*_: object) -> None:
+    os._exit(9)
+
+
+def ended(client: TestClient, state: dict[str, Any]) -> dict[str, Any]:
+    """An export, once it isn't running."""
+    while state["state"] == "running":
+        time.sleep(0.05)
+        state = client.get(f"{EXPORTS}/{state['id']}").json()
+    return state
 
 
 @pytest.fixture
@@ -216,12 +237,15 @@ def test_images_come_and_go(street: Path) -> None:
 def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
     other = Project.create(tmp_path / "other")
     with in_process(project=street) as client, in_process(project=other.folder) as receiver:
-        nothing = client.get("/v1/project/export?format=voc")
+        nothing = client.post(EXPORTS, json={"format": "voc"})
         assert failure(nothing) == "invalid_request" and "is done" in nothing.json()["error"]["message"]
         put_work(client, "a.png", 0)
-        exported = client.get("/v1/project/export?format=coco-panoptic&all=true")
-        assert 'filename="street coco-panoptic.zip"' in exported.headers["content-disposition"]
-        assert failure(client.get("/v1/project/export?format=nonsense&all=true")) == "invalid_request"
+        state = ended(client, client.post(EXPORTS, json={"format": "coco-panoptic", "all": True}).json())
+        assert (state["state"], state["images"], state["finished"], state["problems"]) == ("done", 1, 1, [])
+        exported = client.get(f"{EXPORTS}/{state['id']}/file")
+        assert "street%20coco-panoptic.zip" in exported.headers["content-disposition"]
+        assert len(exported.content) == state["bytes"] and client.get(EXPORTS).json() == {"exports": [state]}
+        assert failure(client.post(EXPORTS, json={"format": "nonsense", "all": True})) == "invalid_request"
         for content, done in ((exported.content, True), (client.get("/v1/project/archive").content, False)):
             files = {"archive": ("x.zip", content, "application/zip")}
             told = receiver.post("/v1/project/import", files=files, data={"done": str(done).lower()})
@@ -230,6 +254,26 @@ def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
         assert added == [("a.png", True), ("sub/ü b.png", False)]
         refused = receiver.post("/v1/project/import", files={"archive": ("x.zip", b"no zip")})
         assert failure(refused) == "invalid_request" and "/tmp" not in refused.json()["error"]["message"]
+
+
+def test_exports_are_canceled_and_removed(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_process(project=street) as client:
+        put_work(client, "a.png", 0)
+        for format_ in ("voc", "cvat"):
+            with monkeypatch.context() as patched:
+                patched.setattr(exports, "export_zip", stuck if format_ == "voc" else dying)
+                state = client.post(EXPORTS, json={"format": format_, "all": True}).json()
+                address = f"{EXPORTS}/{state['id']}"
+                if format_ == "cvat":
+                    assert "start it again" in ended(client, state)["message"]
+                    continue
+                assert client.post(EXPORTS, json={"format": "voc", "all": True}).json()["id"] == state["id"]
+                assert failure(client.get(f"{address}/file")) == "invalid_request"
+                assert client.delete(address).json()["state"] == "canceled"
+                assert failure(client.get(address)) == failure(client.get(f"{address}/file")) == "not_found"
+        monkeypatch.setattr(exports, "KEPT", 1)
+        state = ended(client, client.post(EXPORTS, json={"format": "voc", "all": True}).json())
+        assert client.get(EXPORTS).json() == {"exports": [state]}
 
 
 def test_keys_have_roles(street: Path, tmp_path: Path) -> None:
@@ -242,6 +286,7 @@ def test_keys_have_roles(street: Path, tmp_path: Path) -> None:
         ("GET", "/v1/project"): "read",
         ("GET", work): "read",
         ("GET", "/v1/project/archive"): "read",
+        ("POST", EXPORTS): "read",
         ("PUT", "/v1/project"): "annotate",
         ("PUT", work): "annotate",
         ("PUT", "/v1/project/done/a.png"): "annotate",

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 def project() -> None:
     """Work with a project folder of `segvoc annotate`.
 
-    Only one process may write a project; export, status and zip only read it, also while it is served. `--dataset
+    Only one process may write a project; export, status, agreement and backup only read it, also while it is served. `--dataset
     DIR` of teach, train and evaluate reads its finished images.
     """
 
@@ -214,13 +216,91 @@ def reviewers(folder: str, names: str | None) -> None:
         echo(_line(", ".join(record.options.reviewers)) or "everybody")
 
 
-@project.command("zip", epilog=example("segvoc project zip facades --out facades.zip"))
+@project.command(epilog=example('segvoc project assign street --to "anna, ben"'))
+@click.argument("folder", metavar="DIR")
+@click.option("--to", "people", metavar="NAMES", help='Who labels the images, in turn: "anna, ben"; "": nobody.')
+@click.option("--images", "patterns", multiple=True, metavar="PATTERN", help='Images: "sub/*.jpg"; repeatable.')
+@click.option("--copies", is_flag=True, help="Add a copy of each image for its person, to compare both (agreement).")
+def assign(folder: str, people: str | None, patterns: Sequence[str], copies: bool) -> None:
+    """Assign images of DIR to people, and count those of each; without --images, those that nobody has.
+
+    With --copies, --images are chosen among the originals, by default all.
+    """
+    from segvoc_annotate.projects.folder import ProjectFolder
+    from segvoc_annotate.projects.people import assign as assign_images
+    from segvoc_annotate.projects.people import read_assigned
+    from segvoc_annotate.projects.project import Project
+
+    if people is None:
+        if patterns or copies:
+            raise UsageError('who labels the images is missing; give --to "anna, ben"')
+        opened = ProjectFolder(folder)
+        assigned = read_assigned(opened)
+    else:
+        with Project(folder) as opened:
+            assigned = read_assigned(opened)
+            names = [name for name in opened.images() if not copies or name not in assigned.copies]
+            if patterns:
+                names = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+            elif not copies:
+                names = [name for name in names if name not in assigned.people]
+            listed = [name.strip() for name in people.split(",") if name.strip()]
+            assigned = assign_images(opened, names, listed, as_copies=copies)
+    counts = Counter(assigned.people.get(name, "") for name in ProjectFolder(folder).images())
+    for person, count in sorted(counts.items()):
+        echo(f"{_line(person) or 'nobody'}: {counted(count, 'image')}")
+
+
+@project.command(epilog=example("segvoc project agreement street --out differences"))
+@click.argument("folder", metavar="DIR")
+@click.argument("other", metavar="[OTHER]", required=False)
+@click.option("--all", "all_", is_flag=True, help="Include labeled images that aren't done.")
+@click.option("--out", metavar="FOLDER", help="Write a map of the differences of each image: red where labels differ.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one line of JSON.")
+def agreement(folder: str, other: str | None, all_: bool, out: str | None, as_json: bool) -> int:
+    """Compare the labels of two people: of images of DIR and their copies (assign --copies), or of DIR and OTHER.
+
+    OTHER is another project that has images of the same names. Prints the IoU of each word, and the worst images.
+    """
+    from segvoc_annotate.projects.agreement import agreement as agreement_of
+    from segvoc_annotate.projects.agreement import write_differences
+    from segvoc_annotate.projects.folder import ProjectFolder
+
+    one, two = ProjectFolder(folder), None if other is None else ProjectFolder(other)
+    with Progress("comparing", unit="image") as progress:
+        found = agreement_of(one, two, only_done=not all_, on_step=progress.reach)
+    if out is not None:
+        write_differences(found, Path(out), one, two)
+    for problem in found.problems:
+        echo(f"segvoc: error: {problem}", err=True)
+    if as_json:
+        echo(strict_json(to_json(found)))
+        return 1 if found.problems else 0
+    rows = [["word", "IoU"], *([_line(name), _percent(iou)] for name, iou in found.words.items())]
+    rows += [["mean", _percent(found.miou)], ["same pixels", _percent(found.same)]]
+    for line in aligned(rows):
+        echo(line)
+    rows = [["image", "by", "and", "IoU", "same pixels"]]
+    rows += [
+        [_line(pair.image), *map(_line, pair.by), _percent(pair.miou), _percent(pair.same)] for pair in found.pairs
+    ]
+    for line in aligned(rows):
+        echo(line)
+    return 1 if found.problems else 0
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+@project.command(epilog=example("segvoc project backup facades --out facades.zip"))
 @click.argument("folder", metavar="DIR")
 @click.option("--out", metavar="FILE", help="The zip.  [default: DIR.zip]")
-def zip_(folder: str, out: str | None) -> None:
-    """Save DIR with its images, labels, history and trash as one zip.
+def backup(folder: str, out: str | None) -> None:
+    """Save DIR with its images, labels, assignments, history and trash as one zip, also while it is in use.
 
-    Reopen it with `segvoc annotate FILE` or on the page.
+    Each file is whole; changes during the backup may be in it or not. Reopen it with `segvoc annotate FILE` or on the
+    page.
     """
     from segvoc.storage.atomic_writes import write_atomically
     from segvoc_annotate.projects.archive import archived

@@ -14,11 +14,12 @@ from segvoc.storage.records import to_json
 from segvoc_annotate.projects.earlier_format import HISTORY_FILE
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import TRASH
+from segvoc_annotate.projects.people import ASSIGNED_FILE
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 
 PARTS = ("images", "labels", "objects", "taught", TRASH, "work")
-"""Folders in a project's zip, besides `project.json` and `history.jsonl`."""
+"""Folders in a project's zip, besides `project.json`, `assigned.json` and `history.jsonl`."""
 
 
 def archived(project: ProjectFolder) -> Iterator[bytes]:
@@ -29,6 +30,7 @@ def archived(project: ProjectFolder) -> Iterator[bytes]:
     stream = ZipStream()
     record = to_json(project.record) | {"images": "images"}
     yield from stream.add_text(PROJECT_FILE, [strict_json(record, indent=1)])
+    yield from stream.add(ASSIGNED_FILE, project.folder / ASSIGNED_FILE)
     history = (f"{strict_json(to_json(change))}\n" for change in project.index.history())
     yield from stream.add_text(HISTORY_FILE, history)
     for name, path in _files(project):
@@ -98,7 +100,7 @@ def _places(top: str) -> Callable[[str], str | None]:
         first, *rest = own.split("/")
         if any(piece.startswith(".") and piece != ".." for piece in (first, *rest)):
             return None
-        is_known = first in (*PARTS, "..", "") if rest else own in (PROJECT_FILE, HISTORY_FILE)
+        is_known = first in (*PARTS, "..", "") if rest else own in (PROJECT_FILE, ASSIGNED_FILE, HISTORY_FILE)
         return own if is_known else None
 
     return place

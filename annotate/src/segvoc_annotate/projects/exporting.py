@@ -1,5 +1,6 @@
 """The labels of a project as a dataset of another program, with the images."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,11 @@ from segvoc.errors import LongNameError
 from segvoc.imaging.label_maps import label_table
 from segvoc.imaging.reading import read_image
 from segvoc.labeling.formats.dataset import Dataset, EntryFiles
+from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import ProjectImage, stem_of
+from segvoc_annotate.projects.people import read_assigned
 from segvoc_annotate.projects.records import ImageState
 from segvoc_annotate.zip_files import ZipStream
 
@@ -51,8 +54,10 @@ class ProjectExport:
 
     @cached_property
     def states(self) -> list[ImageState]:
-        """The images to export, fixed at first access."""
-        return [state for state in self.project.states()[0] if state.revision and (state.done or not self.only_done)]
+        """The images to export, without copies for a second person; fixed at first access."""
+        copies = read_assigned(self.project).copies
+        states = (state for state in self.project.states()[0] if state.image not in copies)
+        return [state for state in states if state.revision and (state.done or not self.only_done)]
 
     def to_folder(self, folder: str, on_step: Callable[[int, int], None] = lambda *_: None) -> list[str]:
         """Write the dataset into a folder; returns a line per image that failed to export.
@@ -64,12 +69,20 @@ class ProjectExport:
             on_step(number, len(self.states))
         return problems
 
-    def to_zip(self) -> Iterator[bytes]:
-        """Stream the dataset as a zip, image by image; `OutputError` if no space is left for temporary files."""
-        stream, problems = ZipStream(), list[str]()
+    def to_zip(self, path: str | os.PathLike[str], on_step: Callable[[int, int], None] = lambda *_: None) -> list[str]:
+        """Write the dataset as a zip, image by image; see `to_folder`."""
+        problems = list[str]()
+        with writing(path), open(path, "wb") as file:
+            for piece in self._zipped(problems, on_step):
+                file.write(piece)
+        return problems
+
+    def _zipped(self, problems: list[str], on_step: Callable[[int, int], None]) -> Iterator[bytes]:
+        stream = ZipStream()
         with scratch_folder() as scratch:
             sent: set[Path] = set()
-            for files in self._written(scratch, problems):
+            for number, files in enumerate(self._written(scratch, problems), 1):
+                on_step(number, len(self.states))
                 if files is None:
                     continue
                 for path in files:

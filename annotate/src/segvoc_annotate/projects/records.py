@@ -35,7 +35,7 @@ Verdict = Literal["accepted", "sent back"]
 
 _Mark = Literal["done", "reopened", Verdict, "no longer accepted"]
 
-ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "improved"]
+ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "improved", "assigned"]
 """Kind of a change; "no longer accepted": the labels of an accepted image changed."""
 
 DOCUMENTED = {"use_attribute_docstrings": True, "extra": "forbid"}

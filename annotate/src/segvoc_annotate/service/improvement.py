@@ -1,7 +1,6 @@
 """Improves a project's model with its finished images: one cancelable job at a time."""
 
 import logging
-import multiprocessing
 import os
 import shutil
 import threading
@@ -20,6 +19,7 @@ from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import DOCUMENTED, now
 from segvoc_annotate.service.improving import TUNING_PREFIX, ImprovementOrder, done_images, improve
+from segvoc_annotate.service.worker_process import CANCEL_SECONDS, NEWS_SECONDS, worker_process
 
 TAUGHT_FOLDER = "taught"
 IMPROVED_FILE = f"{TAUGHT_FOLDER}/improved.words.safetensors"
@@ -32,12 +32,6 @@ STOPPED = "the service stopped during training; start it again"
 
 FEWEST_IMAGES = 2
 """One image is held out."""
-
-NEWS_SECONDS = 0.25
-"""Polling interval for progress and cancellation [s]."""
-
-CANCEL_SECONDS = 10.0
-"""Grace period of a canceled job [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,19 +201,11 @@ class _Job(threading.Thread):
 
     def _run_process(self) -> ImprovementState:
         folder, project = self.improvement.folder, self.improvement.project.folder
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
         order = ImprovementOrder(
             project=project, out=folder / UNFINISHED_FILE, finetune=self.state.finetune, steps=self.improvement.steps
         )
-        process = context.Process(target=improve, args=(self.improvement.open_model, order, theirs))
-        process.start()
-        theirs.close()
-        try:
-            return self._followed(process, ours)
-        finally:
-            process.kill()
-            process.join()
+        with worker_process(improve, self.improvement.open_model, order) as (process, news):
+            return self._followed(process, news)
 
     def _followed(self, process: SpawnProcess, news: Connection) -> ImprovementState:
         while True:

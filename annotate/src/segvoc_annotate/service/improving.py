@@ -1,9 +1,7 @@
 """The process that teaches words with a project's images; it can be killed at any time."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -20,10 +18,11 @@ from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import install_line
 from segvoc.imaging.label_maps import label_table
 from segvoc.inference.exported.segmenter import ExportedSegmenter
-from segvoc.runtime.process_settings import exit_when_parent_dies, for_own_process
 from segvoc.storage.files import SHIPPED
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.people import read_assigned
+from segvoc_annotate.service.worker_process import yield_to_labeling
 
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
     "opening the model": (0.0, 0.05),
@@ -35,9 +34,6 @@ IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
     "fine-tuning": (0.4, 1.0),
 }
 """Stages, with their start and end as fractions of all work."""
-
-LOWER_PRIORITY = 5
-"""Niceness of the process, which yields to labeling."""
 
 TUNING_PREFIX = ".tuning-"
 """Suffix of the fine-tuning folder, beside the output file."""
@@ -75,10 +71,7 @@ def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: C
     Messages are ("step", stage, share), and finally ("done", record and number of held-out images), ("nothing", line)
     or ("failed", line).
     """
-    for_own_process()
-    exit_when_parent_dies()
-    with suppress(OSError, AttributeError):  # Windows has no `nice`
-        os.nice(LOWER_PRIORITY)
+    yield_to_labeling()
 
     def tell(stage: str, done: int, total: int) -> None:
         start, end = IMPROVEMENT_STAGES[stage]
@@ -176,15 +169,18 @@ def corrected_places(images: LabeledImages) -> list[int]:
 
 
 def done_images(project: ProjectFolder) -> LabeledImages:
-    """The finished images of a project, with its current words; `UsageError` without images or words."""
+    """The finished images of a project, without copies for a second person, with its current words.
+
+    `UsageError` without images or words.
+    """
     record = project.record
     words = record.present
     if not words:
         raise UsageError(f"the project {record.name!r} has no words; add some, and label images with them")
     places = {word.id: place for place, word in enumerate(words)}
-    found = []
+    found, copies = [], read_assigned(project).copies
     for state in project.states()[0]:
-        if state.done:
+        if state.done and state.image not in copies:
             image = project.image(state.image)
             labels, corrected = project.files(image).labels, state.corrected > 0 or state.source == "import"
             found.append(

@@ -1,18 +1,22 @@
 """The routes of a project, which only this process writes."""
 
 import asyncio
+import io
 import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, Depends, Request
+from jaxtyping import UInt8
+from PIL import Image
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from segvoc import OutputError, SegvocError, TaughtWords, UsageError
@@ -25,12 +29,13 @@ from segvoc.serving.settings import ROLES, TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder, strict_json
 from segvoc.storage.records import to_json
+from segvoc_annotate.projects.agreement import Agreement, agreement, difference_map
 from segvoc_annotate.projects.archive import archived
-from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, Importing
 from segvoc_annotate.projects.index import stamp_of
 from segvoc_annotate.projects.merging import merge_words, resume_merge
+from segvoc_annotate.projects.people import Assigned, assign, read_assigned
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import (
     ConflictError,
@@ -41,12 +46,16 @@ from segvoc_annotate.projects.records import (
     ProjectRecord,
 )
 from segvoc_annotate.service.bodies import change_of, expected_revision, sent_file, sent_form, user_of, whole_number
+from segvoc_annotate.service.exports import Exports, ExportState
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
 from segvoc_annotate.service.schemas import (
     AddedAnswer,
+    AssignedJson,
     ChangesAnswer,
     DoneJson,
+    ExportJson,
+    ExportsAnswer,
     ImprovementJson,
     MergeJson,
     ProjectAnswer,
@@ -65,7 +74,10 @@ LOOK_SECONDS = 0.1
 ZIP = "application/zip"
 
 MOST_VALUES = 200_000
-"""Max values of a project in JSON: seven a word."""
+"""Max values of a project in JSON: seven a word, or one an image that is assigned."""
+
+MOST_NAMES = 20_000_000
+"""Max bytes of the names of images that are assigned."""
 
 AT_ONCE = 2
 """Max concurrent image decodes per project; each takes a few hundred megabytes."""
@@ -82,6 +94,7 @@ class ProjectRoutes:
         self._max_pixels = min(service.settings.max_pixels, MAX_EDITED_PIXELS)
         self._taught = TaughtModel(self.project, service)
         self._improvement = Improvement(self.project, service.open_models[0], self._taught.follow_from_thread)
+        self._exports = Exports(self.project)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
         self._coloring: asyncio.Task[None] | None = None
         self._ending = threading.Event()
@@ -105,6 +118,7 @@ class ProjectRoutes:
         self._ending.set()
         await self._coloring
         await asyncio.to_thread(self._improvement.stop)
+        await asyncio.to_thread(self._exports.stop)
         self.project.close()
 
     def add(self, router: APIRouter) -> None:
@@ -123,8 +137,15 @@ class ProjectRoutes:
             ("PUT", "/v1/project/work/{name:path}", self._put_work, ImageState, "annotate"),
             ("PUT", "/v1/project/done/{name:path}", self._put_done, ImageState, "annotate"),
             ("PUT", "/v1/project/review/{name:path}", self._put_review, ImageState, "annotate"),
+            ("POST", "/v1/project/assigned", self._assign, Assigned, "administer"),
+            ("GET", "/v1/project/agreement", self._agreement, Agreement, "read"),
+            ("GET", "/v1/project/differences/{name:path}", self._differences, None, "read"),
             ("GET", "/v1/project/archive", self._archive, None, "read"),
-            ("GET", "/v1/project/export", self._export, None, "read"),
+            ("GET", "/v1/project/exports", self._export_states, ExportsAnswer, "read"),
+            ("POST", "/v1/project/exports", self._export, ExportState, "read"),
+            ("GET", "/v1/project/exports/{id}", self._export_state, ExportState, "read"),
+            ("DELETE", "/v1/project/exports/{id}", self._remove_export, ExportState, "read"),
+            ("GET", "/v1/project/exports/{id}/file", self._export_file, None, "read"),
             ("POST", "/v1/project/import", self._import, AddedAnswer, "administer"),
             ("GET", "/v1/project/improvement", self._improvement_state, ImprovementState, "read"),
             ("POST", "/v1/project/improvement", self._improve, ImprovementState, "administer"),
@@ -146,7 +167,7 @@ class ProjectRoutes:
     def _whole(self, role: str | None = None) -> Response:
         """The project with its images, and what the caller may do with it."""
         # read the last change number first: a later change may be reported twice, but is never missed
-        seq, record = self.project.index.seq, self.project.record
+        seq, record, assigned = self.project.index.seq, self.project.record, read_assigned(self.project)
         states, problems = self.project.listing()
         settings = self._settings
         answer = {
@@ -154,6 +175,8 @@ class ProjectRoutes:
             "seq": seq,
             "images_folder": record.images,
             **({} if role is None else {"role": role}),
+            "assigned": assigned.people,
+            "copies": assigned.copies,
             "removed": self.project.removed(),
             "problems": problems,
             "limits": {
@@ -246,6 +269,8 @@ class ProjectRoutes:
                 answer["states"][name] = to_json(row.state)
         if any(change.what in ("words", "improved") for change in changes):
             answer["project"] = to_json(self.project.record)
+        if any(change.what == "assigned" for change in changes):
+            answer["assigned"] = to_json(read_assigned(self.project))
         return strict_json(answer)
 
     async def _add_images(self, request: Request) -> Response:
@@ -330,21 +355,53 @@ class ProjectRoutes:
             review = partial(self.project.review, expected=expected, by=user, change=change_of(request))
             return _answered(await self._in_thread(review, name, body.verdict, body.comment))
 
+    async def _assign(self, request: Request) -> Response:
+        user, change = user_of(request), change_of(request)
+        with self._service.request_slot(labels=False):
+            body = await json_request(request, AssignedJson, self._settings, limit=MOST_NAMES, values=MOST_VALUES)
+            call = partial(assign, as_copies=body.copies, by=user, change=change)
+            return _json(to_json(await self._in_thread(call, self.project, body.images, body.people)))
+
+    async def _agreement(self, request: Request) -> Response:
+        only_done = request.query_params.get("all", "false") != "true"
+        with self._service.request_slot(labels=False):
+            async with self._decoding:
+                return _json(to_json(await self._in_thread(agreement, self.project, only_done=only_done)))
+
+    async def _differences(self, request: Request) -> Response:
+        with self._service.request_slot(labels=False):
+            async with self._decoding:
+                shown = await self._in_thread(difference_map, self.project, request.path_params["name"])
+                return Response(await asyncio.to_thread(_png, shown), media_type="image/png")
+
     async def _archive(self, request: Request) -> Response:
-        return await self._in_thread(self._zip, archived(self.project))
+        headers = {"Content-Disposition": f'attachment; filename="{self._zip_name()}"'}
+        return StreamingResponse(archived(self.project), media_type=ZIP, headers=headers)
+
+    def _zip_name(self, what: str = "") -> str:
+        """Name of a zip: the project's, in ASCII."""
+        name = "".join(character for character in self.project.name if character.isalnum() or character in " -_.")
+        return f"{name.strip(' .').encode('ascii', 'ignore').decode() or 'project'}{what}.zip"
+
+    async def _export_states(self) -> Response:
+        return _json({"exports": [to_json(state) for state in self._exports.states()]})
 
     async def _export(self, request: Request) -> Response:
-        format_ = request.query_params.get("format", "")
-        only_done = request.query_params.get("all", "false") != "true"
-        export = await self._in_thread(ProjectExport, project=self.project, format=format_, only_done=only_done)
-        return await self._in_thread(self._zip, export.to_zip(), f" {format_}")
+        user = user_of(request)
+        with self._service.request_slot(labels=False):
+            body = await json_request(request, ExportJson, self._settings, limit=1000, values=10)
+            state = await self._in_thread(self._exports.start, body.format, only_done=not body.all, by=user)
+        return _json(to_json(state))
 
-    def _zip(self, pieces: Iterator[bytes], what: str = "") -> Response:
-        """Stream a zip named after the project."""
-        name = "".join(character for character in self.project.name if character.isalnum() or character in " -_.")
-        file = f"{name.strip(' .').encode('ascii', 'ignore').decode() or 'project'}{what}.zip"
-        headers = {"Content-Disposition": f'attachment; filename="{file}"'}
-        return StreamingResponse(pieces, media_type=ZIP, headers=headers)
+    async def _export_state(self, request: Request) -> Response:
+        return _json(to_json(await self._in_thread(self._exports.state, request.path_params["id"])))
+
+    async def _remove_export(self, request: Request) -> Response:
+        return _json(to_json(await self._in_thread(self._exports.remove, request.path_params["id"])))
+
+    async def _export_file(self, request: Request) -> Response:
+        state, path = await self._in_thread(self._exports.file, request.path_params["id"])
+        return FileResponse(path, media_type=ZIP, filename=self._zip_name(f" {state.format}"))
 
     async def _import(self, request: Request) -> Response:
         user = user_of(request)
@@ -447,6 +504,12 @@ def _json(content: object, headers: Mapping[str, str] | None = None) -> Response
 
 def _answered(state: ImageState) -> Response:
     return _json(to_json(state), headers=_etag(state.revision))
+
+
+def _png(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def _etag(revision: int) -> dict[str, str]:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from segvoc_annotate.projects.people import Assigned
 from segvoc_annotate.projects.records import (
     Change,
     ImageState,
@@ -12,6 +13,7 @@ from segvoc_annotate.projects.records import (
     ProjectWord,
     Verdict,
 )
+from segvoc_annotate.service.exports import ExportState
 
 
 class _Body(BaseModel):
@@ -48,10 +50,31 @@ class ReviewJson(_Body):
     comment: str = Field("", max_length=2000)
 
 
+class AssignedJson(_Body):
+    """Images, and who labels them."""
+
+    images: tuple[str, ...] = Field(description="Names of images of the project.", fail_fast=True)
+    people: tuple[str, ...] = Field(description="Images are dealt out to them in turn; none: to nobody.")
+    copies: bool = Field(False, description="Add a copy of each image, without labels, for its person.")
+
+
 class ImprovementJson(_Body):
     """How to learn from the finished images."""
 
     finetune: bool = Field(False, description="Tune words with a small network; needs PyTorch.")
+
+
+class ExportJson(_Body):
+    """What to export."""
+
+    format: str = Field(description="A format of `segvoc project export`.", examples=["coco-instances"])
+    all: bool = Field(False, description="Also labeled images that aren't done.")
+
+
+class ExportsAnswer(BaseModel):
+    """The exports of the project."""
+
+    exports: list[ExportState] = Field(description="The last one first.")
 
 
 class ProjectLimits(BaseModel):
@@ -76,6 +99,8 @@ class ProjectAnswer(BaseModel):
     seq: int = Field(description="Number of the last change.")
     images: list[ImageState]
     images_folder: str
+    assigned: dict[str, str] = Field(description="Who labels an image, by its name.")
+    copies: dict[str, str] = Field(description="The original of a copy for a second person, by the copy's name.")
     role: str | None = Field(None, description="Role of the request's key: what it may do. Only of GET.")
     removed: list[str]
     problems: list[str] = Field(description="A line per unusable image.")
@@ -89,6 +114,7 @@ class ChangesAnswer(BaseModel):
     changes: list[Change]
     states: dict[str, ImageState] = Field(description="Current states of the changed images.")
     project: ProjectRecord | None = Field(None, description="Only if it was changed.")
+    assigned: Assigned | None = Field(None, description="Only if it was changed.")
 
 
 class AddedAnswer(BaseModel):

@@ -1,0 +1,189 @@
+"""Exports of a project as jobs: each runs in its own process, says how far it is, and leaves a zip."""
+
+import logging
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from segvoc import SegvocError, UsageError
+from segvoc.runtime.process_settings import exit_reason
+from segvoc.storage.atomic_writes import writing
+from segvoc_annotate.projects.exporting import ProjectExport
+from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import DOCUMENTED, NotInProjectError, now
+from segvoc_annotate.service.worker_process import CANCEL_SECONDS, NEWS_SECONDS, worker_process, yield_to_labeling
+
+AT_ONCE, KEPT = 2, 4
+"""Max running exports of a project, and exports that are kept."""
+
+MOST_PROBLEMS = 20
+"""Max lines about images in a state; the zip has all of them."""
+
+STOPPED = "it was stopped; start it again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportState:
+    """An export of the project."""
+
+    __pydantic_config__: ClassVar = DOCUMENTED
+
+    id: str
+    format: str
+    all: bool
+    """Whether it has all labeled images, and not only those that are done."""
+    state: Literal["running", "done", "failed", "canceled"] = "running"
+    images: int
+    """Number of images to export."""
+    finished: int = 0
+    """Number of images so far."""
+    bytes: int | None = None
+    """Size of the zip, once it is done."""
+    problems: tuple[str, ...] = ()
+    """A line for each of the first images that can't be exported; `problems.txt` in the zip has all."""
+    message: str | None = None
+    """One line about what failed."""
+    by: str
+    at: str
+    """When it began, in UTC."""
+
+
+class Exports:
+    """The exports of a project: the last few, with their zips in a temporary folder until `stop`."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._guard = threading.Lock()
+        self._jobs: dict[str, _Job] = {}
+        self._folder: Path | None = None
+
+    def states(self) -> list[ExportState]:
+        """All exports, the last one first."""
+        return [job.state for job in reversed([*self._jobs.values()])]
+
+    def start(self, format_: str, *, only_done: bool, by: str) -> ExportState:
+        """Start an export, or return the running one that is the same; `UsageError` as `ProjectExport`.
+
+        `UsageError` also if too many are running.
+        """
+        export = ProjectExport(project=self.project, format=format_, only_done=only_done)
+        with self._guard:
+            running = [job for job in self._jobs.values() if job.state.state == "running"]
+            for job in running:
+                if (job.state.format, job.state.all) == (format_, not only_done):
+                    return job.state
+            if len(running) >= AT_ONCE:
+                raise UsageError(f"{len(running)} exports are running already; wait for one, or cancel it")
+            for id_ in [*self._jobs][: len(self._jobs) - KEPT + 1]:
+                self._drop(id_)
+            if self._folder is None:
+                with writing(tempfile.gettempdir()):
+                    self._folder = Path(tempfile.mkdtemp(prefix="segvoc-"))
+            state = ExportState(
+                id=secrets.token_hex(8), format=format_, all=not only_done, images=len(export.states), by=by, at=now()
+            )
+            job = self._jobs[state.id] = _Job(self.project.folder, self._folder / f"{state.id}.zip", state)
+            job.start()
+            return state
+
+    def state(self, id_: str) -> ExportState:
+        """An export; `NotInProjectError` if there is none."""
+        return self._job(id_).state
+
+    def file(self, id_: str) -> tuple[ExportState, Path]:
+        """An export and its zip; `UsageError` if it isn't done."""
+        job = self._job(id_)
+        if job.state.state != "done":
+            raise UsageError(f"this export is {job.state.state}; only one that is done has a file")
+        return job.state, job.path
+
+    def remove(self, id_: str) -> ExportState:
+        """Cancel an export, or delete its zip; the export is gone."""
+        with self._guard:
+            self._job(id_)
+            return self._drop(id_)
+
+    def stop(self) -> None:
+        """Cancel and delete all, because the service stops."""
+        with self._guard:
+            for id_ in [*self._jobs]:
+                self._drop(id_)
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _job(self, id_: str) -> "_Job":
+        if id_ not in self._jobs:
+            raise NotInProjectError(f"the project has no export {id_[:40]!r}; it may have been removed")
+        return self._jobs[id_]
+
+    def _drop(self, id_: str) -> ExportState:
+        job = self._jobs.pop(id_)
+        job.cancel()
+        job.path.unlink(missing_ok=True)
+        return job.state
+
+
+class _Job(threading.Thread):
+    """Watches the process of an export."""
+
+    def __init__(self, folder: Path, path: Path, state: ExportState) -> None:
+        super().__init__(name="segvoc-export", daemon=True)
+        self.path, self.state, self._folder, self._canceled = path, state, folder, threading.Event()
+
+    def cancel(self) -> None:
+        """Cancel the job if it runs, and wait for its end."""
+        self._canceled.set()
+        self.join(CANCEL_SECONDS)
+
+    def run(self) -> None:
+        """Follow the process until it ends."""
+        try:
+            ended = self._run_process()
+        except Exception:
+            logging.getLogger("segvoc.serving").exception("an export failed")
+            ended = {"state": "failed", "message": "internal error; see the service's log"}
+        self.state = replace(self.state, **ended)
+
+    def _run_process(self) -> Mapping[str, object]:
+        """What changes in the state at the end."""
+        arguments = self._folder, self.path, self.state.format, not self.state.all
+        with worker_process(export_zip, *arguments) as (process, news):
+            while not self._canceled.is_set():
+                if not news.poll(NEWS_SECONDS):
+                    continue
+                try:
+                    kind, value = news.recv()
+                except EOFError:
+                    process.join()
+                    return {"state": "failed", "message": f"{exit_reason(process.exitcode)}; start it again"}
+                if kind == "finished":
+                    self.state = replace(self.state, finished=value)
+                elif kind == "failed":
+                    return {"state": "failed", "message": value}
+                else:
+                    problems = tuple(value[:MOST_PROBLEMS])
+                    return {"state": "done", "problems": problems, "bytes": self.path.stat().st_size}
+        return {"state": "canceled", "message": STOPPED}
+
+
+def export_zip(folder: Path, path: Path, format_: str, only_done: bool, to: Connection) -> None:
+    """Export a project, and report the progress to the parent.
+
+    Messages are ("finished", images so far), and finally ("done", lines about images) or ("failed", line).
+    """
+    yield_to_labeling()
+    try:
+        export = ProjectExport(project=ProjectFolder(folder), format=format_, only_done=only_done)
+        to.send(("done", export.to_zip(path, lambda number, _: to.send(("finished", number)))))
+    except SegvocError as error:
+        to.send(("failed", str(error)))
+    except Exception:
+        logging.getLogger("segvoc.serving").exception("an export failed")
+        to.send(("failed", "internal error; see the service's log"))
