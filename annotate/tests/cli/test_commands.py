@@ -38,7 +38,7 @@ def test_from_labels_to_a_dataset_and_back(segvoc_command: Command) -> None:
     assert [image["done"] for image in status["images"]] == [True, False]
     segvoc_command("project", "export", "street", "--format", "voc", "--out", "out").ok()
     assert Path("out/VOCdevkit/VOC2012/JPEGImages/a.jpg").exists()
-    segvoc_command("project", "zip", "street", "--out", "saved.zip").ok()
+    segvoc_command("project", "backup", "street", "--out", "saved.zip").ok()
     other = segvoc_command("project", "import", "other", "--dataset", "saved.zip")
     assert other.out == "-> other (2 images, 3 words)\n"
     (Path("photos") / "notes.txt").write_text("none")
@@ -63,10 +63,36 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
     told = segvoc_command("project", "status", "street").out.splitlines()
     assert told[0] == "street: 1 images, 1 done, 0 labeled, 0 unlabeled, 1 accepted"
     assert told[2].split() == ["cat", "1", "-", "100.0", "%"]
-    segvoc_command("project", "zip", "street", "--out", "saved.zip").ok()
+    segvoc_command("project", "backup", "street", "--out", "saved.zip").ok()
     segvoc_command("project", "import", "other", "--dataset", "saved.zip").ok()
     review = Project("other").state(Project("other").image("a.png")).review
     assert review is not None and (review.verdict, review.by) == ("accepted", "ben")
+
+
+def test_images_are_assigned_and_two_people_compared(segvoc_command: Command) -> None:
+    draw_photos("photos/a.png", "photos/b.png", "photos/sub/c.png")
+    segvoc_command("project", "import", "street", "--images", "photos").ok()
+    segvoc_command("project", "words", "street", "--add", "cat, sofa").ok()
+    assert segvoc_command("project", "assign", "street").out == "nobody: 3 images\n"
+    segvoc_command("project", "assign", "street", "--copies").refused("--to")
+    assert segvoc_command("project", "assign", "street", "--to", "anna, ben").out == "anna: 2 images\nben: 1 image\n"
+    told = segvoc_command("project", "assign", "street", "--to", "cleo", "--images", "sub/*", "--copies")
+    assert told.out == "anna: 2 images\nben: 1 image\ncleo: 1 image\n"
+    segvoc_command("project", "agreement", "street").refused("--copies --to NAME")
+    with Project("street") as project:
+        for name, labels in (("sub/c.png", np.zeros((40, 60))), ("sub/c (cleo).png", np.eye(40, 60))):
+            project.write(name, LabelWork.of_labels(labels.astype(np.uint16)), expected=0)
+    told = segvoc_command("project", "agreement", "street", "--all", "--out", "differences")
+    assert [line.split() for line in told.out.splitlines()[1:]] == [
+        ["cat", "98.3", "%"],
+        ["sofa", "0.0", "%"],
+        ["mean", "49.2", "%"],
+        ["same", "pixels", "98.3", "%"],
+        ["image", "by", "and", "IoU", "same", "pixels"],
+        ["sub/c.png", "anna", "cleo", "49.2", "%", "98.3", "%"],
+    ]
+    assert Path("differences/sub/c (cleo).png.png").exists()
+    assert segvoc_command("project", "assign", "street", "--to", "", "--images", "*").out == "nobody: 4 images\n"
 
 
 def test_words_are_printed_on_one_line_each(segvoc_command: Command) -> None:

@@ -276,6 +276,29 @@ def test_exports_are_canceled_and_removed(street: Path, monkeypatch: pytest.Monk
         assert client.get(EXPORTS).json() == {"exports": [state]}
 
 
+def test_images_are_assigned_and_two_people_compared(street: Path) -> None:
+    with in_process(project=street) as client:
+        before = client.get("/v1/project").json()
+        assert (before["assigned"], before["copies"]) == ({}, {})
+        body = {"images": ["a.png", "sub/ü b.png"], "people": ["anna", "ben"]}
+        made = client.post("/v1/project/assigned?change=x", json=body, headers={"X-Segvoc-User": "lead"}).json()
+        assert made == {"people": {"a.png": "anna", "sub/ü b.png": "ben"}, "copies": {}}
+        changes = client.get(f"/v1/project/changes?after={before['seq']}").json()
+        assert changes["assigned"] == made and changes["changes"][0]["what"] == "assigned"
+        assert failure(client.get("/v1/project/agreement")) == "invalid_request"
+        again = {"images": ["a.png"], "people": ["cleo"], "copies": True}
+        assert client.post("/v1/project/assigned", json=again).json()["copies"] == {"a (cleo).png": "a.png"}
+        put_work(client, "a.png", 0, done="true")
+        put_work(client, "a (cleo).png", 0, work_of(np.zeros_like(LABELS)), done="true")
+        found = client.get("/v1/project/agreement").json()
+        assert (found["same"], found["words"]) == (0.5, {"cat": 0.5, "sofa, couch": 0.0})
+        assert found["pairs"][0]["by"] == ["anna", "cleo"]
+        shown = client.get("/v1/project/differences/a%20(cleo).png")
+        assert Image.open(io.BytesIO(shown.content)).size == (64, 48)
+        assert failure(client.get("/v1/project/differences/a.png")) == "not_found"
+        assert failure(client.post("/v1/project/assigned", json={**again, "images": ["no.png"]})) == "not_found"
+
+
 def test_keys_have_roles(street: Path, tmp_path: Path) -> None:
     roles = ("label", "read", "annotate", "administer")
     keys = tmp_path / "keys"
@@ -287,6 +310,8 @@ def test_keys_have_roles(street: Path, tmp_path: Path) -> None:
         ("GET", work): "read",
         ("GET", "/v1/project/archive"): "read",
         ("POST", EXPORTS): "read",
+        ("GET", "/v1/project/agreement"): "read",
+        ("POST", "/v1/project/assigned"): "administer",
         ("PUT", "/v1/project"): "annotate",
         ("PUT", work): "annotate",
         ("PUT", "/v1/project/done/a.png"): "annotate",

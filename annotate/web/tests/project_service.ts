@@ -171,7 +171,7 @@ export class ProjectService {
       this.made.add(change);
       this.append("words", null);
     }
-    return Response.json({ ...this.project, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()] });
+    return Response.json({ ...this.project, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()], assigned: {}, copies: {} });
   }
 
   private async sent(files: Unzipped | undefined): Promise<Response> {

@@ -80,6 +80,15 @@ test("images are found by name, progress and word", () => {
   assert.deepEqual(names({ word: 4, progress: "done", text: "street" }), []);
 });
 
+test("images are found by who labels them", () => {
+  const people: Record<string, string> = { "house.jpg": "anna", "yard.jpg": "ben" };
+  const names = (person: string | null) =>
+    STATES.filter((one) => isWanted(one, { ...EVERYTHING, person }, people[one.image])).map(({ image }) => image);
+  assert.deepEqual(names("anna"), ["house.jpg"]);
+  assert.deepEqual(names(""), ["Street 10.jpg", "street 9.jpg"]);
+  assert.equal(names(null).length, 4);
+});
+
 test("images are found by what reviewers said", () => {
   const review = (verdict: "accepted" | "sent back") => ({ verdict, comment: "", by: "ben", at: null });
   const accepted = state("a.jpg", { source: "person", done: true, review: review("accepted") }),

@@ -12,6 +12,7 @@ import click
 from segvoc import UsageError, Vocabulary
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo, example
+from segvoc.errors import counted
 from segvoc.labeling.formats.dataset import FORMAT_NAMES
 from segvoc.runtime.progress import Progress, aligned, printable
 from segvoc.storage.files import strict_json
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 def project() -> None:
     """Work with a project folder of `segvoc annotate`.
 
-    Only one process may write a project; export, status, agreement and backup only read it, also while it is served. `--dataset
-    DIR` of teach, train and evaluate reads its finished images.
+    Only one process may write a project; export, status, agreement and backup only read it, also while it is served.
+    `--dataset DIR` of teach, train and evaluate reads its finished images.
     """
 
 

@@ -91,7 +91,9 @@ def _copied(project: Project, name: str, person: str, copies: dict[str, str], by
     original = copies.get(name, name)
     path = PurePosixPath(original)
     copy = path.with_name(f"{path.stem} ({person.replace('/', '_')}){path.suffix}").as_posix()
-    state = project.state(project.image(original))
-    project.add(copy, project.image(original).path.read_bytes(), by=by, max_pixels=state.width * state.height)
+    image = project.image(original)
+    state, content = project.state(image), image.path.read_bytes()
+    if not project.has(copy, content):
+        project.add(copy, content, by=by, max_pixels=state.width * state.height)
     copies[copy] = original
     return copy

@@ -1,7 +1,9 @@
 /** What every component of the page works with. */
 
+import type { Exports } from "../session/exports";
 import type { Improvement } from "../session/improvement";
 import type { Labeler } from "../session/labeler";
+import type { People } from "../session/people";
 import type { Session } from "../session/session";
 import type { Place } from "../session/settings";
 import type { StageControl } from "./stage/control";
@@ -10,6 +12,9 @@ export interface Page {
   readonly session: Session;
   readonly labeler: Labeler;
   readonly improvement: Improvement;
+  /** Datasets that the service makes, and who labels what; null: there is no project on a service. */
+  readonly exports: Exports | null;
+  readonly people: People | null;
   readonly control: StageControl;
   readonly places: readonly Place[];
   readonly useKey: (key: string) => void;

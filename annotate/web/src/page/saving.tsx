@@ -8,10 +8,8 @@ import { loadProject, projectZip } from "../saving/project_file";
 import type { Item } from "../session/item";
 import { Button, FileButton } from "./buttons";
 import { Dialog, Question } from "./dialog";
+import { ExportButtons, ExportJobs } from "./exports";
 import { type Page, plural } from "./page";
-
-/** Datasets that the service of a project writes (`segvoc project export`). */
-const DATASETS = ["coco-instances", "coco-panoptic", "yolo-seg", "voc", "cvat", "labelme", "label-studio"];
 
 type Pack = typeof everything;
 
@@ -68,17 +66,7 @@ export function SavePanel({ page }: { page: Page }) {
       </div>
       <h3 id="save-all">All images</h3>
       <div class="downloads" role="group" aria-labelledby="save-all">
-        {isShared &&
-          DATASETS.map((format) => (
-            <Button
-              key={format}
-              text={format}
-              file="ZIP"
-              title="All labeled images"
-              isDisabled={isBusy}
-              onClick={() => saveZip(`${session.name.value} ${format}`, `export?format=${format}&all=true`)}
-            />
-          ))}
+        <ExportButtons page={page} />
         {!isShared && (
           <Button
             text="Everything"
@@ -96,6 +84,7 @@ export function SavePanel({ page }: { page: Page }) {
           onClick={() => (isShared ? saveZip(session.name.value, "archive") : ask(projectZip))}
         />
       </div>
+      <ExportJobs page={page} />
       {!isShared && (
         <FileButton
           label="Open project"

@@ -10,12 +10,14 @@ import { EVERYTHING, type Order, type Progress, statistics } from "../session/li
 import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, TextForm } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, percent, plural } from "./page";
+import { PeopleDialog, PersonFilter } from "./people";
 
 export function Strip({ page }: { page: Page }) {
   const { session, labeler } = page;
   const [isAsking, setAsking] = useState(false);
   const [isFinding, setFinding] = useState(false);
   const [hasProgress, setProgress] = useState(false);
+  const [hasPeople, setPeople] = useState(false);
   const counts = useComputed(() => {
     const items = session.items.value;
     return {
@@ -49,11 +51,13 @@ export function Strip({ page }: { page: Page }) {
         {removed && mayChange && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
         <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
+        {page.people && <Button text="People" kind="link" onClick={() => setPeople(true)} />}
         {mayChange && <FileButton label="Add" onFiles={(files) => void session.add(files)} />}
         {!session.store.isShared && <Button text="Clear all" kind="link" onClick={() => setAsking(true)} />}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
       <Entries page={page} />
+      {hasPeople && <PeopleDialog page={page} onClose={() => setPeople(false)} />}
       {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
       {!session.store.isLasting && (
         <p class="help">This window keeps nothing: save your results before you close it.</p>
@@ -296,6 +300,7 @@ function Finder({ page: { session } }: { page: Page }) {
         value={wanted.word === null ? "" : String(wanted.word)}
         onChange={(word) => listing.look({ word: word === "" ? null : Number(word) })}
       />
+      <PersonFilter session={session} />
       <Select label="Order" options={ORDERS} value={wanted.order} onChange={(order) => listing.look({ order })} />
       <p class="help" role="status">
         {shown < items.value.length ? `${shown} of ${plural(items.value.length, "image")}` : ""}

@@ -2,9 +2,12 @@
 
 import { KeyError, PageError, TransientError } from "../backend";
 import { refusal, refused, send } from "../service/requests";
-import type { ImageState, Project, Role, Verdict } from "./structure";
+import type { Assigned, ImageState, Project, Role, Verdict } from "./structure";
 
 interface ServedProject extends Project {
+  /** Who labels an image, and the originals of copies for a second person. */
+  readonly assigned: Assigned["people"];
+  readonly copies: Assigned["copies"];
   readonly seq: number;
   readonly images: readonly ImageState[];
   readonly removed: readonly string[];
@@ -17,6 +20,34 @@ export interface Changes {
   readonly changes: readonly { readonly what: string; readonly image: string | null; readonly by: string }[];
   readonly states: Readonly<Record<string, ImageState>>;
   readonly project?: Project;
+  readonly assigned?: Assigned;
+}
+
+/** How well two people agree on the same images; shares in [0, 1], null: there is nothing to compare. */
+export interface Agreement {
+  /** The worst first; `other`: the copy of the image. */
+  readonly pairs: readonly {
+    readonly image: string;
+    readonly other: string;
+    readonly by: readonly [string, string];
+    readonly same: number;
+    readonly miou: number | null;
+  }[];
+  readonly same: number | null;
+  readonly miou: number | null;
+  /** IoU of each word. */
+  readonly words: Readonly<Record<string, number | null>>;
+}
+
+/** A dataset that the service makes, or has made. */
+export interface ExportJob {
+  readonly id: string;
+  readonly format: string;
+  readonly state: "running" | "done" | "failed" | "canceled";
+  readonly images: number;
+  readonly finished: number;
+  readonly problems: readonly string[];
+  readonly message: string | null;
 }
 
 /** IoU and right pixels on images that were held out [%]; null: none shows the word. */
@@ -146,6 +177,30 @@ export class ProjectApi {
 
   cancelImprovement(): Promise<ImprovementProgress> {
     return this.json("DELETE", "/improvement");
+  }
+
+  startExport(format: string): Promise<ExportJob> {
+    return this.json("POST", "/exports", { body: JSON.stringify({ format, all: true }) });
+  }
+
+  export(id: string): Promise<ExportJob> {
+    return this.json("GET", `/exports/${id}`);
+  }
+
+  removeExport(id: string): Promise<ExportJob> {
+    return this.json("DELETE", `/exports/${id}`);
+  }
+
+  assign(images: readonly string[], people: readonly string[], copies: boolean): Promise<Assigned> {
+    return this.json("POST", "/assigned", { body: JSON.stringify({ images, people, copies }) });
+  }
+
+  agreement(): Promise<Agreement> {
+    return this.json("GET", "/agreement");
+  }
+
+  differences(copy: string): Promise<Blob> {
+    return this.download(`differences/${encoded(copy)}`);
   }
 
   async download(path: string): Promise<Blob> {

@@ -61,6 +61,7 @@ export class RemoteStore extends Store {
     this.sequence = served.seq;
     this.served = served;
     if (served.role) this.role.value = served.role;
+    this.assigned.value = { people: served.assigned, copies: served.copies };
     // of tabs that are opened at once, one takes it
     await (navigator.locks ? navigator.locks.request("segvoc left", () => this.takeLeft()) : this.takeLeft());
     for (const state of served.images) this.states.set(state.image, state);
@@ -525,8 +526,9 @@ export class RemoteStore extends Store {
   }
 
   private async listen(): Promise<boolean> {
-    const { seq, changes, states, project } = await this.api.changes(this.sequence, this.connection.signal);
+    const { seq, changes, states, project, assigned } = await this.api.changes(this.sequence, this.connection.signal);
     if (project) this.takeProject(project);
+    if (assigned) this.assigned.value = assigned;
     if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
     for (const { what, image } of changes) {
       if (what !== "removed" || !image || states[image]) continue;

@@ -155,6 +155,12 @@ export interface Refusal {
 export const ROLES = ["read", "annotate", "administer"] as const;
 export type Role = (typeof ROLES)[number];
 
+/** Who labels an image, by its name, and the originals of copies for a second person. */
+export interface Assigned {
+  readonly people: Readonly<Record<string, string>>;
+  readonly copies: Readonly<Record<string, string>>;
+}
+
 /** What a store tells the page of what others do, and asks it. */
 export interface Watcher {
   /** What labels come to now; what waits to be saved is handed over before it is told. */
@@ -199,6 +205,7 @@ export abstract class Store {
   readonly isAway = signal(false);
   readonly refused = signal<readonly Refusal[]>([]);
   readonly role = signal<Role>("administer");
+  readonly assigned = signal<Assigned>({ people: {}, copies: {} });
   protected watcher: Watcher | null = null;
 
   constructor(protected readonly database: Database) {}

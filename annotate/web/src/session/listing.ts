@@ -3,7 +3,7 @@
 import { computed, type ReadonlySignal, signal, untracked } from "@preact/signals";
 
 import type { Word } from "../labels/labeling";
-import type { ImageState } from "../project/structure";
+import type { Assigned, ImageState } from "../project/structure";
 import type { Item } from "./item";
 
 export class Listing {
@@ -12,6 +12,7 @@ export class Listing {
   constructor(
     private readonly items: ReadonlySignal<readonly Item[]>,
     private readonly chosen: ReadonlySignal<Item | null>,
+    private readonly assigned: ReadonlySignal<Assigned>,
   ) {}
 
   /** Whether some images may be left out, or stand elsewhere. */
@@ -32,7 +33,8 @@ export class Listing {
     const wanted = this.wanted.value,
       chosen = this.chosen.value;
     if (!this.isNarrowed.value) return this.inOrder.value;
-    return this.inOrder.value.filter((item) => item === chosen || isWanted(item.summary.value, wanted));
+    const { people } = this.assigned.value;
+    return this.inOrder.value.filter((item) => item === chosen || isWanted(item.summary.value, wanted, people[item.name]));
   });
 
   look(change: Partial<Wanted>): void {
@@ -46,6 +48,8 @@ export interface Wanted {
   readonly progress: Progress | "open" | "any";
   /** Id of a word that the image shows; null: any. */
   readonly word: number | null;
+  /** Who labels the image; empty: nobody; null: anybody. */
+  readonly person: string | null;
   readonly order: Order;
 }
 
@@ -54,7 +58,7 @@ export type Order = "added" | "name" | "least certain";
 /** The states of images; accepted ones are done, those that were sent back aren't any more. */
 export type Progress = "not labeled" | "labeled" | "corrected" | "sent back" | "done" | "accepted";
 
-export const EVERYTHING: Wanted = { text: "", progress: "any", word: null, order: "added" };
+export const EVERYTHING: Wanted = { text: "", progress: "any", word: null, person: null, order: "added" };
 
 export function progressOf({ done, review, corrected, source, answers }: ImageState): Progress {
   if (done) return review ? "accepted" : "done";
@@ -63,11 +67,13 @@ export function progressOf({ done, review, corrected, source, answers }: ImageSt
   return source !== null || answers !== null ? "labeled" : "not labeled";
 }
 
-export function isWanted(state: ImageState, { text, progress, word }: Wanted): boolean {
+/** @param assignee who labels the image. */
+export function isWanted(state: ImageState, { text, progress, word, person }: Wanted, assignee = ""): boolean {
   return (
     state.image.toLowerCase().includes(text.trim().toLowerCase()) &&
     (progress === "any" || (progress === "open" ? !state.done : progressOf(state) === progress)) &&
-    (word === null || (state.pixels[word] ?? 0) > 0)
+    (word === null || (state.pixels[word] ?? 0) > 0) &&
+    (person === null || person === assignee)
   );
 }
 

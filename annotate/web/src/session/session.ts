@@ -39,7 +39,7 @@ export class Session {
   readonly chosen = computed(() => this.current.value?.item ?? null);
   /** The image that was opened last, which may still be loading. */
   readonly opening = signal<Item | null>(null);
-  readonly listing = new Listing(this.items, this.chosen);
+  readonly listing: Listing;
   readonly model = signal<ModelInfo | null>(null);
   /** Key of the current words and options: labels with another key are outdated; null: there is nothing to label yet. */
   readonly question = signal<string | null>(null);
@@ -71,6 +71,7 @@ export class Session {
   private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
   constructor(readonly store: Store) {
+    this.listing = new Listing(this.items, this.chosen, store.assigned);
     this.taught = new TaughtFiles(store, this.problem, (write) => this.tryWrite(write));
   }
 
