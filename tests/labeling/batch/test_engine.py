@@ -113,17 +113,24 @@ def test_what_ray_wraps_is_found() -> None:
 def test_a_start_of_ray_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
+    class SlowNode(engine.Node):
+        def __init__(self) -> None:
+            raise TimeoutError("the node is not up after 30 s")
+
+        def kill_all_processes(self, *, check_alive: bool) -> None:
+            calls.append("kill")
+
     def start(**options: Any) -> None:
         calls.append("init")
         if len(calls) < 3:
-            raise TimeoutError("the node is not up after 30 s")
+            SlowNode()
 
     monkeypatch.setattr(engine, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(engine.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(engine.ray, "init", start)
     monkeypatch.setattr(engine.ray, "shutdown", lambda: calls.append("shutdown"))
     engine.connect(ray_batch(Path("in"), Path("out")))
-    assert calls == ["init", "shutdown", "init"]
+    assert calls == ["init", "kill", "shutdown", "init"]
 
 
 @pytest.mark.slow

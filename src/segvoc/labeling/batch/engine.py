@@ -10,6 +10,7 @@ import os
 import pickle
 import secrets
 import time
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.node import Node
 from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 
 from segvoc.errors import (
@@ -107,12 +109,20 @@ def connect(batch: Batch) -> None:
             return
         except Exception as error:  # Ray raises `Exception` itself
             problem = error
-            ray.shutdown()  # what has started
+            _end_failed_start(error)
             time.sleep(PAUSE_SECONDS)
     reason = one_line(problem)
     if batch.address is None:
         raise ProcessError(f"Ray doesn't start here ({reason}); look into /tmp/ray")
     raise UsageError(f"no Ray cluster answers at {batch.address!r} ({reason}); check --address")
+
+
+def _end_failed_start(error: Exception) -> None:
+    """End the processes of a node that didn't come up in time, which Ray leaves running."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if isinstance(node := frame.f_locals.get("self"), Node):
+            node.kill_all_processes(check_alive=False)
+    ray.shutdown()
 
 
 def _find_facts(sent: bytes) -> bytes:
