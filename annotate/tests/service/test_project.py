@@ -276,6 +276,20 @@ def test_exports_are_canceled_and_removed(street: Path, monkeypatch: pytest.Monk
         assert client.get(EXPORTS).json() == {"exports": [state]}
 
 
+def test_a_key_that_is_revoked_while_it_waits_learns_nothing(street: Path, tmp_path: Path) -> None:
+    keys, line = tmp_path / "keys", f"boss: {'k' * 20}\n"
+    keys.write_text(f"{line}ben: {'b' * 20} read\n")
+    boss, ben = ({"Authorization": f"Bearer {key * 20}"} for key in "kb")
+    with in_process(project=street, api_key_file=keys) as client, ThreadPoolExecutor() as threads:
+        seq = client.get("/v1/project", headers=boss).json()["seq"]
+        waiting = threads.submit(client.get, f"/v1/project/changes?after={seq}&wait=25", headers=ben)
+        wait_until_open(client, 2, **boss)
+        keys.write_text(line)
+        body = {"images": ["a.png"], "people": ["anna"]}
+        assert client.post("/v1/project/assigned", json=body, headers=boss).status_code == 200
+        assert failure(waiting.result()) == "unauthorized"
+
+
 def test_images_are_assigned_and_two_people_compared(street: Path) -> None:
     with in_process(project=street) as client:
         before = client.get("/v1/project").json()

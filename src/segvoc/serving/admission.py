@@ -38,6 +38,11 @@ class ApiKeys:
             self.reread()
         return self._holders
 
+    def check(self, holder: KeyHolder | None) -> None:
+        """Refuse the holder of a request that waited, if the key was revoked meanwhile."""
+        if holder is not None and holder not in self.holders().values():
+            raise ServiceFailure("unauthorized", "the API key was revoked; ask for another one")
+
     def reread(self) -> None:
         """Read the file, whether or not it looks changed; one that can't be read leaves the keys as they were."""
         if self._settings.api_key_file is None:

@@ -232,6 +232,7 @@ class ProjectRoutes:
         async with self._watching():
             if self.project.index.seq == after and wait:
                 await unless_gone(request, self._change(after, wait))
+                self._service.keys.check(request.state.key)
             answer = await self._in_thread(self._changes_after, after)
             await self._taught.follow()  # clients that learn of new words get labels by them
         return Response(answer, media_type="application/json")
