@@ -193,8 +193,9 @@ def simplified(pieces: list[_Points], tolerance: float) -> _Points:
     All lines of a level are split at once: a line at a time takes seconds where outlines are long.
     """
     points = np.concatenate(pieces)
-    stops = np.cumsum([len(piece) for piece in pieces])
-    starts, ends = stops - [len(piece) for piece in pieces], stops - 1
+    lengths = np.array([len(piece) for piece in pieces])
+    ends: Any = np.cumsum(lengths) - 1
+    starts: Any = ends - lengths + 1
     corner = np.zeros(len(points), bool)
     corner[starts] = corner[ends] = True
     while (open_ := ends - starts > 1).any():

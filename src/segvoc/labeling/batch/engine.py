@@ -102,16 +102,15 @@ def connect(batch: Batch) -> None:
         # a token for this cluster: Ray would store its token in the user's home, which may be read-only
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         options = {"num_cpus": max(process_settings.cores(), int(Batch.cpus)), "include_dashboard": False}
-    problem: Exception | None = None
+    reason = ""
     for _ in range(STARTS if batch.address is None else 1):
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
             return
         except Exception as error:  # Ray raises `Exception` itself
-            problem = error
+            reason = one_line(error)
             _end_failed_start(error)
             time.sleep(PAUSE_SECONDS)
-    reason = one_line(problem)
     if batch.address is None:
         raise ProcessError(f"Ray doesn't start here ({reason}); look into /tmp/ray")
     raise UsageError(f"no Ray cluster answers at {batch.address!r} ({reason}); check --address")
