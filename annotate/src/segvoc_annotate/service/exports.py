@@ -81,7 +81,8 @@ class Exports:
                     return job.state
             if len(running) >= AT_ONCE:
                 raise UsageError(f"{len(running)} exports are running already; wait for one, or cancel it")
-            for id_ in [*self._jobs][: len(self._jobs) - KEPT + 1]:
+            ended = [id_ for id_, job in self._jobs.items() if job not in running]
+            for id_ in ended[: max(0, len(self._jobs) - KEPT + 1)]:
                 self._drop(id_)
             if self._folder is None:
                 with writing(tempfile.gettempdir()):
