@@ -235,7 +235,7 @@ def test_nothing_else_is_fetched(connected, client, studio, source):
         (Answer(302, headers={"Location": "https://bucket.example/a.png"}), 422, "isn't fetched"),
         (Answer(302, headers={"Location": "/data/upload/7/b.png"}), 422, "redirects"),
         (Answer(body=bytes(60_000)), 413, "more than 50000 bytes"),
-        (Answer(body=b"<html>"), 422, "no known image format"),
+        (Answer(body=b"<html>"), 422, "in a known format"),
     ],
 )
 def test_what_label_studio_answers_has_limits(connected, studio, answer, status, said):

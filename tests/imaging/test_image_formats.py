@@ -35,7 +35,7 @@ NO_IMAGE, LARGE, DICOM = ("not an image", "JPEG or PNG"), ("too large",), ("DICO
         ("text.png", b"hello, I am no image at all", NO_IMAGE),
         ("document.png", b"%PDF-1.7 and so on", NO_IMAGE),
         ("zeros.png", bytes(5000), NO_IMAGE),
-        ("drawing.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", ("in no known image format",)),
+        ("drawing.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", ("not an image in a known format",)),
         ("scan.dcm", bytes(128) + b"DICM" + bytes(50), DICOM),
         ("slide", (b"II*\0" + bytes(124)) + b"DICM" + bytes(50), DICOM),
         ("old.dcm", b"\x08\0\x05\0" + bytes(200), DICOM),

@@ -52,7 +52,11 @@ def test_parts_and_other_answers_come_for_json_too() -> None:
         ({"image": BASE64, "words": ["cat", 7]}, 422, "words"),
         ({"image": BASE64, "words": "cat", "threshold": "0.5"}, 422, "threshold"),
         ({"image": BASE64, "words": "cat", "color": 1}, 422, "color"),
-        ({"image": base64.b64encode(b"no image").decode(), "words": "cat"}, 422, "not an image"),
+        (
+            {"image": base64.b64encode(b"no image").decode(), "words": "cat"},
+            422,
+            "the file is not an image in a known format",
+        ),
         ("{", 400, "JSON"),
     ],
 )

@@ -162,7 +162,7 @@ def test_an_image_that_cant_be_read_is_passed_over_and_what_cant_be_tuned_is_ref
         train(recipe(3), images, tmp_path / "no", object_maps=images, start=start, device="cpu", progress=False)
     for one in images.images:
         one.image.write_bytes(b"none")
-    with pytest.raises(InputError, match=r"no known image format"):
+    with pytest.raises(InputError, match=r"in a known format"):
         tune(images, tmp_path / "run", steps=1)
 
 

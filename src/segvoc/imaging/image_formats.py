@@ -120,7 +120,8 @@ def identified(
             return _unusual_tiff(file, name, stretch)
         return image
     _refuse_dicom(file, name)
-    raise InputError(f"{name} is in no known image format; convert it to JPEG or PNG")
+    name = "the file" if name == "the image" else name
+    raise InputError(f"{name} is not an image in a known format; convert it to JPEG or PNG")
 
 
 def _refuse_dicom(file: BinaryIO | io.BytesIO, name: str) -> None:
