@@ -265,7 +265,7 @@ def test_long_names_are_exported_one_by_one(tmp_path: Path) -> None:
             (problem,) = export.to_folder(str(tmp_path / format_))
             assert "File name too long" in problem
             (same,) = export.to_zip(tmp_path / f"{format_}.zip")
-            assert same.rpartition("/.segvoc/")[2] == problem.rpartition("/.segvoc/")[2]
+            assert "File name too long" in same
             with zipfile.ZipFile(tmp_path / f"{format_}.zip") as archive:
                 names = archive.namelist()
                 assert "File name too long" in archive.read("problems.txt").decode()

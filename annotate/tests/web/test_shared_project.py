@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from annotate.tests.web.fake_service import tiny
 from annotate.tests.web.site import Site, check, has_line
 from segvoc.vocabulary import Vocabulary
 from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.people import read_assigned
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from segvoc_annotate.settings import WEB
@@ -135,6 +137,23 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(open_tab: Open
     anna.is_open("rocket.jpg")
     ben.tab.get_by_role("button", name="coffee.jpg, done").wait_for()
     assert ben.tab.get_by_role("button", name="Brush").is_disabled()
+
+
+def test_datasets_are_jobs_and_images_are_listed_by_person(anna: Site, street: Path):
+    begin(anna, "cup, table")
+    anna.all_saved()
+    with zipfile.ZipFile(anna.saved("YOLO segmentation")) as archive:
+        assert {"data.yaml", "labels/coffee.txt", "images/coffee.jpg"} <= set(archive.namelist())
+    anna.press("People", exact=True)
+    anna.tab.get_by_label("Who labels the 2 listed images, in turn").fill("anna, ben")
+    anna.press("Assign")
+    anna.press("anna", exact=True)
+    anna.shows("1 of 2 images")
+    assert read_assigned(ProjectFolder(street)).people == {"coffee.jpg": "anna", "rocket.jpg": "ben"}
+    anna.tab.get_by_label("Person").select_option("Anybody")
+    anna.press("People", exact=True)
+    anna.press("Compare two people")
+    anna.shows("no image is done by two people")
 
 
 @pytest.fixture
