@@ -47,7 +47,7 @@ def test_the_environment_sets_what_the_options_set(segvoc_command: Command, serv
     assert segvoc_command("serve", "--queue", "4").code == 0
     (arguments, options) = served[0]
     assert (options["host"], options["port"], arguments[1].queue) == ("127.0.0.2", 9000, 4)
-    assert (options["logged_settings"]["queue"], options["logged_settings"]["models"]) == (4, ())
+    assert (options["logged_settings"]["queue"], options["logged_settings"]["models"]) == (4, ("tiny",))
     assert KEY not in str(options["logged_settings"])
     monkeypatch.setenv("SEGVOC_MODELS", "street=tiny other")
     segvoc_command("serve").refused("--model 'other' is not NAME=MODEL")
