@@ -4,8 +4,8 @@ import { test } from "node:test";
 import { namePlaces } from "../src/imaging/names";
 import { wordColor } from "../src/imaging/palette";
 import { regionAt } from "../src/labels/connected";
-import { Edits } from "../src/labels/edits";
-import { figures, Labeling, partFigures } from "../src/labels/labeling";
+import { Edits, idsOf, wordOf } from "../src/labels/edits";
+import { figures, Labeling, NONE, partFigures } from "../src/labels/labeling";
 import { BAND, mapped, packed, unpacked } from "../src/labels/layer";
 import { polygon, stroke } from "../src/labels/runs";
 import { ALL, context, draft, map, rows, seeded } from "./labeled";
@@ -217,4 +217,22 @@ test("a name stands in the widest place of its region, inside of it", () => {
   const rest = places.find(({ label }) => label === 1)!;
   assert.ok(rest.y > 60 && rest.y - rest.halfHeight >= 48, JSON.stringify(rest));
   assert.deepEqual(namePlaces(labels.fill(65535), { width: 300, height: 200 }, 65535), []);
+});
+
+test("what a whole region got is corrected, and gives way to clicks, also with other ids and after saving", () => {
+  const edits = new Edits(4, 1);
+  edits.paint(Int32Array.of(0, 3), 4, "loose");
+  edits.paint(Int32Array.of(1, 1), 4);
+  edits.paint(Int32Array.of(2, 1), null, "loose");
+  edits.finish();
+  const firm = ({ layer }: Edits) => Array.from(layer.keys(), (pixel) => [edits.isCorrected(pixel), edits.isFirm(pixel)]);
+  const wanted = [[true, false], [true, true], [true, false], [false, false]];
+  assert.deepEqual(firm(edits), wanted);
+  assert.deepEqual(Array.from(edits.layer, wordOf), [4, 4, null, null]);
+  assert.deepEqual(idsOf(edits.layer), [4]);
+  edits.renumber(new Map([[4, 9]]));
+  assert.deepEqual(firm(new Edits(4, 1, edits.saved)), wanted);
+  assert.deepEqual(Array.from(edits.layer, wordOf), [9, 9, null, null]);
+  const { labels, tally } = new Labeling(draft(["1111"], [0, 1]), edits, context(["a", "b", "c"], ALL, [0, 1, 9]));
+  assert.deepEqual([[...labels], tally.corrected], [[9, 9, NONE, 1], 3]);
 });

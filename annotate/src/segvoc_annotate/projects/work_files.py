@@ -48,6 +48,9 @@ _BLOCK = 262_144
 UNDECIDED, NO_WORD, FIRST_WORD = 0, 1, 2
 """Values of corrections: uncorrected; word removed by a person; offset of ids."""
 
+LOOSE = 0x8000
+"""Added to corrections that give way to clicks, since whole regions got them."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelWork:
@@ -60,7 +63,7 @@ class LabelWork:
     confidence: UInt8[np.ndarray, "H W"] | None = None
     """Probability of the draft's word, scaled to 255."""
     corrections: UInt16[np.ndarray, "H W"] | None = None
-    """Corrections: 0: none, 1: no word, id + 2: that word."""
+    """Corrections: 0: none, 1: no word, id + 2: that word; `LOOSE` more where a whole region got it."""
     objects: UInt16[np.ndarray, "H W"] | None = None
     """The number of each pixel's object; 0: none."""
     parts: bytes | None = None
@@ -287,7 +290,8 @@ def _work(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str,
 
 def _check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
     ids = [*colors, UNLABELED]
-    decided = [UNDECIDED, NO_WORD, *(number + FIRST_WORD for number in colors)]
+    firm = [NO_WORD, *(number + FIRST_WORD for number in colors)]
+    decided = [UNDECIDED, *firm, *(code + LOOSE for code in firm)]
     planes = ((LABELS_ENTRY, work.labels, ids), (DRAFT_ENTRY, work.draft, ids))
     for name, values, known in (*planes, (CORRECTIONS_ENTRY, work.corrections, decided)):
         table = np.zeros(UNLABELED + 1, bool)
@@ -359,7 +363,9 @@ def with_ids(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:
     """Give words other ids; pixels of words that have none lose their word."""
     table, decided = label_table(ids), np.zeros(UNLABELED + 1, np.uint16)
     decided[:FIRST_WORD] = range(FIRST_WORD)
-    decided[[old + FIRST_WORD for old in ids]] = [new + FIRST_WORD for new in ids.values()]
+    decided[NO_WORD + LOOSE] = NO_WORD + LOOSE
+    for strength in (0, LOOSE):
+        decided[[old + FIRST_WORD + strength for old in ids]] = [new + FIRST_WORD + strength for new in ids.values()]
     draft = None if work.draft is None else table[work.draft]
     corrections = None if work.corrections is None else decided[work.corrections]
     return replace(work, labels=table[work.labels], draft=draft, corrections=corrections)

@@ -2,7 +2,7 @@
 
 import type { Segmentation } from "../backend";
 import { BACKGROUND_COLOR, type Color, NO_COLOR } from "../imaging/palette";
-import { type Change, type Edits, FIRST_WORD } from "./edits";
+import { type Change, type Edits, wordOf } from "./edits";
 import { type Box, grown, type Point, rowsOf, type Size, split } from "./runs";
 
 /** The label of a pixel without a word, or without a part. */
@@ -110,8 +110,9 @@ export class Labeling {
   /** Work out the labels of a stretch of pixels in a row for which the layer of corrections has a code. */
   private label(start: number, end: number, code: number): void {
     const { background, found, labels, least } = this;
-    if (code >= FIRST_WORD) this.word(code - FIRST_WORD);
-    if (code && !this.settled) labels.fill(code < FIRST_WORD ? NONE : code - FIRST_WORD, start, end);
+    const word = wordOf(code);
+    if (word !== null) this.word(word);
+    if (code && !this.settled) labels.fill(word ?? NONE, start, end);
     else if (!this.settled)
       for (let at = start; at < end; at++) labels[at] = found.confidence[at] < least ? background : found.labels[at];
     this.count(start, end, code, 1);
@@ -123,7 +124,7 @@ export class Labeling {
     if (found.parts) for (let at = start; at < end; at++) tally.parts[this.part(at)] += sign;
     if (code) {
       const pixels = sign * (end - start);
-      const word = code < FIRST_WORD ? NONE : code - FIRST_WORD;
+      const word = wordOf(code) ?? NONE;
       tally.pixels[word] += pixels;
       tally.confidence[word] += 255 * pixels;
       tally.corrected += pixels;

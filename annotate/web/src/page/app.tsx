@@ -305,12 +305,12 @@ export function ConflictDialog({ page, question: { conflict, answer } }: { page:
       </p>
       <div class="versions">
         <Version page={page} id={id} work={conflict.mine} title="Mine" />
-        <Version page={page} id={id} work={conflict.theirs} title={`Of ${by ?? "somebody else"}`} />
+        <Version page={page} id={id} work={conflict.theirs} title={by ? `${by}'s version` : "The other version"} />
       </div>
       <div class="column">
         <Button text="Combine (mine on top)" kind="primary" onClick={() => answer("both")} />
         <Button text="Keep mine" onClick={() => answer("mine")} />
-        <Button text="Take theirs" onClick={() => answer("theirs")} />
+        <Button text={by ? `Take ${by}'s` : "Take the other"} onClick={() => answer("theirs")} />
       </div>
     </Dialog>
   );

@@ -10,8 +10,16 @@ import { Button, FileButton } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
-/** Datasets that the service of a project writes (`segvoc project export`). */
-const DATASETS = ["coco-instances", "coco-panoptic", "yolo-seg", "voc", "cvat", "labelme", "label-studio"];
+/** Datasets that the service of a project writes (`segvoc project export`), and what they are called. */
+const DATASETS: readonly (readonly [string, string])[] = [
+  ["coco-instances", "COCO instances"],
+  ["coco-panoptic", "COCO panoptic"],
+  ["yolo-seg", "YOLO segmentation"],
+  ["voc", "Pascal VOC"],
+  ["cvat", "CVAT"],
+  ["labelme", "LabelMe"],
+  ["label-studio", "Label Studio"],
+];
 
 type Pack = typeof everything;
 
@@ -20,7 +28,8 @@ export function SavePanel({ page }: { page: Page }) {
   const { isShared } = session.store;
   /** How much of what is being packed is there; null: nothing is packed. */
   const [share, setShare] = useState<number | null>(null);
-  const isBusy = share !== null;
+  const isBusy = share !== null,
+    packing = isBusy ? "Something is being packed; wait for it" : null;
   /** What waits until it is known which images are packed. */
   const [pending, setPending] = useState<{ readonly pack: Pack } | null>(null);
   const image = session.current.value,
@@ -69,13 +78,13 @@ export function SavePanel({ page }: { page: Page }) {
       <h3 id="save-all">All images</h3>
       <div class="downloads" role="group" aria-labelledby="save-all">
         {isShared &&
-          DATASETS.map((format) => (
+          DATASETS.map(([format, called]) => (
             <Button
               key={format}
-              text={format}
+              text={called}
               file="ZIP"
               title="All labeled images"
-              isDisabled={isBusy}
+              reason={packing}
               onClick={() => saveZip(`${session.name.value} ${format}`, `export?format=${format}&all=true`)}
             />
           ))}
@@ -84,7 +93,7 @@ export function SavePanel({ page }: { page: Page }) {
             text="Everything"
             file="ZIP"
             title="All formats of one image, for each image that is labeled"
-            isDisabled={!session.isLabeled.value || isBusy}
+            reason={session.isLabeled.value ? packing : "Nothing is labeled yet"}
             onClick={() => ask(everything)}
           />
         )}
@@ -92,7 +101,7 @@ export function SavePanel({ page }: { page: Page }) {
           text="Save project"
           file="ZIP"
           title="Images, words, labels and corrections, to go on elsewhere"
-          isDisabled={!items.length || isBusy}
+          reason={items.length ? packing : "There are no images yet"}
           onClick={() => (isShared ? saveZip(session.name.value, "archive") : ask(projectZip))}
         />
       </div>
@@ -151,7 +160,7 @@ function UnlabeledDialog({ page: { session, labeler }, onSave, onClose }: Unlabe
       {isWaiting && <progress aria-label="Labeled images" max={items.length} value={labeled.length} />}
       <div class="column">
         {!isWaiting && <Button text={`Wait for ${them}`} kind="primary" onClick={() => setWaiting(true)} />}
-        <Button text={`Leave ${them} out`} isDisabled={!labeled.length} onClick={() => onSave(labeled)} />
+        <Button text={`Leave ${them} out`} reason={labeled.length ? null : "No image is labeled"} onClick={() => onSave(labeled)} />
         <Button text={`Save ${them} as ${isOne ? "it is" : "they are"}`} onClick={() => onSave(items)} />
       </div>
     </Dialog>

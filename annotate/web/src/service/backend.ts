@@ -80,8 +80,7 @@ export class ServiceBackend implements Backend {
   /** Ask, and ask again while the service is busy. */
   private async request(address: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
     for (let tries = 1; ; tries++) {
-      const advice = " Check the connection, and that it still runs.";
-      const response = await send(new URL(address, document.baseURI), this.key, { ...init, signal }, advice);
+      const response = await send(new URL(address, document.baseURI), this.key, { ...init, signal });
       if (response.ok) return response;
       const { status } = response;
       if (![429, 503].includes(status) || tries === TRIES)

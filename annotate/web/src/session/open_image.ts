@@ -2,7 +2,7 @@
 
 import { batch, computed, type ReadonlySignal, signal, type Signal, untracked } from "@preact/signals";
 
-import { type Change, type Choice, Edits } from "../labels/edits";
+import { type Change, type Choice, Edits, type Strength, wordOf } from "../labels/edits";
 import { type Draft, figures, Labeling, NONE, partFigures } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { type Box, joined, rowsOf, type Runs, split } from "../labels/runs";
@@ -59,8 +59,8 @@ export class OpenImage {
     return changed;
   }
 
-  paint(runs: Runs, choice: Choice): void {
-    this.correct((edits) => edits.paint(runs, choice));
+  paint(runs: Runs, choice: Choice, strength: Strength = "firm"): void {
+    this.correct((edits) => edits.paint(runs, choice, strength));
   }
 
   finish(): void {
@@ -140,12 +140,17 @@ export class OpenImage {
   }
 }
 
-/** Turns settled labels into corrections: all, or those that differ from the model's if these are up to date. */
+/**
+ * Turns settled labels into corrections, which give way to clicks where nobody drew them: all, or those that differ from
+ * the model's if these are up to date.
+ */
 export function paintSettled(image: OpenImage, settled: Uint16Array, isCurrent: boolean): void {
-  const { labels } = image.labeling.value!;
-  const isSame = (pixel: number) => isCurrent && labels[pixel] === settled[pixel];
+  const { edits } = image,
+    { labels } = image.labeling.value!;
+  const isSame = (pixel: number) =>
+    edits.isCorrected(pixel) ? (wordOf(edits.layer[pixel]) ?? NONE) === settled[pixel] : isCurrent && labels[pixel] === settled[pixel];
   for (const [id, runs] of split(rowsOf(image.item), (pixel) => (isSame(pixel) ? undefined : settled[pixel])))
-    if (id !== undefined) image.paint(runs, id === NONE ? null : id);
+    if (id !== undefined) image.paint(runs, id === NONE ? null : id, "loose");
   image.finish();
 }
 

@@ -55,10 +55,13 @@ export class Session {
   readonly hidden = signal<ReadonlySet<number>>(new Set());
   readonly alone = signal<number | null>(null);
   readonly isLabeled = computed(() => Boolean(this.current.value?.labeling.value));
-  /** Whether the open image can be corrected: it is labeled and not done. */
-  readonly canCorrect = computed(
-    () => this.isLabeled.value && !this.current.value!.item.isDone.value && this.store.may("annotate"),
-  );
+  /** Why the open image can't be corrected; null: it can. */
+  readonly locked = computed(() => {
+    if (!this.store.may("annotate")) return "Your key may look, and change nothing.";
+    if (!this.isLabeled.value) return "Tools work once the image is labeled.";
+    return this.current.value!.item.isDone.value ? "This image is done, and locked." : null;
+  });
+  readonly canCorrect = computed(() => this.locked.value === null);
   readonly writer = new Writer();
   readonly conflict = signal<ConflictQuestion | null>(null);
   /** What was chosen for the tools to paint; a word may be gone. */

@@ -8,7 +8,7 @@ import { drawnLabel } from "../../imaging/overlay";
 import { NONE } from "../../labels/labeling";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
-import { HoldButton, IconButton, Swatch } from "../buttons";
+import { Button, HoldButton, IconButton, Swatch } from "../buttons";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
 import { pressStage } from "./keys";
@@ -168,7 +168,7 @@ export function Toolbar({ page }: { page: Page }) {
   const image = session.current.value;
   void [image?.painted.value, image?.finished.value];
   const keys = session.settings.keys.value;
-  const isLocked = !session.canCorrect.value;
+  const locked = session.locked.value;
   return (
     <div class="toolbar" role="toolbar" aria-label="Tools">
       <div class="group" onKeyDown={moveAlong}>
@@ -180,22 +180,22 @@ export function Toolbar({ page }: { page: Page }) {
             shortcut={keys[one.key] ?? one.key}
             isPressed={one === tool}
             isSkipped={one !== tool}
-            isDisabled={one.isEditing && !control.image}
+            reason={one.isEditing ? locked : null}
             onClick={() => control.select(one)}
           />
         ))}
         {!control.tools.some(({ key }) => key === "c") && (
           <IconButton
             icon="click"
-            label="Click an object: not here, since the page was built without ONNX Runtime (make web brings it)"
-            isDisabled
+            label="Click an object"
+            reason="not here, since the page was built without ONNX Runtime (make web brings it)"
             onClick={() => {}}
           />
         )}
       </div>
       <div class="group">
-        <IconButton icon="undo" label="Undo" isDisabled={isLocked || !image?.edits.canUndo} onClick={() => control.retrace("undo")} />
-        <IconButton icon="redo" label="Redo" isDisabled={isLocked || !image?.edits.canRedo} onClick={() => control.retrace("redo")} />
+        <IconButton icon="undo" label="Undo" reason={locked ?? (image?.edits.canUndo ? null : "nothing was changed")} onClick={() => control.retrace("undo")} />
+        <IconButton icon="redo" label="Redo" reason={locked ?? (image?.edits.canRedo ? null : "nothing was undone")} onClick={() => control.retrace("redo")} />
       </div>
       <div class="group">
         <HoldButton
@@ -206,11 +206,17 @@ export function Toolbar({ page }: { page: Page }) {
         <IconButton
           icon="doubt"
           label="Least certain place"
-          isDisabled={!session.isLabeled.value}
+          reason={session.isLabeled.value ? null : "the image isn't labeled yet"}
           onClick={() => control.doubts.next()}
         />
       </div>
-      <div class="options">{tool.options?.()}</div>
+      <div class="options">
+        {locked !== null && <span class="help">{locked}</span>}
+        {image?.item.isDone.value && session.store.may("annotate") && (
+          <Button text="Reopen" icon="unlock" title="Let tools change this image again" onClick={() => session.reopen()} />
+        )}
+        {locked === null && tool.options?.()}
+      </div>
     </div>
   );
 }

@@ -50,6 +50,8 @@ export class ClickTool extends Tool {
   private readonly corners = signal<readonly [Point, Point] | null>(null);
   private readonly removes = signal(false);
   private readonly problem = signal("");
+  /** Whether all of the object was drawn before, and isn't painted over unasked. */
+  private readonly isProtected = signal(false);
   /** What a click at a place would find; null: the pointer doesn't rest there. */
   private readonly foreseen = signal<{ readonly at: Point; readonly found: Found } | null>(null);
   private resting: ReturnType<typeof setTimeout> | undefined;
@@ -156,11 +158,17 @@ export class ClickTool extends Tool {
       <>
         <WordChoice work={this.work} />
         <Toggle text="Take out" value={this.removes} />
-        <Toggle text="Keep corrected" value={this.work.session.settings.keepsCorrected} />
-        <Button text="Take back" isDisabled={!this.isBegun} onClick={() => this.takeBack()} />
-        <Button text="Give the word" isDisabled={!this.found.value.length} onClick={() => this.give()} />
+        <Toggle text="Keep what was drawn" value={this.work.session.settings.keepsCorrected} />
+        <Button text="Take back" reason={this.isBegun ? null : "Nothing was clicked yet"} onClick={() => this.takeBack()} />
+        <Button text="Give the word" reason={this.found.value.length ? null : "Click an object first"} onClick={() => this.give()} />
         <span class="message" role="status">
           {this.problem.value || (this.waiting.value.length ? "Looking ..." : "")}
+          {this.isProtected.value && (
+            <>
+              All of it was drawn or clicked before.{" "}
+              <Button text="Paint over" kind="primary" onClick={() => this.give(false)} />
+            </>
+          )}
         </span>
       </>
     );
@@ -204,6 +212,7 @@ export class ClickTool extends Tool {
 
   private ask(step: Step): void {
     this.problem.value = "";
+    this.isProtected.value = false;
     this.image = this.work.image;
     const { foreseen } = this;
     if (!this.isBegun && "click" in step && step.click.adds && this.isForeseen(step.click)) {
@@ -242,15 +251,13 @@ export class ClickTool extends Tool {
     else this.found.value = this.found.value.slice(0, -1);
   }
 
-  private give(): void {
+  private give(keeps = this.work.session.settings.keepsCorrected.value): void {
     const last = this.found.value.at(-1),
       { image } = this.work;
     if (!last || !image || image !== this.image) return;
-    const runs = this.work.session.settings.keepsCorrected.value ? this.work.undecided(last.runs) : last.runs;
-    if (!runs.length) {
-      this.problem.value = "All of it was corrected before; uncheck “Keep corrected” to paint over it.";
-      return;
-    }
+    const runs = keeps ? this.work.yielding(last.runs) : last.runs;
+    this.isProtected.value = !runs.length;
+    if (!runs.length) return;
     this.forget();
     image.paint(runs, this.work.choice.value);
     this.work.end();
@@ -260,6 +267,7 @@ export class ClickTool extends Tool {
     this.found.value = [];
     this.first.value = null;
     this.waiting.value = [];
+    this.isProtected.value = false;
     this.removes.value = false; // another object begins with what belongs to it
   }
 }

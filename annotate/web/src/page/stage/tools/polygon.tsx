@@ -121,7 +121,7 @@ export class PolygonTool extends Tool {
       <>
         <WordChoice work={this.work} />
         <Toggle text="Snap" value={this.isSnapping} />
-        <Button text="Finish" isDisabled={this.corners.value.length < 3} onClick={() => this.close()} />
+        <Button text="Finish" reason={this.corners.value.length < 3 ? "A polygon has at least three corners" : null} onClick={() => this.close()} />
         {this.chosen.value !== null && (
           <Button text="Take corner away" onClick={() => this.remove(this.chosen.value!)} />
         )}

@@ -36,7 +36,7 @@ export class RegionTool extends Tool {
     const picked = this.picked.value;
     this.picked.value = null;
     if (!picked) return;
-    this.work.image?.paint(picked.runs, choice);
+    this.work.image?.paint(picked.runs, choice, "loose");
     this.work.end();
   }
 
@@ -118,9 +118,10 @@ export class EraserTool extends Tool {
     if (!region) return;
     const { labeling, runs } = region;
     const way = shiftKey ? "found" : this.way.value;
-    if (way !== "around") image.paint(runs, way === "found" ? undefined : null);
+    if (way !== "around") image.paint(runs, way === "found" ? undefined : null, "loose");
     else
-      for (const [id, part] of surroundings(labeling.labels, runs, labeling)) image.paint(part, id === NONE ? null : id);
+      for (const [id, part] of surroundings(labeling.labels, runs, labeling))
+        image.paint(part, id === NONE ? null : id, "loose");
     this.work.end();
   }
 
