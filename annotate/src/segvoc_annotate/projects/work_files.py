@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Float32, UInt8, UInt16
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
@@ -27,6 +27,7 @@ from segvoc.imaging.label_maps import (
 )
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import field_value, from_json, to_json
+from segvoc_annotate.projects.png_bands import BANDED_PIXELS, BandedPng
 from segvoc_annotate.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Source, damaged_file
 
 STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY = (
@@ -58,9 +59,9 @@ class LabelWork:
 
     labels: UInt16[np.ndarray, "H W"]
     """The id of each pixel's word; 65535: unlabeled."""
-    draft: UInt16[np.ndarray, "H W"] | None = None
-    """The model's labels: ids, 65535 for none."""
-    confidence: UInt8[np.ndarray, "H W"] | None = None
+    draft: UInt16[np.ndarray, "h w"] | None = None
+    """The model's labels: ids, 65535 for none; those of a large image may be smaller, as it was labeled."""
+    confidence: UInt8[np.ndarray, "h w"] | None = None
     """Probability of the draft's word, scaled to 255."""
     corrections: UInt16[np.ndarray, "H W"] | None = None
     """Corrections: 0: none, 1: no word, id + 2: that word; `LOOSE` more where a whole region got it."""
@@ -92,10 +93,20 @@ class LabelWork:
             **({} if self.objects is None else {OBJECTS_ENTRY: self.objects}),
         }
 
+    def confidence_map(self) -> Float32[np.ndarray, "H W"]:
+        """Probability of each pixel's label, in [0, 1]: 1 where a person decided, and where nothing is known."""
+        shape = self.labels.shape
+        if self.confidence is None:
+            return np.ones(shape, np.float32)
+        result = (self.confidence / np.float32(255))[np.ix_(*_nearest(shape, self.confidence.shape))]
+        if self.corrections is not None:
+            result[self.corrections > UNDECIDED] = 1
+        return result
+
     def state(self, image: str) -> ImageState:
         """The state of an image with this work, at revision 0."""
         labels = self.labels
-        counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1)
+        counts = counts_of(labels)
         words = np.flatnonzero(counts[:UNLABELED])
         decided = np.zeros(labels.shape, bool) if self.corrections is None else self.corrections > UNDECIDED
         least = self.least_certain
@@ -118,9 +129,26 @@ class LabelWork:
     def _uncertainty(self, decided: np.ndarray) -> float | None:
         if self.confidence is None or self.draft is None or not (self.draft != UNLABELED).any():
             return None
+        if decided.shape != self.draft.shape:
+            decided = decided[np.ix_(*_nearest(self.draft.shape, decided.shape))]
         left = decided.size - int(np.count_nonzero(decided))
         sure = float(np.sum(self.confidence, where=~decided, dtype=np.float64)) / 255
         return round(1 - sure / left, 4) if left else 0.0
+
+
+def _nearest(size: tuple[int, ...], of: tuple[int, ...]) -> list[np.ndarray]:
+    """Rows and columns of a map of another size that are nearest to those of this one."""
+    return [
+        ((np.arange(cells) + 0.5) * (others / cells)).astype(np.int64) for cells, others in zip(size, of, strict=True)
+    ]
+
+
+def counts_of(labels: UInt16[np.ndarray, "H W"]) -> np.ndarray:
+    """How many pixels have each value; in pieces, since counting takes eight bytes for each pixel."""
+    counts, rows = np.zeros(UNLABELED + 1, np.int64), max(1, 4_000_000 // labels.shape[1])
+    for top in range(0, len(labels), rows):
+        counts += np.bincount(labels[top : top + rows].ravel(), minlength=UNLABELED + 1)
+    return counts
 
 
 def _by_word(counts: Mapping[int, int]) -> dict[str, int]:
@@ -184,6 +212,102 @@ def received(
     they aren't sent. `UsageError` if the zip is invalid or too large for the image, sizes differ, or an id belongs to
     no word.
     """
+    files, facts = _received_files(file, size)
+    if draft is not None and (sent := files.keys() & set(DRAFT_PLANES)):
+        raise UsageError(f"the work file has {min(sent)!r}, but draft=kept; leave one of them out")
+    files = {**files, **(draft or {})}
+    work = _work(files, size, facts)
+    _check_ids(work, colors)
+    is_8_bit = max(colors, default=0) < UNLABELED_8_BIT
+    if size[0] * size[1] >= BANDED_PIXELS:
+        # a stroke changes some rows then
+        files[LABELS_ENTRY] = _bands_of(work.labels, colors if is_8_bit else None).encoded()
+        if work.corrections is not None:
+            files[CORRECTIONS_ENTRY] = _bands_of(work.corrections, None).encoded()
+    elif not _is_our_form(files[LABELS_ENTRY], is_8_bit):
+        files[LABELS_ENTRY] = labels_png(work.labels, colors)
+    return PackedWork(state=work.state(image), planes=files)
+
+
+def received_rows(
+    file: BinaryIO | io.BytesIO,
+    stored: PackedWork,
+    rows: tuple[int, int],
+    colors: Mapping[int, tuple[int, int, int]],
+) -> PackedWork:
+    """Put rows, first and end, of an untrusted work file into a stored one with its state; see `received`.
+
+    What its state says of where the model doubts is taken over, and pixels are counted where they changed.
+    """
+    top, bottom = rows
+    state = stored.state
+    if not 0 <= top < bottom <= state.height:
+        raise UsageError(f"rows={top}-{bottom} are no rows of an image that is {state.height} pixels high")
+    size = bottom - top, state.width
+    sent, facts = _received_files(file, size)
+    if strange := sent.keys() - {LABELS_ENTRY, CORRECTIONS_ENTRY} or OBJECTS_ENTRY in stored.planes:
+        raise UsageError(
+            f"rows can't be sent with {strange if strange is True else min(strange)!r}; send the whole image"
+        )
+    work = _work(sent, size, facts)
+    _check_ids(work, colors)
+    corrections = np.zeros(size, np.uint16) if work.corrections is None else work.corrections
+    is_8_bit = max(colors, default=0) < UNLABELED_8_BIT
+    labels = _banded(stored.planes[LABELS_ENTRY], LABELS_ENTRY, state, is_8_bit=is_8_bit, colors=colors)
+    before = labels.rows(top, bottom)
+    if is_8_bit:
+        before[before == UNLABELED_8_BIT] = UNLABELED
+    decided = _banded(stored.planes.get(CORRECTIONS_ENTRY), CORRECTIONS_ENTRY, state)
+    counts = counts_of(work.labels) - counts_of(before)
+    changed = {int(word): int(counts[word]) for word in np.flatnonzero(counts[:UNLABELED])}
+    pixels = {
+        word: state.pixels.get(str(word), 0) + changed.get(word, 0)
+        for word in sorted({*map(int, state.pixels), *changed})
+    }
+    corrected = np.count_nonzero(corrections) - np.count_nonzero(decided.rows(top, bottom))
+    planes = {
+        **stored.planes,
+        LABELS_ENTRY: labels.with_rows(top, work.labels.astype(np.uint8 if is_8_bit else np.uint16)).encoded(),
+        CORRECTIONS_ENTRY: decided.with_rows(top, corrections).encoded(),
+    }
+    made = replace(
+        work.state(state.image),
+        height=state.height,
+        corrected=state.corrected + int(corrected),
+        pixels=_by_word({word: count for word, count in pixels.items() if count}),
+        unlabeled=state.unlabeled + int(counts[UNLABELED]),
+        uncertainty=facts["uncertainty"],
+        least_certain=facts["least_certain"],
+        objects=None,
+    )
+    return PackedWork(state=made, planes=planes)
+
+
+def _banded(
+    png: bytes | None,
+    name: str,
+    state: ImageState,
+    *,
+    is_8_bit: bool = False,
+    colors: Mapping[int, tuple[int, int, int]] | None = None,
+) -> BandedPng:
+    """A stored map in bands, as which it is packed anew if it isn't; None: nothing is in it."""
+    size = state.height, state.width
+    known = None if png is None else BandedPng.read(png)
+    if known is not None and known.is_8_bit == is_8_bit:
+        return known
+    values = np.zeros(size, np.uint16) if png is None else _plane(name, png, size)
+    return _bands_of(values, colors if is_8_bit else None)
+
+
+def _bands_of(values: np.ndarray, colors: Mapping[int, tuple[int, int, int]] | None) -> BandedPng:
+    if colors is None:
+        return BandedPng.of(values, None)
+    return BandedPng.of(values.astype(np.uint8), label_palette(color_table(colors)[:UNLABELED_8_BIT]).tobytes())
+
+
+def _received_files(file: BinaryIO | io.BytesIO, size: tuple[int, int]) -> tuple[dict[str, bytes], Mapping[str, Any]]:
+    """The PNGs of an untrusted work file for a height and width, and the accepted fields of its state."""
     try:
         _check_number(file)
         with zipfile.ZipFile(file) as archive:
@@ -192,14 +316,7 @@ def received(
         raise
     except Exception as error:  # zipfile raises a dozen exception types on damaged data
         raise UsageError(f"the work file is not a zip of PNGs: {one_line(error)}; save it again") from None
-    if draft is not None and (sent := files.keys() & set(DRAFT_PLANES)):
-        raise UsageError(f"the work file has {min(sent)!r}, but draft=kept; leave one of them out")
-    facts, files = _facts(files.pop(STATE_ENTRY)), {**files, **(draft or {})}
-    work = _work(files, size, facts)
-    _check_ids(work, colors)
-    if not _is_our_form(files[LABELS_ENTRY], max(colors, default=0) < UNLABELED_8_BIT):
-        files[LABELS_ENTRY] = labels_png(work.labels, colors)
-    return PackedWork(state=work.state(image), planes=files)
+    return files, _facts(files.pop(STATE_ENTRY))
 
 
 def _is_our_form(png: bytes, is_8_bit: bool) -> bool:
@@ -245,18 +362,22 @@ def _facts(content: bytes) -> Mapping[str, Any]:
         "source": field_value(Source | None, state.get("source"), "source") or "person",
         "answers": field_value(str | None, state.get("answers"), "answers"),
         "least_certain": field_value(PixelPlace | None, state.get("least_certain"), "least_certain"),
+        "uncertainty": field_value(float | None, state.get("uncertainty"), "uncertainty"),
     }
+    if facts["uncertainty"] is not None and not 0 <= facts["uncertainty"] <= 1:
+        raise UsageError(f"uncertainty {facts['uncertainty']:g} is not in [0, 1]; save the work file again")
     if len(facts["answers"] or "") > LONGEST_ANSWERS:
         raise UsageError(f"answers has more than {LONGEST_ANSWERS} characters; use fewer words")
     return facts
 
 
 def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Decode a PNG after checking its size."""
+    """Decode a PNG after checking its size; drafts may be smaller, in the image's shape."""
     height, width = size
     try:
         image = PngImageFile(io.BytesIO(content))
-        if image.size != (width, height):
+        is_smaller = name in DRAFT_PLANES and image.width < width and _has_shape(image.size, (width, height))
+        if image.size != (width, height) and not is_smaller:
             raise UsageError(f"{name} has {image.width} x {image.height} pixels, the image has {width} x {height}")
         if name == LABELS_ENTRY:
             labels = labels_of(image, name)
@@ -275,8 +396,16 @@ def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
         raise UsageError(f"{name} of the work file is damaged: {one_line(error)}; save it again") from None
 
 
+def _has_shape(size: tuple[int, int], of: tuple[int, int]) -> bool:
+    """Whether a width and height are those of another size scaled down, up to rounding."""
+    return abs(size[0] / of[0] * of[1] - size[1]) <= 1
+
+
 def _work(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str, Any]) -> LabelWork:
     planes = {name: _plane(name, data, size) for name, data in files.items()}
+    if len({planes[name].shape for name in DRAFT_PLANES if name in planes}) > 1:
+        raise UsageError("draft.png, confidence.png and parts.png differ in size; save them again")
+    facts = {name: value for name, value in facts.items() if name != "uncertainty"}
     return LabelWork(
         labels=planes[LABELS_ENTRY],
         draft=planes.get(DRAFT_ENTRY),

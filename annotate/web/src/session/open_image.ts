@@ -2,6 +2,7 @@
 
 import { batch, computed, type ReadonlySignal, signal, type Signal, untracked } from "@preact/signals";
 
+import type { Picture } from "../imaging/picture";
 import { type Change, type Choice, Edits, type Strength, wordOf } from "../labels/edits";
 import { type Draft, figures, Labeling, NONE, partFigures } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
@@ -27,7 +28,7 @@ export class OpenImage {
 
   constructor(
     readonly item: Item,
-    readonly bitmap: ImageBitmap,
+    readonly picture: Picture,
     { draft, edits, settled }: Work,
     settings: Pick<Settings, "rule" | "vocabulary">,
   ) {
@@ -117,11 +118,11 @@ export class OpenImage {
   }
 
   get prepared(): Prepared {
-    return { bitmap: this.bitmap, work: this.work, revision: this.item.summary.value.revision };
+    return { picture: this.picture, work: this.work, revision: this.item.summary.value.revision };
   }
 
   close(): void {
-    this.bitmap.close();
+    this.picture.close();
   }
 
   private correct(act: (edits: Edits) => Change | null): boolean {
@@ -158,7 +159,7 @@ export function paintSettled(image: OpenImage, settled: Uint16Array, isCurrent: 
 const LARGEST = 40e6;
 
 export interface Prepared {
-  readonly bitmap: ImageBitmap;
+  readonly picture: Picture;
   readonly work: Work;
   readonly revision: number;
 }
@@ -176,7 +177,7 @@ export class Nearby {
       const prepared = await reading;
       if (prepared.revision === item.summary.value.revision) return prepared;
       // it was changed meanwhile
-      prepared.bitmap.close();
+      prepared.picture.close();
     }
   }
 
@@ -202,7 +203,7 @@ export class Nearby {
   drop(item: Item): void {
     const reading = this.kept.get(item);
     this.kept.delete(item);
-    reading?.then(({ bitmap }) => bitmap.close()).catch(() => {});
+    reading?.then(({ picture }) => picture.close()).catch(() => {});
   }
 
   clear(): void {
