@@ -1,7 +1,7 @@
-"""Gray and palette PNGs in bands of rows, each compressed by itself, so that a stroke on a large image rewrites few rows.
+"""Palette and gray PNGs in bands of rows, each compressed by itself: a stroke on a large image rewrites few of them.
 
-They are ordinary PNGs: one IDAT chunk a band, which a full flush ends, and before them the chunk `svBD` with the rows of
-a band and the Adler-32 of each, of which that of the whole follows.
+They are ordinary PNGs with an IDAT chunk for each band, which a full flush ends. The chunk `svBD` before them has the
+rows of a band and the Adler-32 of each, from which that of the whole follows.
 """
 
 import struct
@@ -98,9 +98,8 @@ class BandedPng:
             start = number * self.band_rows
             end = min(self.height, start + self.band_rows)
             band = self._band(number).astype(values.dtype)
-            band[max(top, start) - start : min(bottom, end) - start] = values[
-                max(top, start) - top : min(bottom, end) - top
-            ]
+            first, last = max(top, start), min(bottom, end)
+            band[first - start : last - start] = values[first - top : last - top]
             bands[number], sums[number] = _packed(band)
         return replace(self, bands=tuple(bands), sums=tuple(sums))
 

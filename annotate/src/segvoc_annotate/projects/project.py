@@ -19,6 +19,7 @@ from segvoc.imaging.reading import decode_image, image_size
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
+from segvoc_annotate.projects.changed_rows import received_rows
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
 from segvoc_annotate.projects.images import TRASH, ImageFiles, checked_name, clash, move, remove
 from segvoc_annotate.projects.index import IndexedImage, RemovedImage, stamp_of
@@ -50,7 +51,6 @@ from segvoc_annotate.projects.work_files import (
     read_state_of,
     read_work,
     received,
-    received_rows,
     relabeled,
 )
 from segvoc_annotate.projects.writer import leave_writer, lock_project, use_writer

@@ -69,8 +69,9 @@ def _pyramid(image: Image.Image) -> bytes:
                     box = (left, top, min(width, left + TILE_SIDE), min(height, top + TILE_SIDE))
                     archive.writestr(f"{level}/{row}/{column}.jpg", _jpeg(image.crop(box), _QUALITY))
             if max(width, height) <= TILE_SIDE and is_scaled:
-                return buffer.getvalue()
+                break
             image, level = image.reduce(2), level + 1
+    return buffer.getvalue()
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:

@@ -119,11 +119,11 @@ class LabelWork:
             source=self.source,
             answers=self.answers,
             corrected=int(np.count_nonzero(decided)),
-            pixels=_by_word(dict(zip(words.tolist(), counts[words].tolist(), strict=True))),
+            pixels=by_word(dict(zip(words.tolist(), counts[words].tolist(), strict=True))),
             unlabeled=int(counts[UNLABELED]),
             uncertainty=self._uncertainty(decided),
             least_certain=least,
-            objects=None if self.objects is None else _by_word(object_counts(labels, self.objects)),
+            objects=None if self.objects is None else by_word(object_counts(labels, self.objects)),
         )
 
     def _uncertainty(self, decided: np.ndarray) -> float | None:
@@ -151,7 +151,7 @@ def counts_of(labels: UInt16[np.ndarray, "H W"]) -> np.ndarray:
     return counts
 
 
-def _by_word(counts: Mapping[int, int]) -> dict[str, int]:
+def by_word(counts: Mapping[int, int]) -> dict[str, int]:
     """Counts by id, with JSON's string keys."""
     return {str(word): count for word, count in counts.items()}
 
@@ -212,101 +212,30 @@ def received(
     they aren't sent. `UsageError` if the zip is invalid or too large for the image, sizes differ, or an id belongs to
     no word.
     """
-    files, facts = _received_files(file, size)
+    files, facts = received_files(file, size)
     if draft is not None and (sent := files.keys() & set(DRAFT_PLANES)):
         raise UsageError(f"the work file has {min(sent)!r}, but draft=kept; leave one of them out")
     files = {**files, **(draft or {})}
-    work = _work(files, size, facts)
-    _check_ids(work, colors)
+    work = work_of(files, size, facts)
+    check_ids(work, colors)
     is_8_bit = max(colors, default=0) < UNLABELED_8_BIT
     if size[0] * size[1] >= BANDED_PIXELS:
         # a stroke changes some rows then
-        files[LABELS_ENTRY] = _bands_of(work.labels, colors if is_8_bit else None).encoded()
+        files[LABELS_ENTRY] = bands_of(work.labels, colors if is_8_bit else None).encoded()
         if work.corrections is not None:
-            files[CORRECTIONS_ENTRY] = _bands_of(work.corrections, None).encoded()
+            files[CORRECTIONS_ENTRY] = bands_of(work.corrections, None).encoded()
     elif not _is_our_form(files[LABELS_ENTRY], is_8_bit):
         files[LABELS_ENTRY] = labels_png(work.labels, colors)
     return PackedWork(state=work.state(image), planes=files)
 
 
-def received_rows(
-    file: BinaryIO | io.BytesIO,
-    stored: PackedWork,
-    rows: tuple[int, int],
-    colors: Mapping[int, tuple[int, int, int]],
-) -> PackedWork:
-    """Put rows, first and end, of an untrusted work file into a stored one with its state; see `received`.
-
-    What its state says of where the model doubts is taken over, and pixels are counted where they changed.
-    """
-    top, bottom = rows
-    state = stored.state
-    if not 0 <= top < bottom <= state.height:
-        raise UsageError(f"rows={top}-{bottom} are no rows of an image that is {state.height} pixels high")
-    size = bottom - top, state.width
-    sent, facts = _received_files(file, size)
-    if strange := sent.keys() - {LABELS_ENTRY, CORRECTIONS_ENTRY} or OBJECTS_ENTRY in stored.planes:
-        raise UsageError(
-            f"rows can't be sent with {strange if strange is True else min(strange)!r}; send the whole image"
-        )
-    work = _work(sent, size, facts)
-    _check_ids(work, colors)
-    corrections = np.zeros(size, np.uint16) if work.corrections is None else work.corrections
-    is_8_bit = max(colors, default=0) < UNLABELED_8_BIT
-    labels = _banded(stored.planes[LABELS_ENTRY], LABELS_ENTRY, state, is_8_bit=is_8_bit, colors=colors)
-    before = labels.rows(top, bottom)
-    if is_8_bit:
-        before[before == UNLABELED_8_BIT] = UNLABELED
-    decided = _banded(stored.planes.get(CORRECTIONS_ENTRY), CORRECTIONS_ENTRY, state)
-    counts = counts_of(work.labels) - counts_of(before)
-    changed = {int(word): int(counts[word]) for word in np.flatnonzero(counts[:UNLABELED])}
-    pixels = {
-        word: state.pixels.get(str(word), 0) + changed.get(word, 0)
-        for word in sorted({*map(int, state.pixels), *changed})
-    }
-    corrected = np.count_nonzero(corrections) - np.count_nonzero(decided.rows(top, bottom))
-    planes = {
-        **stored.planes,
-        LABELS_ENTRY: labels.with_rows(top, work.labels.astype(np.uint8 if is_8_bit else np.uint16)).encoded(),
-        CORRECTIONS_ENTRY: decided.with_rows(top, corrections).encoded(),
-    }
-    made = replace(
-        work.state(state.image),
-        height=state.height,
-        corrected=state.corrected + int(corrected),
-        pixels=_by_word({word: count for word, count in pixels.items() if count}),
-        unlabeled=state.unlabeled + int(counts[UNLABELED]),
-        uncertainty=facts["uncertainty"],
-        least_certain=facts["least_certain"],
-        objects=None,
-    )
-    return PackedWork(state=made, planes=planes)
-
-
-def _banded(
-    png: bytes | None,
-    name: str,
-    state: ImageState,
-    *,
-    is_8_bit: bool = False,
-    colors: Mapping[int, tuple[int, int, int]] | None = None,
-) -> BandedPng:
-    """A stored map in bands, as which it is packed anew if it isn't; None: nothing is in it."""
-    size = state.height, state.width
-    known = None if png is None else BandedPng.read(png)
-    if known is not None and known.is_8_bit == is_8_bit:
-        return known
-    values = np.zeros(size, np.uint16) if png is None else _plane(name, png, size)
-    return _bands_of(values, colors if is_8_bit else None)
-
-
-def _bands_of(values: np.ndarray, colors: Mapping[int, tuple[int, int, int]] | None) -> BandedPng:
+def bands_of(values: np.ndarray, colors: Mapping[int, tuple[int, int, int]] | None) -> BandedPng:
     if colors is None:
         return BandedPng.of(values, None)
     return BandedPng.of(values.astype(np.uint8), label_palette(color_table(colors)[:UNLABELED_8_BIT]).tobytes())
 
 
-def _received_files(file: BinaryIO | io.BytesIO, size: tuple[int, int]) -> tuple[dict[str, bytes], Mapping[str, Any]]:
+def received_files(file: BinaryIO | io.BytesIO, size: tuple[int, int]) -> tuple[dict[str, bytes], Mapping[str, Any]]:
     """The PNGs of an untrusted work file for a height and width, and the accepted fields of its state."""
     try:
         _check_number(file)
@@ -371,7 +300,7 @@ def _facts(content: bytes) -> Mapping[str, Any]:
     return facts
 
 
-def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
+def plane_of(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
     """Decode a PNG after checking its size; drafts may be smaller, in the image's shape."""
     height, width = size
     try:
@@ -401,8 +330,8 @@ def _has_shape(size: tuple[int, int], of: tuple[int, int]) -> bool:
     return abs(size[0] / of[0] * of[1] - size[1]) <= 1
 
 
-def _work(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str, Any]) -> LabelWork:
-    planes = {name: _plane(name, data, size) for name, data in files.items()}
+def work_of(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str, Any]) -> LabelWork:
+    planes = {name: plane_of(name, data, size) for name, data in files.items()}
     if len({planes[name].shape for name in DRAFT_PLANES if name in planes}) > 1:
         raise UsageError("draft.png, confidence.png and parts.png differ in size; save them again")
     facts = {name: value for name, value in facts.items() if name != "uncertainty"}
@@ -417,7 +346,7 @@ def _work(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str,
     )
 
 
-def _check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
+def check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
     ids = [*colors, UNLABELED]
     firm = [NO_WORD, *(number + FIRST_WORD for number in colors)]
     decided = [UNDECIDED, *firm, *(code + LOOSE for code in firm)]
@@ -472,7 +401,7 @@ def read_work(path: Path) -> tuple[ImageState, LabelWork]:
     try:
         source = found.state.source or "person"
         facts = {"source": source, "answers": found.state.answers, "least_certain": found.state.least_certain}
-        return found.state, _work(found.planes, size, facts)
+        return found.state, work_of(found.planes, size, facts)
     except (UsageError, KeyError) as error:
         raise damaged_file(path, one_line(error)) from None
 

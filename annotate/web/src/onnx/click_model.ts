@@ -32,8 +32,9 @@ const FEATURES = ["appearance", "tap_0", "tap_1"];
 export class ClickModel implements ViewNetwork {
   image: Size = { width: 0, height: 0 };
   private part: ReadPart = () => Promise.reject(new Error("no image is open"));
-  /** Features of views of the image, by their places. */
-  private seen = new Recent<Promise<Tensors>>();
+  private id = "";
+  /** Features of views of this image and others, by the images' ids and their places. */
+  private readonly seen = new Recent<Promise<Tensors>>();
 
   private constructor(
     private readonly encoder: ort.InferenceSession,
@@ -51,10 +52,10 @@ export class ClickModel implements ViewNetwork {
     return new ClickModel(encoder, await ort.InferenceSession.create(files.get(about.program)!, options), about.protocol);
   }
 
-  open(image: Size, part: ReadPart): void {
+  open(id: string, image: Size, part: ReadPart): void {
+    this.id = id;
     this.image = image;
     this.part = part;
-    this.seen = new Recent();
   }
 
   size(view: Box): Omit<Grid, "values"> {
@@ -77,7 +78,7 @@ export class ClickModel implements ViewNetwork {
 
   /** What is seen in a view, which may be asked before it is clicked. */
   features(view: Box): Promise<Tensors> {
-    const key = [view.left, view.top, view.right, view.bottom].join();
+    const key = [this.id, view.left, view.top, view.right, view.bottom].join();
     const found = this.seen.get(key) ?? this.see(view);
     this.seen.set(key, found);
     return found;

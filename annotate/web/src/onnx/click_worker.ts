@@ -18,10 +18,10 @@ function found({ image }: ClickModel, guess: Guess): Found {
 
 const functions = {
   /** Open an image, which the other calls are about; of a large one, `read` gives what is looked at. */
-  async open(folder: string, image: Pixels | Size, read: ReadPart): Promise<void> {
+  async open(folder: string, id: string, image: Pixels | Size, read: ReadPart): Promise<void> {
     model ??= prepareRuntime().then(() => ClickModel.load(new URL(folder)));
     try {
-      (await model).open(image, "data" in image ? async (view) => cut(image, view) : read);
+      (await model).open(id, image, "data" in image ? async (view) => cut(image, view) : read);
     } catch (error) {
       // what couldn't be loaded is tried again
       model = undefined;

@@ -23,9 +23,13 @@ export class Clicker {
     private readonly folder: URL,
   ) {}
 
-  /** See an image before it is clicked, so that the first click is quick, too. */
-  look(image: ImageSource): Promise<void> {
-    return this.ask(image, (worker) => worker.look());
+  /** See an image before it is clicked, so that the first click is quick, too; and then the one that comes next. */
+  async look(image: ImageSource, next?: ImageSource): Promise<void> {
+    await this.ask(image, (worker) => worker.look());
+    if (!next) return;
+    // what fails there is told when it is clicked
+    await this.ask(next, (worker) => worker.look()).catch(() => {});
+    await this.ask(image, (worker) => worker.look());
   }
 
   /**
@@ -49,9 +53,9 @@ export class Clicker {
       const part = await image.part(view, least);
       return transfer(part, [part.data.buffer]);
     });
-    if (width * height > TILED_PIXELS) return worker.open(this.folder.href, { width, height }, read);
+    if (width * height > TILED_PIXELS) return worker.open(this.folder.href, image.id, { width, height }, read);
     const pixels = await image.pixels();
-    await worker.open(this.folder.href, transfer(pixels, [pixels.data.buffer]), read);
+    await worker.open(this.folder.href, image.id, transfer(pixels, [pixels.data.buffer]), read);
   }
 
   private async ask<Result>(image: ImageSource, act: (worker: Remote<ClickFunctions>) => Promise<Result>): Promise<Result> {

@@ -64,6 +64,15 @@ export class OpenImage {
     this.correct((edits) => edits.paint(runs, choice, strength));
   }
 
+  /** Gives all pixels of either word the other one; how firm each is stays. */
+  swap(one: number, other: number): void {
+    const { edits } = this,
+      labels = untracked(() => this.labeling.value)!.labels;
+    const found = split(rowsOf(this.item), (pixel) => (labels[pixel] === one || labels[pixel] === other ? 2 * labels[pixel] + Number(edits.isFirm(pixel)) : -1));
+    for (const [key, runs] of found)
+      if (key >= 0) this.paint(runs, key >> 1 === one ? other : one, key % 2 ? "firm" : "loose");
+  }
+
   finish(): void {
     const labeling = untracked(() => this.labeling.value);
     const counted = new Set(untracked(() => this.objects.value).map(({ label }) => label));

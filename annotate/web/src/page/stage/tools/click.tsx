@@ -4,7 +4,7 @@ import { effect, signal } from "@preact/signals";
 
 import { sentence } from "../../../backend";
 import type { Click, Guess } from "../../../clicks/guess";
-import { type Box, distance, pixelAt, type Point, type Runs } from "../../../labels/runs";
+import { type Box, commonPixels, distance, pixelAt, pixelsOf, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
 import { Button, Toggle } from "../../buttons";
@@ -24,6 +24,9 @@ const IDLE = 1500;
 
 /** How long the pointer rests at a place until it is shown what a click there finds [ms], and within which distance [CSS px]. */
 const REST = { time: 150, distance: 4 };
+
+/** Clicks after which one that changes less than this share of the object says that more won't do. */
+const STUCK = { clicks: 4, share: 0.01 };
 
 /** A click that waits for its answer, or a box. */
 type Step = { readonly click: Click } | { readonly box: Box };
@@ -73,7 +76,10 @@ export class ClickTool extends Tool {
       clearTimeout(this.idle);
       const look = () => {
         this.isNew = false;
-        void clicker.look(image!.item).catch((error) => (this.problem.value = sentence(error)));
+        const { item } = image!;
+        const listed = work.session.listing.listed.peek();
+        const next = isChosen() ? listed[listed.indexOf(item) + 1] : undefined;
+        void clicker.look(item, next).catch((error) => (this.problem.value = sentence(error)));
       };
       // the first click shall find everything ready: the network is loaded before the tool is chosen
       if (image && isChosen()) look();
@@ -162,7 +168,7 @@ export class ClickTool extends Tool {
         <Button text="Take back" reason={this.isBegun ? null : "Nothing was clicked yet"} onClick={() => this.takeBack()} />
         <Button text="Give the word" reason={this.found.value.length ? null : "Click an object first"} onClick={() => this.give()} />
         <span class="message" role="status">
-          {this.problem.value || (this.waiting.value.length ? "Looking ..." : "")}
+          {this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isStuck ? "No better by clicks: draw the rest." : "")}
           {this.isProtected.value && (
             <>
               All of it was drawn or clicked before.{" "}
@@ -176,6 +182,14 @@ export class ClickTool extends Tool {
 
   private get isBegun(): boolean {
     return this.found.value.length > 0 || this.waiting.value.length > 0;
+  }
+
+  /** Whether the last click hardly changed the object. */
+  private get isStuck(): boolean {
+    const [before, last] = this.found.value.slice(-2);
+    if (!last || last.guess.clicks.length < STUCK.clicks) return false;
+    const pixels = pixelsOf(last.runs);
+    return pixels + pixelsOf(before.runs) - 2 * commonPixels(before.runs, last.runs) < STUCK.share * pixels;
   }
 
   private get clicks(): readonly Click[] {
