@@ -446,6 +446,6 @@ def test_an_image_that_the_page_would_be_slow_with_is_refused(tmp_path):
     content = io.BytesIO()
     Image.new("1", (10_001, 10_000)).save(content, "PNG")
     with Project.create(tmp_path / "project") as project:
-        with pytest.raises(InputError, match="100 megapixels; the page edits at most 100. Scale it down"):
+        with pytest.raises(InputError, match=r"100 megapixels; the page edits at most 100\. Scale it down"):
             project.add("large.png", content.getvalue())
         assert not project.images()

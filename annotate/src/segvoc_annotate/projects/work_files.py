@@ -230,6 +230,7 @@ def received(
 
 
 def bands_of(values: np.ndarray, colors: Mapping[int, tuple[int, int, int]] | None) -> BandedPng:
+    """Encode a map in bands: a label map of 8 bits with RGB by id, or one of 16 bits."""
     if colors is None:
         return BandedPng.of(values, None)
     return BandedPng.of(values.astype(np.uint8), label_palette(color_table(colors)[:UNLABELED_8_BIT]).tobytes())
@@ -331,6 +332,7 @@ def _has_shape(size: tuple[int, int], of: tuple[int, int]) -> bool:
 
 
 def work_of(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str, Any]) -> LabelWork:
+    """Decode the PNGs of a work file for a height and width; `UsageError` if one doesn't fit."""
     planes = {name: plane_of(name, data, size) for name, data in files.items()}
     if len({planes[name].shape for name in DRAFT_PLANES if name in planes}) > 1:
         raise UsageError("draft.png, confidence.png and parts.png differ in size; save them again")
@@ -347,6 +349,7 @@ def work_of(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[st
 
 
 def check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
+    """`UsageError` if a pixel has an id without a color."""
     ids = [*colors, UNLABELED]
     firm = [NO_WORD, *(number + FIRST_WORD for number in colors)]
     decided = [UNDECIDED, *firm, *(code + LOOSE for code in firm)]
