@@ -82,9 +82,8 @@ def test_rows_that_changed_are_put_into_the_stored_maps_and_counted(large: Path)
         assert put(client, sent(labels[:1], corrections[:1]), 3, "&rows=0-1").status_code == 412
     with Project(large) as project:
         state, work = project.work("large.png")
-        assert (
-            (work.labels == labels).all() and work.corrections is not None and (work.corrections == corrections).all()
-        )
+        assert work.corrections is not None
+        assert (work.labels == labels).all() and (work.corrections == corrections).all()
         assert work.draft is not None and work.draft.shape == draft.shape
         with Image.open(project.files(project.image("large.png")).labels) as shown:
             assert shown.mode == "P" and (np.array(shown) == np.minimum(labels, 255)).all()

@@ -67,9 +67,7 @@ def test_gray_tools_say_why_and_lead_on(served: Site):
     assert undo.get_attribute("title") == "Undo: nothing was changed"
     site.press("Done", exact=True)
     site.shows("This image is done, and locked", ".toolbar")
-    assert (
-        site.tab.get_by_role("button", name="Brush").get_attribute("title")
-        == "Brush (B): This image is done, and locked."
-    )
+    title = site.tab.get_by_role("button", name="Brush").get_attribute("title")
+    assert title == "Brush (B): This image is done, and locked."
     site.tab.get_by_role("toolbar").get_by_role("button", name="Reopen").click()
     assert site.tab.get_by_role("button", name="Brush").is_enabled()
