@@ -1,8 +1,8 @@
 """How a photograph of many megapixels does on the page of a project, in headless Chromium, beside `segvoc serve`.
 
-Usage: PYTHONPATH=. python annotate/tools/large_image.py [--megapixels 42]. Prints seconds: until it is shown sharply and
-labeled, of clicks, strokes (the longest frame meanwhile, and until they are saved), undo and a polygon, and of opening it
-again; and the service's peak memory.
+Usage: PYTHONPATH=. python annotate/tools/large_image.py [--megapixels 42]. Prints seconds: until it is shown sharply
+and labeled, of clicks, strokes (the longest frame meanwhile, and until they are saved), undo and a polygon, and of
+opening it again; and the service's peak memory.
 """
 
 import argparse
