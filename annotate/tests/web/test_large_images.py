@@ -1,4 +1,4 @@
-"""An image that the browser doesn't decode: tiles of the service, clicks, strokes that send the rows that they changed."""
+"""An image that the browser doesn't decode: tiles of the service, clicks, strokes that send the rows they changed."""
 
 from collections.abc import Iterator
 from pathlib import Path

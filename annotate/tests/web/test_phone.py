@@ -24,7 +24,7 @@ def test_the_image_comes_first_and_everything_can_be_hit(served: Site):
     top = site.tab.evaluate("() => document.querySelector('.stage').getBoundingClientRect().top + scrollY")
     assert top < 200, f"the image begins {top:g} px down"
     for tool in ("Look", "Brush", "Polygon", "Click an object", "Objects"):
-        site.press(tool)
+        site.press(tool, exact=True)
         assert site.tab.evaluate(SMALL) == [], tool
     site.press("Help")
     site.tab.get_by_text("Change keys").click()
