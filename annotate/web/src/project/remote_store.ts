@@ -114,11 +114,12 @@ export class RemoteStore extends Store {
   override picture(entry: ImageEntry): Promise<Picture> {
     const { id, state } = entry;
     if (!isTiled(state)) return super.picture(entry);
-    return TiledPicture.open(state, (level, row, column) => this.api.tile(id, { level, row, column }));
+    const read = (level: number, row: number, column: number) => this.connection.answer(() => this.api.tile(id, { level, row, column }));
+    return TiledPicture.open(state, read);
   }
 
   override scaled(entry: ImageEntry): Promise<Blob> {
-    return isTiled(entry.state) ? this.api.tile(entry.id) : super.scaled(entry);
+    return isTiled(entry.state) ? this.connection.answer(() => this.api.tile(entry.id)) : super.scaled(entry);
   }
 
   async work(id: string): Promise<Work> {
