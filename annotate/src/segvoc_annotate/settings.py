@@ -10,8 +10,8 @@ from segvoc import UsageError
 WEB = Path(__file__).parent / "web"
 """The built page; its sources are in `annotate/web`."""
 
-MAX_EDITED_PIXELS = 16_000_000
-"""Max pixels of a project's images: on a larger one, a stroke of the page takes seconds, and saving a minute."""
+MAX_EDITED_PIXELS = 100_000_000
+"""Max pixels of a project's images: the page has six bytes for each."""
 
 TOKEN_VARIABLE = "SEGVOC_LABEL_STUDIO_TOKEN"
 """Environment variable with Label Studio's token."""

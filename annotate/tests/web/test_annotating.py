@@ -34,7 +34,7 @@ def test_images_that_failed_while_the_service_was_down_are_labeled_once_it_is_ba
     service.is_down = True
     served.drop(served.photos / "coffee.jpg", served.photos / "rocket.jpg", served.photos / "chelsea.jpg")
     served.type("cup, table")
-    served.tab.get_by_role("alert").filter(has_text="asked again by itself").wait_for()
+    served.tab.get_by_role("alert").filter(has_text="No connection to the service; retrying").wait_for()
     served.tab.get_by_role("button", name="Try 2 images again").wait_for()
     # the others aren't tried in vain
     assert served.tab.get_by_role("button", name="failed").count() == 2

@@ -160,16 +160,62 @@ def test_an_object_that_is_clicked_gets_the_word_as_one_action(served: Site, scr
     ready(site)
     site.press("Give the word")
     given = site.tab.locator(".toolbar button:disabled", has_text="Give the word")
-    site.tab.get_by_text("All of it was corrected before").or_(given).wait_for()
+    over = site.tab.get_by_role("button", name="Paint over")
+    over.or_(given).first.wait_for()
     kept = site.labels()
     assert (kept[(after == 1) & (before != 1)] == 1).all()
     site.stage_key("Escape")
-    site.tab.get_by_label("Keep corrected").uncheck()
     taps(*site.place(*CUP))
     ready(site)
     site.press("Give the word")
+    # what is protected is painted over with one press
+    over.click()
     assert (site.labels()[kept == 1] == 0).any()
     for _ in range(3):
         site.tab.keyboard.press("Control+z")
     assert (site.labels() == before).all()
     assert not site.complaints
+
+
+def test_words_change_places_and_a_box_gives_several_regions_a_word(served: Site):
+    served.open_and_label("coffee.jpg", "cup, table, spoon")
+    before = served.labels()
+    served.press("Give a region another word")
+    served.click(0.05, 0.95)
+    has = served.tab.get_by_role("heading", level=2).filter(has_text="Instead of").inner_text().split("“")[1][:-1]
+    other = "cup" if has == "table" else "table"
+    served.tab.get_by_label("Swap: what has that word").check()
+    served.tab.get_by_role("option", name=other).click()
+    ids = {"cup": 0, "table": 1, "spoon": 2}
+    after = served.labels()
+    assert (after[before == ids[has]] == ids[other]).all() and (after[before == ids[other]] == ids[has]).all()
+    served.drag((0.001, 0.001), (0.999, 0.999))
+    served.tab.get_by_role("heading", name="Give these regions a word").wait_for()
+    served.tab.get_by_role("option", name="spoon").click()
+    assert (served.labels() == 2).mean() > 0.99
+    for _ in range(2):
+        served.tab.keyboard.press("Control+z")
+    assert (served.labels() == before).all()
+    # a border that moves to edges changes few pixels, as one action
+    served.click(0.5, 0.5)
+    served.press("Shrink to edges")
+    served.tab.get_by_role("dialog").or_(served.tab.get_by_role("button", name="Undo")).first.wait_for()
+    assert (served.labels() != before).mean() < 0.3
+    assert not served.complaints
+
+
+def test_a_region_that_only_got_another_word_gives_way_to_a_click(served: Site):
+    served.open_and_label("coffee.jpg", "table")
+    served.type("spoon, cup")
+    served.done()
+    served.press("Give a region another word")
+    served.click(*CUP)
+    served.tab.get_by_role("option", name="spoon").or_(served.tab.get_by_role("option", name="table")).first.click()
+    before = served.labels()
+    served.press("Click an object")
+    served.click(*CUP)
+    ready(served)
+    served.tab.get_by_role("combobox").first.select_option("cup")
+    served.press("Give the word")
+    served.tab.locator(".toolbar button:disabled", has_text="Give the word").wait_for()
+    assert (served.labels() != before).mean() > 0.02

@@ -1,6 +1,6 @@
 /** What labels images for the page: a network in the page itself, or a service. The page knows only this. */
 
-import type { Size } from "./labels/runs";
+import type { Box, Size } from "./labels/runs";
 
 /** An image: upright, opaque RGBA in [0, 255], row by row. */
 export interface Pixels extends Size {
@@ -13,8 +13,12 @@ export interface ImageSource extends Size {
   readonly id: string;
   readonly name: string;
   file(): Promise<Blob>;
+  /** The file to label: that of a large image is smaller. */
+  scaled(): Promise<Blob>;
   /** Decode the file; few images fit into memory at once. */
   pixels(): Promise<Pixels>;
+  /** A rectangle, with at least so many pixels as far as the image has them. */
+  part(box: Box, least: Size): Promise<Pixels>;
 }
 
 export interface Query {

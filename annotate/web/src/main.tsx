@@ -1,5 +1,6 @@
 /** Starts the page, with the back ends that it is served with. */
 
+import { effect, signal } from "@preact/signals";
 import { render } from "preact";
 
 import { type Backend, KeyError, sentence } from "./backend";
@@ -74,13 +75,12 @@ async function start(): Promise<void> {
     keep(key);
     void labeler.load();
   };
-  const user = api && {
-    name: api.user,
-    change(name: string) {
-      api.user = name;
-      localStorage.setItem(USER, name);
-    },
-  };
+  const user = api && signal(api.user);
+  effect(() => {
+    if (!user || user.value === api.user) return;
+    api.user = user.value;
+    localStorage.setItem(USER, user.value);
+  });
   labeler.start();
   const improvement = new Improvement(session, api);
   const exports = api && new Exports(session, api, (name, content) => save({ name, content }));

@@ -4,9 +4,9 @@ import { test } from "node:test";
 import { namePlaces } from "../src/imaging/names";
 import { wordColor } from "../src/imaging/palette";
 import { regionAt } from "../src/labels/connected";
-import { Edits } from "../src/labels/edits";
-import { figures, Labeling, partFigures } from "../src/labels/labeling";
-import { BAND, mapped, packed, unpacked } from "../src/labels/layer";
+import { Edits, idsOf, wordOf } from "../src/labels/edits";
+import { figures, Labeling, NONE, partFigures } from "../src/labels/labeling";
+import { BAND, difference, mapped, packed, unpacked, unpackedPart } from "../src/labels/layer";
 import { polygon, stroke } from "../src/labels/runs";
 import { ALL, context, draft, map, rows, seeded } from "./labeled";
 
@@ -217,4 +217,48 @@ test("a name stands in the widest place of its region, inside of it", () => {
   const rest = places.find(({ label }) => label === 1)!;
   assert.ok(rest.y > 60 && rest.y - rest.halfHeight >= 48, JSON.stringify(rest));
   assert.deepEqual(namePlaces(labels.fill(65535), { width: 300, height: 200 }, 65535), []);
+});
+
+test("what a whole region got is corrected, and gives way to clicks, also with other ids and after saving", () => {
+  const edits = new Edits(4, 1);
+  edits.paint(Int32Array.of(0, 3), 4, "loose");
+  edits.paint(Int32Array.of(1, 1), 4);
+  edits.paint(Int32Array.of(2, 1), null, "loose");
+  edits.finish();
+  const firm = ({ layer }: Edits) => Array.from(layer.keys(), (pixel) => [edits.isCorrected(pixel), edits.isFirm(pixel)]);
+  const wanted = [[true, false], [true, true], [true, false], [false, false]];
+  assert.deepEqual(firm(edits), wanted);
+  assert.deepEqual(Array.from(edits.layer, wordOf), [4, 4, null, null]);
+  assert.deepEqual(idsOf(edits.layer), [4]);
+  edits.renumber(new Map([[4, 9]]));
+  assert.deepEqual(firm(new Edits(4, 1, edits.saved)), wanted);
+  assert.deepEqual(Array.from(edits.layer, wordOf), [9, 9, null, null]);
+  const { labels, tally } = new Labeling(draft(["1111"], [0, 1]), edits, context(["a", "b", "c"], ALL, [0, 1, 9]));
+  assert.deepEqual([[...labels], tally.corrected], [[9, 9, NONE, 1], 3]);
+});
+
+test("a draft that is smaller than its image gives each pixel the nearest of its labels", () => {
+  const small = { ...draft(["0.1", "111"], [4, 6], 0.8), parts: { names: [], colors: [], labels: Uint16Array.of(0, 1, 2, 3, 4, 5) } };
+  small.confidence[0] = 20;
+  const edits = new Edits(6, 4);
+  edits.paint(Int32Array.of(8, 2), 4);
+  edits.finish();
+  const labeling = new Labeling(small, edits, context(["a", "b"], { threshold: 0.5, background: null }, [4, 6]));
+  assert.deepEqual(rows(labeling.labels, 6), ["....66", "..4466", "666666", "666666"]);
+  assert.deepEqual([labeling.confidence(4), labeling.confidence(8), labeling.confidence(0)], [204, 255, 20]);
+  assert.deepEqual([labeling.part(4), labeling.part(23), labeling.part(8)], [2, 5, NONE]);
+  const { pixels, corrected } = labeling.tally;
+  assert.deepEqual([pixels[4], pixels[6], pixels[NONE], corrected], [2, 16, 6, 2]);
+});
+
+test("where two layers differ is told in whole bands, and parts of them come back", () => {
+  const values = Uint16Array.from({ length: 3 * BAND + 7 }, (_, at) => Number(at > BAND + 9));
+  const [one, copy] = [packed(values), packed(values)];
+  assert.equal(difference(one, copy), null);
+  values[2 * BAND + 5] = 8;
+  assert.deepEqual(difference(one, packed(values)), [2 * BAND, 3 * BAND]);
+  values[3 * BAND + 6] = 8;
+  assert.deepEqual(difference(one, packed(values)), [2 * BAND, 3 * BAND + 7]);
+  for (const [from, to] of [[0, 5], [BAND - 2, BAND + 20], [3 * BAND, 3 * BAND + 7]])
+    assert.deepEqual(unpackedPart(packed(values), from, to), values.slice(from, to));
 });

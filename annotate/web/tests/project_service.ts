@@ -214,7 +214,9 @@ function refused(message: string, status = 422): Response {
 function idsOf(files: Unzipped): number[] {
   const ids = (name: string, offset: number, none: number) =>
     files[name] ? [...new Set(decode(files[name]).data)].filter((value) => value >= offset && value !== none).map((value) => value - offset) : [];
-  return [...ids("labels.png", 0, 255), ...ids("draft.png", 0, 65535), ...ids("corrections.png", 2, -1)];
+  // a bit of corrections tells how firm they are
+  const corrected = ids("corrections.png", 0, -1).map((code) => (code & 0x7fff) - 2);
+  return [...ids("labels.png", 0, 255), ...ids("draft.png", 0, 65535), ...corrected.filter((id) => id >= 0)];
 }
 
 function missing(): Response {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { type Backend, type ImageSource, type Segmentation, TransientError } from "../src/backend";
+import type { Picture } from "../src/imaging/picture";
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
 import { Edits, type SavedEdits } from "../src/labels/edits";
 import { Labeling, NONE } from "../src/labels/labeling";
@@ -124,8 +125,8 @@ test("an image that is cleared right after a stroke doesn't come back when the s
   const { session, backend } = await started("a");
   backend.asked[0].answer(ANSWER);
   await pause();
-  const bitmap = { close() {} } as ImageBitmap;
-  const image = new OpenImage(session.items.value[0], bitmap, await session.store.work("a"), session.settings);
+  const picture = { close() {} } as Picture;
+  const image = new OpenImage(session.items.value[0], picture, await session.store.work("a"), session.settings);
   session.current.value = image;
   image.paint(Int32Array.of(0, 1), null);
   image.finish();
@@ -162,7 +163,7 @@ test("a word gets the pixels of another one in all images, also in what can be u
   for (const { image, answer } of backend.asked.slice(-2)) answer({ ...found(["11"], ["cat", "kitty", "dog"]), width: image.width });
   await pause();
   const [first] = session.items.value;
-  const image = new OpenImage(first, {} as ImageBitmap, await session.store.work("open"), session.settings);
+  const image = new OpenImage(first, {} as Picture, await session.store.work("open"), session.settings);
   session.current.value = image;
   for (const id of [1, 2]) {
     image.paint(Int32Array.of(0, 1), id);

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { regionAt, surroundings } from "../src/labels/connected";
+import { regionAt, regionsIn, surroundings } from "../src/labels/connected";
+import { cellsOf, fitted, runsOfCells } from "../src/labels/fitting";
 import { edgeCosts, wayBetween } from "../src/labels/live_wire";
-import { type Point, polygon } from "../src/labels/runs";
+import { commonPixels, pixelsOf, type Point, polygon } from "../src/labels/runs";
 import { framed, toStage } from "../src/page/stage/navigation";
 import { map, rows } from "./labeled";
 
@@ -76,4 +77,43 @@ test("a rectangle is shown as large as it fits, in the middle", () => {
   const middle = toStage(view, { x: 1100, y: 1200 });
   assert.ok(Math.hypot(middle.x - 400, middle.y - 300) < 1e-6);
   assert.equal(framed({ left: 5, top: 5, right: 6, bottom: 6 }, image, stage).scale, 40);
+});
+
+test("a border grows and shrinks to the edge of the image near it", () => {
+  const size = { width: 60, height: 40 };
+  const isIn = (x: number, y: number) => x >= 20 && x < 40 && y >= 10 && y < 30;
+  const pixels = gray(size.width, size.height, (x, y) => (isIn(x, y) ? 200 : 60) + ((x * 31 + y * 17) % 9));
+  const square = (by: number) =>
+    Uint16Array.from({ length: 2400 }, (_, at) => {
+      const [x, y] = [at % 60, Math.floor(at / 60)];
+      return Number(x >= 20 - by && x < 40 + by && y >= 10 - by && y < 30 + by);
+    });
+  const wrong = (mask: Uint8Array) => mask.reduce((sum, inside, at) => sum + Number(Boolean(inside) !== isIn(at % 60, Math.floor(at / 60))), 0);
+  assert.ok(wrong(fitted(square(-4), pixels, size, "grow", 8)!) <= 80);
+  assert.ok(wrong(fitted(square(4), pixels, size, "shrink", 8)!) <= 80);
+  assert.ok(wrong(Uint8Array.from(square(-4))) > 200);
+  assert.equal(fitted(square(-9), pixels, size, "shrink", 8), null);
+});
+
+test("a region comes back from cells of its size, and with fewer cells nearly", () => {
+  const width = 50,
+    box = { left: 10, top: 5, right: 40, bottom: 35 };
+  const runs = polygon([{ x: 12, y: 6 }, { x: 38, y: 12 }, { x: 20, y: 33 }], { width, height: 40 });
+  const again = (size: { width: number; height: number }) =>
+    runsOfCells(Uint8Array.from(cellsOf(runs, width, box, size)), width, box, size);
+  assert.deepEqual(again({ width: 30, height: 30 }), runs);
+  const coarse = again({ width: 15, height: 15 });
+  assert.ok(commonPixels(coarse, runs) > 0.85 * pixelsOf(runs) && pixelsOf(coarse) < 1.15 * pixelsOf(runs));
+});
+
+test("a box chooses the regions that lie in it, most of each", () => {
+  const image = map("0000000", "0110220", "0110220", "0000020", "0000020");
+  const pixels = (left: number, top: number, right: number, bottom: number) => {
+    const labels = image.labels.slice();
+    const runs = regionsIn(labels, image, { left, top, right, bottom });
+    for (let at = 0; at < runs.length; at += 2) labels.fill(9, runs[at], runs[at] + runs[at + 1]);
+    return rows(labels, image.width);
+  };
+  assert.deepEqual(pixels(0, 0, 7, 4), ["0000000", "0990990", "0990990", "0000090", "0000020"]);
+  assert.deepEqual(pixels(1, 1, 6, 3), ["0000000", "0990220", "0990220", "0000020", "0000020"]);
 });

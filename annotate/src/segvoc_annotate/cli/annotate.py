@@ -54,8 +54,9 @@ def annotate(
     from segvoc.data.datasets.maps import is_project
     from segvoc_annotate.projects.archive import open_project
     from segvoc_annotate.projects.project import Project
+    from segvoc_annotate.projects.pyramid import TILED_PIXELS
     from segvoc_annotate.projects.records import ProjectOptions
-    from segvoc_annotate.settings import MAX_EDITED_PIXELS, AnnotateSettings
+    from segvoc_annotate.settings import AnnotateSettings
 
     vocabulary = words.vocabulary()
     names = () if vocabulary is None else vocabulary.words
@@ -84,7 +85,7 @@ def annotate(
         from segvoc_annotate.service_extension import AnnotateRoutes
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
     settings = ServiceSettings(
-        max_bytes=200_000_000, max_pixels=MAX_EDITED_PIXELS, stop_seconds=5.0, extensions=(AnnotateRoutes(served),)
+        max_bytes=200_000_000, max_pixels=TILED_PIXELS, stop_seconds=5.0, extensions=(AnnotateRoutes(served),)
     )
     logging.disable(logging.INFO)  # users read the page, not the service's log
     try:

@@ -135,9 +135,7 @@ class ProjectExport:
         # removed words are unlabeled
         places = {word.id: label for label, word in enumerate(self.project.record.present)}
         labels = label_table(places)[work.labels]
-        confidence = np.ones(labels.shape, np.float32) if work.confidence is None else work.confidence / np.float32(255)
-        if work.corrections is not None:
-            confidence[work.corrections > 0] = 1
+        confidence = work.confidence_map()
         return Segmentation(
             labels=labels,
             words=self.words,

@@ -15,10 +15,11 @@ import numpy as np
 from segvoc import InputError, UsageError, read_label_map
 from segvoc.data.datasets.maps import PROJECT_FILE, is_project
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.reading import decode_image
+from segvoc.imaging.reading import decode_image, image_size
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
+from segvoc_annotate.projects.changed_rows import received_rows
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
 from segvoc_annotate.projects.images import TRASH, ImageFiles, checked_name, clash, move, remove
 from segvoc_annotate.projects.index import IndexedImage, RemovedImage, stamp_of
@@ -204,14 +205,18 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         done: bool | None = None,
         change: str | None = None,
         keep_draft: bool = False,
+        rows: tuple[int, int] | None = None,
     ) -> ImageState:
         """Store an untrusted work file, a zip sent by a client; returns the new state of the image.
 
         `done` is whether the image is done now; None: it isn't, and if it was, that is an `ImageDoneError`. With
-        `keep_draft`, what the model found isn't sent and stays. `UsageError` if the work file can't be used.
+        `keep_draft`, what the model found isn't sent and stays; with `rows`, first and end, neither are all other rows
+        of labels and corrections. `UsageError` if the work file can't be used.
         """
         image = self.image(name)
         state, draft = self.state(image), None
+        if rows is not None:
+            return self._receive_rows(name, file, rows, expected, by, done, change)
         if keep_draft:
             with self.threads:
                 try:
@@ -220,6 +225,28 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                     raise UsageError(f"{name!r} has no draft to keep; send it") from None
         work = received(file, name, (state.height, state.width), self.record.colors, draft)
         return self._write(name, work, expected, by, done, change)
+
+    def _receive_rows(
+        self,
+        name: str,
+        file: BinaryIO | io.BytesIO,
+        rows: tuple[int, int],
+        expected: int,
+        by: str,
+        done: bool | None,
+        change: str | None,
+    ) -> ImageState:
+        with self.threads:
+            current = self._refresh(name)
+            if self.index.has(change):
+                return current
+            current = self._at_revision(name, expected)
+            try:
+                stored = read_packed(ImageFiles.below(self.folder, name).work)
+            except FileNotFoundError:
+                raise UsageError(f"{name!r} has no labels of which some rows could change; send all of them") from None
+            work = received_rows(file, replace(stored, state=current), rows, self.record.colors)
+            return self._write(name, work, expected, by, done, change)
 
     def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
         """Write an image's pixel data; see `receive`."""
@@ -475,7 +502,13 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         name = checked_name(name)
         if not (self.is_owned or self.images_folder.is_dir()):
             raise UsageError(f"the image folder {str(self.images_folder)!r} does not exist; restore it")
-        size = decode_image(content, repr(name), max_pixels=max_pixels).shape[:2]
+        height, width = image_size(content, repr(name))
+        if height * width > max_pixels:
+            raise InputError(
+                f"{name!r} has {height * width / 1e6:.0f} megapixels; the page edits at most {max_pixels / 1e6:.0f}. "
+                "Scale it down, or label it with `segvoc segment --tile`"
+            )
+        size = decode_image(content, repr(name)).shape[:2]
         target = self.images_folder / name
         with self.threads:
             if self.index.has(change):

@@ -16,8 +16,8 @@ from segvoc.imaging.palette import class_colors
 from segvoc.storage.files import read_json
 from segvoc.storage.records import from_json
 
-MOST_IDS = 65_534
-"""Upper bound of word ids: a correction is an id + 2 in 16 bits."""
+MOST_IDS = 32_766
+"""Upper bound of word ids: a correction is an id + 2 in 15 bits, and a bit for its strength."""
 
 MOST_REVISIONS = 2**53
 """Upper bound of revisions and of numbers of changes, which pages read as floats."""

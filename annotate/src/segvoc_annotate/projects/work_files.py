@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Float32, UInt8, UInt16
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
@@ -27,6 +27,7 @@ from segvoc.imaging.label_maps import (
 )
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import field_value, from_json, to_json
+from segvoc_annotate.projects.png_bands import BANDED_PIXELS, BandedPng
 from segvoc_annotate.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Source, damaged_file
 
 STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY = (
@@ -48,6 +49,9 @@ _BLOCK = 262_144
 UNDECIDED, NO_WORD, FIRST_WORD = 0, 1, 2
 """Values of corrections: uncorrected; word removed by a person; offset of ids."""
 
+LOOSE = 0x8000
+"""Added to corrections that give way to clicks, since whole regions got them."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelWork:
@@ -55,12 +59,12 @@ class LabelWork:
 
     labels: UInt16[np.ndarray, "H W"]
     """The id of each pixel's word; 65535: unlabeled."""
-    draft: UInt16[np.ndarray, "H W"] | None = None
-    """The model's labels: ids, 65535 for none."""
-    confidence: UInt8[np.ndarray, "H W"] | None = None
+    draft: UInt16[np.ndarray, "h w"] | None = None
+    """The model's labels: ids, 65535 for none; those of a large image may be smaller, as it was labeled."""
+    confidence: UInt8[np.ndarray, "h w"] | None = None
     """Probability of the draft's word, scaled to 255."""
     corrections: UInt16[np.ndarray, "H W"] | None = None
-    """Corrections: 0: none, 1: no word, id + 2: that word."""
+    """Corrections: 0: none, 1: no word, id + 2: that word; `LOOSE` more where a whole region got it."""
     objects: UInt16[np.ndarray, "H W"] | None = None
     """The number of each pixel's object; 0: none."""
     parts: bytes | None = None
@@ -89,10 +93,20 @@ class LabelWork:
             **({} if self.objects is None else {OBJECTS_ENTRY: self.objects}),
         }
 
+    def confidence_map(self) -> Float32[np.ndarray, "H W"]:
+        """Probability of each pixel's label, in [0, 1]: 1 where a person decided, and where nothing is known."""
+        shape = self.labels.shape
+        if self.confidence is None:
+            return np.ones(shape, np.float32)
+        result = (self.confidence / np.float32(255))[np.ix_(*_nearest(shape, self.confidence.shape))]
+        if self.corrections is not None:
+            result[self.corrections > UNDECIDED] = 1
+        return result
+
     def state(self, image: str) -> ImageState:
         """The state of an image with this work, at revision 0."""
         labels = self.labels
-        counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1)
+        counts = counts_of(labels)
         words = np.flatnonzero(counts[:UNLABELED])
         decided = np.zeros(labels.shape, bool) if self.corrections is None else self.corrections > UNDECIDED
         least = self.least_certain
@@ -105,22 +119,39 @@ class LabelWork:
             source=self.source,
             answers=self.answers,
             corrected=int(np.count_nonzero(decided)),
-            pixels=_by_word(dict(zip(words.tolist(), counts[words].tolist(), strict=True))),
+            pixels=by_word(dict(zip(words.tolist(), counts[words].tolist(), strict=True))),
             unlabeled=int(counts[UNLABELED]),
             uncertainty=self._uncertainty(decided),
             least_certain=least,
-            objects=None if self.objects is None else _by_word(object_counts(labels, self.objects)),
+            objects=None if self.objects is None else by_word(object_counts(labels, self.objects)),
         )
 
     def _uncertainty(self, decided: np.ndarray) -> float | None:
         if self.confidence is None or self.draft is None or not (self.draft != UNLABELED).any():
             return None
+        if decided.shape != self.draft.shape:
+            decided = decided[np.ix_(*_nearest(self.draft.shape, decided.shape))]
         left = decided.size - int(np.count_nonzero(decided))
         sure = float(np.sum(self.confidence, where=~decided, dtype=np.float64)) / 255
         return round(1 - sure / left, 4) if left else 0.0
 
 
-def _by_word(counts: Mapping[int, int]) -> dict[str, int]:
+def _nearest(size: tuple[int, ...], of: tuple[int, ...]) -> list[np.ndarray]:
+    """Rows and columns of a map of another size that are nearest to those of this one."""
+    return [
+        ((np.arange(cells) + 0.5) * (others / cells)).astype(np.int64) for cells, others in zip(size, of, strict=True)
+    ]
+
+
+def counts_of(labels: UInt16[np.ndarray, "H W"]) -> np.ndarray:
+    """How many pixels have each value; in pieces, since counting takes eight bytes for each pixel."""
+    counts, rows = np.zeros(UNLABELED + 1, np.int64), max(1, 4_000_000 // labels.shape[1])
+    for top in range(0, len(labels), rows):
+        counts += np.bincount(labels[top : top + rows].ravel(), minlength=UNLABELED + 1)
+    return counts
+
+
+def by_word(counts: Mapping[int, int]) -> dict[str, int]:
     """Counts by id, with JSON's string keys."""
     return {str(word): count for word, count in counts.items()}
 
@@ -181,6 +212,32 @@ def received(
     they aren't sent. `UsageError` if the zip is invalid or too large for the image, sizes differ, or an id belongs to
     no word.
     """
+    files, facts = received_files(file, size)
+    if draft is not None and (sent := files.keys() & set(DRAFT_PLANES)):
+        raise UsageError(f"the work file has {min(sent)!r}, but draft=kept; leave one of them out")
+    files = {**files, **(draft or {})}
+    work = work_of(files, size, facts)
+    check_ids(work, colors)
+    is_8_bit = max(colors, default=0) < UNLABELED_8_BIT
+    if size[0] * size[1] >= BANDED_PIXELS:
+        # a stroke changes some rows then
+        files[LABELS_ENTRY] = bands_of(work.labels, colors if is_8_bit else None).encoded()
+        if work.corrections is not None:
+            files[CORRECTIONS_ENTRY] = bands_of(work.corrections, None).encoded()
+    elif not _is_our_form(files[LABELS_ENTRY], is_8_bit):
+        files[LABELS_ENTRY] = labels_png(work.labels, colors)
+    return PackedWork(state=work.state(image), planes=files)
+
+
+def bands_of(values: np.ndarray, colors: Mapping[int, tuple[int, int, int]] | None) -> BandedPng:
+    """Encode a map in bands: a label map of 8 bits with RGB by id, or one of 16 bits."""
+    if colors is None:
+        return BandedPng.of(values, None)
+    return BandedPng.of(values.astype(np.uint8), label_palette(color_table(colors)[:UNLABELED_8_BIT]).tobytes())
+
+
+def received_files(file: BinaryIO | io.BytesIO, size: tuple[int, int]) -> tuple[dict[str, bytes], Mapping[str, Any]]:
+    """The PNGs of an untrusted work file for a height and width, and the accepted fields of its state."""
     try:
         _check_number(file)
         with zipfile.ZipFile(file) as archive:
@@ -189,14 +246,7 @@ def received(
         raise
     except Exception as error:  # zipfile raises a dozen exception types on damaged data
         raise UsageError(f"the work file is not a zip of PNGs: {one_line(error)}; save it again") from None
-    if draft is not None and (sent := files.keys() & set(DRAFT_PLANES)):
-        raise UsageError(f"the work file has {min(sent)!r}, but draft=kept; leave one of them out")
-    facts, files = _facts(files.pop(STATE_ENTRY)), {**files, **(draft or {})}
-    work = _work(files, size, facts)
-    _check_ids(work, colors)
-    if not _is_our_form(files[LABELS_ENTRY], max(colors, default=0) < UNLABELED_8_BIT):
-        files[LABELS_ENTRY] = labels_png(work.labels, colors)
-    return PackedWork(state=work.state(image), planes=files)
+    return files, _facts(files.pop(STATE_ENTRY))
 
 
 def _is_our_form(png: bytes, is_8_bit: bool) -> bool:
@@ -242,18 +292,22 @@ def _facts(content: bytes) -> Mapping[str, Any]:
         "source": field_value(Source | None, state.get("source"), "source") or "person",
         "answers": field_value(str | None, state.get("answers"), "answers"),
         "least_certain": field_value(PixelPlace | None, state.get("least_certain"), "least_certain"),
+        "uncertainty": field_value(float | None, state.get("uncertainty"), "uncertainty"),
     }
+    if facts["uncertainty"] is not None and not 0 <= facts["uncertainty"] <= 1:
+        raise UsageError(f"uncertainty {facts['uncertainty']:g} is not in [0, 1]; save the work file again")
     if len(facts["answers"] or "") > LONGEST_ANSWERS:
         raise UsageError(f"answers has more than {LONGEST_ANSWERS} characters; use fewer words")
     return facts
 
 
-def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Decode a PNG after checking its size."""
+def plane_of(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
+    """Decode a PNG after checking its size; drafts may be smaller, in the image's shape."""
     height, width = size
     try:
         image = PngImageFile(io.BytesIO(content))
-        if image.size != (width, height):
+        is_smaller = name in DRAFT_PLANES and image.width < width and _has_shape(image.size, (width, height))
+        if image.size != (width, height) and not is_smaller:
             raise UsageError(f"{name} has {image.width} x {image.height} pixels, the image has {width} x {height}")
         if name == LABELS_ENTRY:
             labels = labels_of(image, name)
@@ -272,8 +326,17 @@ def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
         raise UsageError(f"{name} of the work file is damaged: {one_line(error)}; save it again") from None
 
 
-def _work(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str, Any]) -> LabelWork:
-    planes = {name: _plane(name, data, size) for name, data in files.items()}
+def _has_shape(size: tuple[int, int], of: tuple[int, int]) -> bool:
+    """Whether a width and height are those of another size scaled down, up to rounding."""
+    return abs(size[0] / of[0] * of[1] - size[1]) <= 1
+
+
+def work_of(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str, Any]) -> LabelWork:
+    """Decode the PNGs of a work file for a height and width; `UsageError` if one doesn't fit."""
+    planes = {name: plane_of(name, data, size) for name, data in files.items()}
+    if len({planes[name].shape for name in DRAFT_PLANES if name in planes}) > 1:
+        raise UsageError("draft.png, confidence.png and parts.png differ in size; save them again")
+    facts = {name: value for name, value in facts.items() if name != "uncertainty"}
     return LabelWork(
         labels=planes[LABELS_ENTRY],
         draft=planes.get(DRAFT_ENTRY),
@@ -285,9 +348,11 @@ def _work(files: Mapping[str, bytes], size: tuple[int, int], facts: Mapping[str,
     )
 
 
-def _check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
+def check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
+    """`UsageError` if a pixel has an id without a color."""
     ids = [*colors, UNLABELED]
-    decided = [UNDECIDED, NO_WORD, *(number + FIRST_WORD for number in colors)]
+    firm = [NO_WORD, *(number + FIRST_WORD for number in colors)]
+    decided = [UNDECIDED, *firm, *(code + LOOSE for code in firm)]
     planes = ((LABELS_ENTRY, work.labels, ids), (DRAFT_ENTRY, work.draft, ids))
     for name, values, known in (*planes, (CORRECTIONS_ENTRY, work.corrections, decided)):
         table = np.zeros(UNLABELED + 1, bool)
@@ -339,7 +404,7 @@ def read_work(path: Path) -> tuple[ImageState, LabelWork]:
     try:
         source = found.state.source or "person"
         facts = {"source": source, "answers": found.state.answers, "least_certain": found.state.least_certain}
-        return found.state, _work(found.planes, size, facts)
+        return found.state, work_of(found.planes, size, facts)
     except (UsageError, KeyError) as error:
         raise damaged_file(path, one_line(error)) from None
 
@@ -359,7 +424,9 @@ def with_ids(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:
     """Give words other ids; pixels of words that have none lose their word."""
     table, decided = label_table(ids), np.zeros(UNLABELED + 1, np.uint16)
     decided[:FIRST_WORD] = range(FIRST_WORD)
-    decided[[old + FIRST_WORD for old in ids]] = [new + FIRST_WORD for new in ids.values()]
+    decided[NO_WORD + LOOSE] = NO_WORD + LOOSE
+    for strength in (0, LOOSE):
+        decided[[old + FIRST_WORD + strength for old in ids]] = [new + FIRST_WORD + strength for new in ids.values()]
     draft = None if work.draft is None else table[work.draft]
     corrections = None if work.corrections is None else decided[work.corrections]
     return replace(work, labels=table[work.labels], draft=draft, corrections=corrections)

@@ -37,6 +37,7 @@ from segvoc_annotate.projects.index import stamp_of
 from segvoc_annotate.projects.merging import merge_words, resume_merge
 from segvoc_annotate.projects.people import Assigned, assign, read_assigned
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.pyramid import SCALED, tile
 from segvoc_annotate.projects.records import (
     ConflictError,
     DamagedProjectError,
@@ -91,7 +92,7 @@ class ProjectRoutes:
 
     def __init__(self, service: Service, settings: AnnotateSettings, folder: Path) -> None:
         self._service, self._limits, self.project = service, settings, Project(folder)
-        self._max_pixels = min(service.settings.max_pixels, MAX_EDITED_PIXELS)
+        self._max_pixels = MAX_EDITED_PIXELS
         self._taught = TaughtModel(self.project, service)
         self._improvement = Improvement(self.project, service.open_models[0], self._taught.follow_from_thread)
         self._exports = Exports(self.project)
@@ -133,6 +134,7 @@ class ProjectRoutes:
             ("DELETE", "/v1/project/images/{name:path}", self._remove, RemovedAnswer, "administer"),
             ("POST", "/v1/project/restored/{name:path}", self._restore, ImageState, "annotate"),
             ("GET", "/v1/project/thumbnails/{name:path}", self._thumbnail, None, "read"),
+            ("GET", "/v1/project/tiles/{name:path}", self._tile, None, "read"),
             ("GET", "/v1/project/work/{name:path}", self._work, None, "read"),
             ("PUT", "/v1/project/work/{name:path}", self._put_work, ImageState, "annotate"),
             ("PUT", "/v1/project/done/{name:path}", self._put_done, ImageState, "annotate"),
@@ -315,6 +317,15 @@ class ProjectRoutes:
                 content = await self._in_thread(thumbnail, self.project.folder, image)
         return Response(content, media_type="image/jpeg", headers=_REVALIDATED)
 
+    async def _tile(self, request: Request) -> Response:
+        """A tile of an image, whose level, row and column the query has; without them, the image as it is labeled."""
+        query = request.query_params
+        place = "/".join(query.get(part, "") for part in ("level", "row", "column"))
+        image = await self._in_thread(self.project.image, request.path_params["name"])
+        async with self._decoding:
+            content = await self._in_thread(tile, self.project.folder, image, SCALED if place == "//" else place)
+        return Response(content, media_type="image/jpeg", headers=_REVALIDATED)
+
     async def _remove(self, request: Request) -> Response:
         with self._service.request_slot(labels=False):
             name, user, change = request.path_params["name"], user_of(request), change_of(request)
@@ -337,7 +348,8 @@ class ProjectRoutes:
             async with sent_file(request, ZIP, self._limits) as file, self._decoding:
                 done = {"true": True, "false": False}.get(request.query_params.get("done", ""))
                 keep_draft, change = request.query_params.get("draft") == "kept", change_of(request)
-                receive = partial(self.project.receive, done=done, change=change, keep_draft=keep_draft)
+                rows = _rows_of(request)
+                receive = partial(self.project.receive, done=done, change=change, keep_draft=keep_draft, rows=rows)
                 return _answered(await self._in_thread(receive, name, file, expected=expected, by=user))
 
     async def _put_done(self, request: Request) -> Response:
@@ -453,6 +465,15 @@ class ProjectRoutes:
                 raise _failure(error) from error
 
         return await asyncio.to_thread(answered)
+
+
+def _rows_of(request: Request) -> tuple[int, int] | None:
+    """The rows that are sent, from the query; None: all."""
+    if (text := request.query_params.get("rows")) is None:
+        return None
+    if (found := re.fullmatch(r"(\d{1,6})-(\d{1,6})", text)) is None:
+        raise ServiceFailure("invalid_request", f"rows={text[:40]!r} aren't FIRST-END")
+    return int(found[1]), int(found[2])
 
 
 _REVALIDATED = {"Cache-Control": "private, no-cache"}

@@ -1,6 +1,6 @@
 /** What clicks say of an object, and which part of an image is looked at; Python's `segvoc.clicks` does the same. */
 
-import { Patch, regionAt } from "../labels/connected";
+import { regionAt } from "../labels/connected";
 import { type Box, boxOf, holds, joined, type Point, rowsOf, type Runs, type Size, split, whole } from "../labels/runs";
 import { addInterpolated, axis, type Grid } from "../onnx/feature_maps";
 
@@ -209,9 +209,38 @@ export function resampled(grid: Grid, of: Box, to: Box, size: Omit<Grid, "values
 
 /** Start and length of the stretches of pixels of an image where the values of a view, interpolated, are positive. */
 export function positiveRuns(grid: Grid, view: Box, { width }: Size): Runs {
-  const patch = new Patch(width, view);
-  const values = new Float32Array(patch.values.length);
-  addInterpolated(values, grid.values, grid, patch.height, patch.width);
-  for (const [at, value] of values.entries()) patch.values[at] = Number(value > 0);
-  return patch.runs(1);
+  const { left, top, right, bottom } = view;
+  const down = axis(grid.rows, bottom - top),
+    across = axis(grid.columns, right - left);
+  /** The pixels with the same cells to their left and right, of which only those at a change of sign are looked at. */
+  const spans: number[] = [];
+  for (let x = 0; x < right - left; x++)
+    if (!x || across.lower[x] !== across.lower[x - 1] || across.upper[x] !== across.upper[x - 1]) spans.push(x);
+  spans.push(right - left);
+  const line = new Float32Array(grid.columns),
+    runs: number[] = [];
+  for (let y = 0; y < bottom - top; y++) {
+    const upper = down.lower[y] * grid.columns,
+      lower = down.upper[y] * grid.columns,
+      share = down.share[y];
+    for (let column = 0; column < grid.columns; column++)
+      line[column] = grid.values[upper + column] * (1 - share) + grid.values[lower + column] * share;
+    const row = (top + y) * width + left;
+    let start = -1;
+    const isIn = (x: number) => line[across.lower[x]] * (1 - across.share[x]) + line[across.upper[x]] * across.share[x] > 0;
+    const take = (x: number, isInside: boolean) => {
+      if (isInside && start < 0) start = x;
+      if (isInside || start < 0) return;
+      runs.push(row + start, x - start);
+      start = -1;
+    };
+    for (let at = 0; at + 1 < spans.length; at++) {
+      const [first, end] = [spans[at], spans[at + 1]];
+      const here = line[across.lower[first]] > 0;
+      if (here === line[across.upper[first]] > 0) take(first, here);
+      else for (let x = first; x < end; x++) take(x, isIn(x));
+    }
+    take(right - left, false);
+  }
+  return Int32Array.from(runs);
 }

@@ -1,9 +1,9 @@
 /** Reads image files: upright, on white. */
 
-import { PageError, type Pixels } from "../backend";
+import { PageError } from "../backend";
 
-/** Most pixels that an image may have, whoever labels it: on a larger one a stroke takes seconds, and saving a minute. */
-export const MOST_PIXELS = 16e6;
+/** Most pixels of an image that the browser decodes; a service of a project shows larger ones. */
+export const MOST_PIXELS = 24e6;
 
 /** Longer side of a thumbnail [px]. */
 const THUMBNAIL = 160;
@@ -26,8 +26,12 @@ export async function decodeImage(file: Blob, name: string, most = MOST_PIXELS):
   const { width, height } = bitmap;
   if (width * height <= most) return bitmap;
   bitmap.close();
-  const way = `scale it to at most ${most / 1e6} megapixels, or label it with segvoc segment --tile`;
-  throw new PageError(`“${name}” is too large for the page: ${width} × ${height} pixels; ${way}.`);
+  throw new PageError(tooLarge(name, width * height, most));
+}
+
+export function tooLarge(name: string, pixels: number, most: number): string {
+  const has = Math.ceil(pixels / 1e6);
+  return `“${name}” has ${has} megapixels; this page edits at most ${most / 1e6}. Scale it down, or use “segvoc segment --tile”.`;
 }
 
 /**
@@ -42,17 +46,6 @@ export async function asShown(file: Blob, bitmap: ImageBitmap): Promise<Blob> {
   if (!isTurned) return file;
   const type = ["image/jpeg", "image/webp"].includes(file.type) ? file.type : "image/png";
   return drawn(bitmap, bitmap.width, bitmap.height).canvas.convertToBlob({ type, quality: 0.95 });
-}
-
-/** The pixels of a bitmap; transparent ones are laid on white. */
-export function pixelsOf(bitmap: ImageBitmap, name: string): Pixels {
-  const { width, height } = bitmap;
-  try {
-    const { data } = drawn(bitmap, width, height).getImageData(0, 0, width, height);
-    return { width, height, data };
-  } catch {
-    throw new PageError(`“${name}” needs more memory than this browser has: ${width} × ${height} pixels; shrink it.`);
-  }
 }
 
 export function thumbnail(bitmap: ImageBitmap): Promise<Blob> {

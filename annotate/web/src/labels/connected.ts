@@ -165,6 +165,22 @@ export function distances(values: Uint16Array, size: Size, straight: number, dia
   return far;
 }
 
+/** Share of a region's pixels in a box from which on it is meant. */
+const MEANT = 0.8;
+
+/** The pixels of all regions that lie in a box, most of each. */
+export function regionsIn(labels: Uint16Array, size: Size, box: Box): Runs {
+  const found: number[] = [];
+  const { left, top, right, bottom } = box;
+  for (const { runs, pixels } of connected(size.width, box, (pixel) => (labels[pixel] + 1) % 65536 || 65535)) {
+    const part = boxOf(runs, size.width)!;
+    const isWhole = part.left > left && part.top > top && part.right < right && part.bottom < bottom;
+    if (!isWhole && pixels < MEANT * pixelsOf(regionAt(labels, size, runs[0]))) continue;
+    for (const value of runs) found.push(value);
+  }
+  return Int32Array.from(found);
+}
+
 const FAR = 2 ** 30;
 
 /** Pixels by the labels of the nearest pixels around them; nothing if there are no others. */

@@ -17,13 +17,26 @@ const UNDECIDED = 0,
   NO_WORD = 1;
 export const FIRST_WORD = 2;
 
-function codeOf(choice: Choice): number {
-  return choice === undefined ? UNDECIDED : choice === null ? NO_WORD : choice + FIRST_WORD;
+/** Added to a correction that gives way to clicks: its region got it as a whole. */
+const LOOSE = 0x8000;
+
+/** How a pixel was decided: drawn by hand or clicked, or with the whole region that the model found. */
+export type Strength = "firm" | "loose";
+
+function codeOf(choice: Choice, strength: Strength): number {
+  if (choice === undefined) return UNDECIDED;
+  return (choice === null ? NO_WORD : choice + FIRST_WORD) + (strength === "loose" ? LOOSE : 0);
+}
+
+/** The id of the word that a correction gives; null: none. */
+export function wordOf(code: number): number | null {
+  const word = (code & ~LOOSE) - FIRST_WORD;
+  return word < 0 ? null : word;
 }
 
 /** The ids of the words in a layer of corrections. */
 export function idsOf(layer: Uint16Array): number[] {
-  return valuesOf(layer).flatMap((code) => (code < FIRST_WORD ? [] : [code - FIRST_WORD]));
+  return [...new Set(valuesOf(layer).flatMap((code) => wordOf(code) ?? []))];
 }
 
 export interface Change {
@@ -44,7 +57,7 @@ interface Step {
 const NO_RUNS = new Int32Array();
 
 export interface SavedEdits {
-  /** For each pixel 0, where nobody decided, 1 for no word, or its word's id + 2. */
+  /** For each pixel 0, where nobody decided, 1 for no word, or its word's id + 2; 32768 more where it gives way to clicks. */
   readonly layer: PackedLayer;
   readonly done: readonly Step[];
   readonly undone: readonly Step[];
@@ -63,7 +76,11 @@ export function editsOf(layer: PackedLayer, objects: SavedEdits["objects"] = { l
 
 /** Corrections, their history included, in which some words have other ids. */
 export function withOtherIds(edits: SavedEdits, ids: ReadonlyMap<number, number>): SavedEdits {
-  const code = (before: number) => codeOf(ids.get(before - FIRST_WORD) ?? undefined) || before;
+  const code = (before: number) => {
+    const word = wordOf(before),
+      now = word === null ? undefined : ids.get(word);
+    return now === undefined ? before : codeOf(now, before & LOOSE ? "loose" : "firm");
+  };
   const steps = (all: readonly Step[]) =>
     all.map(({ runs, objects }) => ({ runs: runs.map((number, at) => (at % STRETCH < 2 ? number : code(number))), objects }));
   return {
@@ -118,6 +135,11 @@ export class Edits {
     return this.layer[pixel] !== UNDECIDED;
   }
 
+  /** Whether clicks leave a pixel alone. */
+  isFirm(pixel: number): boolean {
+    return this.isCorrected(pixel) && !(this.layer[pixel] & LOOSE);
+  }
+
   get canUndo(): boolean {
     return this.done.length > 0;
   }
@@ -127,8 +149,8 @@ export class Edits {
   }
 
   /** Give pixels a word, as a part of the action that `finish` ends; returns what changed, or null if nothing did. */
-  paint(runs: Runs, choice: Choice): Change | null {
-    const after = codeOf(choice);
+  paint(runs: Runs, choice: Choice, strength: Strength = "firm"): Change | null {
+    const after = codeOf(choice, strength);
     this.open ??= { runs: [], objects: [] };
     const changed: number[] = [];
     for (let at = 0; at < runs.length; at += 2) this.codes.fill(runs[at], runs[at] + runs[at + 1], after, changed);

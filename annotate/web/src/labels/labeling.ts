@@ -2,7 +2,7 @@
 
 import type { Segmentation } from "../backend";
 import { BACKGROUND_COLOR, type Color, NO_COLOR } from "../imaging/palette";
-import { type Change, type Edits, FIRST_WORD } from "./edits";
+import { type Change, type Edits, wordOf } from "./edits";
 import { type Box, grown, type Point, rowsOf, type Size, split } from "./runs";
 
 /** The label of a pixel without a word, or without a part. */
@@ -21,7 +21,7 @@ export interface Word {
   readonly removed: boolean;
 }
 
-/** What a model found in an image. */
+/** What a model found in an image; of a large image at the smaller size at which it was labeled. */
 export interface Draft extends Omit<Segmentation, "words"> {
   /** The id of each pixel's word; 65535: none. */
   readonly labels: Uint16Array;
@@ -55,6 +55,8 @@ export class Labeling {
   private readonly background: number;
   /** Confidence below which the rule holds, in [0, 256]. */
   private readonly least: number;
+  /** The draft's column of each column; null: it has the image's size. */
+  private readonly columns: Int32Array | null;
 
   /** @param settled the labels of an image that is done, which neither rules nor corrections change. */
   constructor(
@@ -63,13 +65,16 @@ export class Labeling {
     { rule: { threshold, background }, vocabulary }: Context,
     private readonly settled: Uint16Array | null = null,
   ) {
-    this.width = found.width;
-    this.height = found.height;
+    const { width, height } = edits;
+    this.width = width;
+    this.height = height;
+    const scale = found.width / width;
+    this.columns = found.width === width ? null : Int32Array.from({ length: width }, (_, x) => Math.floor((x + 0.5) * scale));
     this.vocabulary = new Map(vocabulary.map((word) => [word.id, word]));
     this.background = background !== null && threshold > 0 && !settled ? background : NONE;
     this.least = settled ? 0 : threshold * 255;
-    this.labels = settled?.slice() ?? new Uint16Array(found.labels.length);
-    this.tally = new Tally(found);
+    this.labels = settled?.slice() ?? new Uint16Array(width * height);
+    this.tally = new Tally(edits);
     for (const id of found.words) this.word(id);
     // words that came after the answer can be painted at once
     if (!settled) for (const { id, removed } of vocabulary) if (!removed) this.word(id);
@@ -110,10 +115,14 @@ export class Labeling {
   /** Work out the labels of a stretch of pixels in a row for which the layer of corrections has a code. */
   private label(start: number, end: number, code: number): void {
     const { background, found, labels, least } = this;
-    if (code >= FIRST_WORD) this.word(code - FIRST_WORD);
-    if (code && !this.settled) labels.fill(code < FIRST_WORD ? NONE : code - FIRST_WORD, start, end);
+    const word = wordOf(code);
+    if (word !== null) this.word(word);
+    if (code && !this.settled) labels.fill(word ?? NONE, start, end);
     else if (!this.settled)
-      for (let at = start; at < end; at++) labels[at] = found.confidence[at] < least ? background : found.labels[at];
+      for (let at = start; at < end; at++) {
+        const place = this.place(at);
+        labels[at] = found.confidence[place] < least ? background : found.labels[place];
+      }
     this.count(start, end, code, 1);
   }
 
@@ -123,7 +132,7 @@ export class Labeling {
     if (found.parts) for (let at = start; at < end; at++) tally.parts[this.part(at)] += sign;
     if (code) {
       const pixels = sign * (end - start);
-      const word = code < FIRST_WORD ? NONE : code - FIRST_WORD;
+      const word = wordOf(code) ?? NONE;
       tally.pixels[word] += pixels;
       tally.confidence[word] += 255 * pixels;
       tally.corrected += pixels;
@@ -152,16 +161,25 @@ export class Labeling {
     return this.edits.isCorrected(pixel) ? 255 : this.foundConfidence(pixel);
   }
 
+  /** Where a pixel is in the draft. */
+  private place(pixel: number): number {
+    if (!this.columns) return pixel;
+    const { found, height, width } = this;
+    const y = Math.floor(pixel / width);
+    return Math.floor(((y + 0.5) * found.height) / height) * found.width + this.columns[pixel - y * width];
+  }
+
   /** The same, if nobody decided. */
   private foundConfidence(pixel: number): number {
-    const found = this.found.confidence[pixel];
+    const found = this.found.confidence[this.place(pixel)];
     return found < this.least && this.background !== NONE ? 255 - found : found;
   }
 
   /** Index of a pixel's part, where it still has the word that it was found with; else 65535. */
   part(pixel: number): number {
     const { parts, labels } = this.found;
-    return parts && this.labels[pixel] === labels[pixel] ? parts.labels[pixel] : NONE;
+    const place = this.place(pixel);
+    return parts && this.labels[pixel] === labels[place] ? parts.labels[place] : NONE;
   }
 
   /** Number of a pixel's object; 0: it has none, or another word than its object. */

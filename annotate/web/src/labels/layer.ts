@@ -43,6 +43,26 @@ export function unpacked({ pixels, bands }: PackedLayer): Uint16Array<ArrayBuffe
   return values;
 }
 
+/** The values of some pixels, from one up to another that isn't included. */
+export function unpackedPart({ pixels, bands }: PackedLayer, from: number, to: number): Uint16Array<ArrayBuffer> {
+  const first = Math.floor(from / BAND),
+    end = Math.ceil(to / BAND);
+  const values = unpacked({ pixels: Math.min(pixels, end * BAND) - first * BAND, bands: bands.slice(first, end) });
+  return values.subarray(from - first * BAND, to - first * BAND);
+}
+
+/** From which pixel up to which two layers may differ, in whole bands; null: they are equal. */
+export function difference(one: PackedLayer, other: PackedLayer): readonly [number, number] | null {
+  const differ = [...one.bands.keys()].filter((at) => !isSameBand(one.bands[at], other.bands[at]));
+  return differ.length ? [differ[0] * BAND, Math.min(one.pixels, (differ.at(-1)! + 1) * BAND)] : null;
+}
+
+function isSameBand(one: Band, other: Band): boolean {
+  // layers that come from one another share bands
+  if (one === other) return true;
+  return one.constructor === other.constructor && one.length === other.length && one.every((value, at) => value === other[at]);
+}
+
 /** All values that occur among some of 16 bits, in order. */
 export function valuesOf(values: Iterable<number>): number[] {
   const isThere = new Uint8Array(1 << 16);

@@ -100,6 +100,18 @@ export function pixelsOf(runs: Runs): number {
   return runs.reduce((sum, length, at) => (at % 2 ? sum + length : sum), 0);
 }
 
+/** How many pixels two lists of stretches have in common, both in the order of their pixels. */
+export function commonPixels(one: Runs, other: Runs): number {
+  let sum = 0;
+  for (let at = 0, to = 0; at < one.length && to < other.length;) {
+    const [end, last] = [one[at] + one[at + 1], other[to] + other[to + 1]];
+    sum += Math.max(0, Math.min(end, last) - Math.max(one[at], other[to]));
+    if (end < last) at += 2;
+    else to += 2;
+  }
+  return sum;
+}
+
 export function distance(one: Point, other: Point): number {
   return Math.hypot(one.x - other.x, one.y - other.y);
 }

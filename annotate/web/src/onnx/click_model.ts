@@ -5,7 +5,7 @@ import * as ort from "onnxruntime-web/wasm";
 import type { Pixels } from "../backend";
 import type { ViewNetwork } from "../clicks/guess";
 import { resizedPlanes } from "../imaging/resize";
-import type { Box } from "../labels/runs";
+import type { Box, Size } from "../labels/runs";
 import { inputSize, type Protocol } from "./description";
 import type { Grid } from "./feature_maps";
 import { json, readFiles } from "./loading";
@@ -22,14 +22,19 @@ interface ClickFiles {
   readonly protocol: Protocol;
 }
 
+/** Reads a rectangle of an image, with at least so many pixels as far as the image has them. */
+export type ReadPart = (view: Box, least: Size) => Promise<Pixels>;
+
 type Tensors = Record<string, ort.Tensor>;
 
 const FEATURES = ["appearance", "tap_0", "tap_1"];
 
 export class ClickModel implements ViewNetwork {
-  image: Pixels = { width: 0, height: 0, data: new Uint8ClampedArray() };
-  /** Features of views of the image, by their places. */
-  private seen = new Recent<Promise<Tensors>>();
+  image: Size = { width: 0, height: 0 };
+  private part: ReadPart = () => Promise.reject(new Error("no image is open"));
+  private id = "";
+  /** Features of views of this image and others, by the images' ids and their places. */
+  private readonly seen = new Recent<Promise<Tensors>>();
 
   private constructor(
     private readonly encoder: ort.InferenceSession,
@@ -47,9 +52,10 @@ export class ClickModel implements ViewNetwork {
     return new ClickModel(encoder, await ort.InferenceSession.create(files.get(about.program)!, options), about.protocol);
   }
 
-  open(image: Pixels): void {
+  open(id: string, image: Size, part: ReadPart): void {
+    this.id = id;
     this.image = image;
-    this.seen = new Recent();
+    this.part = part;
   }
 
   size(view: Box): Omit<Grid, "values"> {
@@ -72,7 +78,7 @@ export class ClickModel implements ViewNetwork {
 
   /** What is seen in a view, which may be asked before it is clicked. */
   features(view: Box): Promise<Tensors> {
-    const key = [view.left, view.top, view.right, view.bottom].join();
+    const key = [this.id, view.left, view.top, view.right, view.bottom].join();
     const found = this.seen.get(key) ?? this.see(view);
     this.seen.set(key, found);
     return found;
@@ -80,13 +86,13 @@ export class ClickModel implements ViewNetwork {
 
   private async see(view: Box): Promise<Tensors> {
     const [height, width] = this.inputSize(view);
-    const planes = resizedPlanes(cut(this.image, view), height, width);
+    const planes = resizedPlanes(await this.part(view, { width, height }), height, width);
     const pixels = new ort.Tensor("float32", planes, [1, 3, height, width]);
     return { ...(await this.encoder.run({ pixels }, FEATURES)), pixels };
   }
 }
 
-function cut(image: Pixels, { left, top, right, bottom }: Box): Pixels {
+export function cut(image: Pixels, { left, top, right, bottom }: Box): Pixels {
   const width = right - left,
     height = bottom - top;
   if (width === image.width && height === image.height) return image;

@@ -4,8 +4,8 @@ import { expose, transfer } from "comlink";
 
 import type { Pixels } from "../backend";
 import { boxed, type Click, clicked, type Guess, positiveRuns } from "../clicks/guess";
-import { type Box, whole } from "../labels/runs";
-import { ClickModel } from "./click_model";
+import { type Box, type Size, whole } from "../labels/runs";
+import { ClickModel, cut, type ReadPart } from "./click_model";
 import type { Found } from "./clicker";
 import { prepareRuntime } from "./loading";
 
@@ -17,11 +17,11 @@ function found({ image }: ClickModel, guess: Guess): Found {
 }
 
 const functions = {
-  /** Open an image, which the other calls are about. */
-  async open(folder: string, image: Pixels): Promise<void> {
+  /** Open an image, which the other calls are about; of a large one, `read` gives what is looked at. */
+  async open(folder: string, id: string, image: Pixels | Size, read: ReadPart): Promise<void> {
     model ??= prepareRuntime().then(() => ClickModel.load(new URL(folder)));
     try {
-      (await model).open(image);
+      (await model).open(id, image, "data" in image ? async (view) => cut(image, view) : read);
     } catch (error) {
       // what couldn't be loaded is tried again
       model = undefined;

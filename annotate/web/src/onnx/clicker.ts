@@ -4,7 +4,8 @@ import { proxy, type Remote, transfer } from "comlink";
 
 import type { ImageSource } from "../backend";
 import type { Click, Guess } from "../clicks/guess";
-import type { Box, Runs } from "../labels/runs";
+import { TILED_PIXELS } from "../imaging/picture";
+import type { Box, Runs, Size } from "../labels/runs";
 import type { WorkerCalls } from "../worker_calls";
 import type { ClickFunctions } from "./click_worker";
 
@@ -22,9 +23,13 @@ export class Clicker {
     private readonly folder: URL,
   ) {}
 
-  /** See an image before it is clicked, so that the first click is quick, too. */
-  look(image: ImageSource): Promise<void> {
-    return this.ask(image, (worker) => worker.look());
+  /** See an image before it is clicked, so that the first click is quick, too; and then the one that comes next. */
+  async look(image: ImageSource, next?: ImageSource): Promise<void> {
+    await this.ask(image, (worker) => worker.look());
+    if (!next) return;
+    // what fails there is told when it is clicked
+    await this.ask(next, (worker) => worker.look()).catch(() => {});
+    await this.ask(image, (worker) => worker.look());
   }
 
   /**
@@ -42,11 +47,21 @@ export class Clicker {
     return this.ask(image, (worker) => worker.box(box));
   }
 
+  private async open(image: ImageSource, worker: Remote<ClickFunctions>): Promise<void> {
+    const { width, height } = image;
+    const read = proxy(async (view: Box, least: Size) => {
+      const part = await image.part(view, least);
+      return transfer(part, [part.data.buffer]);
+    });
+    if (width * height > TILED_PIXELS) return worker.open(this.folder.href, image.id, { width, height }, read);
+    const pixels = await image.pixels();
+    await worker.open(this.folder.href, image.id, transfer(pixels, [pixels.data.buffer]), read);
+  }
+
   private async ask<Result>(image: ImageSource, act: (worker: Remote<ClickFunctions>) => Promise<Result>): Promise<Result> {
     try {
       return await this.calls.call(async (worker) => {
-        const pixels = this.known === image.id ? null : await image.pixels();
-        if (pixels) await worker.open(this.folder.href, transfer(pixels, [pixels.data.buffer]));
+        if (this.known !== image.id) await this.open(image, worker);
         this.known = image.id;
         return act(worker);
       });

@@ -4,7 +4,6 @@ import type { TargetedMouseEvent } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
-import { pixelsOf } from "../imaging/reading";
 import { labelingOf } from "../project/keeping";
 import type { Work } from "../project/structure";
 import type { Session } from "../session/session";
@@ -305,12 +304,12 @@ export function ConflictDialog({ page, question: { conflict, answer } }: { page:
       </p>
       <div class="versions">
         <Version page={page} id={id} work={conflict.mine} title="Mine" />
-        <Version page={page} id={id} work={conflict.theirs} title={`Of ${by ?? "somebody else"}`} />
+        <Version page={page} id={id} work={conflict.theirs} title={by ? `${by}'s version` : "The other version"} />
       </div>
       <div class="column">
         <Button text="Combine (mine on top)" kind="primary" onClick={() => answer("both")} />
         <Button text="Keep mine" onClick={() => answer("mine")} />
-        <Button text="Take theirs" onClick={() => answer("theirs")} />
+        <Button text={by ? `Take ${by}'s` : "Take the other"} onClick={() => answer("theirs")} />
       </div>
     </Dialog>
   );
@@ -322,10 +321,8 @@ function Version({ page: { session }, id, work, title }: { page: Page; id: strin
     const item = session.items.value.find((one) => one.id === id);
     const draw = async () => {
       if (!item) return;
-      const bitmap = await item.decode();
       const labeling = labelingOf(item, work, contextOf(session.settings));
-      const drawn = overlay(pixelsOf(bitmap, item.name), drawnLabels(labeling), drawnColors(labeling), 0.6);
-      bitmap.close();
+      const drawn = overlay(await item.pixels(), drawnLabels(labeling), drawnColors(labeling), 0.6);
       Object.assign(canvas.current!, { width: item.width, height: item.height });
       canvas.current!.getContext("2d")!.putImageData(new ImageData(drawn, item.width, item.height), 0, 0);
     };

@@ -26,18 +26,19 @@ interface ButtonProps {
   label?: string | undefined;
   title?: string | undefined;
   kind?: "primary" | "wide" | "link" | "retry" | "refused";
-  isDisabled?: boolean;
+  /** Why it can't be pressed; null: it can. */
+  reason?: string | null;
   onClick: () => unknown;
 }
 
-export function Button({ text, icon, file, label, title, kind, isDisabled = false, onClick }: ButtonProps) {
+export function Button({ text, icon, file, label, title, kind, reason = null, onClick }: ButtonProps) {
   return (
     <button
       type="button"
       class={kind}
       aria-label={label}
-      title={title}
-      disabled={isDisabled}
+      title={reason ?? title}
+      disabled={reason !== null}
       onClick={() => void onClick()}
     >
       {icon && <Icon name={icon} />}
@@ -57,19 +58,21 @@ interface IconButtonProps {
   onClick: () => void;
   /** Whether it is switched on; undefined: it is no switch. */
   isPressed?: boolean | undefined;
-  isDisabled?: boolean;
+  /** Why it can't be pressed; null: it can. */
+  reason?: string | null;
 }
 
-export function IconButton({ icon, label, shortcut, isSkipped, onClick, isPressed, isDisabled = false }: IconButtonProps) {
+export function IconButton({ icon, label, shortcut, isSkipped, onClick, isPressed, reason = null }: IconButtonProps) {
+  const name = shortcut ? `${label} (${shortcut.toUpperCase()})` : label;
   return (
     <button
       type="button"
       class="icon-button"
       aria-label={label}
-      title={shortcut ? `${label} (${shortcut.toUpperCase()})` : label}
+      title={reason === null ? name : `${name}: ${reason}`}
       aria-pressed={isPressed}
       tabIndex={isSkipped ? -1 : 0}
-      disabled={isDisabled}
+      disabled={reason !== null}
       onClick={onClick}
     >
       <Icon name={icon} />

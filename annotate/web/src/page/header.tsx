@@ -40,8 +40,8 @@ export function Header({ page }: { page: Page }) {
           <input
             type="text"
             autocomplete="name"
-            value={page.user.name}
-            onChange={({ currentTarget: { value } }) => page.user!.change(value.trim())}
+            value={page.user.value}
+            onChange={({ currentTarget: { value } }) => (page.user!.value = value.trim())}
           />
         </label>
       )}

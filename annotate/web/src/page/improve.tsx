@@ -27,7 +27,7 @@ export function Improve({ page: { improvement } }: { page: Page }) {
       <Button
         text={done ? `Improve with ${plural(done, "done image")}` : "Improve"}
         kind="wide"
-        isDisabled={isRunning || done < FEWEST}
+        reason={isRunning ? "It is learning already" : done < FEWEST ? `${FEWEST} images have to be done first` : null}
         onClick={() => improvement.start(finetune.value)}
       />
       {progress.can_finetune && (
@@ -44,7 +44,7 @@ export function Improve({ page: { improvement } }: { page: Page }) {
       {!isRunning && done < ENOUGH && (
         <p class="help">
           {done < FEWEST
-            ? "The model learns your words from images that are done (N); two are the least, and five a good start."
+            ? "The model learns your words from images that are done (N); at least two; five or more work better."
             : "From about five images on, words usually get better."}
         </p>
       )}
@@ -81,7 +81,7 @@ function Scores({ images, scores }: { images: number; scores: NonNullable<Improv
       </thead>
       <tbody>
         {Object.entries(before.words).map(([name, score]) => {
-          const now = keep_text.includes(name) ? "keeps its text" : shown(after.words[name] ?? null);
+          const now = keep_text.includes(name) ? "unchanged (text was better)" : shown(after.words[name] ?? null);
           return <ScoreRow key={name} name={firstName(name)} before={shown(score)} now={now} />;
         })}
       </tbody>

@@ -1,5 +1,7 @@
 /** What every component of the page works with. */
 
+import type { Signal } from "@preact/signals";
+
 import type { Exports } from "../session/exports";
 import type { Improvement } from "../session/improvement";
 import type { Labeler } from "../session/labeler";
@@ -19,7 +21,7 @@ export interface Page {
   readonly places: readonly Place[];
   readonly useKey: (key: string) => void;
   /** The name of who labels, for the service's project; null: the project is this browser's. */
-  readonly user: { readonly name: string; readonly change: (name: string) => void } | null;
+  readonly user: Signal<string> | null;
 }
 
 export function plural(count: number, noun: string): string {

@@ -18,7 +18,8 @@ export function SavePanel({ page }: { page: Page }) {
   const { isShared } = session.store;
   /** How much of what is being packed is there; null: nothing is packed. */
   const [share, setShare] = useState<number | null>(null);
-  const isBusy = share !== null;
+  const isBusy = share !== null,
+    packing = isBusy ? "Something is being packed; wait for it" : null;
   /** What waits until it is known which images are packed. */
   const [pending, setPending] = useState<{ readonly pack: Pack } | null>(null);
   const image = session.current.value,
@@ -72,7 +73,7 @@ export function SavePanel({ page }: { page: Page }) {
             text="Everything"
             file="ZIP"
             title="All formats of one image, for each image that is labeled"
-            isDisabled={!session.isLabeled.value || isBusy}
+            reason={session.isLabeled.value ? packing : "Nothing is labeled yet"}
             onClick={() => ask(everything)}
           />
         )}
@@ -80,7 +81,7 @@ export function SavePanel({ page }: { page: Page }) {
           text="Save project"
           file="ZIP"
           title="Images, words, labels and corrections, to go on elsewhere"
-          isDisabled={!items.length || isBusy}
+          reason={items.length ? packing : "There are no images yet"}
           onClick={() => (isShared ? saveZip(session.name.value, "archive") : ask(projectZip))}
         />
       </div>
@@ -140,7 +141,7 @@ function UnlabeledDialog({ page: { session, labeler }, onSave, onClose }: Unlabe
       {isWaiting && <progress aria-label="Labeled images" max={items.length} value={labeled.length} />}
       <div class="column">
         {!isWaiting && <Button text={`Wait for ${them}`} kind="primary" onClick={() => setWaiting(true)} />}
-        <Button text={`Leave ${them} out`} isDisabled={!labeled.length} onClick={() => onSave(labeled)} />
+        <Button text={`Leave ${them} out`} reason={labeled.length ? null : "No image is labeled"} onClick={() => onSave(labeled)} />
         <Button text={`Save ${them} as ${isOne ? "it is" : "they are"}`} onClick={() => onSave(items)} />
       </div>
     </Dialog>

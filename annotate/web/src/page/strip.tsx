@@ -127,7 +127,7 @@ function DoneButton({ page: { session } }: { page: Page }) {
       text="Done"
       icon="done"
       title="Lock this image, and go to the next one (N)"
-      isDisabled={!session.canCorrect.value}
+      reason={session.locked.value}
       onClick={() => session.finish()}
     />
   );
@@ -184,7 +184,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
         </span>
       )}
       {kind === "failed" && (
-        <Button text="Again" kind="retry" label={`Try ${item.name} again`} onClick={() => labeler.retry([item])} />
+        <Button text="Try again" kind="retry" label={`Try ${item.name} again`} onClick={() => labeler.retry([item])} />
       )}
       {session.store.may("administer") && <RemoveButton name={item.name} onClick={() => void session.remove(item)} />}
     </li>

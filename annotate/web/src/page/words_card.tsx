@@ -19,6 +19,9 @@ interface Note {
   readonly undo?: () => void;
 }
 
+/** Words from which on they have a search, and a height that the reader chooses. */
+const MANY = 12;
+
 interface PendingQuestion {
   readonly title: string;
   readonly text: string;
@@ -36,11 +39,26 @@ export function WordsField({ page }: { page: Page }) {
   const [question, setQuestion] = useState<PendingQuestion | null>(null);
   const field = useRef<HTMLInputElement>(null);
   const list = useRef<HTMLUListElement>(null);
+  const [wanted, setWanted] = useState("");
+  const isLong = words.length > MANY,
+    height = settings.wordsHeight.value;
+  const isFound = ({ name }: Word) => !isLong || name.toLowerCase().includes(wanted.trim().toLowerCase());
 
   useEffect(() => {
     // the word that was added last is in sight
     if (list.current) list.current.scrollTop = list.current.scrollHeight;
   }, [words.length]);
+  useEffect(() => {
+    const element = list.current;
+    if (!isLong || !height || !element) return;
+    const observer = new ResizeObserver(() => {
+      // its own handle sets this
+      const dragged = Number.parseFloat(element.style.height);
+      if (dragged !== settings.wordsHeight.peek() && element.offsetHeight) settings.wordsHeight.value = dragged;
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [isLong, height === 0]);
 
   const { session } = page;
   const mayChange = session.store.may("annotate");
@@ -89,15 +107,37 @@ export function WordsField({ page }: { page: Page }) {
     <div class="words">
       <div class="heading">
         <label for="words">Words to look for</label>
+        {isLong && (
+          <Button
+            text={height ? `Show all ${words.length}` : "Show fewer"}
+            kind="link"
+            onClick={() => (settings.wordsHeight.value = height ? 0 : 144)}
+          />
+        )}
         {words.length > 1 && mayChange && (
           <Button text="Remove all" kind="link" label="Remove all words" onClick={() => remove(...words)} />
         )}
       </div>
       <div class="box" onClick={(event) => event.target === event.currentTarget && field.current?.focus()}>
+        {isLong && (
+          <input
+            type="search"
+            aria-label="Find a word in the list"
+            placeholder="Find a word in the list"
+            value={wanted}
+            onInput={({ currentTarget: { value } }) => setWanted(value)}
+          />
+        )}
         {words.length > 0 && (
-          <ul ref={list} aria-label="Words">
-            {entries.map((word) => (
-              <li key={word.id}>
+          <ul
+            ref={list}
+            class={isLong && height ? "long" : ""}
+            style={isLong && height ? { height: `${height}px` } : {}}
+            aria-label="Words"
+          >
+            {entries.map((word, at) => (
+              // the number that chooses the word
+              <li key={word.id} hidden={!isFound(word)} style={{ counterSet: `word ${at + 1}` }}>
                 <button type="button" class="name" title="Rename, or add synonyms" disabled={!mayChange} onClick={() => setEdited(word)}>
                   <Swatch color={word.color} />
                   {firstName(word.name)}

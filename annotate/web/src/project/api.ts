@@ -3,6 +3,7 @@
 import { KeyError, PageError, TransientError } from "../backend";
 import { refusal, refused, send } from "../service/requests";
 import type { Assigned, ImageState, Project, Role, Verdict } from "./structure";
+import type { Rows } from "./work_file";
 
 interface ServedProject extends Project {
   /** Who labels an image, and the originals of copies for a second person. */
@@ -131,6 +132,12 @@ export class ProjectApi {
     return this.download(`thumbnails/${encoded(name)}`);
   }
 
+  /** A tile of a large image; without a place, all of it at the size at which it is labeled. */
+  tile(name: string, place: { readonly level: number; readonly row: number; readonly column: number } | null = null): Promise<Blob> {
+    const query = place ? `?level=${place.level}&row=${place.row}&column=${place.column}` : "";
+    return this.download(`tiles/${encoded(name)}${query}`);
+  }
+
   /** The work file of an image; null: there is none yet. */
   async work(name: string): Promise<Uint8Array<ArrayBuffer> | null> {
     try {
@@ -141,7 +148,10 @@ export class ProjectApi {
     }
   }
 
-  /** @param hasDraft whether the content has what the model found; else it stays. */
+  /**
+   * @param hasDraft whether the content has what the model found; else it stays.
+   * @param rows those that the content has, without a draft; null: all.
+   */
   putWork(
     name: string,
     content: Uint8Array<ArrayBuffer>,
@@ -149,8 +159,10 @@ export class ProjectApi {
     done: boolean,
     hasDraft: boolean,
     change: string,
+    rows: Rows | null = null,
   ): Promise<ImageState> {
-    const path = `/work/${encoded(name)}?done=${done}${hasDraft ? "" : "&draft=kept"}&change=${change}`;
+    const kept = `${hasDraft ? "" : "&draft=kept"}${rows ? `&rows=${rows[0]}-${rows[1]}` : ""}`;
+    const path = `/work/${encoded(name)}?done=${done}${kept}&change=${change}`;
     return this.json<ImageState>("PUT", path, { revision, body: content, type: "application/zip" });
   }
 

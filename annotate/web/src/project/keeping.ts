@@ -15,14 +15,20 @@ export function draftOf({ words, ...found }: Segmentation, vocabulary: Vocabular
 }
 
 /** The draft of an image that no model labeled. */
-function nothingFound({ width, height }: Size): Draft {
-  const labels = new Uint16Array(width * height).fill(NONE),
-    confidence = new Uint8Array(width * height);
-  return { width, height, labels, confidence, words: [], parts: null, model: "", dtype: "", seconds: 0 };
-}
+const NOTHING_FOUND: Draft = {
+  width: 1,
+  height: 1,
+  labels: Uint16Array.of(NONE),
+  confidence: new Uint8Array(1),
+  words: [],
+  parts: null,
+  model: "",
+  dtype: "",
+  seconds: 0,
+};
 
 export function labelingOf(size: Size, { draft, edits, settled }: Work, context: Context): Labeling {
-  return new Labeling(draft ?? nothingFound(size), new Edits(size.width, size.height, edits), context, settled);
+  return new Labeling(draft ?? NOTHING_FOUND, new Edits(size.width, size.height, edits), context, settled);
 }
 
 type Summary = Pick<ImageState, "corrected" | "pixels" | "unlabeled" | "uncertainty" | "least_certain" | "objects">;

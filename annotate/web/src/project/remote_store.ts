@@ -4,6 +4,9 @@
  */
 
 import { PageError, RoleError, sentence } from "../backend";
+import { type Picture, TILED_PIXELS, TiledPicture } from "../imaging/picture";
+import { difference } from "../labels/layer";
+import type { Size } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
 import { ConflictError, isPassing, MissingError, type ProjectApi } from "./api";
 import { Connection, pause } from "./connection";
@@ -12,6 +15,7 @@ import { type Base, Outbox, type QueuedEntry, queueOf, type Unsent, type UnsentP
 import { collides, correctionsOf, rebased, rebasedProject, remaining, renumbered, usesOnly } from "./rebasing";
 import { newState, NO_WORK, ROLES, Store, withChange } from "./structure";
 import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
+import { isLarge, type Rows } from "./work_file";
 import type { WorkPacker } from "./work_packer";
 import { entryOf, type RebasedWords } from "./words";
 
@@ -22,6 +26,8 @@ const MOST_KNOWN = 8;
 interface Known {
   readonly base: Base;
   readonly work: Work;
+  /** The rule by which its label map was made, as a text; null: that isn't known. */
+  readonly rule: string | null;
 }
 
 export class RemoteStore extends Store {
@@ -106,11 +112,22 @@ export class RemoteStore extends Store {
     return this.api.thumbnail(id);
   }
 
+  override picture(entry: ImageEntry): Promise<Picture> {
+    const { id, state } = entry;
+    if (!isTiled(state)) return super.picture(entry);
+    const read = (level: number, row: number, column: number) => this.connection.answer(() => this.api.tile(id, { level, row, column }));
+    return TiledPicture.open(state, read);
+  }
+
+  override scaled(entry: ImageEntry): Promise<Blob> {
+    return isTiled(entry.state) ? this.connection.answer(() => this.api.tile(entry.id)) : super.scaled(entry);
+  }
+
   async work(id: string): Promise<Work> {
-    const { base, work } = await this.connection.answer(() => this.read(id));
+    const { base, work, rule } = await this.connection.answer(() => this.read(id));
     // the service has no history of what can be undone
     const edits = await this.database.get("edits", id);
-    const read = { base, work: edits && edits.revision === base.revision ? { ...work, edits } : work };
+    const read = { base, rule, work: edits && edits.revision === base.revision ? { ...work, edits } : work };
     const known = this.known.get(id);
     // the base of the open image changes only together with the image; a change may have been sent meanwhile
     const newest = known && known.base.revision > base.revision ? known : read;
@@ -279,11 +296,13 @@ export class RemoteStore extends Store {
   private async read(id: string, isChanged = false): Promise<Known & { readonly state: ImageState | null }> {
     const isNew = !isChanged && this.states.get(id)?.revision === 0;
     const content = isNew ? null : await this.api.work(id);
-    const { vocabulary } = this.watcher?.context() ?? { vocabulary: this.served.words };
-    const { state = null, work = NO_WORK, ids = [] } = (content && (await this.packer.unpack(content, vocabulary))) ?? {};
+    const { vocabulary, rule = null } = this.watcher?.context() ?? { vocabulary: this.served.words };
+    const found = content && (await this.packer.unpack(content, vocabulary, rule));
+    const { state = null, work = NO_WORK, ids = [], isCurrent = null } = found ?? {};
     await this.knowWords(ids);
     const size = state ?? this.states.get(id) ?? { width: 0, height: 0 };
-    return { base: { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) }, work, state };
+    const base = { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) };
+    return { base, work, state, rule: isCurrent && rule ? JSON.stringify(rule) : null };
   }
 
   /** Gets the words of work of others before it is shown, so that no new word of this page has their ids. */
@@ -303,9 +322,9 @@ export class RemoteStore extends Store {
     return known;
   }
 
-  private remember(id: string, { base, work }: Known): void {
+  private remember(id: string, { base, work, rule }: Known): void {
     this.known.delete(id);
-    this.known.set(id, { base, work });
+    this.known.set(id, { base, work, rule });
     for (const other of [...this.known.keys()])
       if (this.known.size > MOST_KNOWN && other !== this.held && !this.outbox.shown(other)) this.known.delete(other);
   }
@@ -424,12 +443,14 @@ export class RemoteStore extends Store {
     if (!this.hasWords(sent)) return;
     // what the model found is there unless it changed
     const hasDraft = Boolean(sent.draft) || base.revision === 0;
-    const content = await this.packer.pack(sent.state, work, context, hasDraft);
+    const rule = JSON.stringify(context.rule);
+    const rows = hasDraft || known.rule !== rule ? null : changedRows(known, sent, work);
+    const content = await this.packer.pack(sent.state, work, context, hasDraft, rows);
     const isAgain = entry.sent !== null;
     entry.sent = sent;
     let state: ImageState;
     try {
-      state = await this.api.putWork(id, content, base.revision, work.settled !== null, hasDraft, change);
+      state = await this.api.putWork(id, content, base.revision, work.settled !== null, hasDraft, change, rows);
     } catch (failure) {
       if (isAbsent(failure, isAgain)) entry.sent = null;
       if (failure instanceof ConflictError) return void this.resolved(entry);
@@ -442,7 +463,7 @@ export class RemoteStore extends Store {
     if (!isNewest || !entry.isShown) this.stale.add(id);
     if ((this.states.get(id)?.revision ?? 0) <= state.revision) this.states.set(id, state);
     const next = { revision: base.revision + 1, corrections: correctionsOf(work.edits, state) };
-    if (entry.isShown) this.remember(id, { base: next, work });
+    if (entry.isShown) this.remember(id, { base: next, work, rule });
     const left = remaining(entry.unsent, sent, next);
     entry.sent = null;
     if (left) {
@@ -512,7 +533,7 @@ export class RemoteStore extends Store {
     const written = next ? this.write(entry) : this.drop(entry);
     // a change that the page doesn't show doesn't hide what it shows
     if (entry.isShown) {
-      this.remember(id, { base: { ...theirs.base, corrections: their }, work: theirs.work });
+      this.remember(id, { ...theirs, base: { ...theirs.base, corrections: their } });
       this.watcher!.onWork(id, withChange(theirs.work, next ? entry.unsent : undefined));
       if (!next && theirs.state) this.watcher!.onState(id, theirs.state, true);
     }
@@ -590,6 +611,18 @@ export class RemoteStore extends Store {
 /** Whether what was sent isn't on the service; if it was sent before, a refusal doesn't say so. */
 function isAbsent(failure: unknown, isAgain: boolean): boolean {
   return failure instanceof ConflictError || (!isAgain && !isPassing(failure));
+}
+
+/** The rows of a large image that a change gives other labels; null: perhaps all. */
+function changedRows({ base, work: before }: Known, { base: of, edits, state: { width, height } }: UnsentWork, work: Work): Rows | null {
+  const hasAll = before.settled !== null || work.settled !== null || before.edits?.objects.layer || edits?.objects.layer;
+  if (!isLarge({ width, height }) || hasAll || !edits || of.revision !== base.revision) return null;
+  const range = difference(of.corrections, edits.layer);
+  return range && [Math.floor(range[0] / width), Math.ceil(range[1] / width)];
+}
+
+function isTiled({ width, height }: Size): boolean {
+  return width * height > TILED_PIXELS;
 }
 
 function imageEntry(state: ImageState, order: number): ImageEntry {

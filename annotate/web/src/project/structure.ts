@@ -5,6 +5,8 @@
 
 import { signal } from "@preact/signals";
 
+import { BitmapPicture, type Picture } from "../imaging/picture";
+import { decodeImage } from "../imaging/reading";
 import type { SavedEdits } from "../labels/edits";
 import type { Context, Draft, Word } from "../labels/labeling";
 import type { Point, Size } from "../labels/runs";
@@ -227,6 +229,16 @@ export abstract class Store {
   abstract add(file: File, name: string, order: number, most: number): Promise<ImageEntry>;
   abstract file(id: string): Promise<Blob>;
   abstract thumbnail(id: string): Promise<Blob>;
+  /** @throws PageError it can't be read. */
+  async picture({ id, state }: ImageEntry): Promise<Picture> {
+    return new BitmapPicture(await decodeImage(await this.file(id), state.image));
+  }
+
+  /** The file to label: that of a large image is smaller. */
+  scaled({ id }: ImageEntry): Promise<Blob> {
+    return this.file(id);
+  }
+
   abstract work(id: string): Promise<Work>;
   hold(_id: string | null): void {}
   /** Keep a change: once resolved, nothing loses it any more. */

@@ -4,8 +4,8 @@ import { decode } from "fast-png";
 
 import type { PartMap } from "../backend";
 import { editsOf, idsOf } from "../labels/edits";
-import { type Context, type Draft, NONE } from "../labels/labeling";
-import { packed, valuesOf } from "../labels/layer";
+import { type Context, type Draft, NONE, type Rule } from "../labels/labeling";
+import { packed, unpackedPart, valuesOf } from "../labels/layer";
 import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import { grayPng, labelMapPng, labelsOfMap, savedObjects } from "../saving/maps";
@@ -20,29 +20,63 @@ const PARTS = "segvoc parts";
 /** Labels are worked on, not kept for years: they are packed fast. */
 const FAST = { zlib: { level: 1 } } as const;
 
-/** @param hasDraft whether the draft is in the file; the service keeps the one that it has. */
+/** Pixels from which on the rows that changed are sent, instead of all. */
+const LARGE = 4e6;
+
+export function isLarge({ width, height }: Size): boolean {
+  return width * height >= LARGE;
+}
+
+/** Rows of an image, from one up to another that isn't included. */
+export type Rows = readonly [top: number, bottom: number];
+
+/**
+ * @param hasDraft whether the draft is in the file; the service keeps the one that it has.
+ * @param rows those of which labels and corrections are in the file; null: all.
+ */
 export async function encodeWork(
   state: ImageState,
   work: Work,
   context: Context,
   hasDraft = true,
+  rows: Rows | null = null,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { draft } = work;
-  const labeling = labelingOf(state, work, context);
+  const size = rows ? { width: state.width, height: rows[1] - rows[0] } : state;
+  const labeling = labelingOf(size, rows ? inRows(work, state, rows) : work, context);
   const objects = objectMap(labeling);
   const files = {
     "state.json": JSON.stringify(state),
-    "corrections.png": grayPng(labeling.edits.layer, state, FAST),
+    "corrections.png": grayPng(labeling.edits.layer, size, FAST),
     ...(hasDraft && draft && {
       "draft.png": grayPng(draft.labels, draft, FAST),
       "confidence.png": grayPng(draft.confidence, draft, FAST),
       ...(draft.parts && { "parts.png": partsPng(draft.parts, draft) }),
     }),
     ...(objects && { "objects.png": grayPng(objects, state) }),
-    "labels.png": labelsPng(labeling.labels, state, context.vocabulary),
+    "labels.png": labelsPng(labeling.labels, size, context.vocabulary),
   };
   const zip = await zipped(Object.entries(files).map(([name, input]) => ({ name, input })));
   return new Uint8Array(await zip.arrayBuffer());
+}
+
+/** The work on some rows of an image that isn't done, without objects. */
+function inRows({ draft, edits }: Work, { width, height }: Size, [top, bottom]: Rows): Work {
+  const pixels = width * (bottom - top);
+  const part = { labels: new Uint16Array(pixels), confidence: new Uint8Array(pixels) };
+  for (let at = 0, y = top; draft && y < bottom; y++) {
+    const row = Math.floor(((y + 0.5) * draft.height) / height) * draft.width;
+    for (let x = 0; x < width; x++, at++) {
+      const place = row + Math.floor(((x + 0.5) * draft.width) / width);
+      part.labels[at] = draft.labels[place];
+      part.confidence[at] = draft.confidence[place];
+    }
+  }
+  return {
+    draft: draft && { ...draft, ...part, parts: null, width, height: bottom - top },
+    edits: edits && editsOf(packed(unpackedPart(edits.layer, width * top, width * bottom))),
+    settled: null,
+  };
 }
 
 /** The map of ids that other programs read. */
@@ -75,10 +109,16 @@ export interface DecodedWork {
   readonly work: Work;
   /** Ids of the words that its pixels have. */
   readonly ids: readonly number[];
+  /** Whether its label map is what its work comes to now; null: that isn't known. */
+  readonly isCurrent: boolean | null;
 }
 
-/** What a file of an image has. @throws Error it isn't such a file. */
-export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): Promise<DecodedWork> {
+/**
+ * What a file of an image has. @throws Error it isn't such a file.
+ *
+ * @param rule by which it is told whether the label map of a large image is current; null: it isn't told.
+ */
+export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary, rule: Rule | null = null): Promise<DecodedWork> {
   const files = await unzipped(content);
   if (!files["state.json"] || !files["labels.png"]) throw new Error("a file of its work is missing");
   const state = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
@@ -90,19 +130,24 @@ export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary): P
   const draft = draftOf(files, state, vocabulary, state.answers === null ? corrected : []);
   const ids = new Set([...valuesOf(labels), ...valuesOf(draft?.labels ?? []), ...corrected]);
   ids.delete(NONE);
-  return { state, work: { draft, edits, settled: state.done ? labels : null }, ids: [...ids] };
+  const work = { draft, edits, settled: state.done ? labels : null };
+  const isAsked = rule !== null && isLarge(state);
+  const now = isAsked && labelingOf(state, work, { vocabulary, rule }).labels;
+  return { state, work, ids: [...ids], isCurrent: now ? now.every((label, at) => label === labels[at]) : null };
 }
 
 /** @param painted ids of words that people painted: without an answer of a model, these are all the words there are. */
 function draftOf(files: Unzipped, state: ImageState, vocabulary: Vocabulary, painted: readonly number[]): Draft | null {
   if (!files["draft.png"] || !files["confidence.png"]) return null;
-  const labels = plane(files["draft.png"], state);
-  const confidence = Uint8Array.from(decode(files["confidence.png"]).data);
+  // that of a large image is smaller
+  const size = decode(files["confidence.png"]);
+  const labels = plane(files["draft.png"], size);
+  const confidence = Uint8Array.from(size.data);
   // words that were looked for come first, as an answer has them
   const words = new Set([...lookedFor(vocabulary).map(({ id }) => id), ...valuesOf(labels), ...painted]);
   words.delete(NONE);
-  const { width, height } = state;
-  const parts = partsOf(files["parts.png"], state);
+  const { width, height } = size;
+  const parts = partsOf(files["parts.png"], size);
   return { width, height, labels, confidence, words: [...words], parts, model: modelOf(state), dtype: "", seconds: 0 };
 }
 
@@ -121,5 +166,5 @@ function plane(png: Uint8Array, { width, height }: Size, isMap = true): Uint16Ar
   const image = decode(png);
   if (image.channels !== 1 || image.width !== width || image.height !== height)
     throw new Error(`a map isn't one of ${width} × ${height} pixels`);
-  return isMap ? labelsOfMap(image) : Uint16Array.from(image.data);
+  return isMap ? labelsOfMap(image) : new Uint16Array(image.data);
 }

@@ -2,10 +2,10 @@
 
 import { transfer } from "comlink";
 
-import type { Context, Draft } from "../labels/labeling";
+import type { Context, Draft, Rule } from "../labels/labeling";
 import type { WorkerCalls } from "../worker_calls";
 import type { ImageState, Work } from "./structure";
-import type { DecodedWork } from "./work_file";
+import type { DecodedWork, Rows } from "./work_file";
 import type { Vocabulary } from "./words";
 import type { WorkFunctions } from "./work_worker";
 
@@ -21,6 +21,7 @@ export class WorkPacker {
     { draft, edits, settled }: Work,
     context: Context,
     hasDraft: boolean,
+    rows: Rows | null = null,
   ): Promise<Uint8Array<ArrayBuffer>> {
     // the history isn't in the file
     const work = { edits: edits && { ...edits, done: [], undone: [] }, settled };
@@ -28,7 +29,7 @@ export class WorkPacker {
       return await this.calls.call((worker) => {
         const isKnown = draft !== null && draft === this.known;
         this.known = draft;
-        return worker.pack({ state, work, draft: isKnown ? "known" : draft, context, hasDraft });
+        return worker.pack({ state, work, draft: isKnown ? "known" : draft, context, hasDraft, rows });
       });
     } catch (error) {
       this.known = null;
@@ -36,7 +37,7 @@ export class WorkPacker {
     }
   }
 
-  unpack(content: Uint8Array<ArrayBuffer>, vocabulary: Vocabulary): Promise<DecodedWork> {
-    return this.calls.call((worker) => worker.unpack(transfer(content, [content.buffer]), vocabulary));
+  unpack(content: Uint8Array<ArrayBuffer>, vocabulary: Vocabulary, rule: Rule | null = null): Promise<DecodedWork> {
+    return this.calls.call((worker) => worker.unpack(transfer(content, [content.buffer]), vocabulary, rule));
   }
 }

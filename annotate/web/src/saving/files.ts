@@ -3,7 +3,7 @@
 import type { Pixels } from "../backend";
 import { drawNames, namePlaces } from "../imaging/names";
 import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
-import { pixelsOf } from "../imaging/reading";
+import { allPixels } from "../imaging/picture";
 import { figures, type Figures, type Labeling, NONE, partFigures } from "../labels/labeling";
 import { objectFigures, objectMap } from "../labels/objects";
 import { firstName } from "../labels/synonyms";
@@ -43,7 +43,7 @@ export const FORMATS: readonly Format[] = [
     explanation: "A pixel's value is the number of its part",
     content: (labeling) => {
       const { labels, colors } = labeling.found.parts!;
-      return png(labelMapPng(labels, labeling, colors));
+      return png(labelMapPng(labels, labeling.found, colors));
     },
     isIn: ({ draft }) => Boolean(draft.value?.parts),
   },
@@ -58,8 +58,8 @@ export const FORMATS: readonly Format[] = [
     name: "Overlay",
     ending: ".overlay.png",
     explanation: "The image with its colors and names",
-    content: (labeling, { bitmap, item }, { opacity, hasNames }) =>
-      overlayPng(pixelsOf(bitmap, item.name), labeling, opacity.value, hasNames.value),
+    content: async (labeling, { picture }, { opacity, hasNames }) =>
+      overlayPng(await allPixels(picture), labeling, opacity.value, hasNames.value),
   },
   {
     name: "Shares",

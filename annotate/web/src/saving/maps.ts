@@ -36,8 +36,9 @@ export function labelMapPng(labels: Uint16Array, size: Size, colors: readonly (r
 /** Labels of such a map, 65535 where there is none. */
 export function labelsOfMap({ data, depth, channels }: DecodedPng): Uint16Array<ArrayBuffer> {
   if (channels !== 1) throw new Error("a label map has more than one channel");
-  const labels = Uint16Array.from(data);
-  return depth === 8 ? labels.map((label) => (label === 255 ? NONE : label)) : labels;
+  const labels = new Uint16Array(data);
+  if (depth === 8) for (let at = 0; at < labels.length; at++) if (labels[at] === 255) labels[at] = NONE;
+  return labels;
 }
 
 /**

@@ -56,11 +56,9 @@ export class ServiceBackend implements Backend {
 
   async segment(image: ImageSource, { words, parts }: Query, signal: AbortSignal): Promise<Segmentation> {
     const { name, width, height } = image;
-    const { bytes = Infinity, pixels = Infinity, words: most = Infinity } = this.limits;
+    const { bytes = Infinity, words: most = Infinity } = this.limits;
     if (words.length > most) throw new PageError(`The service takes ${most} words at most; remove some.`);
-    if (width * height > pixels)
-      throw new PageError(`“${name}” is ${width} × ${height}; the service takes ${pixels} pixels at most: shrink it.`);
-    const given = await image.file();
+    const given = await image.scaled();
     const file = SENT.includes(given.type) ? given : await asPng(image);
     if (file.size > bytes)
       throw new PageError(`“${name}” has ${file.size} bytes; the service takes ${bytes} at most: make it smaller.`);
@@ -72,7 +70,8 @@ export class ServiceBackend implements Backend {
     const headers = { Accept: "application/zip" };
     const response = await this.request(this.addresses.segment, { method: "POST", headers, body: form }, signal);
     const found = await readAnswer(new Uint8Array(await response.arrayBuffer()));
-    if (found.width !== width || found.height !== height)
+    // what is smaller was scaled
+    if (Math.abs((found.width / width) * height - found.height) > 1)
       throw new PageError(`The service reads “${name}” as ${found.width} × ${found.height} pixels; save it as PNG.`);
     return found;
   }
@@ -80,8 +79,7 @@ export class ServiceBackend implements Backend {
   /** Ask, and ask again while the service is busy. */
   private async request(address: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
     for (let tries = 1; ; tries++) {
-      const advice = " Check the connection, and that it still runs.";
-      const response = await send(new URL(address, document.baseURI), this.key, { ...init, signal }, advice);
+      const response = await send(new URL(address, document.baseURI), this.key, { ...init, signal });
       if (response.ok) return response;
       const { status } = response;
       if (![429, 503].includes(status) || tries === TRIES)

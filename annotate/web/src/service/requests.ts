@@ -2,15 +2,15 @@
 
 import { KeyError, PageError, RoleError, TransientError } from "../backend";
 
-/** @throws TransientError the service can't be reached; `advice` says what to do about that. */
-export async function send(address: URL | string, key: string, init: RequestInit, advice = ""): Promise<Response> {
+/** @throws TransientError the service can't be reached. */
+export async function send(address: URL | string, key: string, init: RequestInit): Promise<Response> {
   const headers = new Headers(init.headers);
   if (key) headers.set("Authorization", `Bearer ${key}`);
   try {
     return await fetch(address, { ...init, headers });
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new TransientError(`The service can't be reached; it is asked again by itself.${advice}`);
+    throw new TransientError("No connection to the service; retrying. Your work is kept in this browser.");
   }
 }
 

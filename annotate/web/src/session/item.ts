@@ -3,7 +3,8 @@
 import { computed, signal, type Signal } from "@preact/signals";
 
 import type { ImageSource, Pixels } from "../backend";
-import { decodeImage, pixelsOf } from "../imaging/reading";
+import { allPixels, type Picture } from "../imaging/picture";
+import type { Box, Size } from "../labels/runs";
 import type { ImageEntry, ImageState, Store } from "../project/structure";
 
 /** Labeling that goes on or failed; `answers`: the query and the back end. */
@@ -24,7 +25,7 @@ export class Item implements ImageSource {
     return this.attempt.value ?? ({ kind, answers: this.answers.value } as const);
   });
   /** The image while it is open; null: it isn't. */
-  bitmap: ImageBitmap | null = null;
+  picture: Picture | null = null;
   /** When it was removed [ms since 1970]; null: it wasn't. */
   removed: number | null;
   readonly summary: Signal<ImageState>;
@@ -57,17 +58,30 @@ export class Item implements ImageSource {
     return this.store.thumbnail(this.id);
   }
 
-  async decode(): Promise<ImageBitmap> {
-    return decodeImage(await this.file(), this.name);
+  scaled(): Promise<Blob> {
+    return this.store.scaled(this.entry());
+  }
+
+  openPicture(): Promise<Picture> {
+    return this.store.picture(this.entry());
   }
 
   async pixels(): Promise<Pixels> {
-    if (this.bitmap) return pixelsOf(this.bitmap, this.name);
-    const bitmap = await this.decode();
+    return this.read(allPixels);
+  }
+
+  async part(box: Box, least: Size): Promise<Pixels> {
+    return this.read((picture) => picture.pixels(box, least));
+  }
+
+  /** Reads of the open picture, or of one that is opened for that. */
+  private async read(get: (picture: Picture) => Promise<Pixels>): Promise<Pixels> {
+    if (this.picture) return get(this.picture);
+    const picture = await this.openPicture();
     try {
-      return pixelsOf(bitmap, this.name);
+      return await get(picture);
     } finally {
-      bitmap.close();
+      picture.close();
     }
   }
 

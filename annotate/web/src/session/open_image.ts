@@ -2,7 +2,8 @@
 
 import { batch, computed, type ReadonlySignal, signal, type Signal, untracked } from "@preact/signals";
 
-import { type Change, type Choice, Edits } from "../labels/edits";
+import type { Picture } from "../imaging/picture";
+import { type Change, type Choice, Edits, type Strength, wordOf } from "../labels/edits";
 import { type Draft, figures, Labeling, NONE, partFigures } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { type Box, joined, rowsOf, type Runs, split } from "../labels/runs";
@@ -27,7 +28,7 @@ export class OpenImage {
 
   constructor(
     readonly item: Item,
-    readonly bitmap: ImageBitmap,
+    readonly picture: Picture,
     { draft, edits, settled }: Work,
     settings: Pick<Settings, "rule" | "vocabulary">,
   ) {
@@ -59,8 +60,17 @@ export class OpenImage {
     return changed;
   }
 
-  paint(runs: Runs, choice: Choice): void {
-    this.correct((edits) => edits.paint(runs, choice));
+  paint(runs: Runs, choice: Choice, strength: Strength = "firm"): void {
+    this.correct((edits) => edits.paint(runs, choice, strength));
+  }
+
+  /** Gives all pixels of either word the other one; how firm each is stays. */
+  swap(one: number, other: number): void {
+    const { edits } = this,
+      labels = untracked(() => this.labeling.value)!.labels;
+    const found = split(rowsOf(this.item), (pixel) => (labels[pixel] === one || labels[pixel] === other ? 2 * labels[pixel] + Number(edits.isFirm(pixel)) : -1));
+    for (const [key, runs] of found)
+      if (key >= 0) this.paint(runs, key >> 1 === one ? other : one, key % 2 ? "firm" : "loose");
   }
 
   finish(): void {
@@ -117,11 +127,11 @@ export class OpenImage {
   }
 
   get prepared(): Prepared {
-    return { bitmap: this.bitmap, work: this.work, revision: this.item.summary.value.revision };
+    return { picture: this.picture, work: this.work, revision: this.item.summary.value.revision };
   }
 
   close(): void {
-    this.bitmap.close();
+    this.picture.close();
   }
 
   private correct(act: (edits: Edits) => Change | null): boolean {
@@ -140,12 +150,17 @@ export class OpenImage {
   }
 }
 
-/** Turns settled labels into corrections: all, or those that differ from the model's if these are up to date. */
+/**
+ * Turns settled labels into corrections, which give way to clicks where nobody drew them: all, or those that differ from
+ * the model's if these are up to date.
+ */
 export function paintSettled(image: OpenImage, settled: Uint16Array, isCurrent: boolean): void {
-  const { labels } = image.labeling.value!;
-  const isSame = (pixel: number) => isCurrent && labels[pixel] === settled[pixel];
+  const { edits } = image,
+    { labels } = image.labeling.value!;
+  const isSame = (pixel: number) =>
+    edits.isCorrected(pixel) ? (wordOf(edits.layer[pixel]) ?? NONE) === settled[pixel] : isCurrent && labels[pixel] === settled[pixel];
   for (const [id, runs] of split(rowsOf(image.item), (pixel) => (isSame(pixel) ? undefined : settled[pixel])))
-    if (id !== undefined) image.paint(runs, id === NONE ? null : id);
+    if (id !== undefined) image.paint(runs, id === NONE ? null : id, "loose");
   image.finish();
 }
 
@@ -153,7 +168,7 @@ export function paintSettled(image: OpenImage, settled: Uint16Array, isCurrent: 
 const LARGEST = 40e6;
 
 export interface Prepared {
-  readonly bitmap: ImageBitmap;
+  readonly picture: Picture;
   readonly work: Work;
   readonly revision: number;
 }
@@ -171,7 +186,7 @@ export class Nearby {
       const prepared = await reading;
       if (prepared.revision === item.summary.value.revision) return prepared;
       // it was changed meanwhile
-      prepared.bitmap.close();
+      prepared.picture.close();
     }
   }
 
@@ -197,7 +212,7 @@ export class Nearby {
   drop(item: Item): void {
     const reading = this.kept.get(item);
     this.kept.delete(item);
-    reading?.then(({ bitmap }) => bitmap.close()).catch(() => {});
+    reading?.then(({ picture }) => picture.close()).catch(() => {});
   }
 
   clear(): void {

@@ -55,10 +55,13 @@ export class Session {
   readonly hidden = signal<ReadonlySet<number>>(new Set());
   readonly alone = signal<number | null>(null);
   readonly isLabeled = computed(() => Boolean(this.current.value?.labeling.value));
-  /** Whether the open image can be corrected: it is labeled and not done. */
-  readonly canCorrect = computed(
-    () => this.isLabeled.value && !this.current.value!.item.isDone.value && this.store.may("annotate"),
-  );
+  /** Why the open image can't be corrected; null: it can. */
+  readonly locked = computed(() => {
+    if (!this.store.may("annotate")) return "Your key may look, and change nothing.";
+    if (!this.isLabeled.value) return "Tools work once the image is labeled.";
+    return this.current.value!.item.isDone.value ? "This image is done, and locked." : null;
+  });
+  readonly canCorrect = computed(() => this.locked.value === null);
   readonly writer = new Writer();
   readonly conflict = signal<ConflictQuestion | null>(null);
   /** What was chosen for the tools to paint; a word may be gone. */
@@ -218,8 +221,8 @@ export class Session {
     this.reportOpening(null);
     try {
       this.count();
-      const { bitmap, work } = await this.nearby.take(item);
-      const opened = new OpenImage(item, bitmap, work, this.settings);
+      const { picture, work } = await this.nearby.take(item);
+      const opened = new OpenImage(item, picture, work, this.settings);
       // the user may have chosen another one meanwhile
       if (this.opening.value !== item) opened.close();
       else this.show(opened);
@@ -358,8 +361,8 @@ export class Session {
   /** Opens an image temporarily, or returns the open one; the caller closes any other. */
   async opened(item: Item): Promise<OpenImage> {
     if (this.current.value?.item === item) return this.current.value;
-    const { bitmap, work } = await this.prepare(item);
-    return new OpenImage(item, bitmap, work, this.settings);
+    const { picture, work } = await this.prepare(item);
+    return new OpenImage(item, picture, work, this.settings);
   }
 
   async keptWork(item: Item): Promise<Work> {
@@ -410,16 +413,22 @@ export class Session {
 
   private async prepare(item: Item): Promise<Prepared> {
     const { revision } = item.summary.value;
-    const bitmap = await item.decode();
     // pending writes come first
     this.writer.flush();
-    return { bitmap, work: await this.store.work(item.id), revision };
+    const opening = item.openPicture();
+    try {
+      const work = await this.store.work(item.id);
+      return { picture: await opening, work, revision };
+    } catch (failure) {
+      void opening.then((picture) => picture.close()).catch(() => {});
+      throw failure;
+    }
   }
 
   show(image: OpenImage | null): void {
     const before = this.current.value;
-    if (before) before.item.bitmap = null;
-    if (image) image.item.bitmap = image.bitmap;
+    if (before) before.item.picture = null;
+    if (image) image.item.picture = image.picture;
     this.store.hold(image?.item.id ?? null);
     this.current.value = image;
     this.opening.value = image?.item ?? null;

@@ -30,8 +30,10 @@ export function makeSettings() {
     keys: signal<ChangedKeys>({}),
     /** Radius of the brush [px of the image]. */
     radius: signal(12),
-    /** Whether objects that are clicked leave pixels alone that a person decided. */
+    /** Whether objects that are clicked leave pixels alone that a person drew or clicked. */
     keepsCorrected: signal(true),
+    /** Height of a long list of words [px]; 0: that of all its words. */
+    wordsHeight: signal(144),
     place: signal<Place | null>(null),
     theme: signal<Theme>("system"),
   };

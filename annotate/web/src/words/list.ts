@@ -25,6 +25,7 @@ export function wordsOfFile(name: string, text: string): string[] {
 function normal(word: string): string {
   return word
     .normalize("NFC")
+    .replace(/\p{Cc}/gu, " ")
     .split(/[,=]/)
     .map(trimmed)
     .filter(Boolean)

@@ -2,6 +2,7 @@
 
 import { drawNames, type NamePlace, type View } from "../../imaging/names";
 import { borderLines, drawnPart, EDGE, EDGE_COLOR, LINE } from "../../imaging/overlay";
+import type { Picture } from "../../imaging/picture";
 import { type Labeling, NONE } from "../../labels/labeling";
 import { type Box, type Point, type Runs, type Size, whole } from "../../labels/runs";
 import type { StageControl } from "./control";
@@ -26,7 +27,7 @@ interface Drawn {
 export function draw(
   context: CanvasRenderingContext2D,
   control: StageControl,
-  image: ImageBitmap,
+  image: Picture,
   labels: Drawn | null,
   density: number,
 ): void {
@@ -39,14 +40,17 @@ export function draw(
   context.fillStyle = "#fff";
   const pen = new Pen(context, view, image, cursor);
   context.fillRect(...pen.frame);
-  context.drawImage(image, ...pen.frame);
+  const { left, top, right, bottom } = visiblePart(pen, stage);
+  const { x, y } = toStage(view, { x: left, y: top });
+  const part = { x, y, width: (right - left) * view.scale, height: (bottom - top) * view.scale };
+  if (right > left && bottom > top) image.draw(context, { left, top, right, bottom }, part, density);
   if (labels) drawLabels(pen, stage, labels, control.session.settings.opacity.peek());
   tool.draw?.(pen);
   if (cursor) pen.ring(cursor, tool.radius ? Math.max(2, tool.radius.peek() * view.scale) : 4);
 }
 
 function drawLabels(pen: Pen, stage: Size, { layers, places, names }: Drawn, opacity: number): void {
-  const { context, frame, image, view } = pen;
+  const { context, frame, view } = pen;
   // the photograph keeps its light and shade, but loses some of its color, which would tint those of the words
   context.globalCompositeOperation = "saturation";
   context.globalAlpha = opacity;
@@ -54,36 +58,36 @@ function drawLabels(pen: Pen, stage: Size, { layers, places, names }: Drawn, opa
   context.fillRect(...frame);
   context.globalCompositeOperation = "source-over";
   context.imageSmoothingEnabled = false;
-  context.drawImage(layers.colors, ...frame);
+  const area = pen.frameOf(layers.area);
+  context.drawImage(layers.colors, ...area);
   context.globalAlpha = Math.min(1, 2 * opacity);
   context.imageSmoothingEnabled = view.scale < 2;
-  const across = image.width / layers.borders.width,
-    down = image.height / layers.borders.height;
-  if (view.scale * across < LARGE) context.drawImage(layers.borders, ...frame);
-  else pen.segments(layers.edges(visible(pen, stage, layers)), across, down);
+  const { pixel } = layers;
+  if (view.scale * pixel.width < LARGE) context.drawImage(layers.borders, ...area);
+  else pen.segments(layers.edges(layers.inside(visiblePart(pen, stage))), layers.area, pixel);
   context.globalAlpha = 1;
   drawNames(context, places, names, view, NAME_SIZE);
 }
 
-function visible({ image, view }: Pen, stage: Size, { borders: { width, height } }: Layers): Box {
+/** What of the image is on the stage, in whole pixels. */
+export function visiblePart({ image, view }: Pick<Pen, "image" | "view">, stage: Size): Box {
   const from = toImage(view, { x: 0, y: 0 }),
     to = toImage(view, { x: stage.width, y: stage.height });
-  const across = width / image.width,
-    down = height / image.height;
   return {
-    left: Math.max(0, Math.floor(from.x * across)),
-    top: Math.max(0, Math.floor(from.y * down)),
-    right: Math.min(width, Math.ceil(to.x * across)),
-    bottom: Math.min(height, Math.ceil(to.y * down)),
+    left: Math.max(0, Math.floor(from.x)),
+    top: Math.max(0, Math.floor(from.y)),
+    right: Math.min(image.width, Math.ceil(to.x)),
+    bottom: Math.min(image.height, Math.ceil(to.y)),
   };
 }
 
-/** Longer side of the canvases [px]: for larger images, pixels are left out on the screen, never in the labels. */
+/** Longer side of the canvases [px]: of larger images, what is looked at closely has canvases of its own. */
 const LONGEST = 2048;
 
 /** Weight of the lines' dark edges, in [0, 255]. */
 const EDGE_WEIGHT = 128;
 
+/** The colors of labels and the lines between them, of a part of an image. */
 export class Layers {
   readonly colors: OffscreenCanvas;
   readonly borders: OffscreenCanvas;
@@ -94,13 +98,19 @@ export class Layers {
   /** Colors as four bytes, 0 of labels that aren't shown. */
   private readonly table = new Uint32Array(NONE + 1);
 
+  /** The size of a pixel of theirs [px of the image]. */
+  readonly pixel: Size;
+
   constructor(
     private readonly image: Size,
     longest = LONGEST,
+    readonly area: Box = whole(image),
   ) {
-    const scale = Math.min(1, longest / Math.max(image.width, image.height));
-    const [width, height] = [image.width, image.height].map((side) => Math.max(1, Math.round(side * scale)));
+    const sides = [area.right - area.left, area.bottom - area.top];
+    const scale = Math.min(1, longest / Math.max(...sides));
+    const [width, height] = sides.map((side) => Math.max(1, Math.round(side * scale)));
     this.size = { width, height };
+    this.pixel = { width: sides[0] / width, height: sides[1] / height };
     this.colors = new OffscreenCanvas(width, height);
     this.borders = new OffscreenCanvas(width, height);
     this.drawn = new Uint16Array(width * height);
@@ -111,12 +121,25 @@ export class Layers {
     this.labelOf = labelOf;
     this.table.fill(0);
     for (const [label, color] of colors) this.table[label] = color;
-    this.look(whole(this.image));
+    this.look(this.area);
     this.draw(whole(this.size));
   }
 
   update(box: Box): void {
-    if (this.labelOf) this.draw(this.look(box));
+    const { left, top, right, bottom } = this.area;
+    if (!this.labelOf || box.right <= left || box.left >= right || box.bottom <= top || box.top >= bottom) return;
+    this.draw(this.look(box));
+  }
+
+  /** A rectangle of the image on the canvases, as far as they reach. */
+  inside(box: Box, reach = 0): Box {
+    const { area, pixel, size } = this;
+    return {
+      left: Math.max(0, Math.floor((box.left - area.left) / pixel.width) - reach),
+      top: Math.max(0, Math.floor((box.top - area.top) / pixel.height) - reach),
+      right: Math.min(size.width, Math.ceil((box.right - area.left) / pixel.width) + reach),
+      bottom: Math.min(size.height, Math.ceil((box.bottom - area.top) / pixel.height) + reach),
+    };
   }
 
   private draw({ left, top, right, bottom }: Box): void {
@@ -153,18 +176,13 @@ export class Layers {
 
   /** Find the colors' places in a rectangle of the image, and return it with what its borders reach, on the canvases. */
   private look(box: Box): Box {
-    const { drawn, image, labelOf } = this;
-    const { width, height } = this.size;
-    const across = image.width / width,
-      down = image.height / height,
-      reach = 8;
-    const left = Math.max(0, Math.floor(box.left / across) - reach),
-      right = Math.min(width, Math.ceil(box.right / across) + reach);
-    const top = Math.max(0, Math.floor(box.top / down) - reach),
-      bottom = Math.min(height, Math.ceil(box.bottom / down) + reach);
-    const columns = Int32Array.from({ length: right - left }, (_, at) => Math.floor((left + at + 0.5) * across));
+    const { area, drawn, image, labelOf, pixel } = this;
+    const { width } = this.size;
+    const { left, top, right, bottom } = this.inside(box, 8);
+    const column = (x: number) => area.left + Math.floor((x + 0.5) * pixel.width);
+    const columns = Int32Array.from({ length: right - left }, (_, at) => column(left + at));
     for (let y = top; y < bottom; y++) {
-      const line = Math.floor((y + 0.5) * down) * image.width;
+      const line = (area.top + Math.floor((y + 0.5) * pixel.height)) * image.width;
       for (let at = 0; at < columns.length; at++)
         drawn[y * width + left + at] = labelOf!(line + columns[at]);
     }
@@ -211,8 +229,13 @@ export class Pen {
 
   /** The rectangle of the image on the stage: left, top, width, height. */
   get frame(): readonly [number, number, number, number] {
-    const { image, view } = this;
-    return [view.x, view.y, image.width * view.scale, image.height * view.scale];
+    return this.frameOf(whole(this.image));
+  }
+
+  /** The same of a part of it. */
+  frameOf({ left, top, right, bottom }: Box): readonly [number, number, number, number] {
+    const { scale, x, y } = this.view;
+    return [x + left * scale, y + top * scale, (right - left) * scale, (bottom - top) * scale];
   }
 
   /** A line that is seen on any ground. */
@@ -237,13 +260,15 @@ export class Pen {
     this.outlined(() => this.context.arc(x, y, radius, 0, 2 * Math.PI));
   }
 
-  /** Separate thin lines, which leave pixels in sight: x, y, x, y of each, in cells of a size [px of the image]. */
-  segments(lines: readonly number[], across = 1, down = 1): void {
+  /** Separate thin lines, which leave pixels in sight: x, y, x, y of each, in cells of a size from a place on [px of the image]. */
+  segments(lines: readonly number[], { left, top }: Pick<Box, "left" | "top"> = { left: 0, top: 0 }, cell = { width: 1, height: 1 }): void {
     const { context, view } = this;
+    const across = (column: number) => view.x + view.scale * (left + cell.width * column),
+      down = (row: number) => view.y + view.scale * (top + cell.height * row);
     this.outlined(() => {
       for (let at = 0; at < lines.length; at += 4) {
-        context.moveTo(view.x + view.scale * across * lines[at], view.y + view.scale * down * lines[at + 1]);
-        context.lineTo(view.x + view.scale * across * lines[at + 2], view.y + view.scale * down * lines[at + 3]);
+        context.moveTo(across(lines[at]), down(lines[at + 1]));
+        context.lineTo(across(lines[at + 2]), down(lines[at + 3]));
       }
     }, 1);
   }

@@ -5,15 +5,16 @@ import { useEffect, useRef } from "preact/hooks";
 
 import { namePlaces } from "../../imaging/names";
 import { drawnLabel } from "../../imaging/overlay";
-import { NONE } from "../../labels/labeling";
+import { type Labeling, NONE } from "../../labels/labeling";
+import { grown } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
-import { HoldButton, IconButton, Swatch } from "../buttons";
+import { Button, HoldButton, IconButton, Swatch } from "../buttons";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
 import { pressStage } from "./keys";
 import { toStage } from "./navigation";
-import { draw, Layers, shownColors } from "./painter";
+import { draw, Layers, shownColors, visiblePart } from "./painter";
 import { listen } from "./pointers";
 import { WordFinder } from "./word_choice";
 
@@ -66,11 +67,30 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
   );
 }
 
+/** Pixels of the screen for one of the labels from which on these are drawn closely. */
+const CLOSE = 1.5;
+
+/** What is drawn closely around what is seen, so that it can be moved [CSS px]. */
+const ROOM = 200;
+
 /** Draw the image whenever something changes that is seen; returns how to stop. */
 function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenImage): () => void {
   const { session } = control;
   const context = canvas.getContext("2d")!;
-  const layers = new Layers(image.item);
+  const all = new Layers(image.item);
+  /** Of what is looked at closely, where a pixel of all would be several of the screen; null: it isn't. */
+  let near: Layers | null = null;
+  const look = (labeling: Labeling): Layers => {
+    const view = control.view.peek(),
+      stage = control.size.peek();
+    if (all.pixel.width * view.scale * devicePixelRatio < CLOSE || all.pixel.width === 1) return all;
+    const seen = visiblePart({ image: image.item, view }, stage);
+    const isIn = near && seen.left >= near.area.left && seen.top >= near.area.top && seen.right <= near.area.right && seen.bottom <= near.area.bottom;
+    if (near && isIn && (near.pixel.width === 1 || near.pixel.width * view.scale * devicePixelRatio < CLOSE)) return near;
+    near = new Layers(image.item, undefined, grown(seen, Math.round(ROOM / view.scale), image.item));
+    near.repaint((pixel) => drawnLabel(labeling, pixel), shownColors(labeling, shown.peek()));
+    return near;
+  };
   const places = computed(() => {
     void image.finished.value;
     const { value: labeling } = image.labeling;
@@ -83,22 +103,24 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
 
   const paint = () => {
     frame = 0;
-    // a bitmap that was closed, since another image is open now, has no width
-    if (!image.bitmap.width) return;
+    // another image is open now
+    if (image.picture.isClosed) return;
     const labeling = image.labeling.peek(),
       box = image.takeChanged();
     const wanted = [labeling, shown.peek()];
-    if (labeling && wanted.some((one, at) => one !== painted[at]))
-      layers.repaint((pixel) => drawnLabel(labeling, pixel), shownColors(labeling, shown.peek()));
-    else if (box) layers.update(box);
+    if (labeling && wanted.some((one, at) => one !== painted[at])) {
+      near = null;
+      all.repaint((pixel) => drawnLabel(labeling, pixel), shownColors(labeling, shown.peek()));
+    } else if (box) for (const one of [all, near]) one?.update(box);
     painted = wanted;
     const density = devicePixelRatio,
       stage = control.size.peek();
     const [width, height] = [Math.round(stage.width * density), Math.round(stage.height * density)];
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const names = (id: number) => (shown.peek()(id) ? firstName(labeling!.word(id).name) : null);
+    const layers = labeling ? look(labeling) : all;
     const labels = { layers, places: session.settings.hasNames.peek() ? places.peek() : [], names };
-    draw(context, control, image.bitmap, labeling && !control.isBare.peek() ? labels : null, density);
+    draw(context, control, image.picture, labeling && !control.isBare.peek() ? labels : null, density);
   };
 
   const stop = effect(() => {
@@ -107,7 +129,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     const { radius, seen: drawn } = tool.value;
     const { painted: counted, finished, labeling } = image;
     const ofStage = [view, size, isBare, cursor, ...(radius ? [radius] : []), ...drawn];
-    for (const one of [opacity, hasNames, ...ofStage, counted, finished, labeling, places, shown]) void one.value;
+    for (const one of [opacity, hasNames, ...ofStage, image.picture.loaded, counted, finished, labeling, places, shown]) void one.value;
     // drawn when the browser is ready, so that what moves fast doesn't queue up
     frame ||= requestAnimationFrame(paint);
   });
@@ -168,7 +190,7 @@ export function Toolbar({ page }: { page: Page }) {
   const image = session.current.value;
   void [image?.painted.value, image?.finished.value];
   const keys = session.settings.keys.value;
-  const isLocked = !session.canCorrect.value;
+  const locked = session.locked.value;
   return (
     <div class="toolbar" role="toolbar" aria-label="Tools">
       <div class="group" onKeyDown={moveAlong}>
@@ -180,22 +202,22 @@ export function Toolbar({ page }: { page: Page }) {
             shortcut={keys[one.key] ?? one.key}
             isPressed={one === tool}
             isSkipped={one !== tool}
-            isDisabled={one.isEditing && !control.image}
+            reason={one.isEditing ? locked : null}
             onClick={() => control.select(one)}
           />
         ))}
         {!control.tools.some(({ key }) => key === "c") && (
           <IconButton
             icon="click"
-            label="Click an object: not here, since the page was built without ONNX Runtime (make web brings it)"
-            isDisabled
+            label="Click an object"
+            reason="not here, since the page was built without ONNX Runtime (make web brings it)"
             onClick={() => {}}
           />
         )}
       </div>
       <div class="group">
-        <IconButton icon="undo" label="Undo" isDisabled={isLocked || !image?.edits.canUndo} onClick={() => control.retrace("undo")} />
-        <IconButton icon="redo" label="Redo" isDisabled={isLocked || !image?.edits.canRedo} onClick={() => control.retrace("redo")} />
+        <IconButton icon="undo" label="Undo" reason={locked ?? (image?.edits.canUndo ? null : "nothing was changed")} onClick={() => control.retrace("undo")} />
+        <IconButton icon="redo" label="Redo" reason={locked ?? (image?.edits.canRedo ? null : "nothing was undone")} onClick={() => control.retrace("redo")} />
       </div>
       <div class="group">
         <HoldButton
@@ -206,11 +228,17 @@ export function Toolbar({ page }: { page: Page }) {
         <IconButton
           icon="doubt"
           label="Least certain place"
-          isDisabled={!session.isLabeled.value}
+          reason={session.isLabeled.value ? null : "the image isn't labeled yet"}
           onClick={() => control.doubts.next()}
         />
       </div>
-      <div class="options">{tool.options?.()}</div>
+      <div class="options">
+        {locked !== null && <span class="help">{locked}</span>}
+        {image?.item.isDone.value && session.store.may("annotate") && (
+          <Button text="Reopen" icon="unlock" title="Let tools change this image again" onClick={() => session.reopen()} />
+        )}
+        {locked === null && tool.options?.()}
+      </div>
     </div>
   );
 }

@@ -70,10 +70,10 @@ export class Workbench extends Navigation {
     return this.session.canCorrect.value ? this.session.current.value : null;
   }
 
-  /** The parts of stretches of pixels that nobody decided. */
-  undecided(runs: Runs): Runs {
+  /** The parts of stretches of pixels that nobody drew or clicked. */
+  yielding(runs: Runs): Runs {
     const edits = this.image?.edits;
-    return (edits && split(runs, (pixel) => edits.isCorrected(pixel)).get(false)) ?? new Int32Array();
+    return (edits && split(runs, (pixel) => edits.isFirm(pixel)).get(false)) ?? new Int32Array();
   }
 
   /** End an action, which is one step of the history, and write it down. */

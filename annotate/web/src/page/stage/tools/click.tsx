@@ -4,7 +4,7 @@ import { effect, signal } from "@preact/signals";
 
 import { sentence } from "../../../backend";
 import type { Click, Guess } from "../../../clicks/guess";
-import { type Box, distance, pixelAt, type Point, type Runs } from "../../../labels/runs";
+import { type Box, commonPixels, distance, pixelAt, pixelsOf, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
 import { Button, Toggle } from "../../buttons";
@@ -24,6 +24,9 @@ const IDLE = 1500;
 
 /** How long the pointer rests at a place until it is shown what a click there finds [ms], and within which distance [CSS px]. */
 const REST = { time: 150, distance: 4 };
+
+/** Clicks after which one that changes less than this share of the object says that more won't do. */
+const STUCK = { clicks: 4, share: 0.01 };
 
 /** A click that waits for its answer, or a box. */
 type Step = { readonly click: Click } | { readonly box: Box };
@@ -50,6 +53,8 @@ export class ClickTool extends Tool {
   private readonly corners = signal<readonly [Point, Point] | null>(null);
   private readonly removes = signal(false);
   private readonly problem = signal("");
+  /** Whether all of the object was drawn before, and isn't painted over unasked. */
+  private readonly isProtected = signal(false);
   /** What a click at a place would find; null: the pointer doesn't rest there. */
   private readonly foreseen = signal<{ readonly at: Point; readonly found: Found } | null>(null);
   private resting: ReturnType<typeof setTimeout> | undefined;
@@ -71,7 +76,10 @@ export class ClickTool extends Tool {
       clearTimeout(this.idle);
       const look = () => {
         this.isNew = false;
-        void clicker.look(image!.item).catch((error) => (this.problem.value = sentence(error)));
+        const { item } = image!;
+        const listed = work.session.listing.listed.peek();
+        const next = isChosen() ? listed[listed.indexOf(item) + 1] : undefined;
+        void clicker.look(item, next).catch((error) => (this.problem.value = sentence(error)));
       };
       // the first click shall find everything ready: the network is loaded before the tool is chosen
       if (image && isChosen()) look();
@@ -156,11 +164,17 @@ export class ClickTool extends Tool {
       <>
         <WordChoice work={this.work} />
         <Toggle text="Take out" value={this.removes} />
-        <Toggle text="Keep corrected" value={this.work.session.settings.keepsCorrected} />
-        <Button text="Take back" isDisabled={!this.isBegun} onClick={() => this.takeBack()} />
-        <Button text="Give the word" isDisabled={!this.found.value.length} onClick={() => this.give()} />
+        <Toggle text="Keep what was drawn" value={this.work.session.settings.keepsCorrected} />
+        <Button text="Take back" reason={this.isBegun ? null : "Nothing was clicked yet"} onClick={() => this.takeBack()} />
+        <Button text="Give the word" reason={this.found.value.length ? null : "Click an object first"} onClick={() => this.give()} />
         <span class="message" role="status">
-          {this.problem.value || (this.waiting.value.length ? "Looking ..." : "")}
+          {this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isStuck ? "No better by clicks: draw the rest." : "")}
+          {this.isProtected.value && (
+            <>
+              All of it was drawn or clicked before.{" "}
+              <Button text="Paint over" kind="primary" onClick={() => this.give(false)} />
+            </>
+          )}
         </span>
       </>
     );
@@ -168,6 +182,14 @@ export class ClickTool extends Tool {
 
   private get isBegun(): boolean {
     return this.found.value.length > 0 || this.waiting.value.length > 0;
+  }
+
+  /** Whether the last click hardly changed the object. */
+  private get isStuck(): boolean {
+    const [before, last] = this.found.value.slice(-2);
+    if (!last || last.guess.clicks.length < STUCK.clicks) return false;
+    const pixels = pixelsOf(last.runs);
+    return pixels + pixelsOf(before.runs) - 2 * commonPixels(before.runs, last.runs) < STUCK.share * pixels;
   }
 
   private get clicks(): readonly Click[] {
@@ -204,6 +226,7 @@ export class ClickTool extends Tool {
 
   private ask(step: Step): void {
     this.problem.value = "";
+    this.isProtected.value = false;
     this.image = this.work.image;
     const { foreseen } = this;
     if (!this.isBegun && "click" in step && step.click.adds && this.isForeseen(step.click)) {
@@ -242,15 +265,13 @@ export class ClickTool extends Tool {
     else this.found.value = this.found.value.slice(0, -1);
   }
 
-  private give(): void {
+  private give(keeps = this.work.session.settings.keepsCorrected.value): void {
     const last = this.found.value.at(-1),
       { image } = this.work;
     if (!last || !image || image !== this.image) return;
-    const runs = this.work.session.settings.keepsCorrected.value ? this.work.undecided(last.runs) : last.runs;
-    if (!runs.length) {
-      this.problem.value = "All of it was corrected before; uncheck “Keep corrected” to paint over it.";
-      return;
-    }
+    const runs = keeps ? this.work.yielding(last.runs) : last.runs;
+    this.isProtected.value = !runs.length;
+    if (!runs.length) return;
     this.forget();
     image.paint(runs, this.work.choice.value);
     this.work.end();
@@ -260,6 +281,7 @@ export class ClickTool extends Tool {
     this.found.value = [];
     this.first.value = null;
     this.waiting.value = [];
+    this.isProtected.value = false;
     this.removes.value = false; // another object begins with what belongs to it
   }
 }

@@ -124,10 +124,10 @@ export class ObjectsTool extends Tool {
           value={String(word?.id)}
           onChange={(id) => this.work.choose(Number(id))}
         />
-        <Button text={`Make objects of ${name}`} isDisabled={!word} onClick={() => this.make(word)} />
-        <Button text="Unite" isDisabled={chosen.length < 2} onClick={() => this.unite()} />
-        <Button text="Divide" isDisabled={chosen.length !== 1} onClick={() => this.divide()} />
-        <Button text="No object" isDisabled={!chosen.length} onClick={() => this.dissolve()} />
+        <Button text={`Make objects of ${name}`} reason={word ? null : "No word has pixels"} onClick={() => this.make(word)} />
+        <Button text="Unite" reason={chosen.length < 2 ? "Choose two objects or more (Shift click)" : null} onClick={() => this.unite()} />
+        <Button text="Divide" reason={chosen.length === 1 ? null : "Choose one object"} onClick={() => this.divide()} />
+        <Button text="No object" reason={chosen.length ? null : "Choose an object"} onClick={() => this.dissolve()} />
         <span role="status" class="message">
           {this.message.value || (count ? `${name}: ${plural(count, "object")}` : "")}
         </span>

@@ -121,7 +121,7 @@ export class PolygonTool extends Tool {
       <>
         <WordChoice work={this.work} />
         <Toggle text="Snap" value={this.isSnapping} />
-        <Button text="Finish" isDisabled={this.corners.value.length < 3} onClick={() => this.close()} />
+        <Button text="Finish" reason={this.corners.value.length < 3 ? "A polygon has at least three corners" : null} onClick={() => this.close()} />
         {this.chosen.value !== null && (
           <Button text="Take corner away" onClick={() => this.remove(this.chosen.value!)} />
         )}
@@ -234,7 +234,7 @@ class Snapping {
   /** The part of the image around a place, if it has another one, too. */
   private around(place: Point, other: Point): Window | null {
     const { image } = this.work;
-    if (!image?.bitmap.width) return null;
+    if (!image || image.picture.isClosed) return null;
     const cell = Math.max(1, 1 / this.work.view.value.scale);
     const known = this.window;
     const isKnown = known?.image === image && known.scale === cell && hasInside(known, place, NEAR);
@@ -252,7 +252,7 @@ class Snapping {
     const context = new OffscreenCanvas(size.width, size.height).getContext("2d", { willReadFrequently: true })!;
     context.imageSmoothingQuality = "medium";
     const [across, down] = [size.width * cell, size.height * cell];
-    context.drawImage(image.bitmap, left, top, across, down, 0, 0, size.width, size.height);
+    image.picture.draw(context, { left, top, right: left + across, bottom: top + down }, { x: 0, y: 0, ...size });
     const { data } = context.getImageData(0, 0, size.width, size.height);
     const ends = {
       left: left === 0,

@@ -1,16 +1,18 @@
 /** Gives a whole region another word, or takes it away. */
 
 import { signal } from "@preact/signals";
+import { useState } from "preact/hooks";
 
-import { surroundings } from "../../../labels/connected";
+import { regionsIn, surroundings } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
+import { cellsOf, fitted, runsOfCells, type Way } from "../../../labels/fitting";
 import { NONE } from "../../../labels/labeling";
-import type { Point } from "../../../labels/runs";
+import { boxOf, forRuns, grown, type Point, split } from "../../../labels/runs";
 import { firstName, isSameName } from "../../../labels/synonyms";
 import { entryOf } from "../../../project/words";
 import { lookFor } from "../../../session/settings";
 import { splitWords, withWords } from "../../../words/list";
-import { Select } from "../../buttons";
+import { Button, Select, Toggle } from "../../buttons";
 import { Dialog } from "../../dialog";
 import { toStage } from "../navigation";
 import type { Pen } from "../painter";
@@ -22,32 +24,117 @@ export class RegionTool extends Tool {
   readonly icon = "region";
   readonly label = "Give a region another word";
   readonly key = "r";
-  readonly help = "Click a region to give it another word.";
+  readonly help = "Click a region to give it another word; drag a box around several.";
+  override readonly keys: readonly Key[] = [["Drag", "choose all regions in a box"]];
   override readonly pointer = "pointer";
   readonly picked = signal<PickedRegion | null>(null);
-  override readonly seen = [this.picked];
+  /** Whether the word that is chosen and that of the region change places in all of the image. */
+  readonly swaps = signal(false);
+  private readonly corners = signal<readonly [Point, Point] | null>(null);
+  override readonly seen = [this.picked, this.corners];
 
   tap(at: Point): void {
     const region = this.work.image && this.work.regionAt(at);
     if (region) this.picked.value = { ...region, at };
   }
 
+  grab(at: Point): boolean {
+    if (!this.work.image) return false;
+    this.corners.value = [at, at];
+    return true;
+  }
+
+  drag(_: Point, to: Point): void {
+    const corners = this.corners.value;
+    if (corners) this.corners.value = [corners[0], to];
+  }
+
+  drop(): void {
+    const corners = this.corners.value,
+      image = this.work.image;
+    this.cancel();
+    if (!corners || !image) return;
+    const [one, other] = corners.map(({ x, y }) => ({ x: Math.round(x), y: Math.round(y) }));
+    const { width, height } = image.item;
+    const within = (place: number, most: number) => Math.max(0, Math.min(most, place));
+    const box = {
+      left: within(Math.min(one.x, other.x), width),
+      top: within(Math.min(one.y, other.y), height),
+      right: within(Math.max(one.x, other.x), width),
+      bottom: within(Math.max(one.y, other.y), height),
+    };
+    if (box.right <= box.left || box.bottom <= box.top) return;
+    const labeling = image.labeling.value!;
+    const runs = regionsIn(labeling.labels, labeling, box);
+    if (runs.length) this.picked.value = { labeling, painted: image.painted.value, id: null, runs, at: corners[1] };
+  }
+
+  cancel(): void {
+    this.corners.value = null;
+  }
+
   give(choice: Choice): void {
-    const picked = this.picked.value;
+    const picked = this.picked.value,
+      { image } = this.work;
     this.picked.value = null;
-    if (!picked) return;
-    this.work.image?.paint(picked.runs, choice);
+    if (!picked || !image) return;
+    const isSwap = this.swaps.value && picked.id !== null && picked.id !== NONE && typeof choice === "number";
+    this.swaps.value = false;
+    if (isSwap) image.swap(picked.id!, choice);
+    else image.paint(picked.runs, choice, "loose");
     this.work.end();
   }
 
-  leave(): boolean {
-    const wasPicked = this.picked.value !== null;
+  /** Move the border of the region that is picked to edges near it; false: it is too thin for that, or at edges already. */
+  fit(way: Way): boolean {
+    const picked = this.picked.value,
+      { image } = this.work;
+    if (!picked || picked.id === null || !image || image.picture.isClosed) return false;
+    const { labeling, runs } = picked,
+      { width } = labeling;
+    const reach = Math.max(2, Math.round(REACH * Math.max(labeling.width, labeling.height)));
+    const box = grown(boxOf(runs, width)!, 2 * reach, labeling);
+    const scale = Math.min(1, CELLS / Math.max(box.right - box.left, box.bottom - box.top));
+    const size = {
+      width: Math.max(1, Math.round((box.right - box.left) * scale)),
+      height: Math.max(1, Math.round((box.bottom - box.top) * scale)),
+    };
+    const context = new OffscreenCanvas(size.width, size.height).getContext("2d", { willReadFrequently: true })!;
+    image.picture.draw(context, box, { x: 0, y: 0, ...size });
+    const { data } = context.getImageData(0, 0, size.width, size.height);
+    const cells = cellsOf(runs, width, box, size);
+    const mask = fitted(cells, data, size, way, Math.max(2, Math.round(reach * scale)));
+    if (!mask) return false;
+    const changed = mask.map((inside, at) => Number(inside !== cells[at]));
+    const touched = split(runsOfCells(changed, width, box, size), (pixel) => labeling.labels[pixel] === picked.id);
+    const before = image.painted.value;
+    if (way === "grow") image.paint(this.work.yielding(touched.get(false) ?? new Int32Array()), picked.id === NONE ? null : picked.id, "loose");
+    else {
+      const lost = this.work.yielding(touched.get(true) ?? new Int32Array());
+      const isLost = new Set<number>();
+      forRuns(lost, (pixel) => isLost.add(pixel));
+      for (const [id, part] of surroundings(labeling.labels, runs, labeling)) {
+        const kept = split(part, (pixel) => isLost.has(pixel)).get(true);
+        if (kept) image.paint(kept, id === NONE ? null : id, "loose");
+      }
+    }
+    if (image.painted.value === before) return false;
     this.picked.value = null;
+    this.work.end();
+    return true;
+  }
+
+  leave(): boolean {
+    const wasPicked = this.picked.value !== null || this.corners.value !== null;
+    this.picked.value = null;
+    this.swaps.value = false;
+    this.cancel();
     return wasPicked;
   }
 
   draw(pen: Pen): void {
     if (this.picked.value) pen.pixels(this.picked.value.runs, "rgb(255 255 255 / 55%)");
+    if (this.corners.value) pen.box(...this.corners.value);
   }
 
   panel(corner: Point) {
@@ -59,7 +146,15 @@ export class RegionTool extends Tool {
 const WIDTH = 300,
   APART = 24;
 
-interface PickedRegion extends Region {
+/** How far a border moves to an edge at most, as a share of the image's longer side. */
+const REACH = 1 / 40;
+
+/** Cells on which edges are looked for, along the longer side. */
+const CELLS = 768;
+
+interface PickedRegion extends Omit<Region, "id"> {
+  /** Id of its word, 65535: none; null: it is several regions. */
+  readonly id: number | null;
   /** Where it was clicked [px of the image]. */
   readonly at: Point;
 }
@@ -69,7 +164,10 @@ function RegionDialog({ tool, region, corner }: { tool: RegionTool; region: Pick
   const { session, view } = tool.work;
   const { words, vocabulary } = session.settings;
   const close = () => void tool.leave();
-  const has = region.id === NONE ? null : firstName(region.labeling.word(region.id).name);
+  const isOne = region.id !== null,
+    has = region.id === null || region.id === NONE ? null : firstName(region.labeling.word(region.id).name);
+  const [problem, setProblem] = useState("");
+  const fit = (way: Way) => tool.fit(way) || setProblem("Its border is at an edge already, or it is too thin.");
   const isKnown = (text: string) => words.value.some((word) => isSameName(firstName(word), text));
   const { x, y } = toStage(view.value, region.at);
   const at = {
@@ -77,10 +175,10 @@ function RegionDialog({ tool, region, corner }: { tool: RegionTool; region: Pick
     y: Math.max(0, corner.y + y - 2 * APART),
   };
   return (
-    <Dialog title={has === null ? "Give this region a word" : `Instead of “${has}”`} at={at} onClose={close}>
+    <Dialog title={has === null ? `Give ${isOne ? "this region" : "these regions"} a word` : `Instead of “${has}”`} at={at} onClose={close}>
       <WordList
         label="Find a word, or type another"
-        options={optionsOf(session.settings, region.id, has === null)}
+        options={optionsOf(session.settings, region.id, isOne && has === null)}
         current={has}
         addition={(text) => (isKnown(text) ? null : `Add “${text}”`)}
         onChoose={(key) => tool.give(choiceOf(key))}
@@ -91,6 +189,18 @@ function RegionDialog({ tool, region, corner }: { tool: RegionTool; region: Pick
           tool.give(first === undefined ? undefined : entryOf(vocabulary.value, first)?.id);
         }}
       />
+      {has !== null && <Toggle text={`Swap: what has that word gets “${has}”, in this image`} value={tool.swaps} />}
+      {isOne && (
+        <div class="row">
+          <Button text="Grow to edges" title="Its border moves out to edges of the image" onClick={() => fit("grow")} />
+          <Button text="Shrink to edges" title="Its border moves in to edges of the image" onClick={() => fit("shrink")} />
+        </div>
+      )}
+      {problem && (
+        <p class="error" role="alert">
+          {problem}
+        </p>
+      )}
     </Dialog>
   );
 }
@@ -118,9 +228,10 @@ export class EraserTool extends Tool {
     if (!region) return;
     const { labeling, runs } = region;
     const way = shiftKey ? "found" : this.way.value;
-    if (way !== "around") image.paint(runs, way === "found" ? undefined : null);
+    if (way !== "around") image.paint(runs, way === "found" ? undefined : null, "loose");
     else
-      for (const [id, part] of surroundings(labeling.labels, runs, labeling)) image.paint(part, id === NONE ? null : id);
+      for (const [id, part] of surroundings(labeling.labels, runs, labeling))
+        image.paint(part, id === NONE ? null : id, "loose");
     this.work.end();
   }
 
