@@ -55,7 +55,7 @@ async function opened(service: ProjectService, person: Person, last = "b.png"): 
   await person.label("floor", "cat");
   await idle(person);
   await person.session.open(person.session.items.value.find(({ id }) => id === last)!);
-  await person.session.take(person.session.current.value!.item, { ...person.session.current.value!.item, ...answer }, "question");
+  await person.session.take(person.session.current.value!.item, { ...person.session.current.value!.item.summary.value, ...answer }, "question");
   await idle(person);
   assert.ok(service.states.get(last)!.revision);
 }
@@ -265,7 +265,7 @@ test("two people with three tabs lose nothing, whatever is lost, refused or kill
         }
       } else if (kind < 17 && !isOffline) {
         const item = await show(tab, `own-${number}.png`);
-        if (!tab.session.isLabeled.value) await tab.session.take(item, { ...item, ...answer }, "question");
+        if (!tab.session.isLabeled.value) await tab.session.take(item, { ...item.summary.value, ...answer }, "question");
         assert.equal(item.isDone.value, isDone[number], `seed ${seed}`);
         if (isDone[number]) tab.session.reopen();
         else void tab.session.finish();

@@ -161,7 +161,7 @@ export class ProjectService {
         this.made.add(change);
         this.append(kind === "images" ? "removed" : "restored", image);
       }
-      return Response.json({});
+      return Response.json(to.get(image) ?? {});
     }
     if (method === "PUT" && !isMade) {
       const names = (JSON.parse(body as string) as Project).words.flatMap(({ name, removed }) => (removed ? [] : [folded(name)]));

@@ -175,8 +175,8 @@ export class ProjectApi {
     return this.json<ImageState>("PUT", `/review/${encoded(name)}?change=${change}`, { revision, body });
   }
 
-  async restore(name: string, change: string): Promise<void> {
-    await this.ask("POST", `/restored/${encoded(name)}?change=${change}`);
+  restore(name: string, change: string): Promise<ImageState> {
+    return this.json("POST", `/restored/${encoded(name)}?change=${change}`);
   }
 
   improvement(): Promise<ImprovementProgress> {

@@ -158,7 +158,7 @@ export class RemoteStore extends Store {
     await this.queue(null, { kind: "removal", image: id, state, change: this.id(), isRemoved });
     // what is put back can be opened once the service has it
     const isWaiting = () => this.outbox.of(id).some(({ unsent, refused }) => unsent.kind === "removal" && refused === null);
-    while (!isRemoved && !this.isAway.value && isWaiting()) await pause(50);
+    while (!isRemoved && isWaiting()) await pause(50);
   }
 
   async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
@@ -479,7 +479,8 @@ export class RemoteStore extends Store {
   private async deliverRemoval(entry: QueuedEntry): Promise<void> {
     const { change, image, isRemoved } = entry.unsent as Extract<Unsent, { kind: "removal" }>;
     try {
-      await (isRemoved ? this.api.remove(image, change) : this.api.restore(image, change));
+      if (isRemoved) await this.api.remove(image, change);
+      else this.takeRestored(await this.api.restore(image, change));
     } catch (failure) {
       // somebody was faster
       if (!(failure instanceof MissingError)) throw failure;
@@ -487,6 +488,12 @@ export class RemoteStore extends Store {
     const dropped = this.drop(entry);
     if (!isRemoved) this.retryMissing(image);
     await dropped;
+  }
+
+  /** What was in the trash, of which only the name is known, has its size and labels again. */
+  private takeRestored(state: ImageState): void {
+    this.states.set(state.image, state);
+    this.watcher!.onState(state.image, state, true);
   }
 
   /** Sends work again that was refused while its image was in the trash. */

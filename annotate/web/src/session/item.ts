@@ -15,8 +15,6 @@ type Attempt =
 export class Item implements ImageSource {
   readonly id: string;
   readonly name: string;
-  readonly width: number;
-  readonly height: number;
   readonly order: number;
   /** null: what it has are its labels. */
   readonly attempt = signal<Attempt | null>(null);
@@ -41,8 +39,17 @@ export class Item implements ImageSource {
     this.id = id;
     this.order = order;
     this.removed = removed;
-    ({ image: this.name, width: this.width, height: this.height } = state);
+    this.name = state.image;
     this.summary = signal(state);
+  }
+
+  // of an image in the trash of a service neither is known
+  get width(): number {
+    return this.summary.peek().width;
+  }
+
+  get height(): number {
+    return this.summary.peek().height;
   }
 
   /** Whether its labels were imported, so that the model doesn't label it. */

@@ -314,8 +314,10 @@ export class Session {
     this.removed.value = this.removed.value.slice(0, -1);
     this.items.value = [...this.items.value, item].sort((one, other) => one.order - other.order);
     item.removed = null;
+    const before = this.opening.value;
     await this.untilWritten(() => this.store.saveRemoved(item.entry()));
-    await this.open(item);
+    // the user may have chosen another one meanwhile
+    if (this.opening.value === before) await this.open(item);
   }
 
   async clear(): Promise<void> {
