@@ -68,6 +68,6 @@ def test_gray_tools_say_why_and_lead_on(served: Site):
     site.press("Done", exact=True)
     site.shows("This image is done, and locked", ".toolbar")
     title = site.tab.get_by_role("button", name="Brush").get_attribute("title")
-    assert title == "Brush (B): This image is done, and locked."
-    site.tab.get_by_role("toolbar").get_by_role("button", name="Reopen").click()
+    assert title == "Brush (B): This image is done, and locked until you reopen it."
+    site.press("Reopen")
     assert site.tab.get_by_role("button", name="Brush").is_enabled()

@@ -59,7 +59,7 @@ export class Session {
   readonly locked = computed(() => {
     if (!this.store.may("annotate")) return "Your key may look, and change nothing.";
     if (!this.isLabeled.value) return "Tools work once the image is labeled.";
-    return this.current.value!.item.isDone.value ? "This image is done, and locked." : null;
+    return this.current.value!.item.isDone.value ? "This image is done, and locked until you reopen it." : null;
   });
   readonly canCorrect = computed(() => this.locked.value === null);
   readonly writer = new Writer();

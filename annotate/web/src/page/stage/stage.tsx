@@ -9,7 +9,7 @@ import { type Labeling, NONE } from "../../labels/labeling";
 import { grown } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
-import { Button, HoldButton, IconButton, Swatch } from "../buttons";
+import { HoldButton, IconButton, Swatch } from "../buttons";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
 import { pressStage } from "./keys";
@@ -234,9 +234,6 @@ export function Toolbar({ page }: { page: Page }) {
       </div>
       <div class="options">
         {locked !== null && <span class="help">{locked}</span>}
-        {image?.item.isDone.value && session.store.may("annotate") && (
-          <Button text="Reopen" icon="unlock" title="Let tools change this image again" onClick={() => session.reopen()} />
-        )}
         {locked === null && tool.options?.()}
       </div>
     </div>
