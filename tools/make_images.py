@@ -7,11 +7,14 @@ import json
 import random
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import segvoc
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import word_colors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +37,7 @@ TYPED = {
 DRAWN = 10
 POOR = {"coffee": ["coffee cup", "red saucer", "silver spoon", "wooden table"], "china": ["temple", "trees", "sky"]}
 CLICK = (225, 240)  # on the head of the first of the dogs
+EACH = (CLICK, (305, 425))  # on each dog
 SHOWN = (2, 3, 4)  # of the test set
 
 
@@ -61,6 +65,21 @@ def draw_samples(target: str, samples: Mapping[str, Sequence[str]]) -> None:
         _title(sheet, left, 2 * HEIGHT + GAP, title)
         left += width + GAP
     sheet.save(TARGET / target, quality=75, optimize=True, progressive=True)
+
+
+def draw_objects() -> None:
+    """Two dogs that touch: their connected component, and the masks of a click on each."""
+    result = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "dogs.jpg", ["dog"], objects=True)
+    numbers = np.zeros(result.labels.shape, np.uint16)
+    for number, place in enumerate(EACH, 1):
+        numbers[segvoc.click(result.image, [place])] = number
+    clicked = replace(result, labels=np.where(numbers > 0, 0, UNLABELED).astype(np.uint16), object_map=numbers)
+    parts = [one.overlay(legend=False).crop((60, 140, 480, 580)) for one in (result, clicked)]
+    sheet = Image.new("RGB", (2 * parts[0].width + GAP, parts[0].height + LINE), "white")
+    for column, (part, title) in enumerate(zip(parts, ("objects=True", "a click on each dog"), strict=True)):
+        sheet.paste(part, (column * (part.width + GAP), 0))
+        _title(sheet, column * (part.width + GAP), part.height, title)
+    sheet.save(TARGET / "touching.jpg", quality=75, optimize=True, progressive=True)
 
 
 def draw_drawn() -> None:
@@ -128,5 +147,6 @@ def _title(sheet: Image.Image, left: int, top: int, text: str) -> int:
 if __name__ == "__main__":
     draw_samples("samples.jpg", WORDS)
     draw_samples("poor.jpg", POOR)
+    draw_objects()
     draw_drawn()
     draw_teaching()

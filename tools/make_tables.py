@@ -80,6 +80,18 @@ MEASURED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "seconds to resume at 50 %": "{seconds_to_resume_at_half:.0f}",
         },
     },
+    "objects": {
+        "objects": {
+            "background": "{labels}",
+            "objects": "{rule}",
+            "photographs": "{photographs}",
+            "found": "{found} of {objects}",
+            "predicted": "{predicted:,}",
+            "AP50": "{ap50:.1f}",
+            "AP": "{ap:.1f}",
+            "PQ": "{pq:.1f}",
+        },
+    },
 }
 """By page, the tables of benchmarks/results: their columns, and what a row has there."""
 

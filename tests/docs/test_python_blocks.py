@@ -20,7 +20,7 @@ from tools.doc_examples import ROOT, scripts
 
 SCRIPTS = scripts()
 
-QUICK = ["README.md", "docs/how_to/aggregation_module.md", "docs/how_to/parts.md"]
+QUICK = ["README.md", "docs/how_to/aggregation_module.md", "docs/how_to/objects.md", "docs/how_to/parts.md"]
 _TASKS = ("big_images", "captions", "export", "formats", "python", "share", "track", "training_loop", "videos")
 SLOW = ["docs/reference/examples.md", *(f"docs/how_to/{name}.md" for name in _TASKS)]
 ELSEWHERE = {

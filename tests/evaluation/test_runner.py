@@ -10,12 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
+from segvoc import DatasetWriter, read_dataset
 from segvoc.errors import UsageError
 from segvoc.evaluation import report_page
 from segvoc.evaluation.metrics import Confusion
+from segvoc.evaluation.objects import compared_objects, object_scores
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import read_label_map
+from segvoc.inference.objects import with_objects
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training.run import train
@@ -23,6 +26,7 @@ from segvoc.training.start import Start
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
 from tests.images import one_line_error
 from tests.inference.small_network import small_segmenter
+from tests.labeling.formats.drawn_results import drawn_result
 from tests.training.runs import RECIPE, drawn_images
 
 
@@ -66,6 +70,26 @@ def miou_of(drawn, results) -> float:
     truths = [read_label_map(drawn / f"labels/{number}.png") for number in range(5)]
     counts = (Confusion.count(truth, result.labels, 5) for truth, result in zip(truths, results, strict=True))
     return Confusion.total(counts, 5).scores().miou
+
+
+def test_objects_are_scored_where_a_dataset_has_them(small, drawn, tmp_path):
+    with DatasetWriter(tmp_path / "coco", "coco-instances") as dataset:
+        for seed in range(2):
+            dataset.add(with_objects(drawn_result(seed=seed), least=5), f"{seed}")
+    images = read_dataset(tmp_path / "coco")
+    settings = EvaluationSettings(options={"objects": True})
+    report = evaluate(small, images, tmp_path / "out", settings)
+    compared = []
+    for index in range(2):
+        pixels, labels = images.read(index)
+        result = small.segment(pixels, images.vocabulary, objects=True)
+        compared.append(compared_objects(result, labels, images.read_objects(index, labels.shape)))
+    expected = object_scores(compared, images.vocabulary.words)
+    assert report["objects"] == pytest.approx(expected) and expected["objects"] > 2 and expected["predicted"] > 2
+    assert scores_of(evaluate(small, images, tmp_path / "out", settings)) == scores_of(report)
+    assert evaluate(small, images, tmp_path / "plain")["objects"] is None
+    failed = evaluate(small, task_of(drawn), tmp_path / "none", settings)["failures"]
+    assert len(failed) == 5 and "the dataset has no objects" in failed[0]["error"]
 
 
 def test_batches_and_a_named_background_are_scored_as_they_are_segmented(small, drawn, tmp_path):

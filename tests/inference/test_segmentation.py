@@ -23,8 +23,8 @@ from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.overlay import class_regions, with_object_borders, with_parts
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
+from segvoc.inference.objects import with_objects
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.objects import with_objects
 from segvoc.vocabulary import PartVocabulary
 from tests.labeling.formats.drawn_results import WORDS as DRAWN_WORDS
 from tests.labeling.formats.drawn_results import drawn_result, hard_labels, outline_differences
@@ -174,8 +174,8 @@ def test_legend_of_many_classes_stands_beside_the_image_or_below_a_panorama() ->
 def test_objects_have_borders_and_numbers() -> None:
     labels, objects = np.zeros((200, 400)), np.zeros((200, 400), np.uint16)
     objects[:, :200], objects[:, 200:] = 1, 2
-    result = replace(_segmentation(labels, ("cat",)), objects=objects)
-    drawn, plain = (np.array(one.overlay(legend=False)) for one in (result, replace(result, objects=None)))
+    result = replace(_segmentation(labels, ("cat",)), object_map=objects)
+    drawn, plain = (np.array(one.overlay(legend=False)) for one in (result, replace(result, object_map=None)))
     assert (drawn[100, 196:204] > 200).all(axis=-1).any() and not (plain[50, 196:204] > 200).all(axis=-1).any()
     changed = (drawn != plain).any(axis=-1)
     assert changed[:, 50:150].any() and changed[:, 250:350].any()  # "cat 1", "cat 2"
@@ -321,11 +321,11 @@ def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch
         np.testing.assert_array_equal(found.mask[index], hard_labels() == label)
         np.testing.assert_array_equal(box, supervision.mask_to_xyxy(mask[None])[0] + [0, 0, 1, 1])
     counted = with_objects(result, ["cat"], least=30)
-    assert counted.objects is not None
+    assert counted.object_map is not None
     several = counted.to_supervision()
     cats = several[several.class_id == 0]
-    assert len(cats) == counted.objects.max() and len(several) == len(cats) + len(DRAWN_WORDS) - 1
-    np.testing.assert_array_equal(np.any(np.asarray(cats.mask), axis=0), counted.objects > 0)
+    assert len(cats) == counted.object_map.max() and len(several) == len(cats) + len(DRAWN_WORDS) - 1
+    np.testing.assert_array_equal(np.any(np.asarray(cats.mask), axis=0), counted.object_map > 0)
     shown = supervision.MaskAnnotator().annotate(result.image.copy(), several)
     assert (shown != result.image).any()
     nothing = drawn_result(np.full((4, 5), UNLABELED, np.uint16)).to_supervision()

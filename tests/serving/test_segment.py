@@ -65,6 +65,22 @@ def test_json_has_the_report_and_a_mask_for_each_class_and_part(client):
     assert report == json.loads(json.dumps(expected.report())) | own
 
 
+def test_objects_are_listed_with_their_masks(client):
+    expected = expected_result(objects=True)
+    report = segment(client, objects=True).json()
+    assert [(entry["name"], tuple(entry["box"]), entry["pixels"]) for entry in report["objects"]] == [
+        (one.word, one.box, one.area) for one in expected.objects
+    ]
+    things = [entry for entry in report["objects"] if entry["name"] != "wall"]
+    np.testing.assert_array_equal(sum(decoded(entry) for entry in things), expected.object_map > 0)
+    assert sum(entry["objects"] for entry in report["classes"]) == len(things)
+    with zipfile.ZipFile(io.BytesIO(segment(client, ZIP, objects=True).content)) as archive:
+        stored = np.array(Image.open(io.BytesIO(archive.read("objects.png"))))
+    np.testing.assert_array_equal(stored, expected.object_map)
+    refused = segment(client, objects="halves")
+    assert refused.status_code == 422 and "objects" in refused.json()["error"]["message"]
+
+
 def test_png_is_the_label_map_and_types_that_there_are_not_are_not_acceptable(client):
     for accept in ("text/html", "image/jpeg", ",", "image/png;q=0", "*/*;q=0", "image/*; q=0.000, text/html"):
         answer = segment(client, accept)

@@ -92,17 +92,6 @@ def _overlay(given: dict[str, Any]) -> OverlayStyle | None:
     help=f"Write a dataset for other programs instead: {', '.join(FORMAT_NAMES)}.",
 )
 @click.option("--copy-images/--no-copy-images", default=True, help="Copy the images into the dataset.")
-@click.option(
-    "--objects",
-    is_flag=True,
-    help="Count objects: the connected components of each word. Touching objects count as one.",
-)
-@click.option(
-    "--least-object",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="With --objects: minimum size in pixels; by default 1/5,000 of the image.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
 @click.option("--compact", is_flag=True, help="Report only words that have pixels.")
 @click.option("--resume", is_flag=True, help="Skip images already done with the same settings.")

@@ -11,6 +11,7 @@ import PIL
 
 from segvoc.data.labeled_images import absence_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
+from segvoc.evaluation.objects import object_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.score_tables import PLAIN_COLUMNS, verdict
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, ImageScore
@@ -91,6 +92,7 @@ def build_report(
         "classes_per_image": _classes_per_image([score.confusion for score in scored]),
         "classes": _classes(task, confusion, scores, oracle.scores().iou),
         "parts": _parts(task, confusion, oracle),
+        "objects": _objects(task, scored),
         "published": task.published_for(origin.preset),
         "confusions": _confusions(task, confusion),
         "failures": [{"stem": stem, "error": error} for stem, error in failures.items()],
@@ -168,6 +170,11 @@ def _parts(task: EvaluationTask, confusion: Confusion, oracle: Confusion) -> dic
         }
         for protocol, counts in protocols
     }
+
+
+def _objects(task: EvaluationTask, scored: Sequence[ImageScore]) -> dict[str, Any] | None:
+    compared = [score.objects for score in scored if score.objects is not None]
+    return object_scores(compared, task.images.vocabulary.words) if compared else None
 
 
 def _confusions(task: EvaluationTask, confusion: Confusion) -> list[dict[str, Any]]:

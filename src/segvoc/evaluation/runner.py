@@ -14,13 +14,15 @@ from typing import TypeVar
 import torch
 
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.errors import InputError, checked_call
+from segvoc.errors import InputError, UsageError, checked_call
 from segvoc.evaluation.metrics import Confusion, guided_parts
+from segvoc.evaluation.objects import compared_objects
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report import ModelOrigin, Report, build_report
 from segvoc.evaluation.report_page import write_examples, write_html
 from segvoc.evaluation.score_tables import csv_table, encoded, markdown_rows
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
+from segvoc.imaging.annotations import stuff_classes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
@@ -100,6 +102,8 @@ def evaluate(
     task = EvaluationTask.of_images(task) if isinstance(task, LabeledImages) else task
     images = task.select_images(settings.limit)
     protocol = evaluation_protocol(model, task, settings, origin.preset)
+    if protocol.options.objects and (task.parts is not None or task.collapse_from is not None):
+        raise UsageError(f"{task.title} has no objects to score; leave out objects")
     segmenter = TaskSegmenter(model, task, protocol)
 
     def count(image: EvaluationImage, error: str | None) -> None:
@@ -201,6 +205,7 @@ class TaskSegmenter:
             kept_classes=int(result.selected.sum()),
             confusion=Confusion.total(counts, classes),
             oracle=oracle,
+            objects=None if truth.objects is None else compared_objects(result, truth.records[0], truth.objects),
         )
 
 
@@ -212,7 +217,9 @@ def segment_and_score(
 ) -> dict[str, str]:
     """Segment and score batches of images, calling `keep` in a thread; returns the unreadable ones' errors, by stem."""
     failures: dict[str, str] = {}
-    classes = len(segmenter.task.images.vocabulary)
+    words = segmenter.task.images.vocabulary
+    classes, scores_objects = len(words), segmenter.protocol.options.objects
+    stuff = stuff_classes(words.words, segmenter.task.images.background) if scores_objects else None
 
     def readable(batch: Sequence[tuple[EvaluationImage, Future[GroundTruth]]]) -> Iterator[GroundTruth]:
         for image, truth in batch:
@@ -228,7 +235,9 @@ def segment_and_score(
             on_result(truth.source, None)
 
     with ThreadPoolExecutor(4, "reader") as readers, ThreadPoolExecutor(1, "scorer") as scorer:
-        read = _ahead(batches, lambda batch: [(one, readers.submit(one.read, classes)) for one in batch], BATCHES_AHEAD)
+        read = _ahead(
+            batches, lambda batch: [(one, readers.submit(one.read, classes, stuff)) for one in batch], BATCHES_AHEAD
+        )
         truths = filter(None, (list(readable(batch)) for batch in read))
         begun = _ahead(truths, lambda batch: (batch, segmenter.start(batch)), segmenter.segmenter.batches_ahead)
         for scored in _ahead(begun, lambda one: scorer.submit(score, one[0], one[1]()), BATCHES_BEHIND):

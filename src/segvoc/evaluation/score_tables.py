@@ -18,6 +18,9 @@ PLAIN_COLUMNS = (
     ("mean accuracy", "mean_accuracy"),
 )
 
+OBJECTS = (("AP50", "ap50"), ("AP", "ap"), ("PQ", "pq"))
+"""The scores of objects, where they are scored."""
+
 PART_COLUMNS = tuple(
     (f"{title} {head}", protocol, name)
     for title, protocol in (("Pred-All", "pred-all"), ("Oracle-Obj", "oracle-obj"))
@@ -96,7 +99,8 @@ def score_cells(report: Mapping[str, Any]) -> dict[str, str]:
     """The scores of a report by heading; for parts by PartCATSeg's rule."""
     if (parts := report["parts"]) is not None:
         return {head: percent(parts[protocol]["part-cat-seg"][name]) for head, protocol, name in PART_COLUMNS}
-    return {head: percent(report[name]) for head, name in PLAIN_COLUMNS}
+    objects = {} if report["objects"] is None else {head: percent(report["objects"][name]) for head, name in OBJECTS}
+    return {head: percent(report[name]) for head, name in PLAIN_COLUMNS} | objects
 
 
 def kept_text(protocol: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from jaxtyping import UInt8, UInt16
 
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts, Manifest, PartRecord, find_benchmark, prepared
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
-from segvoc.errors import UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
@@ -52,6 +52,8 @@ class GroundTruth(NamedTuple):
     records: list[UInt16[np.ndarray, "H W"]]
     stamp: list[Stamp]
     """File stamps from before reading."""
+    objects: UInt16[np.ndarray, "H W"] | None = None
+    """The true object of each pixel, 0 for none; None unless objects are scored."""
 
     def combined(self) -> UInt16[np.ndarray, "H W"]:
         """The labels of all records in one map, later records over earlier ones."""
@@ -71,12 +73,18 @@ class EvaluationImage:
     objects: tuple[int | None, ...] = (None,)
     """For each record, the index of its object; None if no part of that object is a class."""
 
-    def read(self, classes: int) -> GroundTruth:
-        """Read the image and all its label maps; `InputError` also if a label is not below `classes`."""
+    def read(self, classes: int, stuff: Set[int] | None = None) -> GroundTruth:
+        """Read the image and all its label maps; with `stuff`, the labels that aren't objects, also its objects.
+
+        `InputError` also if a label is not below `classes`, or the dataset has no objects.
+        """
         stamp = self.stamp()
         first = self.records[0].read(classes)
         others = [record.read_labels(first.labels.shape, classes) for record in self.records[1:]]
-        return GroundTruth(self, first.image, [first.labels, *others], stamp)
+        objects = None if stuff is None else self.records[0].read_objects(first.labels.shape, stuff)
+        if stuff is not None and objects is None:
+            raise InputError(f"{self.stem!r}: the dataset has no objects; leave out objects, or give one that has them")
+        return GroundTruth(self, first.image, [first.labels, *others], stamp, objects)
 
     @property
     def present_objects(self) -> list[int]:
@@ -199,6 +207,8 @@ class ImageScore:
     """Of all records of the image."""
     oracle: Confusion | None = None
     """For parts: the same with the object given (Oracle-Obj)."""
+    objects: Mapping[str, Any] | None = None
+    """What it adds to the scores of objects (`compared_objects`), if they are scored."""
 
     def to_json(self) -> dict[str, Any]:
         """The score as plain values."""

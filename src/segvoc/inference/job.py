@@ -27,6 +27,7 @@ from segvoc.inference.encoded_image import (
 )
 from segvoc.inference.engine import Engine, Maps
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
+from segvoc.inference.objects import with_objects
 from segvoc.inference.part_labels import label_parts
 from segvoc.inference.pixel_labels import (
     ClassLabels,
@@ -313,7 +314,16 @@ class LabelingJob:
             part_confidence=part_confidence,
             **self.result_metadata,
         )
+        result = self.with_objects(result)
         return result if self.hints is None else replace(result, hints=self.hints(result, views, self))
+
+    def with_objects(self, result: Segmentation) -> Segmentation:
+        """The result with its objects, if the options ask for them."""
+        if not self.options.objects:
+            return result
+        start = time.perf_counter()
+        counted = with_objects(result, least=self.options.least_object)
+        return replace(counted, seconds=result.seconds + time.perf_counter() - start)
 
     def with_background(self, background: Background) -> "LabelingJob":
         """The job with another background, without hints and, to take less time, without the image's edges."""

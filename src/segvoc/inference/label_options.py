@@ -35,6 +35,8 @@ class LabelKeywords(TypedDict, total=False):
     wrap: bool
     smooth: float
     stretch: str | None
+    objects: bool
+    least_object: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,10 @@ class LabelOptions:
     stretch: str | None = None
     """Values of gray images of more than 8 bits, and of TIFFs in tiles, to map to black and white: "0,4095" or
     "2%,98%" (percentiles); None: see `segvoc.imaging.reading.read_image`. 8-bit images are unchanged."""
+    objects: bool = False
+    """Number the objects of things (not of stuff: sky, wall, ...) in `object_map`: each connected component is one."""
+    least_object: int | None = None
+    """Minimum size of an object [px]; None: a 5,000th of the image, at least 12. Needs `objects`."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -114,6 +120,7 @@ class LabelOptions:
         _check_types(self)
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
+        _check_objects(self)
         Smoothing(self.smooth)
         _ = self.value_range
         if self.tiling is not None and self.return_probabilities:
@@ -218,6 +225,14 @@ OPTION_TEXTS: Mapping[str, OptionText] = {
         metavar="B,W",
         use="files",
     ),
+    "objects": OptionText(help="Number objects, the connected components of things; touching ones are one."),
+    "least_object": OptionText(
+        help="Minimum size of an object in pixels; by default 1/5,000 of the image.",
+        parse=int,
+        metavar="N",
+        minimum=1,
+        use="files",
+    ),
 }
 """Options with a text form, for commands and settings."""
 
@@ -248,6 +263,14 @@ def _check_types(options: LabelOptions) -> None:
             except UsageError as error:
                 kinds = str(error).partition(" is not ")[2]
                 raise UsageError(f"{name} must be {kinds}, not {value!r}") from None
+
+
+def _check_objects(options: LabelOptions) -> None:
+    least = options.least_object
+    if least is not None and not options.objects:
+        raise UsageError(f"least_object={least} is the size of objects; add objects, or leave both out")
+    if least is not None and least < 1:
+        raise UsageError(f"least_object={least} is no size; give 1 or more pixels")
 
 
 def checked_background(name: str) -> str:

@@ -66,6 +66,20 @@ class ObjectBox(NamedTuple):
     """Mean confidence of its pixels."""
 
 
+class ImageObject(NamedTuple):
+    """An object, or connected component, of an image."""
+
+    word: str
+    mask: dict[str, Any]
+    """COCO's compressed run lengths, {"size": [H, W], "counts": "..."}, which pycocotools decodes."""
+    box: tuple[int, int, int, int]
+    """x0, y0, x1 and y1 [px]; x1 and y1 are exclusive."""
+    score: float
+    """Mean confidence of its pixels."""
+    area: int
+    """Number of its pixels."""
+
+
 class Polygon(NamedTuple):
     """The outline of a connected component, within 0.3 pixels of pixel edges; holes as in `to_coco`."""
 
@@ -118,8 +132,8 @@ class Segmentation:
     were requested."""
     part_confidence: Float32[np.ndarray, "H W"] | None = None
     """Probability of each pixel's part, in [0, 1]; 0 without a part."""
-    objects: UInt16[np.ndarray, "H W"] | None = None
-    """Object number of each pixel, 0 for none; an object has a single class. None without `with_objects`."""
+    object_map: UInt16[np.ndarray, "H W"] | None = None
+    """Object number of each pixel, 0 for none; an object has a single class. None unless requested (`objects=`)."""
     background: str | None = None
     """The word that stands for "none of the others", if the call named one."""
     unsure_below: float | None = None
@@ -218,6 +232,8 @@ class Segmentation:
     def boxes(self, word: str | None = None) -> "list[ObjectBox]":
         """The bounding boxes of objects, or else of connected components; of stuff (sky, wall, ...) one a word.
 
+        Pixels of a word with objects that are in none of them have no box.
+
         Args:
             word: only its boxes.
 
@@ -231,18 +247,39 @@ class Segmentation:
             boxes.append(ObjectBox(self.words[region.label], left, top, left + width, top + height, confidence))
         return boxes
 
+    @functools.cached_property
+    def objects(self) -> "list[ImageObject]":
+        """The objects of `boxes`, with their masks: by `segment(..., objects=...)`, or else connected components."""
+        objects = []
+        for region, shape in region_annotations(self._regions(None), self.labels.shape):
+            left, top, width, height = region.box
+            box, score = (left, top, left + width, top + height), self._mean_confidence(region)
+            objects.append(ImageObject(self.words[region.label], shape["segmentation"], box, score, region.area))
+        return objects
+
     def polygons(self, word: str | None = None) -> "list[Polygon]":
         """The outlines of the same objects and components as in `boxes`, each of a piece with a polygon of its own."""
         pieces = (piece for region in self._regions(word) for piece in pieces_of(region))
         return [Polygon(self.words[piece.label], polygon_of(piece)) for piece in pieces]
 
-    def crop(self, word: str) -> Image.Image:
-        """Cut a word out of the image: its bounding box, RGBA, transparent where the word isn't.
+    def crop(self, word: str, number: int | None = None) -> Image.Image:
+        """Cut a word, or one of its objects, out of the image: its bounding box, RGBA, transparent outside.
+
+        Args:
+            word: the word, or a part.
+            number: only this object, counted from 1 in the order of `boxes(word)`.
 
         Raises:
-            UsageError: the image wasn't labeled with the word, or the word has no pixels.
+            UsageError: the image wasn't labeled with the word, the word has no pixels, or not so many objects.
         """
         mask = self.mask(word)
+        if number is not None and mask.any():
+            regions = self._regions(word)
+            if not 1 <= number <= len(regions):
+                raise UsageError(f"{word!r} has {len(regions)} objects in this image; give a number from 1 to that")
+            region = regions[number - 1]
+            mask = np.zeros_like(mask)
+            mask[region.place] = region.inside
         rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
         if not len(rows):
             raise UsageError(f"{word!r} has no pixels in this image; see result.report()['not_found']")
@@ -250,12 +287,19 @@ class Segmentation:
         alpha = np.where(mask[place], np.uint8(255), np.uint8(0))
         return Image.fromarray(np.dstack([self.image[place], alpha]))
 
-    def to_dataframe(self) -> "pandas.DataFrame":
-        """The statistics of each word, as in `report`, as a table; `UsageError` if pandas isn't installed."""
+    def to_dataframe(self, *, objects: bool = False) -> "pandas.DataFrame":
+        """The statistics of each word, as in `report`, as a table; `UsageError` if pandas isn't installed.
+
+        Args:
+            objects: a row for each of `objects` instead: its word, box (x0, y0, x1, y1), score and area.
+        """
         try:
             import pandas
         except ModuleNotFoundError:
             raise missing_package("pandas") from None
+        if objects:
+            rows = [(one.word, *one.box, one.score, one.area) for one in self.objects]
+            return pandas.DataFrame(rows, columns=["word", "x0", "y0", "x1", "y1", "score", "area"])
         return pandas.DataFrame(self.report()["classes"]).set_index("id")
 
     def _regions(self, word: str | None) -> list[Region]:
@@ -267,8 +311,8 @@ class Segmentation:
                 f"{word!r} is a part, and boxes and polygons are those of words; see result.mask({word!r})"
             )
         stuff = stuff_classes(self.words, self.background)
-        regions = segments(self.labels, len(self.words), stuff, self.objects)
-        return [region for region in regions if region.label in named]
+        regions = segments(self.labels, len(self.words), stuff, self.object_map)
+        return [region for region in regions if region.label in named and not region.is_crowd]
 
     def _mean_confidence(self, region: Region) -> float:
         return float(self.confidence[region.place][region.inside].mean(dtype=np.float64))
@@ -323,8 +367,8 @@ class Segmentation:
         regions = class_regions(self.labels, self.words, self.colors)
         if self.part_labels is not None:
             regions = with_parts(regions, self.words, self.part_labels, self.parts)
-        elif self.objects is not None:
-            regions = with_object_borders(regions, self.words, self.objects)
+        elif self.object_map is not None:
+            regions = with_object_borders(regions, self.words, self.object_map)
         pixels = self.image
         if max_pixels is not None and max_pixels < 1:
             raise UsageError(f"max_pixels={max_pixels} leaves no pixels; give 1 or more, or None for all")
@@ -373,14 +417,14 @@ class Segmentation:
             shown = supervision.MaskAnnotator().annotate(result.image.copy(), detections)
 
         Returns:
-            One detection per word that has pixels, or per object for words with objects (`with_objects`): its
+            One detection per word that has pixels, or per object for words with objects (`objects=`): its
             "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and `data["class_name"]`. For
             words with objects, pixels outside any object are left out.
 
         Raises:
             UsageError: supervision isn't installed.
         """
-        return detections(self.labels, self.words, self.confidence, self.objects)
+        return detections(self.labels, self.words, self.confidence, self.object_map)
 
     @checked_call
     def to_coco(self, *, masks: MaskForm = "rle", background: str | None = None, image_id: int = 1) -> dict[str, Any]:
@@ -402,7 +446,7 @@ class Segmentation:
             UsageError: the extra `data` isn't installed.
         """
         stuff = stuff_classes(self.words, background or self.background)
-        found = list(segments(self.labels, len(self.words), stuff, self.objects))
+        found = list(segments(self.labels, len(self.words), stuff, self.object_map))
         annotations = [
             {"id": number, "image_id": image_id, **entry, "score": self._mean_confidence(region)}
             for number, (region, entry) in enumerate(region_annotations(found, self.labels.shape, masks), 1)
@@ -438,7 +482,7 @@ class Segmentation:
             data = base64.b64encode(content.getvalue()).decode("ascii")
         else:
             path = Path(self.source).name if file is None else _seen_from(os.fspath(file), self.source)
-        annotation = labelme_content(self.labels, self.words, self.objects, path=path, data=data)
+        annotation = labelme_content(self.labels, self.words, self.object_map, path=path, data=data)
         if file is not None:
             if self.source is not None and os.path.realpath(file) == os.path.realpath(self.source):
                 raise UsageError(f"{os.fspath(file)!r} is the image itself; give a name that ends with .json")
@@ -462,9 +506,9 @@ class Segmentation:
     @functools.cached_property
     def object_counts(self) -> tuple[int, ...] | None:
         """Number of objects of each class; None without objects."""
-        if self.objects is None:
+        if self.object_map is None:
             return None
-        counts = object_counts(self.labels, self.objects)
+        counts = object_counts(self.labels, self.object_map)
         return tuple(counts.get(index, 0) for index in range(len(self.words)))
 
     @property
@@ -532,7 +576,7 @@ class Segmentation:
             out_dir,
             stem,
             parts=self.part_labels is not None,
-            objects=self.objects is not None,
+            objects=self.object_map is not None,
             overlay=overlay is not None,
             placed=place is not None,
         )
@@ -546,8 +590,8 @@ class Segmentation:
             write_placed_label_map(paths.label_map, self.labels, self.colors, self.words, place)
         if paths.part_map is not None and self.part_labels is not None:
             write_label_map(paths.part_map, self.part_labels, self.part_colors)
-        if paths.object_map is not None and self.objects is not None:
-            numbers = Image.fromarray(self.objects)
+        if paths.object_map is not None and self.object_map is not None:
+            numbers = Image.fromarray(self.object_map)
             write_atomically(paths.object_map, lambda file: numbers.save(file, "PNG"))
         if paths.overlay is not None and drawn is not None:
             # Level 1: at level 6, photos are hardly smaller but take four times as long.

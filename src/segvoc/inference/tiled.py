@@ -140,7 +140,7 @@ class TiledLabeling:
         for cell in self.cells(whole, classes, name=image.name):
             labels[cell.rows, cell.columns] = cell.labels
             confidence[cell.rows, cell.columns] = cell.confidence
-        return Segmentation(
+        result = Segmentation(
             labels=labels,
             confidence=confidence,
             selected=selected_classes(classes, self.job.query),
@@ -150,6 +150,7 @@ class TiledLabeling:
             content=image.content,
             **self.job.result_metadata,
         )
+        return self.job.with_objects(result)
 
     def _looks(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)

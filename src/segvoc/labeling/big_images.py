@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Integer, UInt16
 from PIL import Image
 
-from segvoc.errors import InputError, OutputError
+from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
@@ -221,6 +221,8 @@ def label_large_image(model: Segmenter, image: DecodedImage, words: Words, optio
 
     `InputError` if the network's output is not finite; `UsageError` if words and options conflict.
     """
+    if options.objects:
+        raise UsageError("objects need an image that is labeled as a whole; make it smaller, or leave out objects")
     start, tiled = time.perf_counter(), model.in_tiles(words, options)
     labels, statistics = np.empty((image.height, image.width), np.uint16), LabelStatistics.none()
     for rows, row, of_row in tiled.rows(image, tiled.select(image)):

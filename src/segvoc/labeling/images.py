@@ -8,7 +8,6 @@ from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, pl
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.formats.dataset import EntryFiles
-from segvoc.labeling.formats.objects import with_objects
 from segvoc.labeling.task import FolderWork, Labeled, Planned, Task
 
 
@@ -27,7 +26,11 @@ class ImageTask(Task):
         if dataset is not None:
             dataset.refuse_inputs(images)
             return plan_files(images, call.out, lambda image, stem: dataset.files(stem, image.path))
-        kinds = {"parts": call.parts is not None, "objects": call.objects, "overlay": call.overlay is not None}
+        kinds = {
+            "parts": call.parts is not None,
+            "objects": call.options.objects,
+            "overlay": call.overlay is not None,
+        }
 
         def paths(image: InputImage, stem: str) -> ResultPaths:
             return ResultPaths.below(call.out, stem, placed=place_of(image.path) is not None, **kinds)
@@ -51,8 +54,6 @@ class ImageTask(Task):
     def write(self, result: Segmentation, files: ResultFiles) -> Labeled:
         """See `Task.write`."""
         call = self.labeling
-        if call.objects:
-            result = with_objects(result, least=call.least_object, background=call.options.background_name)
         if call.dataset is not None and isinstance(files, EntryFiles):
             call.dataset.write(result, files, compact=call.compact)
         else:

@@ -41,11 +41,7 @@ MAX_SUMMARY_WORDS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Labeling:
-    """A call of `segvoc segment`; picklable for worker processes.
-
-    Raises:
-        UsageError: `least_object` is given without `objects`.
-    """
+    """A call of `segvoc segment`; picklable for worker processes."""
 
     inputs: Sequence[str] = ()
     """Files, folders, patterns, URLs; see `image_paths`."""
@@ -67,10 +63,6 @@ class Labeling:
     """Whether the line about an input is its report as JSON, instead of a summary."""
     dataset: Dataset | None = None
     """Images: the dataset to write instead of label maps, overlays and reports."""
-    objects: bool = False
-    """Images: whether to count objects; see `with_objects`."""
-    least_object: int | None = None
-    """Minimum size of an object [px]."""
     bands: tuple[int, ...] | None = None
     """Tiles: 1-based bands of a TIFF for red, green and blue, or a single gray one; None: by color interpretation."""
     max_pixels: int | None = None
@@ -82,10 +74,6 @@ class Labeling:
     shard: str | None = None
     """"K/N": label only the K-th of N shares of the inputs."""
 
-    def __post_init__(self) -> None:
-        if self.least_object is not None and not self.objects:
-            raise UsageError("--least-object is for --objects; add it, or leave both out")
-
     @property
     def given(self) -> set[str]:
         """The options that inputs of only some kinds have, as far as they are given."""
@@ -93,7 +81,7 @@ class Labeling:
             "--parts": self.parts is not None,
             "--format": self.dataset is not None,
             "--jobs": self.jobs > 1,
-            "--objects": self.objects,
+            "--objects": self.options.objects,
             "--tile": self.options.tiling is not None or self.bands is not None or self.max_pixels is not None,
             "--stretch": self.options.stretch is not None,
             "--every": self.every is not None,
@@ -114,7 +102,6 @@ class Labeling:
             **self.options.record(),
             "overlays": None if self.overlay is None else _listed(asdict(self.overlay)),
             "reports": "compact" if self.compact else "complete",
-            "objects": (self.least_object or "default") if self.objects else None,
             "format": None if self.dataset is None else _listed(self.dataset.record()),
             "segvoc": __version__,
         }

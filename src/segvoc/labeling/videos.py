@@ -27,7 +27,15 @@ from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.image_formats import reason
 from segvoc.imaging.label_maps import UNLABELED, label_map_image, nearest, read_label_map
 from segvoc.imaging.legend import LegendEntry, draw_legend
-from segvoc.imaging.overlay import OverlayStyle, Paint, class_regions, finish_overlay, margin_of, text_sizes
+from segvoc.imaging.overlay import (
+    OverlayStyle,
+    Paint,
+    class_regions,
+    finish_overlay,
+    margin_of,
+    text_sizes,
+    with_object_borders,
+)
 from segvoc.imaging.palette import word_colors
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
 from segvoc.inference.label_options import LabelOptions
@@ -80,8 +88,8 @@ class VideoResult(LabeledFile):
     "damage" is why the video ends early, or what is missing; None if it is whole.
     """
     timeline: Sequence[Mapping[str, Any]] | None
-    """For each labeled frame its number ("frame"), "time" [s] and the share of each word in it ("fractions"); None for
-    videos with more than `MOST_LISTED` labeled frames."""
+    """For each labeled frame its number ("frame"), "time" [s], the share of each word in it ("fractions"), and with
+    objects their number of each word ("objects"); None for videos with more than `MOST_LISTED` labeled frames."""
     paths: ResultPaths
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
@@ -157,7 +165,9 @@ def label_video(
     stem: str | None = None,
     progress: Callable[[int, int | None], object] = lambda done, total: None,
 ) -> VideoResult:
-    """Label a video, and write an overlay video, label maps of its frames, and a report.
+    """Label a video, and write an overlay video, label maps of its frames (and maps of objects), and a report.
+
+    Each frame has objects of its own, numbered anew.
 
     Args:
         model: the model.
@@ -235,7 +245,6 @@ class VideoTask(Task):
         "--tile": "videos have no tiles; leave out --tile and its relatives",
         "--stretch": "videos have no tiles; leave out --tile and its relatives",
         "--jobs": "frames go through the network one after the other; leave out --jobs",
-        "--objects": "objects aren't counted in videos; leave out --objects",
     }
 
     def plan(self, images: Sequence[InputImage]) -> list[ResultFiles | None]:
@@ -284,12 +293,17 @@ def _label_frames(
             partial.end_piece(times[:number])
         partial.add_frame(number, result, colors, state)
         if overlay is not None:
-            overlay.show(result.labels, every)
+            overlay.show(result.labels, every, result.object_map)
 
     def calls() -> Generator[tuple[Callable[[], object], int], None, None]:
         if overlay is not None:
             for number in range(0, first, every):
-                yield partial_call(overlay.show, read_label_map(partial.label_map(number)), every), 1
+                yield (
+                    partial_call(
+                        overlay.show, read_label_map(partial.label_map(number)), every, partial.objects(number)
+                    ),
+                    1,
+                )
         how = {"every": every, "options": call.options, "smoothing": smoothing, "first": first}
         results = segment_frames(model, video, words, **how, on_frame=lambda frame: times.append(frame.time))
         with closing(results):
@@ -321,13 +335,18 @@ def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> 
         earlier = range(0)
     with writing(paths.label_map):
         for number in set(earlier) - set(numbers):
-            (paths.label_map / _frame_name(number)).unlink(missing_ok=True)
+            for name in (_frame_name(number), _objects_name(number)):
+                (paths.label_map / name).unlink(missing_ok=True)
         if paths.overlay is None and earlier:
             paths.report.with_name(f"{Path(paths.stem).name}.overlay.mp4").unlink(missing_ok=True)
         paths.report.unlink(missing_ok=True)
         paths.label_map.mkdir(parents=True, exist_ok=True)
         for number in numbers:
             _move(partial.label_map(number), paths.label_map / _frame_name(number))
+            if partial.has_objects:
+                _move(partial.object_map(number), paths.label_map / _objects_name(number))
+            else:
+                (paths.label_map / _objects_name(number)).unlink(missing_ok=True)
         if paths.overlay is not None:
             _move(partial.overlay, paths.overlay)
     write_atomically(paths.report, lambda file: file.write(json_text(result.report(compact=compact))))
@@ -346,6 +365,10 @@ def _frame_name(number: int) -> str:
     return f"{number:06}.png"
 
 
+def _objects_name(number: int) -> str:
+    return f"{number:06}.objects.png"
+
+
 class PartialVideo(StepwiseWork):
     """The finished frames of a video, in a folder below `.segvoc` until the results are written.
 
@@ -356,6 +379,7 @@ class PartialVideo(StepwiseWork):
     def __init__(self, labeling: Labeling, stem: str, settings: RunSettings, video: Stamp) -> None:
         self.folder = Path(labeling.out, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
         self.overlay = self.folder / "overlay.mp4"
+        self.has_objects = labeling.options.objects
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
         self.times, self.frames = array("q"), list[dict[str, Any]]()
         self.sound: list[dict[str, Any]] = []
@@ -367,6 +391,14 @@ class PartialVideo(StepwiseWork):
     def label_map(self, number: int) -> Path:
         """Path of a frame's label map."""
         return self.folder / "frames" / _frame_name(number)
+
+    def object_map(self, number: int) -> Path:
+        """Path of the map of a frame's objects."""
+        return self.folder / "frames" / _objects_name(number)
+
+    def objects(self, number: int) -> UInt16[np.ndarray, "H W"] | None:
+        """The objects of a finished frame; None without objects."""
+        return np.array(Image.open(self.object_map(number)), np.uint16) if self.has_objects else None
 
     def smoothing(self, weight: float) -> Smoothing | None:
         """The mean after the last chunk, to go on with; None without smoothing."""
@@ -390,7 +422,13 @@ class PartialVideo(StepwiseWork):
         options = {"compress_level": 1, "compress_type": Z_RLE}
         write_atomically(self.label_map(number), lambda file: image.save(file, "PNG", **options))
         labels = LabelStatistics.of(result.labels, result.confidence).by_label()
-        self._new.append({"number": number, "labels": labels})
+        frame: dict[str, Any] = {"number": number, "labels": labels}
+        if result.object_map is not None:
+            numbers = Image.fromarray(result.object_map)
+            write_atomically(self.object_map(number), lambda file: numbers.save(file, "PNG", **options))
+            counted = zip(result.words, result.object_counts or (), strict=True)
+            frame["objects"] = {word: count for word, count in counted if count}
+        self._new.append(frame)
         self._mean = state
 
     def end_piece(self, times: Sequence[int]) -> None:
@@ -421,6 +459,7 @@ class PartialVideo(StepwiseWork):
                     for label, (pixels, _) in frame["labels"].items()
                     if int(label) < len(words)
                 },
+                **({"objects": frame["objects"]} if "objects" in frame else {}),
             }
             for frame in self.frames
         ]
@@ -433,7 +472,9 @@ class PartialVideo(StepwiseWork):
         if values and "complete" in values[-1]:
             return values
         for piece, value in enumerate(values):
-            if not all(self.label_map(frame["number"]).is_file() for frame in value["frames"]):
+            of_piece = [self.label_map(frame["number"]) for frame in value["frames"]]
+            of_piece += [self.object_map(frame["number"]) for frame in value["frames"] if "objects" in frame]
+            if not all(file.is_file() for file in of_piece):
                 has_state = not piece or not values[piece - 1]["state"] or self._state(piece - 1).is_file()
                 return values[:piece] if has_state else []
         return values
@@ -512,10 +553,14 @@ class OverlayVideo:
             self._played = self._packets()
             self._next_played = next(self._played, None)
 
-    def show(self, labels: UInt16[np.ndarray, "H W"], frames: int) -> None:
-        """Draw a label map over the next `frames` frames, or all that remain."""
+    def show(
+        self, labels: UInt16[np.ndarray, "H W"], frames: int, objects: UInt16[np.ndarray, "H W"] | None = None
+    ) -> None:
+        """Draw a label map, and the borders of objects, over the next `frames` frames, or all that remain."""
         av = require_av()
         regions = class_regions(nearest(labels, self._size), self._words, self._colors)
+        if objects is not None:
+            regions = with_object_borders(regions, self._words, nearest(objects, self._size))
         paint = Paint.of(regions)
         for read in islice(self._frames, frames):
             assert read.pixels is not None

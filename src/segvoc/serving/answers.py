@@ -45,12 +45,17 @@ FAST = 1
 
 
 def json_answer(result: Result, about: Mapping[str, object]) -> bytes:
-    """The report of a result, with the mask of every class and part, as JSON."""
+    """The report of a result, with the mask of every class, part and object, as JSON."""
     report = {**result.report(), **about}
     for kind, labels in (("classes", result.labels), ("parts", result.part_labels)):
         if labels is not None:
             masks = coco_masks(labels, len(report[kind]))
             report[kind] = [{**entry, "rle": mask} for entry, mask in zip(report[kind], masks, strict=True)]
+    if isinstance(result, Segmentation) and result.object_map is not None:
+        report["objects"] = [
+            {"name": one.word, "box": one.box, "score": one.score, "pixels": one.area, "rle": one.mask}
+            for one in result.objects
+        ]
     return strict_json(report).encode()
 
 
@@ -60,7 +65,7 @@ def png_answer(result: Result, about: Mapping[str, object]) -> bytes:
 
 
 def zip_answer(result: Result, about: Mapping[str, object]) -> bytes:
-    """Label map, overlay and report; confidence (gray, 255 is 1), part map and probabilities where there are some."""
+    """Label map, overlay and report, and if any, confidence (gray, 255 is 1), parts, objects, probabilities."""
     files = {
         "labels.png": _png(label_map_image(result.labels, result.colors)),
         "overlay.png": _png(result.overlay(), FAST),
@@ -70,6 +75,8 @@ def zip_answer(result: Result, about: Mapping[str, object]) -> bytes:
         files["confidence.png"] = _png(Image.fromarray(np.rint(result.confidence * 255).astype(np.uint8)), FAST)
     if isinstance(result, Segmentation) and result.part_labels is not None:
         files["parts.png"] = _png(label_map_image(result.part_labels, result.part_colors))
+    if isinstance(result, Segmentation) and result.object_map is not None:
+        files["objects.png"] = _png(Image.fromarray(result.object_map))
     if result.probabilities is not None:
         np.save(buffer := io.BytesIO(), result.probabilities)
         files["probabilities.npy"] = buffer.getvalue()
@@ -205,6 +212,7 @@ class ClassAnswer(RegionFigures):
     id: int = Field(description="Its value in the label map.")
     name: str
     color: list[int] = Field(description="RGB.", examples=[[31, 119, 180]])
+    objects: int | None = Field(None, description="Its number of objects; only if objects were requested.")
 
 
 class PartAnswer(RegionFigures):
@@ -214,6 +222,16 @@ class PartAnswer(RegionFigures):
     object: str | None = Field(description="Its object; null for any object.")
     part: str
     name: str = Field(examples=["cat's head"])
+
+
+class ObjectAnswer(BaseModel):
+    """An object in an image."""
+
+    name: str = Field(description="Its class.")
+    box: list[int] = Field(description="x0, y0, x1, y1 [px]; x1 and y1 are exclusive.", examples=[[60, 40, 210, 160]])
+    score: float = Field(description="Mean probability of its pixels.")
+    pixels: int
+    rle: Mask
 
 
 _WEIGHTS = Field(description="Digest of the model's weights; null for an engine of your own.")
@@ -238,6 +256,7 @@ class SegmentAnswer(ModelWork):
     dtype: str
     classes: list[ClassAnswer]
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were requested.")
+    objects: list[ObjectAnswer] | None = Field(None, description="Only if objects were requested.")
     unlabeled: int = Field(description="Pixels without a class.")
     mean_confidence: float | None = Field(description="Mean over all words except the background; null without pixels.")
     quality: float | None = Field(description="Expected pixel accuracy; null where the model can't tell.")

@@ -78,6 +78,17 @@ def test_parts_have_masks_too(tmp_path: Path) -> None:
     assert [(part["name"], part["pixels"]) for part in row["parts"]] == [(p["name"], p["pixels"]) for p in expected]
 
 
+def test_objects_have_masks_too(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg"])
+    label(source, tmp_path / "out", options=LabelOptions(objects=True))
+    (row,) = rows_of(tmp_path / "out")
+    expected = quick().segment(source / "a.jpg", WORDS, objects=True).objects
+    assert len(expected) > 1
+    assert [(one["name"], tuple(one["box"]), one["counts"]) for one in row["objects"]] == [
+        (one.word, one.box, one.mask["counts"]) for one in expected
+    ]
+
+
 def test_files_are_those_of_segment_and_every_image_has_its_own(tmp_path: Path) -> None:
     stems = {"sub/c.jpg": "sub/c", "a.jpg": "a.jpg", "a.png": "a.png", "a.jpg.png": "a.jpg.png"}
     stems |= {"B.jpg": "B.jpg", "b.png": "b.png", "_DSC0001.jpg": "_DSC0001"}  # a name that cameras give

@@ -16,8 +16,8 @@ import segvoc
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.connected_regions import connected_regions, polygon_of, simplified
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.inference.objects import with_objects
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
-from segvoc.labeling.formats.objects import with_objects
 from tests.labeling.formats.drawn_results import WORDS, drawn_result, hard_labels
 
 STEMS = ("photo", "sub/images/other one", "sub/ü")
@@ -34,7 +34,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 dataset.add(drawn_result(seed=seed), stem)
         with DatasetWriter(folder / "objects" / name, name) as dataset:
             dataset.add(crowded(), "photo")
-            dataset.add(replace(crowded(), objects=None), "uncounted")
+            dataset.add(replace(crowded(), object_map=None), "uncounted")
     return folder
 
 
@@ -237,7 +237,7 @@ def crowded() -> segvoc.Segmentation:
     objects[25:33, 5:10], objects[25:33, 10:15] = 3, 4  # 3 is also a person's number
     labels[25:33, 30:34] = labels[25:33, 44:48] = 2
     labels[2:8, 50:56] = labels[12:15, 50:56] = 3
-    return replace(drawn_result(labels, PEOPLE), objects=objects)
+    return replace(drawn_result(labels, PEOPLE), object_map=objects)
 
 
 def same_objects(one: np.ndarray, other: np.ndarray) -> bool:
@@ -250,7 +250,7 @@ def same_objects(one: np.ndarray, other: np.ndarray) -> bool:
 
 def test_each_object_is_a_region_and_the_rest_of_its_word_a_crowd() -> None:
     result = crowded()
-    regions = connected_regions(result.labels, 4, result.objects)
+    regions = connected_regions(result.labels, 4, result.object_map)
     found = [(region.label, region.number, region.area) for region in regions]
     persons, trees = [(0, 0, 18), (0, 3, 165), (0, 7, 135), (0, 9, 110)], [(1, 3, 40), (1, 4, 40)]
     assert found == [*persons, *trees, (2, None, 32), (2, None, 32), (3, None, 36), (3, None, 18)]
@@ -270,9 +270,9 @@ def test_connected_regions_of_things_become_objects_and_specks_join_the_nearest(
     labels[12, 23] = labels[90, 100] = 0  # one speck is near
     labels[40:42, 40:42] = 3
     result = with_objects(drawn_result(labels, PEOPLE))
-    assert result.objects is not None and result.object_counts == (2, 0, 0, 0)
-    assert result.objects[12, 23] == result.objects[20, 20] == 1 and result.objects[55, 155] == 2
-    assert result.objects[90, 100] == 0 and not result.objects[labels != 0].any()
+    assert result.object_map is not None and result.object_counts == (2, 0, 0, 0)
+    assert result.object_map[12, 23] == result.object_map[20, 20] == 1 and result.object_map[55, 155] == 2
+    assert result.object_map[90, 100] == 0 and not result.object_map[labels != 0].any()
     small = with_objects(result, least=4)
     assert small.object_counts == (2, 0, 0, 1)
     assert with_objects(result, ["stone wall"]).object_counts == (0, 0, 1, 0)
@@ -282,7 +282,7 @@ def test_connected_regions_of_things_become_objects_and_specks_join_the_nearest(
 
 
 def test_more_objects_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segvoc.labeling.formats.objects.UNLABELED", 20)
+    monkeypatch.setattr("segvoc.inference.objects.UNLABELED", 20)
     labels = np.full((10, 10), UNLABELED, np.uint16)
     labels[::2, ::2] = 0
     with pytest.raises(UsageError, match=r"there are 25 objects, more than 20"):
@@ -296,12 +296,12 @@ def test_labels_and_objects_come_back(datasets: Path, name: FormatName) -> None:
     stored, truth = read.read(index).labels, crowded()
     objects = read.read_objects(index, stored.shape)
     np.testing.assert_array_equal(_by_place_in(PEOPLE, read.vocabulary.words)[stored], truth.labels)
-    assert objects is not None and truth.objects is not None
+    assert objects is not None and truth.object_map is not None
     persons = truth.labels == 0
     # which regions are crowds only COCO and VOC can say
     is_told = name in ("coco-panoptic", "coco-instances", "voc")
-    chosen = persons if is_told else persons & (truth.objects > 0)
-    assert same_objects(objects[chosen], truth.objects[chosen])
+    chosen = persons if is_told else persons & (truth.object_map > 0)
+    assert same_objects(objects[chosen], truth.object_map[chosen])
 
 
 def test_pycocotools_counts_objects_and_crowds(datasets: Path) -> None:
@@ -332,11 +332,11 @@ def test_voc_has_maps_of_objects(datasets: Path, tmp_path: Path) -> None:
     assert voc[10, 20] == 1 and voc[10, 10] == 2 and set(np.unique(voc)) == {0, 1, 2, 3, 4, 5, 255}
     np.testing.assert_array_equal(voc == 0, (truth.labels == 2) | (truth.labels == 3))
     assert (voc[35:38, 5:9] == 255).all()
-    for result in (crowded(), replace(crowded(), objects=None)):
+    for result in (crowded(), replace(crowded(), object_map=None)):
         with DatasetWriter(tmp_path, "voc") as dataset:
             dataset.add(result, "photo")
         file = tmp_path / "VOCdevkit/VOC2012/SegmentationObject/photo.png"
-        assert file.is_file() == (result.objects is not None)
+        assert file.is_file() == (result.object_map is not None)
 
 
 def test_labelme_groups_the_pieces_of_an_object(datasets: Path) -> None:
@@ -349,6 +349,6 @@ def test_labelme_groups_the_pieces_of_an_object(datasets: Path) -> None:
 def test_maps_of_objects_are_saved_and_removed(tmp_path: Path) -> None:
     paths = crowded().save(tmp_path, "photo")
     assert paths.object_map == tmp_path / "photo.objects.png"
-    np.testing.assert_array_equal(np.array(Image.open(paths.object_map)), crowded().objects)
-    replace(crowded(), objects=None).save(tmp_path, "photo")
+    np.testing.assert_array_equal(np.array(Image.open(paths.object_map)), crowded().object_map)
+    replace(crowded(), object_map=None).save(tmp_path, "photo")
     assert not paths.object_map.exists()

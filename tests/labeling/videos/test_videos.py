@@ -102,8 +102,32 @@ def test_the_overlay_video_shows_the_labels_over_each_frame(model: NetworkSegmen
         assert np.abs(gray[0] - gray[2]).mean() > 15
 
 
+def test_each_frame_has_objects_of_its_own(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path, options = write_video(tmp_path / "video.mkv", 4, codec="ffv1"), LabelOptions(objects=True)
+    result = label_video(model, path, WORDS, Labeling(out=tmp_path / "out", options=options, every=3))
+    with OpenVideo(path) as video:
+        frames = {frame.number: frame.pixels for frame in video.frames()}
+    assert result.timeline is not None
+    for entry in result.timeline:
+        pixels = frames[entry["frame"]]
+        assert pixels is not None
+        expected = model.segment(pixels, WORDS, options=options)
+        stored = np.array(Image.open(tmp_path / f"out/video/{entry['frame']:06}.objects.png"))
+        np.testing.assert_array_equal(stored, expected.object_map)
+        counts = zip(WORDS, expected.object_counts or (), strict=True)
+        assert entry["objects"] == {word: count for word, count in counts if count}
+    label_video(model, path, WORDS, Labeling(out=tmp_path / "out", every=3))  # those of an earlier call go
+    assert sorted(file.name for file in (tmp_path / "out/video").iterdir()) == ["000000.png", "000003.png"]
+
+
 @pytest.mark.parametrize(
-    ("stop", "settings"), [(5, {}), (9, {"every": 2, "options": LabelOptions(smooth=0.7)})], ids=["plain", "smooth"]
+    ("stop", "settings"),
+    [
+        (5, {}),
+        (9, {"every": 2, "options": LabelOptions(smooth=0.7)}),
+        (5, {"options": LabelOptions(objects=True, least_object=1)}),
+    ],
+    ids=["plain", "smooth", "objects"],
 )
 def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch, stop, settings):
     path = write_video(tmp_path / "video.mp4", 11)

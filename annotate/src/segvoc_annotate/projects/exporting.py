@@ -145,5 +145,5 @@ class ProjectExport:
             model=self.project.record.options.model,
             seconds=0.0,
             source=str(image.path),
-            objects=work.objects,
+            object_map=work.objects,
         )

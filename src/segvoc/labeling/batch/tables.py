@@ -105,12 +105,15 @@ def _schema(settings: Mapping[str, Any]) -> Any:
     text, share = pa.string(), pa.float64()
     region = [("id", pa.int32()), ("name", text), ("counts", text)]
     region += [("pixels", pa.int64()), ("fraction", share), ("mean_confidence", share)]
-    has_parts = settings.get("parts") is not None
+    of_object = [("name", text), ("counts", text), ("pixels", pa.int64()), ("score", share)]
+    of_object += [("box", pa.list_(pa.int32()))]
+    has_parts, has_objects = settings.get("parts") is not None, bool(settings.get("objects"))
     return pa.schema(
         [
             *[("key", text), ("image", text), ("width", pa.int32()), ("height", pa.int32())],
             ("classes", pa.list_(pa.struct(region))),
             *([("parts", pa.list_(pa.struct([*region, ("object", text), ("part", text)])))] if has_parts else []),
+            *([("objects", pa.list_(pa.struct(of_object)))] if has_objects else []),
             *[("unlabeled", pa.int64()), ("quality", share), ("error", text)],
         ]
     )

@@ -295,4 +295,9 @@ def _row(image: BatchImage, result: Segmentation | str) -> dict[str, Any]:
         if labels is not None and kind in report:
             masks = list(coco_masks(labels, len(result.words if kind == "classes" else result.parts)))
             row[kind] = [{**entry, "counts": masks[entry["id"]]["counts"]} for entry in report[kind]]
+    if result.object_map is not None:
+        row["objects"] = [
+            {"name": one.word, "counts": one.mask["counts"], "pixels": one.area, "score": one.score, "box": one.box}
+            for one in result.objects
+        ]
     return {**row, **{name: report[name] for name in ("width", "height", "unlabeled", "quality")}}

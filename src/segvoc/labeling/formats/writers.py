@@ -26,8 +26,8 @@ from segvoc.imaging.annotations import (
 from segvoc.imaging.connected_regions import Region, connected_regions, polygon_of, segments
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors
+from segvoc.inference.objects import consecutive
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.objects import consecutive
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import strict_json, write_json
 
@@ -89,7 +89,7 @@ class DatasetFormat(ABC):
         """Write the dataset-wide files, each atomically."""
 
     def _regions(self, result: Segmentation) -> list[Region]:
-        return connected_regions(result.labels, len(self.words), result.objects)
+        return connected_regions(result.labels, len(self.words), result.object_map)
 
     def _hex_colors(self) -> Iterator[tuple[str, str]]:
         """Each word with its color, "#1f77b4"."""
@@ -155,7 +155,7 @@ class _Coco(DatasetFormat):
         The data are its size and the words with objects.
         """
         stuff = stuff_classes(self.words, self.background)
-        regions = list(segments(result.labels, len(self.words), stuff, result.objects))
+        regions = list(segments(result.labels, len(self.words), stuff, result.object_map))
         counted = sorted({region.label for region in regions if region.number is not None})
         return regions, {"size": [result.height, result.width], "counted": counted}
 
@@ -261,10 +261,10 @@ class _Voc(DatasetFormat):
             raise UsageError(f"{stem!r} has a space at an end, which VOC's lists of images lose; rename the image")
         _write_palette_png(folder / self.files(stem)[0], self._indices[result.labels])
         file = folder / f"{VOC_ROOT}/SegmentationObject/{stem}.png"
-        if result.objects is None:
+        if result.object_map is None:
             file.unlink(missing_ok=True)  # left by an earlier result
             return {}
-        numbers = consecutive(result.labels, result.objects, len(self.words))
+        numbers = consecutive(result.labels, result.object_map, len(self.words))
         counted = np.isin(result.labels, result.labels[numbers > 0])
         uncounted = (numbers == 0) & (counted | (result.labels >= len(self.words)))
         _write_palette_png(file, np.where(uncounted, _VOID, np.minimum(numbers, _VOID)).astype(np.uint8))
@@ -336,7 +336,7 @@ class _LabelMe(DatasetFormat):
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         # a copy is beside the file
         path = Path(image if os.path.isabs(image) else os.path.basename(image)).as_posix()
-        content = labelme_content(result.labels, self.words, result.objects, path=path)
+        content = labelme_content(result.labels, self.words, result.object_map, path=path)
         write_json(folder / self.files(stem)[0], content)
         return {}
 

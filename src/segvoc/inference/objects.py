@@ -22,29 +22,28 @@ SPECK_REACH = 1 / 50
 def with_objects(
     result: Segmentation, words: Iterable[str] | None = None, *, least: int | None = None, background: str | None = None
 ) -> Segmentation:
-    """Split words into objects: each connected component becomes an object.
+    """Number the objects of words, as `segment(..., objects=True)` does.
 
         result = with_objects(model.segment("photo.jpg", ["cat", "sofa", "wall"]))
-        result.objects, result.object_counts
+        result.objects, result.object_map, result.object_counts
 
-    Components are 8-connected. A component that is too small joins the nearest object of its word within a fiftieth of
+    Components are 8-connected. What is smaller than `least` joins the nearest object of its word within a fiftieth of
     the image's longer side; otherwise it belongs to no object, and dataset formats mark it as crowd. Things that touch
-    become a single object, which can be split on the page.
+    are a single object, which can be divided on the page.
 
     Args:
         result: a labeled image.
-        words: the words to split into objects; None: all except stuff (sky, wall, ..., see
-            `segvoc.imaging.annotations`).
+        words: the words with objects; None: all except stuff (sky, wall, ..., see `segvoc.imaging.annotations`).
         least: minimum size of an object [px]; None: a 5,000th of the image, at least 12.
-        background: the word that stands for "none of the others", treated as stuff.
+        background: the word that stands for "none of the others", treated as stuff; None: that of the call.
 
     Returns:
-        The result with `objects`, numbered from 1, word by word and from top to bottom.
+        The result with an `object_map`, numbered from 1, word by word and from top to bottom.
 
     Raises:
         UsageError: a word isn't in the result or there are more than 65,535 objects.
     """
-    chosen = _labels(result, words, background)
+    chosen = _labels(result, words, background or result.background)
     if least is None:
         least = max(LEAST_PIXELS, round(LEAST_SHARE * result.labels.size))
     regions = [region for region in connected_regions(result.labels, len(result.words)) if region.label in chosen]
@@ -57,7 +56,7 @@ def with_objects(
     joined = [(region, _nearest(region, result.labels, objects)) for region in regions if region.area < least]
     for region, number in joined:
         objects[region.place][region.inside] = number
-    return replace(result, objects=objects)
+    return replace(result, object_map=objects)
 
 
 def consecutive(
