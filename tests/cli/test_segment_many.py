@@ -125,7 +125,7 @@ def test_a_long_name_whose_results_can_exist_is_labeled(segment: Command) -> Non
 
 def test_processes_share_the_images(segvoc_command: Command) -> None:
     photos = [SAMPLES / name for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg")]
-    words = ("--words", "cat, cup, rocket")
+    words = ("--words", "cat, cup, rocket", "--threshold", 0)
     done = segvoc_command("segment", *photos, "missing.jpg", *words, "--jobs", 2, "--json")
     assert done.code == 1
     assert [line for line in done.err.splitlines() if not line.startswith("segvoc: labeling: ")] == [
@@ -137,7 +137,7 @@ def test_processes_share_the_images(segvoc_command: Command) -> None:
     assert len(result_files()) == 9
     assert len(list(Path("out", RESUME_FOLDER).iterdir())) == 2
     done = segvoc_command("segment", *photos, "--words", "tax return, inflation", "--jobs", 2, "--out", "unsure")
-    assert re.search("segvoc: hint: 3 of 3 images: much of the image may not match", done.err)  # of both processes
+    assert re.search("segvoc: hint: 3 of 3 images: surroundings that none of your words", done.err)  # of both processes
 
 
 @pytest.mark.parametrize("tiles", [(), ("--tile", "64")])
