@@ -197,7 +197,7 @@ def test_vocabularies_are_encoded_once_and_their_names_hold_them():
         ({"threshold": ""}, 422, "invalid_request", "threshold"),
         ({"keep_classes": 0}, 422, "invalid_request", "keep_classes"),
         ({"model": ""}, 422, "invalid_request", "'model' is empty or given twice"),
-        ({"image": b"/etc/passwd="}, 422, "invalid_image", "the image"),
+        ({"image": b"/etc/passwd="}, 422, "invalid_image", "is not an image"),
         ({"image": b""}, 422, "invalid_image", "empty"),
         ({"image": png()[:60]}, 422, "invalid_image", "damaged"),
         ({"words": "[" * 9_000}, 400, "bad_request", "JSON"),
@@ -314,7 +314,7 @@ def test_names_by_id_are_no_words(client):
 def test_fields_and_addresses_of_other_services_are_answered_with_ours(client):
     for name, ours in (("prompt", "words"), ("text", "words"), ("conf", "threshold")):
         answer = segment(client, words="cat", **{name: "0.5"})
-        assert answer.status_code == 422 and f"no field '{name}' (did you mean {ours}?)" in answer.text
+        assert answer.status_code == 422 and f"unknown field '{name}' (did you mean {ours}?)" in answer.text
     assert "POST /v1/segment labels an image" in client.post("/predict").text
     assert "labeled by POST" in client.get("/v1/segment").text
 
