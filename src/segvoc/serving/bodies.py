@@ -41,7 +41,7 @@ LONGEST_WORD = 500
 VALUES_PER_WORD = 20
 """Limits the values of a JSON text, by the number of words that are allowed: synonyms and parts have commas, too."""
 
-CHUNK_BYTES = 16_384
+CHUNK_BYTES = 4_096
 """Bytes of a connection, and of a body, that are parsed before other requests continue."""
 
 _WORDS = "One word per class, separated by commas, with `=` between synonyms"
