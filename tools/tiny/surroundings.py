@@ -46,7 +46,7 @@ def main() -> None:
             image = model.encode_image(path)
             for rule, threshold in (("every pixel gets a word", 0.0), ("surroundings stay unlabeled", None)):
                 found = model.segment(image, [words[at] for at in asked], threshold=threshold).labels
-                ids = np.where(found == UNLABELED, background, np.array([*asked, *[0] * 65536])[found])
+                ids = np.where(found == UNLABELED, background, np.take(asked, found, mode="clip"))
                 is_thing, is_known = np.isin(labels, there), labels != 255
                 scores.setdefault(rule, []).append(
                     (float((ids == labels)[is_thing].mean()), float((ids == labels)[is_known].mean()))

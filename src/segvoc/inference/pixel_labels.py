@@ -62,8 +62,8 @@ def search_classes(
 
 
 Group = Literal["words", "stand-ins", "others", "wholes", "surroundings", "parts"]
-"""All words of a call; those that nobody asked for, for the background or surroundings (of which "others" are unlike
-all words), and for wholes; and those for surroundings and for parts, which have the rules of `Rivals`."""
+"""All words of a call; those that nobody asked for: for the background, or like surroundings that are asked for, for
+other surroundings, and for wholes; and those for surroundings and for parts, which have the rules of `Rivals`."""
 
 
 class Contest:
@@ -96,8 +96,8 @@ class Contest:
         others = range(first - len(query.rivals.others), first)
         words: dict[Group, range | tuple[int, ...]] = {
             "words": range(count),
-            "stand-ins": range(count, first),
-            "others": others if query.rivals.is_open else (),
+            "stand-ins": range(count, others.start),
+            "others": others,
             "wholes": range(first, end),
             "surroundings": query.rivals.surroundings,
             "parts": query.rivals.parts if query.rivals.wholes else (),
@@ -126,11 +126,12 @@ class Contest:
 
         lead = 0.0 if self.query.background.stand_ins is None else self.query.background.stand_ins.lead
         unlabeled = list[Array]()
-        if "others" in groups:
+        if rivals.others and rivals.is_open:
             unlabeled.append(groups["others"].value > scores + lead)
         if rivals.surroundings:
             named = groups["surroundings"]
-            behind = (groups["stand-ins"].value > scores) & (named.value > -xp.inf)
+            unasked = reduce(xp.maximum, (groups[name].value for name in ("stand-ins", "others") if name in groups))
+            behind = (unasked > scores) & (named.value > -xp.inf)
             labels, scores = given_to(named, behind & ~are(rivals.surroundings))
         if rivals.wholes:
             parts = groups["parts"]

@@ -13,7 +13,7 @@ pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 from segvoc.errors import UsageError
 from segvoc.labeling.batch import listing, storages
 from segvoc.labeling.batch.done import DoneLog, Entry, Remaining, mark_of
-from segvoc.labeling.batch.listing import files_below, find_source
+from segvoc.labeling.batch.listing import find_source, units_below
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.storages import Page, Unit, folder_at
 from tests.images import one_line_error
@@ -21,7 +21,7 @@ from tests.labeling.batch.runs import Loop, folder_of, label
 
 
 def names_below(folder: Path, **options: Any) -> list[str]:
-    return [unit[0] for unit in files_below(folder_at(str(folder)), report=pytest.fail, **options)]
+    return [unit[0] for unit in units_below(folder_at(str(folder)), report=pytest.fail, **options)]
 
 
 def test_files_come_in_the_order_of_their_names_whatever_is_listed_ahead(
@@ -111,7 +111,7 @@ def test_names_in_no_order_are_refused(tmp_path: Path) -> None:
         return [("b.jpg", 1, 1), ("a.jpg", 1, 1)], None
 
     with one_line_error(UsageError, "lists its files in no order"):
-        list(files_below(folder_at(str(tmp_path)), report=pytest.fail, page=page))
+        list(units_below(folder_at(str(tmp_path)), report=pytest.fail, page=page))
 
 
 @pytest.mark.parametrize("address", ["s3:///key", "ftp://host/x", "http://host/x.jpg"])

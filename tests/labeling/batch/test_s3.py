@@ -14,7 +14,7 @@ import pytest
 
 from segvoc.errors import OutputError, UnavailableError, UsageError
 from segvoc.labeling.batch.done import DoneLog
-from segvoc.labeling.batch.listing import files_below
+from segvoc.labeling.batch.listing import units_below
 from segvoc.labeling.batch.storages import folder_at
 from tests.images import one_line_error
 from tests.labeling.batch.runs import Loop, Stopped, contents, folder_of, jpeg, label, rows_of, tar_of
@@ -100,7 +100,7 @@ def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -
         s3.share = 0.0
     done = label("s3://bucket/in", "s3://bucket/out")
     assert (done.images, done.before, done.failed) == (4, 4, 1)
-    for path, _, _ in files_below(folder_at("s3://bucket/out"), report=pytest.fail):
+    for path, _, _ in units_below(folder_at("s3://bucket/out"), report=pytest.fail):
         (tmp_path / "out" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / path).write_bytes(folder_at("s3://bucket/out").read(path))
     label("s3://bucket/in", tmp_path / "whole")

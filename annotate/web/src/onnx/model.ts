@@ -327,16 +327,17 @@ function labeled(maps: Maps, word: Uint16Array, words: number, rivals: Rivals | 
   };
   const { alike, others, isOpen, unnamed, surroundings, parts, wholes, lead } = rivals ?? NO_RIVALS;
   const firstOther = words + alike.length, firstUnnamed = firstOther + others.length;
-  const standIn = strongest((number) => number >= words && number < firstUnnamed);
-  const other = isOpen ? strongest((number) => number >= firstOther && number < firstUnnamed) : undefined;
+  const similar = strongest((number) => number >= words && number < firstOther);
+  const other = strongest((number) => number >= firstOther && number < firstUnnamed);
   const named = surroundings.length ? strongest((number) => surroundings.includes(number)) : undefined;
   const part = wholes.length ? strongest((number) => parts.includes(number)) : undefined;
   const missing = unnamed.length ? strongest((number) => number >= firstUnnamed) : undefined;
   const [isNamed, isWhole, isPart] = [surroundings, wholes, parts].map((all) => new Set(all));
   const confidence = new Uint8Array(pixels);
   for (let at = 0; at < index.length; at++) {
-    const isOther = other && other.value[at] > value[at] + lead;
-    if (standIn && named && standIn.value[at] > value[at] && !isNamed.has(index[at])) take(at, named);
+    const isOther = isOpen && other && other.value[at] > value[at] + lead;
+    const standIn = Math.max(similar?.value[at] ?? -Infinity, other?.value[at] ?? -Infinity);
+    if (named && standIn > value[at] && !isNamed.has(index[at])) take(at, named);
     if (part && isWhole.has(index[at]) && part.value[at] + lead > value[at]) take(at, part);
     confidence[at] = Math.round(255 * sure(value[at], index[at]));
     if (isOther || (missing && isPart.has(index[at]) && missing.value[at] > value[at] + lead)) index[at] = NONE;

@@ -72,7 +72,7 @@ class Source:
             return
         suffixes, others, first = SUFFIXES[self.kind], 0, ""
         other_suffixes = tuple(one for kind, ends in SUFFIXES.items() if kind != self.kind for one in ends)
-        for unit in files_below(self.folder, skip=self.skip, report=report, page=page):
+        for unit in units_below(self.folder, skip=self.skip, report=report, page=page):
             name = unit[0].lower()
             if name.endswith(suffixes):
                 if self.kind != "Parquet files" or not _is_internal(unit[0]):
@@ -95,7 +95,7 @@ def _is_hidden(name: str) -> bool:
     return last.startswith(".") and last not in (".", "..")
 
 
-def files_below(
+def units_below(
     folder: Folder, *, skip: str = "", report: Callable[[str], object], page: PageOf | None = None
 ) -> Iterator[Unit]:
     """All files below a folder but hidden ones, in the order of their names.
@@ -192,7 +192,7 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> S
     parent, name = parent_and_name(address)
     only = _file(folder_at(parent), name) if name else None
     try:
-        for unit in [only] if only else files_below(place, skip=skip, report=lambda _: None):
+        for unit in [only] if only else units_below(place, skip=skip, report=lambda _: None):
             seen += 1
             if kind := _kind_of(unit[0]):
                 counts[kind] = counts.get(kind, 0) + 1

@@ -1,7 +1,7 @@
 """The plan of a run, as a stream: what isn't done yet, as shards for workers, whose results are joined to tables.
 
 A table of results has the rows of consecutive files of the source. Its shards are labeled in any order, each into a
-table of its own in `PARTS`; once all are there, they are joined, and the table is recorded. So memory follows the
+table of its own in `UNJOINED`; once all are there, they are joined, and the table is recorded. So memory follows the
 tables in progress, and a kill costs the shards in progress.
 """
 
@@ -17,8 +17,8 @@ from segvoc.labeling.batch.storages import Unit
 from segvoc.labeling.batch.work import Batch, Join, Labeled
 from segvoc.storage.resume import RESUME_FOLDER
 
-PARTS = f"{RESUME_FOLDER}/parts/"
-"""Folder of the tables of shards, in the folder of the results."""
+UNJOINED = f"{RESUME_FOLDER}/parts/"
+"""Folder of the tables of shards that are joined later, in the folder of the results."""
 
 SHARD_BYTES = 32_000_000
 """Target size of a folder's shards [bytes]; a larger image is a separate shard."""
@@ -138,7 +138,7 @@ class Plan:
     def _shard(self, group: list[tuple[Unit, bytes]]) -> Shard:
         marks = b"".join(mark for _, mark in group)
         key = _key(marks)
-        name = f"{PARTS}{key}.parquet" if self._is_joined else table_name(key)
+        name = f"{UNJOINED}{key}.parquet" if self._is_joined else table_name(key)
         shard = Shard(
             address=self.source.address,
             kind=self.source.kind,

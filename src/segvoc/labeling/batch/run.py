@@ -12,7 +12,7 @@ from segvoc.errors import UsageError, naming_extra
 from segvoc.labeling.batch.count import SAMPLE, Estimate, Rest, SourceCount
 from segvoc.labeling.batch.done import DoneLog, Entry, Remaining
 from segvoc.labeling.batch.listing import find_source
-from segvoc.labeling.batch.plan import PARTS, Plan, join_of, table_name, without
+from segvoc.labeling.batch.plan import UNJOINED, Plan, join_of, table_name, without
 from segvoc.labeling.batch.sources import Shard, UniqueStems, with_image_column
 from segvoc.labeling.batch.storages import folder_at, readable
 from segvoc.labeling.batch.work import Batch, Join, Joined, Labeled, Outcome, Task, Trial, Tried
@@ -76,7 +76,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         """Number of source files of this run's shards."""
         self._new_problems, self._joins = deque[str](), deque[Join]()
         self._joining: dict[Join, tuple[Entry, tuple[str, ...], Entry | None]] = {}
-        parts = {name for name, _, _ in out.units(PARTS)} if batch.sink == "parquet" else set[str]()
+        parts = {name for name, _, _ in out.units(UNJOINED)} if batch.sink == "parquet" else set[str]()
         self._strays = {*parts, *(name for name in self._tables if name.startswith("part-"))}
         self._plan = self._planned()
 

@@ -406,7 +406,8 @@ def folder_at(address: str) -> Folder:
 
 def parent_and_name(address: str) -> tuple[str, str]:
     """The address of the folder of a file, and the file's name; "" for a bucket, and for what ends in "/"."""
-    start = len(re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^/]*/?)?", address, re.DOTALL).group())  # type: ignore[union-attr]
+    bucket = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*/?", address)
+    start = 0 if bucket is None else bucket.end()
     folder, slash, name = address[start:].rpartition("/")
     return f"{address[:start]}{folder}{slash}" or ".", name
 

@@ -9,9 +9,10 @@ import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
 import { Button, Toggle } from "../../buttons";
 import type { Pen } from "../painter";
-import { type Key, type Press, Tool } from "../tool";
+import type { Key, Press } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";
+import { BoxTool } from "./box_tool";
 
 /** Shortest side of a box [px of the image]. */
 const SMALLEST = 4;
@@ -31,7 +32,7 @@ const STUCK = { clicks: 4, share: 0.01 };
 /** A click that waits for its answer, or a box. */
 type Step = { readonly click: Click } | { readonly box: Box };
 
-export class ClickTool extends Tool {
+export class ClickTool extends BoxTool {
   readonly icon = "click";
   readonly label = "Click an object";
   readonly key = "c";
@@ -49,8 +50,6 @@ export class ClickTool extends Tool {
   /** A first answer to the step that waits, until a better one comes. */
   private readonly first = signal<Found | null>(null);
   private readonly waiting = signal<readonly Step[]>([]);
-  /** The corners of the box that is being drawn: where it began, and where the pointer is. */
-  private readonly corners = signal<readonly [Point, Point] | null>(null);
   private readonly removes = signal(false);
   private readonly problem = signal("");
   /** Whether all of the object was drawn before, and isn't painted over unasked. */
@@ -112,24 +111,8 @@ export class ClickTool extends Tool {
     return true;
   }
 
-  drag(_: Point, to: Point): void {
-    const corners = this.corners.value;
-    if (corners) this.corners.value = [corners[0], to];
-  }
-
-  drop(): void {
-    const corners = this.corners.value,
-      { image } = this.work;
-    this.corners.value = null;
-    if (!corners || !image) return;
-    const { width, height } = image.item;
-    const [left, right] = ordered(corners[0].x, corners[1].x, width);
-    const [top, bottom] = ordered(corners[0].y, corners[1].y, height);
-    if (right - left >= SMALLEST && bottom - top >= SMALLEST) this.ask({ box: { left, top, right, bottom } });
-  }
-
-  cancel(): void {
-    this.corners.value = null;
+  protected boxed(box: Box): void {
+    if (box.right - box.left >= SMALLEST && box.bottom - box.top >= SMALLEST) this.ask({ box });
   }
 
   press({ key }: KeyboardEvent): boolean {
@@ -287,11 +270,6 @@ export class ClickTool extends Tool {
 }
 
 /** Two places in order, within an image. */
-function ordered(one: number, other: number, most: number): [number, number] {
-  const within = (place: number) => Math.max(0, Math.min(most, place));
-  return [within(Math.min(one, other)), within(Math.max(one, other))];
-}
-
 function boxCorners(of: Step | Guess | undefined): readonly [Point, Point] | null {
   const box = of && "box" in of ? of.box : null;
   return box && [{ x: box.left, y: box.top }, { x: box.right, y: box.bottom }];

@@ -7,7 +7,7 @@ import { regionsIn, surroundings } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
 import { cellsOf, fitted, runsOfCells, type Way } from "../../../labels/fitting";
 import { NONE } from "../../../labels/labeling";
-import { boxOf, forRuns, grown, type Point, split } from "../../../labels/runs";
+import { type Box, boxOf, forRuns, grown, type Point, split } from "../../../labels/runs";
 import { firstName, isSameName } from "../../../labels/synonyms";
 import { entryOf } from "../../../project/words";
 import { lookFor } from "../../../session/settings";
@@ -19,8 +19,9 @@ import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 import { choiceOf, optionsOf, WordList } from "../word_choice";
 import type { Region } from "../workbench";
+import { BoxTool } from "./box_tool";
 
-export class RegionTool extends Tool {
+export class RegionTool extends BoxTool {
   readonly icon = "region";
   readonly label = "Give a region another word";
   readonly key = "r";
@@ -30,7 +31,6 @@ export class RegionTool extends Tool {
   readonly picked = signal<PickedRegion | null>(null);
   /** Whether the word that is chosen and that of the region change places in all of the image. */
   readonly swaps = signal(false);
-  private readonly corners = signal<readonly [Point, Point] | null>(null);
   override readonly seen = [this.picked, this.corners];
 
   tap(at: Point): void {
@@ -44,33 +44,13 @@ export class RegionTool extends Tool {
     return true;
   }
 
-  drag(_: Point, to: Point): void {
-    const corners = this.corners.value;
-    if (corners) this.corners.value = [corners[0], to];
-  }
-
-  drop(): void {
-    const corners = this.corners.value,
-      image = this.work.image;
-    this.cancel();
-    if (!corners || !image) return;
-    const [one, other] = corners.map(({ x, y }) => ({ x: Math.round(x), y: Math.round(y) }));
-    const { width, height } = image.item;
-    const within = (place: number, most: number) => Math.max(0, Math.min(most, place));
-    const box = {
-      left: within(Math.min(one.x, other.x), width),
-      top: within(Math.min(one.y, other.y), height),
-      right: within(Math.max(one.x, other.x), width),
-      bottom: within(Math.max(one.y, other.y), height),
-    };
+  protected boxed({ left, top, right, bottom }: Box, at: Point): void {
+    const image = this.work.image!;
+    const box = { left: Math.round(left), top: Math.round(top), right: Math.round(right), bottom: Math.round(bottom) };
     if (box.right <= box.left || box.bottom <= box.top) return;
     const labeling = image.labeling.value!;
     const runs = regionsIn(labeling.labels, labeling, box);
-    if (runs.length) this.picked.value = { labeling, painted: image.painted.value, id: null, runs, at: corners[1] };
-  }
-
-  cancel(): void {
-    this.corners.value = null;
+    if (runs.length) this.picked.value = { labeling, painted: image.painted.value, id: null, runs, at };
   }
 
   give(choice: Choice): void {
