@@ -123,7 +123,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Each page, and its text with the tables as code and results have them."""
     yield _page("../README", {"against-official AMX": against_official("AMX")})
     yield _page("explanation/speed", {"against-official": against_official(), "growth": growth()})
-    yield _page("explanation/clicks", {"clicks": clicks()})
+    yield _page("explanation/clicks", {"clicks": clicks(), "annotator": annotator()})
     tables = {"benchmarks": benchmarks(), "downloads": downloads(), "sources": sources(), "protocols": protocols()}
     yield _page("how_to/benchmarks", {**tables, "scores": scores(), "scores of parts": scores(parts=True)})
     of_tiny = {name: of_photographs(f"tiny_{name}") for name in ("natural_words", "confidence", "surroundings")}
@@ -275,6 +275,23 @@ def clicks() -> Rows:
         levels = (f"{row[f'clicks_{level}']:.1f}" for level in (0.8, 0.85, 0.9))
         ious = ", ".join(f"{row[f'iou_{number}']:.2f}" for number in (1, 3, 5))
         yield row["set"], row["regions"], *levels, f"{100 * row['reached_0.9']:.0f} %", ious
+
+
+def annotator() -> Rows:
+    """The actions of a scripted annotator on each photograph, and in all."""
+    yield (
+        "photograph",
+        "words",
+        "right at the start",
+        "actions with regions, clicks, polygons",
+        "with all tools",
+        "these",
+    )
+    found = measured("annotator")
+    for row in found["rows"]:
+        few, every = (f"{row[f'actions_{tools}']} ({100 * row[f'end_{tools}']:.0f} %)" for tools in ("few", "all"))
+        yield row["photograph"], row["words"], f"{100 * row['start']:.0f} %", few, every, row["tools_all"]
+    yield "all", "", "", found["machine"]["actions_few"], found["machine"]["actions_all"], ""
 
 
 def benchmarks() -> Rows:

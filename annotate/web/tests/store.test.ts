@@ -218,6 +218,15 @@ test("a stroke on an image that somebody removed waits until it is put back", as
   await until(() => service.labels("a.png")[1] === "cat");
 });
 
+test("labels of a model for an image that somebody removed meanwhile are dropped", async () => {
+  const { service, anna, ben } = await street();
+  service.fail("PUT", "/work", "lost");
+  await anna.label(...WORDS);
+  await ben.session.remove(ben.session.items.value[0]);
+  await idle(anna, ben);
+  assert.deepEqual([anna.store.refused.value, anna.store.waiting.value], [[], 0]);
+});
+
 test("work with a word of somebody else is never taken for one of a new word here", async () => {
   const { service, anna, ben } = await street();
   service.fail("GET", "/changes", ...Array<Fate>(40).fill("lost"));

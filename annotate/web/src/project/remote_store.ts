@@ -376,6 +376,8 @@ export class RemoteStore extends Store {
       this.role.value = ROLES[ROLES.indexOf(needed) - 1];
     }
     const isGone = failure instanceof MissingError && unsent.kind === "work";
+    // what a model found can be found again
+    if (isGone && !unsent.edits && unsent.settled === undefined) return void this.drop(entry).catch(() => {});
     const reason = isGone ? `“${unsent.image}” was removed by somebody; put it back to go on with it.` : sentence(failure);
     entry.refused = reason;
     this.count();
