@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { editsOf } from "../src/labels/edits";
+import { Edits, editsOf } from "../src/labels/edits";
 import { NONE } from "../src/labels/labeling";
 import { packed, type PackedLayer, unpacked } from "../src/labels/layer";
 import { labelingOf, summaryOf } from "../src/project/keeping";
 import type { UnsentWork } from "../src/project/outbox";
-import { collides, rebased, renumbered, usesOnly } from "../src/project/rebasing";
-import { newState, stem, uniqueName, type Work } from "../src/project/structure";
+import { changedRows, collides, type Known, rebased, renumbered, usesOnly } from "../src/project/rebasing";
+import { newState, stem, uniqueName, withChange, type Work } from "../src/project/structure";
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import { rebasedWords, withLookedFor } from "../src/project/words";
 import { grayPng } from "../src/saving/maps";
@@ -55,7 +55,7 @@ test("the file of an image has all that was decided, and gives the same labels a
   const wrong = await zip({ ...files, "objects.png": grayPng(new Uint16Array(2), { width: 2, height: 1 }) });
   await assert.rejects(decodeWork(wrong, VOCABULARY), /2 × 3 pixels/);
   const done = await again({ ...state, done: true }, own);
-  assert.deepEqual([...done.work.settled!], [0, NONE, 2, 1, 2, 0]);
+  assert.deepEqual([...unpacked(done.work.settled!.labels)], [0, NONE, 2, 1, 2, 0]);
 });
 
 test("corrections of two people are put together, and a collision is seen", () => {
@@ -80,7 +80,7 @@ test("an image stays done where the model labeled it again, and not where somebo
   const state = { ...newState("a.png", { width: 2, height: 3 }), done: true },
     their = { ...state, done: false, revision: 5 };
   const [base, corrected] = [[0, 3, 0, 0, 0, 2], [4, 3, 0, 0, 0, 2]];
-  const settled = Uint16Array.of(0, 1, 1, 1, 2, 0);
+  const settled = { labels: packed(Uint16Array.of(0, 1, 1, 1, 2, 0)), rule: null };
   const done: UnsentWork = { kind: "work", image: "a.png", change: "1", base: { revision: 3, corrections: packed(Uint16Array.from(base)) }, state, settled };
   assert.deepEqual(rebased(done, work(base, [2, 2, 2, 2, 2, 2]), their, "both")!.settled, settled);
   assert.equal(rebased(done, work(corrected), their, "both"), null);
@@ -93,6 +93,29 @@ test("an image stays done where the model labeled it again, and not where somebo
   assert.equal(rebased(edited, work(corrected), their, "mine")!.settled, settled);
   const reopened = rebased({ ...done, settled: null }, work(corrected), their, "both")!;
   assert.equal(reopened.settled, null);
+});
+
+test("of a large image the rows are sent that changed, also where it becomes done, and all where another rule labeled it", () => {
+  const size = { width: 2000, height: 2100 },
+    rule = "now";
+  const edits = new Edits(size.width, size.height),
+    before: Work = { draft: null, edits: edits.saved, settled: null };
+  const base = { revision: 1, corrections: before.edits!.layer },
+    known = { base, work: before, rule };
+  const unsent: UnsentWork = { kind: "work", image: "a.png", change: "1", base, state: newState("a.png", size) };
+  const rows = (change: Partial<UnsentWork>, of: Known = known) => changedRows(of, { ...unsent, ...change }, withChange(of.work, change));
+  edits.paint(Int32Array.of(1_000_000, 300), 2);
+  edits.finish();
+  const [top, bottom] = rows({ edits: edits.saved })!;
+  assert.ok(top <= 500 && 501 <= bottom && bottom - top < 300);
+  const settled = { labels: base.corrections, rule };
+  assert.deepEqual(rows({ settled }), [0, 1]);
+  assert.deepEqual(rows({ settled, edits: edits.saved }), [top, bottom]);
+  assert.equal(rows({ settled: { ...settled, rule: "before" } }), null);
+  const done = { ...known, work: { ...before, settled } };
+  assert.deepEqual(rows({ settled: null }, done), [0, 1]);
+  assert.equal(rows({ settled: null }, { ...done, work: { ...before, settled: { ...settled, rule: null } } }), null);
+  assert.equal(rows({ settled, base: { ...base, revision: 2 } }), null);
 });
 
 test("words that two people add at once get ids of their own, and renames and removals hold", () => {

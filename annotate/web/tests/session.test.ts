@@ -9,9 +9,9 @@ import { Labeling, NONE } from "../src/labels/labeling";
 import { packed, unpacked } from "../src/labels/layer";
 import { BrowserStore } from "../src/project/browser_store";
 import { Database } from "../src/project/database";
-import { byIds } from "../src/project/migration";
+import { byIds, settledInStretches } from "../src/project/migration";
 import type { KeptEntry, UnsentWork } from "../src/project/outbox";
-import { newState } from "../src/project/structure";
+import { newState, NO_WORK, type Work } from "../src/project/structure";
 import { entryOf, withLookedFor, withWord } from "../src/project/words";
 import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
@@ -180,6 +180,28 @@ test("a word gets the pixels of another one in all images, also in what can be u
   assert.deepEqual([...image.labeling.value!.labels], [0, 0]);
 });
 
+test("an image that changes while it is opened is read again, up to the moment in which it is shown", async () => {
+  const item = { summary: { value: { revision: 1 } }, width: 1, height: 1 } as unknown as Item;
+  const waiting: ((work: Work) => void)[] = [],
+    closed: Work[] = [];
+  const nearby = new Nearby(async () => {
+    const work = await new Promise<Work>((resolve) => waiting.push(resolve));
+    return { picture: { close: () => closed.push(work) } as unknown as Picture, work, revision: 1 };
+  });
+  const [before, now] = [NO_WORK, { ...NO_WORK }];
+  const shown: Work[] = [];
+  const taken = nearby.take(item, ({ work }) => shown.push(work));
+  waiting[0](before);
+  // the change of somebody else comes when the work before it was read
+  await Promise.resolve();
+  nearby.drop(item);
+  await pause();
+  waiting[1](now);
+  await taken;
+  assert.ok(shown.length === 1 && shown[0] === now);
+  assert.ok(closed.length === 1 && closed[0] === before);
+});
+
 test("what is done, corrected or found in a database of an earlier page is read by ids", () => {
   const old = { layer: packed(Uint16Array.of(0, 1, 2, 1)), ids: [4, null], done: [{ runs: Int32Array.of(2, 1, 1, 2), objects: new Int32Array() }], undone: [], objects: { layer: null, ids: [] } };
   const edits = byIds("edits", "a", old) as SavedEdits;
@@ -193,6 +215,11 @@ test("what is done, corrected or found in a database of an earlier page is read 
   const removal = byIds("outbox", "tab 3", { id: "a.png", change: "3", isRemoved: true }) as KeptEntry;
   assert.deepEqual([project.unsent.kind, removal.unsent.kind], ["project", "removal"]);
   assert.deepEqual([byIds("settings", "merged a", {}), byIds("settings", "all", 5)], [undefined, 5]);
+  const settled = Uint16Array.of(7, 9, NONE),
+    inStretches = { labels: packed(settled), rule: null };
+  assert.deepEqual(settledInStretches("settled", "a.png", settled), inStretches);
+  const waiting = settledInStretches("outbox", "tab 1", { ...work, unsent: { ...work.unsent, settled } }) as KeptEntry<UnsentWork>;
+  assert.deepEqual([waiting.unsent.settled, waiting.sent], [inStretches, work.sent]);
 });
 
 test("removed words stay where a person painted them", () => {

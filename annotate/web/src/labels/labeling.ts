@@ -3,7 +3,8 @@
 import type { Segmentation } from "../backend";
 import { BACKGROUND_COLOR, type Color, NO_COLOR } from "../imaging/palette";
 import { type Change, type Edits, wordOf } from "./edits";
-import { type Box, grown, type Point, rowsOf, type Size, split } from "./runs";
+import { type PackedLayer, unpacked } from "./layer";
+import { type Box, grown, type Point, type Size } from "./runs";
 
 /** The label of a pixel without a word, or without a part. */
 export const NONE = 65535;
@@ -37,6 +38,10 @@ export interface Rule {
   readonly background: number | null;
 }
 
+export function textOf(rule: Rule): string {
+  return JSON.stringify(rule);
+}
+
 /** The words of a project, and what becomes of unlikely pixels: what labels come to depends on it. */
 export interface Context {
   readonly vocabulary: readonly Word[];
@@ -48,46 +53,67 @@ export class Labeling {
   readonly height: number;
   /** The id of each pixel's word; 65535: none. */
   readonly labels: Uint16Array;
-  readonly tally: Tally;
+  /** null: nobody has asked for it yet. */
+  private counted: Tally | null = null;
   private readonly known = new Map<number, Word>();
   private readonly vocabulary: ReadonlyMap<number, Word>;
   /** The label of unlikely pixels. */
   private readonly background: number;
   /** Confidence below which the rule holds, in [0, 256]. */
   private readonly least: number;
-  /** The draft's column of each column; null: it has the image's size. */
-  private readonly columns: Int32Array | null;
+  /** The draft's column of each column. */
+  private readonly columns: Int32Array;
 
   /** @param settled the labels of an image that is done, which neither rules nor corrections change. */
   constructor(
     readonly found: Draft,
     readonly edits: Edits,
     { rule: { threshold, background }, vocabulary }: Context,
-    private readonly settled: Uint16Array | null = null,
+    private readonly settled?: PackedLayer,
   ) {
     const { width, height } = edits;
     this.width = width;
     this.height = height;
     const scale = found.width / width;
-    this.columns = found.width === width ? null : Int32Array.from({ length: width }, (_, x) => Math.floor((x + 0.5) * scale));
+    this.columns = Int32Array.from({ length: width }, (_, x) => Math.floor((x + 0.5) * scale));
     this.vocabulary = new Map(vocabulary.map((word) => [word.id, word]));
     this.background = background !== null && threshold > 0 && !settled ? background : NONE;
     this.least = settled ? 0 : threshold * 255;
-    this.labels = settled?.slice() ?? new Uint16Array(width * height);
-    this.tally = new Tally(edits);
+    this.labels = settled ? unpacked(settled) : new Uint16Array(width * height);
     for (const id of found.words) this.word(id);
     // words that came after the answer can be painted at once
     if (!settled) for (const { id, removed } of vocabulary) if (!removed) this.word(id);
-    for (const [code, runs] of split(rowsOf(this), (pixel) => edits.layer[pixel]))
-      for (let at = 0; at < runs.length; at += 2) this.label(runs[at], runs[at] + runs[at + 1], code);
+    if (!settled) this.forStretches((start, end, code) => this.label(start, end, code));
     if (this.background !== NONE) this.word(this.background);
-    // words that are gone stay where they are
-    for (const [id, pixels] of this.tally.pixels.entries()) if (pixels && id !== NONE) this.word(id);
   }
 
   /** The words that can be in the image: those that the model looked for first. */
   get words(): readonly Word[] {
+    void this.tally;
     return [...this.known.values()];
+  }
+
+  /** What `figures` and `doubtfulPlaces` tell; counting takes as long as labeling, so that it waits until it is asked for. */
+  get tally(): Tally {
+    if (!this.counted) {
+      this.counted = new Tally(this.edits);
+      this.forStretches((start, end, code) => this.count(start, end, code, 1));
+      // words that are gone stay where they are
+      for (const [id, pixels] of this.counted.pixels.entries()) if (pixels && id !== NONE) this.word(id);
+    }
+    return this.counted;
+  }
+
+  /** Visits all stretches of rows, each with what the layer of corrections has for it. */
+  private forStretches(visit: (start: number, end: number, code: number) => void): void {
+    const { width, edits } = this;
+    for (let row = 0; row < edits.layer.length; row += width)
+      for (let at = row; at < row + width;) {
+        const start = at++,
+          code = edits.layer[start];
+        while (at < row + width && edits.layer[at] === code) at++;
+        visit(start, at, code);
+      }
   }
 
   /** The word with an id, as it is shown. */
@@ -107,23 +133,25 @@ export class Labeling {
       // in the order in which the pixels changed
       const at = 4 * (isUndone ? all - 1 - number : number);
       const [start, end, before, after] = [runs[at], runs[at] + runs[at + 1], runs[at + 2], runs[at + 3]];
-      this.count(start, end, isUndone ? after : before, -1);
+      if (this.counted) this.count(start, end, isUndone ? after : before, -1);
       this.label(start, end, isUndone ? before : after);
+      if (this.counted) this.count(start, end, isUndone ? before : after, 1);
     }
   }
 
   /** Work out the labels of a stretch of pixels in a row for which the layer of corrections has a code. */
   private label(start: number, end: number, code: number): void {
-    const { background, found, labels, least } = this;
+    const { background, columns, found, labels, least, width } = this;
     const word = wordOf(code);
     if (word !== null) this.word(word);
-    if (code && !this.settled) labels.fill(word ?? NONE, start, end);
-    else if (!this.settled)
-      for (let at = start; at < end; at++) {
-        const place = this.place(at);
-        labels[at] = found.confidence[place] < least ? background : found.labels[place];
-      }
-    this.count(start, end, code, 1);
+    if (this.settled) return;
+    if (code) return void labels.fill(word ?? NONE, start, end);
+    const row = start - (start % width),
+      draftRow = this.draftRow(start);
+    for (let at = start; at < end; at++) {
+      const place = draftRow + columns[at - row];
+      labels[at] = found.confidence[place] < least ? background : found.labels[place];
+    }
   }
 
   /** Add a stretch of pixels to the tally, or take it away (-1), as they are labeled now. */
@@ -139,7 +167,8 @@ export class Labeling {
       return;
     }
     const { columns, confidence, doubt, pixels, side, undecided } = tally;
-    const row = Math.floor(start / width);
+    const row = Math.floor(start / width),
+      draftRow = this.draftRow(start);
     for (let at = start; at < end;) {
       const column = Math.floor((at - row * width) / side);
       const square = Math.floor(row / side) * columns + column;
@@ -147,7 +176,7 @@ export class Labeling {
       undecided[square] += sign * (stop - at);
       let sum = 0;
       for (; at < stop; at++) {
-        const sure = this.foundConfidence(at);
+        const sure = this.sure(found.confidence[draftRow + this.columns[at - row * width]]);
         pixels[labels[at]] += sign;
         confidence[labels[at]] += sign * sure;
         sum += 255 - sure;
@@ -158,20 +187,22 @@ export class Labeling {
 
   /** Confidence of a pixel's label, in [0, 255]: certain where a person decided. */
   confidence(pixel: number): number {
-    return this.edits.isCorrected(pixel) ? 255 : this.foundConfidence(pixel);
+    return this.edits.isCorrected(pixel) ? 255 : this.sure(this.found.confidence[this.place(pixel)]);
+  }
+
+  /** Where the draft has the row of a pixel. */
+  private draftRow(pixel: number): number {
+    const { found, height, width } = this;
+    return Math.floor(((Math.floor(pixel / width) + 0.5) * found.height) / height) * found.width;
   }
 
   /** Where a pixel is in the draft. */
   private place(pixel: number): number {
-    if (!this.columns) return pixel;
-    const { found, height, width } = this;
-    const y = Math.floor(pixel / width);
-    return Math.floor(((y + 0.5) * found.height) / height) * found.width + this.columns[pixel - y * width];
+    return this.draftRow(pixel) + this.columns[pixel % this.width];
   }
 
-  /** The same, if nobody decided. */
-  private foundConfidence(pixel: number): number {
-    const found = this.found.confidence[this.place(pixel)];
+  /** Confidence of a label that nobody decided, from that of the word that was found. */
+  private sure(found: number): number {
     return found < this.least && this.background !== NONE ? 255 - found : found;
   }
 

@@ -4,9 +4,9 @@ import { type DBSchema, type IDBPDatabase, type IDBPTransaction, openDB } from "
 
 import type { SavedEdits } from "../labels/edits";
 import type { Draft } from "../labels/labeling";
-import { byIds } from "./migration";
+import { byIds, settledInStretches } from "./migration";
 import type { KeptEntry } from "./outbox";
-import type { ImageEntry } from "./structure";
+import type { ImageEntry, Settled } from "./structure";
 
 interface Schema extends DBSchema {
   images: { key: string; value: ImageEntry };
@@ -15,7 +15,7 @@ interface Schema extends DBSchema {
   drafts: { key: string; value: Draft };
   /** `revision`: that of a service's image that has them. */
   edits: { key: string; value: SavedEdits & { readonly revision?: number } };
-  settled: { key: string; value: Uint16Array };
+  settled: { key: string; value: Settled };
   settings: { key: string; value: unknown };
   outbox: { key: string; value: KeptEntry };
 }
@@ -26,8 +26,8 @@ const STORES = [...OF_IMAGES, "settings", "outbox"] as const;
 
 type StoreName = (typeof STORES)[number];
 
-/** 5: words by their ids everywhere. */
-const VERSION = 5;
+/** 5: words by their ids everywhere; 6: the labels of done images in stretches. */
+const VERSION = 6;
 
 /** Rewrites every value of a database, or deletes it (undefined). */
 async function changeAll(
@@ -66,6 +66,7 @@ export class Database {
           for (const store of STORES) if (!upgraded.objectStoreNames.contains(store)) upgraded.createObjectStore(store);
           // what can't be brought up to date stays as it is
           if (before > 0 && before < 5) await changeAll(transaction, byIds).catch(() => transaction.abort());
+          if (before > 0 && before < 6) await changeAll(transaction, settledInStretches).catch(() => transaction.abort());
         },
         blocked: onBlocked,
         // a later page, in another tab, goes on with it

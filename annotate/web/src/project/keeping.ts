@@ -28,7 +28,7 @@ const NOTHING_FOUND: Draft = {
 };
 
 export function labelingOf(size: Size, { draft, edits, settled }: Work, context: Context): Labeling {
-  return new Labeling(draft ?? NOTHING_FOUND, new Edits(size.width, size.height, edits), context, settled);
+  return new Labeling(draft ?? NOTHING_FOUND, new Edits(size.width, size.height, edits), context, settled?.labels);
 }
 
 type Summary = Pick<ImageState, "corrected" | "pixels" | "unlabeled" | "uncertainty" | "least_certain" | "objects">;

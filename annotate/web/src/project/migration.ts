@@ -1,8 +1,9 @@
-/** What the browser's databases had before their version 5, as it is kept now. */
+/** What the browser's databases had before their versions 5 and 6, as it is kept now. */
 
 import { FIRST_WORD } from "../labels/edits";
 import { NONE } from "../labels/labeling";
-import { mapped, type PackedLayer, STRETCH } from "../labels/layer";
+import { mapped, packed, type PackedLayer, STRETCH } from "../labels/layer";
+import type { Settled } from "./structure";
 
 /** Places of words in a list of ids, which planes had instead of the ids. */
 interface OldDraft {
@@ -57,4 +58,24 @@ function editsByIds(edits: OldEdits) {
   const steps = (all: OldEdits["done"]) =>
     all.map((step) => ({ ...step, runs: step.runs.map((number, at) => (at % STRETCH < 2 ? number : code(number))) }));
   return { ...rest, layer: mapped(edits.layer, code), done: steps(edits.done), undone: steps(edits.undone) };
+}
+
+/** A value of a store of version 5 as version 6 has it. */
+export function settledInStretches(store: string, _key: string, value: unknown): unknown {
+  if (store === "settled") return inStretches(value);
+  if (store !== "outbox") return value;
+  const { unsent, sent, ...rest } = value as { unsent: OldSettling; sent: OldSettling | null };
+  return { ...rest, unsent: settledOf(unsent), sent: sent && settledOf(sent) };
+}
+
+interface OldSettling {
+  readonly settled?: unknown;
+}
+
+function settledOf(change: OldSettling) {
+  return change.settled ? { ...change, settled: inStretches(change.settled) } : change;
+}
+
+function inStretches(labels: unknown): Settled {
+  return { labels: packed(labels as Uint16Array), rule: null };
 }

@@ -2,11 +2,20 @@
 
 import { editsOf, idsOf, type SavedEdits, withOtherIds } from "../labels/edits";
 import { NONE } from "../labels/labeling";
-import { empty, packed, type PackedLayer, unpacked, valuesOf } from "../labels/layer";
+import { difference, empty, mapped, packed, type PackedLayer, unpacked, valuesOf } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import type { Base, UnsentWork } from "./outbox";
 import type { Choice, ImageState, Project, Work } from "./structure";
+import { isLarge, type Rows } from "./work_file";
 import { rebasedWords, type RebasedWords } from "./words";
+
+/** What the service has of an image. */
+export interface Known {
+  readonly base: Base;
+  readonly work: Work;
+  /** The rule by which its label map was made, as a text; null: that isn't known. */
+  readonly rule: string | null;
+}
 
 export function correctionsOf(edits: SavedEdits | null, { width, height }: Size): PackedLayer {
   return edits?.layer ?? empty(width * height);
@@ -20,6 +29,17 @@ export function remaining({ draft, edits, settled, ...rest }: UnsentWork, sent: 
     ...(settled !== undefined && settled !== sent.settled && { settled }),
   };
   return Object.keys(left).length ? { ...rest, ...left, base } : null;
+}
+
+/** The rows of a large image that a change gives other labels; null: perhaps all. */
+export function changedRows({ base, work: before, rule }: Known, { base: of, edits, settled, state: { width, height } }: UnsentWork, work: Work): Rows | null {
+  const isOther = [before, work].some((one) => one.settled !== null && one.settled.rule !== rule);
+  const hasObjects = before.edits?.objects.layer || edits?.objects.layer;
+  if (!isLarge({ width, height }) || isOther || hasObjects || of.revision !== base.revision) return null;
+  const range = edits ? difference(of.corrections, edits.layer) : null;
+  // an image that is done, or open again, has the same labels
+  if (!range) return settled === undefined ? null : [0, 1];
+  return [Math.floor(range[0] / width), Math.ceil(range[1] / width)];
 }
 
 /** What was changed of a project, on top of what others made of it. */
@@ -72,13 +92,13 @@ export function renumbered<Some extends Partial<Work>>(work: Some, ids: Readonly
     ...work,
     ...(draft && { draft: { ...draft, labels: plane(draft.labels), words: draft.words.map((id) => ids.get(id) ?? id) } }),
     ...(edits && { edits: withOtherIds(edits, ids) }),
-    ...(settled && { settled: plane(settled) }),
+    ...(settled && { settled: { ...settled, labels: mapped(settled.labels, (id) => ids.get(id) ?? id) } }),
   };
 }
 
 /** Whether some words are all that a change gives to pixels. */
 export function usesOnly({ draft, edits, settled }: Partial<Work>, ids: ReadonlySet<number>): boolean {
   const painted = edits ? idsOf(unpacked(edits.layer)) : [];
-  const used = [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ?? []), ...painted];
+  const used = [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ? unpacked(settled.labels) : []), ...painted];
   return used.every((id) => id === NONE || ids.has(id));
 }

@@ -5,30 +5,21 @@
 
 import { PageError, RoleError, sentence } from "../backend";
 import { type Picture, TILED_PIXELS, TiledPicture } from "../imaging/picture";
-import { difference } from "../labels/layer";
+import { textOf } from "../labels/labeling";
 import type { Size } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
 import { ConflictError, isPassing, MissingError, type ProjectApi } from "./api";
 import { Connection, pause } from "./connection";
 import type { Database, Entry } from "./database";
-import { type Base, Outbox, type QueuedEntry, queueOf, type Unsent, type UnsentProject, type UnsentWork } from "./outbox";
-import { collides, correctionsOf, rebased, rebasedProject, remaining, renumbered, usesOnly } from "./rebasing";
+import { Outbox, type QueuedEntry, queueOf, type Unsent, type UnsentProject, type UnsentWork } from "./outbox";
+import { changedRows, collides, correctionsOf, type Known, rebased, rebasedProject, remaining, renumbered, usesOnly } from "./rebasing";
 import { newState, NO_WORK, ROLES, Store, withChange } from "./structure";
 import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
-import { isLarge, type Rows } from "./work_file";
 import type { WorkPacker } from "./work_packer";
 import { entryOf, type RebasedWords } from "./words";
 
 /** Max images whose work on the service is cached, to tell this page's changes from those of others. */
 const MOST_KNOWN = 8;
-
-/** What the service has of an image. */
-interface Known {
-  readonly base: Base;
-  readonly work: Work;
-  /** The rule by which its label map was made, as a text; null: that isn't known. */
-  readonly rule: string | null;
-}
 
 export class RemoteStore extends Store {
   readonly isLasting = true;
@@ -302,7 +293,7 @@ export class RemoteStore extends Store {
     await this.knowWords(ids);
     const size = state ?? this.states.get(id) ?? { width: 0, height: 0 };
     const base = { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) };
-    return { base, work, state, rule: isCurrent && rule ? JSON.stringify(rule) : null };
+    return { base, work, state, rule: isCurrent && rule ? textOf(rule) : null };
   }
 
   /** Gets the words of work of others before it is shown, so that no new word of this page has their ids. */
@@ -445,7 +436,7 @@ export class RemoteStore extends Store {
     if (!this.hasWords(sent)) return;
     // what the model found is there unless it changed
     const hasDraft = Boolean(sent.draft) || base.revision === 0;
-    const rule = JSON.stringify(context.rule);
+    const rule = textOf(context.rule);
     const rows = hasDraft || known.rule !== rule ? null : changedRows(known, sent, work);
     const content = await this.packer.pack(sent.state, work, context, hasDraft, rows);
     const isAgain = entry.sent !== null;
@@ -620,14 +611,6 @@ export class RemoteStore extends Store {
 /** Whether what was sent isn't on the service; if it was sent before, a refusal doesn't say so. */
 function isAbsent(failure: unknown, isAgain: boolean): boolean {
   return failure instanceof ConflictError || (!isAgain && !isPassing(failure));
-}
-
-/** The rows of a large image that a change gives other labels; null: perhaps all. */
-function changedRows({ base, work: before }: Known, { base: of, edits, state: { width, height } }: UnsentWork, work: Work): Rows | null {
-  const hasAll = before.settled !== null || work.settled !== null || before.edits?.objects.layer || edits?.objects.layer;
-  if (!isLarge({ width, height }) || hasAll || !edits || of.revision !== base.revision) return null;
-  const range = difference(of.corrections, edits.layer);
-  return range && [Math.floor(range[0] / width), Math.ceil(range[1] / width)];
 }
 
 function isTiled({ width, height }: Size): boolean {

@@ -9,6 +9,7 @@ import { BitmapPicture, type Picture } from "../imaging/picture";
 import { decodeImage } from "../imaging/reading";
 import type { SavedEdits } from "../labels/edits";
 import type { Context, Draft, Word } from "../labels/labeling";
+import type { PackedLayer } from "../labels/layer";
 import type { Point, Size } from "../labels/runs";
 import type { Database } from "./database";
 
@@ -64,12 +65,20 @@ export interface ImageState extends Size {
   readonly objects: Readonly<Record<string, number>> | null;
 }
 
+/** The labels of an image that is done, which nothing changes. */
+export interface Settled {
+  /** The words' ids, 65535 for none. */
+  readonly labels: PackedLayer;
+  /** The rule by which they were what they are, as a text; null: that isn't known. */
+  readonly rule: string | null;
+}
+
 /** All that is known of an image's labels; words are their ids. */
 export interface Work {
   readonly draft: Draft | null;
   readonly edits: SavedEdits | null;
-  /** The words' ids in the labels of an image that is done, 65535 for none. */
-  readonly settled: Uint16Array | null;
+  /** null: it isn't done. */
+  readonly settled: Settled | null;
 }
 
 export const NO_WORK: Work = { draft: null, edits: null, settled: null };

@@ -4,7 +4,7 @@ import { decode } from "fast-png";
 
 import type { PartMap } from "../backend";
 import { editsOf, idsOf } from "../labels/edits";
-import { type Context, type Draft, NONE, type Rule } from "../labels/labeling";
+import { type Context, type Draft, NONE, type Rule, textOf } from "../labels/labeling";
 import { packed, unpackedPart, valuesOf } from "../labels/layer";
 import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
@@ -53,8 +53,8 @@ export async function encodeWork(
       "confidence.png": grayPng(draft.confidence, draft, FAST),
       ...(draft.parts && { "parts.png": partsPng(draft.parts, draft) }),
     }),
-    ...(objects && { "objects.png": grayPng(objects, state) }),
-    "labels.png": labelsPng(labeling.labels, size, context.vocabulary),
+    ...(objects && { "objects.png": grayPng(objects, state, FAST) }),
+    "labels.png": labelMapPng(labeling.labels, size, colorsById(context.vocabulary), FAST),
   };
   const zip = await zipped(Object.entries(files).map(([name, input]) => ({ name, input })));
   return new Uint8Array(await zip.arrayBuffer());
@@ -64,12 +64,12 @@ export async function encodeWork(
 function inRows({ draft, edits }: Work, { width, height }: Size, [top, bottom]: Rows): Work {
   const pixels = width * (bottom - top);
   const part = { labels: new Uint16Array(pixels), confidence: new Uint8Array(pixels) };
+  const columns = Int32Array.from({ length: width }, (_, x) => Math.floor(((x + 0.5) * (draft?.width ?? 0)) / width));
   for (let at = 0, y = top; draft && y < bottom; y++) {
     const row = Math.floor(((y + 0.5) * draft.height) / height) * draft.width;
     for (let x = 0; x < width; x++, at++) {
-      const place = row + Math.floor(((x + 0.5) * draft.width) / width);
-      part.labels[at] = draft.labels[place];
-      part.confidence[at] = draft.confidence[place];
+      part.labels[at] = draft.labels[row + columns[x]];
+      part.confidence[at] = draft.confidence[row + columns[x]];
     }
   }
   return {
@@ -130,10 +130,11 @@ export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary, ru
   const draft = draftOf(files, state, vocabulary, state.answers === null ? corrected : []);
   const ids = new Set([...valuesOf(labels), ...valuesOf(draft?.labels ?? []), ...corrected]);
   ids.delete(NONE);
-  const work = { draft, edits, settled: state.done ? labels : null };
   const isAsked = rule !== null && isLarge(state);
-  const now = isAsked && labelingOf(state, work, { vocabulary, rule }).labels;
-  return { state, work, ids: [...ids], isCurrent: now ? now.every((label, at) => label === labels[at]) : null };
+  const now = isAsked && labelingOf(state, { draft, edits, settled: null }, { vocabulary, rule }).labels;
+  const isCurrent = now ? now.every((label, at) => label === labels[at]) : null;
+  const settled = state.done ? { labels: packed(labels), rule: isCurrent ? textOf(rule!) : null } : null;
+  return { state, work: { draft, edits, settled }, ids: [...ids], isCurrent };
 }
 
 /** @param painted ids of words that people painted: without an answer of a model, these are all the words there are. */

@@ -24,7 +24,7 @@ export class WorkPacker {
     rows: Rows | null = null,
   ): Promise<Uint8Array<ArrayBuffer>> {
     // the history isn't in the file
-    const work = { edits: edits && { ...edits, done: [], undone: [] }, settled };
+    const work = { edits: edits && { ...edits, done: [], undone: [] }, settled: rows ? null : settled };
     try {
       return await this.calls.call((worker) => {
         const isKnown = draft !== null && draft === this.known;

@@ -26,11 +26,11 @@ const MOST_8_BIT = 255;
  *
  * @param colors RGB of each label.
  */
-export function labelMapPng(labels: Uint16Array, size: Size, colors: readonly (readonly number[])[]) {
-  if (colors.length > MOST_8_BIT) return grayPng(labels, size);
+export function labelMapPng(labels: Uint16Array, size: Size, colors: readonly (readonly number[])[], options: Options = {}) {
+  if (colors.length > MOST_8_BIT) return grayPng(labels, size, options);
   const palette = Array.from({ length: 256 }, (_, index) => [...(colors[index] ?? NO_COLOR)]);
   // 65535, which is no word, becomes 255 when it is cut to 8 bits
-  return grayPng(new Uint8Array(labels), size, { palette });
+  return grayPng(new Uint8Array(labels), size, { ...options, palette });
 }
 
 /** Labels of such a map, 65535 where there is none. */

@@ -5,17 +5,18 @@ import { batch, computed, type ReadonlySignal, signal, type Signal, untracked } 
 import type { Picture } from "../imaging/picture";
 import { type Change, type Choice, Edits, type Strength, wordOf } from "../labels/edits";
 import { type Draft, figures, Labeling, NONE, partFigures } from "../labels/labeling";
+import { unpacked } from "../labels/layer";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { type Box, joined, rowsOf, type Runs, split } from "../labels/runs";
 import { renumbered } from "../project/rebasing";
-import type { Work } from "../project/structure";
+import type { Settled, Work } from "../project/structure";
 import type { Item } from "./item";
 import { contextOf, type Settings } from "./settings";
 
 export class OpenImage {
   readonly edits: Edits;
   readonly draft: Signal<Draft | null>;
-  readonly settled: Signal<Uint16Array | null>;
+  readonly settled: Signal<Settled | null>;
   /** Every pixel's word in the end; a new object when another answer or rule holds. */
   readonly labeling: ReadonlySignal<Labeling | null>;
   /** Incremented on each change, for redrawing. */
@@ -38,7 +39,7 @@ export class OpenImage {
     this.labeling = computed(() => {
       const { value } = this.draft;
       void this.adopted.value;
-      return value && new Labeling(value, this.edits, contextOf(settings), this.settled.value);
+      return value && new Labeling(value, this.edits, contextOf(settings), this.settled.value?.labels);
     });
   }
 
@@ -154,12 +155,13 @@ export class OpenImage {
  * Turns settled labels into corrections, which give way to clicks where nobody drew them: all, or those that differ from
  * the model's if these are up to date.
  */
-export function paintSettled(image: OpenImage, settled: Uint16Array, isCurrent: boolean): void {
+export function paintSettled(image: OpenImage, settled: Settled, isCurrent: boolean): void {
   const { edits } = image,
-    { labels } = image.labeling.value!;
+    { labels } = image.labeling.value!,
+    kept = unpacked(settled.labels);
   const isSame = (pixel: number) =>
-    edits.isCorrected(pixel) ? (wordOf(edits.layer[pixel]) ?? NONE) === settled[pixel] : isCurrent && labels[pixel] === settled[pixel];
-  for (const [id, runs] of split(rowsOf(image.item), (pixel) => (isSame(pixel) ? undefined : settled[pixel])))
+    edits.isCorrected(pixel) ? (wordOf(edits.layer[pixel]) ?? NONE) === kept[pixel] : isCurrent && labels[pixel] === kept[pixel];
+  for (const [id, runs] of split(rowsOf(image.item), (pixel) => (isSame(pixel) ? undefined : kept[pixel])))
     if (id !== undefined) image.paint(runs, id === NONE ? null : id, "loose");
   image.finish();
 }
@@ -178,14 +180,23 @@ export class Nearby {
 
   constructor(private readonly read: (item: Item) => Promise<Prepared>) {}
 
-  /** Decodes an image, or hands over the prefetched one. */
-  async take(item: Item): Promise<Prepared> {
+  /**
+   * Decodes an image, or hands over the prefetched one.
+   *
+   * @param use called with what is current at that moment: what changes after it has to be told to whatever uses it.
+   */
+  async take(item: Item, use: (prepared: Prepared) => void): Promise<void> {
     for (;;) {
       const reading = this.kept.get(item) ?? this.read(item);
+      // until it is used, a change drops it
+      this.kept.set(item, reading);
+      const prepared = await reading.catch((failure: unknown) => {
+        if (this.kept.get(item) === reading) this.kept.delete(item);
+        throw failure;
+      });
+      if (this.kept.get(item) !== reading) continue;
       this.kept.delete(item);
-      const prepared = await reading;
-      if (prepared.revision === item.summary.value.revision) return prepared;
-      // it was changed meanwhile
+      if (prepared.revision === item.summary.value.revision) return use(prepared);
       prepared.picture.close();
     }
   }

@@ -5,11 +5,12 @@ import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { type ModelInfo, type Segmentation, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import type { Choice } from "../labels/edits";
-import type { Labeling } from "../labels/labeling";
+import { type Labeling, textOf } from "../labels/labeling";
+import { packed } from "../labels/layer";
 import { pause } from "../project/connection";
 import { draftOf, labelingOf, summaryOf } from "../project/keeping";
 import { renumbered } from "../project/rebasing";
-import { type ImageState, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
+import { type ImageState, type Settled, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
 import { entryOf, withWord } from "../project/words";
 import { renamed } from "../words/list";
 import { Item } from "./item";
@@ -221,11 +222,12 @@ export class Session {
     this.reportOpening(null);
     try {
       this.count();
-      const { picture, work } = await this.nearby.take(item);
-      const opened = new OpenImage(item, picture, work, this.settings);
-      // the user may have chosen another one meanwhile
-      if (this.opening.value !== item) opened.close();
-      else this.show(opened);
+      await this.nearby.take(item, ({ picture, work }) => {
+        const opened = new OpenImage(item, picture, work, this.settings);
+        // the user may have chosen another one meanwhile
+        if (this.opening.value !== item) opened.close();
+        else this.show(opened);
+      });
     } catch (failure) {
       this.reportOpening(sentence(failure));
     }
@@ -252,7 +254,7 @@ export class Session {
   private settle(image: OpenImage): void {
     this.count();
     const labeling = image.labeling.value!;
-    const settled = labeling.labels.slice();
+    const settled = { labels: packed(labeling.labels), rule: textOf(contextOf(this.settings).rule) };
     batch(() => {
       image.settled.value = settled;
       this.keep(image.item, { settled }, { done: true, review: null, ...summaryOf(labeling) });
@@ -271,7 +273,7 @@ export class Session {
     this.unlock(image, settled, { settled: null });
   }
 
-  private unlock(image: OpenImage, settled: Uint16Array, change: Partial<Work> = {}): void {
+  private unlock(image: OpenImage, settled: Settled, change: Partial<Work> = {}): void {
     paintSettled(image, settled, image.item.answers.value === this.question.value);
     this.keepEdits(image, change);
     this.reopened.value++;
