@@ -354,14 +354,14 @@ class Run:
 
     def go_to(self, tab: Tab, name: str) -> bool:
         """Open an image in which the brush can be used; it may be away."""
-        if tab.is_open != name:
-            entry = tab.entry(name)
-            if not entry.count():
-                return False
-            entry.click()
-            if not tab.once(lambda: tab.is_open == name, 2):
-                self.note(tab, "can't open", name)
-                return False
+        entry = tab.entry(name)
+        if not entry.count():
+            return False
+        # also if it is open: another one may be on its way
+        entry.click()
+        if not tab.once(lambda: tab.is_open == name, 2):
+            self.note(tab, "can't open", name)
+            return False
         return True
 
     def stroke(self, tab: Tab) -> bool:
@@ -400,12 +400,15 @@ class Run:
         tab.site.drag((0.1, y), (0.9, y))
         if kill < 0.15:
             return True
-        tab.saved(change)
+        if brush.is_enabled():
+            tab.saved(change)
         if kill < 0.3 and len(before) == 1 and brush.is_enabled() and tab.is_open == name:
             change = Change(world.lines, (name, slot), key, *before)
             self.note(tab, "takes it back")
             tab.site.stage_key("Control+z")
-            tab.saved(change)
+            # without the right to it, the key does nothing
+            if brush.is_enabled():
+                tab.saved(change)
         return kill > 0.9
 
     def add_word(self, tab: Tab) -> bool:

@@ -190,7 +190,7 @@ test("an image that changes while it is opened is read again, up to the moment i
   });
   const [before, now] = [NO_WORK, { ...NO_WORK }];
   const shown: Work[] = [];
-  const taken = nearby.take(item, ({ work }) => shown.push(work));
+  const taken = nearby.take(item, async () => {}, ({ work }) => shown.push(work));
   waiting[0](before);
   // the change of somebody else comes when the work before it was read
   await Promise.resolve();

@@ -5,7 +5,8 @@ import { StageControl } from "../src/page/stage/control";
 import { chooseWord, meaningOf } from "../src/page/stage/keys";
 import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
 import { context } from "./labeled";
-import { Person, ProjectService, until } from "./project_service";
+import { CLICK } from "../src/page/stage/tool";
+import { idle, Person, ProjectService, until } from "./project_service";
 
 const IMAGE = { width: 400, height: 200 },
   STAGE = { width: 224, height: 324 };
@@ -52,4 +53,45 @@ test("the mark of the open image changes together with the stage, and paging goe
   assert.ok(isShown(a));
   await until(() => isShown(c));
   session.close();
+});
+
+test("a stroke ends where it began, whatever is opened, removed or forbidden meanwhile", async () => {
+  const service = new ProjectService("a.png", "b.png");
+  const anna = await Person.of(service),
+    ben = await Person.of(service);
+  await anna.label("floor", "cat");
+  await idle(anna, ben);
+  const { session } = anna,
+    [a, b] = session.items.value;
+  const control = new StageControl(session, null);
+  const brush = control.tools.find(({ label }) => label === "Brush")!;
+  session.settings.radius.value = 0.5;
+  control.choose(1);
+  const at = (x: number) => ({ x: x + 0.5, y: 0.5 });
+  assert.ok(brush.grab!(at(0), CLICK));
+  const opening = session.open(b);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  brush.drag!(at(0), at(1));
+  brush.drop!();
+  await opening;
+  assert.equal(session.chosen.value, b);
+  await idle(anna, ben);
+  assert.deepEqual(service.labels("a.png").slice(0, 3), ["cat", "cat", "floor"]);
+  // the right to paint ends before the stroke does
+  await session.open(a);
+  brush.grab!(at(3), CLICK);
+  anna.store.role.value = "read";
+  brush.drag!(at(3), at(4));
+  brush.drop!();
+  assert.ok(!session.current.value!.edits.isBegun);
+  anna.store.role.value = "administer";
+  await idle(anna, ben);
+  assert.deepEqual(service.labels("a.png").slice(3, 5), ["cat", "floor"]);
+  brush.grab!(at(5), CLICK);
+  await ben.session.remove(ben.session.items.value[0]);
+  await until(() => session.current.value === null && anna.store.refused.value.length > 0);
+  brush.drag!(at(5), at(5));
+  brush.drop!();
+  await ben.session.putBack();
+  await until(() => service.labels("a.png")[5] === "cat");
 });

@@ -183,9 +183,10 @@ export class Nearby {
   /**
    * Decodes an image, or hands over the prefetched one.
    *
+   * @param free what has to end before it is used.
    * @param use called with what is current at that moment: what changes after it has to be told to whatever uses it.
    */
-  async take(item: Item, use: (prepared: Prepared) => void): Promise<void> {
+  async take(item: Item, free: () => Promise<void>, use: (prepared: Prepared) => void): Promise<void> {
     for (;;) {
       const reading = this.kept.get(item) ?? this.read(item);
       // until it is used, a change drops it
@@ -194,6 +195,7 @@ export class Nearby {
         if (this.kept.get(item) === reading) this.kept.delete(item);
         throw failure;
       });
+      await free();
       if (this.kept.get(item) !== reading) continue;
       this.kept.delete(item);
       if (prepared.revision === item.summary.value.revision) return use(prepared);

@@ -222,7 +222,11 @@ export class Session {
     this.reportOpening(null);
     try {
       this.count();
-      await this.nearby.take(item, ({ picture, work }) => {
+      // a stroke ends where it began
+      const free = async () => {
+        while (this.current.value?.edits.isBegun && this.opening.value === item) await pause(20);
+      };
+      await this.nearby.take(item, free, ({ picture, work }) => {
         const opened = new OpenImage(item, picture, work, this.settings);
         // the user may have chosen another one meanwhile
         if (this.opening.value !== item) opened.close();
@@ -431,6 +435,10 @@ export class Session {
 
   show(image: OpenImage | null): void {
     const before = this.current.value;
+    if (before?.edits.isBegun) {
+      before.finish();
+      this.keepEdits(before);
+    }
     if (before) before.item.picture = null;
     if (image) image.item.picture = image.picture;
     this.store.hold(image?.item.id ?? null);

@@ -21,6 +21,8 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
   let mode: "none" | "tap" | "pan" | "held" | "drag" | "pinch" = "none";
   let start: Point = { x: 0, y: 0 };
   let press: Press;
+  /** The tool at the press, which goes on with it whatever is chosen, or locked, meanwhile. */
+  let begun: Tool = control.tool.value;
   /** Where and when the last tap was [ms]. */
   let last = { at: start, time: -Infinity };
 
@@ -43,7 +45,7 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
     element.setPointerCapture(event.pointerId);
     down.set(event.pointerId, at);
     if (down.size === 2) {
-      if (mode === "held" || mode === "drag") tool().cancel?.();
+      if (mode === "held" || mode === "drag") begun.cancel?.();
       mode = "pinch";
       control.hover(null);
       return;
@@ -52,9 +54,10 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
     const { altKey, button, pointerType, shiftKey } = event;
     press = { isSecondary: button === 2, isTouch: pointerType === "touch", shiftKey, altKey };
     control.hover(at);
+    begun = tool();
     if (button === 1) mode = "pan";
-    else if (!tool().grab?.(inImage(at), press)) mode = "tap";
-    else mode = tool().tap ? "held" : "drag";
+    else if (!begun.grab?.(inImage(at), press)) mode = "tap";
+    else mode = begun.tap ? "held" : "drag";
   });
 
   on("pointermove", (event) => {
@@ -77,7 +80,7 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
       const all = event.getCoalescedEvents?.() ?? [];
       for (const one of all.length ? all : [event]) {
         const to = place(one);
-        tool().drag?.(inImage(from), inImage(to));
+        begun.drag?.(inImage(from), inImage(to));
         from = to;
       }
       control.hover(at);
@@ -90,16 +93,16 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
   });
 
   const tap = (time: number) => {
-    tool().tap?.(inImage(start), press);
+    begun.tap?.(inImage(start), press);
     const isSecond = time - last.time < TWICE.time && distance(start, last.at) < TWICE.distance;
-    if (isSecond) tool().tapTwice?.(inImage(start));
+    if (isSecond) begun.tapTwice?.(inImage(start));
     // a third tap is the first of another two
     last = { at: start, time: isSecond ? -Infinity : time };
   };
   const up = (event: PointerEvent) => {
     if (!down.delete(event.pointerId)) return;
-    if (mode === "drag") tool().drop?.();
-    if (mode === "held") tool().cancel?.();
+    if (mode === "drag") begun.drop?.();
+    if (mode === "held") begun.cancel?.();
     if ((mode === "tap" || mode === "held") && event.type === "pointerup") tap(event.timeStamp);
     // the finger that stays after a pinch does nothing
     mode = "none";

@@ -78,7 +78,9 @@ export class Workbench extends Navigation {
 
   /** End an action, which is one step of the history, and write it down. */
   end(): void {
-    const { image } = this;
+    const { value: open } = this.session.current;
+    // what was begun is written down also where the right to it was lost meanwhile
+    const image = open?.edits.isBegun ? open : this.image;
     image?.finish();
     if (image) this.session.keepEdits(image);
   }

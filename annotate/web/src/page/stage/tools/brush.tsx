@@ -1,6 +1,7 @@
 /** Paints a word with a round brush. */
 
 import { type Point, stroke } from "../../../labels/runs";
+import type { OpenImage } from "../../../session/open_image";
 import { type Key, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
 
@@ -14,16 +15,19 @@ export class BrushTool extends Tool {
   override readonly keys: readonly Key[] = [["[ ]", "smaller or larger brush"]];
   override readonly isReading = false;
   override readonly radius = this.work.session.settings.radius;
+  /** Where the stroke began. */
+  private image: OpenImage | null = null;
 
   grab(at: Point): boolean {
-    if (!this.work.image) return false;
+    this.image = this.work.image;
+    if (!this.image) return false;
     this.drag(at, at);
     return true;
   }
 
   drag(from: Point, to: Point): void {
     const { image } = this.work;
-    image?.paint(stroke(from, to, this.radius.value, image.item), this.work.choice.value);
+    if (image && image === this.image) image.paint(stroke(from, to, this.radius.value, image.item), this.work.choice.value);
   }
 
   drop(): void {
@@ -31,7 +35,7 @@ export class BrushTool extends Tool {
   }
 
   cancel(): void {
-    this.work.image?.cancel();
+    this.image?.cancel();
   }
 
   press({ key }: KeyboardEvent): boolean {
