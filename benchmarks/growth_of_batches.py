@@ -19,7 +19,7 @@ from segvoc.labeling.batch.done import LOG
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.sources import Shard
 from segvoc.labeling.batch.storages import PAGE, Folder, Page, Unit, folder_at
-from segvoc.labeling.batch.work import Batch, Join, Joined, Labeled, ModelFacts, Outcome, Task
+from segvoc.labeling.batch.work import Batch, Join, Joined, LabeledShard, ModelFacts, TaskOutcome, WorkerTask
 from segvoc.runtime.hardware import cpu_name
 
 POINTS = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -78,7 +78,9 @@ class InstantEngine:
         """What no model says."""
         return ModelFacts(settings={"model": "none", "parts": None}, words=cast(Any, None), warnings=())
 
-    def run(self, next_task: Callable[[], Task | None], _: ModelFacts) -> Iterator[tuple[Task, Outcome]]:
+    def run(
+        self, next_task: Callable[[], WorkerTask | None], _: ModelFacts
+    ) -> Iterator[tuple[WorkerTask, TaskOutcome]]:
         """Answer every task."""
         for number in itertools.count():
             if (task := next_task()) is None:
@@ -91,7 +93,7 @@ class InstantEngine:
                 yield task, Joined(size=0)
             else:
                 assert isinstance(task, Shard)
-                yield task, Labeled(images=len(task.units))
+                yield task, LabeledShard(images=len(task.units))
 
 
 def resident_bytes() -> int:

@@ -17,7 +17,7 @@ from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter
 from segvoc.labeling.batch import run
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.sources import Shard
-from segvoc.labeling.batch.work import Batch, Labeled, ModelFacts, Outcome, Task, Worker, find_facts
+from segvoc.labeling.batch.work import Batch, LabeledShard, ModelFacts, TaskOutcome, Worker, WorkerTask, find_facts
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
 from tests.lazy_modules import LazyModule
@@ -67,7 +67,9 @@ class Loop:
     def facts(self) -> ModelFacts:
         return find_facts(self.batch)
 
-    def run(self, next_task: Callable[[], Task | None], facts: ModelFacts) -> Iterator[tuple[Task, Outcome]]:
+    def run(
+        self, next_task: Callable[[], WorkerTask | None], facts: ModelFacts
+    ) -> Iterator[tuple[WorkerTask, TaskOutcome]]:
         worker = Worker(self.batch, facts)
         while (task := next_task()) is not None:
             if self.left == 0 and isinstance(task, Shard):
@@ -75,7 +77,7 @@ class Loop:
                     worker(task)
                 raise Stopped
             outcome = worker(task)
-            if isinstance(outcome, Labeled) and not outcome.was_written:
+            if isinstance(outcome, LabeledShard) and not outcome.was_written:
                 self.left = None if self.left is None else self.left - 1
                 self.labeled += outcome.images
             yield task, outcome
@@ -97,7 +99,9 @@ def shards_of(source: object, out: object, **options: Any) -> list[Shard]:
     shards = list[Shard]()
 
     class Noting(Loop):
-        def run(self, next_task: Callable[[], Task | None], facts: ModelFacts) -> Iterator[tuple[Task, Outcome]]:
+        def run(
+            self, next_task: Callable[[], WorkerTask | None], facts: ModelFacts
+        ) -> Iterator[tuple[WorkerTask, TaskOutcome]]:
             for task, outcome in super().run(next_task, facts):
                 shards.extend([task] if isinstance(task, Shard) else [])
                 yield task, outcome

@@ -12,7 +12,7 @@ pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 
 from segvoc.errors import UsageError
 from segvoc.labeling.batch import listing, storages
-from segvoc.labeling.batch.done import DoneLog, Entry, Remaining, mark_of
+from segvoc.labeling.batch.done import DoneLog, DoneShard, Remaining, mark_of
 from segvoc.labeling.batch.listing import find_source, units_below
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.storages import Page, Unit, folder_at
@@ -120,9 +120,9 @@ def test_addresses_without_a_storage_are_refused(address: str) -> None:
         find_source(address)
 
 
-def entry_of(key: str, units: list[Unit], **options: Any) -> Entry:
+def entry_of(key: str, units: list[Unit], **options: Any) -> DoneShard:
     marks = b"".join(map(mark_of, units))
-    return Entry(key=key, first=units[0][0], last=units[-1][0], marks=marks, images=len(units), **options)
+    return DoneShard(key=key, first=units[0][0], last=units[-1][0], marks=marks, images=len(units), **options)
 
 
 def test_a_resumed_run_reads_the_log_along_with_the_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

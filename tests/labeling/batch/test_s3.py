@@ -45,9 +45,11 @@ class FlakyS3:
     draw: random.Random = field(default_factory=lambda: random.Random(0))
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    requests: int = 0
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         with self.lock:
+            self.requests += 1
             fails = self.draw.random() < self.share
             status, code = self.draw.choice(sorted(ERRORS.items()))
         if not fails:
@@ -215,7 +217,9 @@ def test_a_large_file_is_read_by_ranges_and_written_in_parts(s3: FlakyS3, monkey
         assert file.read(10) == content[:10]
         assert file.seek(-10, os.SEEK_END) == len(content) - 10 and file.read() == content[-10:]
         file.seek(9_000_000)
+        before = s3.requests
         assert file.read() == content[9_000_000:]
+        assert s3.requests == before + 1
     assert folder.read("x#y") == content
 
 

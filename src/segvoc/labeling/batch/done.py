@@ -51,7 +51,7 @@ def mark_of(unit: Unit) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class DoneShard:
     """A finished table, or a shard whose results are in files."""
 
     key: str
@@ -71,7 +71,7 @@ class Entry:
     place: str = ""
     """Where it is in the log, once it is read."""
 
-    def with_size(self, size: int) -> "Entry":
+    def with_size(self, size: int) -> "DoneShard":
         """The entry of a table that is written."""
         return replace(self, size=size)
 
@@ -82,7 +82,7 @@ class Entry:
         return strict_json(content | {"marks": marks})
 
     @classmethod
-    def of_line(cls, line: str) -> "Entry":
+    def of_line(cls, line: str) -> "DoneShard":
         """Read a line of the log; raises `ValueError`, `KeyError` and `TypeError` if it is damaged."""
         content = json.loads(line)
         content["marks"] = base64.b64decode(content["marks"], validate=True)
@@ -112,9 +112,9 @@ class DoneLog:
         """Places of entries that no longer count."""
         self._unread = [(head["first"], name) for head, name in zip(heads, names, strict=True) if head["entries"]]
         heapq.heapify(self._unread)
-        self._read: list[tuple[str, str, Entry]] = []
+        self._read: list[tuple[str, str, DoneShard]] = []
         self._number = int(names[-1].rpartition("/")[2].partition(".")[0]) + 1 if names else 0
-        self._pending, self._removed, self._size = list[Entry](), list[tuple[str, int, int]](), 0
+        self._pending, self._removed, self._size = list[DoneShard](), list[tuple[str, int, int]](), 0
         self._after: list[Callable[[], object]] = []
         self._written = time.monotonic()
 
@@ -129,7 +129,7 @@ class DoneLog:
             place = self.folder.address_of(name)
             raise UsageError(f"{place!r} is damaged; delete it, and its images are labeled again") from None
 
-    def entries_until(self, name: str | None) -> Iterator[Entry]:
+    def entries_until(self, name: str | None) -> Iterator[DoneShard]:
         """Earlier entries not yet given whose first name is not beyond this one; all of them for None."""
         while self._unread or self._read:
             unread, read = self._unread[:1], self._read[:1]
@@ -144,10 +144,12 @@ class DoneLog:
         number = log.rpartition("/")[2].partition(".")[0]
         for index, line in enumerate(self.folder.read(log).decode().splitlines()[1:]):
             if (place := f"{number}:{index}") not in self.replaced:
-                entry = replace(self._loaded(log, Entry.of_line, line), place=place)
+                entry = replace(self._loaded(log, DoneShard.of_line, line), place=place)
                 heapq.heappush(self._read, (entry.first, place, entry))
 
-    def add(self, entry: Entry, *, instead_of: Entry | None = None, then: Callable[[], object] | None = None) -> None:
+    def add(
+        self, entry: DoneShard, *, instead_of: DoneShard | None = None, then: Callable[[], object] | None = None
+    ) -> None:
         """Add an entry, in place of one of an earlier run; `then` is called once it is written."""
         self._pending.append(entry)
         self._size += len(entry.marks) * 4 // 3
@@ -155,7 +157,7 @@ class DoneLog:
         self.failed += len(entry.failed)
         self.drop(instead_of, then=then)
 
-    def drop(self, entry: Entry | None, *, then: Callable[[], object] | None = None) -> None:
+    def drop(self, entry: DoneShard | None, *, then: Callable[[], object] | None = None) -> None:
         """Take back an entry of an earlier run; `then` is called once that is written."""
         if entry is not None:
             self._removed.append((entry.place, entry.images, len(entry.failed)))
@@ -194,7 +196,7 @@ def _is_reached(first: str, name: str | None) -> bool:
 class _Active:
     """An entry in whose range the listing is."""
 
-    entry: Entry
+    entry: DoneShard
     indices: Mapping[bytes, int]
     failed: frozenset[int]
     """The files whose images failed, if they are to be labeled again."""
@@ -214,11 +216,11 @@ class Remaining:
     """The files of a listing that aren't done; the log is read along."""
 
     log: DoneLog
-    is_whole: Callable[[Entry], bool]
+    is_whole: Callable[[DoneShard], bool]
     """Whether an entry counts."""
     retry_failed: bool
     """Whether files whose images failed are to be labeled again."""
-    changed: Callable[[Entry, Mapping[int, str]], object] = lambda entry, names: None
+    changed: Callable[[DoneShard, Mapping[int, str]], object] = lambda entry, names: None
     """Gets each entry with files that have changed since, or are retried, once the listing has passed it."""
     _active: list[_Active] = field(default_factory=list)
 

@@ -31,7 +31,7 @@ from segvoc.errors import (
     UsageError,
     one_line,
 )
-from segvoc.labeling.batch.work import Batch, Join, ModelFacts, Outcome, Task, Trial, Worker, find_facts
+from segvoc.labeling.batch.work import Batch, Join, ModelFacts, TaskOutcome, Trial, Worker, WorkerTask, find_facts
 from segvoc.runtime import process_settings
 
 MOST_DEATHS = 3
@@ -60,7 +60,9 @@ class RayEngine:
         except RayError as error:
             raise _lost(error) from None
 
-    def run(self, next_task: Callable[[], Task | None], facts: ModelFacts) -> Iterator[tuple[Task, Outcome]]:
+    def run(
+        self, next_task: Callable[[], WorkerTask | None], facts: ModelFacts
+    ) -> Iterator[tuple[WorkerTask, TaskOutcome]]:
         """Do tasks, as `next_task` gives them, and yield what comes of each, in any order.
 
         `next_task` is asked whenever a worker is free; None means that there is nothing to do until a task ends.
@@ -146,7 +148,7 @@ class _Label:
 
     def do(self, task: bytes) -> bytes:
         """Do a task; returns what has come of it, or the error that ends the run."""
-        outcome: Outcome | OutputError
+        outcome: TaskOutcome | OutputError
         try:
             outcome = self.worker(pickle.loads(task))
         except OutputError as error:
@@ -161,7 +163,7 @@ class _Running:
     """A task with a worker; None: the worker loads its model."""
 
     actor: Any
-    task: Task | None = None
+    task: WorkerTask | None = None
     deaths: int = 0
     """Number of workers that have died with the task."""
 
@@ -174,12 +176,12 @@ class _Pool:
         self._sent = ray.put(pickle.dumps((batch, facts, max(1, int(batch.cpus)))))
         self._number = number
         self._running: dict[Any, _Running] = {}
-        self._waiting = deque[tuple[Task, int]]()
+        self._waiting = deque[tuple[WorkerTask, int]]()
         self._free = deque[Any]()
         self._lost = 0
         """Number of workers lost since the last task was done."""
 
-    def run(self, next_task: Callable[[], Task | None]) -> Iterator[tuple[Task, Outcome]]:
+    def run(self, next_task: Callable[[], WorkerTask | None]) -> Iterator[tuple[WorkerTask, TaskOutcome]]:
         """Do all tasks."""
         while True:
             self._hand_out(next_task)
@@ -190,7 +192,7 @@ class _Pool:
             for reference in ready:
                 yield from self._ended(reference, self._running.pop(reference))
 
-    def _hand_out(self, next_task: Callable[[], Task | None]) -> None:
+    def _hand_out(self, next_task: Callable[[], WorkerTask | None]) -> None:
         """Give tasks to free workers, and start workers for others."""
         while self._free:
             task, deaths = self._waiting.popleft() if self._waiting else (next_task(), 0)
@@ -207,7 +209,7 @@ class _Pool:
             actor = self._actor.remote(self._sent)
             self._running[actor.load.remote()] = _Running(actor)
 
-    def _ended(self, reference: Any, running: _Running) -> Iterator[tuple[Task, Outcome]]:
+    def _ended(self, reference: Any, running: _Running) -> Iterator[tuple[WorkerTask, TaskOutcome]]:
         try:
             outcome = pickle.loads(ray.get(reference))
         except (RayActorError, WorkerCrashedError, OutOfMemoryError, ObjectLostError) as error:
@@ -234,7 +236,7 @@ class _Pool:
             ray.kill(actor)
 
 
-def _named(task: Task) -> str:
+def _named(task: WorkerTask) -> str:
     """A task for messages."""
     if isinstance(task, Join):
         return f"joining {task.table!r}"

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from segvoc.labeling.batch.done import MARK, Entry
+from segvoc.labeling.batch.done import MARK, DoneShard
 from segvoc.labeling.batch.listing import Source
 from segvoc.labeling.batch.sources import Shard
 from segvoc.labeling.batch.storages import Unit
-from segvoc.labeling.batch.work import Batch, Join, Labeled
+from segvoc.labeling.batch.work import Batch, Join, LabeledShard
 from segvoc.storage.resume import RESUME_FOLDER
 
 UNJOINED = f"{RESUME_FOLDER}/parts/"
@@ -38,7 +38,7 @@ class Table:
     shards: list[Shard] = field(default_factory=list)
     marks: list[bytes] = field(default_factory=list)
     """The marks of each shard's files."""
-    labeled: dict[int, Labeled] = field(default_factory=dict)
+    labeled: dict[int, LabeledShard] = field(default_factory=dict)
     """What has come of the shards, by index; problems are left out."""
     left: int = 0
     """Number of shards that aren't labeled yet."""
@@ -47,7 +47,7 @@ class Table:
     is_planned: bool = False
     """Whether it has all of its shards."""
 
-    def entry(self) -> Entry:
+    def entry(self) -> DoneShard:
         """What is recorded once it is written, but for its size."""
         done = sorted(self.labeled)
         marks = b"".join(self.marks[index] for index in done)
@@ -55,7 +55,7 @@ class Table:
         for index in done:
             failed += [start + place for place in self.labeled[index].failed]
             start += len(self.shards[index].units)
-        return Entry(
+        return DoneShard(
             key=_key(marks),
             first=self.shards[done[0]].units[0][0],
             last=self.shards[done[-1]].units[-1][0],
@@ -70,7 +70,7 @@ def _key(marks: bytes) -> str:
     return blake2b(marks, digest_size=10).hexdigest()
 
 
-class Plan:
+class ShardPlan:
     """Shards of the files that remain, given with their marks as they are listed, and the tables that they belong to.
 
     `stem_of` gives the names of results in files; `written` are the shards' tables that an earlier run has written.
@@ -99,11 +99,11 @@ class Plan:
         """The next shard; None at the end."""
         return next(self._shards, None)
 
-    def finish(self, shard: Shard, outcome: Labeled | str) -> None:
+    def finish(self, shard: Shard, outcome: LabeledShard | str) -> None:
         """Note what has come of a shard; a line is the reason why it can't be labeled now."""
         table, index = self._of_shard.pop(shard)
         table.left -= 1
-        if isinstance(outcome, Labeled):
+        if isinstance(outcome, LabeledShard):
             table.labeled[index] = outcome
         self._check(table)
 
@@ -165,13 +165,13 @@ class Plan:
         self._table = None
 
 
-def without(entry: Entry, changed: Mapping[int, str]) -> Entry:
+def without(entry: DoneShard, changed: Mapping[int, str]) -> DoneShard:
     """An entry without some of its files, under another key; a table of images has a row for each."""
     kept = [index for index in range(len(entry.marks) // MARK) if index not in changed]
     place = {index: at for at, index in enumerate(kept)}
     marks = b"".join(entry.marks[index * MARK : (index + 1) * MARK] for index in kept)
     failed = tuple(place[index] for index in entry.failed if index in place)
-    return Entry(
+    return DoneShard(
         key=_key(marks),
         first=entry.first,
         last=entry.last,

@@ -10,12 +10,12 @@ from typing import Any
 
 from segvoc.errors import UsageError, naming_extra
 from segvoc.labeling.batch.count import SAMPLE, Estimate, Rest, SourceCount
-from segvoc.labeling.batch.done import DoneLog, Entry, Remaining
+from segvoc.labeling.batch.done import DoneLog, DoneShard, Remaining
 from segvoc.labeling.batch.listing import find_source
-from segvoc.labeling.batch.plan import UNJOINED, Plan, join_of, table_name, without
+from segvoc.labeling.batch.plan import UNJOINED, ShardPlan, join_of, table_name, without
 from segvoc.labeling.batch.sources import Shard, UniqueStems, with_image_column
 from segvoc.labeling.batch.storages import folder_at, readable
-from segvoc.labeling.batch.work import Batch, Join, Joined, Labeled, Outcome, Task, Trial, Tried
+from segvoc.labeling.batch.work import Batch, Join, Joined, LabeledShard, TaskOutcome, Trial, Tried, WorkerTask
 from segvoc.storage.files import strict_json
 from segvoc.storage.journal import lock_folder
 from segvoc.storage.resume import RESUME_FOLDER, RunSettings, difference
@@ -75,7 +75,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         self.files = 0
         """Number of source files of this run's shards."""
         self._new_problems, self._joins = deque[str](), deque[Join]()
-        self._joining: dict[Join, tuple[Entry, tuple[str, ...], Entry | None]] = {}
+        self._joining: dict[Join, tuple[DoneShard, tuple[str, ...], DoneShard | None]] = {}
         parts = {name for name, _, _ in out.units(UNJOINED)} if batch.sink == "parquet" else set[str]()
         self._strays = {*parts, *(name for name in self._tables if name.startswith("part-"))}
         self._plan = self._planned()
@@ -84,12 +84,12 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         self.count.stop()
         self._lock.close()
 
-    def __iter__(self) -> Iterator[Labeled | str]:
+    def __iter__(self) -> Iterator[LabeledShard | str]:
         self.count.start()
         try:
             for task, outcome in self.engine.run(self._next_task, self.facts):
                 self._finish(task, outcome)
-                if isinstance(outcome, Labeled):
+                if isinstance(outcome, LabeledShard):
                     yield outcome
                 yield from self._taken_problems()
             yield from self._taken_problems()
@@ -169,17 +169,17 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         if changes:
             raise UsageError(f"{self.batch.out!r} has results of another call ({changes}); give another --out")
 
-    def _planned(self) -> Plan:
+    def _planned(self) -> ShardPlan:
         stems = UniqueStems(self.source.folder) if self.batch.sink == "files" else None
         units = self.source.units(self._new_problems.append, page=stems and stems.page)
         retry = self.batch.retry_failed
         left = Remaining(log=self.log, is_whole=self._is_whole, retry_failed=retry, changed=self._replace).of(units)
-        return Plan(self.batch, self.source, left, stem_of=stems and stems.stem_of, written=self._strays)
+        return ShardPlan(self.batch, self.source, left, stem_of=stems and stems.stem_of, written=self._strays)
 
-    def _is_there(self, entry: Entry) -> bool:
+    def _is_there(self, entry: DoneShard) -> bool:
         return self.batch.sink == "files" or self._tables.get(table_name(entry.key)) == entry.size
 
-    def _is_whole(self, entry: Entry) -> bool:
+    def _is_whole(self, entry: DoneShard) -> bool:
         """Whether the table of an entry is there; a damaged one is removed."""
         name = table_name(entry.key)
         is_whole = self._is_there(entry)
@@ -197,7 +197,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         self.images += images
         self.failed += failed
 
-    def _replace(self, entry: Entry, changed: Mapping[int, str]) -> None:
+    def _replace(self, entry: DoneShard, changed: Mapping[int, str]) -> None:
         """Replace an entry, and its table, by one without the files that have changed."""
         old = table_name(entry.key)
         is_table = self.batch.sink == "parquet"
@@ -217,7 +217,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         else:
             self.log.add(rest, instead_of=entry)
 
-    def _next_task(self) -> Task | None:
+    def _next_task(self) -> WorkerTask | None:
         """The next task for a worker; None: there is nothing to do until a running one ends."""
         if not self._joins:
             shard = self._plan.next_shard()
@@ -227,12 +227,12 @@ class BatchRun(AbstractContextManager["BatchRun"]):
             self._take_complete()
         return self._joins.popleft() if self._joins else None
 
-    def _finish(self, task: Task, outcome: Outcome) -> None:
+    def _finish(self, task: WorkerTask, outcome: TaskOutcome) -> None:
         if isinstance(outcome, str):
             self._new_problems.append(outcome)
         if isinstance(task, Shard):
-            assert isinstance(outcome, Labeled | str)
-            if isinstance(outcome, Labeled):
+            assert isinstance(outcome, LabeledShard | str)
+            if isinstance(outcome, LabeledShard):
                 self._count(outcome.images, len(outcome.failed))
             self.files += len(task.units)
             self._plan.finish(task, outcome)
@@ -250,7 +250,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
             else:
                 self._record(table.entry().with_size(table.labeled[0].size))
 
-    def _record(self, entry: Entry, tables: tuple[str, ...] = (), *, instead_of: Entry | None = None) -> None:
+    def _record(self, entry: DoneShard, tables: tuple[str, ...] = (), *, instead_of: DoneShard | None = None) -> None:
         """Record a table, and then remove those that were joined."""
 
         def remove() -> None:

@@ -109,7 +109,7 @@ def find_facts(batch: Batch) -> ModelFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labeled:
+class LabeledShard:
     """What has come of a shard."""
 
     images: int
@@ -161,10 +161,10 @@ class Tried:
     """Size of the images [bytes]."""
 
 
-Task = Shard | Join | Trial
+WorkerTask = Shard | Join | Trial
 """What a worker does."""
 
-Outcome = Labeled | Joined | Tried | str
+TaskOutcome = LabeledShard | Joined | Tried | str
 """What comes of a task; a line is the reason why it can't be done now."""
 
 
@@ -183,7 +183,7 @@ class Worker:
             )
         self.words = facts.words.for_encoder(self.model.encode_words)
 
-    def __call__(self, task: Task) -> Outcome:
+    def __call__(self, task: WorkerTask) -> TaskOutcome:
         """Do a task; raises `OutputError`."""
         try:
             if isinstance(task, Join):
@@ -195,12 +195,12 @@ class Worker:
         except UnavailableError as error:
             return str(error)
 
-    def _label(self, shard: Shard) -> Labeled:
+    def _label(self, shard: Shard) -> LabeledShard:
         out = folder_at(self.batch.out)
         if shard.is_written:
             with suppress(OSError, ValueError, KeyError, TypeError):  # a table of something else
                 images, failed, size = read_footer(out, shard.table)
-                return Labeled(images=images, failed=tuple(failed), size=size, was_written=True)
+                return LabeledShard(images=images, failed=tuple(failed), size=size, was_written=True)
         if self.batch.sink == "files":
             problems, failed, images = list[tuple[str, str]](), list[int](), 0
             for image, (problem, files) in self._encoded(shard, _files):
@@ -209,12 +209,12 @@ class Worker:
                 if problem is not None:
                     failed.append(image.unit)
                     problems.append((image.address, problem))
-            return Labeled(images=images, failed=tuple(failed), problems=tuple(problems))
+            return LabeledShard(images=images, failed=tuple(failed), problems=tuple(problems))
         rows = list(self._encoded(shard, _row))
         failed = [image.unit for image, row in rows if "error" in row]
         size = write_table(out, shard.table, [row for _, row in rows], self.settings, failed)
         problems = [(row["image"], row["error"]) for _, row in rows if "error" in row]
-        return Labeled(images=len(rows), failed=tuple(failed), problems=tuple(problems), size=size)
+        return LabeledShard(images=len(rows), failed=tuple(failed), problems=tuple(problems), size=size)
 
     def _trial(self, task: Trial) -> Tried:
         start = time.perf_counter()
