@@ -133,14 +133,14 @@ class Site:
         return box["x"] + left + x * width, box["y"] + top + y * height
 
     def drag(self, *places: tuple[float, float], is_ended: bool = True) -> None:
-        for number, place in enumerate(places):
-            target = None
-            # the page may be laid out anew meanwhile
-            while target != (newest := self.place(*place)):
-                target = newest
-                self.tab.mouse.move(*target, steps=4)
-            if not number:
-                self.tab.mouse.down()
+        targets = None
+        # the page may be laid out anew before the press, and what is pressed goes on as it began
+        while targets != (newest := [self.place(*place) for place in places]):
+            targets = newest
+            self.tab.mouse.move(*targets[0], steps=4)
+        self.tab.mouse.down()
+        for target in targets[1:]:
+            self.tab.mouse.move(*target, steps=4)
         if is_ended:
             self.tab.mouse.up()
 

@@ -95,3 +95,17 @@ test("a stroke ends where it began, whatever is opened, removed or forbidden mea
   await ben.session.putBack();
   await until(() => service.labels("a.png")[5] === "cat");
 });
+
+test("what is seen stays while something is pressed, and follows the layout after that", async () => {
+  const { session } = await Person.of(new ProjectService("a.png"));
+  const control = new StageControl(session, null);
+  control.resize(STAGE);
+  const before = control.view.value;
+  control.press(true);
+  control.resize({ ...STAGE, height: 100 });
+  assert.deepEqual([control.view.value, control.size.value], [before, STAGE]);
+  control.press(false);
+  assert.equal(control.size.value.height, 100);
+  assert.notDeepEqual(control.view.value, before);
+  session.close();
+});

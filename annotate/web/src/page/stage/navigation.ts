@@ -21,7 +21,20 @@ export class Navigation {
     });
   }
 
+  private isPressed = false;
+  /** The size that the stage got while something was pressed; null: it has the same. */
+  private next: Size | null = null;
+
+  /** While something is pressed, a change of the page's layout changes nothing: a stroke goes on as it began. */
+  press(isPressed: boolean): void {
+    const { next } = this;
+    this.isPressed = isPressed;
+    this.next = null;
+    if (next) this.resize(next);
+  }
+
   resize(size: Size): void {
+    if (this.isPressed) return void (this.next = size);
     const wasFitted = this.isFitted.value;
     this.size.value = size;
     if (wasFitted) this.fit();

@@ -23,11 +23,13 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
   let press: Press;
   /** The tool at the press, which goes on with it whatever is chosen, or locked, meanwhile. */
   let begun: Tool = control.tool.value;
+  /** Where the stage was at the press; if the page is laid out anew since, strokes go on as they began. */
+  let edge = element.getBoundingClientRect();
   /** Where and when the last tap was [ms]. */
   let last = { at: start, time: -Infinity };
 
   const place = ({ clientX, clientY }: MouseEvent): Point => {
-    const { left, top } = element.getBoundingClientRect();
+    const { left, top } = down.size ? edge : element.getBoundingClientRect();
     return { x: clientX - left, y: clientY - top };
   };
 
@@ -39,11 +41,14 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
     handler: (event: HTMLElementEventMap[Kind]) => void,
   ) => element.addEventListener(kind, handler, { signal, passive: false });
 
+  signal.addEventListener("abort", () => control.press(false));
   on("pointerdown", (event) => {
     if (event.button > (tool().hasSecondary ? 2 : 1) || down.size === 2) return;
+    if (!down.size) edge = element.getBoundingClientRect();
     const at = place(event);
     element.setPointerCapture(event.pointerId);
     down.set(event.pointerId, at);
+    control.press(true);
     if (down.size === 2) {
       if (mode === "held" || mode === "drag") begun.cancel?.();
       mode = "pinch";
@@ -106,6 +111,7 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
     if ((mode === "tap" || mode === "held") && event.type === "pointerup") tap(event.timeStamp);
     // the finger that stays after a pinch does nothing
     mode = "none";
+    if (!down.size) control.press(false);
   };
   on("pointerup", up);
   on("pointercancel", up);
