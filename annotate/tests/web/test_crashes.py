@@ -183,7 +183,7 @@ class Tab:
     def alert(self) -> str:
         """What the page says is wrong, unless it says that it goes on by itself."""
         text = " ".join(self.page.get_by_role("alert").all_inner_texts()).strip()
-        return "" if "again by itself" in text else text
+        return "" if "; retrying" in text else text
 
     @property
     def is_open(self) -> str | None:

@@ -197,6 +197,23 @@ test("a review and a merge come once, whatever is lost", async () => {
   }
 });
 
+test("nothing is accepted while the service is away, and the page says so, also where that was dismissed", async () => {
+  const { service, anna } = await street();
+  await anna.session.finish();
+  await idle(anna);
+  const { fate } = service;
+  service.fate = () => "lost";
+  void anna.store.file("a.png");
+  await until(() => anna.store.isAway.value);
+  anna.session.problem.value = null;
+  await anna.session.review("accepted");
+  assert.match(anna.session.problem.value!, /^No connection to the service; try again/);
+  service.fate = fate;
+  await until(() => !anna.store.isAway.value);
+  await anna.session.review("accepted");
+  assert.equal(service.states.get("a.png")!.review?.verdict, "accepted");
+});
+
 test("of two tabs that are opened at once, one sends what a killed tab left", async () => {
   const { service, anna } = await street();
   service.fate = (method) => (method === "PUT" ? "lost" : "answered");

@@ -18,6 +18,8 @@ import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Re
 import type { WorkPacker } from "./work_packer";
 import { entryOf, type RebasedWords } from "./words";
 
+const NO_CONNECTION = "No connection to the service; try again when there is one.";
+
 /** Max images whose work on the service is cached, to tell this page's changes from those of others. */
 const MOST_KNOWN = 8;
 
@@ -153,7 +155,7 @@ export class RemoteStore extends Store {
   }
 
   async review({ id }: ImageEntry, verdict: Verdict, comment: string): Promise<void> {
-    this.checkRefused();
+    this.checkReady();
     const { revision } = this.states.get(id)!,
       change = this.id();
     this.takeState(id, await this.connection.answer(() => this.api.putReview(id, verdict, comment, revision, change)));
@@ -161,17 +163,19 @@ export class RemoteStore extends Store {
   }
 
   async merge(word: number, into: number): Promise<void> {
-    this.checkRefused();
+    this.checkReady();
     const change = this.id();
     this.takeProject(await this.connection.answer(() => this.api.merge(word, into, change)));
   }
 
   override async sent(): Promise<void> {
     for (; this.waiting.value; await pause(50))
-      if (this.isAway.value) throw new PageError("The service can't be reached; try again when it can.");
+      if (this.isAway.value) throw new PageError(NO_CONNECTION);
   }
 
-  private checkRefused(): void {
+  /** What can't wait in the outbox needs the service now. */
+  private checkReady(): void {
+    if (this.isAway.value) throw new PageError(NO_CONNECTION);
     if (this.refused.value.length) throw new PageError("The service refused changes, which the top of the page lists; settle them first.");
   }
 
