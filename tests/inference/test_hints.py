@@ -39,6 +39,8 @@ def written(words: object, **options: bool) -> list[str]:
         ("cat dog", 'use commas: "cat, dog"'),
         (["cat"], "--threshold 0 gives it the whole image"),
         (["cup", "Background"], "--background Background"),
+        (["cup", "blurred background"], "--background 'blurred background'"),
+        (["cup", "Everything else"], "--background 'Everything else'"),
         (["cat, wall, sofa"], "give each its own entry (in a file, its own line)"),
     ],
 )

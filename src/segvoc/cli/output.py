@@ -1,6 +1,7 @@
 """Printing, hints, and the examples of help."""
 
 import os
+import shlex
 from collections.abc import Sequence
 
 import click
@@ -16,7 +17,7 @@ def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
 
 def flag(name: str, value: object) -> str:
     """An option as on the command line."""
-    return f"--{name.replace('_', '-')} {value}"
+    return f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
 
 
 def unquoted_hint(words: str, images: Sequence[str]) -> str | None:

@@ -35,6 +35,9 @@ REMEMBERED = 1024
 _SEPARATORS = re.compile(r"[;|\t\n\uff1b\uff0c\u3001\u060c\u061b]|\s\.\s|\.$")
 """Separators that people use instead of commas; also in Chinese, Japanese and Arabic, and Grounding DINO's periods."""
 
+_NOTHING = re.compile(r"(the )?([a-z]+ )?background|(everything|anything|all) else|the (rest|others)")
+"""What people write for pixels of none of their words."""
+
 
 def find_hints(result: Segmentation, views: EncodedViews, job: LabelingJob) -> tuple[Hint, ...]:
     """Find the hints of a result, by its words, its confidence, and what surroundings are in the same encoded image.
@@ -140,7 +143,7 @@ def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True, is_found: bo
     """
     words = vocabulary.words
     hints = [_separator_hint(word) for word in words if _SEPARATORS.search(word)]
-    if fills_image and (none := [word for word in words if folded(word) == "background"]):
+    if fills_image and (none := [word for word in words if _NOTHING.fullmatch(folded(word))]):
         start = f'"{none[0]}" is matched literally; for unmatched pixels: '
         hints.append(Hint((start, ("background", none[0]))))
     if hints or len(words) != 1 or not fills_image:
