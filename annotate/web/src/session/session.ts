@@ -425,8 +425,8 @@ export class Session {
     this.writer.flush();
     const opening = item.openPicture();
     try {
-      const work = await this.store.work(item.id);
-      return { picture: await opening, work, revision };
+      const [picture, work] = await Promise.all([opening, this.store.work(item.id)]);
+      return { picture, work, revision };
     } catch (failure) {
       void opening.then((picture) => picture.close()).catch(() => {});
       throw failure;

@@ -115,6 +115,7 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
   };
   on("pointerup", up);
   on("pointercancel", up);
+  on("lostpointercapture", up);
   on("pointerleave", (event) => {
     if (event.pointerType === "mouse" && !down.size) control.hover(null);
   });
