@@ -199,8 +199,7 @@ def main() -> None:
             row[f"tools_{tools}"] = ", ".join(f"{tool} {count}" for tool, count in sorted(annotator.used.items()))
         rows.append(row)
         print(row, flush=True)
-    totals = {tools: sum(int(str(row[f"actions_{tools}"])) for row in rows) for tools in ("few", "all")}
-    keep("annotator", rows, actions_few=totals["few"], actions_all=totals["all"])
+    keep("annotator", rows)
 
 
 if __name__ == "__main__":
