@@ -389,6 +389,7 @@ class Run:
         slot = tab.slot(self.random.randrange(SLOTS))
         y = (slot + 1) / (len(OWNERS) * SLOTS + 1)
         key = AS_FOUND if word == AS_FOUND else world.key_of[folded(word)]
+        before = world.lines.get((name, slot), {AS_FOUND})
         change = Change(world.lines, (name, slot), AS_FOUND, key)
         self.note(tab, "paints", name, slot, word)
         kill = self.random.random()
@@ -396,13 +397,13 @@ class Run:
         if kill < 0.05 and self.tab_kills < TAB_KILLS:  # in the middle of it
             tab.site.drag((0.1, y), (0.5, y), is_ended=False)
             return True
-        before = world.lines[name, slot] - {key}
         tab.site.drag((0.1, y), (0.9, y))
         if kill < 0.15:
             return True
         if brush.is_enabled():
             tab.saved(change)
-        if kill < 0.3 and len(before) == 1 and brush.is_enabled() and tab.is_open == name:
+        is_known = len(before) == 1 and key not in before
+        if kill < 0.3 and is_known and brush.is_enabled() and tab.is_open == name:
             change = Change(world.lines, (name, slot), key, *before)
             self.note(tab, "takes it back")
             tab.site.stage_key("Control+z")
@@ -717,6 +718,10 @@ def test_nothing_is_lost_between_kills(tmp_path: Path, seed: int):
             run.check()
         except Exception as failure:
             lines = [f"{tab.name}: {run.looks(tab)}" for tab in run.tabs]
+            lines += [
+                f"on disk: {change.at} {change.what} {change.image} at revision {change.revision} by {change.change}"
+                for change in ProjectFolder(run.project).index.history()
+            ]
             raise Lost("\n".join([*run.log, *lines, str(failure)])) from failure
         finally:
             run.close()

@@ -198,6 +198,12 @@ function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 2000));
 }
 
+/** Whether the service has all of a tab's changes; those that it refused are tried again. */
+function isSettled({ store }: Person): boolean {
+  for (const refusal of store.refused.value) store.retry(refusal);
+  return !store.waiting.value && !store.refused.value.length;
+}
+
 /** What a tab painted in its pixel since the page last said that all is saved. */
 interface Pixel {
   readonly at: number;
@@ -252,17 +258,25 @@ test("two people with three tabs lose nothing, whatever is lost, refused or kill
       } else if (kind < 13) isOffline = !isOffline;
       else if (kind === 13) service.fail("PUT", "/work/a.png", "refused");
       else if (kind === 14 && !isOffline) {
-        kills++;
-        tab.kill();
+        // one tab, or both of a browser
+        const killed = number < 2 && below(2) ? [number, 1 - number] : [number];
+        kills += killed.length;
+        for (const one of killed) tabs[one].kill();
         isOffline = false;
-        while (!(await tab.open().then(() => true, () => false)));
-        await show(tab, "a.png");
-        // what was shown as saved is there; what wasn't may be
-        for (const pixel of pixels[number]) {
-          const now = folded(tab.labels[pixel.at]);
-          assert.ok(pixel.possible.includes(now), `seed ${seed}: pixel ${pixel.at} is ${now}, not ${pixel.possible}`);
-          pixel.possible = [now];
+        for (const one of killed) {
+          while (!(await tabs[one].open().then(() => true, () => false)));
+          await show(tabs[one], "a.png");
+          // the first has what both left, which the second is to go on from
+          await until(() => killed.length === 1 || isSettled(tabs[one]), `seed ${seed} has sent what was left`);
         }
+        if (killed.length > 1) await until(() => killed.every((one) => tabs[one].isIdle), `seed ${seed} shows what was left`);
+        // what was shown as saved is there; what wasn't may be
+        for (const one of killed)
+          for (const pixel of pixels[one]) {
+            const now = folded(tabs[one].labels[pixel.at]);
+            assert.ok(pixel.possible.includes(now), `seed ${seed}: pixel ${pixel.at} is ${now}, not ${pixel.possible}`);
+            pixel.possible = [now];
+          }
       } else if (kind < 17 && !isOffline) {
         const item = await show(tab, `own-${number}.png`);
         if (!tab.session.isLabeled.value) await tab.session.take(item, { ...item.summary.value, ...answer }, "question");
