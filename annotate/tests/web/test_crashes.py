@@ -465,7 +465,10 @@ class Run:
         """Another mark of the tab's image: done, accepted, removed, or none."""
         marks, name = self.world.marks, tab.own
         if len(marks[name]) > 1:
-            marks[name] = {str(tab.mark(name))} if self.is_idle(tab) and not tab.refusals else marks[name]
+            # what was refused may be in the other tab of the browser by now
+            of_browser = [one for one in self.tabs if one.desk is tab.desk]
+            if all(self.is_idle(one) and not one.refusals for one in of_browser):
+                marks[name] = {str(tab.mark(name))}
             return False
         (now,) = marks[name]
         if now != "removed" and not self.go_to(tab, name):
