@@ -328,6 +328,10 @@ class Run:
     def is_idle(self, tab: Tab) -> bool:
         return tab.page.locator(".saved").get_attribute("data-state") in (None, "saved")
 
+    def is_settled(self, desk: Desk) -> bool:
+        """Whether nothing of a browser waits or was refused, in whichever tab it may be by now."""
+        return all(self.is_idle(tab) and not tab.refusals for tab in self.tabs if tab.desk is desk)
+
     def online(self, desk: Desk) -> None:
         if desk.is_offline:
             if desk.context is not None:
@@ -465,10 +469,7 @@ class Run:
         """Another mark of the tab's image: done, accepted, removed, or none."""
         marks, name = self.world.marks, tab.own
         if len(marks[name]) > 1:
-            # what was refused may be in the other tab of the browser by now
-            of_browser = [one for one in self.tabs if one.desk is tab.desk]
-            if all(self.is_idle(one) and not one.refusals for one in of_browser):
-                marks[name] = {str(tab.mark(name))}
+            marks[name] = {str(tab.mark(name))} if self.is_settled(tab.desk) else marks[name]
             return False
         (now,) = marks[name]
         if now != "removed" and not self.go_to(tab, name):
