@@ -190,14 +190,14 @@ test("an image that changes while it is opened is read again, up to the moment i
   });
   const [before, now] = [NO_WORK, { ...NO_WORK }];
   const shown: Work[] = [];
-  const taken = nearby.take(item, async () => {}, ({ work }) => shown.push(work));
+  const opening = nearby.take(item, async () => {}, ({ work }) => shown.push(work));
   waiting[0](before);
   // the change of somebody else comes when the work before it was read
   await Promise.resolve();
   nearby.drop(item);
   await pause();
   waiting[1](now);
-  await taken;
+  await opening;
   assert.ok(shown.length === 1 && shown[0] === now);
   assert.ok(closed.length === 1 && closed[0] === before);
 });

@@ -293,11 +293,11 @@ export class RemoteStore extends Store {
     const content = isNew ? null : await this.api.work(id);
     const { vocabulary, rule = null } = this.watcher?.context() ?? { vocabulary: this.served.words };
     const found = content && (await this.packer.unpack(content, vocabulary, rule));
-    const { state = null, work = NO_WORK, ids = [], isCurrent = null } = found ?? {};
+    const { state = null, work = NO_WORK, ids = [], madeBy = null } = found ?? {};
     await this.knowWords(ids);
     const size = state ?? this.states.get(id) ?? { width: 0, height: 0 };
     const base = { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) };
-    return { base, work, state, rule: isCurrent && rule ? textOf(rule) : null };
+    return { base, work, state, rule: madeBy };
   }
 
   /** Gets the words of work of others before it is shown, so that no new word of this page has their ids. */

@@ -109,8 +109,8 @@ export interface DecodedWork {
   readonly work: Work;
   /** Ids of the words that its pixels have. */
   readonly ids: readonly number[];
-  /** Whether its label map is what its work comes to now; null: that isn't known. */
-  readonly isCurrent: boolean | null;
+  /** The rule by which its label map is what its work comes to, as a text; null: that isn't known. */
+  readonly madeBy: string | null;
 }
 
 /**
@@ -132,9 +132,10 @@ export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary, ru
   ids.delete(NONE);
   const isAsked = rule !== null && isLarge(state);
   const now = isAsked && labelingOf(state, { draft, edits, settled: null }, { vocabulary, rule }).labels;
-  const isCurrent = now ? now.every((label, at) => label === labels[at]) : null;
-  const settled = state.done ? { labels: packed(labels), rule: isCurrent ? textOf(rule!) : null } : null;
-  return { state, work: { draft, edits, settled }, ids: [...ids], isCurrent };
+  const isCurrent = now && now.every((label, at) => label === labels[at]);
+  const madeBy = isCurrent ? textOf(rule) : null;
+  const settled = state.done ? { labels: packed(labels), rule: madeBy } : null;
+  return { state, work: { draft, edits, settled }, ids: [...ids], madeBy };
 }
 
 /** @param painted ids of words that people painted: without an answer of a model, these are all the words there are. */

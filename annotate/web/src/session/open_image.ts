@@ -181,24 +181,23 @@ export class Nearby {
   constructor(private readonly read: (item: Item) => Promise<Prepared>) {}
 
   /**
-   * Decodes an image, or hands over the prefetched one.
+   * Shows an image, prefetched or decoded now, as it is at that moment: a change that comes earlier has it read again.
    *
-   * @param free what has to end before it is used.
-   * @param use called with what is current at that moment: what changes after it has to be told to whatever uses it.
+   * @param untilIdle awaited between reading and showing it.
    */
-  async take(item: Item, free: () => Promise<void>, use: (prepared: Prepared) => void): Promise<void> {
+  async take(item: Item, untilIdle: () => Promise<void>, show: (prepared: Prepared) => void): Promise<void> {
     for (;;) {
       const reading = this.kept.get(item) ?? this.read(item);
-      // until it is used, a change drops it
+      // until it is shown, a change drops it
       this.kept.set(item, reading);
       const prepared = await reading.catch((failure: unknown) => {
         if (this.kept.get(item) === reading) this.kept.delete(item);
         throw failure;
       });
-      await free();
+      await untilIdle();
       if (this.kept.get(item) !== reading) continue;
       this.kept.delete(item);
-      if (prepared.revision === item.summary.value.revision) return use(prepared);
+      if (prepared.revision === item.summary.value.revision) return show(prepared);
       prepared.picture.close();
     }
   }

@@ -223,10 +223,10 @@ export class Session {
     try {
       this.count();
       // a stroke ends where it began
-      const free = async () => {
+      const untilIdle = async () => {
         while (this.current.value?.edits.isBegun && this.opening.value === item) await pause(20);
       };
-      await this.nearby.take(item, free, ({ picture, work }) => {
+      await this.nearby.take(item, untilIdle, ({ picture, work }) => {
         const opened = new OpenImage(item, picture, work, this.settings);
         // the user may have chosen another one meanwhile
         if (this.opening.value !== item) opened.close();

@@ -33,6 +33,7 @@ export abstract class BoxTool extends Tool {
   protected abstract boxed(box: Box, at: Point): void;
 }
 
+/** Two places in order, within an image. */
 function ordered(one: number, other: number, most: number): [number, number] {
   const within = (place: number) => Math.max(0, Math.min(most, place));
   return [within(Math.min(one, other)), within(Math.max(one, other))];

@@ -269,7 +269,6 @@ export class ClickTool extends BoxTool {
   }
 }
 
-/** Two places in order, within an image. */
 function boxCorners(of: Step | Guess | undefined): readonly [Point, Point] | null {
   const box = of && "box" in of ? of.box : null;
   return box && [{ x: box.left, y: box.top }, { x: box.right, y: box.bottom }];
