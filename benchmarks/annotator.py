@@ -89,12 +89,13 @@ class Annotator:
         return (float(right) - self.accuracy) / self._price(action)
 
     def _possible(self) -> Iterator[Action]:
-        yield from self._relabeled()
-        for word, region in self._missed():
+        missed = self._missed()
+        yield from self._relabeled(missed if self.has_all_tools else [])
+        for word, region in missed:
             yield from self._clicked(word, region)
             yield from self._drawn(word, region)
 
-    def _relabeled(self) -> Iterator[Action]:
+    def _relabeled(self, boxed: list[tuple[int, np.ndarray]]) -> Iterator[Action]:
         wrong = (self.labels != self.truth) & (self.truth != UNLABELED)
         numbers = np.zeros(self.labels.shape, int)
         for label in np.unique(self.labels):
@@ -113,7 +114,7 @@ class Annotator:
             before = int(self.labels[region][0])
             swapped = np.where(self.labels == before, word, np.where(self.labels == word, before, self.labels))
             yield Action("swap", swapped, word, 2)
-        for word, place in self._missed() if self.has_all_tools else ():
+        for word, place in boxed:
             rows, columns = np.flatnonzero(place.any(1)), np.flatnonzero(place.any(0))
             touched = np.unique(numbers[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
             yield Action("box of regions", np.where(np.isin(numbers, touched), word, self.labels), word, 1)
