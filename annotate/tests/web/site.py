@@ -133,7 +133,7 @@ class Site:
         return box["x"] + left + x * width, box["y"] + top + y * height
 
     def drag(self, *places: tuple[float, float], is_ended: bool = True) -> None:
-        targets = None
+        targets: list[tuple[float, float]] = []
         # the page may be laid out anew before the press, and what is pressed goes on as it began
         while targets != (newest := [self.place(*place) for place in places]):
             targets = newest
