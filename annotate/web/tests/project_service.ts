@@ -300,11 +300,16 @@ export class Person {
     return Array.from(labeling.labels, (id) => labeling.word(id).name);
   }
 
+  /** Whether the page knows of every change of the service. */
+  get isHeard(): boolean {
+    return (this.store as unknown as Record<"sequence", number>).sequence === this.service.history.length;
+  }
+
   /** Whether nothing waits, and everything of the service is shown. */
   get isIdle(): boolean {
-    const inside = this.store as unknown as Record<"isSending" | "isFollowing" | "sequence", unknown>;
+    const inside = this.store as unknown as Record<"isSending" | "isFollowing", unknown>;
     const isSent = this.isKilled.value || (!this.store.waiting.value && !this.session.writer.pending.value && !inside.isSending);
-    return isSent && !inside.isFollowing && inside.sequence === this.service.history.length;
+    return isSent && !inside.isFollowing && this.isHeard;
   }
 }
 

@@ -128,6 +128,31 @@ test("whatever request for changes fails, all changes of others are shown", asyn
     }
 });
 
+test("a change that comes while an older answer is read is shown, of others and of this page", async () => {
+  const changes: readonly Act[] = [(anna) => void anna.session.finish(), (anna) => anna.paint(4, "wall"), (_, ben) => ben.paint(4, "wall")];
+  for (const change of changes) {
+    const { service, anna, ben } = await street();
+    const { fetch } = service;
+    const isRead = ({ pathname }: URL, { method = "GET" }: RequestInit) => method === "GET" && pathname.endsWith("/work/a.png");
+    let isHeld = false;
+    service.fetch = async (address, request) => {
+      const holds = isRead(address, request) && !isHeld;
+      isHeld ||= holds;
+      const answer = await fetch.call(service, address, request);
+      if (holds) await until(() => service.states.get("a.png")!.revision > revision && ben.isHeard && !ben.store.waiting.value, "the change came");
+      return answer;
+    };
+    anna.paint(1, "cat");
+    await until(() => isHeld, "the stroke is read");
+    const { revision } = service.states.get("a.png")!;
+    change(anna, ben);
+    await idle(anna, ben);
+    const { done } = service.states.get("a.png")!;
+    assert.deepEqual([anna, ben].map(({ session }) => session.current.value!.item.isDone.value), [done, done]);
+    assert.deepEqual([anna.labels, ben.labels], [service.labels("a.png"), service.labels("a.png")]);
+  }
+});
+
 test("what can be undone survives a reload, unless somebody else went on from it", async () => {
   const { anna, ben } = await street();
   anna.paint(1, "cat");

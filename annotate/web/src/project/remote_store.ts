@@ -599,11 +599,13 @@ export class RemoteStore extends Store {
     // a failure doesn't keep others waiting
     this.stale.delete(name);
     this.stale.add(name);
+    const before = this.states.get(name);
     const known = name === this.held ? await this.read(name) : null;
     if (known) await this.idle(name);
     else this.watcher!.context();
-    const state = known?.state ?? this.states.get(name);
-    if (this.outbox.shown(name)) return;
+    // an image that changed again meanwhile is read again
+    if (this.outbox.shown(name) || this.states.get(name) !== before) return;
+    const state = known?.state ?? before;
     this.stale.delete(name);
     if (known) this.remember(name, known);
     else this.known.delete(name);
