@@ -85,6 +85,9 @@ def test_what_other_surroundings_win_by_far_stays_unlabeled_with_few_words() -> 
     assert labels_of(rivals, "boat, water", [[3, 3, 1], [0, 0, 2], [2, 3.9, 5]]) == [0, 1, UNLABELED]
     alike = replace(rivals, alike=("sea",), others=())
     assert labels_of(alike, "boat, water", [[3, 3, 1], [0, 0, 2], [2, 3.9, 5]]) == [0, 1, 1]
+    # what is much like the named surroundings holds others off
+    both = replace(rivals, alike=("sea",))
+    assert labels_of(both, "boat, water", [[1, 1], [0, 0], [5, 3], [5.9, 5.9]]) == [1, UNLABELED]
     assert labels_of(Rivals(others=("sky",), is_open=True), "boat, man", [[3, 3], [0, 0], [3.9, 4.1]]) == [0, UNLABELED]
 
 

@@ -6,9 +6,7 @@ Each photograph is labeled with its own words and three others of its data set, 
 logistic regression says of labeled pixels whether their word is right. Scores are those of photographs left out of it,
 in five groups: the rank correlation of `quality` with the pixel accuracy of a photograph, the area under the curve for
 an accuracy above 0.8, and the calibration error of pixels in ten bins. The numbers at the end belong into
-`TINY_CONFIDENCE` (segvoc/models/presets.py), with the scale and shift that fit the logits of the shipped weights to
-those of this model: the fold's are weaker. They are a line through both models' quantiles on photographs that neither
-has seen.
+`TINY_CONFIDENCE` (segvoc/models/presets.py).
 """
 
 import random
@@ -50,9 +48,7 @@ ABSENT_WEIGHT = -4.0
 
 GROUPS = 5
 
-PLAIN = ConfidenceModel(
-    scale=1.0, shift=0.0, slope=1.0, bias=0.0, word=(0.0,) * len(WORD_FIGURES), image=(0.0,) * len(IMAGE_FIGURES)
-)
+PLAIN = ConfidenceModel(slope=1.0, bias=0.0, word=(0.0,) * len(WORD_FIGURES), image=(0.0,) * len(IMAGE_FIGURES))
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,8 @@ def confidence(weights: Float[np.ndarray, " F+1"], x: Float[np.ndarray, "N F"]) 
 
 
 def scores(rows: Sequence[Labeled]) -> dict[str, float]:
-    """Score the regression on photographs left out of it."""
+    """Score the regression on photographs left out of it; without a labeled pixel there is nothing to believe."""
+    rows = [row for row in rows if len(row.everywhere)]
     keys = sorted({row.key for row in rows})
     random.Random(0).shuffle(keys)
     group = {key: number % GROUPS for number, key in enumerate(keys)}

@@ -47,7 +47,9 @@ def fold_command(description: str | None) -> ArgumentParser:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--scale", type=float, required=True, help="of the logits, as cross_validate prints it")
     parser.add_argument("--bias", type=float, required=True, help="of the logits, as cross_validate prints it")
-    parser.add_argument("--trunk-steps", type=int, default=SHIPPED.trunk.steps, help="fewer for a faster, weaker model")
+    parser.add_argument(
+        "--trunk-steps", type=int, default=SHIPPED.trunks[0].steps, help="fewer for a faster, weaker model"
+    )
     parser.add_argument("--aggregation-steps", type=int, default=SHIPPED.refinement.steps)
     return parser
 
@@ -59,7 +61,7 @@ def fold_model(arguments: Namespace) -> tuple[NetworkSegmenter, list[Photo]]:
     fold = Fold(data, arguments.fold, 0)
     recipe = replace(
         SHIPPED,
-        trunk=replace(SHIPPED.trunk, steps=arguments.trunk_steps),
+        trunks=tuple(replace(trunk, steps=arguments.trunk_steps) for trunk in SHIPPED.trunks),
         refinement=replace(SHIPPED.refinement, steps=arguments.aggregation_steps),
     )
     model = train(data, fold.may_learn, fold.known, recipe, seed=arguments.fold)

@@ -2,8 +2,9 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ from segvoc.storage.atomic_writes import write_atomically
 from tools.tiny.features import TrainingData
 from tools.tiny.projections import Fits, ProjectionRecipe, Projections, fit_projections
 from tools.tiny.refinement import CrossFit, RefinementRecipe, new_aggregation, train_aggregation
-from tools.tiny.trunk import TrunkRecipe, tune
+from tools.tiny.trunk import WITHOUT_MORE, TrunkRecipe, tune
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a model is trained."""
 
-    trunk: TrunkRecipe = field(default_factory=TrunkRecipe)
-    """How the trunk's last stages are trained."""
+    trunks: tuple[TrunkRecipe, ...] = (TrunkRecipe(), TrunkRecipe(shares=WITHOUT_MORE, seed=1))
+    """How the trunk's last stages are trained, once each: from the same start, and the mean of the weights is taken
+    (Wortsman et al., Model soups, ICML 2022)."""
     projections: ProjectionRecipe = field(default_factory=ProjectionRecipe)
     """How the projections are fitted."""
     refinement: RefinementRecipe = field(default_factory=RefinementRecipe)
@@ -72,16 +74,17 @@ def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, see
     base = ([photo.key for photo in data.features.photos], photos.tolist(), known.tolist(), recipe.projections)
     stages, data = Stages(data.cache), replace(data, tower=copy.deepcopy(data.tower))
 
-    def tuned(unfinished: Path) -> dict[str, Any]:
+    def tuned(trunk: TrunkRecipe, unfinished: Path) -> dict[str, Any]:
         alone = Fits(photos=photos[None], words=known[None])
         start = stages.computed("start", base, lambda _: vars(fit_projections(data, alone, recipe.projections)))
-        found = tune(data, photos, known, Projections(**start), recipe.trunk, unfinished)
-        return {"trunk": data.tower.trunk.state_dict(), "projections": vars(found)}
+        own = replace(data, tower=copy.deepcopy(data.tower))
+        found = tune(own, photos, known, Projections(**start), trunk, unfinished)
+        return {"trunk": own.tower.trunk.state_dict(), "projections": vars(found)}
 
-    tuned_base = (*base, recipe.trunk)
-    after = stages.computed("trunk", tuned_base, tuned)
-    data.tower.trunk.load_state_dict(after["trunk"])
-    own = Projections(**after["projections"])
+    each = [stages.computed("trunk", (*base, trunk), partial(tuned, trunk)) for trunk in recipe.trunks]
+    tuned_base = (*base, recipe.trunks)
+    data.tower.trunk.load_state_dict(_mean([one["trunk"] for one in each]))
+    own = Projections(**_mean([one["projections"] for one in each]))
     groups = [photo.group for photo in data.features.photos]
     cross_fit = CrossFit.deal(groups, photos, known, seed, recipe.refinement)
     fit_base = (*tuned_base, seed, recipe.refinement.groups, recipe.refinement.hidden)
@@ -97,6 +100,13 @@ def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, see
     aggregation.load_state_dict(stages.computed("aggregation", (*fit_base, recipe.refinement), refined))
     first = replace(own, shift=projections.part(0, 1).shift)
     return Model(data=data, projections=first, aggregation=aggregation.eval())
+
+
+def _mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(first.dtype)
+        for name, first in states[0].items()
+    }
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,14 @@ from torch.nn import functional as F
 from segvoc.encoders.efficientnet import UPPER, EfficientNetLite, InvertedResidual
 from tools.tiny.features import CELLS, Features, TrainingData
 from tools.tiny.optimization import Optimization
-from tools.tiny.photos import DATA_SETS, SHARES
+from tools.tiny.photos import DATA_SETS, MORE, SHARES
 from tools.tiny.projections import Alternatives, Projections, cell_shares, rarity_of, smoothed
+
+EVERY_SET = tuple((name, one.trunk) for name, one in SHARES.items())
+"""The balance of all data sets."""
+
+WITHOUT_MORE = tuple((name, share) for name, share in EVERY_SET if name not in MORE)
+"""Without those sets that show few words in many photographs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,7 @@ class TrunkRecipe:
     """A cell weighs (frequency of its word) ** -rarity."""
     whole: float = 0.35
     """Share of whole images among the labeled views; the others are crops."""
-    shares: tuple[tuple[str, float], ...] = tuple((name, one.trunk) for name, one in SHARES.items())
+    shares: tuple[tuple[str, float], ...] = EVERY_SET
     """How often a photograph of each data set is drawn, relative to the others."""
     seed: int = 0
     """Of all random choices."""

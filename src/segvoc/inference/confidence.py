@@ -42,16 +42,10 @@ IMAGE_FIGURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceModel:
-    """log-odds(label is right) = slope * l + offset of the word in the image; offset = bias + weights . figures.
+    """log-odds(label is right) = slope * logit + offset of the word in the image; offset = bias + weights . figures."""
 
-    l = scale * logit + shift; the figures of an image are those of its maps l.
-    """
-
-    scale: float
-    shift: float
-    """Fit the network's logits to those of the network of a cross-validation fold, whose labels the weights fit."""
     slope: float
-    """Of l in a pixel's word."""
+    """Of the logit of a pixel's word."""
     bias: float
     word: tuple[float, ...]
     """Weights of `WORD_FIGURES`."""
@@ -59,7 +53,7 @@ class ConfidenceModel:
     """Weights of `IMAGE_FIGURES`."""
 
     def __post_init__(self) -> None:
-        numbers = (self.scale, self.shift, self.slope, self.bias, *self.word, *self.image)
+        numbers = (self.slope, self.bias, *self.word, *self.image)
         if not all(map(math.isfinite, numbers)):
             raise UsageError("a number of the confidence is not finite")
         if (len(self.word), len(self.image)) != (len(WORD_FIGURES), len(IMAGE_FIGURES)):
@@ -68,7 +62,7 @@ class ConfidenceModel:
     def offsets(self, maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> Float[Array, " K"]:
         """The offset of each word [log-odds] in an image, by the network's logits; see `figures`."""
         xp = array_namespace(maps)
-        of_words, of_image = figures(self.scale * maps + self.shift, words)
+        of_words, of_image = figures(maps, words)
         word, image = (xp.asarray(w, dtype=maps.dtype, device=device(maps)) for w in (self.word, self.image))
         return self.bias + of_words @ word + of_image @ image
 
@@ -116,8 +110,7 @@ class WordConfidence:
     ) -> Float[Array, "H W"]:
         """How likely the labels of pixels are right, by their logits and numbers among the words."""
         xp = array_namespace(scores)
-        logits = self.model.scale * scores + self.model.shift
-        return sigmoid(self.model.slope * xp.clip(logits, min=-MOST, max=MOST) + offsets[words])
+        return sigmoid(self.model.slope * xp.clip(scores, min=-MOST, max=MOST) + offsets[words])
 
 
 def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Float[Array, "K F"], Float[Array, " G"]]:

@@ -300,13 +300,11 @@ def _part_preset(
 
 
 TINY_CONFIDENCE = ConfidenceModel(
-    scale=0.78,
-    shift=-0.2,
-    slope=0.6889,
-    bias=-0.9796,
-    word=(-0.2479, 0.271, -0.2941, -0.4312, -0.1424, 2.4762),
+    slope=0.638,
+    bias=-1.0794,
+    word=(-0.2224, 0.3702, -0.5097, -0.4686, -0.1087, 2.3402),
     image=(
-        -0.3133, 0.2664, -0.6029, 0.5975, 0.4283, -0.7798, 0.2206, 0.7353, 0.1114, 0.5209, -0.86, 1.2535, -0.5726, -4.0,
+        -0.1921, 0.3054, -0.3942, 0.3179, 0.5814, -0.671, -0.0055, 0.672, 0.0221, 0.4067, -0.793, 1.3, -0.5525, -4.0,
     ),
 )  # fmt: skip
 """Confidence of `tiny`, fitted by tools/tiny/confidence.py."""
@@ -328,8 +326,8 @@ PRESETS: dict[str, Preset] = {
                     ("sea", "water", "river"),
                     ("grass", "playing field"),
                     ("tree",),
-                    ("road", "pavement", "railroad", "gravel", "dirt"),
-                    ("floor", "wood floor", "rug", "pavement"),
+                    ("road", "pavement", "railroad", "gravel", "dirt", "floor", "wood floor"),
+                    ("floor", "wood floor", "rug", "pavement", "road", "dirt"),
                     ("building", "house"),
                 ),
                 most_open=8,

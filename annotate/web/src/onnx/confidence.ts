@@ -17,10 +17,8 @@ const ABSENT = 0.06;
 /** A lead of the likeliest word below this is close [logits]. */
 const CLOSE = 0.5;
 
-/** log-odds(label is right) = slope * (scale * logit + shift) + offset of the word in the image. */
+/** log-odds(label is right) = slope * logit + offset of the word in the image. */
 export interface ConfidenceModel {
-  readonly scale: number;
-  readonly shift: number;
   readonly slope: number;
   readonly bias: number;
   readonly word: readonly number[];
@@ -42,7 +40,7 @@ export function offsets(model: ConfidenceModel, maps: Maps, place: readonly numb
   for (let row = first; row < maps.rows; row += step) {
     for (let column = first; column < maps.columns; column += step) {
       const at = row * maps.columns + column;
-      const logits = place.map((map) => model.scale * (map < 0 ? DROPPED : maps.values[map * maps.rows * maps.columns + at]) + model.shift);
+      const logits = place.map((map) => (map < 0 ? DROPPED : maps.values[map * maps.rows * maps.columns + at]));
       const best = Math.max(...logits), winner = logits.indexOf(best);
       const second = logits.reduce((most, one, word) => (word === winner ? most : Math.max(most, one)), -Infinity);
       const powers = logits.map((one) => Math.exp(one - best));
@@ -80,7 +78,7 @@ export function offsets(model: ConfidenceModel, maps: Maps, place: readonly numb
 
 /** The confidence of a label [0, 1] by its logit and its word's offset. */
 export function confidence(model: ConfidenceModel, logit: number, offset: number): number {
-  return 1 / (1 + Math.exp(-(model.slope * clipped(model.scale * logit + model.shift) + offset)));
+  return 1 / (1 + Math.exp(-(model.slope * clipped(logit) + offset)));
 }
 
 function dot(weights: readonly number[], figures: readonly number[]): number {

@@ -335,8 +335,9 @@ function labeled(maps: Maps, word: Uint16Array, words: number, rivals: Rivals | 
   const [isNamed, isWhole, isPart] = [surroundings, wholes, parts].map((all) => new Set(all));
   const confidence = new Uint8Array(pixels);
   for (let at = 0; at < index.length; at++) {
-    const isOther = isOpen && other && other.value[at] > value[at] + lead;
-    const standIn = Math.max(similar?.value[at] ?? -Infinity, other?.value[at] ?? -Infinity);
+    const like = similar?.value[at] ?? -Infinity;
+    const isOther = isOpen && other && other.value[at] > Math.max(value[at], like) + lead;
+    const standIn = Math.max(like, other?.value[at] ?? -Infinity);
     if (named && standIn > value[at] && !isNamed.has(index[at])) take(at, named);
     if (part && isWhole.has(index[at]) && part.value[at] + lead > value[at]) take(at, part);
     confidence[at] = Math.round(255 * sure(value[at], index[at]));
