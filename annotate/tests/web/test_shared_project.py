@@ -211,6 +211,19 @@ def test_words_are_merged_for_everybody(anna: Site, street: Path):
     anna.shows_line(0.3, 0)
 
 
+def test_a_number_that_is_typed_stays_while_the_page_changes(anna: Site) -> None:
+    begin(anna, "cup, table")
+    place = anna.tab.get_by_label("Go to image")
+    place.fill("2")
+    # what the tool does stands beside the number; a click of a program leaves the focus where it is
+    anna.tab.get_by_role("button", name="Polygon", exact=True).evaluate("button => button.click()")
+    anna.tab.get_by_role("button", name="Polygon", exact=True, pressed=True).wait_for()
+    assert place.input_value() == "2"
+    place.press("Enter")
+    anna.is_open("rocket.jpg")
+    assert place.input_value() == "2"
+
+
 def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: Path):
     begin(anna, "cup, table")
     anna.paint_line("table", 0.3)

@@ -10,7 +10,7 @@ import type { Session } from "../session/session";
 import { contextOf, lookFor } from "../session/settings";
 import type { ConflictQuestion } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
-import { Button, Check, FileButton, IconButton, Toggle } from "./buttons";
+import { Button, Check, FileButton, IconButton, Toggle, TypedInput } from "./buttons";
 import { KeyForm } from "./closed";
 import { Dialog } from "./dialog";
 import { Header } from "./header";
@@ -102,14 +102,7 @@ function Title({ page: { control, session } }: { page: Page }) {
       <strong title={item?.name}>{item?.name}</strong>
       <label>
         <span class="hidden">Go to image</span>
-        <input
-          type="number"
-          min="1"
-          max={listed.length}
-          value={listed.indexOf(item!) + 1}
-          onChange={({ currentTarget: { value } }) => go(value)}
-          onKeyDown={({ key, currentTarget: { value } }) => key === "Enter" && go(value)}
-        />
+        <TypedInput text={String(listed.indexOf(item!) + 1)} onTyped={go} field={{ type: "number", min: 1, max: listed.length }} />
         of {listed.length}
       </label>
       {!review && <span class="help review">{control.tool.value.help}</span>}

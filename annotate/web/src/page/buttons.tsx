@@ -1,6 +1,6 @@
 /** The page's icons, and the controls that several parts of it have. */
 
-import type { Signal } from "@preact/signals";
+import { type Signal, useSignal } from "@preact/signals";
 import type { ComponentChildren, InputHTMLAttributes, TargetedEvent } from "preact";
 
 import { css } from "../imaging/palette";
@@ -104,6 +104,31 @@ export function HoldButton({ icon, label, onHold }: { icon: IconName; label: str
     >
       <Icon name={icon} />
     </button>
+  );
+}
+
+interface TypedInputProps {
+  text: string;
+  onTyped: (text: string) => void;
+  field: InputHTMLAttributes;
+}
+
+/** A field whose text counts once somebody leaves it or presses Enter; what is being typed stays, whatever else changes. */
+export function TypedInput({ text, onTyped, field }: TypedInputProps) {
+  const typed = useSignal<string | null>(null);
+  const take = ({ currentTarget: { value } }: TargetedEvent<HTMLInputElement>) => {
+    typed.value = null;
+    onTyped(value);
+  };
+  return (
+    <input
+      value={typed.value ?? text}
+      onInput={({ currentTarget: { value } }) => (typed.value = value)}
+      onChange={take}
+      onKeyDown={(event) => event.key === "Enter" && take(event)}
+      onBlur={() => (typed.value = null)}
+      {...field}
+    />
   );
 }
 

@@ -1,7 +1,7 @@
 /** The top of the page: where images are labeled, what is saved, the look, and help. */
 
 import type { Place, Theme } from "../session/settings";
-import { IconButton } from "./buttons";
+import { IconButton, TypedInput } from "./buttons";
 import { Dialog } from "./dialog";
 import { type Page, plural } from "./page";
 import { Refused } from "./refused";
@@ -37,11 +37,10 @@ export function Header({ page }: { page: Page }) {
       {page.user && (
         <label class="user">
           <span>Your name</span>
-          <input
-            type="text"
-            autocomplete="name"
-            value={page.user.value}
-            onChange={({ currentTarget: { value } }) => (page.user!.value = value.trim())}
+          <TypedInput
+            text={page.user.value}
+            onTyped={(text) => (page.user!.value = text.trim())}
+            field={{ type: "text", autocomplete: "name" }}
           />
         </label>
       )}
