@@ -164,7 +164,7 @@ class Rivals:
     - If nobody names the water around a rock, "boat" may win it: it is more like a boat than like a rock. So where
       other surroundings are likelier than all words, a pixel gets the likeliest word for surroundings.
     - If nobody names the sky behind a bird, no word is right there. So where surroundings that are unlike all of a
-      short list are far ahead of its words, a pixel stays unlabeled.
+      short list are far ahead of its words, and of what is much like those, a pixel stays unlabeled.
     - A pixel of a shirt is one of a man, too. So a part takes it from its whole, unless that is far ahead.
     - If only "glasses" are asked for, they would take the face. So a pixel of a part stays unlabeled where a whole is
       far ahead.

@@ -127,8 +127,9 @@ class Contest:
         lead = 0.0 if self.query.background.stand_ins is None else self.query.background.stand_ins.lead
         unlabeled = list[Array]()
         if rivals.others and rivals.is_open:
-            like = xp.maximum(scores, groups["stand-ins"].value) if rivals.alike else scores
-            unlabeled.append(groups["others"].value > like + lead)
+            # those that are much like the named ones hold others off
+            known = xp.maximum(scores, groups["stand-ins"].value) if rivals.alike else scores
+            unlabeled.append(groups["others"].value > known + lead)
         if rivals.surroundings:
             named = groups["surroundings"]
             unasked = reduce(xp.maximum, (groups[name].value for name in ("stand-ins", "others") if name in groups))

@@ -125,7 +125,6 @@ export function TypedInput({ text, onTyped, field }: TypedInputProps) {
       value={typed.value ?? text}
       onInput={({ currentTarget: { value } }) => (typed.value = value)}
       onChange={take}
-      onKeyDown={(event) => event.key === "Enter" && take(event)}
       onBlur={() => (typed.value = null)}
       {...field}
     />
