@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError, checked_call, did_you_mean
-from segvoc.imaging.annotations import stuff_classes
 from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
+from segvoc.lexicon import surfaces_among
 from segvoc.storage.files import named_alike
 from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import IGNORED_NAMES, Vocabulary
@@ -329,7 +329,7 @@ class LabeledImages:
         Shapes of stuff (sky, wall, ...) aren't objects unless the dataset says so. `size` is the image's height and
         width [px]. Raises an `InputError` like `read`.
         """
-        return self.images[index].read_objects(size, stuff_classes(self.vocabulary.words, self.background))
+        return self.images[index].read_objects(size, surfaces_among(self.vocabulary.words, self.background))
 
 
 def _stored_classes(classes: str | os.PathLike[str] | Sequence[str]) -> tuple[Vocabulary, tuple[int, ...] | None]:

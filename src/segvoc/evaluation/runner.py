@@ -22,10 +22,10 @@ from segvoc.evaluation.report import ModelOrigin, Report, build_report
 from segvoc.evaluation.report_page import write_examples, write_html
 from segvoc.evaluation.score_tables import csv_table, encoded, markdown_rows
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
-from segvoc.imaging.annotations import stuff_classes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.lexicon import surfaces_among
 from segvoc.models.digests import model_device, weights_digest
 from segvoc.runtime.distributed import Processes
 from segvoc.runtime.hardware import peak_gigabytes
@@ -219,7 +219,7 @@ def segment_and_score(
     failures: dict[str, str] = {}
     words = segmenter.task.images.vocabulary
     classes, scores_objects = len(words), segmenter.protocol.options.objects
-    stuff = stuff_classes(words.words, segmenter.task.images.background) if scores_objects else None
+    stuff = surfaces_among(words.words, segmenter.task.images.background) if scores_objects else None
 
     def readable(batch: Sequence[tuple[EvaluationImage, Future[GroundTruth]]]) -> Iterator[GroundTruth]:
         for image, truth in batch:

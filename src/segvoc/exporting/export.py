@@ -22,8 +22,9 @@ from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
-from segvoc.encoders.word_encoder import kinds_of
+from segvoc.encoders.word_encoder import lexicon_of
 from segvoc.errors import UsageError, checked_call, missing_extra
+from segvoc.exporting.decision_programs import decision_files, decision_programs
 from segvoc.exporting.programs import (
     comes_apart,
     image_program,
@@ -41,7 +42,7 @@ from segvoc.inference.exported.manifest import (
     add_taught,
     export_in_the_making,
 )
-from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter, copy_tiny, is_tiny
+from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter, copy_tiny, fixed_words, is_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import reduce_precision
@@ -125,7 +126,7 @@ def _options(model: Segmenter) -> list[LabelOptions]:
 def _logits(
     model: Segmenter, image: UInt8[np.ndarray, "H W 3"], words: Sequence[str], options: LabelOptions
 ) -> np.ndarray:
-    job = model._job(words, replace(options, edges=False), None)
+    job = model.job(words, replace(options, edges=False), None)
     return to_numpy(job.view_logits([image])[0].logits)
 
 
@@ -267,9 +268,13 @@ def _write_programs(
             halves = programs_apart(whole, network, pooling, votes)
             for half, file in zip(halves, files_apart(name), strict=True):
                 write(half, folder / file)
+    for name, program in decision_programs(model.traits.decision):
+        say(f"writing the decision's program ({name})")
+        write_onnx(program, folder / decision_files(model.traits.decision)[name], [])
     if vocabulary is not None:
         say("encoding the words")
-        np.savez(folder / "words.npz", embeddings=to_numpy(model.encode_words(vocabulary)))
+        words = fixed_words(vocabulary.words, model.traits.decision)
+        np.savez(folder / "words.npz", embeddings=to_numpy(model.encode_words(words)))
         return
     say("writing the program for text")
     encoder, text = cast(ClipTextEncoder | MiniLM, network.text_encoder), _text_part(model)
@@ -302,10 +307,10 @@ def _manifest(
     network, preset = model.network, PRESETS.get(str(model.origin.get("preset")))
     stride = cast(ImageEncoder, network.image_encoder).stride
     record = {} if preset is None or model.origin.get("training") else preset.read_record()
-    # stand-ins are words, which a fixed vocabulary doesn't include
-    traits = model.traits if vocabulary is None else replace(model.traits, background_words=None)
     return ExportManifest(
-        **vars(traits),
+        **vars(model.traits),
+        lexicon=lexicon_of(model.encode_words),
+        decision_programs=decision_files(model.traits.decision),
         name=model.name,
         dtype=dtype,
         image="image.onnx",
@@ -344,7 +349,6 @@ def _text_part(model: NetworkSegmenter) -> TextPart:
         average=model.network.average_prompts,
         unit_length=encoder.unit_length,
         whole=not (isinstance(encoder, MiniLM) or encoder.config.causal),
-        kinds={kind: tuple(names) for kind, names in kinds_of(model.encode_words).by_kind.items()},
     )
 
 

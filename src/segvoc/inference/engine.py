@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -10,12 +10,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
-from segvoc.encoders.word_kinds import NO_KINDS, WordKinds
 from segvoc.errors import UsageError, checked_call
-from segvoc.inference.background import BackgroundWords
-from segvoc.inference.confidence import ConfidenceModel
+from segvoc.inference.decision import PLAIN_DECISION, Decision
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import Protocol, Protocols, Window
 from segvoc.inference.taught.features import FeatureArrays, read_features
 from segvoc.inference.taught.taught_words import TaughtWords, probe_image
@@ -27,7 +24,7 @@ from segvoc.vocabulary import folded
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTraits:
-    """What a model can do and how its results are read, as its opener knows it."""
+    """What a model can do, and how its pixels are decided."""
 
     has_background: bool = False
     """Whether the network predicts a map for "none of the words"."""
@@ -35,21 +32,10 @@ class ModelTraits:
     """Whether it is a network of objects and parts, which sorts words into both; others can't be taught to it."""
     selects: bool = True
     """Whether the network supports class selection."""
-    parts_against: PartsAgainst = "object"
-    """The rule by which a pixel of an object gets one of its parts."""
-    background_words: BackgroundWords | None = None
-    """Words that stand for the background; None: only a threshold decides it."""
     refines_edges: bool = False
     """Whether the features are those that the edge refiner was trained on."""
-    unsure_below: float | None = None
-    """Mean confidence below which perhaps none of the words is in an image; None: not known."""
-    confidence: ConfidenceModel | None = None
-    """How likely labels are right; None: the confidence is the sigmoid of a label's score."""
-
-    @property
-    def part_kinds(self) -> WordKinds:
-        """See `BackgroundWords.part_kinds`."""
-        return NO_KINDS if self.background_words is None else self.background_words.part_kinds
+    decision: Decision = PLAIN_DECISION
+    """What becomes of a pixel."""
 
 
 PLAIN = ModelTraits()
@@ -151,6 +137,16 @@ class Engine(ABC):
     def own_background(self) -> str | None:
         """The word among them that means "none of the others"."""
         return self.known_background if self.known_background in self.own_words else None
+
+    def knows_by_examples(self, words: Iterable[str]) -> bool:
+        """Whether any of the words was taught to the model."""
+        taught = {folded(word) for one in self.taught for word in one.words}
+        return not taught.isdisjoint(map(folded, words))
+
+    def learned_background(self, words: Iterable[str]) -> bool:
+        """Whether the model learned what shows none of the words: the network did, or examples of some of them."""
+        with_none = {folded(word) for one in self.taught if one.record.has_none for word in one.words}
+        return self.traits.has_background or not with_none.isdisjoint(map(folded, words))
 
     def probed_features(self) -> FeatureArrays:
         """Features of a synthetic image, the fingerprint by which taught words recognize their model.

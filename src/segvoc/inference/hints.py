@@ -11,7 +11,7 @@ import numpy as np
 
 from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.inference.background import AUTO, Background, Rivals
+from segvoc.inference.decision import AUTO, Background, Rules
 from segvoc.inference.encoded_image import EncodedViews
 from segvoc.inference.job import LabelingJob
 from segvoc.inference.segmentation import Segmentation
@@ -55,8 +55,9 @@ def find_hints(result: Segmentation, views: EncodedViews, job: LabelingJob) -> t
         is_found = bool((result.labels != UNLABELED).any())
         found += word_hints(vocabulary, fills_image=fills, is_found=is_found)
         found += known_word_hints(vocabulary.words, known_words) if known_words else []
-        if fills and job.query.rivals.is_open:
-            found += unlabeled_hints(job.query.rivals, float(np.mean(result.labels == UNLABELED)))
+        if fills and job.query.is_open:
+            wholes = [job.query.queried.words[at] for at in job.query.group("unnamed wholes")]
+            found += unlabeled_hints(wholes, float(np.mean(result.labels == UNLABELED)))
         elif fills and float(result.confidence.mean()) < SURE:
             found += surroundings_hints(share_of_surroundings(job, result, views))
     if job.has_plain_window(result.image, views):
@@ -99,16 +100,17 @@ class HintWarnings:
 def share_of_surroundings(job: LabelingJob, result: Segmentation, views: EncodedViews) -> float:
     """Share of an image in which stand-ins for the background (wall, sky, ...) are likelier than all words.
 
-    It is 0 for a model without such words (`ModelTraits.background_words`), and for a single word.
+    It is 0 for a model without such words (`Decision.stand_ins`), and for a single word.
     """
-    stand_ins = job.engine.traits.background_words
-    if stand_ins is None or len(job.words) < 2:
+    decision = job.engine.traits.decision
+    if decision.stand_ins is None or len(job.words) < 2:
         return 0.0
-    common = tuple(group[0] for group in stand_ins.common)
-    few = replace(stand_ins, words=common or stand_ins.words)  # all of them take as long as a call
-    background = Background(kind="unlabeled", threshold=0.0, stand_ins=few)
+    common = tuple(group[0] for group in decision.common)
+    few = replace(decision.stand_ins, words=common or decision.stand_ins.words)  # all of them take as long as a call
+    decision = replace(decision, stand_ins=few, common=(), wholes=(), confidence=None)
+    rules = Rules(background=Background(kind="unlabeled", threshold=0.0), decision=decision)
     size = tuple(max(1, round(side / COARSE)) for side in result.labels.shape)
-    found = job.with_background(background).class_labels(views, size)
+    found = job.with_rules(rules).class_labels(views, size)
     return float(np.mean(found.labels == UNLABELED))
 
 
@@ -121,12 +123,12 @@ def surroundings_hints(share: float) -> list[Hint]:
     return [Hint((start, auto, " leaves it unlabeled, ", other, " names it"))]
 
 
-def unlabeled_hints(rivals: Rivals, share: float) -> list[Hint]:
-    """A hint at words for what is unlabeled, wholes or surroundings, if that is a tenth of an image or more."""
+def unlabeled_hints(wholes: Sequence[str], share: float) -> list[Hint]:
+    """A hint at words for what is unlabeled, `wholes` or surroundings, if that is a tenth of an image or more."""
     if share < UNLABELED_SHARE:
         return []
-    if rivals.unnamed_wholes:
-        listed = " or ".join(f'"{whole}"' for whole in rivals.unnamed_wholes)
+    if wholes:
+        listed = " or ".join(f'"{whole}"' for whole in wholes)
         return [Hint((f"pixels of no part are unlabeled; add {listed} to your words to label the rest of it",))]
     start, end = "surroundings that none of your words names are unlabeled; name them, or ", " labels every pixel"
     return [Hint((start, ("threshold", 0), end))]

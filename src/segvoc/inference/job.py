@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import device
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
-from segvoc.encoders.word_encoder import EncodedWords, kinds_of
+from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import Hint, InputError, UsageError
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.background import Background
-from segvoc.inference.confidence import WordConfidence
+from segvoc.inference.confidence import ConfidenceModel, coarse_maps
+from segvoc.inference.decision import Rules
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.encoded_image import (
     EncodedImage,
@@ -135,9 +135,9 @@ class LabelingJob:
     engine: Engine
     options: LabelOptions
     words: PreparedVocabulary
-    background: Background
+    rules: Rules
     protocol: Protocol
-    """That of the options' window, with their class selection, which keeps the parts of selected objects."""
+    """That of the options' window, with their class selection; unasked words and parts of selected objects stay."""
     groups: Sequence[Sequence[int]] = ()
     """Groups of words, as indices; results have the most likely word of each."""
     smoothing: Smoothing | None = None
@@ -152,8 +152,6 @@ class LabelingJob:
     """Classifiers of the taught words, if any."""
     edges: bool = field(init=False)
     """Whether to refine maps by the image's edges."""
-    confidence: WordConfidence | None = field(init=False)
-    """How likely labels are right, if the engine says so of words that it wasn't taught."""
 
     @classmethod
     def of(
@@ -170,17 +168,17 @@ class LabelingJob:
             engine=engine,
             options=options,
             words=words,
-            background=background_of(engine, words, options.threshold),
+            rules=rules_of(engine, words, options),
             protocol=engine.protocol(options),
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
             **more,
         )
 
     def __post_init__(self) -> None:
-        query, text = self.words.query(self.background)
-        taught = TaughtQuery.of(self.engine.taught, query.queried.words, len(text))
+        query, text = self.words.query(self.rules)
+        taught = TaughtQuery.of(self.engine.taught, query.queried.words, len(text), query.none_index)
         edges = self.options.edges
-        if edges is None:  # by default, maps of `tiny`'s words in its own windows are refined, of taught ones if better
+        if edges is None:  # by default, maps in the network's own windows are refined, of taught words if better
             edges = self.engine.traits.refines_edges and self.options.window in ("auto", "single", "fine")
             edges = edges and not query.candidates and (taught is None or taught.edges)
         derived = {
@@ -188,7 +186,6 @@ class LabelingJob:
             "text": text if taught is None else taught.embeddings(text),
             "taught": taught,
             "edges": edges,
-            "confidence": self._word_confidence(query) if taught is None else None,
             "protocol": query.adapted(self.protocol),
             "groups": checked_groups(self.groups, len(query.words)),
         }
@@ -202,13 +199,23 @@ class LabelingJob:
         if self.smoothing is not None and has_several_maps:
             raise UsageError("smoothing doesn't support parts or groups; leave them out, or the smoothing")
 
-    def _word_confidence(self, query: ClassQuery) -> WordConfidence | None:
-        traits = self.engine.traits
-        # a single word has none that it could be mistaken for, which is what the figures tell
-        if traits.confidence is None or self.protocol.sigmoid_first or len(query.class_indices) < 2:
+    @property
+    def confidence(self) -> ConfidenceModel | None:
+        """How likely labels are right, where the model's decision says so of the call.
+
+        A single word has none that it could be mistaken for, which is what the figures tell.
+        """
+        has_several = len(self.query.facts) > 1 and not self.protocol.sigmoid_first
+        return self.query.rules.decision.confidence if has_several else None
+
+    def offsets(self, output: ViewLogits, size: tuple[int, int]) -> Float[Array, " K"] | None:
+        """The offsets of the words' confidence in an image of a size [px], by the network's output for it."""
+        if self.confidence is None:
             return None
-        names = tuple(query.queried.first_names[: len(query.class_indices)])
-        return WordConfidence.of(traits.confidence, names, kinds_of(self.engine.encode_words), traits.part_kinds)
+        maps = coarse_maps(output, self.protocol, size, len(self.query.facts))
+        facts = [(one.is_trained, one.kind is not None, one.whole is not None) for one in self.query.facts]
+        xp = array_namespace(maps)
+        return self.confidence.offsets(maps, xp.asarray(facts, dtype=maps.dtype, device=device(maps)))
 
     @property
     def batch(self) -> int:
@@ -219,10 +226,23 @@ class LabelingJob:
     def result_metadata(self) -> dict[str, Any]:
         """The fields of each result that say what labeled it, and with which words."""
         engine, query = self.engine, self.query
-        is_probability = self.confidence is not None or self.taught is not None
-        unsure_below = engine.traits.unsure_below if is_probability else None
-        of_model = {"model": engine.name, "dtype": engine.dtype, "unsure_below": unsure_below}
-        return {**of_model, "words": query.words, "background": query.background.name}
+        return {
+            "model": engine.name,
+            "dtype": engine.dtype,
+            "unsure_below": query.rules.decision.unsure_below if self.is_probability else None,
+            "words": query.words,
+            "background": query.background.name,
+        }
+
+    @property
+    def is_probability(self) -> bool:
+        """Whether the confidence is the probability that a label is right: it was fitted, or words were calibrated."""
+        return self.confidence is not None or self._is_softmax
+
+    @property
+    def _is_softmax(self) -> bool:
+        """Whether taught words share the probability of a cell; parts compete with their object alone."""
+        return self.taught is not None and self.query.parts is None and len(self.text) > 1
 
     def start(self, given: Sequence[GivenImage]) -> Callable[[], Outcomes]:
         """Start to label a batch of images; the function that is returned waits for a GPU and gives the results."""
@@ -274,8 +294,9 @@ class LabelingJob:
     def search(self, image: ReadImage, output: ViewLogits) -> Callable[[], ClassLabels]:
         """Start to find the class of every pixel; see `search_classes`."""
         keep_all = self.options.return_probabilities
+        offsets = self.offsets(output, image.size)
         return search_classes(
-            output, image.size, self.query, self.protocol, confidence=self.confidence, return_probabilities=keep_all
+            output, image.size, self.query, self.protocol, offsets=offsets, return_probabilities=keep_all
         )
 
     def _result(
@@ -293,7 +314,7 @@ class LabelingJob:
         classes = (search or job.search(image, output))()
         part_labels = part_confidence = group_labels = None
         if query.parts is not None:
-            against = self.engine.traits.parts_against
+            against = query.rules.decision.parts_against
             part_labels, part_confidence = label_parts(
                 query.candidates, output, classes.labels, classes.strongest, query.class_indices, against, job.protocol
             )
@@ -325,9 +346,9 @@ class LabelingJob:
         counted = with_objects(result, least=self.options.least_object)
         return replace(counted, seconds=result.seconds + time.perf_counter() - start)
 
-    def with_background(self, background: Background) -> "LabelingJob":
-        """The job with another background, without hints and, to take less time, without the image's edges."""
-        return replace(self, background=background, hints=None, options=replace(self.options, edges=False))
+    def with_rules(self, rules: Rules) -> "LabelingJob":
+        """The job by other rules, without hints and, to take less time, without the image's edges."""
+        return replace(self, rules=rules, hints=None, options=replace(self.options, edges=False))
 
     def has_plain_window(self, image: UInt8[np.ndarray, "_ _ 3"], views: EncodedViews) -> bool:
         """Whether another window than "auto" was asked for, and sees and labels the image just as "auto" does."""
@@ -378,7 +399,7 @@ class LabelingJob:
         if self.taught is not None:
             logits = self.taught(logits, kept, views.features)
         logits = self._with_edges(logits, kept, views) if self.edges else logits
-        if self.taught is not None and self.query.parts is None:  # parts compete with their object alone
+        if self.taught is not None and self._is_softmax:
             logits = softmax_logits(logits, self.taught.temperature)
         return logits, kept
 
@@ -395,14 +416,16 @@ class LabelingJob:
         return array_namespace(logits).asarray(fine, device=device(logits))
 
 
-def background_of(engine: Engine, words: PreparedVocabulary, threshold: float | None) -> Background:
-    """What becomes of pixels of none of the words; see `Background.of`."""
-    return Background.of(
+def rules_of(engine: Engine, words: PreparedVocabulary, options: LabelOptions) -> Rules:
+    """The rules that decide the pixels of a call; see `Rules.of`."""
+    return Rules.of(
+        engine.traits.decision,
         words.background,
-        threshold,
+        options.threshold,
+        window=options.window,
         is_single_word=words.is_single_word,
-        learned=engine.traits.has_background,
-        stand_ins=engine.traits.background_words if words.background is not None or not engine.taught else None,
+        is_taught=engine.knows_by_examples(words.names),
+        learned_background=engine.learned_background(words.names),
     )
 
 

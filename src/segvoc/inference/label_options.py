@@ -12,7 +12,7 @@ import numpy as np
 
 from segvoc.errors import UsageError, argument_meant
 from segvoc.imaging.rasters import Stretch
-from segvoc.inference.background import AUTO
+from segvoc.inference.decision import AUTO
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling

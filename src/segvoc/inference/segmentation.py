@@ -24,7 +24,6 @@ from segvoc.imaging.annotations import (
     detections,
     labelme_content,
     region_annotations,
-    stuff_classes,
 )
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
@@ -41,6 +40,7 @@ from segvoc.imaging.overlay import (
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_notes
+from segvoc.lexicon import surfaces_among
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically
 from segvoc.storage.files import write_json
@@ -310,7 +310,7 @@ class Segmentation:
             raise UsageError(
                 f"{word!r} is a part, and boxes and polygons are those of words; see result.mask({word!r})"
             )
-        stuff = stuff_classes(self.words, self.background)
+        stuff = surfaces_among(self.words, self.background)
         regions = segments(self.labels, len(self.words), stuff, self.object_map)
         return [region for region in regions if region.label in named and not region.is_crowd]
 
@@ -445,7 +445,7 @@ class Segmentation:
         Raises:
             UsageError: the extra `data` isn't installed.
         """
-        stuff = stuff_classes(self.words, background or self.background)
+        stuff = surfaces_among(self.words, background or self.background)
         found = list(segments(self.labels, len(self.words), stuff, self.object_map))
         annotations = [
             {"id": number, "image_id": image_id, **entry, "score": self._mean_confidence(region)}

@@ -17,9 +17,9 @@ from segvoc.inference.job import (
     LabelingJob,
     StartBatch,
     StreamKeywords,
-    background_of,
     label_stream,
     raising,
+    rules_of,
     warning,
     with_progress,
 )
@@ -29,7 +29,7 @@ from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tiled import TiledLabeling
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, folded
 
 GivenSource = ImageSource | EncodedImage
 """Accepted as an image: see `read_given`; or an image encoded by the model."""
@@ -70,7 +70,7 @@ class Segmenter(Engine):
         prepared = self._prepared(words, parts, background)
         self.prepare_to_run()
         for threshold in (None, 0.0):  # in advance, for any threshold
-            prepared.query(background_of(self, prepared, threshold))
+            prepared.query(rules_of(self, prepared, LabelOptions(threshold=threshold)))
         return prepared
 
     @checked_call
@@ -152,7 +152,7 @@ class Segmenter(Engine):
         windows = {image.window for image in sources if isinstance(image, EncodedImage)}
         if len(windows) == 1 and options.window == "auto":
             options = replace(options, window=windows.pop())
-        job = self._job(words, options, parts)
+        job = self.job(words, options, parts)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
         outcomes = label_stream(_start(job), job, sources, places)
         if progress and several:
@@ -194,7 +194,7 @@ class Segmenter(Engine):
         options = options or LabelOptions()
         if options.smooth:
             raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
-        job = replace(self._job(words, options, None, groups=groups), hints=None)
+        job = replace(self.job(words, options, None, groups=groups), hints=None)
         read = [
             image if isinstance(image, EncodedImage) else ReadImage.of(image, options.value_range, f"image {number}")
             for number, image in enumerate(images, 1)
@@ -211,7 +211,7 @@ class Segmenter(Engine):
         Raises:
             UsageError: words or options conflict, the words have parts, or there is no tile.
         """
-        return TiledLabeling(self._job(words, LabelOptions.of(options, changes), None))
+        return TiledLabeling(self.job(words, LabelOptions.of(options, changes), None))
 
     @overload
     def segment_many(
@@ -272,7 +272,7 @@ class Segmenter(Engine):
             shown = " ".join(repr(images).split())
             fix = f": sorted(pathlib.Path({shown}).glob('*.jpg'))" if isinstance(images, str) else ""
             raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list{fix}")
-        job = self._job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
+        job = self.job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
         outcomes = label_stream(_start(job), job, images)
         if progress:
             outcomes = with_progress(outcomes, images)
@@ -280,13 +280,20 @@ class Segmenter(Engine):
         return outcomes if yield_errors else raising(outcomes)
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
-        if words is None and parts is None and (own := self.own_words):
-            words, background = own, background or self.own_background
         if isinstance(words, PreparedVocabulary):
             return words.reused(self.encode_words, parts, background)
+        learned = self.own_background
+        if words is None and parts is None and (own := self.own_words):
+            # another name, or none, takes the place of what the model learned as none of its words
+            is_other = background is not None and folded(background) != folded(learned or background)
+            words = [word for word in own if word != learned] if is_other else own
+        if words is not None and background is None and learned is not None:
+            words = words if isinstance(words, Vocabulary) else Vocabulary(words)
+            background = learned if folded(learned) in map(folded, words.words) and len(words) > 1 else None
         return PreparedVocabulary(self.encode_words, words, parts, background)
 
-    def _job(self, words: Words | None, options: LabelOptions, parts: Parts | None, **more: Any) -> LabelingJob:
+    def job(self, words: Words | None, options: LabelOptions, parts: Parts | None = None, **more: Any) -> LabelingJob:
+        """What a call with these words and options does with any image; see `LabelingJob` for the rest."""
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
         return LabelingJob.of(self, prepared, options, hints=find_hints, **more)

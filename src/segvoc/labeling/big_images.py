@@ -26,10 +26,12 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
+from segvoc.inference.tiled import Scene
 from segvoc.labeling.task import Labeling, Planned, Task, label_files
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_path_atomically, writing
 from segvoc.storage.files import digest_of
+from segvoc.storage.records import from_json, to_json
 from segvoc.storage.resume import RESUME_FOLDER, RunSettings, Stamp, StepwiseWork, stamp_of
 
 BAND_BYTES = 64 << 20
@@ -100,9 +102,9 @@ def label_big_image(
         with PartialLabels(call, paths.stem, settings, stamp, size=size, classes=classes) as labels:
             rows = tiled.tiling.rows(image.height)
             if labels.is_new:
-                labels.begin(tiled.select(image))
+                labels.begin(tiled.look(image))
             progress(labels.rows, len(rows))
-            found = tiled.rows(image, labels.selected, first_row=labels.rows, name=repr(str(path)))
+            found = tiled.rows(image, labels.scene, first_row=labels.rows, name=repr(str(path)))
             for place, row, statistics in found if labels.rows < len(rows) else ():
                 now = time.perf_counter()
                 labels.add_row(place.stop, row, statistics, now - start)
@@ -225,7 +227,7 @@ def label_large_image(model: Segmenter, image: DecodedImage, words: Words, optio
         raise UsageError("objects need an image that is labeled as a whole; make it smaller, or leave out objects")
     start, tiled = time.perf_counter(), model.in_tiles(words, options)
     labels, statistics = np.empty((image.height, image.width), np.uint16), LabelStatistics.none()
-    for rows, row, of_row in tiled.rows(image, tiled.select(image)):
+    for rows, row, of_row in tiled.rows(image, tiled.look(image)):
         labels[rows] = row
         statistics += of_row
     return LargeResult(
@@ -243,8 +245,8 @@ def label_large_image(model: Segmenter, image: DecodedImage, words: Words, optio
 class PartialLabels(StepwiseWork):
     """The labels of the finished rows of tiles, in a file of raw values until the results are written.
 
-    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step records the classes
-    selected for the image; each later step is a row of tiles. See `StepwiseWork` for arguments and errors.
+    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step records what
+    all tiles share (`Scene`); each later step is a row of tiles. See `StepwiseWork` for arguments and errors.
     """
 
     def __init__(
@@ -254,16 +256,16 @@ class PartialLabels(StepwiseWork):
         self.labels, self.dtype = folder / "labels", np.dtype(np.uint16 if classes > UNLABELED_8_BIT else np.uint8)
         self.height, self.width = size
         self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
-        self.selected: tuple[int, ...] | None = None
+        self.scene = Scene()
         self.is_new = True
         self._stop = 0
         super().__init__(folder, key, (image, size), out=labeling.out, resume=labeling.resume)
 
-    def begin(self, selected: tuple[int, ...] | None) -> None:
-        """Store the classes selected for the image, before the first row."""
+    def begin(self, scene: Scene) -> None:
+        """Store what is the same in all tiles, before the first row."""
         with writing(self.labels):
             self.labels.touch()
-        self.add({"selected": selected})
+        self.add(to_json(scene))
 
     def add_row(
         self, stop: int, labels: UInt16[np.ndarray, "h W"], statistics: LabelStatistics, seconds: float
@@ -308,8 +310,8 @@ class PartialLabels(StepwiseWork):
     def replay_step(self, value: Mapping[str, Any]) -> None:
         """See `StepwiseWork.replay_step`."""
         self.is_new = False
-        if "selected" in value:
-            self.selected = None if value["selected"] is None else tuple(value["selected"])
+        if "offsets" in value:
+            self.scene = from_json(Scene, value)
             return
         self.statistics.add(value["labels"])
         self.rows, self._stop = self.rows + 1, value["stop"]

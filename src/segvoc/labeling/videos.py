@@ -218,16 +218,12 @@ def label_video(
             source=str(path),
             height=video.height,
             width=video.width,
-            words=prepared.words,
-            background=prepared.background,
-            unsure_below=model.traits.unsure_below,
             statistics=partial.statistics,
             video=facts,
             timeline=partial.timeline(prepared.words, video) if labeled == len(partial.frames) else None,
-            model=model.name,
-            dtype=model.dtype,
             seconds=partial.seconds,
             paths=paths,
+            **model.job(prepared, how).result_metadata,
         )
         _publish(result, partial, compact=call.compact)
         partial.remove()

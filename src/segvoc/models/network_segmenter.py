@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import torch
@@ -12,7 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
-from segvoc.inference.engine import PLAIN, ModelTraits
+from segvoc.inference.decision import PLAIN_DECISION, Decision
+from segvoc.inference.engine import ModelTraits
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
@@ -42,7 +42,8 @@ class NetworkSegmenter(Segmenter):
         templates: Sequence[str],
         batch: int | None = None,
         optimize: Optimize = "none",
-        traits: ModelTraits = PLAIN,
+        decision: Decision = PLAIN_DECISION,
+        refines_edges: bool = False,
         origin: Mapping[str, object] | None = None,
     ) -> None:
         """Wrap a network.
@@ -54,7 +55,8 @@ class NetworkSegmenter(Segmenter):
             templates: prompt templates; `{}` stands for the word.
             batch: images or windows per forward pass (default: 1 on a CPU, else 8); fewer if the GPU's memory runs out.
             optimize: how a CUDA GPU runs the network; see `segvoc.load`.
-            traits: what the model can do; the network says whether it has a background and selects classes.
+            decision: what becomes of a pixel.
+            refines_edges: whether the edge refiner was trained on the network's features.
             origin: see `Segmenter`.
         """
         self.network = network.eval()
@@ -64,13 +66,12 @@ class NetworkSegmenter(Segmenter):
             protocols=protocols,
             encode_words=network.word_encoder(templates),
             batch=batch or (1 if on_cpu else 8),
-            traits=replace(
-                traits,
+            traits=ModelTraits(
                 has_background=network.has_background,
-                has_parts=(has_parts := isinstance(network, PartNetwork)),
+                has_parts=isinstance(network, PartNetwork),
                 selects=network.selects,
-                # a network of parts has learned its background, and words of their own have no meaning in it
-                background_words=None if has_parts else traits.background_words,
+                refines_edges=refines_edges,
+                decision=decision,
             ),
             origin=origin,
         )

@@ -14,8 +14,8 @@ from jaxtyping import Float32, Int, Int64
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
-from segvoc.encoders.word_kinds import WordKinds
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.decision import Decision
 from segvoc.inference.edges import EDGES
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
 from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
@@ -23,8 +23,9 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection import ClassSelection
+from segvoc.lexicon import Lexicon
 from segvoc.storage.files import SHIPPED, digest_of
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, folded
 
 
 class ExportedSegmenter(Segmenter):
@@ -117,10 +118,10 @@ class ExportedSegmenter(Segmenter):
     def _encoder(self) -> WordEncoder:
         about = self.manifest
         if about.text is None:
-            return FixedWords(about.vocabulary, self.folder / cast(str, about.embeddings))
+            return FixedWords(fixed_words(about.vocabulary, about.decision), self.folder, about)
         program, tokenizer = self._opened(about.text.program), self.folder / about.text.tokenizer
         digest = digest_of(about.to_json(), f"onnxruntime {version('onnxruntime')}")
-        encoder = ExportedWordEncoder(program, tokenizer, about.text, digest)
+        encoder = ExportedWordEncoder(program, tokenizer, about.text, about.lexicon, digest)
         return PartWordEncoder(encoder) if about.has_parts else encoder
 
 
@@ -145,8 +146,8 @@ class ExportedWordEncoder(PromptedWordEncoder):
 
     on_disk = True
 
-    def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart, digest: str) -> None:
-        super().__init__(part.templates, average=part.average, kinds=WordKinds(part.kinds))
+    def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart, lexicon: Lexicon, digest: str) -> None:
+        super().__init__(part.templates, average=part.average, lexicon=lexicon)
         self.unit_length = part.unit_length
         self._program, self._digest = program, digest
         self._tokenizer = PromptTokenizer(
@@ -184,28 +185,37 @@ def part_inputs(words: PartWords) -> dict[str, np.ndarray]:
     }
 
 
+def fixed_words(vocabulary: Sequence[str], decision: Decision) -> Vocabulary:
+    """The words that a folder with a fixed vocabulary has embeddings of: these, and those that compete unasked."""
+    fixed = set(map(folded, vocabulary))
+    return Vocabulary([*vocabulary, *(word for word in decision.unasked if folded(word) not in fixed)])
+
+
 class FixedWords:
     """The embeddings of a vocabulary that was fixed at export: "embeddings" (T P C) in NumPy's .npz."""
 
     templates: Sequence[str] = ()
 
-    def __init__(self, words: tuple[str, ...], file: Path) -> None:
-        self.words = words
+    def __init__(self, words: Vocabulary, folder: Path, about: ExportManifest) -> None:
+        self.lexicon, self._asked = about.lexicon, len(about.vocabulary)
+        self._places = {folded(word): place for place, word in enumerate(words.words)}
+        file = folder / cast(str, about.embeddings)
         try:
             with np.load(file, allow_pickle=False) as archive:
                 self.embeddings = archive["embeddings"]
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{str(file)!r} is damaged; export the model again ({error})") from None
+        if len(self.embeddings) != len(words):
+            raise CheckpointError(f"{str(file)!r} has embeddings of other words; export the model again")
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float32[np.ndarray, "T P C"]:
         """The embeddings of some of the words; `UsageError` for a word that isn't part of the fixed vocabulary."""
-        places = {word: place for place, word in enumerate(self.words)}
-        if missing := [word for word in vocabulary.words if word not in places]:
+        if missing := [word for word in vocabulary.words if word != none and folded(word) not in self._places]:
             raise UsageError(
-                f"{missing[0]!r} is not one of the {len(self.words)} words that this model was exported with; "
+                f"{missing[0]!r} is not one of the {self._asked} words that this model was exported with; "
                 "export it without --words-file for free words"
             )
-        return self.embeddings[[places[word] for word in vocabulary.words]]
+        return self.embeddings[[self._places.get(folded(word), 0) for word in vocabulary.words]]
 
 
 # ---- the programs of `tiny`, which ship with segvoc (`make tiny-programs` writes them)
