@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from segvoc.errors import InputError, UsageError
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import ImageSource, image_name, read_given
 from segvoc.inference.engine import Engine
@@ -33,10 +34,10 @@ class ReadImage:
     """The bytes of a file from a URL or standard input."""
 
     @classmethod
-    def of(cls, source: ImageSource, stretch: Stretch | None, place: str) -> "ReadImage":
+    def of(cls, source: ImageSource, stretch: Stretch | None, place: str, colors: Colors) -> "ReadImage":
         """Read an image, which is named by its place if it has no file name; raises `InputError`."""
         start = time.perf_counter()
-        name, (pixels, content) = image_name(source), read_given(source, stretch)
+        name, (pixels, content) = image_name(source), read_given(source, stretch, colors)
         return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start, content)
 
     @property
@@ -148,12 +149,13 @@ GivenImage = ReadImage | EncodedImage | InputError
 def read_in_batches(
     images: Iterable[ImageSource | EncodedImage],
     batch: int,
-    stretch: Stretch | None = None,
-    places: Iterable[str] | None = None,
+    stretch: Stretch | None,
+    places: Iterable[str] | None,
+    colors: Colors,
 ) -> Generator[list[GivenImage], None, None]:
     """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read.
 
-    `places` name images without a file name in errors (default: "image 1", ...). If `images` raises, or has something
+    `places` name images without a file name in errors (None: "image 1", ...). If `images` raises, or has something
     that is no image, the images before it come first.
     """
     names = (f"image {number}" for number in count(1)) if places is None else places
@@ -162,7 +164,7 @@ def read_in_batches(
         def started() -> Iterator[Future[GivenImage]]:
             try:
                 for source, place in zip(images, names, strict=False):
-                    yield reader.submit(_read, source, stretch, place)
+                    yield reader.submit(_read, source, stretch, place, colors)
             except Exception as error:
                 failed = Future[GivenImage]()
                 failed.set_exception(error)
@@ -187,10 +189,10 @@ def read_in_batches(
             reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(source: ImageSource | EncodedImage, stretch: Stretch | None, place: str) -> GivenImage:
+def _read(source: ImageSource | EncodedImage, stretch: Stretch | None, place: str, colors: Colors) -> GivenImage:
     if isinstance(source, EncodedImage):
         return source
     try:
-        return ReadImage.of(source, stretch, place)
+        return ReadImage.of(source, stretch, place, colors)
     except InputError as error:
         return error

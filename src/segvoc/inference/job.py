@@ -81,7 +81,7 @@ def label_stream(
     """Label images in order, in constant memory; `places` name images without a file name in errors."""
     started: deque[Callable[[], Outcomes]] = deque()
     failure: Exception | None = None
-    with closing(read_in_batches(images, job.batch, job.options.value_range, places)) as batches:
+    with closing(read_in_batches(images, job.batch, job.options.value_range, places, job.protocol.colors)) as batches:
         while True:
             try:
                 started.append(start(next(batches)))
@@ -335,7 +335,7 @@ class LabelingJob:
         if self.options.window == "auto" or auto is None or len(views) > 1:
             return False
         window = self.engine.window_protocol(self.options.window)
-        alike = (window.pooling, window.selection) == (auto.pooling, auto.selection)
+        alike = (window.pooling, window.selection, window.colors) == (auto.pooling, auto.selection, auto.colors)
         return alike and np.array_equal(to_numpy(views.pixels), image_views(image, auto))
 
     def class_labels(self, views: EncodedViews, size: tuple[int, ...]) -> ClassLabels:

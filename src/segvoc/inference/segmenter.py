@@ -96,7 +96,7 @@ class Segmenter(Engine):
         options = LabelOptions(window=window, stretch=stretch)
         protocol = self.window_protocol(window)
         self.prepare_to_run()
-        read = ReadImage.of(image, options.value_range, "the image")
+        read = ReadImage.of(image, options.value_range, "the image", protocol.colors)
         (encoded,) = encode_pixels([read.pixels], protocol, self)
         return EncodedImage(image=read, window=window, protocol=protocol, views=encoded, encoder=self.image_encoder)
 
@@ -196,7 +196,9 @@ class Segmenter(Engine):
             raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
         job = replace(self._job(words, options, None, groups=groups), hints=None)
         read = [
-            image if isinstance(image, EncodedImage) else ReadImage.of(image, options.value_range, f"image {number}")
+            image
+            if isinstance(image, EncodedImage)
+            else ReadImage.of(image, options.value_range, f"image {number}", job.protocol.colors)
             for number, image in enumerate(images, 1)
         ]
         start = _start(job)

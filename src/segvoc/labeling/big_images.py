@@ -16,6 +16,7 @@ from jaxtyping import Integer, UInt16
 from PIL import Image
 
 from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
@@ -95,7 +96,7 @@ def label_big_image(
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
-    with _opened(path, call) as image:
+    with _opened(path, call, tiled.job.protocol.colors) as image:
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(call, paths.stem, settings, stamp, size=size, classes=classes) as labels:
             rows = tiled.tiling.rows(image.height)
@@ -162,13 +163,14 @@ def _paths(path: Path, stem: str, labeling: Labeling) -> ResultPaths:
     return ResultPaths.below(labeling.out, stem, overlay=labeling.overlay is not None, placed=is_raster(path))
 
 
-def _opened(path: Path, labeling: Labeling) -> AbstractContextManager[WindowedImage]:
+def _opened(path: Path, labeling: Labeling, colors: Colors) -> AbstractContextManager[WindowedImage]:
     stretch, bands = labeling.options.value_range, labeling.bands
     if is_raster(path):
-        return RasterImage(path, bands=bands, stretch=stretch)
+        return RasterImage(path, bands=bands, stretch=stretch, colors=colors)
     if bands is not None:
         raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for TIFFs")
-    return nullcontext(DecodedImage(path, MAX_PIXELS if labeling.max_pixels is None else labeling.max_pixels, stretch))
+    most = MAX_PIXELS if labeling.max_pixels is None else labeling.max_pixels
+    return nullcontext(DecodedImage(path, most, stretch, colors))
 
 
 def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", labeling: Labeling) -> None:
