@@ -128,7 +128,7 @@ def read_image(
             A path.
             The bytes of an image file, or an open binary file, read from its start if seekable.
             A PIL image of any mode, loaded or not; of an animation, the current frame.
-            An (H, W, 3) uint8 RGB array, returned as is (copied only if read-only or not contiguous).
+            An (H, W, 3) uint8 RGB array, which is copied.
             A (3, H, W) uint8 RGB PyTorch tensor, on any device.
         stretch: the values to map to black and white in grays of more than 8 bits; None: as in `_measured_rgb`.
         colors: "stored" keeps the numbers of 8-bit images, without their profile and alpha; arrays and tensors have
@@ -434,7 +434,7 @@ def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise UsageError(f"expected an (H, W, 3) uint8 RGB array, got {array.shape} {array.dtype}; {_array_fix(array)}")
     check_size(array.shape[1], array.shape[0], "the array")
-    return np.require(array, requirements=("C", "W"))
+    return np.array(array, order="C")  # a copy: its owner may use the buffer again
 
 
 def _array_fix(array: np.ndarray) -> str:

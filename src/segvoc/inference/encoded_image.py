@@ -9,11 +9,12 @@ from itertools import count, islice
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from PIL import Image
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.rasters import Stretch
-from segvoc.imaging.reading import ImageSource, image_name, read_given
+from segvoc.imaging.reading import ImageSource, ImageTensor, image_name, read_given
 from segvoc.inference.engine import Engine
 from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.taught.features import FeatureArrays
@@ -26,6 +27,7 @@ class ReadImage:
     """An image in memory."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
+    """A copy of what the caller gave."""
     source: str | None
     name: str
     """Its name in errors."""
@@ -155,8 +157,9 @@ def read_in_batches(
 ) -> Generator[list[GivenImage], None, None]:
     """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read.
 
-    `places` name images without a file name in errors (None: "image 1", ...). If `images` raises, or has something
-    that is no image, the images before it come first.
+    Buffers are copied before the next image is asked for, so `images` may use them again. `places` name images
+    without a file name in errors (None: "image 1", ...). If `images` raises, or has something that is no image, the
+    images before it come first.
     """
     names = (f"image {number}" for number in count(1)) if places is None else places
     with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
@@ -164,7 +167,12 @@ def read_in_batches(
         def started() -> Iterator[Future[GivenImage]]:
             try:
                 for source, place in zip(images, names, strict=False):
-                    yield reader.submit(_read, source, stretch, place, colors)
+                    if _may_change(source):
+                        done = Future[GivenImage]()
+                        done.set_result(_read(source, stretch, place, colors))
+                        yield done
+                    else:
+                        yield reader.submit(_read, source, stretch, place, colors)
             except Exception as error:
                 failed = Future[GivenImage]()
                 failed.set_exception(error)
@@ -196,3 +204,13 @@ def _read(source: ImageSource | EncodedImage, stretch: Stretch | None, place: st
         return ReadImage.of(source, stretch, place, colors)
     except InputError as error:
         return error
+def _may_change(source: object) -> bool:
+    """Whether `images` may fill the image anew for the next one: a buffer, or an animation of which it shows a frame.
+
+    The file of a PIL image is closed once it is decoded, unless it has more frames.
+    """
+    if isinstance(source, Image.Image):
+        return getattr(source, "fp", None) is None or getattr(source, "is_animated", False)
+    return isinstance(source, np.ndarray | bytearray | memoryview | ImageTensor)
+
+
