@@ -15,7 +15,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import ImageSource, ImageTensor, image_name, read_given
-from segvoc.inference.engine import Engine
+from segvoc.inference.engine import EncoderIdentity, Engine
 from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.taught.features import FeatureArrays
 from segvoc.inference.windows import views
@@ -100,7 +100,9 @@ def encode_pixels(
 class EncodedImage:
     """An image encoded by a model, for any number of calls with any words; made by `Segmenter.encode_image`.
 
-    It is a snapshot: later changes of the image encoder's weights don't affect it.
+    It is a snapshot: later changes of the image encoder's weights don't affect it. It can be copied and pickled, and
+    used with any model of the same weights on the same kind of device. Images of an engine of your own, which has no
+    digest of its weights, are known to that engine alone.
     """
 
     image: ReadImage
@@ -109,8 +111,10 @@ class EncodedImage:
     protocol: Protocol
     """The same, resolved."""
     views: EncodedViews
-    encoder: object
+    encoder: EncoderIdentity
     """See `Engine.image_encoder`."""
+    stretch: Stretch | None = None
+    """The values that became black and white when it was read; None: those of `read_image`."""
 
     @property
     def height(self) -> int:
@@ -134,10 +138,19 @@ class EncodedImage:
             f"<EncodedImage {source}{self.width} x {self.height}, window={self.window!r}, {self.nbytes / 1e6:.0f} MB>"
         )
 
-    def check_use(self, engine: Engine, protocol: Protocol) -> None:
-        """Raise `UsageError` unless the engine encoded it, in the views of a protocol."""
-        if self.encoder is not engine.image_encoder:
-            raise UsageError(f"this image was encoded by another model than {engine.name!r}; encode it with this one")
+    def check_model(self, engine: Engine) -> None:
+        """Raise `UsageError` unless the engine, or one of the same weights, encoded it."""
+        if not self.encoder.is_same(engine.image_encoder):
+            own = " (or in another process: its weights have no digest)" if self.encoder.digest is None else ""
+            raise UsageError(
+                f"this image was encoded by another model than {engine.name!r}{own}; encode it with this one"
+            )
+
+    def check_use(self, engine: Engine, protocol: Protocol, stretch: Stretch | None) -> None:
+        """Raise `UsageError` unless the engine encoded it, in the views of a protocol, with the stretch if any."""
+        self.check_model(engine)
+        if stretch not in (None, self.stretch):
+            raise UsageError("this image was encoded with another stretch; give the stretch to encode_image")
         if self.protocol.view_settings != protocol.view_settings:
             raise UsageError(
                 f"this image was encoded with window={self.window!r}; give the same window, or encode it again"
@@ -197,13 +210,6 @@ def read_in_batches(
             reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(source: ImageSource | EncodedImage, stretch: Stretch | None, place: str, colors: Colors) -> GivenImage:
-    if isinstance(source, EncodedImage):
-        return source
-    try:
-        return ReadImage.of(source, stretch, place, colors)
-    except InputError as error:
-        return error
 def _may_change(source: object) -> bool:
     """Whether `images` may fill the image anew for the next one: a buffer, or an animation of which it shows a frame.
 
@@ -214,3 +220,10 @@ def _may_change(source: object) -> bool:
     return isinstance(source, np.ndarray | bytearray | memoryview | ImageTensor)
 
 
+def _read(source: ImageSource | EncodedImage, stretch: Stretch | None, place: str, colors: Colors) -> GivenImage:
+    if isinstance(source, EncodedImage):
+        return source
+    try:
+        return ReadImage.of(source, stretch, place, colors)
+    except InputError as error:
+        return error

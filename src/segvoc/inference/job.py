@@ -262,7 +262,7 @@ class LabelingJob:
         """The views of the images that could be read; those of the others are encoded."""
         for image in given:
             if isinstance(image, EncodedImage):
-                image.check_use(self.engine, self.protocol)
+                image.check_use(self.engine, self.protocol, self.options.value_range)
         plain = [image.pixels for image in given if isinstance(image, ReadImage)]
         encoded = iter(self._encode(plain) if plain else ())
         return [

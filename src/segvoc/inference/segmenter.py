@@ -93,12 +93,13 @@ class Segmenter(Engine):
             InputError: the image can't be read.
             UsageError: the model doesn't have the window.
         """
-        options = LabelOptions(window=window, stretch=stretch)
+        values = LabelOptions(window=window, stretch=stretch).value_range
         protocol = self.window_protocol(window)
         self.prepare_to_run()
-        read = ReadImage.of(image, options.value_range, "the image", protocol.colors)
+        read = ReadImage.of(image, values, "the image", protocol.colors)
         (encoded,) = encode_pixels([read.pixels], protocol, self)
-        return EncodedImage(image=read, window=window, protocol=protocol, views=encoded, encoder=self.image_encoder)
+        how = {"window": window, "protocol": protocol, "stretch": values}
+        return EncodedImage(image=read, views=encoded, encoder=self.image_encoder, **how)
 
     @overload
     def segment(

@@ -65,6 +65,7 @@ class ImageCache:
                 protocol=protocol,
                 views=of_image,
                 encoder=model.image_encoder,
+                stretch=options.value_range,
             )
             found[digest] = self._added(_key(model, digest, options), image)
         if self.most:
