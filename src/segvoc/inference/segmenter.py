@@ -3,18 +3,20 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
 
 from segvoc.errors import InputError, UsageError, checked_call, no_attribute
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
+from segvoc.inference.encoded_image import EncodedImage, GivenImage, ReadImage, encode_pixels
 from segvoc.inference.engine import Engine
 from segvoc.inference.hints import HintWarnings, find_hints
 from segvoc.inference.job import (
     CallKeywords,
     LabelingJob,
+    Outcomes,
     StartBatch,
     StreamKeywords,
     background_of,
@@ -128,7 +130,7 @@ class Segmenter(Engine):
 
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`;
-                or an `EncodedImage`, whose window counts), or a list of images of any sizes.
+                or an `EncodedImage`, of any window if that of the options is "auto"), or a list of images of any sizes.
             words: one per class, a line ("cat, sofa") or names by id; "sofa=couch" has a synonym. None uses the objects
                 of `parts`, or the words that the model was trained on or taught. A vocabulary prepared by `encode`
                 includes parts and background.
@@ -150,9 +152,6 @@ class Segmenter(Engine):
             raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[GivenSource], images if several else [images])
-        windows = {image.window for image in sources if isinstance(image, EncodedImage)}
-        if len(windows) == 1 and options.window == "auto":
-            options = replace(options, window=windows.pop())
         job = self._job(words, options, parts)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
         outcomes = label_stream(_start(job), job, sources, places)
@@ -296,4 +295,38 @@ class Segmenter(Engine):
 
 
 def _start(job: LabelingJob) -> StartBatch:
-    return job.start if job.options.tiling is None else TiledLabeling(job).start
+    if job.options.tiling is not None:
+        return TiledLabeling(job).start
+    # a named window is that of all images, and the mean of frames has the cells of one window
+    return job.start if job.options.window != "auto" or job.smoothing is not None else _start_in_own_windows(job)
+
+
+def _start_in_own_windows(job: LabelingJob) -> StartBatch:
+    """Label encoded images in their own windows, and the others in that of the job."""
+    jobs: dict[Window, LabelingJob] = {job.options.window: job}
+
+    def job_of(image: GivenImage) -> LabelingJob:
+        if not isinstance(image, EncodedImage):
+            return job
+        if image.window not in jobs:
+            image.check_model(job.engine)
+            options = replace(job.options, window=image.window)
+            jobs[image.window] = replace(job, options=options, protocol=job.engine.protocol(options))
+        return jobs[image.window]
+
+    def start(given: Sequence[GivenImage]) -> Callable[[], Outcomes]:
+        windows: list[Window] = [job_of(image).options.window for image in given]
+        begun: dict[Window, list[Callable[[], Outcomes]]] = {}
+        for window in dict.fromkeys(windows):
+            members = [image for image, own in zip(given, windows, strict=True) if own == window]
+            size = jobs[window].batch
+            begun[window] = [jobs[window].start(members[at : at + size]) for at in range(0, len(members), size)]
+
+        def finish() -> Outcomes:
+            outcomes = {window: chain.from_iterable(one() for one in started) for window, started in begun.items()}
+            for window in windows:
+                yield next(outcomes[window])
+
+        return finish
+
+    return start

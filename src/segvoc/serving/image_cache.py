@@ -71,7 +71,8 @@ class ImageCache:
         if self.most:
             self._metrics.image_hits.inc(len(images) - len(missing))
             self._metrics.image_misses.inc(len(missing))
-        return [found[digest] for digest in images]
+        # cached for another window with equal views, perhaps
+        return [replace(found[digest], window=options.window, protocol=protocol) for digest in images]
 
     def fit(self, room: int) -> None:
         """Limit the memory to what is free [bytes], until the next call."""
