@@ -83,11 +83,13 @@ def label_big_image(
 
     Raises:
         InputError: the image can't be read.
-        UsageError: words or options conflict, or an earlier call left partial labels with other settings.
+        UsageError: words or options conflict, objects are asked for, or an earlier call left partial labels with other
+            settings.
         OutputError: a result can't be written.
     """
     start, path, call = time.perf_counter(), Path(path), labeling or Labeling()
     how = call.options.in_tiles()
+    _refuse_objects(how)
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
     numbers = None if call.bands is None else ",".join(map(str, call.bands))
@@ -221,10 +223,9 @@ class LargeResult(LabeledFile):
 def label_large_image(model: Segmenter, image: DecodedImage, words: Words, options: LabelOptions) -> LargeResult:
     """Label a decoded image tile by tile: 2 bytes per pixel beside the image, and a row of tiles.
 
-    `InputError` if the network's output is not finite; `UsageError` if words and options conflict.
+    `InputError` if the network's output is not finite; `UsageError` if words and options conflict, or ask for objects.
     """
-    if options.objects:
-        raise UsageError("objects need an image that is labeled as a whole; make it smaller, or leave out objects")
+    _refuse_objects(options)
     start, tiled = time.perf_counter(), model.in_tiles(words, options)
     labels, statistics = np.empty((image.height, image.width), np.uint16), LabelStatistics.none()
     for rows, row, of_row in tiled.rows(image, tiled.select(image)):
@@ -240,6 +241,11 @@ def label_large_image(model: Segmenter, image: DecodedImage, words: Words, optio
         pixels=image,
         **tiled.job.result_metadata,
     )
+
+
+def _refuse_objects(options: LabelOptions) -> None:
+    if options.objects:
+        raise UsageError("objects need an image that is labeled as a whole; make it smaller, or leave out objects")
 
 
 class PartialLabels(StepwiseWork):
