@@ -310,6 +310,7 @@ class Segmentation:
             raise UsageError(
                 f"{word!r} is a part, and boxes and polygons are those of words; see result.mask({word!r})"
             )
+            word = word.strip()
         stuff = stuff_classes(self.words, self.background)
         regions = segments(self.labels, len(self.words), stuff, self.object_map)
         return [region for region in regions if region.label in named and not region.is_crowd]
