@@ -25,7 +25,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection import ClassSelection
 from segvoc.storage.files import SHIPPED, digest_of
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, folded
 
 
 class ExportedSegmenter(Segmenter):
@@ -201,13 +201,13 @@ class FixedWords:
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float32[np.ndarray, "T P C"]:
         """The embeddings of some of the words; `UsageError` for a word that isn't part of the fixed vocabulary."""
-        places = {word: place for place, word in enumerate(self.words)}
-        if missing := [word for word in vocabulary.words if word not in places]:
+        places = {folded(word): place for place, word in enumerate(self.words)}
+        if missing := [word for word in vocabulary.words if folded(word) not in places]:
             raise UsageError(
                 f"{missing[0]!r} is not one of the {len(self.words)} words that this model was exported with; "
                 "export it without --words-file for free words"
             )
-        return self.embeddings[[places[word] for word in vocabulary.words]]
+        return self.embeddings[[places[folded(word)] for word in vocabulary.words]]
 
 
 # ---- the programs of `tiny`, which ship with segvoc (`make tiny-programs` writes them)
