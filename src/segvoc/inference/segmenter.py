@@ -3,25 +3,24 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
 
 from segvoc.errors import InputError, UsageError, checked_call, no_attribute
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.encoded_image import EncodedImage, GivenImage, ReadImage, encode_pixels
+from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
 from segvoc.inference.engine import Engine
 from segvoc.inference.hints import HintWarnings, find_hints
 from segvoc.inference.job import (
     CallKeywords,
     LabelingJob,
-    Outcomes,
     StartBatch,
     StreamKeywords,
     background_of,
     label_stream,
     raising,
+    start_in_own_windows,
     warning,
     with_progress,
 )
@@ -298,35 +297,4 @@ def _start(job: LabelingJob) -> StartBatch:
     if job.options.tiling is not None:
         return TiledLabeling(job).start
     # a named window is that of all images, and the mean of frames has the cells of one window
-    return job.start if job.options.window != "auto" or job.smoothing is not None else _start_in_own_windows(job)
-
-
-def _start_in_own_windows(job: LabelingJob) -> StartBatch:
-    """Label encoded images in their own windows, and the others in that of the job."""
-    jobs: dict[Window, LabelingJob] = {job.options.window: job}
-
-    def job_of(image: GivenImage) -> LabelingJob:
-        if not isinstance(image, EncodedImage):
-            return job
-        if image.window not in jobs:
-            image.check_model(job.engine)
-            options = replace(job.options, window=image.window)
-            jobs[image.window] = replace(job, options=options, protocol=job.engine.protocol(options))
-        return jobs[image.window]
-
-    def start(given: Sequence[GivenImage]) -> Callable[[], Outcomes]:
-        windows: list[Window] = [job_of(image).options.window for image in given]
-        begun: dict[Window, list[Callable[[], Outcomes]]] = {}
-        for window in dict.fromkeys(windows):
-            members = [image for image, own in zip(given, windows, strict=True) if own == window]
-            size = jobs[window].batch
-            begun[window] = [jobs[window].start(members[at : at + size]) for at in range(0, len(members), size)]
-
-        def finish() -> Outcomes:
-            outcomes = {window: chain.from_iterable(one() for one in started) for window, started in begun.items()}
-            for window in windows:
-                yield next(outcomes[window])
-
-        return finish
-
-    return start
+    return job.start if job.options.window != "auto" or job.smoothing is not None else start_in_own_windows(job)
