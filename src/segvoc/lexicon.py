@@ -185,14 +185,15 @@ LEXICON_FILE = Path(__file__).parent / "weights" / "lexicon.json"
 def trained_lexicon() -> Lexicon:
     """The lexicon with the words that the shipped network was trained on."""
     content = json.loads(LEXICON_FILE.read_text(encoding="utf-8"))
-    words = {name: tuple(content[name]) for name in ("surfaces", "compounds", "portions")}
     return Lexicon(
         kinds={kind: tuple(names) for kind, names in content["kinds"].items()},
         wholes=tuple(
             Whole(name=whole["name"], **{key: tuple(whole[key]) for key in ("parts", "worn", "other_names")})
             for whole in content["wholes"]
         ),
-        **words,
+        surfaces=tuple(content["surfaces"]),
+        compounds=tuple(content["compounds"]),
+        portions=tuple(content["portions"]),
     )
 
 

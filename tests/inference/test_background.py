@@ -17,6 +17,8 @@ from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
 from segvoc.models.spec import ModelSpec
 from segvoc.vocabulary import Vocabulary
+from tests.images import squares
+from tests.inference.numpy_engine import NumpySegmenter
 
 PLANE = {"cat": 0.0, "dog": 0.5, "lawn": 1.0, "grass": 1.1, "wall": 2.0, "Door": 3.0, "door": 3.0, "sky": 4.0}
 """Directions of words in a plane [rad]."""
@@ -106,6 +108,16 @@ def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
     assert stand_ins("sky", learned=False, threshold=None) == ("wall",)
     assert stand_ins("sky", learned=True, threshold=None) == ()
     assert stand_ins("sky", learned=True, threshold=0.5) == ("wall",)
+
+
+@pytest.mark.parametrize("requested", ["AUTO", " Auto "])
+def test_auto_is_no_name_in_any_case(requested: str) -> None:
+    model = NumpySegmenter()
+    for words in ("cat, wall", model.encode("cat, wall", background=requested)):
+        background = None if not isinstance(words, str) else requested
+        result = model.segment(squares(), words, background=background)
+        assert result.words == ("cat", "wall") and result.background is None
+        np.testing.assert_array_equal(result.labels, model.segment(squares(), "cat, wall", background="auto").labels)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError, checked_call, did_you_mean
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image, upright_size
@@ -77,9 +78,9 @@ class LabeledImage:
     stretch: Stretch | None = None
     """Black and white values of a gray image with more than 8 bits; None: see `read_image`."""
 
-    def read(self, classes: int) -> ImageAndLabels:
+    def read(self, classes: int, colors: Colors = "srgb") -> ImageAndLabels:
         """Read the image and its labels, which must be below the number of classes; `InputError` if either is unfit."""
-        image = read_image(self.content(), self.stretch)
+        image = read_image(self.content(), self.stretch, colors)
         return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
     def content(self) -> Path | bytes:

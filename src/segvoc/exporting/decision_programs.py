@@ -13,6 +13,7 @@ from segvoc.exporting.programs import Program
 from segvoc.inference.decision import (
     CallFacts,
     Decision,
+    GroupName,
     Strongest,
     Verdict,
     WordTable,
@@ -121,7 +122,7 @@ class _Pixels(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         words = [*inputs["word"], *[inputs["word"][0]] * (len(SEARCHED) - len(WITH_WORDS))]
-        strengths = {
+        strengths: dict[GroupName, Strongest] = {
             group: Strongest(score, word) for group, score, word in zip(SEARCHED, inputs["score"], words, strict=True)
         }
         facts = CallFacts(**{name: inputs[name] for name in CallFacts._fields})

@@ -21,6 +21,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 from segvoc.errors import ImageTooLargeError, InputError, UsageError, install_line
 
 if TYPE_CHECKING:
+    from segvoc.imaging.color_profiles import Colors
     from segvoc.imaging.rasters import Stretch
 
 MAX_PIXELS = 200_000_000
@@ -88,13 +89,18 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS,
 
 
 def identified(
-    file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False, stretch: "Stretch | None" = None
+    file: BinaryIO | io.BytesIO,
+    name: str,
+    *,
+    rgb: bool = False,
+    stretch: "Stretch | None" = None,
+    colors: "Colors" = "srgb",
 ) -> Image.Image:
     """Open an image of a supported format, reading only its header; `InputError` if it is none, or damaged.
 
     Replaces `Image.open`, whose size limit is lower than ours and can only be changed for the whole process. `name` is
     the image's in errors, such as a file name in quotes. `rgb` converts measurements to colors, by the
-    stretch if given.
+    stretch and the choice of colors.
     """
     prefix = file.read(64)
     if not prefix:
@@ -113,11 +119,11 @@ def identified(
         except Exception as error:
             _refuse_dicom(file, name)  # the first 128 bytes of DICOM may look like a TIFF
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
-                return _unusual_tiff(file, name, stretch, error)
+                return _unusual_tiff(file, name, stretch, colors, error)
             raise damaged_image(name, image_format, error) from None
         tags = image.tag_v2 if image.format == "TIFF" else {}  # pyright: ignore[reportAttributeAccessIssue]
         if _is_misread(tags) or (rgb and _is_measured(tags) and find_spec("rasterio") is not None):
-            return _unusual_tiff(file, name, stretch)
+            return _unusual_tiff(file, name, stretch, colors)
         return image
     _refuse_dicom(file, name)
     name = "the file" if name == "the image" else name
@@ -225,7 +231,11 @@ def world_file(path: str | os.PathLike[str]) -> tuple[float, ...] | None:
 
 
 def _unusual_tiff(
-    file: BinaryIO | io.BytesIO, name: str, stretch: "Stretch | None", error: Exception | None = None
+    file: BinaryIO | io.BytesIO,
+    name: str,
+    stretch: "Stretch | None",
+    colors: "Colors",
+    error: Exception | None = None,
 ) -> Image.Image:
     """The RGB of a measurement, or of a TIFF that Pillow can't read correctly (`error`): five bands, LERC, ..."""
     from segvoc.imaging.rasters import RasterImage
@@ -237,7 +247,7 @@ def _unusual_tiff(
         orientation = 1
     file.seek(0)
     try:
-        with RasterImage(file, name=name, stretch=stretch) as raster:
+        with RasterImage(file, name=name, stretch=stretch, colors=colors) as raster:
             check_size(raster.width, raster.height, name)
             image = Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
         image.getexif()[ExifTags.Base.Orientation] = orientation

@@ -2,8 +2,9 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -46,6 +47,36 @@ Maps = tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]
 all, in order). Both arrays are of the same library and on the same device."""
 
 
+class EncoderIdentity:
+    """Which image encoder an image was encoded by, for this process and, by its digest, for others.
+
+    Args:
+        find_digest: a digest of all that features depend on; None if there is none. Called once, when it is needed.
+    """
+
+    def __init__(self, find_digest: Callable[[], str | None]) -> None:
+        self._find_digest = find_digest
+
+    @cached_property
+    def digest(self) -> str | None:
+        """The digest."""
+        return self._find_digest()
+
+    def is_same(self, other: "EncoderIdentity") -> bool:
+        """Whether both encode images alike."""
+        return self is other or (self.digest is not None and self.digest == other.digest)
+
+    def __deepcopy__(self, memo: object) -> "EncoderIdentity":
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickled, (self.digest,)
+
+
+def _unpickled(digest: str | None) -> EncoderIdentity:
+    return EncoderIdentity(lambda: digest)
+
+
 AnyEngine = TypeVar("AnyEngine", bound="Engine")
 
 
@@ -80,7 +111,7 @@ class Engine(ABC):
         """Taught words; if a word is there several times, the last counts."""
         self.known_words: tuple[str, ...] = ()
         """The words that the model was trained on or taught, if its file or repository lists them."""
-        self.image_encoder = object()
+        self.image_encoder = EncoderIdentity(lambda: None)
         """Identifies the image encoder; models with other words share it."""
         self.known_background: str | None = None
         """The word among them that means "none of the others"."""

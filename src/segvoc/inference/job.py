@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from segvoc.inference.pixel_labels import (
     strongest_of_groups,
 )
 from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVocabulary
-from segvoc.inference.protocols import Protocol
+from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.taught.calibration import softmax_logits
@@ -81,7 +82,7 @@ def label_stream(
     """Label images in order, in constant memory; `places` name images without a file name in errors."""
     started: deque[Callable[[], Outcomes]] = deque()
     failure: Exception | None = None
-    with closing(read_in_batches(images, job.batch, job.options.value_range, places)) as batches:
+    with closing(read_in_batches(images, job.batch, job.options.value_range, places, job.protocol.colors)) as batches:
         while True:
             try:
                 started.append(start(next(batches)))
@@ -282,7 +283,7 @@ class LabelingJob:
         """The views of the images that could be read; those of the others are encoded."""
         for image in given:
             if isinstance(image, EncodedImage):
-                image.check_use(self.engine, self.protocol)
+                image.check_use(self.engine, self.protocol, self.options.value_range)
         plain = [image.pixels for image in given if isinstance(image, ReadImage)]
         encoded = iter(self._encode(plain) if plain else ())
         return [
@@ -356,7 +357,7 @@ class LabelingJob:
         if self.options.window == "auto" or auto is None or len(views) > 1:
             return False
         window = self.engine.window_protocol(self.options.window)
-        alike = (window.pooling, window.selection) == (auto.pooling, auto.selection)
+        alike = (window.pooling, window.selection, window.colors) == (auto.pooling, auto.selection, auto.colors)
         return alike and np.array_equal(to_numpy(views.pixels), image_views(image, auto))
 
     def class_labels(self, views: EncodedViews, size: tuple[int, ...]) -> ClassLabels:
@@ -434,3 +435,35 @@ def not_finite_error(name: str) -> InputError:
     return InputError(
         f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"
     )
+
+
+def start_in_own_windows(job: LabelingJob) -> StartBatch:
+    """Label encoded images in their own windows, and the others in that of the job."""
+    jobs: dict[Window, LabelingJob] = {job.options.window: job}
+
+    def job_of(image: GivenImage) -> LabelingJob:
+        if not isinstance(image, EncodedImage):
+            return job
+        if image.window not in jobs:
+            image.check_model(job.engine)
+            options = replace(job.options, window=image.window)
+            rules, protocol = rules_of(job.engine, job.words, options), job.engine.protocol(options)
+            jobs[image.window] = replace(job, options=options, rules=rules, protocol=protocol)
+        return jobs[image.window]
+
+    def start(given: Sequence[GivenImage]) -> Callable[[], Outcomes]:
+        windows: list[Window] = [job_of(image).options.window for image in given]
+        begun: dict[Window, list[Callable[[], Outcomes]]] = {}
+        for window in dict.fromkeys(windows):
+            members = [image for image, own in zip(given, windows, strict=True) if own == window]
+            size = jobs[window].batch
+            begun[window] = [jobs[window].start(members[at : at + size]) for at in range(0, len(members), size)]
+
+        def finish() -> Outcomes:
+            outcomes = {window: chain.from_iterable(one() for one in started) for window, started in begun.items()}
+            for window in windows:
+                yield next(outcomes[window])
+
+        return finish
+
+    return start

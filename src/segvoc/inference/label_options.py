@@ -18,7 +18,7 @@ from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.layers.selection import KeepClasses, requested_selection
 from segvoc.storage.records import field_types, field_value
-from segvoc.vocabulary import as_word
+from segvoc.vocabulary import as_word, folded
 
 
 class LabelKeywords(TypedDict, total=False):
@@ -274,10 +274,10 @@ def _check_objects(options: LabelOptions) -> None:
 
 
 def checked_background(name: str) -> str:
-    """Strip the background's name; raises `UsageError` if it is empty."""
+    """The background's name as a word, or "auto" in any case; raises `UsageError` if it is empty."""
     if not isinstance(name, str):
         raise UsageError(f"background={name!r} is not a name; give a word, such as 'background', or 'auto' for none")
     stripped = as_word(name)
     if not stripped:
         raise UsageError(f"the background's name {name!r} is empty; name it, for example 'background'")
-    return stripped
+    return AUTO if folded(stripped) == AUTO else stripped

@@ -187,7 +187,9 @@ class PreparedVocabulary:
         }
         queried = words.with_words(*(word for some in unasked.values() for word in some))
         numbers = iter(range(len(words), len(queried)))
-        places = {name: list(islice(numbers, len(some))) for name, some in unasked.items()}
+        places: dict[GroupName, Sequence[int]] = {
+            name: list(islice(numbers, len(some))) for name, some in unasked.items()
+        }
         groups: dict[GroupName, Sequence[int]] = {"asked": asked, **roles, **places}
         query = ClassQuery(
             words=self.vocabulary.words,
@@ -219,7 +221,7 @@ class PreparedVocabulary:
         if not others:
             return ()
         encoded = [cast(Array, self.encode(vocabulary)) for vocabulary in (words, Vocabulary(others))]
-        return tuple(compress(others, differ(*encoded, stand_ins.similarity).tolist()))
+        return tuple(compress(others, differ(encoded[0], encoded[1], stand_ins.similarity).tolist()))
 
     def record(self) -> dict[str, object]:
         """The data that results depend on, for resumable calls: digests, and the background's name."""

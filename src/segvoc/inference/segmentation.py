@@ -249,9 +249,14 @@ class Segmentation:
 
     @functools.cached_property
     def objects(self) -> "list[ImageObject]":
-        """The objects of `boxes`, with their masks: by `segment(..., objects=...)`, or else connected components."""
-        objects = []
-        for region, shape in region_annotations(self._regions(None), self.labels.shape):
+        """The objects that `segment(..., objects=True)` numbered, as `object_counts` counts them: surfaces have none.
+
+        Without it, the components of `boxes`.
+        """
+        objects, regions = [], self._regions(None)
+        if self.object_map is not None:
+            regions = [region for region in regions if region.number is not None]
+        for region, shape in region_annotations(regions, self.labels.shape):
             left, top, width, height = region.box
             box, score = (left, top, left + width, top + height), self._mean_confidence(region)
             objects.append(ImageObject(self.words[region.label], shape["segmentation"], box, score, region.area))
@@ -305,6 +310,7 @@ class Segmentation:
     def _regions(self, word: str | None) -> list[Region]:
         if word is not None:
             self.mask(word)  # refuses what the image wasn't labeled with
+            word = word.strip()
         named = {index for index, name in enumerate(self.words) if word is None or folded(name) == folded(word)}
         if not named:
             raise UsageError(

@@ -20,6 +20,7 @@ from segvoc.inference.job import (
     label_stream,
     raising,
     rules_of,
+    start_in_own_windows,
     warning,
     with_progress,
 )
@@ -93,12 +94,13 @@ class Segmenter(Engine):
             InputError: the image can't be read.
             UsageError: the model doesn't have the window.
         """
-        options = LabelOptions(window=window, stretch=stretch)
+        values = LabelOptions(window=window, stretch=stretch).value_range
         protocol = self.window_protocol(window)
         self.prepare_to_run()
-        read = ReadImage.of(image, options.value_range, "the image")
+        read = ReadImage.of(image, values, "the image", protocol.colors)
         (encoded,) = encode_pixels([read.pixels], protocol, self)
-        return EncodedImage(image=read, window=window, protocol=protocol, views=encoded, encoder=self.image_encoder)
+        how = {"window": window, "protocol": protocol, "stretch": values}
+        return EncodedImage(image=read, views=encoded, encoder=self.image_encoder, **how)
 
     @overload
     def segment(
@@ -127,7 +129,7 @@ class Segmenter(Engine):
 
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`;
-                or an `EncodedImage`, whose window counts), or a list of images of any sizes.
+                or an `EncodedImage`, of any window if that of the options is "auto"), or a list of images of any sizes.
             words: one per class, a line ("cat, sofa") or names by id; "sofa=couch" has a synonym. None uses the objects
                 of `parts`, or the words that the model was trained on or taught. A vocabulary prepared by `encode`
                 includes parts and background.
@@ -149,9 +151,6 @@ class Segmenter(Engine):
             raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[GivenSource], images if several else [images])
-        windows = {image.window for image in sources if isinstance(image, EncodedImage)}
-        if len(windows) == 1 and options.window == "auto":
-            options = replace(options, window=windows.pop())
         job = self.job(words, options, parts)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
         outcomes = label_stream(_start(job), job, sources, places)
@@ -196,7 +195,9 @@ class Segmenter(Engine):
             raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
         job = replace(self.job(words, options, None, groups=groups), hints=None)
         read = [
-            image if isinstance(image, EncodedImage) else ReadImage.of(image, options.value_range, f"image {number}")
+            image
+            if isinstance(image, EncodedImage)
+            else ReadImage.of(image, options.value_range, f"image {number}", job.protocol.colors)
             for number, image in enumerate(images, 1)
         ]
         start = _start(job)
@@ -300,4 +301,7 @@ class Segmenter(Engine):
 
 
 def _start(job: LabelingJob) -> StartBatch:
-    return job.start if job.options.tiling is None else TiledLabeling(job).start
+    if job.options.tiling is not None:
+        return TiledLabeling(job).start
+    # a named window is that of all images, and the mean of frames has the cells of one window
+    return job.start if job.options.window != "auto" or job.smoothing is not None else start_in_own_windows(job)

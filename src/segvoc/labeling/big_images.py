@@ -16,6 +16,7 @@ from jaxtyping import Integer, UInt16
 from PIL import Image
 
 from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
@@ -84,11 +85,13 @@ def label_big_image(
 
     Raises:
         InputError: the image can't be read.
-        UsageError: words or options conflict, or an earlier call left partial labels with other settings.
+        UsageError: words or options conflict, objects are asked for, or an earlier call left partial labels with other
+            settings.
         OutputError: a result can't be written.
     """
     start, path, call = time.perf_counter(), Path(path), labeling or Labeling()
     how = call.options.in_tiles()
+    _refuse_objects(how)
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
     numbers = None if call.bands is None else ",".join(map(str, call.bands))
@@ -97,7 +100,7 @@ def label_big_image(
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
-    with _opened(path, call) as image:
+    with _opened(path, call, tiled.job.protocol.colors) as image:
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(call, paths.stem, settings, stamp, size=size, classes=classes) as labels:
             rows = tiled.tiling.rows(image.height)
@@ -164,13 +167,14 @@ def _paths(path: Path, stem: str, labeling: Labeling) -> ResultPaths:
     return ResultPaths.below(labeling.out, stem, overlay=labeling.overlay is not None, placed=is_raster(path))
 
 
-def _opened(path: Path, labeling: Labeling) -> AbstractContextManager[WindowedImage]:
+def _opened(path: Path, labeling: Labeling, colors: Colors) -> AbstractContextManager[WindowedImage]:
     stretch, bands = labeling.options.value_range, labeling.bands
     if is_raster(path):
-        return RasterImage(path, bands=bands, stretch=stretch)
+        return RasterImage(path, bands=bands, stretch=stretch, colors=colors)
     if bands is not None:
         raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for TIFFs")
-    return nullcontext(DecodedImage(path, MAX_PIXELS if labeling.max_pixels is None else labeling.max_pixels, stretch))
+    most = MAX_PIXELS if labeling.max_pixels is None else labeling.max_pixels
+    return nullcontext(DecodedImage(path, most, stretch, colors))
 
 
 def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", labeling: Labeling) -> None:
@@ -221,10 +225,9 @@ class LargeResult(LabeledFile):
 def label_large_image(model: Segmenter, image: DecodedImage, words: Words, options: LabelOptions) -> LargeResult:
     """Label a decoded image tile by tile: 2 bytes per pixel beside the image, and a row of tiles.
 
-    `InputError` if the network's output is not finite; `UsageError` if words and options conflict.
+    `InputError` if the network's output is not finite; `UsageError` if words and options conflict, or ask for objects.
     """
-    if options.objects:
-        raise UsageError("objects need an image that is labeled as a whole; make it smaller, or leave out objects")
+    _refuse_objects(options)
     start, tiled = time.perf_counter(), model.in_tiles(words, options)
     labels, statistics = np.empty((image.height, image.width), np.uint16), LabelStatistics.none()
     for rows, row, of_row in tiled.rows(image, tiled.look(image)):
@@ -240,6 +243,11 @@ def label_large_image(model: Segmenter, image: DecodedImage, words: Words, optio
         pixels=image,
         **tiled.job.result_metadata,
     )
+
+
+def _refuse_objects(options: LabelOptions) -> None:
+    if options.objects:
+        raise UsageError("objects need an image that is labeled as a whole; make it smaller, or leave out objects")
 
 
 class PartialLabels(StepwiseWork):

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar, cast
+from weakref import ref
 
 import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from segvoc.checkpoints.origins import content_hash
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
 from segvoc.inference.decision import PLAIN_DECISION, Decision
-from segvoc.inference.engine import ModelTraits
+from segvoc.inference.engine import EncoderIdentity, ModelTraits
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
@@ -23,6 +25,7 @@ from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.runtime.arrays import Array
 from segvoc.runtime.hardware import Optimize
 from segvoc.runtime.process_settings import check_fork
+from segvoc.storage.files import digest_of
 
 _T = TypeVar("_T")
 
@@ -75,6 +78,7 @@ class NetworkSegmenter(Segmenter):
             ),
             origin=origin,
         )
+        self.image_encoder = _identity(network, self.origin)
         self.class_chunk = classes_at_a_time(self.device)
         """Classes refined per chunk; bounds memory without affecting results."""
         self._views_at_once = self.batch
@@ -174,6 +178,17 @@ class NetworkSegmenter(Segmenter):
             return image
         tensor = torch.from_numpy(image if image.flags.writeable else image.copy())  # PyTorch warns of read-only arrays
         return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
+
+
+def _identity(network: SegmentationNetwork, origin: Mapping[str, object]) -> EncoderIdentity:
+    """The network's identity, which doesn't keep its weights in memory."""
+    alive, settings = ref(network), origin.get("configuration")
+
+    def digest() -> str | None:
+        network = alive()
+        return None if network is None else digest_of(content_hash(network), settings)
+
+    return EncoderIdentity(digest)
 
 
 def _joined(maps: list[Tensor]) -> Tensor:

@@ -17,6 +17,7 @@ from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, Word
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.decision import Decision
 from segvoc.inference.edges import EDGES
+from segvoc.inference.engine import EncoderIdentity
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
 from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
 from segvoc.inference.protocols import Protocol
@@ -54,6 +55,7 @@ class ExportedSegmenter(Segmenter):
             traits=about,
             origin=about.origin,
         )
+        self.image_encoder = EncoderIdentity(lambda: digest_of(about.to_json()))
         if about.taught:
             self.taught = self.with_taught(*(TaughtWords.load(self.folder / name) for name in about.taught)).taught
         self.known_words, self.known_background = about.known_words, about.known_background
