@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,12 @@ from tokenizers import Tokenizer
 
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
-from segvoc.inference.confidence import WordConfidence
+from segvoc.inference.confidence import coarse_maps
+from segvoc.inference.decision import Rules
+from segvoc.inference.exported.manifest import ExportManifest
+from segvoc.inference.exported.segmenter import TINY_MANIFEST
+from segvoc.inference.pixel_labels import search_classes
+from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.taught.calibration import softmax_logits
@@ -32,9 +37,10 @@ from segvoc.inference.taught.taught_words import (
     probe_image,
 )
 from segvoc.inference.windows import ViewLogits
-from segvoc.models.presets import TINY_CONFIDENCE
-from segvoc.networks.tiny import tiny_kinds
+from segvoc.lexicon import Lexicon, trained_lexicon
 from segvoc.runtime.arrays import bilinear
+from segvoc.storage.files import SHIPPED
+from segvoc.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,8 +66,21 @@ def palette() -> dict[str, str]:
     return {"colors": class_colors(COLORS).tobytes().hex()}
 
 
-KINDS = ("skier", "Woman in a red coat", "cherry tomatoes", "slice of pizza", "hot dog", "ladies", "loaves", "rocket")
-"""Words, of which some are of a kind that `tiny` was trained on."""
+PHRASES = (
+    "skier", "Woman in a red coat", "cherry tomatoes", "slice of pizza", "cup of a tea", "piece of the dog's fur",
+    "hot dog", "ladies", "loaves", "wolves", "rocket", "red sports car", "cable car window", "dog's head",
+    "man\u2019s leg", "leg of a table", "leg of the woman", "table leg", "the cat's owner's hat", "wheels", "shirt",
+    "shirt of a man", "skin", "street sign", "wall-other-merged", "floor-wood", "sky-other-merged", "dirt_other",
+    "food-other", "other", "stuff", "grasses", "boy with a kite near water", "box made of wood",
+    "table made of stone", "toy car on the floor", "of", "'s hat", "hats of", "\u0130",
+)  # fmt: skip
+"""Phrases with what else than their last noun may say what they mean."""
+
+CALLS = (
+    ("boat", "lake", "dog", "cat", "car", "cup", "table", "chair", "lamp"), ("dog", "ball"), ("skier", "snow"),
+    ("hat", "shirt"), ("hat", "man", "sky"), ("couple", "wall, partition", "road"), ("dog",),
+)  # fmt: skip
+"""Words of calls that different rules are about."""
 
 
 def expected() -> dict[str, Any]:
@@ -78,24 +97,63 @@ def expected() -> dict[str, Any]:
         "mixed": _mixed(random),
         "tuned": _tuned(random),
         "probe": _text(probe_image()[::16, ::16]),
-        "kinds": [{"word": word, "kind": tiny_kinds().of(word)} for word in KINDS],
-        "offsets": _offsets(random),
+        "lexicon": _meanings(trained_lexicon()),
+        "decided": [_decided(random, words) for words in CALLS],
         "prompts": [{"text": text, "ids": tokenizer.encode(text).ids} for text in PROMPTS],
     }
 
 
-def _offsets(random: np.random.Generator) -> dict[str, Any]:
-    """Maps of three words, of which the second was dropped, and the offsets of their confidence."""
-    maps = (random.integers(-24, 24, (2, 14, 130)) / 4).astype(np.float32)
-    facts = ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    words = WordConfidence(model=TINY_CONFIDENCE, words=facts)
-    output = ViewLogits(maps[None], np.array([[0, 2]]), 3)
+def _meanings(lexicon: Lexicon) -> list[list[Any]]:
+    """What words mean: those that the lexicon has, also in plural and after other words, and `PHRASES`."""
+    compounds = [form for name in lexicon.compounds for form in (name, f"{name}s", f"old {name}")]
+    surfaces = [form for name in lexicon.surfaces for form in (name, f"{name}-other-merged")]
+    parts = [name for whole in lexicon.wholes for name in (*whole.parts, *whole.worn, *whole.other_names)]
+    of_parts = [form for name in parts for form in (f"{name}s", f"car's {name}", f"{name} of a woman")]
+    portions = [f"{name} of cake" for name in lexicon.portions]
+    words = (*PHRASES, *compounds, *surfaces, *of_parts, *portions, *list(lexicon.kinds)[::10])
+    return [[word, *asdict(lexicon.of(word)).values()] for word in dict.fromkeys(words)]
+
+
+@dataclass(frozen=True)
+class _Embeddings:
+    """Stand-ins for the embeddings of words."""
+
+    lexicon: Lexicon
+    vectors: dict[str, list[float]]
+    templates: tuple[str, ...] = ("{}",)
+
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> np.ndarray:
+        return np.array([[self.vectors.get(word, [0, 0, 0, 1])] for word in vocabulary.words], np.float32)
+
+
+def _decided(random: np.random.Generator, words: tuple[str, ...]) -> dict[str, Any]:
+    """A call of `tiny` with drawn maps, of which class selection dropped one, and what is decided."""
+    about = ExportManifest.read(SHIPPED / TINY_MANIFEST)
+    named = dict.fromkeys((*words, *about.decision.unasked))
+    vectors = {word: random.integers(-3, 4, 4).tolist() for word in named} if len(words) == 1 else {}
+    rules = Rules.of(about.decision, None, None, window="auto", is_single_word=len(words) == 1)
+    query, _ = PreparedVocabulary(_Embeddings(about.lexicon, vectors), words, None, None).query(rules)
+    dropped = random.integers(len(query.queried))
+    kept = np.delete(np.arange(len(query.queried)), dropped if dropped else [])
+    maps = random.integers(-64, 64, (1, len(kept), 4, 60)).astype(np.int8)
+    protocol, facts = (
+        Protocol(size=448),
+        [(one.is_trained, one.kind is not None, one.whole is not None) for one in query.facts],
+    )
+    output, fitted = ViewLogits(maps / np.float32(16), kept[None], len(query.queried)), rules.decision.confidence
+    offsets = None
+    if fitted is not None and len(words) > 1:
+        offsets = fitted.offsets(coarse_maps(output, protocol, (4, 60), len(words)), np.array(facts, np.float32))
+    found = search_classes(output, (4, 60), query, protocol, offsets=offsets)()
     return {
-        "model": asdict(TINY_CONFIDENCE),
-        "facts": facts,
+        "words": words,
+        "unasked": query.unasked,
+        "vectors": vectors,
+        "kept": kept.tolist(),
         "maps": _text(maps),
+        "labels": _text(found.labels),
         # processors round the sums of cells differently
-        "offsets": np.round(words.offsets(output, Protocol(size=448), (14, 130)).astype(float), 3).tolist(),
+        "confidence": np.round(found.confidence[:, ::20].astype(float), 3).tolist(),
     }
 
 

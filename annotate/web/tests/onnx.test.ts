@@ -1,19 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import * as ort from "onnxruntime-web/wasm";
+
 import { PageError } from "../src/backend";
-import { offsets, type WordFacts } from "../src/onnx/confidence";
+import { Decision } from "../src/onnx/decision";
 import { checkedDescription, inputSize, selectionInputs, wordsProgram, type Description } from "../src/onnx/description";
 import { withoutIslands } from "../src/onnx/edges";
-import { NONE } from "../src/labels/labeling";
-import { beside, probability, rejecting } from "../src/onnx/model";
+import { Lexicon } from "../src/onnx/lexicon";
 import { Prompts } from "../src/onnx/prompts";
 import { strongestClass } from "../src/onnx/strongest_class";
-import { WordKinds } from "../src/onnx/word_kinds";
-import { bytes, expected, kinds, tokenizer } from "./expected";
+import { bytes, decisionPrograms, expected, tiny, tokenizer } from "./expected";
 
 const prompts = { tokenizer: "tokenizer.json", max_tokens: 256, padding: 0, templates: ["{}"] };
-const text = { program: "text.onnx", ...prompts, average: false, unit_length: true, kinds: {} };
+const text = { program: "text.onnx", ...prompts, average: false, unit_length: true };
 const shape = { size: 448, multiple: 32, squash: 2, max_aspect: 4, loader: null, pad_to: 1, sliding: null };
 const protocol = { ...shape, pooling: [2, 2], selection: null, sigmoid_first: false };
 const description: Description = {
@@ -24,8 +24,9 @@ const description: Description = {
   words: [{ program: "other.onnx", pooling: [1, 1] }, { program: "words.onnx", pooling: [2, 2] }],
   text,
   has_parts: false,
-  confidence: null,
-  background_words: null,
+  decision: tiny.decision,
+  decision_programs: {},
+  lexicon: tiny.lexicon,
   protocols: { auto: protocol },
   files: {},
 };
@@ -40,30 +41,24 @@ for (const { maps, image, quarters, index, value } of expected.strongest) {
   });
 }
 
-for (const { word, kind } of expected.kinds)
-  test(`"${word}" is of the kind that Python says`, () => assert.equal(new WordKinds(kinds).of(word) ?? null, kind));
-
-test("the confidence of words in an image is Python's", () => {
-  const { model, facts, maps, offsets: found } = expected.offsets;
-  const values = new Float32Array(bytes(maps).buffer);
-  const own = offsets(model, { values, classes: 2, rows: 14, columns: 130 }, [0, -1, 1], facts as unknown as WordFacts[]);
-  own.forEach((offset, word) => assert.ok(Math.abs(offset - found[word]) < 1e-3, `${offset} and ${found[word]}`));
+test("words mean what they mean to Python", () => {
+  const lexicon = new Lexicon(tiny.lexicon);
+  const found = (expected.lexicon as [string][]).map(([word]) => [word, ...Object.values(lexicon.of(word))]);
+  assert.deepEqual(found, expected.lexicon);
 });
 
-test("a single word competes with its surroundings, but not with its synonyms", () => {
-  const embeddings = (...vectors: number[][]) =>
-    ({ values: Float32Array.from(vectors.flat()), words: vectors.length, prompts: 1, channels: 2 });
-  const all = beside(embeddings([2, 0]), embeddings([0, 1], [3, 0.1], [-1, 0]), 0.6);
-  assert.deepEqual([all.words, Array.from(all.values)], [3, [2, 0, 0, 1, -1, 0]]);
-});
-
-test("pixels where the surroundings are likelier than a single word, or it is unlikely, are unlabeled", () => {
-  const maps = { values: Float32Array.from([3, 3, -2, 1, 4, -3]), classes: 2, rows: 1, columns: 3 };
-  const { labels, confidence } = rejecting(maps, true, { threshold: 0.3, margin: 0 }, probability, 1, 3);
-  assert.deepEqual([Array.from(labels), Array.from(confidence)], [[0, NONE, NONE], [243, 243, 30]]);
-  assert.deepEqual(Array.from(rejecting(maps, true, { threshold: 0.3, margin: 2.5 }, probability, 1, 3).labels), [NONE, NONE, NONE]);
-  assert.deepEqual(Array.from(rejecting(maps, false, { threshold: 0.3, margin: 0 }, probability, 1, 3).labels), [NONE, NONE, NONE]);
-});
+for (const { words, unasked, vectors, kept, maps, labels, confidence } of expected.decided)
+  test(`pixels of a call with ${words} become what Python decides`, async () => {
+    const decision = new Decision(tiny.decision, new Lexicon(tiny.lexicon), await decisionPrograms());
+    const embedded = async (some: readonly string[]) => new ort.Tensor("float32", some.flatMap((word) => vectors[word]), [some.length, 1, 4]);
+    const contest = await decision.contest(words, embedded);
+    assert.deepEqual(contest.unasked, unasked);
+    const values = Float32Array.from(new Int8Array(bytes(maps).buffer), (logit) => logit / 16);
+    const found = await decision.labels(contest, { values, classes: kept.length, rows: 4, columns: 60 }, kept, 4, 60);
+    assert.deepEqual(found.labels, new Uint16Array(bytes(labels).buffer));
+    for (const [row, all] of confidence.entries())
+      for (const [at, one] of all.entries()) assert.ok(Math.abs(found.confidence[row * 60 + 20 * at] / 255 - one) < 0.003);
+  });
 
 test("islands take the word around them, as probable as before", () => {
   const rows = 40, columns = 50, cells = rows * columns;
@@ -110,14 +105,17 @@ test("a usable description is taken, and its program for the protocol's pooling 
 
 test("words are selected as the protocol says, and all of them where words were taught", () => {
   const none = { keep: null, fraction: null, share: null, least: 1, by: "votes" } as const;
-  const inputs = (selection: object, words: number, isTaught = false) =>
-    selectionInputs({ ...protocol, selection: { ...none, ...selection } }, words, isTaught);
+  const inputs = (selection: object, words: number, isTaught = false, unasked = 0) =>
+    selectionInputs({ ...protocol, selection: { ...none, ...selection } }, words, unasked, isTaught);
   const share = { share: 0.98, least: 24 }, quarter = { fraction: 0.25, least: 16, keep: 64 };
-  assert.deepEqual(inputs(share, 100), { least: 24, share: 0.98, bySimilarity: false });
-  assert.deepEqual(inputs(share, 100, true), { least: 100, share: 0, bySimilarity: false });
+  assert.deepEqual(inputs(share, 100), { least: 24, share: 0.98, bySimilarity: false, objects: 100 });
+  assert.deepEqual(inputs(share, 100, true), { least: 100, share: 0, bySimilarity: false, objects: 100 });
   assert.deepEqual([8, 100, 1000].map((words) => inputs(quarter, words).least), [8, 25, 64]);
-  assert.deepEqual(inputs({ keep: 256, by: "similarity" }, 1000), { least: 256, share: 0, bySimilarity: true });
-  assert.equal(selectionInputs(protocol, 1000, false).least, 1000);
+  assert.deepEqual(inputs({ keep: 256, by: "similarity" }, 1000), { least: 256, share: 0, bySimilarity: true, objects: 1000 });
+  assert.deepEqual(selectionInputs(protocol, 1000, 3, false), { least: 1003, share: 0, bySimilarity: false, objects: 1003 });
+  // words that nobody asked for vote, but take no place of a number to keep
+  assert.deepEqual(inputs(share, 20, false, 8), { least: 24, share: 0.98, bySimilarity: false, objects: 28 });
+  assert.deepEqual(inputs(quarter, 100, false, 8), { least: 25, share: 0, bySimilarity: false, objects: 100 });
 });
 
 for (const [wrong, message] of [

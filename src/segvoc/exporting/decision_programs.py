@@ -10,21 +10,27 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from segvoc.exporting.programs import Program
+from segvoc.inference.confidence import coarse
 from segvoc.inference.decision import (
     CallFacts,
     Decision,
     GroupName,
     Strongest,
-    Verdict,
     WordTable,
     competition,
     decide,
     differ,
 )
 from segvoc.inference.pixel_labels import SEARCHED
+from segvoc.layers.selection import DROPPED
 
 WITH_WORDS = SEARCHED[:3]
 """Groups of asked words, whose strongest word may become the label."""
+
+
+def input_name(group: GroupName) -> str:
+    """How the programs call a group."""
+    return group.replace("-", "_").replace(" ", "_")
 
 
 def decision_files(decision: Decision) -> dict[str, str]:
@@ -50,28 +56,30 @@ def decision_programs(decision: Decision) -> Iterator[tuple[str, Program]]:
         free = {"requested": {0: words, 1: prompts, 2: channels}, "others": others}
         yield "differ", Program(module=_Differ(decision.stand_ins.similarity), inputs=inputs, free=free)
     if decision.confidence is not None:
-        inputs = {"maps": torch.randn(3, 6, 7), "facts": torch.zeros(3, 3)}
-        free = {"maps": {0: words, 1: Dim("rows", max=1 << 17), 2: Dim("columns", max=1 << 17)}, "facts": rows}
+        kept, sides = Dim("kept", max=1 << 17), (Dim("rows", max=1 << 17), Dim("columns", max=1 << 17))
+        inputs = {"maps": torch.randn(3, 67, 59), "kept": torch.tensor([0, 2, 3]), "facts": torch.zeros(4, 3)}
+        free = {"maps": {0: kept, 1: sides[0], 2: sides[1]}, "kept": {0: kept}, "facts": rows}
         yield "offsets", Program(module=_Offsets(decision), inputs=inputs, free=free)
 
 
 def _pixels(decision: Decision, words: object, pixels: object) -> Program:
-    inputs = {
-        "score": torch.randn(len(SEARCHED), 11),
-        "word": torch.zeros(len(WITH_WORDS), 11, dtype=torch.int64),
+    of_pixels = {
+        **{f"{input_name(group)}_score": torch.randn(11) for group in SEARCHED},
+        **{f"{input_name(group)}_word": torch.zeros(11, dtype=torch.int32) for group in WITH_WORDS},
+    }
+    of_words = {
         **{name: torch.zeros(3, dtype=torch.bool) for name in ("surface", "part", "whole")},
         "offsets": torch.zeros(3),
+    }
+    of_call = {
         "is_open": torch.tensor(False),
         "threshold": torch.tensor(0.0),
         "least": torch.tensor(0.0),
         "is_fitted": torch.tensor(True),
     }
-    axes = {
-        "score": {1: pixels},
-        "word": {1: pixels},
-        **{name: {0: words} for name in ("surface", "part", "whole", "offsets")},
-    }
-    return Program(module=_Pixels(decision), inputs=inputs, free={name: axes.get(name, {}) for name in inputs})
+    free: dict[str, dict[int, object]] = {name: {} for name in of_call}
+    free |= {name: {0: pixels} for name in of_pixels} | {name: {0: words} for name in of_words}
+    return Program(module=_Pixels(decision), inputs=of_pixels | of_words | of_call, free=free)
 
 
 class _Words(nn.Module):
@@ -97,23 +105,9 @@ class _Differ(nn.Module):
 
 
 class _Offsets(nn.Module):
-    """From coarse "maps" (K h w) and "facts" (K 3) of an image's words to the "offsets" (K) of their confidence."""
+    """From an image's maps and the "facts" (K 3) of its words to the "offsets" (K) of their confidence.
 
-    def __init__(self, decision: Decision) -> None:
-        super().__init__()
-        self.decision = decision
-
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        assert self.decision.confidence is not None
-        return {"offsets": self.decision.confidence.offsets(inputs["maps"], inputs["facts"])}
-
-
-class _Pixels(nn.Module):
-    """From the strongest word of each group at N pixels to their word, -1 for none, and its confidence.
-
-    "score" (G N) has the groups of `SEARCHED`, -inf for one that the call doesn't have; "word" (3 N) those of
-    `WITH_WORDS`. The other inputs are fields of `CallFacts`, with 0 for a threshold that isn't there, and the "offsets"
-    (K) of the words, which count where the confidence "is_fitted" to the call.
+    "maps" (P y x) are the network's, of those words that class selection kept; "kept" (P) are their indices.
     """
 
     def __init__(self, decision: Decision) -> None:
@@ -121,21 +115,39 @@ class _Pixels(nn.Module):
         self.decision = decision
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        words = [*inputs["word"], *[inputs["word"][0]] * (len(SEARCHED) - len(WITH_WORDS))]
+        assert self.decision.confidence is not None
+        cells, facts = coarse(inputs["maps"]), inputs["facts"]
+        maps = cells.new_full((facts.shape[0], *cells.shape[1:]), DROPPED).index_copy(0, inputs["kept"], cells)
+        return {"offsets": self.decision.confidence.offsets(maps, facts)}
+
+
+class _Pixels(nn.Module):
+    """From the strongest word of each group at N pixels to their "label", the index of a word or -1, and "confidence".
+
+    Each group of `SEARCHED` has a score (N), -inf if the call doesn't have the group; those of `WITH_WORDS` also have
+    words (N), all by the group's `input_name`. The other inputs are fields of `CallFacts`, with 0 for a threshold that
+    isn't there, and the "offsets" (K) of the words, which count where the confidence "is_fitted" to the call.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__()
+        self.decision = decision
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        words = {group: inputs[f"{input_name(group)}_word"].long() for group in WITH_WORDS}
         strengths: dict[GroupName, Strongest] = {
-            group: Strongest(score, word) for group, score, word in zip(SEARCHED, inputs["score"], words, strict=True)
+            group: Strongest(inputs[f"{input_name(group)}_score"], words.get(group, words["asked"]))
+            for group in SEARCHED
         }
         facts = CallFacts(**{name: inputs[name] for name in CallFacts._fields})
 
-        def verdict(offsets: Tensor | None) -> Verdict:
-            return decide(strengths, facts, self.decision, offsets)
+        def decided(offsets: Tensor | None) -> tuple[Tensor, Tensor]:
+            verdict = decide(strengths, facts, self.decision, offsets)
+            assert verdict.is_none is not None
+            return torch.where(verdict.is_none, -1, verdict.word).int(), verdict.confidence
 
-        plain = verdict(None)
-        fitted = plain if self.decision.confidence is None else verdict(inputs["offsets"])
-        is_fitted = inputs["is_fitted"]
-        assert plain.is_none is not None and fitted.is_none is not None
-        is_none = torch.where(is_fitted, fitted.is_none, plain.is_none)
-        return {
-            "word": torch.where(is_none, -1, plain.word),
-            "confidence": torch.where(is_fitted, fitted.confidence, plain.confidence),
-        }
+        label, confidence = decided(None)
+        if self.decision.confidence is not None:
+            fitted, is_fitted = decided(inputs["offsets"]), inputs["is_fitted"]
+            label, confidence = torch.where(is_fitted, fitted[0], label), torch.where(is_fitted, fitted[1], confidence)
+        return {"label": label, "confidence": confidence}

@@ -73,12 +73,19 @@ def coarse_maps(output: ViewLogits, protocol: Protocol, size: tuple[int, int], w
     xp, like = array_namespace(output.logits), output.logits
     maps = xp.full((words, 1, 1), DROPPED, dtype=like.dtype, device=device(like))
     for some, classes in output.maps(protocol, size, classes=range(words)):
-        step = max(1, round(max(some.shape[1:]) / GRID))
-        cells = some[:, step // 2 :: step, step // 2 :: step]
+        cells = coarse(some)
         if maps.shape[1:] != cells.shape[1:]:
             maps = xp.full((words, *cells.shape[1:]), DROPPED, dtype=like.dtype, device=device(like))
         maps[classes] = cells
     return maps
+
+
+def coarse(maps: Float[Array, "K y x"]) -> Float[Array, "K h w"]:
+    """The cells of the coarse grid in maps."""
+    side = max(maps.shape[1:])
+    # round(side / GRID), of integers alone, which programs can compute, too
+    step = max(1, (2 * side + GRID - 1 + side // GRID % 2) // (2 * GRID))
+    return maps[:, step // 2 :: step, step // 2 :: step]
 
 
 def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Float[Array, "K F"], Float[Array, " G"]]:

@@ -1,8 +1,8 @@
 /** What `segvoc.json` of an exported folder says. */
 
 import { PageError } from "../backend";
-import type { ConfidenceModel } from "./confidence";
 import { halfToEven } from "../imaging/resize";
+import type { WordLists } from "./lexicon";
 
 export interface Description {
   readonly format: number;
@@ -17,10 +17,10 @@ export interface Description {
   readonly text: Text | null;
   /** Whether words are sorted into objects and parts first. */
   readonly has_parts: boolean;
-  /** Words for what surrounds a single word, and when a pixel is left to them; null: the word fills the image. */
-  readonly background_words: BackgroundWords | null;
-  /** How likely labels are right; null: their confidence is the sigmoid of their logit. */
-  readonly confidence: ConfidenceModel | null;
+  readonly decision: Rules;
+  /** Files of the decision as programs, by their names. */
+  readonly decision_programs: Readonly<Record<string, string>>;
+  readonly lexicon: WordLists;
   readonly protocols: Readonly<Record<string, Protocol>>;
   readonly taught?: readonly string[];
   /** Every other file of the folder. */
@@ -36,22 +36,16 @@ export interface ClassSelection {
   readonly by: "votes" | "similarity";
 }
 
-export interface BackgroundWords {
-  readonly words: readonly string[];
-  /** Maximum cosine similarity to the word; more similar ones are synonyms of it. */
-  readonly similarity: number;
-  /** Probability below which a pixel isn't the word even if none of these is likelier. */
-  readonly threshold: number;
-  /** Minimum lead of the word over these [logits]. */
-  readonly margin: number;
-  /** Groups of much the same, of which the first competes in calls that fill the image; see `Rivals`. */
+/** The words of `Decision` of segvoc; what it does with them, its programs know. */
+export interface Rules {
+  /** Words for what surrounds a single word, and the score below which a pixel isn't the word even without them. */
+  readonly stand_ins: { readonly words: readonly string[]; readonly threshold: number } | null;
+  /** Groups of much the same, of which the first competes in calls that fill the image. */
   readonly common: readonly (readonly string[])[];
-  /** Words up to which a list may leave out what surrounds its things. */
-  readonly most_open: number;
   /** Things that compete with their parts. */
-  readonly wholes: readonly { readonly name: string; readonly parts: readonly string[]; readonly other_names: readonly string[] }[];
-  /** How far a whole must be ahead of a part of it, and words that nobody asked for of all others [logits]. */
-  readonly lead: number;
+  readonly wholes: readonly string[];
+  /** Windows that the confidence was fitted for. */
+  readonly windows: readonly string[];
 }
 
 export interface Text {
@@ -66,8 +60,6 @@ export interface Text {
   /** Whether a word has the mean of its prompts' embeddings, instead of one for each. */
   readonly average: boolean;
   readonly unit_length: boolean;
-  /** Words of the same kind as words that the network was trained on. */
-  readonly kinds: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Preprocessing of an image; the page takes protocols with one view of the whole image. */
@@ -91,6 +83,8 @@ export interface SelectionInputs {
   /** Share of the votes that the kept words hold, in [0, 1]. */
   readonly share: number;
   readonly bySimilarity: boolean;
+  /** How many of the first words compete to be kept; the others are kept as long as any of these. */
+  readonly objects: number;
 }
 
 /** Read the description, and refuse models that need more than the page can do. */
@@ -114,12 +108,16 @@ export function wordsProgram({ words }: Description, { pooling }: Protocol): str
   return found.program;
 }
 
-/** Selection by the protocol, for a number of words; words that were taught can't be dropped by their text. */
-export function selectionInputs({ selection }: Protocol, words: number, isTaught: boolean): SelectionInputs {
-  if (!selection || isTaught) return { least: words, share: 0, bySimilarity: false };
-  const { keep, fraction, share, least, by } = selection;
-  const wanted = share !== null ? least : fraction !== null ? Math.max(least, Math.ceil(fraction * words)) : words;
-  return { least: Math.min(words, wanted, keep ?? words), share: share ?? 0, bySimilarity: by === "similarity" };
+/**
+ * Selection by the protocol, for numbers of words: those that nobody asked for take no place of a number to keep, but vote
+ * where votes decide it. Words that were taught can't be dropped by their text.
+ */
+export function selectionInputs({ selection }: Protocol, asked: number, unasked: number, isTaught: boolean): SelectionInputs {
+  const all = asked + unasked;
+  if (!selection || isTaught) return { least: all, share: 0, bySimilarity: false, objects: all };
+  const { keep, fraction, share, least, by } = selection, objects = share === null ? asked : all;
+  const wanted = share !== null ? least : fraction !== null ? Math.max(least, Math.ceil(fraction * objects)) : objects;
+  return { least: Math.min(objects, wanted, keep ?? objects), share: share ?? 0, bySimilarity: by === "similarity", objects };
 }
 
 /** Height and width of the image encoder's input for an image of this size [px], as `Protocol.input_size`. */

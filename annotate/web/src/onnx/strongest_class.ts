@@ -10,6 +10,13 @@ export interface Maps extends Grid {
   readonly classes: number;
 }
 
+/** Some of the maps, by their places. */
+export function mapsOf(maps: Maps, places: readonly number[]): Maps {
+  const cells = maps.rows * maps.columns;
+  const values = joined(places.map((place) => maps.values.subarray(place * cells, (place + 1) * cells)));
+  return { ...maps, values, classes: places.length };
+}
+
 /**
  * The strongest class of every pixel, by its place among the maps, and its logit; the lowest index wins a tie.
  *
@@ -96,4 +103,14 @@ function update(
       }
     }
   }
+}
+
+export function joined(vectors: readonly Float32Array[]): Float32Array {
+  const result = new Float32Array(vectors.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const vector of vectors) {
+    result.set(vector, at);
+    at += vector.length;
+  }
+  return result;
 }

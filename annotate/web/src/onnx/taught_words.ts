@@ -16,7 +16,7 @@ const PYRAMID = "pyramid.";
 /** What records may say: of all words, and of each. */
 const FIELDS = {
   record:
-    "model words channels images penalty miou_before miou accuracy_before accuracy segvoc pyramid_channels share edges temperature format",
+    "model words channels images penalty miou_before miou accuracy_before accuracy segvoc pyramid_channels share edges temperature has_none format",
   word: "name images pixels before after keeps_text",
 };
 
@@ -42,7 +42,7 @@ export interface TaughtWords extends Required<Pick<TeachingRecord, Known>> {
   readonly pyramid: FeaturePyramid | null;
 }
 
-type Known = "model" | "channels" | "share" | "edges" | "temperature";
+type Known = "model" | "channels" | "share" | "edges" | "temperature" | "has_none";
 
 /** What the file says of its words, as far as the page reads it. */
 interface TeachingRecord {
@@ -58,6 +58,8 @@ interface TeachingRecord {
   readonly edges?: boolean;
   /** Temperature of the softmax that gives their confidence. */
   readonly temperature?: number;
+  /** Whether "none of the words" was learned, too: it is likeliest where the logits of all words are below 0. */
+  readonly has_none?: boolean;
 }
 
 interface Entry {
@@ -94,11 +96,11 @@ export function readTaughtWords(name: string, content: Uint8Array): TaughtWords 
   if (!scale.every((value) => value > 0)) throw damaged;
   const ofPyramid = Object.entries(arrays).filter(([key]) => key.startsWith(PYRAMID));
   const pyramid = Object.fromEntries(ofPyramid.map(([key, values]) => [key.slice(PYRAMID.length), values]));
-  const { model, channels, share = 0, edges = false, temperature = 1 } = record;
+  const { model, channels, share = 0, edges = false, temperature = 1, has_none = false } = record;
   const words = { words: taughtNames(record), shown: record.words.map(({ name }) => name) };
   const network = record.pyramid_channels ? (pyramid as FeaturePyramid) : null;
   const learned = { weights, bias, mean, scale, probe, toward, pyramid: network };
-  return { model, channels, share, edges, temperature, ...words, ...learned };
+  return { model, channels, share, edges, temperature, has_none, ...words, ...learned };
 }
 
 function taughtNames({ words }: TeachingRecord): string[] {

@@ -1,6 +1,7 @@
 /** Taught words: classifiers learned from examples, which add to the logits that words have by their text. */
 
 import { PageError } from "../backend";
+import { folded } from "../labels/synonyms";
 import { addInterpolated, type FeatureMap } from "./feature_maps";
 import { pyramidInputs, pyramidOutput } from "./feature_pyramid";
 import type { TaughtWords } from "./taught_words";
@@ -44,18 +45,23 @@ export class TaughtQuery {
 
   /** The classifiers of words; null if none was taught. Of a word that was taught several times, the last counts. */
   static of(taught: readonly TaughtWords[], words: readonly string[]): TaughtQuery | null {
-    const places = new Map(taught.flatMap((one) => one.words.map((word, row) => [word, { one, row }] as const)));
-    const shown = new Set(taught.flatMap((one) => one.shown));
+    const places = new Map(taught.flatMap((one) => one.words.map((word, row) => [folded(word), { one, row }] as const)));
+    const shown = new Set(taught.flatMap((one) => one.shown.map(folded)));
     const classifiers = [...words.entries()].flatMap(([index, word]) => {
-      const place = places.get(word);
+      const place = places.get(folded(word));
       return place ? [classifier(place.one, place.row, index)] : [];
     });
-    return classifiers.length ? new TaughtQuery(classifiers, !words.every((word) => shown.has(word))) : null;
+    return classifiers.length ? new TaughtQuery(classifiers, !words.every((word) => shown.has(folded(word)))) : null;
   }
 
   /** Whether maps should follow the edges: they do if that is better for all words. */
   get edges(): boolean {
     return this.classifiers.every(({ file }) => file.edges);
+  }
+
+  /** Whether the words learned a map for "none of them". */
+  get hasNone(): boolean {
+    return this.classifiers.some(({ file }) => file.has_none);
   }
 
   /** Temperature of the query's confidence: the highest of the files'. */
