@@ -16,7 +16,6 @@ import { float16 } from "./float16";
 import { Lexicon } from "./lexicon";
 import { readFiles } from "./loading";
 import { Prompts } from "./prompts";
-import { joined } from "./strongest_class";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
 import { checkModel, type Embeddings, fits, probeImage, softmaxLogits, TaughtQuery } from "./teaching";
 
@@ -129,7 +128,7 @@ export class Model {
     if (!values.every(Number.isFinite))
       throw new PageError("The model's output for this image is not finite; export the model again in float32.");
     // of taught words, what shows none of them has a map of zeros
-    if (contest.groups["none"]) values.fill(0, rows * columns);
+    if (byExamples) values.fill(0, words.length * rows * columns);
     const coarse = { values, classes, rows, columns };
     const raw = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
@@ -233,4 +232,14 @@ function mean(vectors: readonly Float32Array[]): Float32Array {
 function normalized(vector: Float32Array): Float32Array {
   const length = Math.max(1e-12, Math.hypot(...vector));
   return vector.map((value) => value / length);
+}
+
+function joined(vectors: readonly Float32Array[]): Float32Array {
+  const result = new Float32Array(vectors.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const vector of vectors) {
+    result.set(vector, at);
+    at += vector.length;
+  }
+  return result;
 }

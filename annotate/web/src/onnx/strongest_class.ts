@@ -10,28 +10,22 @@ export interface Maps extends Grid {
   readonly classes: number;
 }
 
-/** Some of the maps, by their places. */
-export function mapsOf(maps: Maps, places: readonly number[]): Maps {
-  const cells = maps.rows * maps.columns;
-  const values = joined(places.map((place) => maps.values.subarray(place * cells, (place + 1) * cells)));
-  return { ...maps, values, classes: places.length };
-}
-
 /**
- * The strongest class of every pixel, by its place among the maps, and its logit; the lowest index wins a tie.
+ * The strongest class of every pixel, by its place among the maps, and its logit, -Infinity if there is none; the lowest
+ * index wins a tie.
  *
  * Maps are interpolated to the image tile by tile (bilinear, corners not aligned). An interpolated value lies between
  * the minimum and maximum of its cells, so a class whose maximum in a tile is below the minimum of another class can't
  * win there, and only the other classes are interpolated.
  */
-export function strongestClass(maps: Maps, height: number, width: number): { index: Uint16Array; value: Float32Array } {
+export function strongestClass(maps: Maps, height: number, width: number, among: readonly number[] = [...Array(maps.classes).keys()]) {
   const index = new Uint16Array(height * width);
   const value = new Float32Array(height * width).fill(-Infinity);
   const along = { rows: axis(maps.rows, height), columns: axis(maps.columns, width) };
   const rowTiles = tiles(along.rows), columnTiles = tiles(along.columns);
   for (const y of rowTiles) {
     for (const x of columnTiles) {
-      for (const contender of contenders(maps, y, x)) update(maps, contender, along, y, x, width, index, value);
+      for (const contender of contenders(maps, among, y, x)) update(maps, contender, along, y, x, width, index, value);
     }
   }
   return { index, value };
@@ -55,21 +49,21 @@ function tiles({ lower, upper }: Axis): Range[] {
   return result;
 }
 
-function contenders({ values, classes, rows, columns }: Maps, y: Range, x: Range): number[] {
-  const highest = new Float32Array(classes).fill(-Infinity);
+function contenders({ values, rows, columns }: Maps, among: readonly number[], y: Range, x: Range): number[] {
+  const highest = new Float32Array(among.length).fill(-Infinity);
   let bound = -Infinity;
-  for (let number = 0; number < classes; number++) {
+  for (const [place, number] of among.entries()) {
     let lowest = Infinity;
     for (let row = y.firstCell; row < y.endCell; row++) {
       const start = (number * rows + row) * columns;
       for (let at = start + x.firstCell; at < start + x.endCell; at++) {
-        if (values[at] > highest[number]) highest[number] = values[at];
+        if (values[at] > highest[place]) highest[place] = values[at];
         if (values[at] < lowest) lowest = values[at];
       }
     }
     if (lowest > bound) bound = lowest;
   }
-  return Array.from(highest.keys()).filter((number) => highest[number] >= bound);
+  return among.filter((_, place) => highest[place] >= bound);
 }
 
 function update(
@@ -103,14 +97,4 @@ function update(
       }
     }
   }
-}
-
-export function joined(vectors: readonly Float32Array[]): Float32Array {
-  const result = new Float32Array(vectors.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const vector of vectors) {
-    result.set(vector, at);
-    at += vector.length;
-  }
-  return result;
 }
