@@ -100,7 +100,7 @@ export class Decision {
         const { value, index } = strongest.get(name) ?? nowhere;
         inputs[input] = what === "score"
           ? new ort.Tensor("float32", value.subarray(start, end), dims)
-          : new ort.Tensor("int32", Int32Array.from(index.subarray(start, end), (place) => kept[place]), dims);
+          : new ort.Tensor("int32", new Int32Array(index.subarray(start, end)).map((place) => kept[place]), dims);
       }
       const decided = await program.run(inputs);
       // -1 is NONE
