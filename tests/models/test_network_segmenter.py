@@ -12,13 +12,13 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from segvoc.inference.background import Background
 from torch import nn
 
 import segvoc
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.inference.background import Background
 from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.selection import AUTO_SELECTION
