@@ -142,13 +142,13 @@ class Segmentation:
     """What suggests that other words or options were meant."""
 
     def __repr__(self) -> str:
-        counts = self._statistics.pixels
+        counts = self.statistics.pixels
         found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
         shares = [
             f"{self.words[i].split(', ')[0]} {share_text(counts[i] / self.labels.size)}" for i in found[:REPR_WORDS]
         ]
         more = [f"{len(found) - REPR_WORDS} more"] if len(found) > REPR_WORDS else []
-        unlabeled = self._statistics.unlabeled
+        unlabeled = self.statistics.unlabeled
         rest = [f"{share_text(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
         source = f"{self.source!r}, " if self.source else ""
         summary = "; ".join([", ".join([*shares, *more, *rest]), *summary_notes(self._summary)])
@@ -402,7 +402,7 @@ class Segmentation:
             any object), "part" and "name", then the same statistics. With objects, each of the "classes" has its number
             of "objects".
         """
-        statistics, parts = self._statistics, {}
+        statistics, parts = self.statistics, {}
         if (of_parts := self._part_statistics) is not None:
             named = [{"object": part.object, "part": part.part, "name": part.name} for part in self.parts]
             listed = of_parts.listed(len(named), compact=compact)
@@ -519,10 +519,11 @@ class Segmentation:
 
     @property
     def _summary(self) -> dict[str, Any]:
-        return self._statistics.summary(self.words, self.background, self.unsure_below)
+        return self.statistics.summary(self.words, self.background, self.unsure_below)
 
     @functools.cached_property
-    def _statistics(self) -> LabelStatistics:
+    def statistics(self) -> LabelStatistics:
+        """The pixels of each label and their confidence."""
         return LabelStatistics.of(self.labels, self.confidence)
 
     @functools.cached_property
