@@ -19,13 +19,13 @@ import segvoc
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.selection import AUTO_SELECTION
 from segvoc.models.builders import weightless
 from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import assert_same_results, small_segmenter
