@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.lexicon import plain_lexicon, surfaces_among, trained_lexicon
+from segvoc.models.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary
 
 KINDS = {

@@ -14,7 +14,6 @@ import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.confidence import IMAGE_FIGURES, WORD_FIGURES, figures
 from segvoc.inference.decision import Decision, Rules, StandIns, WordTable, competition
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.pixel_labels import UNLABELED, search_classes, selected_classes
 from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
@@ -23,6 +22,7 @@ from segvoc.lexicon import Lexicon, Whole
 from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
 from segvoc.models.presets import TINY_CONFIDENCE, TINY_DECISION
+from segvoc.models.shipped import open_tiny
 from segvoc.models.spec import ModelSpec
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary

@@ -42,7 +42,7 @@ from segvoc.inference.exported.manifest import (
     add_taught,
     export_in_the_making,
 )
-from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter, copy_tiny, fixed_words, is_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter, fixed_words
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import reduce_precision
@@ -50,6 +50,7 @@ from segvoc.layers.selection import PUBLISHED_VOTES
 from segvoc.models.loading import require_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
+from segvoc.models.shipped import TINY_MANIFEST, copy_tiny, is_tiny
 from segvoc.models.weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import Hint, InputError, UsageError
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.confidence import ConfidenceModel, coarse_maps
+from segvoc.inference.confidence import ConfidenceModel, coarse_maps, fact_rows
 from segvoc.inference.decision import Rules
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.encoded_image import (
@@ -222,9 +222,7 @@ class LabelingJob:
         if self.confidence is None:
             return None
         maps = coarse_maps(output, self.protocol, size, len(self.query.facts))
-        facts = [(one.is_trained, one.kind is not None, one.whole is not None) for one in self.query.facts]
-        xp = array_namespace(maps)
-        return self.confidence.offsets(maps, xp.asarray(facts, dtype=maps.dtype, device=device(maps)))
+        return self.confidence.offsets(maps, fact_rows(self.query.facts, maps))
 
     @property
     def batch(self) -> int:

@@ -102,9 +102,10 @@ class Segmentation:
     words: tuple[str, ...]
     """Names of the classes, in the order given."""
     confidence: Float32[np.ndarray[Any, np.dtype[np.float32]], "H W"]
-    """How likely each pixel's label is right, in [0, 1]: for `tiny` and taught words a probability, for other networks
-    the sigmoid of the label's logit. For a thresholded background, 1 minus the probability of the most likely word; for
-    an unlabeled pixel, that of the most likely word."""
+    """How likely each pixel's label is right, in [0, 1]: a probability where one was fitted to the model
+    (`Decision.confidence`) or to taught words, elsewhere the sigmoid of the label's logit. For a thresholded
+    background, 1 minus the probability of the most likely word; for an unlabeled pixel, that of the most likely
+    word."""
     selected: Bool[np.ndarray, " K"]
     """Classes that class selection kept in any window; all classes without class selection. A thresholded background
     always counts as kept."""
@@ -437,7 +438,7 @@ class Segmentation:
         """Convert to a COCO dataset of one image, as in the format "coco-instances".
 
         Each object is an annotation; for words without objects, each connected component, or for stuff (sky, wall, ...,
-        see `segvoc.imaging.annotations`) the whole mask.
+        see `segvoc.lexicon`) the whole mask.
 
         Args:
             masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of pixel edges.
@@ -499,8 +500,8 @@ class Segmentation:
     def quality(self) -> float | None:
         """The expected pixel accuracy of the labels, in [0, 1]: the mean confidence of all words but the background.
 
-        None where the confidence is no probability of being right: for a single word, and for other models than `tiny`
-        and those with taught words. None without a labeled pixel, too.
+        None where the confidence is no probability of being right: for a single word, and for models that have neither
+        a fitted confidence nor taught words. None without a labeled pixel, too.
         """
         return self._summary["quality"]
 

@@ -8,8 +8,9 @@ import pytest
 import segvoc
 from segvoc.inference import teaching
 from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
-from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.taught.taught_words import TaughtWords
+from segvoc.models.shipped import open_tiny
 from segvoc.storage.files import SHIPPED
 from tests.inference.small_network import small_segmenter
 from tests.inference.taught.drawn_examples import drawn_examples
