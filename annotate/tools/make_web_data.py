@@ -18,10 +18,9 @@ from tokenizers import Tokenizer
 
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
-from segvoc.inference.confidence import coarse_maps
+from segvoc.inference.confidence import coarse_maps, fact_rows
 from segvoc.inference.decision import Rules
 from segvoc.inference.exported.manifest import ExportManifest
-from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.inference.pixel_labels import search_classes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.protocols import Protocol
@@ -38,6 +37,7 @@ from segvoc.inference.taught.taught_words import (
 )
 from segvoc.inference.windows import ViewLogits
 from segvoc.lexicon import Lexicon, trained_lexicon
+from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.runtime.arrays import bilinear
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
@@ -136,14 +136,9 @@ def _decided(random: np.random.Generator, words: tuple[str, ...]) -> dict[str, A
     dropped = random.integers(len(query.queried))
     kept = np.delete(np.arange(len(query.queried)), dropped if dropped else [])
     maps = random.integers(-64, 64, (1, len(kept), 4, 60)).astype(np.int8)
-    protocol, facts = (
-        Protocol(size=448),
-        [(one.is_trained, one.kind is not None, one.whole is not None) for one in query.facts],
-    )
-    output, fitted = ViewLogits(maps / np.float32(16), kept[None], len(query.queried)), rules.decision.confidence
-    offsets = None
-    if fitted is not None and len(words) > 1:
-        offsets = fitted.offsets(coarse_maps(output, protocol, (4, 60), len(words)), np.array(facts, np.float32))
+    output, protocol = ViewLogits(maps / np.float32(16), kept[None], len(query.queried)), Protocol(size=448)
+    coarse, fitted = coarse_maps(output, protocol, (4, 60), len(words)), rules.decision.confidence
+    offsets = fitted.offsets(coarse, fact_rows(query.facts, coarse)) if fitted and len(words) > 1 else None
     found = search_classes(output, (4, 60), query, protocol, offsets=offsets)()
     return {
         "words": words,

@@ -9,10 +9,10 @@ import pytest
 from segvoc.exporting.decision_programs import WITH_WORDS, input_name
 from segvoc.inference.confidence import coarse_maps
 from segvoc.inference.decision import CallFacts, GroupName, Strongest, WordTable, competition, decide, differ
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.pixel_labels import SEARCHED
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
+from segvoc.models.shipped import open_tiny
 from segvoc.storage.files import SHIPPED
 
 TINY = open_tiny()

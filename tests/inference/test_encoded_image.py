@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import InputError, LabelingWarning, UsageError
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models.shipped import open_tiny
 from tests.images import squares
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import assert_same_results, small_segmenter

@@ -16,6 +16,7 @@ from segvoc.inference import protocols
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocols, Window
 from segvoc.inference.segmentation import Segmentation
+from segvoc.models.presets import tiny_protocols
 from tests.evaluation.drawn_sets import draw_set, scores_of, task_of
 from tests.images import squares
 from tests.imaging.test_color_profiles import rgb_profile, tagged
@@ -104,7 +105,7 @@ PUBLISHED: dict[str, Protocols] = {
     "SynSeg": protocols.syn_protocols(),
     "CLIPSeg": protocols.clip_seg_protocols(),
     "CLIP": protocols.frozen_clip_protocols(224),
-    "tiny": protocols.tiny_protocols(),
+    "tiny": tiny_protocols(),
 }
 
 

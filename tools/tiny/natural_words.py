@@ -90,7 +90,9 @@ def mistakes(one: HeldOut, asked: Question, labels: UInt16[np.ndarray, "H W"]) -
         truth[one.labels == label] = number
     is_none = np.isin(one.labels, [at for at, word in enumerate(own) if word is None]) & (asked.around > 0)
     stuff = np.isin(one.labels, [at for at, word in enumerate(own) if word in SURROUNDINGS]) | is_none
-    is_thing = np.array([own[label] not in SURROUNDINGS for label in asked.labels] + [False] * (len(asked.words) - count + 1))
+    is_thing = np.array(
+        [own[label] not in SURROUNDINGS for label in asked.labels] + [False] * (len(asked.words) - count + 1)
+    )
     guess = np.minimum(labels, len(asked.words)).astype(int)  # the last: unlabeled
     by_thing, named = is_thing[guess], truth >= 0
     things, scored = named & ~stuff, named | is_none

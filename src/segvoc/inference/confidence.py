@@ -7,6 +7,7 @@ that the network had not seen, is a probability (Platt 1999, here with more than
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from array_api_compat import device
@@ -16,6 +17,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
 from segvoc.layers.selection import DROPPED
+from segvoc.lexicon import WordFacts
 from segvoc.runtime.arrays import Array, array_namespace, sigmoid, strongest
 
 GRID = 56
@@ -80,6 +82,12 @@ def coarse_maps(output: ViewLogits, protocol: Protocol, size: tuple[int, int], w
     return maps
 
 
+def fact_rows(facts: Sequence[WordFacts], maps: Float[Array, "K h w"]) -> Float[Array, "K 3"]:
+    """What `figures` reads of a lexicon's facts, with the library, dtype and device of the words' maps."""
+    rows = [(one.is_trained, one.kind is not None, one.whole is not None) for one in facts]
+    return array_namespace(maps).asarray(rows, dtype=maps.dtype, device=device(maps))
+
+
 def coarse(maps: Float[Array, "K y x"]) -> Float[Array, "K h w"]:
     """The cells of the coarse grid in maps."""
     side = max(maps.shape[1:])
@@ -94,7 +102,7 @@ def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Fl
     Args:
         maps: logits of the words, at least two, on a coarse grid.
         words: of each word, whether the network was trained on it, on a word of its kind, and whether it is a part; see
-            `segvoc.lexicon.WordFacts`.
+            `fact_rows`.
     """
     xp, where = array_namespace(maps), device(maps)
     best, index = strongest(maps)

@@ -187,7 +187,7 @@ class Engine(ABC):
         """
         if self.traits.has_parts:
             raise UsageError(
-                f"words can't be taught to {self.name!r}, a network of objects and parts; teach another, such as tiny"
+                f"words can't be taught to {self.name!r}, a network of objects and parts; teach one without parts"
             )
         self.prepare_to_run()
         return read_features(self.encode_views(views(probe_image(), self.protocols["single"])[:1]))

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -12,9 +12,8 @@ import numpy as np
 from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.decision import AUTO, Background, Rules
-from segvoc.inference.encoded_image import EncodedViews
-from segvoc.inference.job import LabelingJob
-from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.job import ImageViews, LabelingJob
+from segvoc.inference.reports import LabelStatistics
 from segvoc.vocabulary import Vocabulary, folded
 
 SURROUNDINGS = 1 / 3
@@ -39,31 +38,34 @@ _NOTHING = re.compile(r"(the )?([a-z]+ )?background|(everything|anything|all) el
 """What people write for pixels of none of their words."""
 
 
-def find_hints(result: Segmentation, views: EncodedViews, job: LabelingJob) -> tuple[Hint, ...]:
+def find_hints(
+    statistics: LabelStatistics, job: LabelingJob, image: Callable[[], ImageViews] | None = None
+) -> tuple[Hint, ...]:
     """Find the hints of a result, by its words, its confidence, and what surroundings are in the same encoded image.
 
     Surroundings are compared with the image only if its words are unlikely.
 
     Args:
-        result: the result.
-        views: the image, encoded.
+        statistics: those of the result's labels.
         job: the call.
+        image: gives the image, and its views as a whole; None: it is too big, or there are several.
     """
     vocabulary, known_words, found = job.words.vocabulary, job.engine.own_words, list[Hint]()
-    fills = job.options.fills_image and job.query.parts is None
+    fills = job.options.threshold is None and job.words.background is None and job.query.parts is None
+    unlabeled = statistics.unlabeled / statistics.total
     if vocabulary.words != known_words:
-        is_found = bool((result.labels != UNLABELED).any())
-        found += word_hints(vocabulary, fills_image=fills, is_found=is_found)
+        found += word_hints(vocabulary, fills_image=fills, is_found=unlabeled < 1)
         found += known_word_hints(vocabulary.words, known_words) if known_words else []
         if fills and job.query.is_open:
             wholes = [job.query.queried.words[at] for at in job.query.group("unnamed wholes")]
-            found += unlabeled_hints(wholes, float(np.mean(result.labels == UNLABELED)))
-        elif fills and float(result.confidence.mean()) < SURE:
-            found += surroundings_hints(share_of_surroundings(job, result, views))
-    if job.has_plain_window(result.image, views):
+            found += unlabeled_hints(wholes, unlabeled)
+        elif fills and image is not None and float(statistics.confidence.sum()) / statistics.total < SURE:
+            found += surroundings_hints(share_of_surroundings(job, image()))
+    if job.window_is_named and image is not None and job.has_plain_window(image()):
         same = " has no effect on this image, which "
         found.append(Hint((("window", job.options.window), same, ("window", "auto"), " sees in the same way")))
-    if result.is_unsure:
+    about = job.result_metadata
+    if statistics.summary(about["words"], about["background"], about["unsure_below"])["unsure"]:
         found.append(Hint(("low confidence everywhere; your words may not be in this image",)))
     return tuple(found)
 
@@ -97,7 +99,7 @@ class HintWarnings:
         return is_new
 
 
-def share_of_surroundings(job: LabelingJob, result: Segmentation, views: EncodedViews) -> float:
+def share_of_surroundings(job: LabelingJob, image: ImageViews) -> float:
     """Share of an image in which stand-ins for the background (wall, sky, ...) are likelier than all words.
 
     It is 0 for a model without such words (`Decision.stand_ins`), and for a single word.
@@ -109,8 +111,8 @@ def share_of_surroundings(job: LabelingJob, result: Segmentation, views: Encoded
     few = replace(decision.stand_ins, words=common or decision.stand_ins.words)  # all of them take as long as a call
     decision = replace(decision, stand_ins=few, common=(), wholes=(), confidence=None)
     rules = Rules(background=Background(kind="unlabeled", threshold=0.0), decision=decision)
-    size = tuple(max(1, round(side / COARSE)) for side in result.labels.shape)
-    found = job.with_rules(rules).class_labels(views, size)
+    height, width = (max(1, round(side / COARSE)) for side in image.pixels.shape[:2])
+    found = job.with_rules(rules).class_labels(image.views, (height, width))
     return float(np.mean(found.labels == UNLABELED))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import device
@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import Hint, InputError, UsageError
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.confidence import ConfidenceModel, coarse_maps
+from segvoc.inference.confidence import ConfidenceModel, coarse_maps, fact_rows
 from segvoc.inference.decision import Rules
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.encoded_image import (
@@ -39,6 +39,7 @@ from segvoc.inference.pixel_labels import (
 )
 from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Window
+from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.taught.calibration import softmax_logits
@@ -69,7 +70,14 @@ class StreamKeywords(CallKeywords, total=False):
     smoothing: Smoothing | None
 
 
-ResultHints = Callable[[Segmentation, EncodedViews, "LabelingJob"], tuple[Hint, ...]]
+class ImageViews(NamedTuple):
+    """An image and its views as a whole, encoded."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    views: EncodedViews
+
+
+ResultHints = Callable[[LabelStatistics, "LabelingJob", Callable[[], ImageViews] | None], tuple[Hint, ...]]
 """What there is to say about a result; see `segvoc.inference.hints`."""
 
 
@@ -214,9 +222,7 @@ class LabelingJob:
         if self.confidence is None:
             return None
         maps = coarse_maps(output, self.protocol, size, len(self.query.facts))
-        facts = [(one.is_trained, one.kind is not None, one.whole is not None) for one in self.query.facts]
-        xp = array_namespace(maps)
-        return self.confidence.offsets(maps, xp.asarray(facts, dtype=maps.dtype, device=device(maps)))
+        return self.confidence.offsets(maps, fact_rows(self.query.facts, maps))
 
     @property
     def batch(self) -> int:
@@ -336,8 +342,12 @@ class LabelingJob:
             part_confidence=part_confidence,
             **self.result_metadata,
         )
+        return self.finished(result, lambda: ImageViews(image.pixels, views))
+
+    def finished(self, result: Segmentation, image: Callable[[], ImageViews]) -> Segmentation:
+        """The result with its objects, if the options ask for them, and its hints."""
         result = self.with_objects(result)
-        return result if self.hints is None else replace(result, hints=self.hints(result, views, self))
+        return result if self.hints is None else replace(result, hints=self.hints(result.statistics, self, image))
 
     def with_objects(self, result: Segmentation) -> Segmentation:
         """The result with its objects, if the options ask for them."""
@@ -351,14 +361,17 @@ class LabelingJob:
         """The job by other rules, without hints and, to take less time, without the image's edges."""
         return replace(self, rules=rules, hints=None, options=replace(self.options, edges=False))
 
-    def has_plain_window(self, image: UInt8[np.ndarray, "_ _ 3"], views: EncodedViews) -> bool:
-        """Whether another window than "auto" was asked for, and sees and labels the image just as "auto" does."""
-        auto = self.engine.protocols.get("auto")
-        if self.options.window == "auto" or auto is None or len(views) > 1:
-            return False
-        window = self.engine.window_protocol(self.options.window)
+    @property
+    def window_is_named(self) -> bool:
+        """Whether another window than "auto" was asked for, of whole images."""
+        return self.options.window != "auto" and "auto" in self.engine.protocols and self.options.tiling is None
+
+    def has_plain_window(self, image: ImageViews) -> bool:
+        """Whether the named window sees and labels the image just as "auto" does."""
+        auto, window = self.engine.protocols["auto"], self.engine.window_protocol(self.options.window)
         alike = (window.pooling, window.selection, window.colors) == (auto.pooling, auto.selection, auto.colors)
-        return alike and np.array_equal(to_numpy(views.pixels), image_views(image, auto))
+        is_single = alike and len(image.views) == 1
+        return is_single and np.array_equal(to_numpy(image.views.pixels), image_views(image.pixels, auto))
 
     def class_labels(self, views: EncodedViews, size: tuple[int, ...]) -> ClassLabels:
         """The labels of an encoded image of a size [px], without the frames before it."""
@@ -368,6 +381,10 @@ class LabelingJob:
     def view_logits(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[ViewLogits]:
         """The network's logits for all views of several images."""
         return self.compare(self._encode(images))
+
+    def image_views(self, image: UInt8[np.ndarray, "H W 3"]) -> ImageViews:
+        """An image with its views."""
+        return ImageViews(image, self._encode([image])[0])
 
     def _encode(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[EncodedViews]:
         complete = self.protocol.selection is not None or self.taught is not None

@@ -33,7 +33,7 @@ def with_objects(
 
     Args:
         result: a labeled image.
-        words: the words with objects; None: all except stuff (sky, wall, ..., see `segvoc.imaging.annotations`).
+        words: the words with objects; None: all except stuff (sky, wall, ..., see `segvoc.lexicon`).
         least: minimum size of an object [px]; None: a 5,000th of the image, at least 12.
         background: the word that stands for "none of the others", treated as stuff; None: that of the call.
 

@@ -14,7 +14,7 @@ Window = Literal["auto", "single", "official", "official-single", "tcl", "fine"]
 - "official": the published test protocol
 - "official-single": the released code's path without sliding windows, including its defects
 - "tcl": the protocol of TCL (Cha et al., CVPR 2023), the standard for caption-trained networks, and only theirs
-- "fine": for small things, windows along the longer side; only `tiny`'s
+- "fine": for small things, windows along the longer side; only the shipped model's
 """
 
 WINDOWS: tuple[Window, ...] = get_args(Window)
@@ -129,11 +129,9 @@ class Protocol:
 Protocols = dict[Window, Protocol]
 """A network's protocol for each `window`."""
 
-TINY_SELECTION = ClassSelection(share=0.98, least=16)
-"""Class selection of `tiny`: keeps all of up to 16 words, otherwise those with nearly all votes."""
-
-TINY_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
-"""How `tiny` views an image; photographs up to 2:1 score at least as well squashed as at their aspect ratio."""
+SHIPPED_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
+"""How the image encoder that ships with segvoc views an image; photographs up to 2:1 score at least as well squashed as
+at their aspect ratio."""
 
 
 def clip_protocols(size: int, patch_size: int) -> Protocols:
@@ -240,24 +238,3 @@ def frozen_clip_protocols(size: int) -> Protocols:
         sliding=Strides(window=size, stride=size // 2),
     )
     return {"auto": slide, "single": single, "official": replace(slide, colors="stored"), "official-single": single}
-
-
-def tiny_protocols() -> Protocols:
-    """Protocols of `tiny`; apart from `auto` and `fine`, every image is squashed to a square.
-
-    `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
-    """
-    side = TINY_VIEW.size
-    single = Protocol(size=side, selection=TINY_SELECTION)
-    fine = replace(
-        single,
-        loader=LoaderResize(shortest=side, longest=8 * side),
-        sliding=Strides(window=side, stride=side * 3 // 4),
-    )
-    return {
-        "auto": replace(TINY_VIEW, selection=TINY_SELECTION),
-        "single": single,
-        "official": single,
-        "official-single": single,
-        "fine": fine,
-    }

@@ -168,7 +168,7 @@ class TiledLabeling:
             content=image.content,
             **self.job.result_metadata,
         )
-        return self.job.with_objects(result)
+        return self.job.finished(result, lambda: self.job.image_views(whole.overview(OVERVIEW)))
 
     def _samples(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)

@@ -23,6 +23,7 @@ from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, d
 from segvoc.imaging.rasters import RasterImage, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.reading import DecodedImage, WindowedImage
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
+from segvoc.inference.hints import find_hints
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
@@ -121,6 +122,7 @@ def label_big_image(
                 seconds=labels.seconds,
                 tiling=tiled.tiling,
                 paths=paths,
+                hints=find_hints(labels.statistics, tiled.job),
                 **tiled.job.result_metadata,
             )
             stale = paths.stale()
@@ -241,6 +243,7 @@ def label_large_image(model: Segmenter, image: DecodedImage, words: Words, optio
         seconds=time.perf_counter() - start,
         labels=labels,
         pixels=image,
+        hints=find_hints(statistics, tiled.job),
         **tiled.job.result_metadata,
     )
 

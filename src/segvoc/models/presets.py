@@ -14,8 +14,9 @@ from segvoc.encoders.vit import TIMM_CLIPS, clip_seg_b16, vit_b16, vit_l14
 from segvoc.inference import protocols
 from segvoc.inference.confidence import ConfidenceModel
 from segvoc.inference.decision import PLAIN_DECISION, Decision, StandIns
-from segvoc.inference.protocols import Protocols
+from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Strides
 from segvoc.layers.cost_sum import COSINES, CosineLogits
+from segvoc.layers.selection import ClassSelection
 from segvoc.models import builders
 from segvoc.models.catalog import unknown_model
 from segvoc.networks.base import SegmentationNetwork
@@ -313,6 +314,31 @@ def _part_preset(
     )
 
 
+TINY_SELECTION = ClassSelection(share=0.98, least=16)
+"""Class selection of `tiny`: keeps all of up to 16 words, otherwise those with nearly all votes."""
+
+
+def tiny_protocols() -> Protocols:
+    """Protocols of `tiny`; apart from `auto` and `fine`, every image is squashed to a square.
+
+    `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
+    """
+    side = protocols.SHIPPED_VIEW.size
+    single = Protocol(size=side, selection=TINY_SELECTION)
+    fine = replace(
+        single,
+        loader=LoaderResize(shortest=side, longest=8 * side),
+        sliding=Strides(window=side, stride=side * 3 // 4),
+    )
+    return {
+        "auto": replace(protocols.SHIPPED_VIEW, selection=TINY_SELECTION),
+        "single": single,
+        "official": single,
+        "official-single": single,
+        "fine": fine,
+    }
+
+
 TINY_CONFIDENCE = ConfidenceModel(
     slope=0.638,
     bias=-1.0794,
@@ -358,7 +384,7 @@ PRESETS: dict[str, Preset] = {
         configuration=TinyConfig(),
         build=builders.build_tiny,
         templates_of=lambda configuration: ("{}",),
-        protocols_of=lambda configuration: protocols.tiny_protocols(),
+        protocols_of=lambda configuration: tiny_protocols(),
         decision=TINY_DECISION,
         refines_edges=True,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),

@@ -96,11 +96,11 @@ class Exports:
 
     def state(self, id_: str) -> ExportState:
         """An export; `NotInProjectError` if there is none."""
-        return self.job(id_).state
+        return self._job(id_).state
 
     def file(self, id_: str) -> tuple[ExportState, Path]:
         """An export and its zip; `UsageError` if it isn't done."""
-        job = self.job(id_)
+        job = self._job(id_)
         if job.state.state != "done":
             raise UsageError(f"this export is {job.state.state}; only one that is done has a file")
         return job.state, job.path
@@ -108,7 +108,7 @@ class Exports:
     def remove(self, id_: str) -> ExportState:
         """Cancel an export, or delete its zip; the export is gone."""
         with self._guard:
-            self.job(id_)
+            self._job(id_)
             return self._drop(id_)
 
     def stop(self) -> None:

@@ -1,8 +1,6 @@
-"""The segmenter that runs an exported model with ONNX Runtime, without PyTorch, and the programs of `tiny`."""
+"""The segmenter that runs an exported model with ONNX Runtime, without PyTorch."""
 
-import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +14,6 @@ from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.decision import Decision
-from segvoc.inference.edges import EDGES
 from segvoc.inference.engine import EncoderIdentity
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
 from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
@@ -25,7 +22,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection import ClassSelection
 from segvoc.lexicon import Lexicon
-from segvoc.storage.files import SHIPPED, digest_of
+from segvoc.storage.files import digest_of
 from segvoc.vocabulary import Vocabulary, folded
 
 
@@ -218,33 +215,3 @@ class FixedWords:
                 "export it without --words-file for free words"
             )
         return self.embeddings[[self._places.get(folded(word), 0) for word in vocabulary.words]]
-
-
-# ---- the programs of `tiny`, which ship with segvoc (`make tiny-programs` writes them)
-
-TINY_MANIFEST = "tiny_segvoc.json"
-"""Manifest of the programs in that folder."""
-
-
-def open_tiny() -> ExportedSegmenter:
-    """Open `tiny`; its results equal those of its PyTorch network in float32."""
-    return ExportedSegmenter(SHIPPED, manifest=TINY_MANIFEST)
-
-
-def copy_tiny(folder: Path) -> None:
-    """Write `tiny` as a self-contained exported folder."""
-    shipped = ExportManifest.read(SHIPPED / TINY_MANIFEST)
-    assert shipped.text is not None
-    names = {name: name.removeprefix("tiny_") for name in (*shipped.program_files, *shipped.files_apart)}
-    names[shipped.text.tokenizer] = "tokenizer.json"
-    weights = {path.name: path.name for path in SHIPPED.glob("*.safetensors")}
-    for name, target in (names | weights | {EDGES: EDGES}).items():
-        shutil.copyfile(SHIPPED / name, folder / target)
-    shipped.renamed(names).write(folder)
-
-
-def is_tiny(origin: object) -> bool:
-    """Whether a model's origin is `tiny` with the preset's configuration."""
-    shipped = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))["origin"]
-    del shipped["record"]
-    return json.loads(json.dumps(origin)) == shipped
