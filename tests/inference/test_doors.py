@@ -116,8 +116,7 @@ def served(model: Segmenter, words: str, options: dict[str, Any], folder: Path) 
     assert answer.status_code == 200, answer.text
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         archive.extractall(folder)
-        (report,) = (name for name in archive.namelist() if name.endswith(".json"))
-    return read(folder, report.removesuffix(".json"))
+    return read(folder / "labels.png", folder / "result.json")
 
 
 def batched(model: Segmenter, words: str, options: dict[str, Any], folder: Path) -> Found:
@@ -125,12 +124,11 @@ def batched(model: Segmenter, words: str, options: dict[str, Any], folder: Path)
     shutil.copy(photo(), folder / "in")
     asked = {"words": Vocabulary(words), "options": LabelOptions(**options), "sink": "files"}
     label(folder / "in", folder / "out", load=lambda: model, **asked)
-    return read(folder / "out")
+    return read(folder / "out/dogs.png", folder / "out/dogs.json")
 
 
-def read(folder: Path, stem: str = "dogs") -> Found:
-    report = json.loads((folder / f"{stem}.json").read_text())
-    return Found(labels=read_label_map(folder / f"{stem}.png"), quality=report["quality"])
+def read(label_map: Path, report: Path) -> Found:
+    return Found(labels=read_label_map(label_map), quality=json.loads(report.read_text())["quality"])
 
 
 @functools.cache
