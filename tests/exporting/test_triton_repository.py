@@ -10,6 +10,7 @@ import pytest
 
 import segvoc
 from segvoc.exporting.triton_repository import make_repository
+from segvoc.inference.exported.manifest import DECISION_PROGRAMS
 from segvoc.inference.exported.segmenter import ExportedSegmenter, selection_inputs
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.onnx_program import OnnxProgram
@@ -20,8 +21,8 @@ from segvoc.vocabulary import Vocabulary
 SAMPLE = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 WORDS = ["cat", "wall", "blanket", "sky"]
 ONNX_TYPES = {
-    "tensor(float)": "TYPE_FP32", "tensor(double)": "TYPE_FP64", "tensor(int64)": "TYPE_INT64",
-    "tensor(bool)": "TYPE_BOOL",
+    "tensor(float)": "TYPE_FP32", "tensor(double)": "TYPE_FP64", "tensor(int32)": "TYPE_INT32",
+    "tensor(int64)": "TYPE_INT64", "tensor(bool)": "TYPE_BOOL",
 }  # fmt: skip
 
 
@@ -44,9 +45,10 @@ def configs(repository: Path) -> dict[str, Any]:
 def test_the_layout_and_that_segvoc_takes_it(repository: Path) -> None:
     one, other = (model.segment(SAMPLE, WORDS) for model in (open_tiny(), segvoc.load(repository)))
     np.testing.assert_array_equal(one.labels, other.labels)
-    programs = [f"{name}/1/model.{end}" for name in ("image", "text", "words") for end in ("onnx", "weights")]
-    expected = {"tiny/1/.keep", "tokenizer.json", "edges.onnx", *(f"tiny_{program}" for program in programs)}
-    expected |= {f"{name}/config.pbtxt" for name in ("tiny", "tiny_image", "tiny_text", "tiny_words")}
+    names = [f"tiny_{name}" for name in ("image", "text", "words", *(f"decide_{name}" for name in DECISION_PROGRAMS))]
+    expected = {f"{name}/1/model.{end}" for name in names for end in ("onnx", "weights")}
+    expected |= {"tiny/1/.keep", "tokenizer.json", "edges.onnx"}
+    expected |= {f"{name}/config.pbtxt" for name in ("tiny", *names)}
     about = json.loads((repository / "segvoc.json").read_text())
     assert set(about["files"]) == expected
     found = {path.relative_to(repository).as_posix() for path in repository.rglob("*") if path.is_file()}

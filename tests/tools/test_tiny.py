@@ -5,15 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import segvoc
 from segvoc.encoders.efficientnet import EfficientNetLite
-from tools.tiny.confidence import ABSENT_WEIGHT, Labeled, confidence, fitted
+from segvoc.models.presets import TINY_CONFIDENCE
+from tools.tiny.confidence import ABSENT_WEIGHT, Labeled, confidence, fitted, labeled
 from tools.tiny.confidence import scores as scores_of_confidence
 from tools.tiny.held_out import HeldOut
 from tools.tiny.natural_words import ADDED, TABLE, Question, mistakes, question, summary
 from tools.tiny.photos import Photo
 from tools.tiny.scoring import counts, scores
 from tools.tiny.trunk import UpperTrunk
+
+SAMPLES = Path(__file__).parents[2] / "samples"
 
 
 def _tower() -> EfficientNetLite:
@@ -85,6 +90,17 @@ def test_mistakes_are_counted_by_kind():
     }
     rows = summary([("drawn", found), ("other", {"accuracy": 100.0})])
     assert rows[-1]["accuracy"] == 75.0 and rows[-1]["absent"] == 12.5 and "absent" not in rows[1]
+
+
+def test_the_confidence_that_is_fitted_is_the_one_that_calls_have():
+    model, words = segvoc.load_network("tiny", device="cpu", dtype="float32"), ["cup", "table", "spoon"]
+    pixels = np.asarray(Image.open(SAMPLES / "coffee.jpg").resize((60, 40)))
+    photo = Photo("drawn", Path("drawn.jpg"), Path("drawn.png"), (*words,))
+    row = labeled(model, HeldOut(photo, pixels, np.zeros(pixels.shape[:2], int)), words, [0])
+    weights = (TINY_CONFIDENCE.bias, TINY_CONFIDENCE.slope, *TINY_CONFIDENCE.word, *TINY_CONFIDENCE.image)
+    result = model.segment(pixels, words)
+    expected = result.confidence[result.labels < len(words)]
+    np.testing.assert_allclose(confidence(np.array(weights), row.everywhere), expected, atol=1e-5)
 
 
 def test_the_confidence_is_fitted_to_what_is_right():

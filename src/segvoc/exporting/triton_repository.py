@@ -26,6 +26,7 @@ _TYPES = {
     ir.DataType.FLOAT: "TYPE_FP32",
     ir.DataType.FLOAT16: "TYPE_FP16",
     ir.DataType.DOUBLE: "TYPE_FP64",
+    ir.DataType.INT32: "TYPE_INT32",
     ir.DataType.INT64: "TYPE_INT64",
     ir.DataType.BOOL: "TYPE_BOOL",
 }
@@ -74,6 +75,8 @@ def make_repository(folder: Path) -> None:
     _write_backed(image, folder, BATCHED_IMAGES)
     if about.text is not None:
         _write_backed(written[about.text.program], folder, BATCHED_PROMPTS)
+    for program in about.decision_programs.values():
+        _write_backed(written[program], folder, 0)
     for program in (words.program for words in about.words):
         words = written[program]
         _write_backed(words, folder, 0)  # embeddings of words have no batch
