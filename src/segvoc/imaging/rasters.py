@@ -98,6 +98,19 @@ def gdal_writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{str(path)!r} can't be written ({one_line(error)}); check the disk") from None
 
 
+@contextmanager
+def opened_raster(source: str | os.PathLike[str] | BinaryIO | BytesIO, name: str) -> Iterator[Any]:
+    """A file that GDAL reads, as rasterio's dataset, for its stored values; `InputError` if it can't be read."""
+    rasterio = require_rasterio()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(source, driver=["GTiff", "PNG", "JP2OpenJPEG"]) as dataset:
+                yield dataset
+    except (*gdal_errors(), OSError) as error:
+        raise InputError(f"{name}: damaged or truncated ({one_line(error)}); copy it again") from None
+
+
 _SILENT = logging.NullHandler()
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
@@ -385,7 +385,7 @@ def _from_tensor(tensor: Any) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _warn_of_other_frames(image: Image.Image, name: str) -> None:
-    if _has_other_frames(image):
+    if has_other_frames(image):
         kind = "page" if image.format == "TIFF" else "frame"
         warnings.warn(
             f"{name} has several {kind}s, of which only the first is labeled; save the others as separate images",
@@ -394,7 +394,8 @@ def _warn_of_other_frames(image: Image.Image, name: str) -> None:
         )
 
 
-def _has_other_frames(image: Image.Image) -> bool:
+def has_other_frames(image: Image.Image) -> bool:
+    """Whether a file has further frames or pages that are images of their own."""
     # further images in a phone's JPEG (MPO) are previews, depth maps and the like; in a PSD, layers
     if image.format in ("MPO", "PSD"):
         return False
@@ -504,10 +505,11 @@ def _placed_rgb(image: Image.Image) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Decode an image in its mode, and apply its EXIF orientation: for label maps, which aren't read as colors."""
-    image.load()
-    return _turned(image, image)
+def turned_array(values: Shaped[np.ndarray, "H W *C"], turn: int) -> Shaped[np.ndarray, "h w *C"]:
+    """Apply an EXIF orientation to an array."""
+    values = values.swapaxes(0, 1) if turn in (5, 6, 7, 8) else values
+    values = values[:, ::-1] if turn in (2, 3, 6, 7) else values
+    return values[::-1] if turn in (3, 4, 7, 8) else values
 
 
 def _turned(drawn: Image.Image, image: Image.Image) -> Image.Image:

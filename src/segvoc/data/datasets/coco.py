@@ -24,12 +24,10 @@ from segvoc.data.datasets.annotated_images import (
     naming_damage,
     unique_stems,
 )
-from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, in_pixels
 from segvoc.errors import UsageError
 from segvoc.imaging.annotations import coco_mask
-from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.reading import opened_image, upright
+from segvoc.imaging.label_maps import UNLABELED, looked_up, stored_map
 from segvoc.storage.files import digest_of
 
 _LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
@@ -58,11 +56,9 @@ class _PanopticSegments(Annotation):
 
     def _mapped(self, size: tuple[int, int], values: Mapping[int, int]) -> UInt16[np.ndarray, "H W"]:
         name = self.path.name
-        with opened_image(self.path) as image:
-            mode, colors = image.mode, np.asarray(upright(image), np.uint32)
-        if mode != "RGB":
-            raise ValueError(f"{name!r} is a {mode} image, not RGB")
-        ids = colors @ np.array([1, 256, 256 * 256], np.uint32)
+        if (colors := stored_map(self.path).values).ndim != 3:
+            raise ValueError(f"{name!r} is a gray or palette image, not RGB")
+        ids = colors.astype(np.uint32) @ np.array([1, 256, 256 * 256], np.uint32)
         checked_size(size, ids.shape)
         return looked_up(ids, values, lambda id: f"{name!r} has a segment {id} that the JSON file doesn't know")
 

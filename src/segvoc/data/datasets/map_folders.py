@@ -4,7 +4,6 @@ Each published dataset is a row of `MAP_LAYOUTS`, with the location of its maps 
 adds lists of images, and masks several naming schemes for the two folders. Maps and images are paired by name.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,22 +16,22 @@ from segvoc.data.datasets.annotated_images import (
     ParsedDataset,
     broken,
     chosen_set,
-    naming_damage,
     read_lines,
     unique_stems,
     visible_files,
 )
-from segvoc.data.datasets.maps import LabelTable, MapFile, ObjectNumbers, read_label_table
+from segvoc.data.datasets.maps import MapFile, ObjectNumbers, read_label_table
 from segvoc.data.labeled_images import class_names
 from segvoc.data.preparation.conversions import UNKNOWN_ID, id_table
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.label_maps import UNLABELED, LabelTable
 from segvoc.labeling.formats.dataset import PublishedName
-from segvoc.labeling.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
+from segvoc.labeling.formats.writers import VOC_BACKGROUND, voc_colors
 from segvoc.storage.files import composed, safe_path
+from segvoc.vocabulary import ClassRow, read_classes
 
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".npy")
 """Suffixes of masks, all lossless formats."""
 
 
@@ -227,9 +226,7 @@ def read_voc(source: DatasetSource) -> ParsedDataset:
     naming = Naming(objects=("/SegmentationClass/", "/SegmentationObject/"))
     pair = _Pair(root / "JPEGImages", root / "SegmentationClass", naming)
     files = (root / name for name in ("labelmap.txt", "class_names.txt"))
-    file = next((file for file in files if file.is_file()), None)
-    with naming_damage(file or root):
-        classes = _voc_classes(file)
+    classes = _voc_classes(next((file for file in files if file.is_file()), None))
     return replace(_paired(source, pair, classes, _voc_stems(source, root)), background=VOC_BACKGROUND)
 
 
@@ -249,30 +246,12 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
 def _voc_classes(file: Path | None) -> LabelTable:
     """The classes in the order of their indices; 255 and its color are unlabeled."""
     palette = [red << 16 | green << 8 | blue for red, green, blue in voc_colors().tolist()]
-    rows: list[tuple[str, int]] = []
-    lines = [line for line in read_lines(file) if line.strip()] if file is not None else list(class_names("voc21"))
-    if file is not None and file.name == "labelmap.txt":
-        for line in lines:
-            if line.startswith("#"):
-                continue
-            name, color = [*map(str.strip, line.split(":")), ""][:2]
-            numbers = re.fullmatch(r"(\d{1,3}),(\d{1,3}),(\d{1,3})", color.replace(" ", ""))
-            if not name or not (numbers or not color):
-                raise ValueError(f"the line {line[:60]!r} isn't a name and its color, name:red,green,blue::")
-            red, green, blue = map(int, numbers.groups()) if numbers else (0, 0, 0)
-            rows.append((name, red << 16 | green << 8 | blue if numbers else palette[len(rows) % 256]))
-    else:  # labelme2voc calls index 0 "_background_"
-        names = [VOC_BACKGROUND if line.strip() == "_background_" else line.strip() for line in lines]
-        rows = list(zip(names, palette, strict=False))
-    names = list(dict.fromkeys(name for name, _ in rows if name.lower() not in VOC_IGNORED))
-    if not names:
-        raise ValueError("it has no class")
-    labels = [names.index(name) if name in names else UNLABELED for name, _ in rows]
-    return LabelTable(
-        names=tuple(names),
-        indices=dict(enumerate(labels)) | {255: UNLABELED},
-        colors={palette[255]: UNLABELED} | {color: label for (_, color), label in zip(rows, labels, strict=True)},
-    )
+    rows = [ClassRow(name=name) for name in class_names("voc21")] if file is None else read_classes(file)
+    if rows[0].color is None:
+        rows = [replace(row, color=color) for row, color in zip(rows, palette, strict=False)]
+    table = LabelTable.of_rows(rows)
+    colors = {palette[255]: UNLABELED, **(table.colors or {})}
+    return replace(table, indices={**table.indices, 255: UNLABELED}, colors=colors, has_indices=True)
 
 
 # ---- folders of masks with a table of their classes
