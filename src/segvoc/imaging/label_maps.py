@@ -23,6 +23,8 @@ from segvoc.imaging.image_formats import (
     RPC,
     TIE_POINTS,
     TIFF_ERRORS,
+    geo_header,
+    raw_mode,
     tiff_tags,
     world_file,
 )
@@ -235,7 +237,8 @@ def stored_map(path: str | os.PathLike[str], content: bytes | None = None) -> St
         if image.format is not None and not _is_narrowed(image):
             return _stored_in(image, name)
         turn = orientation(image)
-    return _stored_by_gdal(path if content is None else io.BytesIO(content), name, turn)
+        driver = "PNG" if image.format == "PNG" else "GTiff"
+    return _stored_by_gdal(path if content is None else io.BytesIO(content), name, driver, turn)
 
 
 def _array(path: str | os.PathLike[str], name: str) -> np.ndarray:
@@ -257,24 +260,18 @@ def _is_narrowed(image: Image.Image) -> bool:
         bits, kind = max(tags.get(258, (1,))), max(tags.get(339, (1,)))
         is_color = image.mode not in ("1", "P", "L", "F") and not image.mode.startswith("I")
         return (bits == 8 and kind == _SIGNED) or (bits > 8 and is_color) or (bits > 16 and kind != _FLOAT)
-    return image.mode in ("RGB", "RGBA", "LA") and ";16" in _raw_mode(image)
+    return image.mode in ("RGB", "RGBA", "LA") and ";16" in raw_mode(image)
 
 
 _SIGNED, _FLOAT, _INVERTED = 2, 3, 0
 """In the tags SampleFormat and PhotometricInterpretation."""
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """Pillow's name of the samples in the file, of an image that isn't decoded yet."""
-    args: Any = image.tile[0][3] if image.tile else ""
-    return str(args[0] if isinstance(args, tuple) and args else args)
-
-
 def _stored_in(image: Image.Image, name: str) -> StoredMap:
     tags = image.tag_v2 if image.format == "TIFF" else {}  # pyright: ignore[reportAttributeAccessIssue]
     if tags.get(262) == _INVERTED and tags.get(258) != (1,):
         raise InputError(f"{name} stores white as 0 (MinIsWhite); save it with black as 0 (MinIsBlack)")
-    raw, mode = _raw_mode(image), image.mode
+    raw, mode = raw_mode(image), image.mode
     image.load()
     values, turn = np.asarray(image), orientation(image)
     palette = hidden = None
@@ -291,9 +288,9 @@ def _stored_in(image: Image.Image, name: str) -> StoredMap:
     return StoredMap(turned_array(_whole(values, name), turn), palette, hidden)
 
 
-def _stored_by_gdal(file: str | os.PathLike[str] | io.BytesIO, name: str, turn: int) -> StoredMap:
+def _stored_by_gdal(file: str | os.PathLike[str] | io.BytesIO, name: str, driver: str, turn: int) -> StoredMap:
     """The values that Pillow doesn't read, or would change."""
-    with opened_raster(file, name) as dataset:
+    with opened_raster(file, name, driver) as dataset:
         if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
             raise InputError(f"{name} stores white as 0 (MinIsWhite); save it with black as 0 (MinIsBlack)")
         if len(dataset.subdatasets) > 1 or dataset.count not in (1, 3, 4):
@@ -354,14 +351,18 @@ TiffTagValues = Mapping[int, tuple[int, Any]]
 def place_of(path: str | os.PathLike[str]) -> TiffTagValues | None:
     """The georeferencing tags of an image file, or those that its world file (.tfw) stands for.
 
-    None if the file isn't a TIFF, isn't georeferenced, can't be read, or has an orientation tag that reorders its
-    pixels.
+    None if the file is neither TIFF nor JPEG 2000, isn't georeferenced, can't be read, or has an orientation tag that
+    reorders its pixels.
     """
-    if not is_raster(path):
+    is_jp2 = Path(path).suffix.lower() in (".jp2", ".j2k")
+    if not is_raster(path) and not is_jp2:
         return None
     try:
         with open(path, "rb") as file:
-            directory = tiff_tags(file)
+            header = geo_header(file) if is_jp2 else file
+            if header is None:
+                return None
+            directory = tiff_tags(header)
             if directory.get(_ORIENTATION, 1) != 1:
                 return None
             tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}

@@ -26,10 +26,14 @@ from segvoc.imaging.image_formats import (
     MAX_PIXELS,
     PLACE_TAGS,
     RPC,
+    TIFF_ERRORS,
     check_size,
     damaged_image,
+    geo_header,
     identified,
+    page_kinds,
     reason,
+    tiff_tags,
     world_file,
 )
 from segvoc.imaging.rasters import (
@@ -39,6 +43,7 @@ from segvoc.imaging.rasters import (
     RasterImage,
     Stretch,
     is_measured,
+    is_raster,
     percentiles,
     reduced_size,
     stretched,
@@ -54,9 +59,6 @@ FETCH_SECONDS = 30.0
 
 STANDARD_INPUT = "-"
 """The path that stands for standard input, as in other commands."""
-
-MAX_THUMBNAILS = 32
-"""Number of TIFF frames to check for thumbnails, pyramid levels and masks."""
 
 MAX_PLAIN_BYTES = 2_000_000
 """Maximum size of a plain-text PPM in memory [bytes]: Pillow reads 1 MB/s."""
@@ -149,7 +151,7 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
         with opened_image(source, rgb=True, stretch=stretch) as image:
             name = repr(os.fsdecode(source))
             _warn_of_other_frames(image, name)
-            return _upright_rgb(image, stretch, name, is_placed=_has_place(image, source))
+            return _upright_rgb(image, stretch, name)
     if isinstance(source, BinaryFile):
         name = image_name(source)
         name = "the file given as an image" if name is None else repr(name)
@@ -231,7 +233,7 @@ def decode_image(
     _refuse_slow(image, content, name)
     with _damage_named(image, name, max_pixels):
         _warn_of_other_frames(image, name)
-        return _upright_rgb(image, stretch, name, is_placed=_has_place(image))
+        return _upright_rgb(image, stretch, name)
 
 
 def _refuse_slow(image: Image.Image, content: bytes, name: str) -> None:
@@ -402,21 +404,10 @@ def has_other_frames(image: Image.Image) -> bool:
     try:
         if not getattr(image, "is_animated", False):
             return False
-        if image.format != "TIFF":
-            return True
-        # counting all would take hours for a malicious file
-        for number in range(1, MAX_THUMBNAILS):
-            image.seek(number)
-            # NewSubfileType: a thumbnail, pyramid level or mask is no page
-            if not image.tag_v2.get(254, 0) & 0b101:  # pyright: ignore[reportAttributeAccessIssue]
-                return True
-        return False
+        return image.format != "TIFF" or any(not kind & 0b101 for kind in page_kinds(image))
     except Exception:
         # damage behind the first frame doesn't matter
         return False
-    finally:
-        if image.tell():
-            image.seek(0)
 
 
 def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
@@ -448,61 +439,25 @@ def _array_fix(array: np.ndarray) -> str:
     return "scale it to 8 bits, and convert it with astype(numpy.uint8)"
 
 
-def _upright_rgb(
-    image: Image.Image, stretch: Stretch | None, name: str, *, is_placed: bool = False
-) -> UInt8[np.ndarray, "H W 3"]:
-    return np.array(_to_rgb(_decoded(image, stretch, name, is_placed=is_placed)))
+def _upright_rgb(image: Image.Image, stretch: Stretch | None, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    return np.array(_to_rgb(_decoded(image, stretch, name)))
 
 
-def _decoded(image: Image.Image, stretch: Stretch | None, name: str, *, is_placed: bool) -> Image.Image:
+def _decoded(image: Image.Image, stretch: Stretch | None, name: str) -> Image.Image:
     """The upright image in a mode of which `_to_rgb` converts any window as it converts the whole."""
     image.load()
     if image.mode in ("P", "PA") and image.palette is None:
         # a PNG with a misplaced palette; with transparency, Pillow would make it all black
         raise ValueError("its palette is missing")
-    if is_placed:
-        return _turned(_placed_rgb(image), image)
     if stretch is None and _is_16_bit(image):
         warn_if_dark(np.asarray(image))
     profile = image.info.get("icc_profile")
-    if _has_spare_band(image):
-        return _turned(to_srgb(image.convert("RGB"), profile, name), image)
     # their range depends on the whole image, or on its format
     if image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I")):
         return _turned(_measured_rgb(image, stretch), image)
     if profile and image.mode.startswith("I"):
         return _turned(to_srgb(_measured_rgb(image, None).getchannel(0), profile, name), image)
     return _turned(to_srgb(image, profile, name), image)
-
-
-def _has_spare_band(image: Image.Image) -> bool:
-    """Whether a TIFF has an undeclared fourth band: Pillow assumes alpha, but it may be infrared."""
-    return image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _has_place(image: Image.Image, path: str | os.PathLike[str] | None = None) -> bool:
-    """Whether an image is a TIFF with coordinates (in its tags or a world file), of bands that may be masked."""
-    if image.format != "TIFF" or image.mode not in ("L", "RGB", "LA", "La", "RGBA", "RGBa"):
-        return False
-    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-    return not tags.keys().isdisjoint((*PLACE_TAGS, RPC)) or (path is not None and world_file(path) is not None)
-
-
-def _placed_rgb(image: Image.Image) -> Image.Image:
-    """The bands of a TIFF with coordinates, as `RasterImage` reads them: alpha, which may be infrared, only masks."""
-    bands = np.atleast_3d(np.asarray(image))
-    nodata = image.tag_v2.get(GDAL_NODATA)  # pyright: ignore[reportAttributeAccessIssue]
-    colors = bands[..., : 3 if image.mode.startswith("RGB") else 1]
-    pixels = np.array(np.broadcast_to(colors, (*colors.shape[:2], 3)))
-    try:
-        none = None if nodata is None else float(nodata.strip("\0 "))
-    except ValueError:
-        none = None
-    if none is not None:
-        pixels[np.all(colors == none, axis=-1)] = NO_IMAGE
-    elif image.mode not in ("L", "RGB") and not _has_spare_band(image):
-        pixels[bands[..., -1] == 0] = NO_IMAGE
-    return Image.fromarray(pixels)
 
 
 def turned_array(values: Shaped[np.ndarray, "H W *C"], turn: int) -> Shaped[np.ndarray, "h w *C"]:
@@ -647,7 +602,7 @@ class DecodedImage(ArrayImage):
             if content is not None:
                 _refuse_slow(image, content, name)
             _warn_of_other_frames(image, name)
-            self._image = _decoded(image, stretch, name, is_placed=_has_place(image, path))
+            self._image = _decoded(image, stretch, name)
         self.width, self.height = self._image.size
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
@@ -657,3 +612,27 @@ class DecodedImage(ArrayImage):
 
 WindowedImage = ArrayImage | RasterImage
 """An image that is read by windows, to keep only parts in memory."""
+
+
+def is_windowed(path: str | os.PathLike[str]) -> bool:
+    """Whether a file can be read by windows (`RasterImage`) as `read_image` reads it; others are decoded as a whole.
+
+    These are TIFFs, and JPEG 2000 with coordinates, but for photographs of at most `MAX_PIXELS` that are turned or
+    transparent, or have other colors than red, green and blue.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not is_raster(path):
+                return Path(path).suffix.lower() in (".jp2", ".j2k") and geo_header(file) is not None
+            tags = tiff_tags(file)
+    except (*TIFF_ERRORS, AttributeError):
+        return is_raster(path)  # reading it reports the error
+    is_plain = max(tags.get(258, (1,))) <= 8 and tags.keys().isdisjoint((*PLACE_TAGS, RPC, GDAL_NODATA))
+    has_alpha = not {1, 2}.isdisjoint(np.atleast_1d(tags.get(338, 0)).tolist())
+    is_photo = is_plain and world_file(path) is None and (has_alpha or tags.get(262) in _OTHER_COLORS)
+    is_decoded = is_photo or tags.get(ExifTags.Base.Orientation, 1) in _UPRIGHT
+    return not is_decoded or tags.get(256, 0) * tags.get(257, 0) > MAX_PIXELS
+
+
+_OTHER_COLORS = (5, 6, 8, 9, 10)
+"""In the tag PhotometricInterpretation: inks, YCbCr and Lab."""
