@@ -220,6 +220,8 @@ def _needs_gdal(image: Image.Image, file: BinaryIO | io.BytesIO, stretch: "Stret
     if has_spare_band or (is_placed and image.mode in ("LA", "La", "RGBA", "RGBa")):
         return True
     beside = is_file and any(os.path.exists(f"{name}{suffix}") for suffix in (".msk", ".aux.xml"))
+    if tags.get(277, 1) > len(image.getbands()):
+        return image.mode != "RGB"
     return False if bits > 8 or is_placed or beside or _has_mask(image) else None
 
 
@@ -233,8 +235,15 @@ def page_kinds(image: Image.Image) -> Iterator[int]:
     try:
         # counting all would take hours for a malicious file
         for number in range(1, MAX_THUMBNAILS):
-            image.seek(number)
-            yield image.tag_v2.get(254, 0)  # pyright: ignore[reportAttributeAccessIssue]
+            is_mask = False
+            try:
+                image.seek(number)
+            except (KeyError, SyntaxError):  # Pillow reads the tags of masks, and doesn't decode them
+                is_mask = True
+            kind = image.tag_v2.get(254, 0)  # pyright: ignore[reportAttributeAccessIssue]
+            if is_mask and not kind & 4:
+                return
+            yield kind
     except Exception:  # the last page, or damage behind the first, which doesn't matter
         return
     finally:
