@@ -324,6 +324,16 @@ class Entry:
         """A text that isn't blank."""
         return self._value(key, "a text", lambda value: isinstance(value, str) and bool(value.strip()))
 
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Yes or no: true or false, 1 or 0, as a value or as text; the default if it is missing."""
+        value = self.content.get(key)
+        if value is None or value == "":
+            return default
+        flag = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower().removesuffix(".0"))
+        if flag is None:
+            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not true or false")
+        return flag
+
     def whole(self, key: str) -> int:
         """An integer."""
         value = self._value(key, "a whole number", lambda value: isinstance(value, int | float) and value % 1 == 0)

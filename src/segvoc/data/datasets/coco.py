@@ -94,7 +94,7 @@ def _set_of(file: Path) -> str:
 
 
 def read_coco(source: DatasetSource, *, panoptic: bool) -> ParsedDataset:
-    """Read panoptic segments, or instances; later instances are in front.
+    """Read panoptic segments, or instances; later instances are in front, and crowds behind all others.
 
     The source is a folder with `annotations/` or with a JSON file beside the images of each set, or a JSON file.
     """
@@ -114,7 +114,7 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
     labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
     # only panoptic files must declare stuff; even COCO's stuff file doesn't
     is_stuff = path.stem.startswith("stuff_")
-    stuff = {label for label, entry in enumerate(categories) if is_stuff or entry.content.get("isthing") == 0}
+    stuff = {label for label, entry in enumerate(categories) if is_stuff or not entry.flag("isthing", default=True)}
     names = [entry.text("file_name") for entry in images]
     # "images", or a folder named after the set ("val2017" of "instances_val2017")
     root = path.parent.parent if path.parent.name == "annotations" else path.parent
@@ -125,6 +125,8 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
         entries = by_image[image.identity("id")]
         if panoptic:
             return _segments(path, entries, labels, stuff)
+        # COCO's files list crowds last
+        entries = sorted(entries, key=lambda entry: not entry.flag("iscrowd"))
         return Shapes.of(entries, lambda entry: _shape(entry, labels, stuff), size=image.size())
 
     images_read = []
@@ -140,7 +142,7 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
         raise ValueError(f"its annotations are {kinds}; masks are required")
     return ParsedDataset(
         names=[entry.text("name").strip() for entry in categories],
-        images=images_read if panoptic else in_pixels(images_read),
+        images=images_read if panoptic else in_pixels(images_read, path),
         has_outside=not panoptic,
         left_out=left_out,
     )
@@ -185,7 +187,7 @@ def _segments(path: Path, entries: Sequence[Entry], known: Mapping[int | str, in
     png = DatasetSource(path=path).image(entries[0].text("file_name"), folders)
     segments = entries[0].entries("segments_info", "segment")
     labels = {segment.whole("id"): _label(segment, known) for segment in segments}
-    crowds = {segment.whole("id") for segment in segments if segment.content.get("iscrowd")}
+    crowds = {segment.whole("id") for segment in segments if segment.flag("iscrowd")}
     things = frozenset(id for id, label in labels.items() if label not in stuff and id not in crowds)
     return _PanopticSegments(path=png, labels=labels, things=things)
 
@@ -208,7 +210,7 @@ def _shape(entry: Entry, labels: Mapping[int | str, int], stuff: Set[int]) -> Sh
         if not patch.corners:
             raise NoArea("line")
     # each annotation is an object, so its name serves as its group
-    is_crowd = label in stuff or bool(entry.content.get("iscrowd"))
+    is_crowd = label in stuff or entry.flag("iscrowd")
     return Shape(label=label, patch=patch, group=entry.name, is_crowd=is_crowd)
 
 

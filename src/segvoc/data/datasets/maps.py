@@ -131,7 +131,7 @@ def read_project(source: DatasetSource) -> ParsedDataset:
         if (version := project.whole("version")) > PROJECT_VERSION:
             raise UsageError(f"{str(file)!r} is of version {version}, made by a newer segvoc; update segvoc")
         words = project.entries("words", "word")
-        names = {word.whole("id"): word.text("name") for word in words if not word.content.get("removed")}
+        names = {word.whole("id"): word.text("name") for word in words if not word.flag("removed")}
         background = project.entry("options").content.get("background") if "options" in project else None
         images_folder = folder / (project.text("images") if "images" in project else "images")
     if not names:
