@@ -20,7 +20,7 @@ from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import named_alike
 from segvoc.storage.resume import Stamp, stamp_of
-from segvoc.vocabulary import Vocabulary, read_classes
+from segvoc.vocabulary import Vocabulary, folded, read_classes
 
 CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
 """Folder of the class lists. Names are in label order, spelled as in the datasets."""
@@ -237,12 +237,14 @@ class LabeledImages:
             UsageError: a renamed or dropped class is unknown, no class is left, there are several backgrounds, or only
                 some of the sets have object maps.
         """
-        rename, drop = dict(rename or {}), frozenset(Vocabulary(drop).words if isinstance(drop, str) else drop)
+        rename, drop = dict(rename or {}), list(Vocabulary(drop).words if isinstance(drop, str) else drop)
         maps = [one.object_maps for one in sets if one.object_maps is not None]
         if 0 < len(maps) < len(sets):
             without = next(one.name for one in sets if one.object_maps is None)
             raise UsageError(f"{without!r} has no object maps, but {maps[0].name!r} has; join sets that all have some")
         known = list(dict.fromkeys(word for one in (*sets, *maps) for word in one.vocabulary.words))
+        rename = {word: new for name, new in rename.items() for word in _spelled_like(name, known)}
+        drop = frozenset(word for name in drop for word in _spelled_like(name, known))
         if unknown := [word for word in (*rename, *sorted(drop)) if word not in known]:
             raise UsageError(
                 f"no class is called {unknown[0]!r}{did_you_mean(unknown[0], known)}; rename or drop others"
@@ -257,7 +259,12 @@ class LabeledImages:
     ) -> "LabeledImages":
         """The images of all sets, whose stems get the sets' prefixes, without their object maps."""
         known = dict.fromkeys(word for one in sets for word in one.vocabulary.words)
-        words = list(dict.fromkeys(rename.get(word, word) for word in known if word not in drop))
+        spelled = dict[str, str]()
+        renamed = {word: rename.get(word, word) for word in known}
+        for word in (renamed[word] for word in known if word not in drop):
+            spelled.setdefault(folded(word), word)
+        words = list(spelled.values())
+        rename = {word: spelled.get(folded(new), new) for word, new in renamed.items()}
         found = dict.fromkeys(one.background for one in sets if one.background not in (None, *drop))
         backgrounds = list(dict.fromkeys(rename.get(str(word), str(word)) for word in found))
         if len(backgrounds) > 1:
@@ -343,6 +350,11 @@ def _stored_classes(classes: str | os.PathLike[str] | Sequence[str]) -> tuple[Vo
     is_plain = all(row.color is None and row.value in (None, at) and not row.is_void for at, row in enumerate(rows))
     table = None if is_plain else LabelTable.of_rows(rows)
     return Vocabulary([row.name for row in rows] if table is None else table.names), table
+
+
+def _spelled_like(name: str, known: Sequence[str]) -> list[str]:
+    """The known names that are this one, or, without any, those that are it but for case; itself, if there is none."""
+    return [name] if name in known else [word for word in known if folded(word) == folded(name)] or [name]
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

@@ -350,5 +350,7 @@ def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
 
 def reason(error: Exception) -> str:
     """An exception's message on one line, without the errno of errors of the system and of FFmpeg."""
+    if isinstance(inner := getattr(error, "reason", None), Exception):  # of urllib
+        return reason(inner)
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(text.split()) or type(error).__name__

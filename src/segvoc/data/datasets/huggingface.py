@@ -12,12 +12,12 @@ from segvoc.data.datasets.annotated_images import (
     AnnotatedImage,
     DatasetSource,
     ParsedDataset,
+    checked_size,
     chosen_set,
 )
-from segvoc.data.datasets.maps import MapFile
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, UsageError, missing_package, one_line
-from segvoc.imaging.label_maps import LabelTable
+from segvoc.imaging.label_maps import LabelTable, read_label_map
 from segvoc.storage.resume import Stamp
 from segvoc.vocabulary import Vocabulary, names_by_id, read_classes, refuse_sets
 
@@ -43,7 +43,6 @@ class _RowImage(AnnotatedImage):
     row: int
     columns: tuple[str, str]
     """Of the image and of the label map."""
-    table: LabelTable
 
     def exists(self) -> bool:
         return True
@@ -58,7 +57,9 @@ class _RowImage(AnnotatedImage):
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         with self.naming_damage():
             name = Path(f"label map of row {self.row}")
-            return MapFile(path=name, table=self.table, content=self._file(self.columns[1])).draw(size, self.outside)
+            labels = read_label_map(name, self.table, content=self._file(self.columns[1]))
+            checked_size(size, labels.shape)
+            return labels
 
     def _file(self, column: str) -> bytes:
         stored = self.dataset.select_columns([column])[self.row][column]

@@ -4,6 +4,7 @@ Each published dataset is a row of `MAP_LAYOUTS`, with the location of its maps 
 adds lists of images, and masks several naming schemes for the two folders. Maps and images are paired by name.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -256,11 +257,18 @@ def _voc_classes(file: Path | None) -> LabelTable:
 
 # ---- folders of masks with a table of their classes
 
-_TABLES = ("classes.txt", "classes.json", "classes.csv", "class_dict.csv", "_classes.csv")
+_COLORS_OF_CVAT = "label_colors.txt"
+
+_TABLES = (
+    *("classes.txt", "classes.json", "classes.csv", "class_dict.csv", "_classes.csv", _COLORS_OF_CVAT),
+    *("class_mapping.csv", "classes.yaml", "classes.yml"),
+)
 """File names of class tables, in order of preference."""
 
 _MASKS = ("masks", "labels", "annotations", "gt")
 _OF_MASKS = Naming(endings=("", "_mask", "_label", "_L", "_P", "_seg", "_gt"))
+_OF_CITYSCAPES = Naming(image_ending="_leftImg8bit", endings=("_gtFine_color", "_gtFine_labelIds"))
+"""In CVAT's exports as CamVid, KITTI and Cityscapes, as the two patterns before it."""
 _OF_MASKS_BESIDE = Naming(image_ending="_sat", endings=("_mask",))
 """In a single folder with the images."""
 
@@ -268,34 +276,57 @@ _PAIRS = (
     *((f"{images}/*", f"{masks}/*", _OF_MASKS) for images in ("images", "JPEGImages") for masks in _MASKS),
     *((images, masks, _OF_MASKS) for images in ("images", "JPEGImages") for masks in _MASKS),
     *((f"*/{images}", f"*/{masks}", _OF_MASKS) for images in ("images", "JPEGImages") for masks in _MASKS),
-    *(("*", f"*{masks}", _OF_MASKS) for masks in ("_masks", "_labels")),
+    *(("*", f"*{masks}", _OF_MASKS) for masks in ("_masks", "_labels", "annot")),
+    ("*/image_2", "*/semantic_rgb", _OF_MASKS),
+    ("imgsFine/leftImg8bit/*", "gtFine/*", _OF_CITYSCAPES),
     ("", "", _OF_MASKS_BESIDE),
     ("*", "*", _OF_MASKS_BESIDE),
 )
 """Patterns of image and mask folders, in order of preference; "*" stands for the name of a set."""
 
 
-def find_pairs(folder: Path) -> dict[str, _Pair]:
-    """Find the folder pairs of a dataset by set name; "" for a dataset without sets."""
+_SET = re.compile(
+    r"(train(ing|val)?|val(id(ation)?)?|test(ing)?|dev|eval|default|mini(train|val)?|set|split|fold)([-_.]?\d+|[-_.].*)?",
+    re.IGNORECASE,
+)
+"""Names of sets: train, validation, train2017, test_a, ..."""
+
+
+def find_pairs(folder: Path, split: str | None = None) -> dict[str, _Pair]:
+    """Find the folder pairs of a dataset by set name; "" for a dataset without sets.
+
+    Sub-folders of a folder of masks are sets if one of them is named like one, or is the wanted split.
+    """
     for images, masks, naming in _PAIRS:
         sets = _sets(folder, masks)
         folders = _sets(folder, images) if sets else {}  # which may list many files
         pairs = {name: _Pair(folders[name], sets[name], naming) for name in sets if name in folders}
         if naming is _OF_MASKS_BESIDE:
             pairs = {name: pair for name, pair in pairs.items() if _has_masks(pair.maps, "_mask")}
-        if pairs and not (masks.endswith("/*") and _has_masks(folder / masks[:-2])):  # else sub-folders, not sets
+        is_set = any(name == split or _SET.fullmatch(name) for name in pairs) and not _has_masks(folder / masks[:-2])
+        if pairs and (is_set or not masks.startswith(_BELOW)):  # else sub-folders, not sets
             return pairs
     return {}
 
 
+_BELOW = tuple(f"{masks}/*" for masks in _MASKS)
+
+
 def _has_masks(folder: Path, ending: str = "") -> bool:
-    return any(file.suffix.lower() in MASK_SUFFIXES and file.stem.endswith(ending) for file in folder.iterdir())
+    return folder.is_dir() and any(
+        file.suffix.lower() in MASK_SUFFIXES and file.stem.endswith(ending) for file in folder.iterdir()
+    )
 
 
 def _find_table(folder: Path, pairs: Iterable[_Pair]) -> Path | None:
     """The class table in a folder, or beside its masks; None without one."""
     places = [folder, *(pair.maps for pair in pairs)]
     return next((place / name for place in places for name in _TABLES if (place / name).is_file()), None)
+
+
+def is_cvats(folder: Path) -> bool:
+    """Whether a folder is CVAT's export as CamVid, KITTI or Cityscapes, which is laid out as those datasets are."""
+    return (folder / _COLORS_OF_CVAT).is_file() and bool(find_pairs(folder))
 
 
 def has_masks(folder: Path) -> bool:
@@ -306,7 +337,7 @@ def has_masks(folder: Path) -> bool:
 
 def read_masks(source: DatasetSource) -> ParsedDataset:
     """Read images and masks of the same names, with a class table."""
-    pairs = find_pairs(source.folder)
+    pairs = find_pairs(source.folder, source.split)
     if not pairs:
         raise UsageError(
             f"{str(source.path)!r} has no pair of image and mask folders; name them images and masks, "

@@ -51,8 +51,6 @@ class MapFile(Annotation):
     objects_path: Path | None = None
     numbers: ObjectNumbers | None = None
     """Encoding of the object map; None: plain object numbers, with 255 for none in 8 bits."""
-    content: bytes | None = None
-    """The map's file; None: the one at `path`."""
 
     @property
     def table_digest(self) -> str:
@@ -61,7 +59,7 @@ class MapFile(Annotation):
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
-        labels = read_label_map(self.path, self.table, content=self.content)
+        labels = read_label_map(self.path, self.table)
         checked_size(size, labels.shape)
         return labels
 

@@ -1,7 +1,5 @@
 """Annotations as shapes, which may overlap: polygons, rasterized like pycocotools, and masks in any encoding."""
 
-import base64
-import binascii
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence, Set
@@ -18,6 +16,7 @@ from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, ch
 from segvoc.errors import UsageError
 from segvoc.imaging.annotations import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.storage.files import base64_bytes
 
 _Item = TypeVar("_Item")
 
@@ -226,12 +225,12 @@ class PngMask:
     def __call__(self, height: int, width: int) -> Patch:
         """See `Shape.patch`."""
         try:
-            with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True)), formats=["PNG"]) as image:
+            with Image.open(io.BytesIO(base64_bytes(self.png)), formats=["PNG"]) as image:
                 if self.is_whole:
                     checked_size((height, width), (image.height, image.width))
                 check_box(self.left, self.top, image.width, image.height, height, width)
                 alpha = np.array(image.convert("RGBA").getchannel("A"))
                 inside = alpha > 0 if alpha.min() < 255 else np.array(image.convert("L")) > 0
-        except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError):
+        except (OSError, SyntaxError, Image.DecompressionBombError):
             raise ValueError("a mask that isn't a base64 PNG") from None
         return Patch(self.top, self.left, inside)
