@@ -264,3 +264,12 @@ def test_parts_do_not_compete_with_objects():
 def test_impossible_class_selections_are_refused(wrong):
     with pytest.raises(UsageError, match=r"out of range|no keep or fraction"):
         ClassSelection(**wrong)
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_lines_are_words_and_no_word_has_a_line_or_a_tab_in_it() -> None:
+    for text in ("cup\r\nsaucer\r\n", "cup\nsaucer", "cup,saucer\n", "\ncup\rsaucer"):
+        assert Vocabulary(text).words == ("cup", "saucer")
+    for words, what in ((["cup\nsaucer"], "a line break"), ("cup\tsaucer", "a tab"), (["a\tb"], "a tab")):
+        with one_line_error(UsageError, f"has {what} in it; give words one by one"):
+            Vocabulary(words)

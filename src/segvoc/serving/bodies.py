@@ -333,13 +333,21 @@ def _pieces(text: bytes) -> Iterator[bytes]:
         start = end
 
 
+_FEW = "too_short"
+_SAID = {_FEW: "has no entry; give one or more", "string_type": "isn't a text; write words as text"}
+"""What we say of Pydantic's types of errors in fields of several types."""
+
+
 @contextmanager
 def _naming_fields(fix: str) -> Iterator[None]:
     """Turn the first of Pydantic's errors into a `ServiceFailure`."""
     try:
         yield
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        # of the types that a field may have, the one that fits best says most
+        same = [each for each in problems if each["loc"][:1] == problems[0]["loc"][:1]]
+        problem = max(same, key=lambda each: (any(isinstance(step, int) for step in each["loc"]), each["type"] == _FEW))
         if problem["type"] == "json_invalid":
             raise ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}") from None
         path = [step for step in problem["loc"] if not (isinstance(step, str) and re.search(r"[-\[]", step))]
@@ -349,6 +357,8 @@ def _naming_fields(fix: str) -> Iterator[None]:
             ours = option_meant(place, re.findall(r"\w+", fix))
             meant = f" (did you mean {ours}?)" if ours else f"; {fix}"
             raise ServiceFailure("invalid_request", f"unknown field {place!r}{meant}") from None
+        if len(same) > 1 and problem["type"] in _SAID:
+            raise ServiceFailure("invalid_request", f"{place} {_SAID[problem['type']]}") from None
         said = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "value_error" and place == "image":
             is_text = said.startswith("Expected UploadFile")
