@@ -560,6 +560,8 @@ def _text_rows(text: str, *, is_table: bool) -> list[ClassRow]:
     filled = [line for _, line in lines if line]
     if not filled:
         return []
+    if longest := next((line for line in filled if len(line) > _LONGEST_LINE), None):
+        raise ValueError(f"the line {_shortened(longest)} has {len(longest)} characters; write a class per line")
     if open_quote := next((line for line in filled if line[0] == '"' and line.count('"') % 2), None):
         raise ValueError(f"the line {_shortened(open_quote)} has a quote that isn't closed; write a class on one line")
     if (rows := _below_titles(filled, is_table)) is not None:
@@ -606,8 +608,18 @@ def _below_titles(lines: Sequence[str], is_table: bool) -> list[ClassRow] | None
     return rows
 
 
+_LONGEST_LINE = 2_000
+
+
+def _has_numbers(line: str, *, is_leading: bool) -> bool:
+    """Whether a line may have an index or a color at this end."""
+    return line[0] in "0123456789#" if is_leading else line[-1] in "0123456789" or line[-7:-6] == "#"
+
+
 def _reading(form: re.Pattern[str], lines: Sequence[str]) -> list[ClassRow] | None:
     """The classes of lines that all have this form; None if they don't, or these are no indices or colors."""
+    if not all(_has_numbers(line, is_leading=form.groupindex["name"] > 1) for line in lines):
+        return None  # most lines are names, for which the search for numbers takes long
     matches = [match for line in lines if (match := form.fullmatch(line))]
     if len(matches) < len(lines):
         return None
@@ -647,9 +659,9 @@ def _names(lines: Sequence[tuple[int, str]]) -> list[ClassRow]:
     """The classes of lines that are names alone; a class is known by its line."""
     filled = [line for _, line in lines if line]
     for form in (form for forms in _FORMS[:-1] for form in forms):
-        fits = [bool(form.fullmatch(line)) for line in filled]
         if form.groupindex["name"] == 1:
             continue
+        fits = [_has_numbers(line, is_leading=True) and bool(form.fullmatch(line)) for line in filled]
         if len(fits) > 2 and not fits[0] and all(fits[1:]):
             fix = "write its columns as titles (index,name,r,g,b), or remove it"
             raise ValueError(f"its first line {_shortened(filled[0])} isn't like the others; {fix}")

@@ -226,7 +226,7 @@ def _flattened(polygon: Any) -> list[Any]:
 def _label(entry: Entry, labels: Mapping[int | str, int]) -> int:
     category = entry.identity("category_id")
     if category not in labels:
-        raise ValueError(f"{entry.name} is of the undefined category {category!r}")
+        raise ValueError(f"{entry.name} is of the undefined category {repr(category)[:60]}")
     return labels[category]
 
 
