@@ -23,6 +23,7 @@ from segvoc.imaging.image_formats import (
     RPC,
     TIE_POINTS,
     TIFF_ERRORS,
+    check_size,
     geo_header,
     raw_mode,
     tiff_tags,
@@ -243,14 +244,15 @@ def stored_map(path: str | os.PathLike[str], content: bytes | None = None) -> St
 
 def _array(path: str | os.PathLike[str], name: str) -> np.ndarray:
     try:
-        values = np.load(path, allow_pickle=False)
+        values = np.load(path, mmap_mode="r", allow_pickle=False)  # which checks the size of the file
     except FileNotFoundError:
         raise InputError(f"{name} does not exist; check the path") from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # of the header, which NumPy parses as Python
         raise InputError(f"{name} is damaged, or no array of numbers ({one_line(error)}); save it again") from None
     if not isinstance(values, np.ndarray) or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3))):
         raise InputError(f"{name} is no array of rows and columns; save one label map with numpy.save")
-    return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    check_size(values.shape[1], values.shape[0], name)
+    return np.array(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)
 
 
 def _is_narrowed(image: Image.Image) -> bool:

@@ -382,5 +382,5 @@ def stretched(values: Shaped[np.ndarray, "h w"], limits: Float32[np.ndarray, " 2
     """Map values to 8 bits, by the values of black and white."""
     black, white = limits.tolist()
     with np.errstate(over="ignore", invalid="ignore"):  # values may be as large as their type allows
-        scaled = (values.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))
+        scaled = (values.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black or 1.0))
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)
