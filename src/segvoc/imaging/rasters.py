@@ -150,6 +150,12 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         with self._reading(), warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             self.dataset = rasterio.open(source, driver=_driver(source))
+        try:
+            self._examine(bands, stretch)
+        except gdal_errors() as error:  # of tags that are only read now
+            raise self._damage(error) from None
+
+    def _examine(self, bands: Sequence[int] | None, stretch: Stretch | None) -> None:
         self.height, self.width = int(self.dataset.height), int(self.dataset.width)
         self._interpretation = [color.name for color in self.dataset.colorinterp]
         self.bands = self._checked(bands)
@@ -323,9 +329,10 @@ class RasterImage(AbstractContextManager["RasterImage"]):
                 with self._environment:
                     yield
             except (*gdal_errors(), OSError) as error:
-                raise InputError(
-                    f"{self._name}: damaged, truncated or not a TIFF ({one_line(error)}); copy it again"
-                ) from None
+                raise self._damage(error) from None
+
+    def _damage(self, error: BaseException) -> InputError:
+        return InputError(f"{self._name}: damaged, truncated or not a TIFF ({one_line(error)}); copy it again")
 
 
 def _driver(source: str | os.PathLike[str] | BinaryIO | BytesIO) -> str:
