@@ -181,7 +181,7 @@ def tiny_network() -> Any:
 @pytest.fixture(scope="session")
 def taught() -> Any:
     """Words that `tiny`'s programs learned from two drawn images; teaching takes seconds."""
-    from segvoc.inference.exported.segmenter import open_tiny  # behind the hook above
+    from segvoc.models.shipped import open_tiny  # behind the hook above
     from tests.inference.taught.drawn_examples import drawn_examples
 
     return segvoc.teach(open_tiny(), drawn_examples(2), keep_worse=True)

@@ -21,7 +21,7 @@ import torch
 
 import segvoc
 from benchmarks.machine import fastest, keep
-from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.models.shipped import open_tiny
 from segvoc.runtime.process_settings import keep_freed_memory
 
 ROOT = Path(__file__).parent.parent

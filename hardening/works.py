@@ -25,10 +25,10 @@ from segvoc.cli.options import ModelOptions
 from segvoc.data.datasets.maps import is_project
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.inference.exported.manifest import export_in_the_making
-from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.labeling.batch import run
 from segvoc.models.presets import PRESETS
+from segvoc.models.shipped import copy_tiny
 from segvoc.serving.server import run as serve
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.atomic_writes import write_atomically

@@ -13,8 +13,8 @@ from PIL import Image
 
 import segvoc
 from segvoc.errors import InputError, UsageError
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmentation import Segmentations
+from segvoc.models.shipped import open_tiny
 from tests.cli.command import Command, make_command
 
 PHOTO = Path(__file__).resolve().parents[1] / "samples/coffee.jpg"

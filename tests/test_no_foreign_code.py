@@ -11,7 +11,7 @@ import torch
 import segvoc
 from segvoc.errors import SegvocError, UsageError
 from segvoc.inference.exported.manifest import MANIFEST
-from segvoc.inference.exported.segmenter import copy_tiny
+from segvoc.models.shipped import copy_tiny
 
 
 class _Bomb:

@@ -71,7 +71,7 @@ from segvoc.runtime.process_settings import for_own_process, onnx_threads
 for_own_process(2)
 import numpy as np
 import segvoc
-from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.models.shipped import open_tiny
 
 def forked(work):
     child = os.fork()

@@ -16,6 +16,10 @@ PACKAGE = "src/segvoc"
 
 MADE = {
     "make tiny-programs": (
+        "weights/tiny_decide_differ.onnx",
+        "weights/tiny_decide_offsets.onnx",
+        "weights/tiny_decide_pixels.onnx",
+        "weights/tiny_decide_words.onnx",
         "weights/tiny_image.onnx",
         "weights/tiny_segvoc.json",
         "weights/tiny_text.onnx",

@@ -15,8 +15,8 @@ from pathlib import Path
 from segvoc.encoders.minilm import TOKENIZER_FILE
 from segvoc.exporting.export import export
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest
-from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.models.opening import load_network
+from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 
 

@@ -24,7 +24,7 @@ from segvoc.exporting.programs import Program
 from segvoc.inference.clicks import PROGRAM
 from segvoc.inference.edges import EDGES, IMAGE_PROGRAM
 from segvoc.inference.exported.manifest import ExportManifest
-from segvoc.inference.exported.segmenter import TINY_MANIFEST
+from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from tools.clicks import views as click_views
 from tools.clicks.network import ClickNetwork

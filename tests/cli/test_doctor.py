@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from segvoc.inference.exported import segmenter
+from segvoc.models import shipped
 from tests.cli.command import Command
 
 
@@ -33,7 +33,7 @@ def test_doctor_ends_with_1_where_the_model_does_not_run(
     def broken() -> None:
         raise ValueError("bad")
 
-    monkeypatch.setattr(segmenter, "open_tiny", broken)
+    monkeypatch.setattr(shipped, "open_tiny", broken)
     done = segvoc_command("doctor")
     assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
 

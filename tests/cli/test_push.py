@@ -12,8 +12,8 @@ from PIL import Image
 
 import segvoc
 from segvoc.checkpoints.hub import CARD, CONFIG, SHARED_WEIGHTS
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.presets import PRESETS
+from segvoc.models.shipped import open_tiny
 from tests.cli.command import Command, draw_photos
 from tests.images import made_photograph
 from tests.inference.taught.drawn_examples import drawn_examples

@@ -16,6 +16,8 @@ from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.reading import read_image
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import SAMPLES, WORDS, Command, draw_photos, result_files
+from tests.images import squares
+from tests.imaging.test_color_profiles import rgb_profile
 
 PARTS = "cat: head, leg; sofa: leg, cushion"
 SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()", "segment")
@@ -53,6 +55,18 @@ def test_look_of_the_overlay_can_be_chosen(segment: Command) -> None:
         overlays.append(read_image("out/photo.overlay.png"))
     assert [overlay.shape == (40, 60, 3) for overlay in overlays] == [False, True, True]
     assert not np.array_equal(overlays[1], overlays[2])
+
+
+def test_colors_of_a_profile_are_converted_but_not_in_official_windows(segment: Command) -> None:
+    for name, profile in (("tagged.png", rgb_profile("swapped")), ("plain.png", b"")):
+        Image.fromarray(squares()).save(name, icc_profile=profile)
+    for tiles in ([], ["--tile", "2048"]):
+        for window, changes in (("official", False), ("auto", True)):
+            segment("tagged.png", "plain.png", "--words", "cat, sofa, wall", "--window", window, *tiles).ok()
+            ours, plain = (read_image(f"out/{name}.overlay.png") for name in ("tagged", "plain"))
+            assert np.array_equal(ours, plain) != changes
+            ours, plain = (read_label_map(f"out/{name}.png") for name in ("tagged", "plain"))
+            assert np.array_equal(ours, plain) != changes
 
 
 def test_json_is_one_line_for_each_image_and_nothing_else(segment: Command) -> None:

@@ -143,6 +143,7 @@ class TestWithoutTracing:
         assert not (tmp_path / "out" / "text.onnx").exists()
         found = exported.encode_words(Vocabulary(["wall", "cat"]))
         np.testing.assert_allclose(found, model.encode_words(Vocabulary(["wall", "cat"])).numpy(), atol=1e-6)
+        np.testing.assert_array_equal(exported.encode_words(Vocabulary(["WALL", "Cat"])), found)
         with pytest.raises(UsageError, match="'dog' is not one of the 3 words"):
             exported.encode_words(Vocabulary(["dog"]))
 

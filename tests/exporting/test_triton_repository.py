@@ -10,10 +10,11 @@ import pytest
 
 import segvoc
 from segvoc.exporting.triton_repository import make_repository
-from segvoc.inference.exported.segmenter import ExportedSegmenter, copy_tiny, open_tiny, selection_inputs
+from segvoc.inference.exported.segmenter import ExportedSegmenter, selection_inputs
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.inference.windows import views
+from segvoc.models.shipped import copy_tiny, open_tiny
 from segvoc.vocabulary import Vocabulary
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "chelsea.jpg"

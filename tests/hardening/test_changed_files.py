@@ -31,9 +31,9 @@ from segvoc.errors import CheckpointError, InputError, SegvocError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.reading import decode_image, read_image
 from segvoc.inference.exported.manifest import ExportManifest
-from segvoc.inference.exported.segmenter import TINY_MANIFEST
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
+from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from segvoc.storage.journal import read_journal
 from segvoc.vocabulary import PartVocabulary, Vocabulary

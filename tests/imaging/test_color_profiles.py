@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 import segvoc
 from segvoc.errors import ColorProfileWarning
@@ -20,7 +20,9 @@ PRIMARIES = {
     "P3": ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)),
     "Adobe": ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)),
     "sRGB": ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)),
+    "swapped": ((0.15, 0.06), (0.30, 0.60), (0.64, 0.33)),
 }
+"""The chromaticities of red, green and blue; the red of "swapped" is blue."""
 GAMMA = 2.2
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -106,6 +108,52 @@ def test_colors_become_srgb_however_the_file_is_read(
     if suffix == ".tiff":
         with RasterImage(path) as raster:
             np.testing.assert_array_equal(raster.read(*window), pixels[window])
+
+
+ORIENTATION = 0x0112
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+        *((mode, ".jpg") for mode in ("RGB", "L", "CMYK")),
+        *((mode, ".png") for mode in ("RGB", "RGBA", "P", "PA", "LA", "1")),
+    ],
+)
+def test_stored_colors_are_those_of_the_loaders_of_published_protocols(
+    tmp_path: Path, photograph: Image.Image, mode: str, suffix: str
+) -> None:
+    """Of detectron2's `read_image` and transformers' `load_image`: the EXIF orientation, and Pillow's RGB."""
+    image = photograph.convert({"PA": "P"}.get(mode, mode))
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.new("L", image.size, 40))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    content = ink_profile() if mode == "CMYK" else rgb_profile("swapped")
+    more = {"transparency": 3} if mode == "PA" else {}
+    path = tagged(image, content, tmp_path / f"a{suffix}", exif=exif, **more)
+    with Image.open(path) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        np.testing.assert_array_equal(read_image(opened, colors="stored"), expected)
+    for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):
+        np.testing.assert_array_equal(read_image(source, colors="stored"), expected)
+    window = slice(3, 20), slice(5, 30)
+    np.testing.assert_array_equal(DecodedImage(path, colors="stored").read(*window), expected[window])
+    assert mode in ("1", "L") or (read_image(path) != expected).any(), "the profile changes colors"
+
+
+def test_windows_of_tiffs_have_stored_colors_too(tmp_path: Path, photograph: Image.Image) -> None:
+    path = tagged(photograph, rgb_profile("swapped"), tmp_path / "a.tiff")
+    window = slice(3, 20), slice(5, 40)
+    with RasterImage(path, colors="stored") as raster:
+        np.testing.assert_array_equal(raster.read(*window), np.asarray(photograph)[window])
+
+
+def test_grays_of_16_bits_keep_their_range_in_stored_colors(tmp_path: Path) -> None:
+    """Pillow's conversion would make all of them white."""
+    values = np.linspace(300, 65535, 64).reshape(8, 8).astype(np.uint16)
+    path = tagged(Image.fromarray(values), profile(b"mntr", b"GRAY", {b"kTRC": curve(1.5)}), tmp_path / "a.png")
+    assert np.abs(read_image(path, colors="stored")[..., 0] - values / 257).max() <= 0.5
 
 
 @pytest.mark.parametrize("icc_profile", [b"", SRGB], ids=["none", "sRGB"])

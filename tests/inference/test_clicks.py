@@ -21,7 +21,7 @@ from segvoc.inference.clicks import (
     view_around,
 )
 from segvoc.inference.edges import IMAGE_PROGRAM
-from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.models.shipped import open_tiny
 from segvoc.storage.files import SHIPPED
 
 HEIGHT, WIDTH = 192, 256

@@ -1,17 +1,21 @@
 """`encode_image`: an image is encoded once, and compared with any words."""
 
+import copy
+import gc
 import pickle
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segvoc.errors import InputError, LabelingWarning, UsageError
-from segvoc.inference.exported.segmenter import open_tiny
-from segvoc.inference.protocols import Protocol
+from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models.shipped import open_tiny
 from tests.images import squares
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import assert_same_results, small_segmenter
@@ -109,6 +113,75 @@ def test_encoded_images_stand_among_others_in_lists_and_streams() -> None:
     assert "coffee.jpg" in repr(encoded) and "auto" in repr(encoded)
 
 
+def trained_further() -> Segmenter:
+    model = small_segmenter()
+    next(model.network.image_encoder.parameters()).mul_(1.01)
+    return model
+
+
+@pytest.mark.parametrize("name", ["tiny", "pca-seg"])
+def test_copies_serve_the_model_and_its_equals(name: str) -> None:
+    model = ENGINES[name]()
+    expected, encoded = model.segment(PHOTO, WORDS[0]), model.encode_image(PHOTO)
+    for copied in (copy.copy(encoded), copy.deepcopy(encoded), pickle.loads(pickle.dumps(encoded))):
+        for other in (model, ENGINES[name]()):
+            assert_same_results(other.segment(copied, WORDS[0]), expected)
+    assert_same_results(ENGINES[name]().segment(encoded, WORDS[0]), expected)
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_copies_of_an_engine_of_your_own_are_known_where_they_were_made() -> None:
+    model = NumpySegmenter()
+    encoded = model.encode_image(PHOTO)
+    assert_same_results(model.segment(copy.deepcopy(encoded), WORDS[0]), model.segment(PHOTO, WORDS[0]))
+    with pytest.raises(
+        UsageError, match=r"another model than 'numpy' \(or in another process: its weights have no dig"
+    ):
+        model.segment(pickle.loads(pickle.dumps(encoded)), WORDS[0])
+
+
+def test_an_identity_does_not_keep_weights_in_memory() -> None:
+    model = small_segmenter()
+    encoded, network = model.encode_image(squares(60, 90)), weakref.ref(model.network)
+    del model
+    gc.collect()
+    assert network() is None and encoded.encoder.digest is None
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_each_encoded_image_counts_with_its_own_window(batch: int, tmp_path: Path) -> None:
+    model = small_segmenter(batch=batch)
+    own: list[Window | None] = [None, "official", "single", None, "official", "auto", "single", None]
+    images = [squares(60, 90, seed) for seed in range(len(own))]
+    given = [
+        image if window is None else model.encode_image(image, window=window)
+        for image, window in zip(images, own, strict=True)
+    ]
+    expected = [
+        model.segment(image, WORDS[0], window=window or "auto") for image, window in zip(images, own, strict=True)
+    ]
+    assert (expected[1].labels != model.segment(images[1], WORDS[0]).labels).any(), "windows have labels of their own"
+    missing = [*given[:4], tmp_path / "missing.png", *given[4:]]
+    found = list(model.segment_many(missing, WORDS[0], yield_errors=True))
+    assert isinstance(found.pop(4), InputError)
+    for results in (found, model.segment(given, WORDS[0]), model.start(given, WORDS[0])()):
+        for ours, theirs in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(ours.image, theirs.image)
+            np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=1e-6)
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_a_stretch_is_that_of_the_encoded_image() -> None:
+    model, measured = NumpySegmenter(), Image.fromarray(np.linspace(0, 65535, 4800).reshape(60, 80).astype(np.uint16))
+    expected = model.segment(measured, WORDS[0], stretch="0,10000")
+    encoded = model.encode_image(measured, stretch="0,10000")
+    for options in ({}, {"stretch": "0,10000"}, {"stretch": " 0, 1e4"}):
+        assert_same_results(model.segment(encoded, WORDS[0], **options), expected)
+    for other in (encoded, model.encode_image(measured)):
+        with pytest.raises(UsageError, match="encoded with another stretch; give the stretch to encode_image"):
+            model.segment([other], WORDS[0], stretch="0,20000")
+
+
 @pytest.mark.usefixtures("as_users_call")
 def test_images_of_another_model_or_window_are_refused(tmp_path: Path) -> None:
     model = small_segmenter()
@@ -116,11 +189,14 @@ def test_images_of_another_model_or_window_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="encoded with window='official'; give the same window"):
         model.segment(encoded, WORDS[0], window="single")
     with pytest.raises(UsageError, match="encoded with window='official'"):
-        list(model.segment_many([encoded], WORDS[0]))
-    with pytest.raises(UsageError, match="encoded by another model than 'small'"):
-        small_segmenter().segment(encoded, WORDS[0])
-    with pytest.raises(UsageError, match="another model"):
-        model.segment(pickle.loads(pickle.dumps(encoded)), WORDS[0])
+        list(model.segment_many([encoded], WORDS[0], smooth=0.5))
+    for other in (trained_further(), NumpySegmenter()):
+        for image in (encoded, pickle.loads(pickle.dumps(encoded))):
+            with pytest.raises(UsageError, match=f"encoded by another model than '{other.name}'; encode it with this"):
+                other.segment(image, WORDS[0])
+    fine = open_tiny().encode_image(squares(60, 90), window="fine")
+    with pytest.raises(UsageError, match="encoded by another model"):  # which doesn't have the window
+        model.segment(fine, WORDS[0])
     with pytest.raises(UsageError, match="window is 'none'; give 'auto' or"):
         model.encode_image(squares(60, 90), window="none")
     with pytest.raises(InputError, match=r"missing\.jpg"):

@@ -15,8 +15,8 @@ from segvoc.cli.output import flag
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import Hint, LabelingWarning
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.hints import REMEMBERED, HintWarnings, known_word_hints, word_hints
+from segvoc.models.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command, make_command
 

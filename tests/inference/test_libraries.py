@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.inference.background import BackgroundWords
+from segvoc.inference.decision import Decision, StandIns
 from segvoc.inference.engine import ModelTraits
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import Protocol, Window
@@ -39,8 +39,8 @@ class TorchSegmenter(NumpySegmenter):
 def test_both_libraries_label_alike(window: Window, against: PartsAgainst, keep: int | None) -> None:
     results = []
     for engine in (NumpySegmenter, TorchSegmenter):
-        stand_ins = BackgroundWords(words=("sky", "sea"))
-        model = engine(traits=ModelTraits(parts_against=against, background_words=stand_ins))
+        stand_ins = StandIns(words=("sky", "sea"), similarity=0.6, threshold=0.3)
+        model = engine(traits=ModelTraits(decision=Decision(parts_against=against, stand_ins=stand_ins)))
         results.append(
             model.segment(
                 IMAGE,

@@ -18,14 +18,15 @@ def test_objects_are_listed_with_masks_and_cut_out_by_number() -> None:
     labels = np.full((20, 30), UNLABELED, np.uint16)
     labels[2:8, 3:9], labels[10:18, 12:20], labels[0], labels[19] = 0, 0, 2, 2
     result = drawn_result(labels, WORDS)
-    for shown in (result, with_objects(result)):  # by default, the components
-        assert [(one.word, one.box, one.area) for one in shown.objects] == [
-            ("dog", (3, 2, 9, 8), 36),
-            ("dog", (12, 10, 20, 18), 64),
-            ("stone wall", (0, 0, 30, 20), 60),
-        ]
-        assert [one.score for one in shown.objects] == [0.5] * 3
-        np.testing.assert_array_equal(sum(coco.decode(one.mask) for one in shown.objects), labels != UNLABELED)
+    dogs, wall = [("dog", (3, 2, 9, 8), 36), ("dog", (12, 10, 20, 18), 64)], ("stone wall", (0, 0, 30, 20), 60)
+    # by default, the components
+    for shown, expected, inside in (
+        (result, [*dogs, wall], labels != UNLABELED),
+        (with_objects(result), dogs, labels == 0),
+    ):
+        assert [(one.word, one.box, one.area) for one in shown.objects] == expected
+        assert {one.score for one in shown.objects} == {0.5}
+        np.testing.assert_array_equal(sum(coco.decode(one.mask) for one in shown.objects), inside)
         table = shown.to_dataframe(objects=True)
         assert table.columns.tolist() == ["word", "x0", "y0", "x1", "y1", "score", "area"]
         assert table.iloc[1].tolist() == ["dog", 12, 10, 20, 18, 0.5, 64]
@@ -34,6 +35,18 @@ def test_objects_are_listed_with_masks_and_cut_out_by_number() -> None:
     for wrong in (0, 3):
         with pytest.raises(UsageError, match="'dog' has 2 objects"):
             result.crop("dog", wrong)
+
+
+def test_what_is_listed_is_what_is_counted() -> None:
+    """Surfaces and specks that are far from all objects are neither."""
+    labels = np.full((200, 300), 2, np.uint16)
+    labels[2:28, 3:29], labels[100, 200], labels[150, 150] = 0, 0, 1
+    result = with_objects(drawn_result(labels, WORDS), least=30)
+    assert result.object_counts == (1, 0, 0) and [one.word for one in result.objects] == ["dog"]
+    assert len(result.to_dataframe(objects=True)) == 1
+    assert [box.word for box in result.boxes("stone wall")] == ["stone wall"]
+    numbered = with_objects(result, ["stone wall"])
+    assert numbered.object_counts == (0, 0, 1) and [one.word for one in numbered.objects] == ["stone wall"]
 
 
 def test_they_are_an_option_of_every_call() -> None:

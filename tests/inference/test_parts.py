@@ -15,8 +15,7 @@ from torch import nn
 import segvoc
 from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
-from segvoc.inference.background import BackgroundWords
-from segvoc.inference.engine import ModelTraits
+from segvoc.inference.decision import Decision
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
 from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.segmentation import Segmentation
@@ -60,7 +59,7 @@ class Noise(SegmentationNetwork):
 
 
 def noise_segmenter(seed: int, against: PartsAgainst = "object") -> NetworkSegmenter:
-    return small_segmenter(name="noise", network=Noise(seed), traits=ModelTraits(parts_against=against))
+    return small_segmenter(name="noise", network=Noise(seed), decision=Decision(parts_against=against))
 
 
 def check_nesting(result: Segmentation) -> None:
@@ -175,7 +174,7 @@ def test_unlikely_parts_share_out_their_object_by_contrast(offset: float) -> Non
     there = here & (result.part_labels != NO_PART)
     chosen = logits[2:][result.part_labels[there], there.nonzero()[0], there.nonzero()[1]]
     np.testing.assert_allclose(result.part_confidence[there], 1 / (1 + np.exp(-chosen)), atol=1e-5)  # unlifted
-    segmenter.traits = replace(segmenter.traits, parts_against="object")
+    segmenter.traits = replace(segmenter.traits, decision=Decision(parts_against="object"))
     before = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"cat": ["head", "leg", "tail"]}, window="single")
     assert (before.part_labels == NO_PART).all()
 
@@ -250,7 +249,6 @@ def test_a_network_of_parts_takes_any_word_for_a_word(threshold: float | None) -
         network=small_part_network(PART_CAT_SEG),
         protocols={"auto": Protocol(size=64)},
         templates=("a {}", "{}"),
-        traits=ModelTraits(background_words=BackgroundWords()),
     )
     result = model.segment(IMAGE, ["Background", "wall"], background="auto", threshold=threshold)
     assert result.words == ("Background", "wall") and result.background is None

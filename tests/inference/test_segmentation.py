@@ -101,7 +101,8 @@ def test_boxes_polygons_and_crops_are_of_each_component() -> None:
     result = _segmentation(labels, WORDS)
     places = [box[:5] for box in result.boxes()]
     assert places == [("cat", 2, 1, 5, 3), ("cat", 7, 4, 8, 5), ("wall", 0, 5, 9, 6)]
-    assert result.boxes("Cat") == result.boxes()[:2] and result.boxes("sofa") == []
+    assert result.boxes(" Cat ") == result.boxes("Cat") == result.boxes()[:2] and result.boxes("sofa") == []
+    assert len(result.polygons(" cat ")) == 2 and result.crop(" cat ", 2).size == (1, 1)
     assert result.boxes()[1].confidence == result.confidence[4, 7]
     assert [one.word for one in result.polygons()] == ["cat", "cat", "wall", "wall"]
     assert (result.polygons("cat")[0].points.min(axis=0) == [2, 1]).all()

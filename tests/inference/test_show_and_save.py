@@ -12,7 +12,7 @@ import segvoc
 from segvoc.errors import UsageError
 from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.imaging.reading import read_image
-from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.models.shipped import open_tiny
 from tests.cli.command import SAMPLES
 
 

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from segvoc.errors import UsageError
 from segvoc.inference import strongest_class
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.tile_grid import TileAxis, Tiling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.layers.selection import ClassSelection
+from segvoc.models.shipped import open_tiny
 from segvoc.runtime.arrays import bilinear, sigmoid
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import assert_same_results, small_segmenter

@@ -17,7 +17,6 @@ from PIL import Image
 from segvoc.errors import InputError, OutputError, ProcessError, UsageError
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.result_paths import ResultPaths
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
@@ -25,6 +24,7 @@ from segvoc.labeling import run as run_module
 from segvoc.labeling.images import ImageTask
 from segvoc.labeling.run import LabelingRun, image_work, label_in_processes, label_inputs
 from segvoc.labeling.task import FolderWork, Labeled, Labeling, Outcome, Planned
+from segvoc.models.shipped import open_tiny
 from segvoc.storage.resume import RESUME_FOLDER
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.inference.small_network import small_segmenter

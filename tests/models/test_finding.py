@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 import segvoc
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc.models.presets import PRESETS
 from segvoc.models.resolving import resolve
+from segvoc.models.shipped import copy_tiny
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
 from tests.images import one_line_error
 from tests.official_checkpoints import small_preset

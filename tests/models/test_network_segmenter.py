@@ -18,19 +18,20 @@ import segvoc
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.inference.background import Background
-from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.inference.decision import FILL, PLAIN_DECISION, Rules
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.selection import AUTO_SELECTION
 from segvoc.models.builders import weightless
 from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import assert_same_results, small_segmenter
 
 WORDS = ["cat", "sofa", "wall", "sky"]
+RULES = Rules(background=FILL, decision=PLAIN_DECISION)
 
 
 def test_views_that_do_not_fit_into_memory_run_in_smaller_batches(monkeypatch):
@@ -58,7 +59,7 @@ def test_views_that_do_not_fit_into_memory_run_in_smaller_batches(monkeypatch):
 
 def test_without_a_gpu_the_network_runs_as_it_is():
     model = small_segmenter(optimize="auto")
-    text = model.encode(WORDS).query(Background(kind="fill"))[1]
+    text = model.encode(WORDS).query(RULES)[1]
     graphs, image = NetworkGraphs(model.network), torch.rand(1, 3, 96, 96) * 255
     for options in ({}, {"selection": AUTO_SELECTION}):
         for _ in range(3):
@@ -139,14 +140,14 @@ def test_equal_models_have_equal_records() -> None:
 
 def test_loaded_network_keeps_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
-    first = segvoc.load_network("tiny", device="cpu", dtype="float32").encode(THINGS).query(Background(kind="fill"))[1]
+    first = segvoc.load_network("tiny", device="cpu", dtype="float32").encode(THINGS).query(RULES)[1]
     again = segvoc.load_network("tiny", device="cpu", dtype="float32")
 
     def refuse(*_: object) -> None:
         raise AssertionError("words were encoded again")
 
     monkeypatch.setattr(type(again.encode_words), "embed", refuse)
-    assert again.encode(THINGS).query(Background(kind="fill"))[1].equal(first)  # type: ignore[attr-defined]
+    assert again.encode(THINGS).query(RULES)[1].equal(first)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("load", [lambda: segvoc.load("tiny", weights="random", device="cpu"), open_tiny])

@@ -122,7 +122,7 @@ def test_a_clip_alone_compares_every_cell_with_the_mean_of_the_prompts(name, hub
     use_small_clip(hub, monkeypatch, name)
     model = load_network(name, device="cpu")
     assert len(hub.transfers()) == 1
-    assert model.traits.background_words is not None and model.traits.background_words.threshold == 0
+    assert model.traits.decision.stand_ins is not None and model.traits.decision.stand_ins.threshold == 0
     words = ["cat", "sofa", "wall"]
     text = model.encode_words(Vocabulary(words))
     each = VocabularyEncoder(model.network.text_encoder, IMAGENET_TEMPLATES)(Vocabulary(words))

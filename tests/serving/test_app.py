@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.models.digests import weights_digest
+from segvoc.models.shipped import open_tiny
 from segvoc.runtime.version import __version__
 from segvoc.serving import app as service_app
 from segvoc.serving.app import create_app, model_facts

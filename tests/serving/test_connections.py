@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.service import ASKED, answered, behind_nginx, burst
-from segvoc.inference.exported.segmenter import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load_network
+from segvoc.models.shipped import open_tiny
 from segvoc.serving.server import bound_socket
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import FORM, GatedSegmenter, form, labeled, listening, part, png, post

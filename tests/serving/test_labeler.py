@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segvoc.imaging.color_profiles import Colors
 from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.image_cache import ImageCache
@@ -86,10 +87,10 @@ def test_only_so_many_pixels_are_decoded_at_a_time():
     peaks: list[int] = []
 
     class CountedImage(UploadedImage):
-        def decoded(self, options: LabelOptions) -> Any:
+        def decoded(self, options: LabelOptions, colors: Colors) -> Any:
             held.append(None)
             peaks.append(len(held))
-            return super().decoded(options)
+            return super().decoded(options, colors)
 
     async def scenario(labeler: Labeler) -> None:
         def answer(result: Any, words: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.models.shipped import open_tiny
 from tools.clicks.clicker import connected
 from tools.tiny.photos import UNLABELED, Folders, Photo
 from tools.tiny.towers import photos_of

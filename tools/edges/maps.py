@@ -14,11 +14,11 @@ from tqdm import tqdm
 import segvoc
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.imaging.label_maps import UNLABELED as NO_LABEL
-from segvoc.inference.background import STUFF
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import views
+from segvoc.models.presets import SURROUNDINGS
 from segvoc.storage.atomic_writes import write_atomically
 from tools.edges.network import FEATURES
 from tools.tiny.photos import NO_WORD, Folders
@@ -84,7 +84,7 @@ def _maps(
 ) -> list[dict[str, Tensor]]:
     names = images.vocabulary.words
     own = [name for name in names if name != none]
-    asked = own + [word for word in STUFF if word not in own] if none in names else own
+    asked = own + [word for word in SURROUNDINGS if word not in own] if none in names else own
     table = torch.full((NO_LABEL + 1,), UNLABELED)
     for value, name in enumerate(names):
         table[value] = NONE if name == none else own.index(name)

@@ -6,12 +6,13 @@ Each photograph is labeled with its own words and three others of its data set, 
 logistic regression says of labeled pixels whether their word is right. Scores are those of photographs left out of it,
 in five groups: the rank correlation of `quality` with the pixel accuracy of a photograph, the area under the curve for
 an accuracy above 0.8, and the calibration error of pixels in ten bins. The numbers at the end belong into
-`TINY_CONFIDENCE` (segvoc/models/presets.py).
+`TINY_CONFIDENCE` (segvoc/models/presets.py), whose `TINY_DECISION.weights` is the SHA-256 of the tiny.safetensors that
+they were fitted to.
 """
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +20,13 @@ from jaxtyping import Bool, Float
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from segvoc.inference.confidence import (
-    IMAGE_FIGURES,
-    MOST,
-    WORD_FIGURES,
-    ConfidenceModel,
-    WordConfidence,
-    figures,
-)
+from segvoc.inference.confidence import MOST, WORD_FIGURES, coarse_maps, fact_rows, figures
 from segvoc.inference.job import LabelingJob
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.pixel_labels import search_classes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.tiny import tiny_kinds
-from segvoc.storage.files import write_json
+from segvoc.storage.files import SHIPPED, file_sha256, write_json
 from tools.tiny.held_out import HeldOut, fold_command, fold_model, opened
 from tools.tiny.natural_words import ADDED, question
 
@@ -47,8 +40,6 @@ ABSENT_WEIGHT = -4.0
 """Weight of the figure "absent", which photographs with their own words don't teach."""
 
 GROUPS = 5
-
-PLAIN = ConfidenceModel(slope=1.0, bias=0.0, word=(0.0,) * len(WORD_FIGURES), image=(0.0,) * len(IMAGE_FIGURES))
 
 
 @dataclass(frozen=True)
@@ -70,10 +61,8 @@ def labeled(model: NetworkSegmenter, one: HeldOut, words: Sequence[str], labels:
     (output,) = job.view_logits([one.pixels])
     height, width = one.labels.shape
     found = search_classes(output, (height, width), job.query, job.protocol)()
-    plain = WordConfidence.of(PLAIN, tuple(words), tiny_kinds(), model.traits.part_kinds)
-    of_words, of_image = (
-        np.asarray(x) for x in figures(plain.coarse(output, job.protocol, (height, width)), plain.facts(output))
-    )
+    maps = np.asarray(coarse_maps(output, job.protocol, (height, width), len(words)))
+    of_words, of_image = figures(maps, fact_rows(job.query.facts, maps))
     truth = np.full(one.labels.shape, -1)
     for number, label in enumerate(labels):
         truth[one.labels == label] = number
@@ -153,7 +142,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the scores to this JSON file")
     arguments = parser.parse_args()
     model, photos = fold_model(arguments)
-    model.traits = replace(model.traits, confidence=None)
     rows = [
         [labeled(model, one, words, labels) for words, labels in questions(one) if len(words) > 1]
         for one in opened(tqdm(photos))
@@ -168,6 +156,7 @@ def main() -> None:
     bias, slope, *others = (round(float(number), 4) for number in fitted(flat))
     word, image = others[: len(WORD_FIGURES)], others[len(WORD_FIGURES) :]
     print(f"slope={slope}, bias={bias}, word={tuple(word)}, image={tuple(image)}")
+    print(f"weights={file_sha256(SHIPPED / 'tiny.safetensors')!r}")
 
 
 if __name__ == "__main__":

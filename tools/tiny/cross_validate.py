@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from segvoc.inference.background import STUFF
+from segvoc.models.presets import SURROUNDINGS
 from tools.tiny.features import TrainingData
 from tools.tiny.model import SHIPPED, Model, Stages, train
 from tools.tiny.photos import DATA_SETS, MORE, Folders, Photo, command
@@ -106,7 +106,7 @@ class Fold:
                 logits = model.logits(index, columns.to(data.text.device)).cpu()
                 rows.append(counts(logits, label_map(data.features.photos[index], words)))
                 if data_set in CALIBRATION:
-                    others = torch.tensor([place[word] for word in STUFF if word not in words])
+                    others = torch.tensor([place[word] for word in SURROUNDINGS if word not in words])
                     both = torch.cat([columns, others])
                     logits = model.logits(index, both.to(data.text.device)).cpu()
                     pairs.append(_winners(data, index, logits, both, len(columns)))

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segvoc.inference.protocols import TINY_SELECTION
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
+from segvoc.models.presets import TINY_SELECTION
 from segvoc.networks.tiny import TinyAggregation
 from segvoc.storage.atomic_writes import write_atomically
 from tools.tiny.features import TrainingData

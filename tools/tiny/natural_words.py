@@ -24,7 +24,7 @@ from jaxtyping import UInt16
 from tqdm import tqdm
 
 import segvoc
-from segvoc.inference.background import STUFF
+from segvoc.models.presets import SURROUNDINGS
 from segvoc.storage.files import write_json
 from tools.tiny.held_out import HeldOut, fold_command, fold_model, opened
 
@@ -89,8 +89,10 @@ def mistakes(one: HeldOut, asked: Question, labels: UInt16[np.ndarray, "H W"]) -
     for number, label in enumerate(asked.labels):
         truth[one.labels == label] = number
     is_none = np.isin(one.labels, [at for at, word in enumerate(own) if word is None]) & (asked.around > 0)
-    stuff = np.isin(one.labels, [at for at, word in enumerate(own) if word in STUFF]) | is_none
-    is_thing = np.array([own[label] not in STUFF for label in asked.labels] + [False] * (len(asked.words) - count + 1))
+    stuff = np.isin(one.labels, [at for at, word in enumerate(own) if word in SURROUNDINGS]) | is_none
+    is_thing = np.array(
+        [own[label] not in SURROUNDINGS for label in asked.labels] + [False] * (len(asked.words) - count + 1)
+    )
     guess = np.minimum(labels, len(asked.words)).astype(int)  # the last: unlabeled
     by_thing, named = is_thing[guess], truth >= 0
     things, scored = named & ~stuff, named | is_none

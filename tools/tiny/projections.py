@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
-from segvoc.inference.background import STUFF
+from segvoc.models.presets import SURROUNDINGS
 from tools.tiny.features import Features, TrainingData
 from tools.tiny.optimization import Optimization
 from tools.tiny.photos import DATA_SETS, MORE, SHARES
@@ -137,7 +137,7 @@ class Alternatives:
             data_set = DATA_SETS.index(photo.data_set)
             own[data_set, [place[word] for word in photo.words if word is not None]] = True
             says_none[data_set] = None in photo.words
-        stuff[[place[word] for word in STUFF if word in place]] = True
+        stuff[[place[word] for word in SURROUNDINGS if word in place]] = True
         self.own = F.pad(own & known, (0, 1), value=True)
         self.none = F.pad(says_none & stuff & ~own & known, (0, 1), value=True)
 

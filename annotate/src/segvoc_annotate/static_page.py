@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from segvoc import UsageError
 from segvoc.inference.clicks import PROGRAM
 from segvoc.inference.edges import IMAGE_PROGRAM
-from segvoc.inference.exported.segmenter import TINY_MANIFEST
+from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.storage.atomic_writes import folder_in_the_making, put_in_place, writing
 from segvoc.storage.files import SHIPPED, read_json, safe_path, write_json
 from segvoc_annotate.settings import WEB

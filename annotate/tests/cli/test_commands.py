@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.inference.exported.segmenter import copy_tiny
+from segvoc.models.shipped import copy_tiny
 from segvoc.serving.settings import ServiceSettings
 from segvoc_annotate import static_page
 from segvoc_annotate.projects.project import Project

@@ -15,10 +15,11 @@ import segvoc
 from annotate.tests.services import NO_PAGE
 from segvoc.cli.options import ModelOptions
 from segvoc.errors import UsageError
-from segvoc.inference.exported.segmenter import ExportedSegmenter, copy_tiny, open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.opening import load
+from segvoc.models.shipped import copy_tiny, open_tiny
 from segvoc.serving.app import create_app
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.files import write_json

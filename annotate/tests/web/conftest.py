@@ -16,7 +16,7 @@ from PIL import Image
 
 from annotate.tests.web.fake_service import HEADERS, ISOLATION, FakeService, PageFiles
 from annotate.tests.web.site import SAMPLES, TIMEOUT, Site
-from segvoc.inference.exported.segmenter import copy_tiny
+from segvoc.models.shipped import copy_tiny
 from segvoc_annotate.static_page import write_page
 
 SIZES: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segvoc.inference.exported.segmenter import open_tiny
+from segvoc.models.shipped import open_tiny
 from segvoc.serving.answers import zip_answer
 from segvoc.serving.middleware import HEADERS as SENT
 from segvoc.vocabulary import PartVocabulary

@@ -65,7 +65,7 @@ def doctor_command(context: click.Context, as_json: bool) -> None:
 def _failure_of_tiny() -> str | None:
     import numpy as np
 
-    from segvoc.inference.exported.segmenter import open_tiny
+    from segvoc.models.shipped import open_tiny
 
     try:
         open_tiny().segment(np.full((64, 64, 3), 127, np.uint8), ["cat", "wall"])

@@ -11,8 +11,8 @@ from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import missing_extra
 from segvoc.inference.exported.manifest import ExportDtype, ExportFormat, add_taught, export_in_the_making
-from segvoc.inference.exported.segmenter import copy_tiny
 from segvoc.models.resolving import SHIPPED_PROGRAMS
+from segvoc.models.shipped import copy_tiny
 from segvoc.vocabulary import Vocabulary
 
 

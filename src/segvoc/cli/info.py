@@ -12,10 +12,11 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFi
 from segvoc.cli.options import setting_option
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
-from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.catalog import catalog
 from segvoc.models.resolving import resolve
+from segvoc.models.shipped import open_tiny
 from segvoc.storage.files import SHIPPED, file_sha256
 from segvoc.storage.records import differences, parse_settings, to_json
 

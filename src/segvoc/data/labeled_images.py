@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError, checked_call, did_you_mean
-from segvoc.imaging.annotations import stuff_classes
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.label_maps import UNLABELED, LabelTable, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
+from segvoc.lexicon import surfaces_among
 from segvoc.storage.files import named_alike
 from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import Vocabulary, folded, read_classes
@@ -79,9 +80,9 @@ class LabeledImage:
     stretch: Stretch | None = None
     """Black and white values of a gray image with more than 8 bits; None: see `read_image`."""
 
-    def read(self, classes: int) -> ImageAndLabels:
+    def read(self, classes: int, colors: Colors = "srgb") -> ImageAndLabels:
         """Read the image and its labels, which must be below the number of classes; `InputError` if either is unfit."""
-        image = read_image(self.content(), self.stretch)
+        image = read_image(self.content(), self.stretch, colors)
         return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
     def content(self) -> Path | bytes:
@@ -339,7 +340,7 @@ class LabeledImages:
         Shapes of stuff (sky, wall, ...) aren't objects unless the dataset says so. `size` is the image's height and
         width [px]. Raises an `InputError` like `read`.
         """
-        return self.images[index].read_objects(size, stuff_classes(self.vocabulary.words, self.background))
+        return self.images[index].read_objects(size, surfaces_among(self.vocabulary.words, self.background))
 
 
 def _stored_classes(classes: str | os.PathLike[str] | Sequence[str]) -> tuple[Vocabulary, LabelTable | None]:

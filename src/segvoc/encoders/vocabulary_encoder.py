@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.origins import content_hash
 from segvoc.encoders.word_encoder import CPU_BATCH, PromptedWordEncoder, Tokenizer
-from segvoc.encoders.word_kinds import NO_KINDS, WordKinds
+from segvoc.lexicon import Lexicon
 from segvoc.storage.files import digest_of
 
 GPU_BATCH = 256
@@ -36,9 +36,9 @@ class VocabularyEncoder(PromptedWordEncoder):
         templates: Sequence[str],
         *,
         average: bool = False,
-        kinds: WordKinds = NO_KINDS,
+        lexicon: Lexicon | None = None,
     ) -> None:
-        super().__init__(templates, average=average, kinds=kinds)
+        super().__init__(templates, average=average, lexicon=lexicon)
         self.text_encoder = text_encoder
         self.unit_length = getattr(text_encoder, "unit_length", True)
         self._weights: _WeightsState | None = None

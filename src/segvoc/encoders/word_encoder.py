@@ -16,8 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from segvoc.encoders.word_kinds import NO_KINDS, WordKinds
 from segvoc.errors import UnknownWordWarning, warn_caller
+from segvoc.lexicon import Lexicon, plain_lexicon
 from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import cache_folder, digest_of
@@ -113,9 +113,9 @@ class WordEncoder(Protocol):
         ...
 
 
-def kinds_of(encoder: WordEncoder) -> WordKinds:
-    """The kinds of words that an encoder knows."""
-    return getattr(encoder, "kinds", NO_KINDS)
+def lexicon_of(encoder: WordEncoder) -> Lexicon:
+    """What an encoder knows of words."""
+    return getattr(encoder, "lexicon", plain_lexicon())
 
 
 @runtime_checkable
@@ -228,8 +228,8 @@ class PromptedWordEncoder(ABC):
     A prompt's embedding depends only on the prompt and the text encoder, to the last bit: each prompt is encoded in a
     batch of fixed size, padded to a length that follows from its own number of tokens. Embeddings of words are cached
     in memory, and those of longer lists `on_disk` (`cache_folder`). With `average` a class has one embedding, the mean
-    over the prompt templates (P = 1), instead of one for each. A class of one of the `kinds` has the mean of its own
-    embeddings and those of its kind.
+    over the prompt templates (P = 1), instead of one for each. A class that the `lexicon` knows a kind of has the mean
+    of its own embeddings and those of its kind.
     """
 
     unit_length = True
@@ -238,9 +238,9 @@ class PromptedWordEncoder(ABC):
     on_disk = False
     """Whether embeddings of longer lists are also cached on disk, by their `digest`."""
 
-    def __init__(self, templates: Sequence[str], *, average: bool = False, kinds: WordKinds = NO_KINDS) -> None:
+    def __init__(self, templates: Sequence[str], *, average: bool = False, lexicon: Lexicon | None = None) -> None:
         self.templates = tuple(templates)
-        self.average, self.kinds = average, kinds
+        self.average, self.lexicon = average, lexicon or plain_lexicon()
         self._cache: OrderedDict[ClassPrompts, Float[Array, "P C"]] = OrderedDict()
         self._checked: tuple[tuple[str, ...], Sequence[str]] = ((), ())  # the last words, and which of them are unknown
         self._key: str | None = None  # `digest` of the weights that `has_changed` knows
@@ -276,9 +276,7 @@ class PromptedWordEncoder(ABC):
         return False
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float[Array, "T P C"]:
-        """Embed P prompts for each of T classes. There is no embedding for "none of the words" (`none`)."""
-        if none is not None:
-            raise ValueError(f"this encoder has no embedding for the class {none!r}")
+        """Embed P prompts for each of T classes; the map of `none` doesn't come from its embedding, so any will do."""
         checked, unknown = self._checked
         if vocabulary.words != checked:
             unknown = self.tokenizer.unknown_words(vocabulary.words)
@@ -292,9 +290,9 @@ class PromptedWordEncoder(ABC):
 
     def _prompts(self, vocabulary: Vocabulary) -> list[ClassPrompts]:
         own = vocabulary.prompts(self.templates)
-        if not self.kinds.by_kind:
+        if not self.lexicon.has_trained_words:
             return own
-        kinds = [self.kinds.of(name) for name in vocabulary.first_names]
+        kinds = [self.lexicon.of(name).kind for name in vocabulary.first_names]
         return [
             prompts if kind is None else (*prompts, *(template.format(kind) for template in self.templates))
             for prompts, kind in zip(own, kinds, strict=True)

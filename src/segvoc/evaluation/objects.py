@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.imaging.annotations import region_annotations, stuff_classes
+from segvoc.imaging.annotations import region_annotations
 from segvoc.imaging.connected_regions import Region, segments
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
+from segvoc.lexicon import surfaces_among
 
 Counts = dict[str, list[float]]
 """For the label of each class: the sum of the IoUs of its matched segments, and the numbers of matched, of other
@@ -33,7 +34,7 @@ def compared_objects(
         "segments" (`Counts`).
     """
     count = len(result.words)
-    stuff = stuff_classes(result.words, result.background)
+    stuff = surfaces_among(result.words, result.background)
     true = list(segments(truth, count, stuff, objects))
     found = [one for one in segments(result.labels, count, stuff, result.object_map) if not one.is_crowd]
     # a class with objects is no surface, whatever its name

@@ -151,9 +151,9 @@ def evaluation_protocol(
         published = published_protocol(preset, task.benchmark.name)
     words, background = task.images.vocabulary.words, task.asked_background(segmenter.traits.has_background)
     asked = len(words)
-    if background is not None and not segmenter.traits.has_background:
-        stand_ins = () if segmenter.traits.background_words is None else segmenter.traits.background_words.words
-        asked += len(stand_ins) - (background in words)
+    if background is not None and not segmenter.learned_background(words):
+        stand_ins = segmenter.traits.decision.stand_ins
+        asked += (0 if stand_ins is None else len(stand_ins.words)) - (background in words)
     options = LabelOptions.of(published.options, settings.options)
     if options.background not in (None, task.images.background):
         raise UsageError(

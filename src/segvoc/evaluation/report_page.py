@@ -16,6 +16,7 @@ from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.score_tables import comparison, kept_text, percent, score_cells
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, GroundTruth, ImageScore
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
@@ -43,6 +44,7 @@ def write_examples(
     scores: Sequence[ImageScore],
     segment: Callable[[Sequence[GroundTruth]], list[Segmentation]],
     progress: Progress,
+    colors: Colors,
 ) -> dict[str, Any]:
     """Write the images with the lowest and the highest mIoU, their true labels and their predictions.
 
@@ -62,7 +64,7 @@ def write_examples(
         for number, (miou, score) in enumerate(chosen, 1):
             files = {name: f"{EXAMPLE_FOLDER}/{kind}-{number}-{name}.jpg" for name in EXAMPLE_FILES}
             try:
-                truth = by_stem[score.stem].read(len(task.images.vocabulary))
+                truth = by_stem[score.stem].read(len(task.images.vocabulary), colors)
             except InputError:
                 continue  # the file was readable when it was scored
             finally:
@@ -71,15 +73,15 @@ def write_examples(
             true, predicted = truth.combined(), task.scored(prediction.labels)
             if task.parts is not None:  # nothing else is scored
                 predicted = np.where(true == UNLABELED, np.uint16(UNLABELED), predicted)
-            colors, style = class_colors(len(task.classes)), OverlayStyle(alpha=0.6, legend=False)
-            regions = (class_regions(labels, task.classes, colors) for labels in (true, predicted))
+            drawn, style = class_colors(len(task.classes)), OverlayStyle(alpha=0.6, legend=False)
+            regions = (class_regions(labels, task.classes, drawn) for labels in (true, predicted))
             overlays = (draw_overlay(truth.image, of_class, style) for of_class in regions)
             for name, image in zip(files, (Image.fromarray(truth.image), *overlays), strict=True):
                 image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
                 write_atomically(folder / files[name], partial(image.save, format="JPEG", quality=88))
                 written.add(folder / files[name])
             about = {"pixel_accuracy": score.confusion.scores().pixel_accuracy, **files}
-            about["classes"] = _listed(task, score.confusion, colors)
+            about["classes"] = _listed(task, score.confusion, drawn)
             entries[kind].append({"image": score.stem, "miou": miou, **about})
     earlier = {*folder.glob(f"{EXAMPLE_FOLDER}/worst-*.jpg"), *folder.glob(f"{EXAMPLE_FOLDER}/best-*.jpg")}
     for path in earlier - written:
@@ -143,6 +145,7 @@ def protocol_facts(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How images are labeled, as names and values, besides the window's name and the number of classes."""
     names = {
         "size": "input [px]",
+        "colors": "colors",
         "loader": "resize [px]",
         "sliding": "views [px]",
         "pooling": "class pooling",

@@ -22,10 +22,10 @@ from segvoc.evaluation.report import ModelOrigin, Report, build_report
 from segvoc.evaluation.report_page import write_examples, write_html
 from segvoc.evaluation.score_tables import csv_table, encoded, markdown_rows
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
-from segvoc.imaging.annotations import stuff_classes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.lexicon import surfaces_among
 from segvoc.models.digests import model_device, weights_digest
 from segvoc.runtime.distributed import Processes
 from segvoc.runtime.hardware import peak_gigabytes
@@ -144,7 +144,8 @@ def evaluate(
                 "resumed_images": len(done),
                 "seconds": round(time.perf_counter() - start, 3),
             }
-            content |= write_examples(report, task, images, scored, segmenter.segment, bar)
+            colors = protocol.steps.colors
+            content |= write_examples(report, task, images, scored, segmenter.segment, bar, colors)
             write_bytes(report / "classes.csv", csv_table(content["classes"]))
             write_bytes(report / "row.md", encoded(markdown_rows([content])))
             write_html(report / "index.html", "report.html", {**content, "report": content})
@@ -219,7 +220,8 @@ def segment_and_score(
     failures: dict[str, str] = {}
     words = segmenter.task.images.vocabulary
     classes, scores_objects = len(words), segmenter.protocol.options.objects
-    stuff = stuff_classes(words.words, segmenter.task.images.background) if scores_objects else None
+    colors = segmenter.protocol.steps.colors
+    stuff = surfaces_among(words.words, segmenter.task.images.background) if scores_objects else None
 
     def readable(batch: Sequence[tuple[EvaluationImage, Future[GroundTruth]]]) -> Iterator[GroundTruth]:
         for image, truth in batch:
@@ -236,7 +238,9 @@ def segment_and_score(
 
     with ThreadPoolExecutor(4, "reader") as readers, ThreadPoolExecutor(1, "scorer") as scorer:
         read = _ahead(
-            batches, lambda batch: [(one, readers.submit(one.read, classes, stuff)) for one in batch], BATCHES_AHEAD
+            batches,
+            lambda batch: [(one, readers.submit(one.read, classes, colors, stuff)) for one in batch],
+            BATCHES_AHEAD,
         )
         truths = filter(None, (list(readable(batch)) for batch in read))
         begun = _ahead(truths, lambda batch: (batch, segmenter.start(batch)), segmenter.segmenter.batches_ahead)

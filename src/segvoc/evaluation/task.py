@@ -14,6 +14,7 @@ from segvoc.data.benchmarks import Benchmark, BenchmarkParts, Manifest, PartReco
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.metrics import Confusion
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.storage.resume import Stamp
@@ -73,13 +74,13 @@ class EvaluationImage:
     objects: tuple[int | None, ...] = (None,)
     """For each record, the index of its object; None if no part of that object is a class."""
 
-    def read(self, classes: int, stuff: Set[int] | None = None) -> GroundTruth:
+    def read(self, classes: int, colors: Colors = "srgb", stuff: Set[int] | None = None) -> GroundTruth:
         """Read the image and all its label maps; with `stuff`, the labels that aren't objects, also its objects.
 
         `InputError` also if a label is not below `classes`, or the dataset has no objects.
         """
         stamp = self.stamp()
-        first = self.records[0].read(classes)
+        first = self.records[0].read(classes, colors)
         others = [record.read_labels(first.labels.shape, classes) for record in self.records[1:]]
         objects = None if stuff is None else self.records[0].read_objects(first.labels.shape, stuff)
         if stuff is not None and objects is None:

@@ -22,8 +22,9 @@ from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
-from segvoc.encoders.word_encoder import kinds_of
+from segvoc.encoders.word_encoder import lexicon_of
 from segvoc.errors import UsageError, checked_call, missing_extra
+from segvoc.exporting.decision_programs import decision_files, decision_programs
 from segvoc.exporting.programs import (
     comes_apart,
     image_program,
@@ -41,7 +42,7 @@ from segvoc.inference.exported.manifest import (
     add_taught,
     export_in_the_making,
 )
-from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter, copy_tiny, is_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter, fixed_words
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import reduce_precision
@@ -49,6 +50,7 @@ from segvoc.layers.selection import PUBLISHED_VOTES
 from segvoc.models.loading import require_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
+from segvoc.models.shipped import TINY_MANIFEST, copy_tiny, is_tiny
 from segvoc.models.weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
@@ -79,11 +81,13 @@ class Comparison:
     tolerance: float
     equal_labels: float
     """Share of the pixels with equal labels, in [0, 1]."""
+    confidence: float = 0.0
+    """Mean difference of the confidence in the worst image."""
 
     @property
     def agrees(self) -> bool:
-        """Whether the logits are close enough."""
-        return self.difference <= self.tolerance
+        """Whether the logits, and so the confidence, are close enough."""
+        return self.difference <= self.tolerance and self.confidence <= self.tolerance
 
 
 def compare_with_export(
@@ -98,7 +102,7 @@ def compare_with_export(
     taught = [word for known in model.taught for word in known.words if vocabulary is None or word in words]
     if taught:
         vocabularies.append(tuple(dict.fromkeys((*taught, *words[:3]))))
-    differences, equal = [], []
+    differences, equal, sure = [], [], []
     for number, size in enumerate(SIZES):
         image = _scene(*size, seed=number)
         for some in vocabularies:
@@ -106,10 +110,14 @@ def compare_with_export(
             for options in _options(model)[: None if number == 0 else 1]:
                 ours, theirs = (_logits(engine, image, some, options) for engine in (model, exported))
                 differences.append(np.abs(ours - theirs).max() / np.abs(ours).max())
-            ours, theirs = (engine.start([image], some)()[0].labels for engine in (model, exported))
-            equal.append(float((ours == theirs).mean()))
+            ours, theirs = (engine.start([image], some)()[0] for engine in (model, exported))
+            equal.append(float((ours.labels == theirs.labels).mean()))
+            sure.append(float(np.abs(ours.confidence - theirs.confidence).mean()))
     return Comparison(
-        difference=float(max(differences)), tolerance=LARGEST_DIFFERENCES[dtype], equal_labels=float(np.mean(equal))
+        difference=float(max(differences)),
+        tolerance=LARGEST_DIFFERENCES[dtype],
+        equal_labels=float(np.mean(equal)),
+        confidence=max(sure),
     )
 
 
@@ -125,7 +133,7 @@ def _options(model: Segmenter) -> list[LabelOptions]:
 def _logits(
     model: Segmenter, image: UInt8[np.ndarray, "H W 3"], words: Sequence[str], options: LabelOptions
 ) -> np.ndarray:
-    job = model._job(words, replace(options, edges=False), None)
+    job = model.job(words, replace(options, edges=False), None)
     return to_numpy(job.view_logits([image])[0].logits)
 
 
@@ -143,6 +151,12 @@ OLDEST_PYTORCH = "2.10"
 
 WEIGHTS_FILE = "weights.safetensors"
 """File of the weights, by their names in the network."""
+
+TEXT_FILES = ("text.onnx", "tokenizer.json")
+"""Files of the text encoder: its program and its tokenizer."""
+
+TEXT_WEIGHTS = "minilm_l6.safetensors"
+"""Its weights in the folder of the shipped programs."""
 
 EXAMPLE_PROMPTS = ("cat", "a photo of a traffic light beside the road in the scene")
 """Prompts that the text encoder is traced with."""
@@ -201,14 +215,13 @@ def export(
         )
     # programs for words are also split in two, which is faster on CPUs
     splits = format == "onnx" and dtype != "float16" and comes_apart(model.network)
-    copies = (format, dtype, vocabulary) == ("onnx", "float32", None) and not afresh and _has_shipped_network(model)
+    copies = (format, dtype) == ("onnx", "float32") and not afresh and _has_shipped_network(model)
     with export_in_the_making(Path(out)) as folder:
         if copies:
-            say("copying the programs that ship")
-            copy_tiny(folder)
+            _copy_programs(model, folder, vocabulary, say)
         else:
             _write_programs(model, folder, dtype, vocabulary, splits, say)
-        if not copies or not is_tiny(model.origin) or model.known_words:
+        if not copies or vocabulary is not None or not is_tiny(model.origin) or model.known_words:
             _manifest(model, dtype, vocabulary, splits).write(folder)
         add_taught(folder, model.taught)
         if format == "triton":
@@ -267,9 +280,11 @@ def _write_programs(
             halves = programs_apart(whole, network, pooling, votes)
             for half, file in zip(halves, files_apart(name), strict=True):
                 write(half, folder / file)
+    for name, program in decision_programs(model.traits.decision):
+        say(f"writing the decision's program ({name})")
+        write_onnx(program, folder / decision_files(model.traits.decision)[name], [])
     if vocabulary is not None:
-        say("encoding the words")
-        np.savez(folder / "words.npz", embeddings=to_numpy(model.encode_words(vocabulary)))
+        _write_words(model, folder, vocabulary, say)
         return
     say("writing the program for text")
     encoder, text = cast(ClipTextEncoder | MiniLM, network.text_encoder), _text_part(model)
@@ -279,6 +294,25 @@ def _write_programs(
         shutil.copyfile(TOKENIZER_FILE, folder / text.tokenizer)
     else:
         (folder / text.tokenizer).write_text(encoder.own_tokenizer().to_str(), encoding="utf-8")
+
+
+def _copy_programs(
+    model: NetworkSegmenter, folder: Path, vocabulary: Vocabulary | None, say: Callable[[str], object]
+) -> None:
+    """Copy the programs that ship, for a fixed vocabulary without the text encoder's."""
+    say("copying the programs that ship")
+    copy_tiny(folder)
+    if vocabulary is not None:
+        for file in (*TEXT_FILES, TEXT_WEIGHTS):
+            (folder / file).unlink()
+        _write_words(model, folder, vocabulary, say)
+
+
+def _write_words(model: NetworkSegmenter, folder: Path, vocabulary: Vocabulary, say: Callable[[str], object]) -> None:
+    """Write the embeddings of a fixed vocabulary, and of the words that compete unasked."""
+    say("encoding the words")
+    words = fixed_words(vocabulary.words, model.traits.decision)
+    np.savez(folder / "words.npz", embeddings=to_numpy(model.encode_words(words)))
 
 
 def _write_weights(
@@ -302,10 +336,10 @@ def _manifest(
     network, preset = model.network, PRESETS.get(str(model.origin.get("preset")))
     stride = cast(ImageEncoder, network.image_encoder).stride
     record = {} if preset is None or model.origin.get("training") else preset.read_record()
-    # stand-ins are words, which a fixed vocabulary doesn't include
-    traits = model.traits if vocabulary is None else replace(model.traits, background_words=None)
     return ExportManifest(
-        **vars(traits),
+        **vars(model.traits),
+        lexicon=lexicon_of(model.encode_words),
+        decision_programs=decision_files(model.traits.decision),
         name=model.name,
         dtype=dtype,
         image="image.onnx",
@@ -335,8 +369,8 @@ def files_apart(words: str) -> tuple[str, str]:
 def _text_part(model: NetworkSegmenter) -> TextPart:
     encoder = cast(ClipTextEncoder | MiniLM, model.network.text_encoder)
     return TextPart(
-        program="text.onnx",
-        tokenizer="tokenizer.json",
+        program=TEXT_FILES[0],
+        tokenizer=TEXT_FILES[1],
         max_tokens=encoder.config.max_tokens if isinstance(encoder, MiniLM) else encoder.config.context_length,
         padding=0,
         unknown_by=encoder.unknown_by,
@@ -344,7 +378,6 @@ def _text_part(model: NetworkSegmenter) -> TextPart:
         average=model.network.average_prompts,
         unit_length=encoder.unit_length,
         whole=not (isinstance(encoder, MiniLM) or encoder.config.causal),
-        kinds={kind: tuple(names) for kind, names in kinds_of(model.encode_words).by_kind.items()},
     )
 
 

@@ -16,33 +16,6 @@ if TYPE_CHECKING:
     import supervision
 
 
-STUFF_NAMES = frozenset(
-    """
-    air asphalt background beach brick building bush cardboard carpet ceiling cement clay cloth cloud concrete
-    counter countertop cupboard curtain desert dirt earth fabric fence field floor flooring fog foliage forest
-    glacier grass gravel ground hill ice lake land lawn leaves liquid marble meadow metal mirror moss mountain mud
-    ocean other path pavement plastic platform playingfield railing railroad river road rock roof rug runway sand
-    sea shelf shrub sidewalk sky smoke snow soil stairs stone straw structure sunlight terrain textile tile track
-    tree vegetation wall wallpaper water waterfall waves window wood woods
-    """.split()
-)
-"""Names of stuff: classes of COCO panoptic, COCO-Stuff and Cityscapes, and similar words."""
-
-
-def stuff_classes(words: Sequence[str], background: str | None) -> frozenset[int]:
-    """The indices of the words that are stuff: "stone wall", "trees", and the background.
-
-    The last word of the first synonym is in `STUFF_NAMES`, in singular or plural.
-    """
-    return frozenset(index for index, word in enumerate(words) if word == background or _is_stuff(word))
-
-
-def _is_stuff(word: str) -> bool:
-    parts = word.split(",")[0].replace("-", " ").replace("_", " ").lower().split()
-    last = parts[-1] if parts else ""
-    return last in STUFF_NAMES or last.removesuffix("s") in STUFF_NAMES
-
-
 MaskForm = Literal["rle", "polygons"]
 """Mask format of an annotation: compressed run lengths (exact), or polygons, one per component."""
 

@@ -1,13 +1,24 @@
-"""Color profiles: pixels of another color space than sRGB are converted to it, as browsers show them."""
+"""Color profiles: pixels of another color space than sRGB are converted to it, as browsers show them, or stay."""
 
 import io
 import warnings
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms
 
 from segvoc.errors import ColorProfileWarning
+
+Colors = Literal["srgb", "stored"]
+"""Which colors the pixels of an image file have once it is read.
+
+- "srgb": those that a browser shows: by the embedded profile, with white behind transparent pixels
+- "stored": the numbers in the file, whatever its profile, without alpha. The test loaders of published protocols give
+  these: detectron2's `read_image` applies the EXIF orientation and calls Pillow's `convert("RGB")`; mmcv's `imread` is
+  OpenCV's with IMREAD_COLOR, which applies the orientation and drops alpha; transformers' `load_image` does what
+  detectron2 does.
+"""
 
 _SAME_COLOR = 2
 """Max difference to sRGB at which pixels stay as they are [0, 255]: writers round sRGB's own profile differently."""

@@ -21,6 +21,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 from segvoc.errors import ImageTooLargeError, InputError, UsageError, install_line
 
 if TYPE_CHECKING:
+    from segvoc.imaging.color_profiles import Colors
     from segvoc.imaging.rasters import Stretch
 
 MAX_PIXELS = 200_000_000
@@ -91,13 +92,18 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS,
 
 
 def identified(
-    file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False, stretch: "Stretch | None" = None
+    file: BinaryIO | io.BytesIO,
+    name: str,
+    *,
+    rgb: bool = False,
+    stretch: "Stretch | None" = None,
+    colors: "Colors" = "srgb",
 ) -> Image.Image:
     """Open an image of a supported format, reading only its header; `InputError` if it is none, or damaged.
 
     Replaces `Image.open`, whose size limit is lower than ours and can only be changed for the whole process. `name` is
     the image's in errors, such as a file name in quotes. `rgb` converts measurements to colors, by the
-    stretch if given.
+    stretch and the choice of colors.
     """
     prefix = file.read(64)
     if not prefix:
@@ -116,14 +122,14 @@ def identified(
         except Exception as error:
             _refuse_dicom(file, name)  # the first 128 bytes of DICOM may look like a TIFF
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
-                return _read_by_gdal(file, name, stretch, error=error)
+                return _read_by_gdal(file, name, stretch, colors, error=error)
             raise damaged_image(name, image_format, error) from None
         tags = image.tag_v2 if image.format == "TIFF" else {}  # pyright: ignore[reportAttributeAccessIssue]
         if _is_misread(tags):
-            return _read_by_gdal(file, name, stretch)
+            return _read_by_gdal(file, name, stretch, colors)
         if rgb and (needs_gdal := _needs_gdal(image, file, stretch)) is not None:
             if needs_gdal or find_spec("rasterio") is not None:
-                return _read_by_gdal(file, name, stretch, image)
+                return _read_by_gdal(file, name, stretch, colors, image)
         return image
     _refuse_dicom(file, name)
     name = "the file" if name == "the image" else name
@@ -295,6 +301,7 @@ def _read_by_gdal(
     file: BinaryIO | io.BytesIO,
     name: str,
     stretch: "Stretch | None",
+    colors: "Colors",
     image: Image.Image | None = None,
     error: Exception | None = None,
 ) -> Image.Image:
@@ -310,7 +317,8 @@ def _read_by_gdal(
     path = getattr(file, "name", None)
     try:
         # by its path, GDAL finds the files beside it
-        with RasterImage(path if isinstance(path, str) else file, name=name, stretch=stretch) as raster:
+        source = path if isinstance(path, str) else file
+        with RasterImage(source, name=name, stretch=stretch, colors=colors) as raster:
             check_size(raster.width, raster.height, name)
             read = Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
         read.getexif()[ExifTags.Base.Orientation] = turn

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, Shaped, UInt8
 from PIL import Image
 
 from segvoc.errors import DarkImageWarning, InputError, OutputError, UsageError, missing_extra, one_line
-from segvoc.imaging.color_profiles import to_srgb
+from segvoc.imaging.color_profiles import Colors, to_srgb
 
 CACHE_BYTES = 512 << 20
 """GDAL's block cache: enough for the rows of a wide file stored in strips."""
@@ -124,7 +124,8 @@ class RasterImage(AbstractContextManager["RasterImage"]):
     By default, the bands are those with the color interpretations red, green and blue, else the first three that aren't
     alpha, else the first as gray; a palette is applied. 8-bit values are unchanged, 16-bit values of files without
     coordinates are scaled by their full range, and all others by the 2nd and 98th percentile of each band. Colors of an
-    ICC profile become sRGB in files without coordinates. The orientation tag isn't applied.
+    ICC profile become sRGB in files without coordinates, unless `colors` is "stored". The orientation tag isn't
+    applied.
 
     A pixel is invalid if all of its bands are nodata or masked, any is NaN or beyond `LARGEST_VALUE`, or if the band
     with the color interpretation alpha is 0. With `bands` (1-based, for red, green and blue, or a single gray one), no
@@ -139,6 +140,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         *,
         bands: Sequence[int] | None = None,
         stretch: Stretch | None = None,
+        colors: Colors = "srgb",
         name: str | None = None,
     ) -> None:
         rasterio = require_rasterio()
@@ -151,11 +153,11 @@ class RasterImage(AbstractContextManager["RasterImage"]):
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             self.dataset = rasterio.open(source, driver=_driver(source))
         try:
-            self._examine(bands, stretch)
+            self._examine(bands, stretch, colors)
         except gdal_errors() as error:  # of tags that are only read now
             raise self._damage(error) from None
 
-    def _examine(self, bands: Sequence[int] | None, stretch: Stretch | None) -> None:
+    def _examine(self, bands: Sequence[int] | None, stretch: Stretch | None, colors: Colors) -> None:
         self.height, self.width = int(self.dataset.height), int(self.dataset.width)
         self._interpretation = [color.name for color in self.dataset.colorinterp]
         self.bands = self._checked(bands)
@@ -169,7 +171,8 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         self._masks = self._mask_kind(alpha=bands is None)
         self._palette = self._colors() if bands is None else None
         self._limits = self._find_limits(stretch)
-        self._profile = self._color_profile() if bands is None and stretch is None else None
+        is_converted = colors == "srgb" and bands is None and stretch is None
+        self._profile = self._color_profile() if is_converted else None
 
     @property
     def is_georeferenced(self) -> bool:

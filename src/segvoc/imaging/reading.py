@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError, did_you_mean
-from segvoc.imaging.color_profiles import to_srgb
+from segvoc.imaging.color_profiles import Colors, to_srgb
 from segvoc.imaging.image_formats import (
     GDAL_NODATA,
     IMAGE_SUFFIXES,
@@ -115,7 +115,9 @@ _UPRIGHT = {
 """EXIF orientation -> the operation that undoes it (EXIF 2.32, tag 0x0112)."""
 
 
-def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def read_image(
+    source: ImageSource, stretch: Stretch | None = None, colors: Colors = "srgb"
+) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image as upright RGB in [0, 255].
 
     Applies the EXIF orientation, composites transparent images on white (`BACKGROUND`), scales 16-bit, 32-bit and float
@@ -128,9 +130,11 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
             A path.
             The bytes of an image file, or an open binary file, read from its start if seekable.
             A PIL image of any mode, loaded or not; of an animation, the current frame.
-            An (H, W, 3) uint8 RGB array, returned as is (copied only if read-only or not contiguous).
+            An (H, W, 3) uint8 RGB array, which is copied.
             A (3, H, W) uint8 RGB PyTorch tensor, on any device.
         stretch: the values to map to black and white in grays of more than 8 bits; None: as in `_measured_rgb`.
+        colors: "stored" keeps the numbers of 8-bit images, without their profile and alpha; arrays and tensors have
+            neither. Grays of more than 8 bits, which Pillow would clip, and TIFFs with coordinates are read alike.
 
     Warns:
         FirstFrameWarning: a file has several frames or pages; only the first is read.
@@ -144,14 +148,14 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
         return _checked_array(source)
     if isinstance(source, Image.Image):
         with _damage_named(source, UNNAMED_IMAGE):
-            return _upright_rgb(source, stretch, UNNAMED_IMAGE)
+            return _upright_rgb(source, stretch, UNNAMED_IMAGE, colors)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode_image(bytes(source), UNNAMED_BYTES, stretch=stretch)
+        return decode_image(bytes(source), UNNAMED_BYTES, stretch=stretch, colors=colors)
     if isinstance(source, str | os.PathLike):
-        with opened_image(source, rgb=True, stretch=stretch) as image:
+        with opened_image(source, rgb=True, stretch=stretch, colors=colors) as image:
             name = repr(os.fsdecode(source))
             _warn_of_other_frames(image, name)
-            return _upright_rgb(image, stretch, name)
+            return _upright_rgb(image, stretch, name, colors)
     if isinstance(source, BinaryFile):
         name = image_name(source)
         name = "the file given as an image" if name is None else repr(name)
@@ -161,7 +165,7 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
         content = None if isinstance(source, io.TextIOBase) else source.read()
         if not isinstance(content, bytes):
             raise UsageError("the file given as an image is open for text; open it in binary mode: open(path, 'rb')")
-        return decode_image(content, name, stretch=stretch)
+        return decode_image(content, name, stretch=stretch, colors=colors)
     if isinstance(source, ImageTensor):
         return _from_tensor(source)
     raise UsageError(
@@ -181,7 +185,9 @@ def _object_fix(source: object) -> str:
     return "give its .image" if isinstance(getattr(source, "image", None), np.ndarray) else "convert it"
 
 
-def read_given(source: ImageSource, stretch: Stretch | None = None) -> tuple[UInt8[np.ndarray, "H W 3"], bytes | None]:
+def read_given(
+    source: ImageSource, stretch: Stretch | None = None, colors: Colors = "srgb"
+) -> tuple[UInt8[np.ndarray, "H W 3"], bytes | None]:
     """Read an image named by the user: as `read_image`, or a URL (http or https), or "-" for standard input.
 
     Returns the pixels, and the file's bytes of what is no file: from a URL or standard input. For names from files, use
@@ -196,9 +202,9 @@ def read_given(source: ImageSource, stretch: Stretch | None = None) -> tuple[UIn
                 raise InputError("standard input is closed; give the image's path")
             content = sys.stdin.buffer.read()
     if content is None:
-        return read_image(source, stretch), None
+        return read_image(source, stretch, colors), None
     shown = "standard input" if name == STANDARD_INPUT else repr(name)
-    return decode_image(content, shown, stretch=stretch), content
+    return decode_image(content, shown, stretch=stretch, colors=colors), content
 
 
 def web_address(path: str | os.PathLike[str]) -> str | None:
@@ -226,14 +232,19 @@ def _fetched(url: str) -> bytes:
 
 
 def decode_image(
-    content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
+    content: bytes,
+    name: str = "the image",
+    *,
+    max_pixels: int = MAX_PIXELS,
+    stretch: Stretch | None = None,
+    colors: Colors = "srgb",
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image file in memory, like `read_image`; `name` names it in errors, such as a file name in quotes."""
-    image = identified(io.BytesIO(content), name, rgb=True, stretch=stretch)
+    image = identified(io.BytesIO(content), name, rgb=True, stretch=stretch, colors=colors)
     _refuse_slow(image, content, name)
     with _damage_named(image, name, max_pixels):
         _warn_of_other_frames(image, name)
-        return _upright_rgb(image, stretch, name)
+        return _upright_rgb(image, stretch, name, colors)
 
 
 def _refuse_slow(image: Image.Image, content: bytes, name: str) -> None:
@@ -298,15 +309,16 @@ def opened_image(
     max_pixels: int = MAX_PIXELS,
     rgb: bool = False,
     stretch: Stretch | None = None,
+    colors: Colors = "srgb",
 ) -> Iterator[Image.Image]:
     """Open an image file for a `with` block; checks format and size limits, and doesn't decode pixels yet.
 
-    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors, by the stretch if
-    given (`identified`). Errors are those of `read_image`, also if decoding the pixels fails inside the block.
+    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors (`identified`). Errors
+    are those of `read_image`, also if decoding the pixels fails inside the block.
     """
     name = repr(os.fsdecode(path))
     with _opened_file(os.fsdecode(path), name) if content is None else io.BytesIO(content) as file:
-        image = identified(file, name, rgb=rgb, stretch=stretch)
+        image = identified(file, name, rgb=rgb, stretch=stretch, colors=colors)
         with _damage_named(image, name, max_pixels, _LARGER_WITH_TILES):
             yield image
 
@@ -414,7 +426,7 @@ def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise UsageError(f"expected an (H, W, 3) uint8 RGB array, got {array.shape} {array.dtype}; {_array_fix(array)}")
     check_size(array.shape[1], array.shape[0], "the array")
-    return np.require(array, requirements=("C", "W"))
+    return np.array(array, order="C")  # a copy: its owner may use the buffer again
 
 
 def _array_fix(array: np.ndarray) -> str:
@@ -439,11 +451,11 @@ def _array_fix(array: np.ndarray) -> str:
     return "scale it to 8 bits, and convert it with astype(numpy.uint8)"
 
 
-def _upright_rgb(image: Image.Image, stretch: Stretch | None, name: str) -> UInt8[np.ndarray, "H W 3"]:
-    return np.array(_to_rgb(_decoded(image, stretch, name)))
+def _upright_rgb(image: Image.Image, stretch: Stretch | None, name: str, colors: Colors) -> UInt8[np.ndarray, "H W 3"]:
+    return np.array(_to_rgb(_decoded(image, stretch, name, colors)))
 
 
-def _decoded(image: Image.Image, stretch: Stretch | None, name: str) -> Image.Image:
+def _decoded(image: Image.Image, stretch: Stretch | None, name: str, colors: Colors) -> Image.Image:
     """The upright image in a mode of which `_to_rgb` converts any window as it converts the whole."""
     image.load()
     if image.mode in ("P", "PA") and image.palette is None:
@@ -451,10 +463,12 @@ def _decoded(image: Image.Image, stretch: Stretch | None, name: str) -> Image.Im
         raise ValueError("its palette is missing")
     if stretch is None and _is_16_bit(image):
         warn_if_dark(np.asarray(image))
-    profile = image.info.get("icc_profile")
+    profile = image.info.get("icc_profile") if colors == "srgb" else None
     # their range depends on the whole image, or on its format
     if image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I")):
         return _turned(_measured_rgb(image, stretch), image)
+    if colors == "stored" and not image.mode.startswith("I"):
+        return _turned(_stored_rgb(image), image)
     if profile and image.mode.startswith("I"):
         return _turned(to_srgb(_measured_rgb(image, None).getchannel(0), profile, name), image)
     return _turned(to_srgb(image, profile, name), image)
@@ -509,14 +523,24 @@ def orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _measured_rgb(image, None)
-    if image.mode in ("La", "RGBa"):
-        image = image.convert(image.mode.upper())
+    image = _straight(image)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         rgb = Image.new("RGB", image.size, BACKGROUND)
         rgb.paste(rgba, mask=rgba.getchannel("A"))
         return rgb
     return image.convert("RGB")
+
+
+def _stored_rgb(image: Image.Image) -> Image.Image:
+    rgb = _straight(image).convert("RGB")
+    rgb.info.pop("transparency", None)
+    return rgb
+
+
+def _straight(image: Image.Image) -> Image.Image:
+    """The image without colors that are multiplied by alpha."""
+    return image.convert(image.mode.upper()) if image.mode in ("La", "RGBa") else image
 
 
 def _is_16_bit(image: Image.Image) -> bool:
@@ -594,15 +618,17 @@ class DecodedImage(ArrayImage):
         path: str | os.PathLike[str],
         max_pixels: int = MAX_PIXELS,
         stretch: Stretch | None = None,
+        colors: Colors = "srgb",
         *,
         content: bytes | None = None,
     ) -> None:
-        with opened_image(path, content=content, max_pixels=max_pixels, rgb=True, stretch=stretch) as image:
+        how = {"max_pixels": max_pixels, "stretch": stretch, "colors": colors}
+        with opened_image(path, content=content, rgb=True, **how) as image:
             name = repr(os.fsdecode(path))
             if content is not None:
                 _refuse_slow(image, content, name)
             _warn_of_other_frames(image, name)
-            self._image = _decoded(image, stretch, name)
+            self._image = _decoded(image, stretch, name, colors)
         self.width, self.height = self._image.size
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:

@@ -12,16 +12,16 @@ from jaxtyping import Bool, Float32, UInt8
 from segvoc.errors import UsageError, checked_call
 from segvoc.imaging.reading import ImageSource, read_given
 from segvoc.inference.edges import IMAGE_PROGRAM, connected_cells, shipped_program
-from segvoc.inference.protocols import TINY_VIEW
+from segvoc.inference.protocols import SHIPPED_VIEW
 from segvoc.inference.windows import views
 from segvoc.runtime.arrays import sigmoid
 
 PROGRAM = "clicks.onnx"
-"""From `tiny`'s features of a view, clicks and the current mask to the mask."""
+"""From the shipped image encoder's features of a view, clicks and the current mask to the mask."""
 
 CLICK_PROGRAM = shipped_program(PROGRAM)
 VIEW_PROGRAM = shipped_program(IMAGE_PROGRAM)
-"""From pixels to `tiny`'s features."""
+"""From pixels to these features."""
 
 ROOM = 1.4
 """Sides of a view, relative to the object in it (RITM's)."""
@@ -171,7 +171,7 @@ class Guess:
 
 @dataclass(eq=False)
 class ClickedImage:
-    """An image for clicks; `tiny`'s features are computed once per view."""
+    """An image for clicks; features are computed once per view."""
 
     image: UInt8[np.ndarray, "H W 3"]
     seen: dict[ViewBox, dict[str, np.ndarray]] = field(default_factory=dict)
@@ -249,7 +249,7 @@ class ClickedImage:
         features = self.seen.pop(view, None)
         if features is None:
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
-            pixels = views(part, TINY_VIEW)[:1]
+            pixels = views(part, SHIPPED_VIEW)[:1]
             features = VIEW_PROGRAM({"pixels": pixels}) | {"pixels": pixels}
         self.seen[view] = features  # the last one is the most recently used
         while len(self.seen) > 8:

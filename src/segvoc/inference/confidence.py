@@ -7,19 +7,18 @@ that the network had not seen, is a probability (Platt 1999, here with more than
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from array_api_compat import device
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from segvoc.encoders.word_kinds import WordKinds
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
 from segvoc.layers.selection import DROPPED
+from segvoc.lexicon import WordFacts
 from segvoc.runtime.arrays import Array, array_namespace, sigmoid, strongest
-from segvoc.vocabulary import folded
 
 GRID = 56
 """Cells along the longer side of the maps that the figures of an image are computed from, at most twice as many."""
@@ -66,51 +65,28 @@ class ConfidenceModel:
         word, image = (xp.asarray(w, dtype=maps.dtype, device=device(maps)) for w in (self.word, self.image))
         return self.bias + of_words @ word + of_image @ image
 
+    def probability(self, scores: Float[Array, "..."], offsets: Float[Array, "..."]) -> Float[Array, "..."]:
+        """How likely the words of pixels are right, by their logits and their words' offsets."""
+        return sigmoid(self.slope * array_namespace(scores).clip(scores, min=-MOST, max=MOST) + offsets)
 
-@dataclass(frozen=True, kw_only=True)
-class WordConfidence:
-    """The confidence of labels with some words in any image."""
 
-    model: ConfidenceModel
-    words: tuple[tuple[float, float, float], ...]
-    """See `figures`."""
+def coarse_maps(output: ViewLogits, protocol: Protocol, size: tuple[int, int], words: int) -> Float[Array, "K h w"]:
+    """The maps of the first words on a coarse grid, by the network's output for an image of a size [px]."""
+    xp, like = array_namespace(output.logits), output.logits
+    maps = xp.full((words, 1, 1), DROPPED, dtype=like.dtype, device=device(like))
+    for some, classes in output.maps(protocol, size, classes=range(words)):
+        step = max(1, round(max(some.shape[1:]) / GRID))
+        cells = some[:, step // 2 :: step, step // 2 :: step]
+        if maps.shape[1:] != cells.shape[1:]:
+            maps = xp.full((words, *cells.shape[1:]), DROPPED, dtype=like.dtype, device=device(like))
+        maps[classes] = cells
+    return maps
 
-    @classmethod
-    @lru_cache(maxsize=16)
-    def of(cls, model: ConfidenceModel, names: tuple[str, ...], kinds: WordKinds, parts: WordKinds) -> "WordConfidence":
-        """That of words by their first names, by the kinds that the network was trained on and by their wholes."""
-        facts = ((folded(name) in kinds.by_kind, kinds.of(name), parts.of(name)) for name in names)
-        return cls(
-            model=model, words=tuple((float(is_known), float(bool(k)), float(bool(p))) for is_known, k, p in facts)
-        )
 
-    def offsets(self, output: ViewLogits, protocol: Protocol, size: tuple[int, int]) -> Float[Array, " K"]:
-        """The offset of each word [log-odds] by the network's output for an image of a size [px]."""
-        return self.model.offsets(self.coarse(output, protocol, size), self.facts(output))
-
-    def facts(self, output: ViewLogits) -> Float[Array, "K 3"]:
-        """The words, as `figures` takes them, in the output's library and on its device."""
-        xp, like = array_namespace(output.logits), output.logits
-        return xp.asarray(self.words, dtype=like.dtype, device=device(like))
-
-    def coarse(self, output: ViewLogits, protocol: Protocol, size: tuple[int, int]) -> Float[Array, "K h w"]:
-        """The maps of the words on a coarse grid."""
-        xp, like, count = array_namespace(output.logits), output.logits, len(self.words)
-        maps = xp.full((count, 1, 1), DROPPED, dtype=like.dtype, device=device(like))
-        for some, classes in output.maps(protocol, size, classes=range(count)):
-            step = max(1, round(max(some.shape[1:]) / GRID))
-            cells = some[:, step // 2 :: step, step // 2 :: step]
-            if maps.shape[1:] != cells.shape[1:]:
-                maps = xp.full((count, *cells.shape[1:]), DROPPED, dtype=like.dtype, device=device(like))
-            maps[classes] = cells
-        return maps
-
-    def probabilities(
-        self, scores: Float[Array, "H W"], words: Int[Array, "H W"], offsets: Float[Array, " K"]
-    ) -> Float[Array, "H W"]:
-        """How likely the labels of pixels are right, by their logits and numbers among the words."""
-        xp = array_namespace(scores)
-        return sigmoid(self.model.slope * xp.clip(scores, min=-MOST, max=MOST) + offsets[words])
+def fact_rows(facts: Sequence[WordFacts], maps: Float[Array, "K h w"]) -> Float[Array, "K 3"]:
+    """What `figures` reads of a lexicon's facts, with the library, dtype and device of the words' maps."""
+    rows = [(one.is_trained, one.kind is not None, one.whole is not None) for one in facts]
+    return array_namespace(maps).asarray(rows, dtype=maps.dtype, device=device(maps))
 
 
 def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Float[Array, "K F"], Float[Array, " G"]]:
@@ -118,13 +94,15 @@ def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Fl
 
     Args:
         maps: logits of the words, at least two, on a coarse grid.
-        words: of each word, whether the network was trained on it, on a word of its kind, and whether it is a part.
+        words: of each word, whether the network was trained on it, on a word of its kind, and whether it is a part; see
+            `fact_rows`.
     """
-    xp, where, count = array_namespace(maps), device(maps), maps.shape[0]
+    xp, where = array_namespace(maps), device(maps)
     best, index = strongest(maps)
     powers = xp.exp(maps - best)
     total = xp.sum(powers, axis=0)
-    labeled = xp.astype(index == xp.arange(count, device=where)[:, None, None], maps.dtype)
+    numbers = xp.arange(maps.shape[0], device=where)
+    labeled = xp.astype(index == numbers[:, None, None], maps.dtype)
     lead = xp.clip(best - xp.max(xp.where(labeled > 0, -xp.inf, maps), axis=0), max=4.0)
     # sum p (log total - (z - best)), relative to that of equal probabilities
     entropy = xp.log(total) - xp.sum(powers * (maps - best), axis=0) / total
@@ -135,7 +113,7 @@ def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Fl
     of_words = xp.stack(
         [words[:, 0], words[:, 1], words[:, 2], share, xp.clip(logit, min=-MOST, max=MOST), probability], axis=1
     )
-    number = xp.log(xp.asarray(float(count), dtype=maps.dtype, device=where))
+    number = xp.log(xp.sum(xp.ones_like(words[:, 0])))
     of_image = xp.stack(
         [
             xp.mean(xp.clip(best, min=-MOST, max=MOST)),
@@ -144,7 +122,7 @@ def figures(maps: Float[Array, "K h w"], words: Float[Array, "K 3"]) -> tuple[Fl
             xp.mean(1 / total),
             xp.mean(entropy) / xp.clip(number, min=0.5),
             number,
-            xp.max(share),
+            xp.max(share, axis=0),
             xp.mean(xp.astype(share > 0.01, maps.dtype)),
             *(xp.sum(share * words[:, at]) for at in range(3)),
             *(xp.mean(words[:, at]) for at in range(2)),

@@ -1,8 +1,8 @@
-"""Edge refinement: a small network sharpens the map of any word, guided by `tiny`'s image features.
+"""Edge refinement: a small network sharpens the map of any word, guided by an image encoder's features.
 
 For each cell, it predicts weights of the neighboring cells, at several distances in sequence, then of the neighbors of
 each of the four cells that it is upsampled to. All words share the weights, so any number of words works and none is
-favored. `tools.edges` trains it.
+favored. It reads the features of the image encoder that ships with segvoc; `tools.edges` trains it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 
-from segvoc.inference.protocols import TINY_VIEW
+from segvoc.inference.protocols import SHIPPED_VIEW
 from segvoc.inference.taught.features import as_float32
 from segvoc.runtime.arrays import Array, bilinear, interpolated, strongest, to_numpy
 from segvoc.storage.files import SHIPPED
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from segvoc.inference.onnx_program import OnnxProgram
 
 IMAGE_PROGRAM = "clicks_image.onnx"
-"""From pixels to `tiny`'s image features, without its heads for words; shares `tiny`'s weights."""
+"""From pixels to image features: the shipped image encoder without its heads for words; shares its weights."""
 
 EDGES = "edges.onnx"
-"""From `tiny`'s image features and maps of words to refined maps."""
+"""From these features and maps of words to refined maps."""
 
 EDGE_FEATURES = ("tap_1", "tap_0", "appearance")
-"""Image features it reads besides the pixels: `tiny`'s maps at stride 4, 8 and 16."""
+"""Image features it reads besides the pixels: the encoder's maps at stride 4, 8 and 16."""
 
 MOST_WORDS = 512
 """Maps of more words stay as they are: refined maps have 16 times as many cells."""
@@ -47,12 +47,12 @@ def shipped_program(name: str) -> "OnnxProgram":
 def refined(
     logits: Float[Array, "N K h w"], pixels: Float32[np.ndarray, "N 3 H W"], features: Mapping[str, Array] | None
 ) -> Float32[np.ndarray, "N K _ _"]:
-    """Refine the maps of words, on any grid, by the views of the image, to stride 2 of `tiny`'s input size.
+    """Refine the maps of words, on any grid, by the views of the image, to stride 2 of the encoder's input size.
 
-    `tiny`'s features of the views are computed here if they are None or without `EDGE_FEATURES`.
+    Its features of the views are computed here if they are None or without `EDGE_FEATURES`.
     """
     if features is None or not all(name in features for name in EDGE_FEATURES):
-        height, width = TINY_VIEW.input_size(*pixels.shape[2:])
+        height, width = SHIPPED_VIEW.input_size(*pixels.shape[2:])
         pixels = interpolated(interpolated(pixels, 2, height), 3, width)
         features = shipped_program(IMAGE_PROGRAM)({"pixels": pixels})
     coarse = bilinear(as_float32(logits), (pixels.shape[2] // 4, pixels.shape[3] // 4))

@@ -9,11 +9,13 @@ from itertools import count, islice
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from PIL import Image
 
 from segvoc.errors import InputError, UsageError
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.rasters import Stretch
-from segvoc.imaging.reading import ImageSource, image_name, read_given
-from segvoc.inference.engine import Engine
+from segvoc.imaging.reading import ImageSource, ImageTensor, image_name, read_given
+from segvoc.inference.engine import EncoderIdentity, Engine
 from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.taught.features import FeatureArrays
 from segvoc.inference.windows import views
@@ -25,6 +27,7 @@ class ReadImage:
     """An image in memory."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
+    """A copy of what the caller gave."""
     source: str | None
     name: str
     """Its name in errors."""
@@ -33,10 +36,10 @@ class ReadImage:
     """The bytes of a file from a URL or standard input."""
 
     @classmethod
-    def of(cls, source: ImageSource, stretch: Stretch | None, place: str) -> "ReadImage":
+    def of(cls, source: ImageSource, stretch: Stretch | None, place: str, colors: Colors) -> "ReadImage":
         """Read an image, which is named by its place if it has no file name; raises `InputError`."""
         start = time.perf_counter()
-        name, (pixels, content) = image_name(source), read_given(source, stretch)
+        name, (pixels, content) = image_name(source), read_given(source, stretch, colors)
         return cls(pixels, name, place if name is None else repr(name), time.perf_counter() - start, content)
 
     @property
@@ -97,7 +100,9 @@ def encode_pixels(
 class EncodedImage:
     """An image encoded by a model, for any number of calls with any words; made by `Segmenter.encode_image`.
 
-    It is a snapshot: later changes of the image encoder's weights don't affect it.
+    It is a snapshot: later changes of the image encoder's weights don't affect it. It can be copied and pickled, and
+    used with any model of the same weights on the same kind of device. Images of an engine of your own, which has no
+    digest of its weights, are known to that engine alone.
     """
 
     image: ReadImage
@@ -106,8 +111,10 @@ class EncodedImage:
     protocol: Protocol
     """The same, resolved."""
     views: EncodedViews
-    encoder: object
+    encoder: EncoderIdentity
     """See `Engine.image_encoder`."""
+    stretch: Stretch | None = None
+    """The values that became black and white when it was read; None: those of `read_image`."""
 
     @property
     def height(self) -> int:
@@ -131,10 +138,19 @@ class EncodedImage:
             f"<EncodedImage {source}{self.width} x {self.height}, window={self.window!r}, {self.nbytes / 1e6:.0f} MB>"
         )
 
-    def check_use(self, engine: Engine, protocol: Protocol) -> None:
-        """Raise `UsageError` unless the engine encoded it, in the views of a protocol."""
-        if self.encoder is not engine.image_encoder:
-            raise UsageError(f"this image was encoded by another model than {engine.name!r}; encode it with this one")
+    def check_model(self, engine: Engine) -> None:
+        """Raise `UsageError` unless the engine, or one of the same weights, encoded it."""
+        if not self.encoder.is_same(engine.image_encoder):
+            own = " (or in another process: its weights have no digest)" if self.encoder.digest is None else ""
+            raise UsageError(
+                f"this image was encoded by another model than {engine.name!r}{own}; encode it with this one"
+            )
+
+    def check_use(self, engine: Engine, protocol: Protocol, stretch: Stretch | None) -> None:
+        """Raise `UsageError` unless the engine encoded it, in the views of a protocol, with the stretch if any."""
+        self.check_model(engine)
+        if stretch not in (None, self.stretch):
+            raise UsageError("this image was encoded with another stretch; give the stretch to encode_image")
         if self.protocol.view_settings != protocol.view_settings:
             raise UsageError(
                 f"this image was encoded with window={self.window!r}; give the same window, or encode it again"
@@ -148,13 +164,15 @@ GivenImage = ReadImage | EncodedImage | InputError
 def read_in_batches(
     images: Iterable[ImageSource | EncodedImage],
     batch: int,
-    stretch: Stretch | None = None,
-    places: Iterable[str] | None = None,
+    stretch: Stretch | None,
+    places: Iterable[str] | None,
+    colors: Colors,
 ) -> Generator[list[GivenImage], None, None]:
     """Read images in threads, at most two batches ahead; an error takes the place of an image that can't be read.
 
-    `places` name images without a file name in errors (default: "image 1", ...). If `images` raises, or has something
-    that is no image, the images before it come first.
+    Buffers are copied before the next image is asked for, so `images` may use them again. `places` name images
+    without a file name in errors (None: "image 1", ...). If `images` raises, or has something that is no image, the
+    images before it come first.
     """
     names = (f"image {number}" for number in count(1)) if places is None else places
     with ThreadPoolExecutor(min(batch, 4), thread_name_prefix="segvoc-reader") as reader:
@@ -162,7 +180,12 @@ def read_in_batches(
         def started() -> Iterator[Future[GivenImage]]:
             try:
                 for source, place in zip(images, names, strict=False):
-                    yield reader.submit(_read, source, stretch, place)
+                    if _may_change(source):
+                        done = Future[GivenImage]()
+                        done.set_result(_read(source, stretch, place, colors))
+                        yield done
+                    else:
+                        yield reader.submit(_read, source, stretch, place, colors)
             except Exception as error:
                 failed = Future[GivenImage]()
                 failed.set_exception(error)
@@ -187,10 +210,20 @@ def read_in_batches(
             reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(source: ImageSource | EncodedImage, stretch: Stretch | None, place: str) -> GivenImage:
+def _may_change(source: object) -> bool:
+    """Whether `images` may fill the image anew for the next one: a buffer, or an animation of which it shows a frame.
+
+    The file of a PIL image is closed once it is decoded, unless it has more frames.
+    """
+    if isinstance(source, Image.Image):
+        return getattr(source, "fp", None) is None or getattr(source, "is_animated", False)
+    return isinstance(source, np.ndarray | bytearray | memoryview | ImageTensor)
+
+
+def _read(source: ImageSource | EncodedImage, stretch: Stretch | None, place: str, colors: Colors) -> GivenImage:
     if isinstance(source, EncodedImage):
         return source
     try:
-        return ReadImage.of(source, stretch, place)
+        return ReadImage.of(source, stretch, place, colors)
     except InputError as error:
         return error

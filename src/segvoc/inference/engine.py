@@ -2,20 +2,18 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
-from segvoc.encoders.word_kinds import NO_KINDS, WordKinds
 from segvoc.errors import UsageError, checked_call
-from segvoc.inference.background import BackgroundWords
-from segvoc.inference.confidence import ConfidenceModel
+from segvoc.inference.decision import PLAIN_DECISION, Decision
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import Protocol, Protocols, Window
 from segvoc.inference.taught.features import FeatureArrays, read_features
 from segvoc.inference.taught.taught_words import TaughtWords, probe_image
@@ -27,7 +25,7 @@ from segvoc.vocabulary import folded
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTraits:
-    """What a model can do and how its results are read, as its opener knows it."""
+    """What a model can do, and how its pixels are decided."""
 
     has_background: bool = False
     """Whether the network predicts a map for "none of the words"."""
@@ -35,21 +33,10 @@ class ModelTraits:
     """Whether it is a network of objects and parts, which sorts words into both; others can't be taught to it."""
     selects: bool = True
     """Whether the network supports class selection."""
-    parts_against: PartsAgainst = "object"
-    """The rule by which a pixel of an object gets one of its parts."""
-    background_words: BackgroundWords | None = None
-    """Words that stand for the background; None: only a threshold decides it."""
     refines_edges: bool = False
     """Whether the features are those that the edge refiner was trained on."""
-    unsure_below: float | None = None
-    """Mean confidence below which perhaps none of the words is in an image; None: not known."""
-    confidence: ConfidenceModel | None = None
-    """How likely labels are right; None: the confidence is the sigmoid of a label's score."""
-
-    @property
-    def part_kinds(self) -> WordKinds:
-        """See `BackgroundWords.part_kinds`."""
-        return NO_KINDS if self.background_words is None else self.background_words.part_kinds
+    decision: Decision = PLAIN_DECISION
+    """What becomes of a pixel."""
 
 
 PLAIN = ModelTraits()
@@ -58,6 +45,36 @@ PLAIN = ModelTraits()
 Maps = tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]
 """Logits (float32) of the P classes selected in each of N views, and their indices among the words, ascending (None:
 all, in order). Both arrays are of the same library and on the same device."""
+
+
+class EncoderIdentity:
+    """Which image encoder an image was encoded by, for this process and, by its digest, for others.
+
+    Args:
+        find_digest: a digest of all that features depend on; None if there is none. Called once, when it is needed.
+    """
+
+    def __init__(self, find_digest: Callable[[], str | None]) -> None:
+        self._find_digest = find_digest
+
+    @cached_property
+    def digest(self) -> str | None:
+        """The digest."""
+        return self._find_digest()
+
+    def is_same(self, other: "EncoderIdentity") -> bool:
+        """Whether both encode images alike."""
+        return self is other or (self.digest is not None and self.digest == other.digest)
+
+    def __deepcopy__(self, memo: object) -> "EncoderIdentity":
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickled, (self.digest,)
+
+
+def _unpickled(digest: str | None) -> EncoderIdentity:
+    return EncoderIdentity(lambda: digest)
 
 
 AnyEngine = TypeVar("AnyEngine", bound="Engine")
@@ -94,7 +111,7 @@ class Engine(ABC):
         """Taught words; if a word is there several times, the last counts."""
         self.known_words: tuple[str, ...] = ()
         """The words that the model was trained on or taught, if its file or repository lists them."""
-        self.image_encoder = object()
+        self.image_encoder = EncoderIdentity(lambda: None)
         """Identifies the image encoder; models with other words share it."""
         self.known_background: str | None = None
         """The word among them that means "none of the others"."""
@@ -152,6 +169,16 @@ class Engine(ABC):
         """The word among them that means "none of the others"."""
         return self.known_background if self.known_background in self.own_words else None
 
+    def knows_by_examples(self, words: Iterable[str]) -> bool:
+        """Whether any of the words was taught to the model."""
+        taught = {folded(word) for one in self.taught for word in one.words}
+        return not taught.isdisjoint(map(folded, words))
+
+    def learned_background(self, words: Iterable[str]) -> bool:
+        """Whether the model learned what shows none of the words: the network did, or examples of some of them."""
+        with_none = {folded(word) for one in self.taught if one.record.has_none for word in one.words}
+        return self.traits.has_background or not with_none.isdisjoint(map(folded, words))
+
     def probed_features(self) -> FeatureArrays:
         """Features of a synthetic image, the fingerprint by which taught words recognize their model.
 
@@ -160,7 +187,7 @@ class Engine(ABC):
         """
         if self.traits.has_parts:
             raise UsageError(
-                f"words can't be taught to {self.name!r}, a network of objects and parts; teach another, such as tiny"
+                f"words can't be taught to {self.name!r}, a network of objects and parts; teach one without parts"
             )
         self.prepare_to_run()
         return read_features(self.encode_views(views(probe_image(), self.protocols["single"])[:1]))

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -11,10 +11,9 @@ import numpy as np
 
 from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.inference.background import AUTO, Background, Rivals
-from segvoc.inference.encoded_image import EncodedViews
-from segvoc.inference.job import LabelingJob
-from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.decision import AUTO, Background, Rules
+from segvoc.inference.job import ImageViews, LabelingJob
+from segvoc.inference.reports import LabelStatistics
 from segvoc.vocabulary import Vocabulary, folded
 
 SURROUNDINGS = 1 / 3
@@ -39,30 +38,34 @@ _NOTHING = re.compile(r"(the )?([a-z]+ )?background|(everything|anything|all) el
 """What people write for pixels of none of their words."""
 
 
-def find_hints(result: Segmentation, views: EncodedViews, job: LabelingJob) -> tuple[Hint, ...]:
+def find_hints(
+    statistics: LabelStatistics, job: LabelingJob, image: Callable[[], ImageViews] | None = None
+) -> tuple[Hint, ...]:
     """Find the hints of a result, by its words, its confidence, and what surroundings are in the same encoded image.
 
     Surroundings are compared with the image only if its words are unlikely.
 
     Args:
-        result: the result.
-        views: the image, encoded.
+        statistics: those of the result's labels.
         job: the call.
+        image: gives the image, and its views as a whole; None: it is too big, or there are several.
     """
     vocabulary, known_words, found = job.words.vocabulary, job.engine.own_words, list[Hint]()
-    fills = job.options.fills_image and job.query.parts is None
+    fills = job.options.threshold is None and job.words.background is None and job.query.parts is None
+    unlabeled = statistics.unlabeled / statistics.total
     if vocabulary.words != known_words:
-        is_found = bool((result.labels != UNLABELED).any())
-        found += word_hints(vocabulary, fills_image=fills, is_found=is_found)
+        found += word_hints(vocabulary, fills_image=fills, is_found=unlabeled < 1)
         found += known_word_hints(vocabulary.words, known_words) if known_words else []
-        if fills and job.query.rivals.is_open:
-            found += unlabeled_hints(job.query.rivals, float(np.mean(result.labels == UNLABELED)))
-        elif fills and float(result.confidence.mean()) < SURE:
-            found += surroundings_hints(share_of_surroundings(job, result, views))
-    if job.has_plain_window(result.image, views):
+        if fills and job.query.is_open:
+            wholes = [job.query.queried.words[at] for at in job.query.group("unnamed wholes")]
+            found += unlabeled_hints(wholes, unlabeled)
+        elif fills and image is not None and float(statistics.confidence.sum()) / statistics.total < SURE:
+            found += surroundings_hints(share_of_surroundings(job, image()))
+    if job.window_is_named and image is not None and job.has_plain_window(image()):
         same = " has no effect on this image, which "
         found.append(Hint((("window", job.options.window), same, ("window", "auto"), " sees in the same way")))
-    if result.is_unsure:
+    about = job.result_metadata
+    if statistics.summary(about["words"], about["background"], about["unsure_below"])["unsure"]:
         found.append(Hint(("low confidence everywhere; your words may not be in this image",)))
     return tuple(found)
 
@@ -96,19 +99,20 @@ class HintWarnings:
         return is_new
 
 
-def share_of_surroundings(job: LabelingJob, result: Segmentation, views: EncodedViews) -> float:
+def share_of_surroundings(job: LabelingJob, image: ImageViews) -> float:
     """Share of an image in which stand-ins for the background (wall, sky, ...) are likelier than all words.
 
-    It is 0 for a model without such words (`ModelTraits.background_words`), and for a single word.
+    It is 0 for a model without such words (`Decision.stand_ins`), and for a single word.
     """
-    stand_ins = job.engine.traits.background_words
-    if stand_ins is None or len(job.words) < 2:
+    decision = job.engine.traits.decision
+    if decision.stand_ins is None or len(job.words) < 2:
         return 0.0
-    common = tuple(group[0] for group in stand_ins.common)
-    few = replace(stand_ins, words=common or stand_ins.words)  # all of them take as long as a call
-    background = Background(kind="unlabeled", threshold=0.0, stand_ins=few)
-    size = tuple(max(1, round(side / COARSE)) for side in result.labels.shape)
-    found = job.with_background(background).class_labels(views, size)
+    common = tuple(group[0] for group in decision.common)
+    few = replace(decision.stand_ins, words=common or decision.stand_ins.words)  # all of them take as long as a call
+    decision = replace(decision, stand_ins=few, common=(), wholes=(), confidence=None)
+    rules = Rules(background=Background(kind="unlabeled", threshold=0.0), decision=decision)
+    height, width = (max(1, round(side / COARSE)) for side in image.pixels.shape[:2])
+    found = job.with_rules(rules).class_labels(image.views, (height, width))
     return float(np.mean(found.labels == UNLABELED))
 
 
@@ -121,12 +125,12 @@ def surroundings_hints(share: float) -> list[Hint]:
     return [Hint((start, auto, " leaves it unlabeled, ", other, " names it"))]
 
 
-def unlabeled_hints(rivals: Rivals, share: float) -> list[Hint]:
-    """A hint at words for what is unlabeled, wholes or surroundings, if that is a tenth of an image or more."""
+def unlabeled_hints(wholes: Sequence[str], share: float) -> list[Hint]:
+    """A hint at words for what is unlabeled, `wholes` or surroundings, if that is a tenth of an image or more."""
     if share < UNLABELED_SHARE:
         return []
-    if rivals.unnamed_wholes:
-        listed = " or ".join(f'"{whole}"' for whole in rivals.unnamed_wholes)
+    if wholes:
+        listed = " or ".join(f'"{whole}"' for whole in wholes)
         return [Hint((f"pixels of no part are unlabeled; add {listed} to your words to label the rest of it",))]
     start, end = "surroundings that none of your words names are unlabeled; name them, or ", " labels every pixel"
     return [Hint((start, ("threshold", 0), end))]

@@ -5,17 +5,18 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import device
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
-from segvoc.encoders.word_encoder import EncodedWords, kinds_of
+from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import Hint, InputError, UsageError
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.background import Background
-from segvoc.inference.confidence import WordConfidence
+from segvoc.inference.confidence import ConfidenceModel, coarse_maps, fact_rows
+from segvoc.inference.decision import Rules
 from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.encoded_image import (
     EncodedImage,
@@ -37,7 +38,8 @@ from segvoc.inference.pixel_labels import (
     strongest_of_groups,
 )
 from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVocabulary
-from segvoc.inference.protocols import Protocol
+from segvoc.inference.protocols import Protocol, Window
+from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.taught.calibration import softmax_logits
@@ -68,7 +70,14 @@ class StreamKeywords(CallKeywords, total=False):
     smoothing: Smoothing | None
 
 
-ResultHints = Callable[[Segmentation, EncodedViews, "LabelingJob"], tuple[Hint, ...]]
+class ImageViews(NamedTuple):
+    """An image and its views as a whole, encoded."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    views: EncodedViews
+
+
+ResultHints = Callable[[LabelStatistics, "LabelingJob", Callable[[], ImageViews] | None], tuple[Hint, ...]]
 """What there is to say about a result; see `segvoc.inference.hints`."""
 
 
@@ -81,7 +90,7 @@ def label_stream(
     """Label images in order, in constant memory; `places` name images without a file name in errors."""
     started: deque[Callable[[], Outcomes]] = deque()
     failure: Exception | None = None
-    with closing(read_in_batches(images, job.batch, job.options.value_range, places)) as batches:
+    with closing(read_in_batches(images, job.batch, job.options.value_range, places, job.protocol.colors)) as batches:
         while True:
             try:
                 started.append(start(next(batches)))
@@ -135,9 +144,9 @@ class LabelingJob:
     engine: Engine
     options: LabelOptions
     words: PreparedVocabulary
-    background: Background
+    rules: Rules
     protocol: Protocol
-    """That of the options' window, with their class selection, which keeps the parts of selected objects."""
+    """That of the options' window, with their class selection; unasked words and parts of selected objects stay."""
     groups: Sequence[Sequence[int]] = ()
     """Groups of words, as indices; results have the most likely word of each."""
     smoothing: Smoothing | None = None
@@ -152,8 +161,6 @@ class LabelingJob:
     """Classifiers of the taught words, if any."""
     edges: bool = field(init=False)
     """Whether to refine maps by the image's edges."""
-    confidence: WordConfidence | None = field(init=False)
-    """How likely labels are right, if the engine says so of words that it wasn't taught."""
 
     @classmethod
     def of(
@@ -170,17 +177,17 @@ class LabelingJob:
             engine=engine,
             options=options,
             words=words,
-            background=background_of(engine, words, options.threshold),
+            rules=rules_of(engine, words, options),
             protocol=engine.protocol(options),
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
             **more,
         )
 
     def __post_init__(self) -> None:
-        query, text = self.words.query(self.background)
-        taught = TaughtQuery.of(self.engine.taught, query.queried.words, len(text))
+        query, text = self.words.query(self.rules)
+        taught = TaughtQuery.of(self.engine.taught, query.queried.words, len(text), query.none_index)
         edges = self.options.edges
-        if edges is None:  # by default, maps of `tiny`'s words in its own windows are refined, of taught ones if better
+        if edges is None:  # by default, maps in the network's own windows are refined, of taught words if better
             edges = self.engine.traits.refines_edges and self.options.window in ("auto", "single", "fine")
             edges = edges and not query.candidates and (taught is None or taught.edges)
         derived = {
@@ -188,7 +195,6 @@ class LabelingJob:
             "text": text if taught is None else taught.embeddings(text),
             "taught": taught,
             "edges": edges,
-            "confidence": self._word_confidence(query) if taught is None else None,
             "protocol": query.adapted(self.protocol),
             "groups": checked_groups(self.groups, len(query.words)),
         }
@@ -202,13 +208,21 @@ class LabelingJob:
         if self.smoothing is not None and has_several_maps:
             raise UsageError("smoothing doesn't support parts or groups; leave them out, or the smoothing")
 
-    def _word_confidence(self, query: ClassQuery) -> WordConfidence | None:
-        traits = self.engine.traits
-        # a single word has none that it could be mistaken for, which is what the figures tell
-        if traits.confidence is None or self.protocol.sigmoid_first or len(query.class_indices) < 2:
+    @property
+    def confidence(self) -> ConfidenceModel | None:
+        """How likely labels are right, where the model's decision says so of the call.
+
+        A single word has none that it could be mistaken for, which is what the figures tell.
+        """
+        has_several = len(self.query.facts) > 1 and not self.protocol.sigmoid_first
+        return self.query.rules.decision.confidence if has_several else None
+
+    def offsets(self, output: ViewLogits, size: tuple[int, int]) -> Float[Array, " K"] | None:
+        """The offsets of the words' confidence in an image of a size [px], by the network's output for it."""
+        if self.confidence is None:
             return None
-        names = tuple(query.queried.first_names[: len(query.class_indices)])
-        return WordConfidence.of(traits.confidence, names, kinds_of(self.engine.encode_words), traits.part_kinds)
+        maps = coarse_maps(output, self.protocol, size, len(self.query.facts))
+        return self.confidence.offsets(maps, fact_rows(self.query.facts, maps))
 
     @property
     def batch(self) -> int:
@@ -219,10 +233,23 @@ class LabelingJob:
     def result_metadata(self) -> dict[str, Any]:
         """The fields of each result that say what labeled it, and with which words."""
         engine, query = self.engine, self.query
-        is_probability = self.confidence is not None or self.taught is not None
-        unsure_below = engine.traits.unsure_below if is_probability else None
-        of_model = {"model": engine.name, "dtype": engine.dtype, "unsure_below": unsure_below}
-        return {**of_model, "words": query.words, "background": query.background.name}
+        return {
+            "model": engine.name,
+            "dtype": engine.dtype,
+            "unsure_below": query.rules.decision.unsure_below if self.is_probability else None,
+            "words": query.words,
+            "background": query.background.name,
+        }
+
+    @property
+    def is_probability(self) -> bool:
+        """Whether the confidence is the probability that a label is right: it was fitted, or words were calibrated."""
+        return self.confidence is not None or self._is_softmax
+
+    @property
+    def _is_softmax(self) -> bool:
+        """Whether taught words share the probability of a cell; parts compete with their object alone."""
+        return self.taught is not None and self.query.parts is None and len(self.text) > 1
 
     def start(self, given: Sequence[GivenImage]) -> Callable[[], Outcomes]:
         """Start to label a batch of images; the function that is returned waits for a GPU and gives the results."""
@@ -262,7 +289,7 @@ class LabelingJob:
         """The views of the images that could be read; those of the others are encoded."""
         for image in given:
             if isinstance(image, EncodedImage):
-                image.check_use(self.engine, self.protocol)
+                image.check_use(self.engine, self.protocol, self.options.value_range)
         plain = [image.pixels for image in given if isinstance(image, ReadImage)]
         encoded = iter(self._encode(plain) if plain else ())
         return [
@@ -274,8 +301,9 @@ class LabelingJob:
     def search(self, image: ReadImage, output: ViewLogits) -> Callable[[], ClassLabels]:
         """Start to find the class of every pixel; see `search_classes`."""
         keep_all = self.options.return_probabilities
+        offsets = self.offsets(output, image.size)
         return search_classes(
-            output, image.size, self.query, self.protocol, confidence=self.confidence, return_probabilities=keep_all
+            output, image.size, self.query, self.protocol, offsets=offsets, return_probabilities=keep_all
         )
 
     def _result(
@@ -293,7 +321,7 @@ class LabelingJob:
         classes = (search or job.search(image, output))()
         part_labels = part_confidence = group_labels = None
         if query.parts is not None:
-            against = self.engine.traits.parts_against
+            against = query.rules.decision.parts_against
             part_labels, part_confidence = label_parts(
                 query.candidates, output, classes.labels, classes.strongest, query.class_indices, against, job.protocol
             )
@@ -314,8 +342,12 @@ class LabelingJob:
             part_confidence=part_confidence,
             **self.result_metadata,
         )
+        return self.finished(result, lambda: ImageViews(image.pixels, views))
+
+    def finished(self, result: Segmentation, image: Callable[[], ImageViews]) -> Segmentation:
+        """The result with its objects, if the options ask for them, and its hints."""
         result = self.with_objects(result)
-        return result if self.hints is None else replace(result, hints=self.hints(result, views, self))
+        return result if self.hints is None else replace(result, hints=self.hints(result.statistics, self, image))
 
     def with_objects(self, result: Segmentation) -> Segmentation:
         """The result with its objects, if the options ask for them."""
@@ -325,18 +357,21 @@ class LabelingJob:
         counted = with_objects(result, least=self.options.least_object)
         return replace(counted, seconds=result.seconds + time.perf_counter() - start)
 
-    def with_background(self, background: Background) -> "LabelingJob":
-        """The job with another background, without hints and, to take less time, without the image's edges."""
-        return replace(self, background=background, hints=None, options=replace(self.options, edges=False))
+    def with_rules(self, rules: Rules) -> "LabelingJob":
+        """The job by other rules, without hints and, to take less time, without the image's edges."""
+        return replace(self, rules=rules, hints=None, options=replace(self.options, edges=False))
 
-    def has_plain_window(self, image: UInt8[np.ndarray, "_ _ 3"], views: EncodedViews) -> bool:
-        """Whether another window than "auto" was asked for, and sees and labels the image just as "auto" does."""
-        auto = self.engine.protocols.get("auto")
-        if self.options.window == "auto" or auto is None or len(views) > 1:
-            return False
-        window = self.engine.window_protocol(self.options.window)
-        alike = (window.pooling, window.selection) == (auto.pooling, auto.selection)
-        return alike and np.array_equal(to_numpy(views.pixels), image_views(image, auto))
+    @property
+    def window_is_named(self) -> bool:
+        """Whether another window than "auto" was asked for, of whole images."""
+        return self.options.window != "auto" and "auto" in self.engine.protocols and self.options.tiling is None
+
+    def has_plain_window(self, image: ImageViews) -> bool:
+        """Whether the named window sees and labels the image just as "auto" does."""
+        auto, window = self.engine.protocols["auto"], self.engine.window_protocol(self.options.window)
+        alike = (window.pooling, window.selection, window.colors) == (auto.pooling, auto.selection, auto.colors)
+        is_single = alike and len(image.views) == 1
+        return is_single and np.array_equal(to_numpy(image.views.pixels), image_views(image.pixels, auto))
 
     def class_labels(self, views: EncodedViews, size: tuple[int, ...]) -> ClassLabels:
         """The labels of an encoded image of a size [px], without the frames before it."""
@@ -346,6 +381,10 @@ class LabelingJob:
     def view_logits(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[ViewLogits]:
         """The network's logits for all views of several images."""
         return self.compare(self._encode(images))
+
+    def image_views(self, image: UInt8[np.ndarray, "H W 3"]) -> ImageViews:
+        """An image with its views."""
+        return ImageViews(image, self._encode([image])[0])
 
     def _encode(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[EncodedViews]:
         complete = self.protocol.selection is not None or self.taught is not None
@@ -378,7 +417,7 @@ class LabelingJob:
         if self.taught is not None:
             logits = self.taught(logits, kept, views.features)
         logits = self._with_edges(logits, kept, views) if self.edges else logits
-        if self.taught is not None and self.query.parts is None:  # parts compete with their object alone
+        if self.taught is not None and self._is_softmax:
             logits = softmax_logits(logits, self.taught.temperature)
         return logits, kept
 
@@ -395,14 +434,16 @@ class LabelingJob:
         return array_namespace(logits).asarray(fine, device=device(logits))
 
 
-def background_of(engine: Engine, words: PreparedVocabulary, threshold: float | None) -> Background:
-    """What becomes of pixels of none of the words; see `Background.of`."""
-    return Background.of(
+def rules_of(engine: Engine, words: PreparedVocabulary, options: LabelOptions) -> Rules:
+    """The rules that decide the pixels of a call; see `Rules.of`."""
+    return Rules.of(
+        engine.traits.decision,
         words.background,
-        threshold,
+        options.threshold,
+        window=options.window,
         is_single_word=words.is_single_word,
-        learned=engine.traits.has_background,
-        stand_ins=engine.traits.background_words if words.background is not None or not engine.taught else None,
+        is_taught=engine.knows_by_examples(words.names),
+        learned_background=engine.learned_background(words.names),
     )
 
 
@@ -411,3 +452,35 @@ def not_finite_error(name: str) -> InputError:
     return InputError(
         f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"
     )
+
+
+def start_in_own_windows(job: LabelingJob) -> StartBatch:
+    """Label encoded images in their own windows, and the others in that of the job."""
+    jobs: dict[Window, LabelingJob] = {job.options.window: job}
+
+    def job_of(image: GivenImage) -> LabelingJob:
+        if not isinstance(image, EncodedImage):
+            return job
+        if image.window not in jobs:
+            image.check_model(job.engine)
+            options = replace(job.options, window=image.window)
+            rules, protocol = rules_of(job.engine, job.words, options), job.engine.protocol(options)
+            jobs[image.window] = replace(job, options=options, rules=rules, protocol=protocol)
+        return jobs[image.window]
+
+    def start(given: Sequence[GivenImage]) -> Callable[[], Outcomes]:
+        windows: list[Window] = [job_of(image).options.window for image in given]
+        begun: dict[Window, list[Callable[[], Outcomes]]] = {}
+        for window in dict.fromkeys(windows):
+            members = [image for image, own in zip(given, windows, strict=True) if own == window]
+            size = jobs[window].batch
+            begun[window] = [jobs[window].start(members[at : at + size]) for at in range(0, len(members), size)]
+
+        def finish() -> Outcomes:
+            outcomes = {window: chain.from_iterable(one() for one in started) for window, started in begun.items()}
+            for window in windows:
+                yield next(outcomes[window])
+
+        return finish
+
+    return start

@@ -12,13 +12,13 @@ import numpy as np
 
 from segvoc.errors import UsageError, argument_meant
 from segvoc.imaging.rasters import Stretch
-from segvoc.inference.background import AUTO
+from segvoc.inference.decision import AUTO
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.layers.selection import KeepClasses, requested_selection
 from segvoc.storage.records import field_types, field_value
-from segvoc.vocabulary import as_word
+from segvoc.vocabulary import as_word, folded
 
 
 class LabelKeywords(TypedDict, total=False):
@@ -77,23 +77,23 @@ class LabelOptions:
     background: str | None = None
     """The word for pixels where no other word reaches the threshold; it isn't queried, and is added to the words if
     missing. "auto" leaves these pixels unlabeled; so does None with a single word, which would fill the image, unless
-    there is a threshold. With None and a few words, `tiny` leaves surroundings unlabeled that are far likelier than all
-    of them (`Rivals`). Pixels where no word beats all of `ModelTraits.background_words` (`tiny` has some: wall,
-    sky, ...) by their margin are background too. A network trained with "none of the words"
-    (`ModelTraits.has_background`) predicts the background, unless a threshold is given."""
+    there is a threshold. With None and a few words, models with a fitted `Decision` leave surroundings unlabeled that
+    are far likelier than all of them. Where a background is asked for, pixels where no word beats all of the model's
+    `StandIns` (wall, sky, ...) by their margin are background too. A model that learned "none of the words"
+    (`Engine.learned_background`) predicts the background, unless a threshold is given."""
     threshold: float | None = None
-    """Probability in [0, 1] below which a pixel is unlabeled, or background (by default 0.5, or that of
-    `ModelTraits.background_words`)."""
+    """Probability in [0, 1] below which a pixel is unlabeled, or background (by default 0.5, or that of the model's
+    `StandIns`)."""
     edges: bool | None = None
-    """Refine the maps of up to 512 words so that masks follow the image (`segvoc.inference.edges`); None: for `tiny` in
-    its own windows, without parts, of which small ones would get lost, and with taught words if they scored better with
-    refined maps."""
+    """Refine the maps of up to 512 words so that masks follow the image (`segvoc.inference.edges`); None: for models on
+    whose features the refiner was trained (`ModelTraits.refines_edges`) in their own windows, without parts, of which
+    small ones would get lost, and with taught words if they scored better with refined maps."""
     return_probabilities: bool = False
     """Keep the probability of every class at every pixel in the result."""
     tile: int | None = None
     """Cut images into tiles of this side [px], each with its own forward pass, for images much larger than the
     network's input; excludes parts, probabilities and groups. Words are selected once for the whole image
-    (`TiledLabeling.select`). `segvoc.labeling.big_images` labels files that don't fit into memory."""
+    (`TiledLabeling.look`). `segvoc.labeling.big_images` labels files that don't fit into memory."""
     overlap: int | None = None
     """Overlap over which tiles are blended [px] (default: an eighth of the side)."""
     wrap: bool = False
@@ -199,8 +199,8 @@ OPTION_TEXTS: Mapping[str, OptionText] = {
         maximum=1,
     ),
     "edges": OptionText(
-        help="Let masks follow the edges in the image; on by default for tiny, but not for parts, and for taught words "
-        "only if it scored better.",
+        help="Let masks follow the edges in the image; on by default for the shipped model, but not for parts, and for "
+        "taught words only if it scored better.",
         has_opposite=True,
     ),
     "tile": OptionText(
@@ -274,10 +274,10 @@ def _check_objects(options: LabelOptions) -> None:
 
 
 def checked_background(name: str) -> str:
-    """Strip the background's name; raises `UsageError` if it is empty."""
+    """The background's name as a word, or "auto" in any case; raises `UsageError` if it is empty."""
     if not isinstance(name, str):
         raise UsageError(f"background={name!r} is not a name; give a word, such as 'background', or 'auto' for none")
     stripped = as_word(name)
     if not stripped:
         raise UsageError(f"the background's name {name!r} is empty; name it, for example 'background'")
-    return stripped
+    return AUTO if folded(stripped) == AUTO else stripped

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Bool, UInt16
 
 from segvoc.errors import UsageError
-from segvoc.imaging.annotations import stuff_classes
 from segvoc.imaging.connected_regions import Region, connected_regions
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
+from segvoc.lexicon import surfaces_among
 
 LEAST_SHARE, LEAST_PIXELS = 1 / 5000, 12
 """Minimum size of an object, as a share of the image and in pixels."""
@@ -33,7 +33,7 @@ def with_objects(
 
     Args:
         result: a labeled image.
-        words: the words with objects; None: all except stuff (sky, wall, ..., see `segvoc.imaging.annotations`).
+        words: the words with objects; None: all except stuff (sky, wall, ..., see `segvoc.lexicon`).
         least: minimum size of an object [px]; None: a 5,000th of the image, at least 12.
         background: the word that stands for "none of the others", treated as stuff; None: that of the call.
 
@@ -75,7 +75,7 @@ def consecutive(
 
 def _labels(result: Segmentation, words: Iterable[str] | None, background: str | None) -> frozenset[int]:
     if words is None:
-        return frozenset(range(len(result.words))) - stuff_classes(result.words, background)
+        return frozenset(range(len(result.words))) - surfaces_among(result.words, background)
     names = [words] if isinstance(words, str) else list(words)
     if unknown := [name for name in names if name not in result.words]:
         raise UsageError(f"the result has no word {unknown[0]!r}; it has {', '.join(result.words[:5])}, ...")

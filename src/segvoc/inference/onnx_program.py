@@ -23,7 +23,7 @@ OF_CLASSES = "class_"
 """Name prefixes of arrays whose second axis is the classes."""
 
 RECENT = 8
-"""Sessions of `tiny` that stay loaded after their last program is gone: the most recently opened ones."""
+"""Sessions of the shipped programs that stay loaded after their last program is gone: the most recently opened ones."""
 
 _sessions: WeakValueDictionary[tuple[object, ...], onnxruntime.InferenceSession] = WeakValueDictionary()
 """The sessions of this process by their files and threads."""

@@ -3,15 +3,30 @@
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress, islice
+from typing import cast
 
-from segvoc.encoders.word_encoder import EncodedWords, WordEncoder, kinds_of
+import numpy as np
+
+from segvoc.encoders.word_encoder import EncodedWords, WordEncoder, lexicon_of
 from segvoc.errors import UsageError
-from segvoc.inference.background import AUTO, NO_RIVALS, Background, Rivals
+from segvoc.inference.decision import (
+    AUTO,
+    Background,
+    GroupName,
+    Rules,
+    WordGroup,
+    WordTable,
+    competition,
+    differ,
+)
 from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import Candidate, with_part_words, words_with_objects
 from segvoc.inference.protocols import Protocol
+from segvoc.lexicon import WordFacts
+from segvoc.runtime.arrays import Array
 from segvoc.storage.files import digest_of
-from segvoc.vocabulary import PartVocabulary, Vocabulary, folded
+from segvoc.vocabulary import PartVocabulary, Vocabulary, folded, parts_by_object
 
 Parts = str | Mapping[str, Sequence[str]] | PartVocabulary
 
@@ -23,17 +38,24 @@ class ClassQuery:
     words: tuple[str, ...]
     """All classes of the result."""
     queried: Vocabulary
-    """All words compared with the image: the classes (without a background class), the `stand_ins`, and the words of
-    parts ("dog's head")."""
+    """All words compared with the image: the classes (without a background class), the `unasked` words, and the words
+    of parts ("dog's head")."""
     num_words: int
     """Number of queried words that aren't parts."""
-    background: Background
-    stand_ins: tuple[str, ...]
-    """Words queried though nobody asked for them, after the classes."""
-    rivals: Rivals = NO_RIVALS
-    """Words that compete by rules of their own, in a call that fills the image; stand-ins are theirs then."""
+    rules: Rules
+    groups: tuple[WordGroup, ...]
+    """The words that the rules are about."""
+    is_open: bool
+    """See `segvoc.inference.decision.Competition`."""
+    facts: tuple[WordFacts, ...]
+    """What the lexicon knows of the asked words."""
     parts: PartVocabulary | None
     candidates: tuple[Candidate, ...]
+
+    @property
+    def background(self) -> Background:
+        """The call's background."""
+        return self.rules.background
 
     @property
     def background_index(self) -> int | None:
@@ -42,24 +64,40 @@ class ClassQuery:
 
     @property
     def class_indices(self) -> list[int]:
-        """Class indices of the queried words, without the background's stand-ins."""
+        """Class indices of the asked words."""
         return [index for index in range(len(self.words)) if index != self.background_index]
 
     @property
-    def none_word(self) -> str | None:
-        """The queried word for "none of the words", of a network that learned one."""
+    def unasked(self) -> tuple[str, ...]:
+        """Words queried though nobody asked for them."""
+        return self.queried.words[len(self.class_indices) : self.num_words]
+
+    @property
+    def none_index(self) -> int | None:
+        """Index of the queried word for "none of the words", of a model that learned one."""
         if self.background.kind != "learned":
             return None
-        return self.background.name or self.stand_ins[0]
+        return self.words.index(self.background.name) if self.background.name else len(self.words)
+
+    def group(self, name: GroupName) -> tuple[int, ...]:
+        """Indices of the words of a group; none if the call has no such words."""
+        return next((group.indices for group in self.groups if group.name == name), ())
 
     def adapted(self, protocol: Protocol) -> Protocol:
-        """Restrict the protocol's class selection to the requested words; selected objects keep their parts."""
-        if self.parts is None or protocol.selection is None:
+        """Restrict the protocol's class selection to the asked words; selected objects keep their parts.
+
+        Unasked words take no place of a number of words to keep, and compete as long as any asked word is left. Where
+        votes decide the number, they vote too.
+        """
+        selection = protocol.selection
+        if selection is None:
             return protocol
-        owners: list[list[int]] = [[] for _ in range(len(self.queried) - self.num_words)]
+        asked = len(self.class_indices) if selection.share is None else self.num_words
+        owners: list[list[int]] = [list(range(asked)) for _ in range(asked, self.num_words)]
+        owners += [[] for _ in range(self.num_words, len(self.queried))]
         for candidate in self.candidates:
-            owners[candidate.place - self.num_words].append(candidate.owner)
-        return replace(protocol, selection=replace(protocol.selection, owners=tuple(map(tuple, owners))))
+            owners[candidate.place - asked].append(candidate.owner)
+        return replace(protocol, selection=replace(selection, owners=tuple(map(tuple, owners)))) if owners else protocol
 
 
 class PreparedVocabulary:
@@ -88,7 +126,7 @@ class PreparedVocabulary:
         self.parts = None if given is None else given.spelled_as(vocabulary.words)
         self.background = background
         """The class that stands for "none of the others", or "auto"; see `LabelOptions.background`."""
-        self._queries: dict[Background, tuple[ClassQuery, EncodedWords]] = {}
+        self._queries: dict[Rules, tuple[ClassQuery, EncodedWords]] = {}
 
     def __repr__(self) -> str:
         return f"<PreparedVocabulary of {len(self.vocabulary)}: {', '.join(self.vocabulary.words[:5])}>"
@@ -114,45 +152,76 @@ class PreparedVocabulary:
 
     @property
     def is_single_word(self) -> bool:
-        """Whether there is one word, and neither parts nor a background."""
-        return self.background is None and self.parts is None and len(self.vocabulary) == 1
+        """Whether there is one word, and no background."""
+        return self.background is None and len(self.vocabulary) == 1
 
-    def query(self, background: Background) -> tuple[ClassQuery, EncodedWords]:
-        """The words to compare with an image by this background, and their embeddings, which are computed once."""
-        by_kind = replace(background, threshold=None)
-        if by_kind not in self._queries:
-            query = self._query(by_kind)
-            self._queries[by_kind] = query, self.encode(query.queried, query.none_word)
-        query, text = self._queries[by_kind]
-        return replace(query, background=background), text
+    def query(self, rules: Rules) -> tuple[ClassQuery, EncodedWords]:
+        """The words to compare with an image by these rules, and their embeddings, which are computed once."""
+        # a threshold changes no words
+        known = replace(rules, background=replace(rules.background, threshold=None))
+        if known not in self._queries:
+            query = self._query(known)
+            none = None if query.none_index is None else query.queried.words[query.none_index]
+            self._queries[known] = query, self.encode(query.queried, none)
+        query, text = self._queries[known]
+        return replace(query, rules=rules), text
 
-    def _query(self, background: Background) -> ClassQuery:
-        words, stand_ins, rivals = self.vocabulary, tuple[str, ...](), NO_RIVALS
-        if background.kind == "class" and background.name is not None:
-            words = words.without(background.name)
-        if background.kind == "learned" and background.name is None:
-            stand_ins = (_unused_name(words),)
-        elif background.kind == "fill" and background.stand_ins is not None and self.parts is None:
-            rivals = background.stand_ins.rivals(words, kinds_of(self.encode))
-            stand_ins = rivals.stand_ins
-        elif background.kind != "fill" and background.stand_ins is not None:
-            parts = () if self.parts is None else tuple(part.part for part in self.parts.parts)
-            stand_ins = background.stand_ins.distinct_from(words, parts, self.encode)
-        queried = words.with_words(*stand_ins)
+    def _query(self, rules: Rules) -> ClassQuery:
+        words, lexicon, decision = self.vocabulary, lexicon_of(self.encode), rules.decision
+        if rules.background.kind == "class" and rules.background.name is not None:
+            words = words.without(rules.background.name)
+        names = words.first_names
+        table = WordTable.of(names, lexicon, decision, np)
+        found, asked = competition(table, decision.most_open), range(len(words))
+        firsts = [group[0] for group in decision.common]
+        unasked: dict[GroupName, Sequence[str]] = {
+            "stand-ins": self._stand_ins(words, rules),
+            "similar": list(compress(firsts, found.similar)),
+            "others": list(compress(firsts, found.others)),
+            "unnamed wholes": list(compress(decision.wholes, found.unnamed)),
+        }
+        roles: dict[GroupName, Sequence[int]] = {
+            "surfaces": list(compress(asked, found.surfaces)),
+            "parts": list(compress(asked, found.parts)),
+            "wholes": list(compress(asked, found.wholes)),
+        }
+        queried = words.with_words(*(word for some in unasked.values() for word in some))
+        numbers = iter(range(len(words), len(queried)))
+        places: dict[GroupName, Sequence[int]] = {
+            name: list(islice(numbers, len(some))) for name, some in unasked.items()
+        }
+        groups: dict[GroupName, Sequence[int]] = {"asked": asked, **roles, **places}
         query = ClassQuery(
             words=self.vocabulary.words,
             queried=queried,
             num_words=len(queried),
-            background=background,
-            stand_ins=stand_ins,
-            rivals=rivals,
+            rules=rules,
+            groups=tuple(WordGroup(name=name, indices=tuple(some)) for name, some in groups.items() if len(some)),
+            is_open=bool(found.is_open),
+            facts=tuple(map(lexicon.of, names)),
             parts=self.parts,
             candidates=(),
         )
         if self.parts is None:
             return query
-        queried, candidates = with_part_words(queried, self.parts, query.none_word, stand_ins)
+        none = None if query.none_index is None else queried.words[query.none_index]
+        queried, candidates = with_part_words(queried, self.parts, none, query.unasked)
         return replace(query, queried=queried, candidates=candidates)
+
+    def _stand_ins(self, words: Vocabulary, rules: Rules) -> tuple[str, ...]:
+        """The words that compete for the background: those that differ from all requested words and parts."""
+        stand_ins = rules.decision.stand_ins
+        if rules.background.kind == "learned" and rules.background.name is None:
+            return (_unused_name(words),)
+        if stand_ins is None:
+            return ()
+        parts = () if self.parts is None else tuple(part.part for part in self.parts.parts)
+        taken = {name.casefold() for name in (*words.words, *parts)}
+        others = [word for word in stand_ins.words if word.casefold() not in taken]
+        if not others:
+            return ()
+        encoded = [cast(Array, self.encode(vocabulary)) for vocabulary in (words, Vocabulary(others))]
+        return tuple(compress(others, differ(encoded[0], encoded[1], stand_ins.similarity).tolist()))
 
     def record(self) -> dict[str, object]:
         """The data that results depend on, for resumable calls: digests, and the background's name."""
@@ -161,6 +230,13 @@ class PreparedVocabulary:
             "parts": None if self.parts is None else digest_of(self.parts),
             "background": self.background,
         }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that the image is compared with: the words, and those of their parts."""
+        of_parts = () if self.parts is None else parts_by_object(self.words, self.parts.parts)
+        of_objects = zip(self.words, of_parts, strict=False)
+        return (*self.words, *(part.word(name) for name, some in of_objects for _, part in some))
 
     @property
     def words(self) -> tuple[str, ...]:

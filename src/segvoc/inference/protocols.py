@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from segvoc.imaging.color_profiles import Colors
 from segvoc.layers.selection import PUBLISHED_VOTES, ClassSelection, Votes
 
 Window = Literal["auto", "single", "official", "official-single", "tcl", "fine"]
@@ -13,7 +14,7 @@ Window = Literal["auto", "single", "official", "official-single", "tcl", "fine"]
 - "official": the published test protocol
 - "official-single": the released code's path without sliding windows, including its defects
 - "tcl": the protocol of TCL (Cha et al., CVPR 2023), the standard for caption-trained networks, and only theirs
-- "fine": for small things, windows along the longer side; only `tiny`'s
+- "fine": for small things, windows along the longer side; only the shipped model's
 """
 
 WINDOWS: tuple[Window, ...] = get_args(Window)
@@ -88,6 +89,8 @@ class Protocol:
     max_aspect: float = 1.0
     """Beyond `squash`, the longer side is squashed further until the aspect ratio is at most this (1: a square). The
     area always equals that of the square."""
+    colors: Colors = "srgb"
+    """The colors that an image is read with; published protocols have those of their loaders."""
     loader: LoaderResize | None = None
     """Resize before all other steps."""
     pad_to: int = 1
@@ -126,22 +129,21 @@ class Protocol:
 Protocols = dict[Window, Protocol]
 """A network's protocol for each `window`."""
 
-TINY_SELECTION = ClassSelection(share=0.98, least=16)
-"""Class selection of `tiny`: keeps all of up to 16 words, otherwise those with nearly all votes."""
-
-TINY_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
-"""How `tiny` views an image; photographs up to 2:1 score at least as well squashed as at their aspect ratio."""
+SHIPPED_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
+"""How the image encoder that ships with segvoc views an image; photographs up to 2:1 score at least as well squashed as
+at their aspect ratio."""
 
 
 def clip_protocols(size: int, patch_size: int) -> Protocols:
     """Protocols of CAT-Seg and PCA-Seg, whose image encoders take squares of `size` pixels.
 
     `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square and an even number of patches
-    per side (class aggregation pools 2 x 2 cells).
+    per side (class aggregation pools 2 x 2 cells). Both test with detectron2's loader (`INPUT.FORMAT` is RGB).
     """
     single = Protocol(size=size)
     loaded = replace(
         single,
+        colors="stored",
         loader=LoaderResize(shortest=640, longest=2560),
         selection=ClassSelection(keep=256, by="similarity"),
         sigmoid_first=True,
@@ -159,10 +161,10 @@ def part_protocols(size: int) -> Protocols:
 
     The released code pads the loader's image to a multiple of 32 px and then squashes it. It never crops the padding
     from the output, which is therefore shifted by up to 26 px against the image (`official-single`). `official`
-    squashes the image without padding.
+    squashes the image without padding. The loader is detectron2's.
     """
     single = Protocol(size=size)
-    official = Protocol(size=0, loader=LoaderResize(shortest=640, longest=768), sigmoid_first=True)
+    official = Protocol(size=0, colors="stored", loader=LoaderResize(shortest=640, longest=768), sigmoid_first=True)
     return {"auto": single, "single": single, "official": official, "official-single": replace(official, pad_to=32)}
 
 
@@ -172,12 +174,12 @@ ERR_SELECTION = ClassSelection(fraction=0.25, least=16, keep=48)
 
 
 def err_protocols(size: int, votes: Votes = PUBLISHED_VOTES) -> Protocols:
-    """Protocols of ERR-Seg, whose image encoder takes squares of `size` pixels: a loader's resize, then the square.
+    """Protocols of ERR-Seg, whose image encoder takes squares of `size` pixels: detectron2's loader, then the square.
 
     `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square.
     """
     single = Protocol(size=size, selection=replace(ERR_SELECTION, votes=votes))
-    official = replace(single, loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
+    official = replace(single, colors="stored", loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
     return {
         "auto": replace(single, multiple=32, max_aspect=2.0),
         "single": single,
@@ -191,17 +193,19 @@ def syn_protocols() -> Protocols:
 
     `official` is the paper's five views: 2 x 2 tiles and the whole image. `auto` uses the same views at the image's
     aspect ratio, up to 2:1. There is no released code, so `official-single` equals `single`. `tcl` is the protocol of
-    competing methods.
+    competing methods, whose loader is mmcv's (mmsegmentation 0.27); the paper compares with their scores, so `official`
+    reads images alike.
     """
     single = Protocol(size=224)
-    official = replace(single, sliding=Tiles(), sigmoid_first=True)
+    official = replace(single, colors="stored", sliding=Tiles(), sigmoid_first=True)
     return {
-        "auto": replace(official, multiple=16, max_aspect=2.0),
+        "auto": replace(official, colors="srgb", multiple=16, max_aspect=2.0),
         "single": single,
         "official": official,
         "official-single": single,
         "tcl": Protocol(
             size=448,
+            colors="stored",
             loader=LoaderResize(shortest=448, longest=2048),
             sliding=Strides(window=448, stride=224),
             sigmoid_first=True,
@@ -210,9 +214,14 @@ def syn_protocols() -> Protocols:
 
 
 def clip_seg_protocols() -> Protocols:
-    """Protocols of CLIPSeg, which squashes every image to 352 x 352 pixels, in its authors' code and transformers."""
+    """Protocols of CLIPSeg, which squashes every image to 352 x 352 pixels, in its authors' code and transformers.
+
+    The official windows read images as transformers' `load_image`; its authors open them with Pillow, and have no
+    profiles converted either.
+    """
     squashed = Protocol(size=352)
-    return {"auto": squashed, "single": squashed, "official": squashed, "official-single": squashed}
+    official = replace(squashed, colors="stored")
+    return {"auto": squashed, "single": squashed, "official": official, "official-single": official}
 
 
 def frozen_clip_protocols(size: int) -> Protocols:
@@ -220,7 +229,7 @@ def frozen_clip_protocols(size: int) -> Protocols:
 
     `auto` and `official` are the windows of SCLIP (Wang et al., arXiv:2312.01597) and NACLIP (Hajimiri et al.,
     arXiv:2404.08181): the shorter side is 1.5 times that of a window, windows are half their side apart, and cosines
-    are averaged. Their encoder is ViT-B/16, with 336, 224 and 112 px.
+    are averaged. Their encoder is ViT-B/16, with 336, 224 and 112 px, and their loader mmcv's (mmsegmentation 1.x).
     """
     single = Protocol(size=size)
     slide = replace(
@@ -228,25 +237,4 @@ def frozen_clip_protocols(size: int) -> Protocols:
         loader=LoaderResize(shortest=size * 3 // 2, longest=2048),
         sliding=Strides(window=size, stride=size // 2),
     )
-    return {"auto": slide, "single": single, "official": slide, "official-single": single}
-
-
-def tiny_protocols() -> Protocols:
-    """Protocols of `tiny`; apart from `auto` and `fine`, every image is squashed to a square.
-
-    `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
-    """
-    side = TINY_VIEW.size
-    single = Protocol(size=side, selection=TINY_SELECTION)
-    fine = replace(
-        single,
-        loader=LoaderResize(shortest=side, longest=8 * side),
-        sliding=Strides(window=side, stride=side * 3 // 4),
-    )
-    return {
-        "auto": replace(TINY_VIEW, selection=TINY_SELECTION),
-        "single": single,
-        "official": single,
-        "official-single": single,
-        "fine": fine,
-    }
+    return {"auto": slide, "single": single, "official": replace(slide, colors="stored"), "official-single": single}

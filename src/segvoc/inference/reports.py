@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
 
+from segvoc.errors import Hint
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import word_colors
 from segvoc.vocabulary import folded
@@ -147,6 +148,8 @@ class LabeledFile:
     dtype: str
     unsure_below: float | None = None
     """Mean confidence below which perhaps none of the words is in it; None if unknown."""
+    hints: tuple[Hint, ...] = ()
+    """What there is to say about its words and their labels."""
     seconds: float
     """Time for reading, labeling and drawing [s], over all calls."""
 
@@ -158,11 +161,12 @@ class LabeledFile:
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The fields common to reports of files; compact: only the words that have pixels."""
         classes = self.statistics.classes(self.words, self.colors, compact=compact)
-        return report_fields(self, self.statistics, classes)
+        return report_fields(self, self.statistics, classes) | {"hints": list(map(str, self.hints))}
 
     def notes(self) -> list[str]:
-        """The confidence and the absent words, a line each."""
-        return summary_notes(self.statistics.summary(self.words, self.background, self.unsure_below))
+        """The confidence, the absent words and the hints, a line each."""
+        summary = self.statistics.summary(self.words, self.background, self.unsure_below)
+        return [*summary_notes(summary), *map(str, self.hints)]
 
 
 def json_text(report: dict[str, Any]) -> bytes:

@@ -24,7 +24,6 @@ from segvoc.imaging.annotations import (
     detections,
     labelme_content,
     region_annotations,
-    stuff_classes,
 )
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
@@ -41,6 +40,7 @@ from segvoc.imaging.overlay import (
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_notes
+from segvoc.lexicon import surfaces_among
 from segvoc.runtime.progress import print_line
 from segvoc.storage.atomic_writes import check_names, write_atomically
 from segvoc.storage.files import write_json
@@ -102,9 +102,10 @@ class Segmentation:
     words: tuple[str, ...]
     """Names of the classes, in the order given."""
     confidence: Float32[np.ndarray[Any, np.dtype[np.float32]], "H W"]
-    """How likely each pixel's label is right, in [0, 1]: for `tiny` and taught words a probability, for other networks
-    the sigmoid of the label's logit. For a thresholded background, 1 minus the probability of the most likely word; for
-    an unlabeled pixel, that of the most likely word."""
+    """How likely each pixel's label is right, in [0, 1]: a probability where one was fitted to the model
+    (`Decision.confidence`) or to taught words, elsewhere the sigmoid of the label's logit. For a thresholded
+    background, 1 minus the probability of the most likely word; for an unlabeled pixel, that of the most likely
+    word."""
     selected: Bool[np.ndarray, " K"]
     """Classes that class selection kept in any window; all classes without class selection. A thresholded background
     always counts as kept."""
@@ -142,13 +143,13 @@ class Segmentation:
     """What suggests that other words or options were meant."""
 
     def __repr__(self) -> str:
-        counts = self._statistics.pixels
+        counts = self.statistics.pixels
         found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
         shares = [
             f"{self.words[i].split(', ')[0]} {share_text(counts[i] / self.labels.size)}" for i in found[:REPR_WORDS]
         ]
         more = [f"{len(found) - REPR_WORDS} more"] if len(found) > REPR_WORDS else []
-        unlabeled = self._statistics.unlabeled
+        unlabeled = self.statistics.unlabeled
         rest = [f"{share_text(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
         source = f"{self.source!r}, " if self.source else ""
         summary = "; ".join([", ".join([*shares, *more, *rest]), *summary_notes(self._summary)])
@@ -249,9 +250,14 @@ class Segmentation:
 
     @functools.cached_property
     def objects(self) -> "list[ImageObject]":
-        """The objects of `boxes`, with their masks: by `segment(..., objects=...)`, or else connected components."""
-        objects = []
-        for region, shape in region_annotations(self._regions(None), self.labels.shape):
+        """The objects that `segment(..., objects=True)` numbered, as `object_counts` counts them: surfaces have none.
+
+        Without it, the components of `boxes`.
+        """
+        objects, regions = [], self._regions(None)
+        if self.object_map is not None:
+            regions = [region for region in regions if region.number is not None]
+        for region, shape in region_annotations(regions, self.labels.shape):
             left, top, width, height = region.box
             box, score = (left, top, left + width, top + height), self._mean_confidence(region)
             objects.append(ImageObject(self.words[region.label], shape["segmentation"], box, score, region.area))
@@ -305,12 +311,13 @@ class Segmentation:
     def _regions(self, word: str | None) -> list[Region]:
         if word is not None:
             self.mask(word)  # refuses what the image wasn't labeled with
+            word = word.strip()
         named = {index for index, name in enumerate(self.words) if word is None or folded(name) == folded(word)}
         if not named:
             raise UsageError(
                 f"{word!r} is a part, and boxes and polygons are those of words; see result.mask({word!r})"
             )
-        stuff = stuff_classes(self.words, self.background)
+        stuff = surfaces_among(self.words, self.background)
         regions = segments(self.labels, len(self.words), stuff, self.object_map)
         return [region for region in regions if region.label in named and not region.is_crowd]
 
@@ -396,7 +403,7 @@ class Segmentation:
             any object), "part" and "name", then the same statistics. With objects, each of the "classes" has its number
             of "objects".
         """
-        statistics, parts = self._statistics, {}
+        statistics, parts = self.statistics, {}
         if (of_parts := self._part_statistics) is not None:
             named = [{"object": part.object, "part": part.part, "name": part.name} for part in self.parts]
             listed = of_parts.listed(len(named), compact=compact)
@@ -431,7 +438,7 @@ class Segmentation:
         """Convert to a COCO dataset of one image, as in the format "coco-instances".
 
         Each object is an annotation; for words without objects, each connected component, or for stuff (sky, wall, ...,
-        see `segvoc.imaging.annotations`) the whole mask.
+        see `segvoc.lexicon`) the whole mask.
 
         Args:
             masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of pixel edges.
@@ -445,7 +452,7 @@ class Segmentation:
         Raises:
             UsageError: the extra `data` isn't installed.
         """
-        stuff = stuff_classes(self.words, background or self.background)
+        stuff = surfaces_among(self.words, background or self.background)
         found = list(segments(self.labels, len(self.words), stuff, self.object_map))
         annotations = [
             {"id": number, "image_id": image_id, **entry, "score": self._mean_confidence(region)}
@@ -493,8 +500,8 @@ class Segmentation:
     def quality(self) -> float | None:
         """The expected pixel accuracy of the labels, in [0, 1]: the mean confidence of all words but the background.
 
-        None where the confidence is no probability of being right: for a single word, and for other models than `tiny`
-        and those with taught words. None without a labeled pixel, too.
+        None where the confidence is no probability of being right: for a single word, and for models that have neither
+        a fitted confidence nor taught words. None without a labeled pixel, too.
         """
         return self._summary["quality"]
 
@@ -513,10 +520,11 @@ class Segmentation:
 
     @property
     def _summary(self) -> dict[str, Any]:
-        return self._statistics.summary(self.words, self.background, self.unsure_below)
+        return self.statistics.summary(self.words, self.background, self.unsure_below)
 
     @functools.cached_property
-    def _statistics(self) -> LabelStatistics:
+    def statistics(self) -> LabelStatistics:
+        """The pixels of each label and their confidence."""
         return LabelStatistics.of(self.labels, self.confidence)
 
     @functools.cached_property

@@ -17,9 +17,10 @@ from segvoc.inference.job import (
     LabelingJob,
     StartBatch,
     StreamKeywords,
-    background_of,
     label_stream,
     raising,
+    rules_of,
+    start_in_own_windows,
     warning,
     with_progress,
 )
@@ -29,7 +30,7 @@ from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tiled import TiledLabeling
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, folded
 
 GivenSource = ImageSource | EncodedImage
 """Accepted as an image: see `read_given`; or an image encoded by the model."""
@@ -70,7 +71,7 @@ class Segmenter(Engine):
         prepared = self._prepared(words, parts, background)
         self.prepare_to_run()
         for threshold in (None, 0.0):  # in advance, for any threshold
-            prepared.query(background_of(self, prepared, threshold))
+            prepared.query(rules_of(self, prepared, LabelOptions(threshold=threshold)))
         return prepared
 
     @checked_call
@@ -93,12 +94,13 @@ class Segmenter(Engine):
             InputError: the image can't be read.
             UsageError: the model doesn't have the window.
         """
-        options = LabelOptions(window=window, stretch=stretch)
+        values = LabelOptions(window=window, stretch=stretch).value_range
         protocol = self.window_protocol(window)
         self.prepare_to_run()
-        read = ReadImage.of(image, options.value_range, "the image")
+        read = ReadImage.of(image, values, "the image", protocol.colors)
         (encoded,) = encode_pixels([read.pixels], protocol, self)
-        return EncodedImage(image=read, window=window, protocol=protocol, views=encoded, encoder=self.image_encoder)
+        how = {"window": window, "protocol": protocol, "stretch": values}
+        return EncodedImage(image=read, views=encoded, encoder=self.image_encoder, **how)
 
     @overload
     def segment(
@@ -127,7 +129,7 @@ class Segmenter(Engine):
 
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`;
-                or an `EncodedImage`, whose window counts), or a list of images of any sizes.
+                or an `EncodedImage`, of any window if that of the options is "auto"), or a list of images of any sizes.
             words: one per class, a line ("cat, sofa") or names by id; "sofa=couch" has a synonym. None uses the objects
                 of `parts`, or the words that the model was trained on or taught. A vocabulary prepared by `encode`
                 includes parts and background.
@@ -149,10 +151,7 @@ class Segmenter(Engine):
             raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[GivenSource], images if several else [images])
-        windows = {image.window for image in sources if isinstance(image, EncodedImage)}
-        if len(windows) == 1 and options.window == "auto":
-            options = replace(options, window=windows.pop())
-        job = self._job(words, options, parts)
+        job = self.job(words, options, parts)
         places = [f"image {n} of {len(sources)}" if several else "the image" for n in range(1, len(sources) + 1)]
         outcomes = label_stream(_start(job), job, sources, places)
         if progress and several:
@@ -194,9 +193,11 @@ class Segmenter(Engine):
         options = options or LabelOptions()
         if options.smooth:
             raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
-        job = replace(self._job(words, options, None, groups=groups), hints=None)
+        job = replace(self.job(words, options, None, groups=groups), hints=None)
         read = [
-            image if isinstance(image, EncodedImage) else ReadImage.of(image, options.value_range, f"image {number}")
+            image
+            if isinstance(image, EncodedImage)
+            else ReadImage.of(image, options.value_range, f"image {number}", job.protocol.colors)
             for number, image in enumerate(images, 1)
         ]
         start = _start(job)
@@ -211,7 +212,7 @@ class Segmenter(Engine):
         Raises:
             UsageError: words or options conflict, the words have parts, or there is no tile.
         """
-        return TiledLabeling(self._job(words, LabelOptions.of(options, changes), None))
+        return TiledLabeling(self.job(words, LabelOptions.of(options, changes), None))
 
     @overload
     def segment_many(
@@ -272,7 +273,7 @@ class Segmenter(Engine):
             shown = " ".join(repr(images).split())
             fix = f": sorted(pathlib.Path({shown}).glob('*.jpg'))" if isinstance(images, str) else ""
             raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list{fix}")
-        job = self._job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
+        job = self.job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
         outcomes = label_stream(_start(job), job, images)
         if progress:
             outcomes = with_progress(outcomes, images)
@@ -280,17 +281,27 @@ class Segmenter(Engine):
         return outcomes if yield_errors else raising(outcomes)
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
-        if words is None and parts is None and (own := self.own_words):
-            words, background = own, background or self.own_background
         if isinstance(words, PreparedVocabulary):
             return words.reused(self.encode_words, parts, background)
+        learned = self.own_background
+        if words is None and parts is None and (own := self.own_words):
+            # another name, or none, takes the place of what the model learned as none of its words
+            is_other = background is not None and folded(background) != folded(learned or background)
+            words = [word for word in own if word != learned] if is_other else own
+        if words is not None and background is None and learned is not None:
+            words = words if isinstance(words, Vocabulary) else Vocabulary(words)
+            background = learned if folded(learned) in map(folded, words.words) and len(words) > 1 else None
         return PreparedVocabulary(self.encode_words, words, parts, background)
 
-    def _job(self, words: Words | None, options: LabelOptions, parts: Parts | None, **more: Any) -> LabelingJob:
+    def job(self, words: Words | None, options: LabelOptions, parts: Parts | None = None, **more: Any) -> LabelingJob:
+        """What a call with these words and options does with any image; see `LabelingJob` for the rest."""
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
         return LabelingJob.of(self, prepared, options, hints=find_hints, **more)
 
 
 def _start(job: LabelingJob) -> StartBatch:
-    return job.start if job.options.tiling is None else TiledLabeling(job).start
+    if job.options.tiling is not None:
+        return TiledLabeling(job).start
+    # a named window is that of all images, and the mean of frames has the cells of one window
+    return job.start if job.options.window != "auto" or job.smoothing is not None else start_in_own_windows(job)

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
+from array_api_compat import device
 from jaxtyping import Float32, Int, UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError
@@ -15,7 +16,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import ArrayImage, WindowedImage
 from segvoc.inference.encoded_image import EncodedImage, GivenImage, ReadImage
 from segvoc.inference.job import LabelingJob, Outcomes, not_finite_error
-from segvoc.inference.pixel_labels import Contest, decide, selected_classes
+from segvoc.inference.pixel_labels import WordContest, selected_classes
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
@@ -28,8 +29,15 @@ from segvoc.runtime.arrays import Array, array_namespace, to_numpy
 OVERVIEW, SAMPLE, MOST_SAMPLES = 1024, 8, 16
 """Class selection sees the image with its longer side downscaled to this [px], and every n-th tile, up to this many."""
 
-Classes = tuple[int, ...]
-"""Indices of classes among the queried ones, ascending."""
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What is the same in all tiles of an image."""
+
+    classes: tuple[int, ...] | None = None
+    """The words to refine, as indices among the queried ones, ascending; None: all."""
+    offsets: tuple[float, ...] | None = None
+    """Those of the words' confidence in the image (`LabelingJob.offsets`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,32 +64,42 @@ class TiledLabeling:
         """Names of the classes."""
         return self.job.query.words
 
-    def select(self, image: WindowedImage) -> Classes | None:
-        """Select the classes to refine in all tiles of an image, by the rule of the protocol.
+    def look(self, image: WindowedImage) -> Scene:
+        """Look at an image as a whole: select the words to refine in all tiles, and find what their confidence follows.
 
-        A class is kept if the rule keeps it in the image downscaled to `OVERVIEW` pixels, or in any of a few evenly
-        spread tiles: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. The tiles catch small things that the
-        downscaled image doesn't show, at little cost. None (without reading the image) if the rule can't drop any.
+        A word is kept if the protocol's rule keeps it in the image downscaled to `OVERVIEW` pixels, or in any of a few
+        evenly spread tiles: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. The tiles catch small things that
+        the downscaled image doesn't show, at little cost. How likely labels are right depends on the whole image
+        (`segvoc.inference.confidence`), so that it is the same however the image is cut. If no word can be dropped, and
+        the model says nothing of confidence, the image isn't read.
         """
         number, selection = len(self.job.text), self.job.protocol.selection
-        if selection is None or not selection.may_drop(number):
-            return None
-        kept: set[int] = set()
-        for pixels in self._looks(image):
-            [output] = self.job.view_logits([pixels])
+        selects = selection is not None and selection.may_drop(number)
+        if not selects and self.job.confidence is None:
+            return Scene()
+        whole = image.overview(OVERVIEW)
+        (output,) = self.job.view_logits([whole])
+        found = self.job.offsets(output, (whole.shape[0], whole.shape[1]))
+        offsets = None if found is None else tuple(to_numpy(found).tolist())
+        if not selects:
+            return Scene(offsets=offsets)
+        kept = set[int](to_numpy(output.kept_anywhere()).tolist())
+        for pixels in self._samples(image):
+            (output,) = self.job.view_logits([pixels])
             kept.update(to_numpy(output.kept_anywhere()).tolist())
-        return tuple(sorted(kept)) if len(kept) < number else None
+        return Scene(classes=tuple(sorted(kept)) if len(kept) < number else None, offsets=offsets)
 
     def cells(
-        self, image: WindowedImage, classes: Classes | None, *, first_row: int = 0, name: str = "the image"
+        self, image: WindowedImage, scene: Scene, *, first_row: int = 0, name: str = "the image"
     ) -> Generator[LabeledCell, None, None]:
-        """Label an image with the classes of `select`, from a row of tiles on, whose cells are those of a full run.
+        """Label an image that was looked at, from a row of tiles on, whose cells are those of a full run.
 
         A thread prefetches the next tile during each forward pass. Memory holds the tiles being read, the coarse logits
         of two rows of tiles, and a cell. `InputError`: the image is damaged, or the network's output isn't finite.
         """
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
-        protocol = replace(self.job.protocol, selection=None if classes is None else ClassSelection(classes=classes))
+        selection = None if scene.classes is None else ClassSelection(classes=scene.classes)
+        protocol = replace(self.job.protocol, selection=selection)
         job = replace(self.job, protocol=protocol)
         begin = rows.first_tile(first_row)
         places = [(rows.starts[row], column) for row in range(begin, len(rows)) for column in columns.starts]
@@ -100,14 +118,14 @@ class TiledLabeling:
                     del outputs[old]
                 cover = _Cover(outputs, rows, columns)
                 for column in range(len(columns)):
-                    yield self._cell(image, cover, row, column, protocol)
+                    yield self._cell(image, cover, row, column, protocol, scene)
 
     def rows(
-        self, image: WindowedImage, classes: Classes | None, *, first_row: int = 0, name: str = "the image"
+        self, image: WindowedImage, scene: Scene, *, first_row: int = 0, name: str = "the image"
     ) -> Iterator[tuple[slice, UInt16[np.ndarray, "h W"], LabelStatistics]]:
         """Label an image as `cells` does, a row of tiles after the other: its rows, labels and their statistics."""
         columns = len(self.tiling.columns(image.width))
-        cells = self.cells(image, classes, first_row=first_row, name=name)
+        cells = self.cells(image, scene, first_row=first_row, name=name)
         while first := next(cells, None):
             labels = np.empty((first.rows.stop - first.rows.start, image.width), np.uint16)
             statistics = LabelStatistics.none()
@@ -136,25 +154,24 @@ class TiledLabeling:
         start = time.perf_counter()
         whole = ArrayImage(image.pixels)
         labels, confidence = np.empty(image.size, np.uint16), np.empty(image.size, np.float32)
-        classes = self.select(whole)
-        for cell in self.cells(whole, classes, name=image.name):
+        scene = self.look(whole)
+        for cell in self.cells(whole, scene, name=image.name):
             labels[cell.rows, cell.columns] = cell.labels
             confidence[cell.rows, cell.columns] = cell.confidence
         result = Segmentation(
             labels=labels,
             confidence=confidence,
-            selected=selected_classes(classes, self.job.query),
+            selected=selected_classes(scene.classes, self.job.query),
             image=image.pixels,
             seconds=image.seconds + time.perf_counter() - start,
             source=image.source,
             content=image.content,
             **self.job.result_metadata,
         )
-        return self.job.with_objects(result)
+        return self.job.finished(result, lambda: self.job.image_views(whole.overview(OVERVIEW)))
 
-    def _looks(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
+    def _samples(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
         rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
-        yield image.overview(OVERVIEW)
         tiles = len(rows) * len(columns)
         samples = min(MOST_SAMPLES, tiles // SAMPLE)
         for number in range(samples):
@@ -174,17 +191,22 @@ class TiledLabeling:
                 yield pixels
             yield ahead.result()
 
-    def _cell(self, image: WindowedImage, cover: "_Cover", row: int, column: int, protocol: Protocol) -> LabeledCell:
+    def _cell(
+        self, image: WindowedImage, cover: "_Cover", row: int, column: int, protocol: Protocol, scene: Scene
+    ) -> LabeledCell:
         down, across = cover.rows.cell(row), cover.columns.cell(column)
         size = down.stop - down.start, across.stop - across.start
         valid = image.valid(down, across)
         pieces = cover.pieces(down, across)
         if not pieces or (valid is not None and not valid.any()):
             return LabeledCell(down, across, np.full(size, UNLABELED, np.uint16), np.zeros(size, np.float32))
-        contest = Contest(*size, pieces[0].tiles[0][0], self.job.query, protocol, self.job.confidence)
+        like, offsets = pieces[0].tiles[0][0].logits, None
+        if scene.offsets is not None:
+            offsets = array_namespace(like).asarray(scene.offsets, dtype=like.dtype, device=device(like))
+        contest = WordContest(*size, like, self.job.query, protocol, offsets)
         for strongest, wanted in contest.rounds:
-            cover.update(strongest, pieces, protocol, wanted, contest.labels)
-        labels, confidence = decide(contest)()
+            cover.update(strongest, pieces, protocol, wanted)
+        labels, confidence = contest.labels()()
         if valid is not None:
             labels[~valid], confidence[~valid] = UNLABELED, 0
         return LabeledCell(down, across, labels, confidence)
@@ -229,13 +251,12 @@ class _Cover:
         best: StrongestClass,
         pieces: Sequence[_Piece],
         protocol: Protocol,
-        classes: range | Int[Array, " M"],
-        indices: Int[Array, " T"],
+        words: range | Int[Array, " M"],
     ) -> None:
-        """Search some classes in all pieces of a cell; `indices` are the labels of all."""
+        """Search some of the queried words in all pieces of a cell."""
         size = self.rows.size, self.columns.size
         outputs = list({id(output): output for piece in pieces for output, _, _ in piece.tiles}.values())
-        streams = [output.maps(protocol, size, classes=classes) for output in outputs]
+        streams = [output.maps(protocol, size, classes=words) for output in outputs]
         # all tiles have the same classes, so their maps are aligned
         for step in zip(*streams, strict=True):
             maps = {id(output): maps for output, (maps, _) in zip(outputs, step, strict=True)}
@@ -243,7 +264,7 @@ class _Cover:
             axes = PixelAxis(first.shape[1], size[0], first), PixelAxis(first.shape[2], size[1], first)
             for piece in pieces:
                 layers = [Layer(maps[id(output)], *axes, down, across) for output, down, across in piece.tiles]
-                best.update_piece(piece.rows, piece.columns, layers, indices[chosen])
+                best.update_piece(piece.rows, piece.columns, layers, chosen)
 
 
 def _outputs(

@@ -16,20 +16,24 @@ from jaxtyping import Integer, UInt16
 from PIL import Image
 
 from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.reading import DecodedImage, WindowedImage, is_windowed
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
+from segvoc.inference.hints import find_hints
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
+from segvoc.inference.tiled import Scene
 from segvoc.labeling.task import Labeling, Planned, Task, label_files
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_path_atomically, writing
 from segvoc.storage.files import digest_of
+from segvoc.storage.records import from_json, to_json
 from segvoc.storage.resume import RESUME_FOLDER, RunSettings, Stamp, StepwiseWork, stamp_of
 
 BAND_BYTES = 64 << 20
@@ -82,11 +86,13 @@ def label_big_image(
 
     Raises:
         InputError: the image can't be read.
-        UsageError: words or options conflict, or an earlier call left partial labels with other settings.
+        UsageError: words or options conflict, objects are asked for, or an earlier call left partial labels with other
+            settings.
         OutputError: a result can't be written.
     """
     start, path, call = time.perf_counter(), Path(path), labeling or Labeling()
     how = call.options.in_tiles()
+    _refuse_objects(how)
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
     numbers = None if call.bands is None else ",".join(map(str, call.bands))
@@ -95,14 +101,14 @@ def label_big_image(
     refuse_overwriting([path], paths)
     check_names(paths)
     stamp = stamp_of(path)
-    with _opened(path, call) as image:
+    with _opened(path, call, tiled.job.protocol.colors) as image:
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(call, paths.stem, settings, stamp, size=size, classes=classes) as labels:
             rows = tiled.tiling.rows(image.height)
             if labels.is_new:
-                labels.begin(tiled.select(image))
+                labels.begin(tiled.look(image))
             progress(labels.rows, len(rows))
-            found = tiled.rows(image, labels.selected, first_row=labels.rows, name=repr(str(path)))
+            found = tiled.rows(image, labels.scene, first_row=labels.rows, name=repr(str(path)))
             for place, row, statistics in found if labels.rows < len(rows) else ():
                 now = time.perf_counter()
                 labels.add_row(place.stop, row, statistics, now - start)
@@ -116,6 +122,7 @@ def label_big_image(
                 seconds=labels.seconds,
                 tiling=tiled.tiling,
                 paths=paths,
+                hints=find_hints(labels.statistics, tiled.job),
                 **tiled.job.result_metadata,
             )
             stale = paths.stale()
@@ -163,13 +170,14 @@ def _paths(path: Path, stem: str, labeling: Labeling) -> ResultPaths:
     return ResultPaths.below(labeling.out, stem, overlay=labeling.overlay is not None, placed=placed)
 
 
-def _opened(path: Path, labeling: Labeling) -> AbstractContextManager[WindowedImage]:
+def _opened(path: Path, labeling: Labeling, colors: Colors) -> AbstractContextManager[WindowedImage]:
     stretch, bands = labeling.options.value_range, labeling.bands
     if is_windowed(path) or (bands is not None and is_raster(path)):
-        return RasterImage(path, bands=bands, stretch=stretch)
+        return RasterImage(path, bands=bands, stretch=stretch, colors=colors)
     if bands is not None:
         raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for TIFFs")
-    return nullcontext(DecodedImage(path, MAX_PIXELS if labeling.max_pixels is None else labeling.max_pixels, stretch))
+    most = MAX_PIXELS if labeling.max_pixels is None else labeling.max_pixels
+    return nullcontext(DecodedImage(path, most, stretch, colors))
 
 
 def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", labeling: Labeling) -> None:
@@ -220,13 +228,12 @@ class LargeResult(LabeledFile):
 def label_large_image(model: Segmenter, image: DecodedImage, words: Words, options: LabelOptions) -> LargeResult:
     """Label a decoded image tile by tile: 2 bytes per pixel beside the image, and a row of tiles.
 
-    `InputError` if the network's output is not finite; `UsageError` if words and options conflict.
+    `InputError` if the network's output is not finite; `UsageError` if words and options conflict, or ask for objects.
     """
-    if options.objects:
-        raise UsageError("objects need an image that is labeled as a whole; make it smaller, or leave out objects")
+    _refuse_objects(options)
     start, tiled = time.perf_counter(), model.in_tiles(words, options)
     labels, statistics = np.empty((image.height, image.width), np.uint16), LabelStatistics.none()
-    for rows, row, of_row in tiled.rows(image, tiled.select(image)):
+    for rows, row, of_row in tiled.rows(image, tiled.look(image)):
         labels[rows] = row
         statistics += of_row
     return LargeResult(
@@ -237,15 +244,21 @@ def label_large_image(model: Segmenter, image: DecodedImage, words: Words, optio
         seconds=time.perf_counter() - start,
         labels=labels,
         pixels=image,
+        hints=find_hints(statistics, tiled.job),
         **tiled.job.result_metadata,
     )
+
+
+def _refuse_objects(options: LabelOptions) -> None:
+    if options.objects:
+        raise UsageError("objects need an image that is labeled as a whole; make it smaller, or leave out objects")
 
 
 class PartialLabels(StepwiseWork):
     """The labels of the finished rows of tiles, in a file of raw values until the results are written.
 
-    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step records the classes
-    selected for the image; each later step is a row of tiles. See `StepwiseWork` for arguments and errors.
+    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step records what
+    all tiles share (`Scene`); each later step is a row of tiles. See `StepwiseWork` for arguments and errors.
     """
 
     def __init__(
@@ -255,16 +268,16 @@ class PartialLabels(StepwiseWork):
         self.labels, self.dtype = folder / "labels", np.dtype(np.uint16 if classes > UNLABELED_8_BIT else np.uint8)
         self.height, self.width = size
         self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
-        self.selected: tuple[int, ...] | None = None
+        self.scene = Scene()
         self.is_new = True
         self._stop = 0
         super().__init__(folder, key, (image, size), out=labeling.out, resume=labeling.resume)
 
-    def begin(self, selected: tuple[int, ...] | None) -> None:
-        """Store the classes selected for the image, before the first row."""
+    def begin(self, scene: Scene) -> None:
+        """Store what is the same in all tiles, before the first row."""
         with writing(self.labels):
             self.labels.touch()
-        self.add({"selected": selected})
+        self.add(to_json(scene))
 
     def add_row(
         self, stop: int, labels: UInt16[np.ndarray, "h W"], statistics: LabelStatistics, seconds: float
@@ -309,8 +322,8 @@ class PartialLabels(StepwiseWork):
     def replay_step(self, value: Mapping[str, Any]) -> None:
         """See `StepwiseWork.replay_step`."""
         self.is_new = False
-        if "selected" in value:
-            self.selected = None if value["selected"] is None else tuple(value["selected"])
+        if "offsets" in value:
+            self.scene = from_json(Scene, value)
             return
         self.statistics.add(value["labels"])
         self.rows, self._stop = self.rows + 1, value["stop"]

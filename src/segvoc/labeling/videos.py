@@ -38,6 +38,7 @@ from segvoc.imaging.overlay import (
 )
 from segvoc.imaging.palette import word_colors
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
+from segvoc.inference.hints import find_hints
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json_text
@@ -214,20 +215,18 @@ def label_video(
             "audio": partial.sound,
             "damage": partial.damage,
         }
+        job = model.job(prepared, how)
         result = VideoResult(
             source=str(path),
             height=video.height,
             width=video.width,
-            words=prepared.words,
-            background=prepared.background,
-            unsure_below=model.traits.unsure_below,
             statistics=partial.statistics,
             video=facts,
             timeline=partial.timeline(prepared.words, video) if labeled == len(partial.frames) else None,
-            model=model.name,
-            dtype=model.dtype,
             seconds=partial.seconds,
             paths=paths,
+            hints=find_hints(partial.statistics, job),
+            **job.result_metadata,
         )
         _publish(result, partial, compact=call.compact)
         partial.remove()

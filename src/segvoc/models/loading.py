@@ -8,13 +8,14 @@ import torch
 from segvoc.encoders.prompts import PartWordEncoder
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
+from segvoc.inference.decision import Decision
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.headers import TRAINING, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.spec import ModelSpec
-from segvoc.models.weights import architecture, with_weights
+from segvoc.models.weights import architecture, has_shipped_weights, with_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.hardware import DtypeName, Optimize, bfloat16_instructions
 from segvoc.storage.files import SHIPPED
@@ -71,16 +72,25 @@ def segmenter_of(spec: ModelSpec, network: SegmentationNetwork, optimize: Optimi
         network=network,
         protocols=preset.protocols_of(configuration),
         templates=preset.templates_of(configuration),
-        traits=replace(
-            preset.traits,
-            parts_against="half" if network.has_background else preset.traits.parts_against,
-            background_words=None if trained else preset.traits.background_words,
-            refines_edges=preset.refines_edges,
-        ),
+        decision=decision_of(spec, network),
+        refines_edges=preset.refines_edges,
         optimize=optimize,
         origin={"preset": spec.preset, **configuration_record(configuration), **trained},
     )
     return spec.describe(model)
+
+
+def decision_of(spec: ModelSpec, network: SegmentationNetwork) -> Decision:
+    """What becomes of a pixel of a model's network: by the preset's decision, if it was fitted to these weights."""
+    preset, configuration = architecture(spec)
+    if spec.source == "random":
+        fits = False
+    elif preset.decision.weights is None:
+        fits = TRAINING not in spec.record
+    else:
+        plain = spec.path is None and spec.network is None and not spec.record
+        fits = (plain and configuration == preset.configuration) or has_shipped_weights(spec.preset, network)
+    return preset.decision if fits else preset.decision.of_other_weights()
 
 
 def keeps_labels_in_bfloat16(spec: ModelSpec) -> bool:

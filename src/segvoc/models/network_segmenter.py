@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any, TypeVar, cast
+from weakref import ref
 
 import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from segvoc.checkpoints.origins import content_hash
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
-from segvoc.inference.engine import PLAIN, ModelTraits
+from segvoc.inference.decision import PLAIN_DECISION, Decision
+from segvoc.inference.engine import EncoderIdentity, ModelTraits
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
@@ -23,6 +25,7 @@ from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.runtime.arrays import Array
 from segvoc.runtime.hardware import Optimize
 from segvoc.runtime.process_settings import check_fork
+from segvoc.storage.files import digest_of
 
 _T = TypeVar("_T")
 
@@ -42,7 +45,8 @@ class NetworkSegmenter(Segmenter):
         templates: Sequence[str],
         batch: int | None = None,
         optimize: Optimize = "none",
-        traits: ModelTraits = PLAIN,
+        decision: Decision = PLAIN_DECISION,
+        refines_edges: bool = False,
         origin: Mapping[str, object] | None = None,
     ) -> None:
         """Wrap a network.
@@ -54,7 +58,8 @@ class NetworkSegmenter(Segmenter):
             templates: prompt templates; `{}` stands for the word.
             batch: images or windows per forward pass (default: 1 on a CPU, else 8); fewer if the GPU's memory runs out.
             optimize: how a CUDA GPU runs the network; see `segvoc.load`.
-            traits: what the model can do; the network says whether it has a background and selects classes.
+            decision: what becomes of a pixel.
+            refines_edges: whether the edge refiner was trained on the network's features.
             origin: see `Segmenter`.
         """
         self.network = network.eval()
@@ -64,16 +69,16 @@ class NetworkSegmenter(Segmenter):
             protocols=protocols,
             encode_words=network.word_encoder(templates),
             batch=batch or (1 if on_cpu else 8),
-            traits=replace(
-                traits,
+            traits=ModelTraits(
                 has_background=network.has_background,
-                has_parts=(has_parts := isinstance(network, PartNetwork)),
+                has_parts=isinstance(network, PartNetwork),
                 selects=network.selects,
-                # a network of parts has learned its background, and words of their own have no meaning in it
-                background_words=None if has_parts else traits.background_words,
+                refines_edges=refines_edges,
+                decision=decision,
             ),
             origin=origin,
         )
+        self.image_encoder = _identity(network, self.origin)
         self.class_chunk = classes_at_a_time(self.device)
         """Classes refined per chunk; bounds memory without affecting results."""
         self._views_at_once = self.batch
@@ -173,6 +178,17 @@ class NetworkSegmenter(Segmenter):
             return image
         tensor = torch.from_numpy(image if image.flags.writeable else image.copy())  # PyTorch warns of read-only arrays
         return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
+
+
+def _identity(network: SegmentationNetwork, origin: Mapping[str, object]) -> EncoderIdentity:
+    """The network's identity, which doesn't keep its weights in memory."""
+    alive, settings = ref(network), origin.get("configuration")
+
+    def digest() -> str | None:
+        network = alive()
+        return None if network is None else digest_of(content_hash(network), settings)
+
+    return EncoderIdentity(digest)
 
 
 def _joined(maps: list[Tensor]) -> Tensor:

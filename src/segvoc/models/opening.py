@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from segvoc.checkpoints.hub import Token
 from segvoc.errors import UsageError, checked_call, install_line, naming_torch
 from segvoc.inference.engine import AnyEngine
-from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.resolving import SHIPPED_PROGRAMS, resolve
+from segvoc.models.shipped import open_tiny
 from segvoc.models.spec import ModelSpec
 from segvoc.runtime.hardware import DtypeName, Optimize, may_have_gpu
 

@@ -12,11 +12,11 @@ from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, 
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import TIMM_CLIPS, clip_seg_b16, vit_b16, vit_l14
 from segvoc.inference import protocols
-from segvoc.inference.background import STUFF, WHOLES, BackgroundWords
 from segvoc.inference.confidence import ConfidenceModel
-from segvoc.inference.engine import PLAIN, ModelTraits
-from segvoc.inference.protocols import Protocols
+from segvoc.inference.decision import PLAIN_DECISION, Decision, StandIns
+from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Strides
 from segvoc.layers.cost_sum import COSINES, CosineLogits
+from segvoc.layers.selection import ClassSelection
 from segvoc.models import builders
 from segvoc.models.catalog import unknown_model
 from segvoc.networks.base import SegmentationNetwork
@@ -107,9 +107,9 @@ class Preset:
     templates_of: Callable[[Any], tuple[str, ...]]
     """Prompt templates for such a configuration; `{}` stands for the word."""
     protocols_of: Callable[[Any], Protocols]
-    traits: ModelTraits = PLAIN
-    """What the configuration doesn't decide. A fine-tuned network drops the words that stand for the background: it
-    learns where none of its classes is."""
+    decision: Decision = PLAIN_DECISION
+    """What becomes of a pixel, by the preset's own weights; `segvoc.models.loading.decision_of` says what holds for
+    others."""
     refines_edges: bool = False
     """Whether the edge refiner was trained on the network's features."""
     keeps_labels_in_bfloat16: bool = False
@@ -194,7 +194,21 @@ FROZEN_LOGITS = CosineLogits(scale=40.0, likely=0.2)
 the middle of the range from 0 to 0.4, which CLIPScore (Hessel et al., EMNLP 2021) scales to 1. Not calibrated: words
 can be compared, but probabilities are rough."""
 
-FROZEN_BACKGROUND = BackgroundWords(similarity=0.95, threshold=0.0)
+SURROUNDINGS = (
+    "banner", "bridge", "counter", "curtain", "door", "wood floor", "gravel", "house", "mirror", "net", "platform",
+    "playing field", "railroad", "river", "road", "roof", "sand", "sea", "shelf", "snow", "stairs", "tent",
+    "brick wall", "stone wall", "tile wall", "wood wall", "water", "window blind", "window", "tree", "fence",
+    "ceiling", "sky", "cabinet", "floor", "pavement", "mountain", "grass", "dirt", "building", "rock", "wall", "rug",
+)  # fmt: skip
+"""Words for surroundings that stand for the background: the stuff classes of COCO panoptic (Kirillov et al., CVPR
+2019), except those that are often used as things, such as food and flowers."""
+
+HALF = Decision(parts_against="half")
+"""Of networks that were trained on parts, or on phrases with independent probabilities."""
+
+FROZEN_DECISION = Decision(
+    stand_ins=StandIns(words=SURROUNDINGS, similarity=0.95, threshold=0.0), parts_against="contrast"
+)
 """The background of CLIPs alone is where one of its stand-ins is the likeliest word, as in SCLIP's settings for PASCAL
 VOC. There is no threshold, since probabilities are rough, and CLIP's word embeddings are close to each other, so only
 stand-ins that are almost the same as a word are left out. Not measured here."""
@@ -211,7 +225,7 @@ def _frozen_preset(
         build=builders.build_clip_network,
         templates_of=_clip_templates,
         protocols_of=lambda configuration: protocols.frozen_clip_protocols(configuration.encoder.input_size),
-        traits=ModelTraits(background_words=FROZEN_BACKGROUND, parts_against="contrast"),
+        decision=FROZEN_DECISION,
         cosine_logits=FROZEN_LOGITS,
         published=published,
         encoders=(file,),
@@ -270,7 +284,7 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
         build=builders.build_syn_seg,
         templates_of=_syn_templates,
         protocols_of=lambda configuration: protocols.clip_seg_protocols(),
-        traits=ModelTraits(parts_against="half"),
+        decision=HALF,
         published=file,
         encoders=(PUBLISHED["openai-clip-b"],),
         from_official=syn_seg_state,
@@ -291,12 +305,38 @@ def _part_preset(
         build=builders.build_part_network,
         templates_of=lambda configuration: IMAGENET_TEMPLATES,
         protocols_of=lambda configuration: protocols.part_protocols(448),
+        decision=HALF,
         encoders=(PUBLISHED["openai-clip-b"], PUBLISHED["dinov2-s"]),
         how_to_get=(
             f"{_none_published(unconfirmed)}; {released}; train them from OpenAI's ViT-B-16.pt and DINOv2's ViT-S/14"
         ),
         from_official=part_network_state,
     )
+
+
+TINY_SELECTION = ClassSelection(share=0.98, least=16)
+"""Class selection of `tiny`: keeps all of up to 16 words, otherwise those with nearly all votes."""
+
+
+def tiny_protocols() -> Protocols:
+    """Protocols of `tiny`; apart from `auto` and `fine`, every image is squashed to a square.
+
+    `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
+    """
+    side = protocols.SHIPPED_VIEW.size
+    single = Protocol(size=side, selection=TINY_SELECTION)
+    fine = replace(
+        single,
+        loader=LoaderResize(shortest=side, longest=8 * side),
+        sliding=Strides(window=side, stride=side * 3 // 4),
+    )
+    return {
+        "auto": replace(protocols.SHIPPED_VIEW, selection=TINY_SELECTION),
+        "single": single,
+        "official": single,
+        "official-single": single,
+        "fine": fine,
+    }
 
 
 TINY_CONFIDENCE = ConfidenceModel(
@@ -309,36 +349,43 @@ TINY_CONFIDENCE = ConfidenceModel(
 )  # fmt: skip
 """Confidence of `tiny`, fitted by tools/tiny/confidence.py."""
 
+TINY_DECISION = Decision(
+    stand_ins=StandIns(
+        words=(*SURROUNDINGS, "bed"),  # pets on beds lie on no sofa
+        similarity=0.6,
+        threshold=0.3,
+        margin=0.5,
+    ),
+    common=(
+        ("wall", "brick wall", "stone wall", "tile wall", "wood wall"),
+        ("sky",),
+        ("sea", "water", "river"),
+        ("grass", "playing field"),
+        ("tree",),
+        ("road", "pavement", "railroad", "gravel", "dirt", "floor", "wood floor"),
+        ("floor", "wood floor", "rug", "pavement", "road", "dirt"),
+        ("building", "house"),
+    ),
+    most_open=8,
+    wholes=("person", "car"),
+    lead=1.0,
+    parts_against="contrast",
+    confidence=TINY_CONFIDENCE,
+    # of photographs that are more than half right a tenth are below, of photographs of other things 60 %
+    unsure_below=0.22,
+    windows=("auto", "single", "official", "official-single", "fine"),
+    weights="93739061a7d57673ecff1e9905ba308d9e7ca1c33853e5c722882224b376dea3",
+)
+"""What becomes of a pixel of `tiny`; fitted by the scripts of tools/tiny."""
+
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         summary="ships with segvoc: EfficientNet-Lite2 and MiniLM, for any photograph and any words, on a laptop",
         configuration=TinyConfig(),
         build=builders.build_tiny,
         templates_of=lambda configuration: ("{}",),
-        protocols_of=lambda configuration: protocols.tiny_protocols(),
-        traits=ModelTraits(
-            background_words=BackgroundWords(
-                words=(*STUFF, "bed"),  # pets on beds lie on no sofa
-                margin=0.5,
-                common=(
-                    ("wall", "brick wall", "stone wall", "tile wall", "wood wall"),
-                    ("sky",),
-                    ("sea", "water", "river"),
-                    ("grass", "playing field"),
-                    ("tree",),
-                    ("road", "pavement", "railroad", "gravel", "dirt", "floor", "wood floor"),
-                    ("floor", "wood floor", "rug", "pavement", "road", "dirt"),
-                    ("building", "house"),
-                ),
-                most_open=8,
-                wholes=WHOLES,
-                lead=1.0,
-            ),
-            parts_against="contrast",
-            # of photographs that are more than half right a tenth are below, of photographs of other things 60 %
-            unsure_below=0.22,
-            confidence=TINY_CONFIDENCE,
-        ),
+        protocols_of=lambda configuration: tiny_protocols(),
+        decision=TINY_DECISION,
         refines_edges=True,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         keeps_labels_in_bfloat16=True,

@@ -4,11 +4,8 @@ Its image encoder gives three dense maps and the logits of ImageNet's classes, h
 sum of them is the logit; a small cost aggregation adds to it.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -19,7 +16,6 @@ from torch.nn import functional as F
 from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.encoders.word_encoder import WordEncoder
-from segvoc.encoders.word_kinds import WordKinds
 from segvoc.layers.aggregation import DecoderSizes, cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Kept, SelectedLogits, select_classes
@@ -27,11 +23,10 @@ from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.layers.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
+from segvoc.lexicon import trained_lexicon
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Order
 from segvoc.storage.records import check_range
-
-KINDS_FILE = Path(__file__).parent.parent / "weights" / "tiny_kinds.json"
 
 MAPS = 3
 """Dense maps of the image encoder in the text embedding space; each gives one cost."""
@@ -224,13 +219,7 @@ class Tiny(SegmentationNetwork):
 
     def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
         """See `SegmentationNetwork.word_encoder`; words are related to those that tiny was trained on."""
-        return VocabularyEncoder(self.text_encoder, templates, average=self.average_prompts, kinds=tiny_kinds())
-
-
-@cache
-def tiny_kinds() -> WordKinds:
-    """The words that tiny was trained on, and names that people use for things of these kinds."""
-    return WordKinds(json.loads(KINDS_FILE.read_text(encoding="utf-8")))
+        return VocabularyEncoder(self.text_encoder, templates, average=self.average_prompts, lexicon=trained_lexicon())
 
 
 def with_sum(logits: Logits, summed: Float[Tensor, "B T H W"]) -> Logits:

@@ -90,7 +90,7 @@ def zip_answer(result: Result, about: Mapping[str, object]) -> bytes:
 
 def hints_of(result: Result) -> list[str]:
     """The hints of a result, with options as the fields of a form."""
-    hints = result.hints if isinstance(result, Segmentation) else ()
+    hints = result.hints
     return [hint.written(lambda name, value: f"{name}={value}") for hint in hints]
 
 

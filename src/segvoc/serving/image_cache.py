@@ -65,12 +65,14 @@ class ImageCache:
                 protocol=protocol,
                 views=of_image,
                 encoder=model.image_encoder,
+                stretch=options.value_range,
             )
             found[digest] = self._added(_key(model, digest, options), image)
         if self.most:
             self._metrics.image_hits.inc(len(images) - len(missing))
             self._metrics.image_misses.inc(len(missing))
-        return [found[digest] for digest in images]
+        # cached for another window with equal views, perhaps
+        return [replace(found[digest], window=options.window, protocol=protocol) for digest in images]
 
     def fit(self, room: int) -> None:
         """Limit the memory to what is free [bytes], until the next call."""

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
+from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.reading import DecodedImage, decode_image, image_size
 from segvoc.inference.encoded_image import EncodedImage
 from segvoc.inference.label_options import LabelOptions
@@ -87,9 +88,9 @@ class UploadedImage:
         height, width = image_size(content, max_pixels=max_pixels)
         return cls(content, hashlib.sha256(content).hexdigest(), height * width)
 
-    def decoded(self, options: LabelOptions) -> DecodedPixels:
+    def decoded(self, options: LabelOptions, colors: Colors) -> DecodedPixels:
         """The pixels, as windows if the image is labeled in tiles; `InputError` if the file is damaged."""
-        limits = {"max_pixels": self.pixels, "stretch": options.value_range}
+        limits = {"max_pixels": self.pixels, "stretch": options.value_range, "colors": colors}
         if options.tiling is None:
             return decode_image(self.content, **limits)
         return DecodedImage("the image", **limits, content=self.content)
@@ -387,8 +388,9 @@ class Labeler:
 
     def _read(self, image: UploadedImage, options: LabelOptions) -> EncodedImage | DecodedPixels:
         """The encoded image if it is cached, which is not decoded then."""
-        found = self._cache.find(self.model, image.digest, options) if options.tiling is None else None
-        return image.decoded(options) if found is None else found
+        model = self.model
+        found = self._cache.find(model, image.digest, options) if options.tiling is None else None
+        return image.decoded(options, model.protocol(options).colors) if found is None else found
 
     def _in_thread(
         self, threads: ThreadPoolExecutor, function: Callable[..., _T], *arguments: Any

@@ -307,6 +307,7 @@ class Tuning:
             accuracy=_percent(after.get("pixel_accuracy")),
             segvoc=__version__,
             pyramid_channels=self.data.recipe.words.pyramid_channels,
+            has_none=self.data.training_set.images.background is not None,
         )
         return TaughtWords(
             record=record,
@@ -354,7 +355,8 @@ def held_out_temperature(model: NetworkSegmenter, words: TaughtWords, images: La
     1 without readable labels of at least two words; validation names images that can't be read.
     """
     vocabulary, random = images.vocabulary, np.random.default_rng(0)
-    query = TaughtQuery.of((words,), vocabulary.words, len(vocabulary))
+    none = None if images.background is None else vocabulary.words.index(images.background)
+    query = TaughtQuery.of((words,), vocabulary.words, len(vocabulary), none)
     text, protocol = model.encode_words(vocabulary), replace(model.protocols["single"], selection=None)
     sampled = list[Cells | None]()
     for index in range(0, len(images), -(-len(images) // CALIBRATION_IMAGES)):

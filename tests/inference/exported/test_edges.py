@@ -8,9 +8,9 @@ import pytest
 import segvoc
 from segvoc.inference import teaching
 from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
-from segvoc.inference.engine import ModelTraits
-from segvoc.inference.exported.segmenter import ExportedSegmenter, open_tiny
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.taught.taught_words import TaughtWords
+from segvoc.models.shipped import open_tiny
 from segvoc.storage.files import SHIPPED
 from tests.inference.small_network import small_segmenter
 from tests.inference.taught.drawn_examples import drawn_examples
@@ -75,7 +75,7 @@ def test_published_protocols_parts_and_other_networks_have_them_only_if_asked(ti
 
 
 def test_taught_words_have_them_if_they_scored_better(monkeypatch):
-    model, found = small_segmenter(traits=ModelTraits(refines_edges=True)), []
+    model, found = small_segmenter(refines_edges=True), []
     examples, image = drawn_examples(2), drawn_examples(6).images[5]
     with monkeypatch.context() as patch:
         words = []

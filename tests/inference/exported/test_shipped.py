@@ -19,20 +19,14 @@ import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference import onnx_program
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, add_taught
-from segvoc.inference.exported.segmenter import (
-    TINY_MANIFEST,
-    ExportedSegmenter,
-    copy_tiny,
-    is_tiny,
-    open_tiny,
-    selection_inputs,
-)
+from segvoc.inference.exported.segmenter import ExportedSegmenter, selection_inputs
 from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection import ClassSelection
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.shipped import TINY_MANIFEST, copy_tiny, is_tiny, open_tiny
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import assert_same_results

@@ -119,5 +119,5 @@ def test_weights_of_low_precision():
 def test_a_network_of_parts_is_refused():
     model = small_model("clip")
     model.traits = replace(model.traits, has_parts=True)
-    with pytest.raises(UsageError, match="a network of objects and parts; teach another"):
+    with pytest.raises(UsageError, match="a network of objects and parts; teach one without"):
         segvoc.teach(model, drawn_examples(3))

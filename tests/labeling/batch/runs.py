@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.inference.exported.segmenter import TINY_MANIFEST, ExportedSegmenter
+from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.labeling.batch import run
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.sources import Shard
 from segvoc.labeling.batch.work import Batch, LabeledShard, ModelFacts, TaskOutcome, Worker, WorkerTask, find_facts
+from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
 from tests.lazy_modules import LazyModule

@@ -171,3 +171,11 @@ def test_what_a_stopped_call_has_left_is_used_where_it_fits(model, scene, seen, 
     del seen[:]
     assert_same_files(label(model, scene, "broken", resume=resume), whole)
     assert (len(seen) == tiles) == begins_anew
+
+
+def test_objects_are_refused(model, image, tmp_path):
+    path = saved(Image.fromarray(image[:80, :80]), tmp_path / "photo.png")
+    labeling = Labeling(out=tmp_path / "out", options=LabelOptions(tile=80, objects=True))
+    with pytest.raises(UsageError, match="labeled as a whole; make it smaller, or leave out objects"):
+        label_big_image(model, path, WORDS, labeling)
+    assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ import segvoc
 from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.inference.exported.manifest import add_taught, is_exported
-from segvoc.inference.exported.segmenter import copy_tiny
+from segvoc.models.shipped import copy_tiny
 from segvoc_annotate.static_page import write_page
 
 

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from segvoc.inference.clicks import PROGRAM
 from segvoc.inference.edges import EDGES, IMAGE_PROGRAM
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest
-from segvoc.inference.exported.segmenter import TINY_MANIFEST
+from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.serving.answers import ServiceFailure
 from segvoc.storage.files import SHIPPED
 from segvoc_annotate.static_page import CLICKS_FILE, CLICKS_FOLDER, MODEL_FOLDER, TINY_WEIGHTS, click_description

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.protocols import Protocols
 from segvoc.inference.taught.taught_words import TaughtWords
+from segvoc.lexicon import Lexicon
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import file_sha256
 from segvoc.storage.records import check_amounts, from_json, leaves, to_json
@@ -26,6 +27,10 @@ ExportFormat = Literal["onnx", "triton"]
 
 ExportDtype = Literal["float32", "float16", "int8"]
 """Precision of most weights; "float16" also computes in float16, "int8" in float32."""
+
+DECISION_PROGRAMS = ("words", "differ", "offsets", "pixels")
+"""The functions of `segvoc.inference.decision` as programs: `competition`, `differ`, the offsets of the confidence,
+where it was fitted, and `decide`."""
 
 FOLDER_FORMAT = 1
 """Version of the folder's layout."""
@@ -53,8 +58,6 @@ class TextPart:
     unit_length: bool
     whole: bool = False
     """Whether to pad prompts to `max_tokens`, because the encoder attends to the padding."""
-    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    """Words of the same kind as words that the network was trained on; see `WordKinds`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +87,14 @@ class ExportManifest(ModelTraits):
     """The programs from features and words to logits, one for each pooling."""
     text: TextPart | None
     """How words become embeddings; None for a folder with a fixed vocabulary."""
+    lexicon: Lexicon
+    """What the words mean."""
+    decision_programs: Mapping[str, str]
+    """Files of the decision as programs, by `DECISION_PROGRAMS`: what other runtimes decide pixels with."""
     vocabulary: tuple[str, ...]
     """The fixed vocabulary; empty if words are free."""
     embeddings: str | None
-    """File of the fixed vocabulary's embeddings (NumPy's .npz)."""
+    """File of the embeddings of the fixed vocabulary, followed by `Decision.unasked` (NumPy's .npz)."""
     protocols: Protocols
     origin: Mapping[str, Any]
     """Origin of the weights: the preset and its configuration; for shipped weights also sources and licenses."""
@@ -104,7 +111,7 @@ class ExportManifest(ModelTraits):
     def program_files(self) -> tuple[str, ...]:
         """Files of all programs."""
         text = () if self.text is None else (self.text.program,)
-        return (self.image, *(words.program for words in self.words), *text)
+        return (self.image, *(words.program for words in self.words), *text, *self.decision_programs.values())
 
     @property
     def files_apart(self) -> tuple[str, ...]:
@@ -122,7 +129,8 @@ class ExportManifest(ModelTraits):
             for words in self.words
         ]
         text = self.text and replace(self.text, program=new(self.text.program), tokenizer=new(self.text.tokenizer))
-        return replace(self, image=new(self.image), words=tuple(words), text=text)
+        programs = {name: new(file) for name, file in self.decision_programs.items()}
+        return replace(self, image=new(self.image), words=tuple(words), text=text, decision_programs=programs)
 
     def to_json(self) -> str:
         """The text of `segvoc.json`."""
@@ -148,7 +156,7 @@ class ExportManifest(ModelTraits):
             if missing := vars(PLAIN).keys() - record.keys():  # their defaults are those of other models
                 raise UsageError(f"{min(missing)!r} is missing")
             # files may have more bytes than an amount, and weights may be negative
-            check_amounts(replace(manifest, origin={}, files={}, confidence=None))
+            check_amounts(replace(manifest, origin={}, files={}, decision=replace(manifest.decision, confidence=None)))
             manifest._check_sizes(path.name)
             return manifest
         except CheckpointError:

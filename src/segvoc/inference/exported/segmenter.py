@@ -1,8 +1,6 @@
-"""The segmenter that runs an exported model with ONNX Runtime, without PyTorch, and the programs of `tiny`."""
+"""The segmenter that runs an exported model with ONNX Runtime, without PyTorch."""
 
-import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,17 +12,18 @@ from jaxtyping import Float32, Int, Int64
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
-from segvoc.encoders.word_kinds import WordKinds
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.inference.edges import EDGES
+from segvoc.inference.decision import Decision
+from segvoc.inference.engine import EncoderIdentity
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
 from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection import ClassSelection
-from segvoc.storage.files import SHIPPED, digest_of
-from segvoc.vocabulary import Vocabulary
+from segvoc.lexicon import Lexicon
+from segvoc.storage.files import digest_of
+from segvoc.vocabulary import Vocabulary, folded
 
 
 class ExportedSegmenter(Segmenter):
@@ -53,6 +52,7 @@ class ExportedSegmenter(Segmenter):
             traits=about,
             origin=about.origin,
         )
+        self.image_encoder = EncoderIdentity(lambda: digest_of(about.to_json()))
         if about.taught:
             self.taught = self.with_taught(*(TaughtWords.load(self.folder / name) for name in about.taught)).taught
         self.known_words, self.known_background = about.known_words, about.known_background
@@ -117,10 +117,10 @@ class ExportedSegmenter(Segmenter):
     def _encoder(self) -> WordEncoder:
         about = self.manifest
         if about.text is None:
-            return FixedWords(about.vocabulary, self.folder / cast(str, about.embeddings))
+            return FixedWords(fixed_words(about.vocabulary, about.decision), self.folder, about)
         program, tokenizer = self._opened(about.text.program), self.folder / about.text.tokenizer
         digest = digest_of(about.to_json(), f"onnxruntime {version('onnxruntime')}")
-        encoder = ExportedWordEncoder(program, tokenizer, about.text, digest)
+        encoder = ExportedWordEncoder(program, tokenizer, about.text, about.lexicon, digest)
         return PartWordEncoder(encoder) if about.has_parts else encoder
 
 
@@ -145,8 +145,8 @@ class ExportedWordEncoder(PromptedWordEncoder):
 
     on_disk = True
 
-    def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart, digest: str) -> None:
-        super().__init__(part.templates, average=part.average, kinds=WordKinds(part.kinds))
+    def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart, lexicon: Lexicon, digest: str) -> None:
+        super().__init__(part.templates, average=part.average, lexicon=lexicon)
         self.unit_length = part.unit_length
         self._program, self._digest = program, digest
         self._tokenizer = PromptTokenizer(
@@ -184,55 +184,34 @@ def part_inputs(words: PartWords) -> dict[str, np.ndarray]:
     }
 
 
+def fixed_words(vocabulary: Sequence[str], decision: Decision) -> Vocabulary:
+    """The words that a folder with a fixed vocabulary has embeddings of: these, and those that compete unasked."""
+    fixed = set(map(folded, vocabulary))
+    return Vocabulary([*vocabulary, *(word for word in decision.unasked if folded(word) not in fixed)])
+
+
 class FixedWords:
     """The embeddings of a vocabulary that was fixed at export: "embeddings" (T P C) in NumPy's .npz."""
 
     templates: Sequence[str] = ()
 
-    def __init__(self, words: tuple[str, ...], file: Path) -> None:
-        self.words = words
+    def __init__(self, words: Vocabulary, folder: Path, about: ExportManifest) -> None:
+        self.lexicon, self._asked = about.lexicon, len(about.vocabulary)
+        self._places = {folded(word): place for place, word in enumerate(words.words)}
+        file = folder / cast(str, about.embeddings)
         try:
             with np.load(file, allow_pickle=False) as archive:
                 self.embeddings = archive["embeddings"]
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{str(file)!r} is damaged; export the model again ({error})") from None
+        if len(self.embeddings) != len(words):
+            raise CheckpointError(f"{str(file)!r} has embeddings of other words; export the model again")
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float32[np.ndarray, "T P C"]:
         """The embeddings of some of the words; `UsageError` for a word that isn't part of the fixed vocabulary."""
-        places = {word: place for place, word in enumerate(self.words)}
-        if missing := [word for word in vocabulary.words if word not in places]:
+        if missing := [word for word in vocabulary.words if word != none and folded(word) not in self._places]:
             raise UsageError(
-                f"{missing[0]!r} is not one of the {len(self.words)} words that this model was exported with; "
+                f"{missing[0]!r} is not one of the {self._asked} words that this model was exported with; "
                 "export it without --words-file for free words"
             )
-        return self.embeddings[[places[word] for word in vocabulary.words]]
-
-
-# ---- the programs of `tiny`, which ship with segvoc (`make tiny-programs` writes them)
-
-TINY_MANIFEST = "tiny_segvoc.json"
-"""Manifest of the programs in that folder."""
-
-
-def open_tiny() -> ExportedSegmenter:
-    """Open `tiny`; its results equal those of its PyTorch network in float32."""
-    return ExportedSegmenter(SHIPPED, manifest=TINY_MANIFEST)
-
-
-def copy_tiny(folder: Path) -> None:
-    """Write `tiny` as a self-contained exported folder."""
-    shipped = ExportManifest.read(SHIPPED / TINY_MANIFEST)
-    assert shipped.text is not None
-    names = {name: name.removeprefix("tiny_") for name in (*shipped.program_files, *shipped.files_apart)}
-    names[shipped.text.tokenizer] = "tokenizer.json"
-    weights = {path.name: path.name for path in SHIPPED.glob("*.safetensors")}
-    for name, target in (names | weights | {EDGES: EDGES}).items():
-        shutil.copyfile(SHIPPED / name, folder / target)
-    shipped.renamed(names).write(folder)
-
-
-def is_tiny(origin: object) -> bool:
-    """Whether a model's origin is `tiny` with the preset's configuration."""
-    shipped = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))["origin"]
-    del shipped["record"]
-    return json.loads(json.dumps(origin)) == shipped
+        return self.embeddings[[self._places.get(folded(word), 0) for word in vocabulary.words]]

@@ -15,7 +15,7 @@ from segvoc.inference.taught.features import CLASS_LOGITS, FeatureArrays, as_flo
 from segvoc.runtime.arrays import Array, array_namespace, normalized, numbered_names, to_numpy
 
 KEPT_CELLS = 40_000
-"""Maximum number of cells in total; tiny's take 3 kB each."""
+"""Maximum number of cells in total; those of the shipped model take 3 kB each."""
 
 CELLS_OF_AN_IMAGE = 500
 """Maximum number of cells per image."""
@@ -136,8 +136,8 @@ WordRegions = Mapping[int, Float32[np.ndarray, " C"]]
 def mixes(features: FeatureArrays, images: int) -> bool:
     """Whether to try mixing regions of so many images into a network's word embeddings: it has maps in their space.
 
-    tiny, which also compares words with the names of its encoder's known classes, only gains from regions if examples
-    are few (docs/explanation/teaching.md).
+    One that also compares words with the names of its encoder's known classes only gains from regions if examples are
+    few (docs/explanation/teaching.md).
     """
     few = CLASS_LOGITS not in features or images < FEW_IMAGES
     return few and any(name.startswith("map_") for name in features)

@@ -35,7 +35,7 @@ def read_features(features: FeatureArrays) -> dict[str, Array]:
     """The maps that classifiers read, in order; `UsageError` if the network has none of them.
 
     These are the map that guides the aggregation (the encoder's last stages, or its dense map), the logits of the
-    encoder's known classes, and the maps that guide the decoder. tiny's class logits are a linear function of its
+    encoder's known classes, and the maps that guide the decoder. These logits are a linear function of the
     trunk's head, so a linear classifier on them is equivalent to one on the head.
     """
     taps = numbered_names("tap", features)

@@ -147,6 +147,8 @@ class TeachingRecord:
     """Whether maps refined by the image's edges scored better on some of the images, so that they are the default."""
     temperature: float = 1.0
     """Temperature of the confidence (`softmax_logits`), fitted on held-out images; 1 without any."""
+    has_none: bool = False
+    """Whether "none of the words" was learned, too: it is likeliest where the logits of all words are below 0."""
     format: int = TAUGHT_FORMAT
     """Version of the file."""
 
@@ -318,19 +320,23 @@ class TaughtQuery:
     """Whether refined maps were better for all of these words."""
     temperature: float
     """Temperature of the query's confidence: the highest of the files'."""
+    none: int | None = None
+    """Index of the query's map for "none of the words", whose logit is 0, if the files learned it."""
 
     @classmethod
-    def of(cls, taught: Sequence[TaughtWords], words: Iterable[str], asked: int) -> "TaughtQuery | None":
+    def of(
+        cls, taught: Sequence[TaughtWords], words: Iterable[str], asked: int, none: int | None = None
+    ) -> "TaughtQuery | None":
         """Collect the classifiers of words, the last if a word was taught several times; None if none was taught.
 
-        `asked` is the number of the query's maps, which may include a map for "none of the words".
+        `asked` is the number of the query's maps, which may include a map for "none of the words", at the index `none`.
         """
         places = {
             folded(word): (number, row) for number, one in enumerate(taught) for row, word in enumerate(one.words)
         }
         known = {folded(word.name) for one in taught for word in one.record.words}
         words = list(map(folded, words))
-        found = [index for index, word in enumerate(words) if word in places]
+        found = [index for index, word in enumerate(words) if word in places and index != none]
         if not found:
             return None
         sources: dict[int, list[tuple[int, int]]] = {}
@@ -342,8 +348,10 @@ class TaughtQuery:
                 shares[place] = taught[number].record.share
                 toward.append(by[row])
         records = [taught[number].record for number in sources]
+        is_learned = none is not None and any(record.has_none for record in records)
+        named = [word for index, word in enumerate(words) if index != none or not is_learned]
         return cls(
-            has_untaught_words=len(known.intersection(words)) < asked,
+            has_untaught_words=len(known.intersection(named)) < asked - is_learned,
             indices=np.array(found),
             places=np.array([place for rows in sources.values() for place, _ in rows]),
             scores=tuple(_scores_of(taught[number], [row for _, row in rows]) for number, rows in sources.items()),
@@ -351,6 +359,7 @@ class TaughtQuery:
             toward=tuple(toward),
             edges=all(record.edges for record in records),
             temperature=max(record.temperature for record in records),
+            none=none if is_learned else None,
         )
 
     def embeddings(self, text: Array) -> Array:
@@ -374,7 +383,10 @@ class TaughtQuery:
         scores = xp.concat([of_file(features, grid) for of_file in self.scores], axis=1)
         scores = scores[:, xp.asarray(np.argsort(self.places), device=where)]
         if kept is None:
-            return self._added(logits, xp.asarray(self.indices, device=where), scores)
+            logits = self._added(logits, xp.asarray(self.indices, device=where), scores)
+            if self.none is not None:
+                logits[:, self.none] = 0.0
+            return logits
         views: list[Array] = []
         for number in range(logits.shape[0]):
             _, *both = np.intersect1d(np.asarray(kept[number, :].tolist()), self.indices, return_indices=True)
@@ -382,6 +394,9 @@ class TaughtQuery:
             view = logits[number : number + 1, ...]
             if places.shape[0]:
                 view = self._added(view, places, scores[number : number + 1, ...][:, of_scores])
+            if self.none is not None:
+                is_none = (kept[number, :] == self.none)[None, :, None, None]
+                view = xp.where(is_none, xp.zeros_like(view), view)
             views.append(view)
         return xp.concat(views) if len(views) > 1 else views[0]
 

@@ -21,13 +21,13 @@ from segvoc.imaging.annotations import (
     packed_runs,
     region_annotations,
     region_facts,
-    stuff_classes,
 )
 from segvoc.imaging.connected_regions import Region, connected_regions, polygon_of, segments
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.objects import consecutive
 from segvoc.inference.segmentation import Segmentation
+from segvoc.lexicon import surfaces_among
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import strict_json, write_json
 from segvoc.vocabulary import IGNORED_NAMES
@@ -132,7 +132,7 @@ class _Coco(DatasetFormat):
     def _lines(self, entries: DatasetEntries) -> Iterator[str]:
         # a word with objects in any image is a thing, whatever its name
         counted = {label for entry in entries for label in entry.facts["counted"]}
-        stuff = stuff_classes(self.words, self.background) - counted
+        stuff = surfaces_among(self.words, self.background) - counted
         yield '{"info": {"description": "labeled by segvoc", "version": "1.0"}, "licenses": [], "images":'
         yield from _list_lines(self._images(entries))
         yield ', "annotations":'
@@ -155,7 +155,7 @@ class _Coco(DatasetFormat):
 
         The data are its size and the words with objects.
         """
-        stuff = stuff_classes(self.words, self.background)
+        stuff = surfaces_among(self.words, self.background)
         regions = list(segments(result.labels, len(self.words), stuff, result.object_map))
         counted = sorted({region.label for region in regions if region.number is not None})
         return regions, {"size": [result.height, result.width], "counted": counted}
