@@ -163,7 +163,7 @@ def count_classes(
 def training_labels(source: str) -> Sequence[str]:
     """Read the labels of a benchmark, or of a JSON file."""
     if source not in BENCHMARKS and Path(source).suffix.lower() == ".json":
-        return Vocabulary.read_classes(source).words
+        return Vocabulary.read(source).words
     return find_benchmark(source).classes
 
 

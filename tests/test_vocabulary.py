@@ -77,7 +77,7 @@ def test_synonyms_are_written_alike_everywhere(tmp_path: Path) -> None:
     file.write_text("cat\nsofa = couch\n")
     table.write_text('{"0": "cat", "1": "sofa=couch"}')
     given = ("cat, sofa=couch", ["cat", "sofa=couch"], ["cat", "sofa, couch"], {0: "cat", 1: " sofa =couch"})
-    for vocabulary in (*map(Vocabulary, given), Vocabulary.read(file), Vocabulary.read_classes(table)):
+    for vocabulary in (*map(Vocabulary, given), Vocabulary.read(file), Vocabulary.read(table)):
         assert vocabulary == Vocabulary(["cat", "sofa, couch"])
         assert vocabulary.prompts(["a {}"]) == [("a cat",), ("a sofa",)]
     assert PartVocabulary("sofa=couch: leg, back=rest") == PartVocabulary({"sofa, couch": ["leg", "back, rest"]})
@@ -112,11 +112,11 @@ def test_file_holds_one_class_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"cat\n\nsofa\n", r"line 2 of '.*words\.txt' is empty"),
-        (b"cat\nsofa\n \t\nwall", r"line 3 of '.*words\.txt' is empty"),
+        (b"cat\n\nsofa\n", r"words\.txt': line 2 is empty"),
+        (b"cat\nsofa\n \t\nwall", r"words\.txt': line 3 is empty"),
         (b"", "no words"),
         (b"\xef\xbb\xbf\n", "no words"),
-        (b"cat\nsofa\nCat\n", r"'Cat' is given twice, in lines 1 and 3 of '.*words\.txt'"),
+        (b"cat\nsofa\nCat\n", r"words\.txt': the word 'Cat' is given twice, in lines 1 and 3"),
         ("café\n".encode("latin-1"), "isn't UTF-8"),
         ("cat\nsofa\n".encode("utf-16"), "isn't UTF-8"),
     ],
@@ -129,12 +129,12 @@ def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, sa
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("# made by a tool\ncat\n\nsofa\n", "line 3 of"), ("cat\n# a note\nsofa\ncat\n", "in lines 1 and 4 of")],
+    [("# made by a tool\ncat\n\nsofa\n", "line 3 is empty"), ("cat\n# a note\nsofa\ncat\n", "in lines 1 and 4;")],
 )
 def test_errors_count_the_comments_of_a_class_file(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "classes.txt").write_text(content)
     with one_line_error(UsageError, match=said):
-        Vocabulary.read_classes(tmp_path / "classes.txt")
+        Vocabulary.read(tmp_path / "classes.txt")
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b"])
@@ -144,13 +144,15 @@ def test_only_line_ends_end_a_line(tmp_path: Path, separator: str) -> None:
     assert Vocabulary.read(tmp_path / "words.txt").words == Vocabulary(words).words == words
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".YML"])
-@pytest.mark.parametrize("read", [Vocabulary.read, Vocabulary.read_classes])
-def test_tables_and_settings_are_no_words(tmp_path: Path, suffix: str, read: Any) -> None:
+@pytest.mark.parametrize("suffix", [".xlsx", ".TOML"])
+def test_tables_and_settings_are_no_words(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"data{suffix}"
     path.write_text("train: images/train\nnames: [cat, dog]\n")
     with one_line_error(UsageError, f"({suffix.lower()}); write one class per line, or a JSON list"):
-        read(path)
+        Vocabulary.read(path)
+    path = path.with_suffix(".YML")
+    path.write_text("train: images/train\nnames: [cat, no]\n")
+    assert Vocabulary.read(path).words == ("cat", "no")
 
 
 @pytest.mark.parametrize("kind", [Vocabulary, PartVocabulary])
@@ -262,3 +264,12 @@ def test_parts_do_not_compete_with_objects():
 def test_impossible_class_selections_are_refused(wrong):
     with pytest.raises(UsageError, match=r"out of range|no keep or fraction"):
         ClassSelection(**wrong)
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_lines_are_words_and_no_word_has_a_line_or_a_tab_in_it() -> None:
+    for text in ("cup\r\nsaucer\r\n", "cup\nsaucer", "cup,saucer\n", "\ncup\rsaucer"):
+        assert Vocabulary(text).words == ("cup", "saucer")
+    for words, what in ((["cup\nsaucer"], "a line break"), ("cup\tsaucer", "a tab"), (["a\tb"], "a tab")):
+        with one_line_error(UsageError, f"has {what} in it; give words one by one"):
+            Vocabulary(words)

@@ -1,10 +1,13 @@
-"""Vocabularies: words (free text, one class each), and parts of objects ("dog's head")."""
+"""Vocabularies: words (free text, one class each), parts of objects ("dog's head"), and the files they come from."""
 
 import copy
+import csv
 import json
 import os
 import re
+import reprlib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, naming_extra, one_line
 
 MAX_CLASSES = 65_535
 """Maximum number of classes of a label map: 16 bits, minus the value for unlabeled."""
@@ -25,30 +28,20 @@ NO_WORDS = 'no words are given; give some: --words "cat, sofa, wall" or --words-
 
 _EXAMPLE = "dog: head, leg; cat: head"
 
-_TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")
-"""Suffixes of tables, which are refused: the column of the words is unknown."""
+_TABLES = (".xls", ".xlsx", ".ods", ".parquet")
+"""Suffixes of tables that aren't text."""
 
 IGNORED_NAMES = frozenset(
     ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
 )
 """Class names of label maps that mean unlabeled, in lower case."""
 
-LEADING_INDEX = re.compile(r"(?P<index>\d{1,5})[\s,;:=]+(?P<name>(?!\d+[\s,;:]).*\D.*)")
-"""A class after its index. A name can't begin with a number, since the line may lack a name."""
-
-_TRAILING_INDEX = re.compile(r"(?P<name>.*\D.*?)[\s,;:=]+(?P<index>\d{1,5})")
-
-COLOR_LINES = (
-    re.compile(r"(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[\s,;:]+(?P<name>.*\D.*)"),
-    re.compile(r"(?P<name>[^:]*[^:\s][^:]*?)\s*:\s*(?P<r>\d{1,3}),\s*(?P<g>\d{1,3}),\s*(?P<b>\d{1,3})\s*(:.*)?"),
-    re.compile(r"(?P<name>.*[^\d\s,;:].*?)[\s,;:]+(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})"),
-)
-"""Lines of a class and its color: before the name, as in VOC's labelmap.txt, and after it."""
-
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of images, which are given in the place of words by mistake."""
 
-_SETTINGS = (".yaml", ".yml", ".toml", ".xml", ".ini", ".cfg")
+_YAML, _TEXT_TABLES = (".yaml", ".yml"), (".csv", ".tsv")
+
+_SETTINGS = (".toml", ".xml", ".ini", ".cfg")
 """Suffixes of settings, which are refused: their lines aren't words."""
 
 
@@ -73,8 +66,8 @@ class Vocabulary:
 
         Vocabulary("cat, sofa=couch") == Vocabulary(["cat", "sofa=couch"]) == Vocabulary({0: "cat", 1: "sofa=couch"})
 
-    Commas separate the words of a string; a list has one entry per class, and a dictionary is names by id. An equals
-    sign separates synonyms, as does `", "` inside an entry of a list; models read only the first one.
+    Commas and lines separate the words of a string; a list has one entry per class, and a dictionary is names by id. An
+    equals sign separates synonyms, as does `", "` inside an entry of a list; models read only the first one.
 
     Raises:
         UsageError: there are no words; they have no order, as in a set; a string has brackets around it or names a
@@ -99,7 +92,8 @@ class Vocabulary:
                 raise UsageError(
                     f"the words {_shortened(words)} are in brackets; separate words with commas: cat, sofa, wall"
                 )
-            words = words.split(",") if words.strip() else ()
+            lines = re.split(r"[\r\n]+", words.strip())
+            words = [word for line in lines for word in line.split(",")] if words.strip() else ()
         if isinstance(words, bytes) or not isinstance(words, Iterable):
             raise UsageError(f"the words must be a list, not {words!r}; give a list with one string per class")
         refuse_sets(words, "words")
@@ -109,40 +103,12 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Vocabulary":
-        """Read words from a UTF-8 file: text with one class per line, or JSON (`classes.json`).
-
-        Empty lines at the end are ignored. Lines may have an id before or after the name ("1 sofa", "sofa;1"). JSON is
-        a list of names, or an object that maps ids to names ({"0": "cat", "1": "sofa"}) or names to ids. Words with ids
-        are sorted by them.
+        """Read words from a file of classes; see `read_classes`. Words with ids are sorted by them.
 
         Raises:
-            UsageError: the file can't be read, isn't UTF-8, or is a table or a file of settings (YAML); lines begin
-                with numbers that aren't ids from 0 or 1 on; see also `Vocabulary`.
+            UsageError: see `read_classes` and `Vocabulary`.
         """
-        names = _read_names(path, "words")
-        ids, counted = [number for number, _ in names], range(len(names) + 1)
-        if Path(path).suffix.lower() != ".json" and ids not in (list(counted[:-1]), list(counted[1:])):
-            raise UsageError(
-                f"the lines of {os.fspath(path)!r} begin with numbers that aren't ids (0, 1, 2, ...); "
-                "write names alone, or a JSON list of words that begin with numbers"
-            )
-        return cls(name for _, name in names)
-
-    @classmethod
-    def read_classes(cls, path: str | os.PathLike[str]) -> "Vocabulary":
-        """Read the class names of label maps like `read`; ids, which are the values in the maps, have no gaps.
-
-        Raises:
-            UsageError: see `read`; or the ids aren't 0, 1, 2, ...
-        """
-        names = _read_names(path, "classes")
-        for place, (number, name) in enumerate(names):
-            if number != place:
-                raise UsageError(
-                    f"the classes file {os.fspath(path)!r} has no class {place}, and {_shortened(name)} is {number}; "
-                    "label maps have the values 0, 1, 2, ...: add the missing classes, or list the names"
-                )
-        return cls(name for _, name in names)
+        return cls(row.name for row in read_classes(path))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.words)
@@ -346,8 +312,14 @@ def _checked_name(value: object, kind: str, place: str = "") -> str:
         several = "; all images of a call have the same words" if isinstance(value, list | tuple) else ""
         raise UsageError(f"the {kind} {_shortened(value)}{place} isn't a string; write {kind}s as text{several}")
     name = as_word(value)
-    if not all(synonym.strip() for synonym in name.split(", ")):
+    if not name:
         raise UsageError(f"the {kind} {_shortened(value)}{place} is empty; remove it, or write a name")
+    if not all(synonym.strip() for synonym in name.split(", ")):
+        fix = "write a name before and after each '=' or ', '"
+        raise UsageError(f"a synonym of the {kind} {_shortened(value)}{place} is empty; {fix}")
+    if separator := re.search(r"[\t\r\n]", name):
+        what = "a tab" if separator[0] == "\t" else "a line break"
+        raise UsageError(f"the {kind} {_shortened(name)}{place} has {what} in it; give {kind}s one by one")
     if "\0" in name:  # UTF-16 without a byte order mark
         raise UsageError(f"the {kind} {_shortened(name)}{place} has a null character; save its file as UTF-8")
     if any("\ud800" <= char <= "\udfff" for char in name):
@@ -383,6 +355,354 @@ def _clauses(text: str) -> Iterator[tuple[str, object]]:
         yield owner, listed
 
 
+def _names_file(words: str | os.PathLike[str]) -> bool:
+    """Whether words look like the name of a file, which isn't looked for: they may be those of a service's client."""
+    return os.fspath(words)[:1] == "@" or Path(words).suffix.lower() in (
+        ".txt",
+        ".json",
+        *_TEXT_TABLES,
+        *_YAML,
+        *_TABLES,
+        *_SETTINGS,
+    )
+
+
+def _shortened(value: object) -> str:
+    value = dict(value) if isinstance(value, _Pairs) else value
+    # the whole text of a container with references to itself may never end
+    text = repr(value) if isinstance(value, str) else reprlib.repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+# ---- files of classes: text, CSV, JSON and YAML
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRow:
+    """A class of a file."""
+
+    name: str
+    value: int | None = None
+    """Its value in label maps; None if the file gives none, so that rows count from 0."""
+    color: int | None = None
+    """Its color in label maps, 0xRRGGBB."""
+
+    @property
+    def is_void(self) -> bool:
+        """Whether its pixels are unlabeled."""
+        return self.name.lower() in IGNORED_NAMES
+
+
+def read_classes(path: str | os.PathLike[str]) -> list[ClassRow]:
+    """Read a file of classes: UTF-8 text or CSV with a class per line, JSON, or YAML; sorted by value if it has some.
+
+    A line is a name, and may have an index and a color (128,64,128 or #804080) before or after it, in the same places
+    in all lines, separated by spaces or punctuation; VOC's `name:red,green,blue::` is such a line. A first line of
+    titles (name, index, r, g, b, color) may name the columns, in any order. Lines that begin with # are comments, and
+    quotes around a name are removed. JSON and YAML are a list of names, or of objects with `name`, `id` and `color`; an
+    object that maps ids to names, or names to ids; or have one of these as `names` or `id2label`.
+
+    Raises:
+        UsageError: the file can't be read, isn't UTF-8, has no classes, or its lines differ or can be read in two ways.
+    """
+    name, suffix = os.fspath(path), Path(path).suffix.lower()
+    if suffix in (*_TABLES, *_SETTINGS):
+        kind = "a table" if suffix in _TABLES else "a file of settings"
+        raise UsageError(f"the classes file {name!r} is {kind} ({suffix}); write one class per line, or a JSON list")
+    content = _read_json(path, "classes") if suffix == ".json" else _read_text(path, "classes")
+    try:
+        if isinstance(content, str) and suffix != ".json":
+            if suffix not in _YAML:
+                return _checked_rows(_text_rows(content, is_table=suffix in _TEXT_TABLES))
+            content = parsed_yaml(content)
+        return class_rows(content)
+    except ValueError as error:
+        raise UsageError(f"the classes file {name!r}: {error}") from None
+
+
+def parsed_yaml(text: str) -> object:
+    """The content of YAML, in which all values are literal text, including no, off, 010 and 12:30; or `ValueError`."""
+    with naming_extra("PyYAML", "data"):
+        import yaml
+    if len(text) > _LARGEST_YAML:
+        raise ValueError("it is too large for a list of classes")
+    try:
+        return yaml.load(text, yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"it is not YAML ({one_line(error)})") from None
+
+
+_LARGEST_YAML = 10_000_000
+
+
+def class_rows(content: object) -> list[ClassRow]:
+    """The classes in the content of a JSON or YAML file (see `read_classes`); `ValueError` if it has none."""
+    if isinstance(content, Mapping | _Pairs):
+        by_key = dict(content.items() if isinstance(content, Mapping) else content)
+        if isinstance(inner := next(filter(None, map(by_key.get, _INNER)), None), list | Mapping):
+            return class_rows(inner)
+        pairs = content.items() if isinstance(content, Mapping) else content
+        content = [
+            {**dict(name), "id": number} if isinstance(name, Mapping | _Pairs) else {"id": number, "name": name}
+            for number, name in names_by_id(pairs)
+        ]
+    if not isinstance(content, list):
+        raise ValueError('it has no names; write a list, ["cat", "sofa"], or an id for each name')
+    for number, entry in enumerate(content):
+        if not isinstance(entry, str | Mapping | _Pairs):
+            raise ValueError(f"entry {number} ({_shortened(entry)}) is neither a name nor an object")
+    entries = [{"name": entry} if isinstance(entry, str) else dict(entry) for entry in content]
+    return _checked_rows([_row(entry.items(), f"entry {number}") for number, entry in enumerate(entries)])
+
+
+_INNER = ("names", "id2label", "classes")
+"""Keys of what YOLO's, the hub's and our own files have beside their classes."""
+
+
+def _checked_rows(rows: Sequence[ClassRow]) -> list[ClassRow]:
+    if all(row.is_void for row in rows):
+        raise ValueError("it has no class: there are no words in it")
+    for what, values in (("index", [row.value for row in rows]), ("color", [row.color for row in rows])):
+        if len(missing := [row.name for row, value in zip(rows, values, strict=True) if value is None]) % len(rows):
+            raise ValueError(f"{_shortened(missing[0])} has no {what}, others have one")
+        if twice := [value for value, count in Counter(values).items() if value is not None and count > 1]:
+            shown = f"{twice[0]}" if what == "index" else shown_color(twice[0])
+            raise ValueError(f"two classes have the {what} {shown}")
+    if (largest := max((row.value or 0 for row in rows), default=0)) > MAX_CLASSES:
+        raise ValueError(f"the index {largest} is not from 0 to {MAX_CLASSES}")
+    return sorted(rows, key=lambda row: row.value or 0)
+
+
+def shown_color(color: int) -> str:
+    """A color as it is written in tables of classes: 128, 64, 0 (#804000)."""
+    return f"{', '.join(map(str, color.to_bytes(3)))} (#{color:06x})"
+
+
+_COLUMNS = {
+    **dict.fromkeys(("name", "names", "class", "classes", "class name", "label", "category"), "name"),
+    **dict.fromkeys(("index", "idx", "id", "class id", "value", "pixel value"), "index"),
+    **dict.fromkeys(("color", "class color", "color rgb", "rgb", "hex"), "color"),
+    **{"r": "r", "red": "r", "g": "g", "green": "g", "b": "b", "blue": "b"},
+}
+"""Meaning of titles of columns and of keys."""
+
+
+def _column(title: str) -> str:
+    return _COLUMNS.get(title.strip().strip("\"'").lower().replace("_", " "), "")
+
+
+def _row(cells: Iterable[tuple[str, Any]], place: str) -> ClassRow:
+    values = {_column(str(title)): value for title, value in cells}
+    name, index, color = values.get("name"), values.get("index"), values.get("color")
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"{place} has no name")
+    if {"r", "g", "b"} <= values.keys():
+        color = [values["r"], values["g"], values["b"]]
+    elif isinstance(color, str):
+        color = _numbers(color) or []
+    if color is not None and not (isinstance(color, list) and len(color) == 3):
+        raise ValueError(f"{place} has no color of red, green and blue")
+    red_green_blue = [_whole(value, place) for value in color or ()]
+    if any(value > 255 for value in red_green_blue):
+        raise ValueError(f"the color {', '.join(map(str, red_green_blue))} has a value above 255")
+    return ClassRow(
+        name=name.strip(),
+        value=None if index is None else _whole(index, place),
+        color=int.from_bytes(bytes(red_green_blue)) if red_green_blue else None,
+    )
+
+
+def _numbers(color: str) -> list[Any] | None:
+    if re.fullmatch("#[0-9a-fA-F]{6}", color.strip()):
+        return list(bytes.fromhex(color.strip()[1:]))
+    return re.findall(r"\d+", color) if re.fullmatch(r"[\d\s,;()\[\]]+", color) else None
+
+
+def _whole(value: object, place: str) -> int:
+    text = str(value).strip()
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ValueError(f"{place} has {_shortened(text)} where a whole number is expected")
+    return int(text)
+
+
+_COLOR = r"(?P<color>\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3}|#[0-9a-fA-F]{6})"
+_INDEX, _NAME, _BETWEEN = r"(?P<index>\d{1,5})", r"(?P<name>(?!\d+[\s,;:]).*[^\d\s,;:=].*?)", r"[\s,;:=]+"
+_QUOTED = re.compile(r""""((?:[^"]|"")*)"|'([^']*)'""")
+_HEX_LINE = re.compile(rf"#[0-9a-fA-F]{{6}}{_BETWEEN}\S.*")
+
+
+def _form(*parts: str) -> re.Pattern[str]:
+    return re.compile(_BETWEEN.join(parts))
+
+
+_VOC_LINE = re.compile(rf"(?P<name>[^:]*[^:\s][^:]*?)\s*:(?:\s*{_COLOR}\s*:[^:]*:?[^:]*|::)")
+"""A line of VOC's labelmap.txt, name:red,green,blue:parts:actions, in which names are literal."""
+
+_FORMS = (
+    (_form(_INDEX, _COLOR, _NAME), _form(_COLOR, _INDEX, _NAME), _form(_INDEX, _NAME, _COLOR)),
+    (_form(_NAME, _INDEX, _COLOR), _form(_NAME, _COLOR, _INDEX), _form(_COLOR, _NAME, _INDEX)),
+    (_form(_COLOR, _NAME), _form(_NAME, _COLOR)),
+    (re.compile(rf"{_INDEX}(?:[.)]\s+|{_BETWEEN}){_NAME}"),),
+    (_form(_NAME, _INDEX),),
+)
+"""Lines of a class with its index and color; those with more columns count before others."""
+
+
+def _text_rows(text: str, *, is_table: bool) -> list[ClassRow]:
+    content: object = None
+    with suppress(ValueError, RecursionError):
+        content = json.loads(text)
+    if isinstance(content, list | dict):
+        raise ValueError("it is JSON; end its name with .json")
+    # not `splitlines`, which also splits at characters that names may contain
+    lines = [(number, line.strip()) for number, line in enumerate(text.rstrip().split("\n"), 1)]
+    lines = [(number, line) for number, line in lines if not line.startswith("#") or _HEX_LINE.fullmatch(line)]
+    filled = [line for _, line in lines if line]
+    if not filled:
+        return []
+    if longest := next((line for line in filled if len(line) > _LONGEST_LINE), None):
+        raise ValueError(f"the line {_shortened(longest)} has {len(longest)} characters; write a class per line")
+    if open_quote := next((line for line in filled if line[0] == '"' and line.count('"') % 2), None):
+        raise ValueError(f"the line {_shortened(open_quote)} has a quote that isn't closed; write a class on one line")
+    if (rows := _below_titles(filled, is_table)) is not None:
+        return rows
+    if all(map(_VOC_LINE.fullmatch, filled)):
+        matches = [_VOC_LINE.fullmatch(line) for line in filled]
+        return [_row(match.groupdict().items(), f"the line {_shortened(match[0])}") for match in matches if match]
+    for forms in _FORMS:
+        readings = [rows for form in forms if (rows := _reading(form, filled)) is not None]
+        counted = [rows for rows in readings if _is_counted(rows)]
+        readings = counted if len(counted) == 1 else readings
+        if len(readings) > 1:
+            both = " or ".join(repr(_shown_row(rows[0])) for rows in readings[:2])
+            raise ValueError(f"the line {_shortened(filled[0])} may be {both}; write titles above: index,name,r,g,b")
+        if readings:
+            return readings[0]
+    return _names(lines)
+
+
+def _below_titles(lines: Sequence[str], is_table: bool) -> list[ClassRow] | None:
+    """The rows below a line of titles; None without one."""
+    delimiter = max("\t;,", key=lines[0].count)
+    if delimiter not in lines[0]:
+        delimiter = " "
+    titles = next(csv.reader(lines[:1], delimiter=delimiter, skipinitialspace=True))
+    kinds = [_column(title) for title in titles]
+    has_more = {"index", "color"} & set(kinds) or {"r", "g", "b"} <= set(kinds)
+    if "name" not in kinds or not (is_table or has_more) or (delimiter == " " and "" in kinds):
+        if _column(lines[0]) == "name" and len(lines) > 1:
+            raise ValueError(
+                f"its first line {lines[0]!r} may be a title or the first class; remove it, or put the class in quotes"
+            )
+        return None
+    place, rows = kinds.index("name"), []
+    for line in lines[1:]:
+        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
+        if delimiter == " " and len(cells) > len(titles):  # names have spaces
+            after = len(titles) - place - 1
+            cells = [*cells[:place], " ".join(cells[place : len(cells) - after]), *cells[len(cells) - after :]]
+        if len(cells) > len(titles):
+            raise ValueError(f"the line {_shortened(line)} has more columns than titles; put its name in quotes")
+        cells = [_unquoted(cell) if at == place else cell for at, cell in enumerate(cells)]
+        rows.append(_row(zip(titles, cells, strict=False), f"the line {', '.join(cells)[:60]!r}"))
+    return rows
+
+
+_LONGEST_LINE = 2_000
+
+
+def _has_numbers(line: str, *, is_leading: bool) -> bool:
+    """Whether a line may have an index or a color at this end."""
+    return line[0] in "0123456789#" if is_leading else line[-1] in "0123456789" or line[-7:-6] == "#"
+
+
+def _reading(form: re.Pattern[str], lines: Sequence[str]) -> list[ClassRow] | None:
+    """The classes of lines that all have this form; None if they don't, or these are no indices or colors."""
+    if not all(_has_numbers(line, is_leading=form.groupindex["name"] > 1) for line in lines):
+        return None  # most lines are names, for which the search for numbers takes long
+    matches = [match for line in lines if (match := form.fullmatch(line))]
+    if len(matches) < len(lines):
+        return None
+    rows = [
+        _row([*match.groupdict().items(), ("name", _unquoted(match["name"]))], f"the line {_shortened(match[0])}")
+        for match in matches
+    ]
+    if "index" in form.groupindex:
+        values = [row.value or 0 for row in rows]
+        if "color" in form.groupindex and len(set(values)) < len(rows):
+            return None
+        if form.groupindex["index"] > form.groupindex["name"]:  # "boeing 747", or "room 1" and "room 2", are names
+            if not _is_counted(rows) or len(rows) < 2 or len({folded(row.name) for row in rows}) < len(rows):
+                return None
+        elif "color" not in form.groupindex and not {0, 1} & set(values) and len(set(values)) == len(rows):
+            if max(values) <= MAX_CLASSES and all(re.match(r"\d+\s+\w", line) for line in lines):
+                fix = f"write '{values[0]},{rows[0].name}', or put the name in quotes"
+                both = f"the class {_shortened(rows[0].name)} with the index {values[0]}, or a name"
+                raise ValueError(f"its lines begin with numbers: {_shortened(lines[0])} may be {both}; {fix}")
+    for match, row in zip(matches, rows, strict=True):
+        _refuse_two_readings(match["name"], row.name)
+    return rows
+
+
+def _is_counted(rows: Sequence[ClassRow]) -> bool:
+    """Whether the indices count from 0 or from 1."""
+    values = sorted(-1 if row.value is None else row.value for row in rows)
+    return values[0] in (0, 1) and values == list(range(values[0], values[0] + len(rows)))
+
+
+def _shown_row(row: ClassRow) -> str:
+    red_green_blue = "" if row.color is None else f" of the color {', '.join(map(str, row.color.to_bytes(3)))}"
+    return f"{row.name}{red_green_blue} with the index {row.value}"
+
+
+def _names(lines: Sequence[tuple[int, str]]) -> list[ClassRow]:
+    """The classes of lines that are names alone; a class is known by its line."""
+    filled = [line for _, line in lines if line]
+    for form in (form for forms in _FORMS[:-1] for form in forms):
+        if form.groupindex["name"] == 1:
+            continue
+        fits = [_has_numbers(line, is_leading=True) and bool(form.fullmatch(line)) for line in filled]
+        if len(fits) > 2 and not fits[0] and all(fits[1:]):
+            fix = "write its columns as titles (index,name,r,g,b), or remove it"
+            raise ValueError(f"its first line {_shortened(filled[0])} isn't like the others; {fix}")
+        if fits[0] and not all(fits):
+            fix = "put names that begin with numbers in quotes"
+            raise ValueError(f"the line {_shortened(filled[fits.index(False)])} isn't like the first one; {fix}")
+    bullets = all(re.match(r"[-*•]\s+\S", line) for line in filled)
+    first, rows = dict[str, int](), list[ClassRow]()
+    for number, line in lines:
+        if not line:
+            raise ValueError(f"line {number} is empty, and a class is known by its line; write one class per line")
+        name = _unquoted(line := line[1:].strip() if bullets else line)
+        _refuse_two_readings(line, name)
+        if (earlier := first.setdefault(folded(name), number)) != number:
+            word = _shortened(as_word(name))
+            raise ValueError(f"the word {word} is given twice, in lines {earlier} and {number}; name it once")
+        rows.append(ClassRow(name=name))
+    return rows
+
+
+def _unquoted(name: str) -> str:
+    quoted = _QUOTED.fullmatch(name)
+    if quoted is None:
+        return "background" if re.fullmatch("_+background_+", name) else name
+    return quoted[1].replace('""', '"') if quoted[1] is not None else quoted[2]
+
+
+def _refuse_two_readings(written: str, name: str) -> None:
+    if _QUOTED.fullmatch(written):
+        return
+    if re.search(r":\s*\d+\s*,", written):
+        raise ValueError(f"the line {_shortened(written)} isn't a name and its color, name:red,green,blue::")
+    if re.search(r"[^\d\s],\S|\S,[^\d\s]", written):
+        also = f"{len(written.split(','))} classes"
+    elif re.search(r"\s#\s", written):
+        also = f"{written.partition('#')[0].strip()!r} with a comment"
+    else:
+        return
+    raise ValueError(f"{_shortened(name)} may be one name or {also}; write a class per line, or put the name in quotes")
+
+
 def _read_text(path: str | os.PathLike[str], what: str) -> str:
     name = os.fspath(path)
     try:
@@ -403,77 +723,3 @@ def _read_json(path: str | os.PathLike[str], what: str) -> object:
         raise UsageError(f"the {what} file {name!r} isn't valid JSON: {problem}; correct it") from None
     except RecursionError:
         raise UsageError(f"the {what} file {name!r} is nested too deeply; write names alone") from None
-
-
-def _read_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, Any]]:
-    """Read the ids and names of a file of classes; the ids of lines and lists are 0, 1, 2, ..."""
-    name, suffix = os.fspath(path), Path(path).suffix.lower()
-    if suffix in (*_TABLES, *_SETTINGS):
-        kind = "a table" if suffix in _TABLES else "a file of settings"
-        raise UsageError(f"the {what} file {name!r} is {kind} ({suffix}); write one class per line, or a JSON list")
-    if suffix == ".json":
-        content = _read_json(path, what)
-        if isinstance(content, _Pairs):
-            try:
-                return names_by_id(content)
-            except UsageError as error:
-                raise UsageError(f"the {what} file {name!r} has no names: {error}") from None
-        if isinstance(content, list):
-            return list(enumerate(content))
-        fix = 'write a list, ["cat", "sofa"], or an id for each name'
-        raise UsageError(f"the {what} file {name!r} has no names; {fix}")
-    return _text_names(path, what)
-
-
-def _text_names(path: str | os.PathLike[str], what: str) -> list[tuple[int, str]]:
-    name = os.fspath(path)
-    # not `splitlines`, which also splits at characters that names may contain
-    text = _read_text(path, what).rstrip()
-    content: object = None
-    with suppress(ValueError, RecursionError):
-        content = json.loads(text)
-    if isinstance(content, list | dict):
-        raise UsageError(f"the {what} file {name!r} is JSON; end its name with .json")
-    lines = list(enumerate(text.split("\n"), 1))
-    if what == "classes":  # as in a dataset's table
-        lines = [(number, line) for number, line in lines if not line.startswith("#")]
-    rows = [line.strip() for _, line in lines if line.strip() and not line.startswith("#")]
-    if len(rows) > 1 and any(all(map(form.fullmatch, rows)) for form in COLOR_LINES):
-        fix = "a folder of images, color masks and this file is a dataset (--dataset)"
-        raise UsageError(
-            f"the {what} file {name!r} has colors ({_shortened(rows[0])}); write one class per line; {fix}"
-        )
-    if (indexed := indexed_names(rows)) is not None and (len(rows) > 1 or what == "classes"):
-        return sorted(indexed)
-    first: dict[str, int] = {}
-    for number, line in lines:
-        if not line.strip() and len(lines) > 1:
-            raise UsageError(f"line {number} of {name!r} is empty (''); write one class per line")
-        if (earlier := first.setdefault(folded(line.strip()), number)) != number:
-            where = f"in lines {earlier} and {number} of {name!r}"
-            raise UsageError(f"the word {_shortened(as_word(line))} is given twice, {where}; name it once")
-    return [(index, line) for index, (_, line) in enumerate(lines) if line]
-
-
-def indexed_names(lines: Sequence[str]) -> list[tuple[int, str]] | None:
-    """The ids and names of lines that all begin with an id, or all end with one from 0 or 1 on; None: of others."""
-    matches = [LEADING_INDEX.fullmatch(line) for line in lines]
-    if not all(matches):
-        matches = [_TRAILING_INDEX.fullmatch(line) for line in lines]
-        numbers = sorted(int(match["index"]) for match in matches if match)
-        if len(lines) < 2 or not all(matches) or numbers != list(range(numbers[0], numbers[0] + len(lines))):
-            return None
-        names = {folded(match["name"]) for match in matches if match}
-        if numbers[0] > 1 or len(names) < len(lines):  # "room 1", "room 2" are names
-            return None
-    return [(int(match["index"]), match["name"].strip()) for match in matches if match]
-
-
-def _names_file(words: str | os.PathLike[str]) -> bool:
-    """Whether words look like the name of a file, which isn't looked for: they may be those of a service's client."""
-    return os.fspath(words)[:1] == "@" or Path(words).suffix.lower() in (".txt", ".json", *_TABLES, *_SETTINGS)
-
-
-def _shortened(value: object) -> str:
-    text = repr(dict(value) if isinstance(value, _Pairs) else value)
-    return text if len(text) <= 60 else f"{text[:59]}…"

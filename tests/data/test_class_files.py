@@ -1,5 +1,6 @@
 """Files of classes mean the same as a dataset's table, beside folders of images and label maps, and as words."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -77,31 +78,29 @@ def test_json_in_a_text_file_is_no_name(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["mountain:128,0,0::\nsky:0,128,0::\nlake:0,0,128::\n", "128,0,0 mountain\n0,128,0 sky\n0,0,128 lake\n"]
 )
-def test_colors_are_read_with_color_masks_alone(folder: Path, text: str) -> None:
+def test_colors_mean_the_same_everywhere(folder: Path, text: str) -> None:
     (folder / "classes.txt").write_text(text, encoding="utf-8")
     colors = np.zeros((*VALUES.shape, 3), np.uint8)
     for value in range(3):
         colors[VALUES == value, value] = 128
     Image.fromarray(colors).save(folder / "masks/a.png")
-    assert names(segvoc.read_dataset(folder)) == ["mountain", "sky", "lake"]
-    with one_line_error(segvoc.UsageError, "classes.txt", "has colors", "--dataset"):
-        LabeledImages.from_folders(folder / "images", folder / "masks", folder / "classes.txt")
-    with one_line_error(segvoc.UsageError, "classes.txt", "has colors"):
-        segvoc.Vocabulary.read(folder / "classes.txt")
+    assert by_each_door(folder, text) == [["mountain", "sky", "lake"]] * 2
+    assert segvoc.Vocabulary.read(folder / "classes.txt").words == ("mountain", "sky", "lake")
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("1 mountain\n3 sky\n", "has no class 0"),
-        ("0 mountain\n0 sky\n", "has no class 1"),
+        ("0 mountain\n0 sky\n", "two classes have the index 0"),
         ("mountain\n\nsky\n", "line 2"),
+        ("1 mountain\n3 sky\n", "a.png' has the undefined index 0; the classes are 1, 3"),
     ],
 )
 def test_gaps_are_refused(folder: Path, text: str, problem: str) -> None:
-    (folder / "classes.txt").write_text(text, encoding="utf-8")
-    with one_line_error(segvoc.UsageError, "classes.txt", problem):
-        LabeledImages.from_folders(folder / "images", folder / "masks", folder / "classes.txt")
+    """A value that no class has is one of a map; the table itself may have gaps."""
+    for door in range(2):
+        with one_line_error(segvoc.SegvocError, problem):
+            by_each_door(folder, text)[door]
 
 
 def test_an_empty_line_would_move_the_classes_of_a_dataset(folder: Path) -> None:
@@ -112,7 +111,7 @@ def test_an_empty_line_would_move_the_classes_of_a_dataset(folder: Path) -> None
 
 def test_words_that_begin_with_numbers_are_not_taken_for_ids(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("2 dogs\n3 cats\n", encoding="utf-8")
-    with one_line_error(segvoc.UsageError, "words.txt", "begin with numbers", "JSON"):
+    with one_line_error(segvoc.UsageError, "words.txt", "begin with numbers", "in quotes"):
         segvoc.Vocabulary.read(tmp_path / "words.txt")
     (tmp_path / "words.json").write_text('["2 dogs", "3 cats"]', encoding="utf-8")
     assert segvoc.Vocabulary.read(tmp_path / "words.json").words == ("2 dogs", "3 cats")
@@ -122,3 +121,90 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_bytes("cup\nsaucer\n".encode("utf-16-le"))
     with one_line_error(segvoc.UsageError, "null character", "UTF-8"):
         segvoc.Vocabulary.read(tmp_path / "words.txt")
+
+
+# ---- drawn files, through every entrance
+
+NAMES = ("sky", "traffic light", "sofa = couch", "boeing 747", "crème brûlée", "driver's cabin", "猫", "grass")
+
+
+def _drawn_file(seed: int) -> tuple[list[str], bytes, bool]:
+    """The names by value, a file of them, and whether it can be read in one way alone."""
+    random = np.random.default_rng(seed)
+
+    def one_of(*choices: str) -> str:
+        return choices[int(random.integers(len(choices)))]
+
+    words = [NAMES[place] for place in random.permutation(len(NAMES))[: random.integers(2, len(NAMES))]]
+    colors = random.integers(1 << 24, size=len(words)) if random.integers(2) else None
+    index, separator, quote = one_of("", "before", "after"), one_of(" ", ",", ";", "\t", ", "), one_of("", "", '"', "'")
+    is_hex, is_first, titles = bool(random.integers(2)), bool(random.integers(2)), bool(random.integers(2))
+    order = random.permutation(len(words)) if index else np.arange(len(words))
+    rows, columns = list[list[str]](), list[str]()
+    for place in order.tolist():
+        # a name with an apostrophe can't be in such quotes
+        around = '"' if quote == "'" and "'" in words[place] else quote
+        cells, columns = [f"{around}{words[place]}{around}"], ["name"]
+        if colors is not None:
+            red_green_blue = [str(value) for value in int(colors[place]).to_bytes(3)]
+            color = [f"#{int(colors[place]):06x}"] if is_hex else red_green_blue
+            titled = ["color"] if is_hex else ["r", "g", "b"]
+            cells, columns = ([*color, *cells], [*titled, *columns]) if is_first else (cells + color, columns + titled)
+        if index:
+            cells, columns = (
+                ([str(place), *cells], ["id", *columns])
+                if index == "before"
+                else ([*cells, str(place)], [*columns, "id"])
+            )
+        rows.append(cells)
+    has_titles = titles and len(columns) > 1
+    lines = [separator.join(cells) for cells in ([columns] if has_titles else []) + rows]
+    is_plain = not (separator == " " and has_titles and not quote and any(" " in word for word in words))
+    if random.integers(2):
+        lines.insert(int(random.integers(len(lines))) * (not has_titles), "# drawn by a test")
+    if empty := not random.integers(6):
+        lines.insert(int(random.integers(1, len(lines))), "")
+    encoding = one_of("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-8-sig", "latin-1", "utf-16")
+    text = one_of("\n", "\r\n", "\r").join([*lines, *[""] * int(random.integers(3))])
+    is_plain = is_plain and encoding.startswith("utf-8") and (not empty or len(columns) > 1)
+    content = text.encode("utf-16" if encoding == "latin-1" and "猫" in text else encoding)
+    return words, content, is_plain
+
+
+def _by_each_entrance(folder: Path, content: bytes) -> list[tuple[str, ...] | str]:
+    """The words, or the error without its path, of --words-file, --classes, and --dataset of masks, YOLO and VOC."""
+    for name in ("masks/classes.txt", "yolo/classes.txt", "VOC2012/class_names.txt"):
+        (folder / name).write_bytes(content)
+    table = folder / "masks/classes.txt"
+    read = (
+        lambda: segvoc.Vocabulary.read(table),
+        lambda: LabeledImages.from_folders(folder / "masks/images", folder / "masks/masks", table).vocabulary,
+        *(lambda place=place: segvoc.read_dataset(folder / place).vocabulary for place in ("masks", "yolo", "VOC2012")),
+    )
+    found = list[tuple[str, ...] | str]()
+    for each in read:
+        try:
+            found.append(each().words)
+        except segvoc.UsageError as error:
+            found.append(re.sub("'/[^']*'", "FILE", str(error)))
+    return found
+
+
+def test_drawn_files_are_the_same_words_at_every_entrance(tmp_path: Path) -> None:
+    for name in ("masks/images/a.png", "masks/masks/a.png", "yolo/images/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(VALUES).save(tmp_path / name)
+    (tmp_path / "yolo/labels").mkdir()
+    (tmp_path / "yolo/labels/a.txt").write_text("0 0 0 0.5 0 0.5 0.5\n")
+    for name in ("JPEGImages/a.jpg", "SegmentationClass/a.png"):
+        (tmp_path / "VOC2012" / name).parent.mkdir(parents=True)
+        Image.fromarray(VALUES).save(tmp_path / "VOC2012" / name)
+    refused = list[int]()
+    for seed in range(300):
+        words, content, is_plain = _drawn_file(seed)
+        first, *others = _by_each_entrance(tmp_path, content)
+        assert others == [first] * 4, (seed, content)
+        expected = segvoc.Vocabulary(words).words
+        assert first == expected or (isinstance(first, str) and not is_plain), (seed, content, first)
+        refused += [seed] * isinstance(first, str)
+    assert 30 < len(refused) < 150

@@ -70,7 +70,7 @@ def test_images_and_label_maps_are_read_upright(folders, name):
         (lambda root: (root / "labels").rename(root / "elsewhere"), r"labels' does not exist"),
         (lambda root: (root / "images/a.png").write_bytes(b""), "would share a label map"),
         (lambda root: (root / "classes.json").write_text('["cat", "cat"]'), "'cat' is given twice"),
-        (lambda root: (root / "classes.json").write_text('{"cat": 1}'), "has no class 0, and 'cat' is 1"),
+        (lambda root: (root / "classes.json").write_text('{"cat": [1]}'), "'cat' is not an id"),
         (lambda root: (root / "classes.json").unlink(), "can't be read: No such file"),
     ],
 )

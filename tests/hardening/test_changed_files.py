@@ -128,7 +128,7 @@ IMAGES = [(kind, mode) for kind in ("JPEG", "PNG", "TIFF", "GIF", "BMP", "PPM", 
 TEXTS: dict[str, tuple[Read, str]] = {
     "words.txt": (Vocabulary.read, "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"),
     "parts.json": (PartVocabulary.read, '{"dog": ["head", "leg"], "*": ["skin"], "cat, kitten": []}'),
-    "classes.json": (Vocabulary.read_classes, '["ground", "red disc", "blue disc"]'),
+    "classes.json": (Vocabulary.read, '["ground", "red disc", "blue disc"]'),
     "captions.json": (
         lambda path: find_captions(path, path.parent),
         '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "a cat"}]}',

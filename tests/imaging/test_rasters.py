@@ -300,3 +300,8 @@ def test_overviews_are_means_whatever_the_strips(monkeypatch: pytest.MonkeyPatch
     means = pixels[:18].reshape(6, 3, 10, 3, 3).mean((1, 3))
     assert np.abs(reduced[:6] - means).max() <= 0.51
     np.testing.assert_array_equal(ArrayImage(pixels).overview(30), pixels)
+
+
+def test_values_too_large_to_differ_are_dark(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.full((1, 32, 48), 1e30, np.float32), **utm())
+    assert read_image(path).max() == 0

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError
+from segvoc.imaging.image_formats import MAX_THUMBNAILS
 from segvoc.imaging.rasters import NO_IMAGE, Stretch
 from segvoc.imaging.reading import (
     MAX_PLAIN_BYTES,
     MAX_SCANS,
-    MAX_THUMBNAILS,
     DecodedImage,
     decode_image,
     image_size,

@@ -178,3 +178,13 @@ def test_other_files_of_folders_are_counted(tmp_path: Path) -> None:
     assert "1 without a suffix" in line and skipped_files_line(Counter()) is None
     many = Counter({f".{letter}": 1 for letter in "abcdefgh"})
     assert str(skipped_files_line(many)).endswith("1 .f, 2 others")
+
+
+def test_folders_of_thumbnails_and_trash_are_skipped_and_named(folder: Path) -> None:
+    _touch(
+        folder, "in/a.jpg", "in/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "in/$RECYCLE.BIN/b.jpg", "in/sub/#recycle/c.jpg"
+    )
+    skipped = Counter[str]()
+    assert _named(image_paths(["in"], skipped=skipped)) == [("in/a.jpg", "a")]
+    line = skipped_files_line(skipped)
+    assert line == "skipped folders of thumbnails and trash: #recycle/, $RECYCLE.BIN/, @eaDir/"

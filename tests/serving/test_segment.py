@@ -327,3 +327,31 @@ def test_hints_are_in_the_answer_and_name_the_forms_fields():
         assert first[0].startswith('"cat; dog" is taken as a single word')
         assert first[1].endswith("for unmatched pixels: background=background")
         assert segment(client, words=words, background="other").json()["hints"] == first[:1]
+
+
+@pytest.mark.parametrize("encode", [base64.encodebytes, base64.urlsafe_b64encode, base64.b64encode])
+def test_base64_of_any_writer_is_an_image(client, encode):
+    answer = client.post("/v1/segment", json={"image": encode(png()).decode(), "words": WORDS})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"image": "AAAA!AAA"}, "the image is not in base64 (there is '!' at 4)"),
+        ({"words": []}, "words has no entry; give one or more"),
+        ({"words": ["sky", 5]}, "words[1] isn't a text; write words as text"),
+        ({"words": 5}, "words isn't a text; write words as text"),
+        ({"words": ["cup\nsaucer"]}, "the word 'cup\\nsaucer' has a line break in it; give words one by one"),
+    ],
+)
+def test_a_wrong_value_of_a_field_is_named_without_the_types_of_our_schema(client, body, said):
+    sent = {"image": base64.b64encode(png()).decode(), "words": WORDS} | body
+    answer = client.post("/v1/segment", json=sent)
+    assert answer.status_code == 422 and answer.json()["error"]["message"] == said
+
+
+def test_an_image_that_is_a_text_is_named_and_lines_of_a_form_are_words(client):
+    answer = client.post("/v1/segment", files={"image": (None, "a.png"), "words": (None, "cat")})
+    assert answer.json()["error"]["message"] == "image is a text; send the file: curl -F image=@photo.jpg"
+    assert [entry["name"] for entry in segment(client, words="cat\r\nwall\r\n").json()["classes"]] == ["cat", "wall"]

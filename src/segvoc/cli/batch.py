@@ -7,6 +7,7 @@ import click
 
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
+    FiniteRange,
     ModelOptions,
     WordOptions,
     label_options,
@@ -45,8 +46,12 @@ MANY_FILES = 1_000_000
 @click.option("--image-column", metavar="NAME", help="Parquet: the column with the images; tars: their suffix.")
 @click.option("--address", metavar="RAY", help="Connect to this Ray cluster: auto, HOST:6379, ...")
 @click.option("--workers", type=int, metavar="N", help="Number of model replicas; by default as many as fit.")
-@click.option("--cpus", type=float, default=Batch.cpus, metavar="C", help="CPU cores per replica; by default 2.")
-@click.option("--gpus", type=float, default=Batch.gpus, metavar="G", help="GPUs per replica; 0.5: two share one.")
+@click.option(
+    "--cpus", type=FiniteRange(), default=Batch.cpus, metavar="C", help="CPU cores per replica; by default 2."
+)
+@click.option(
+    "--gpus", type=FiniteRange(), default=Batch.gpus, metavar="G", help="GPUs per replica; 0.5: two share one."
+)
 @click.option(
     "--rows-a-file",
     type=int,

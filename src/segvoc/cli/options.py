@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,6 +214,17 @@ _OPTIONS: Mapping[str, Decorator] = {
 """The options by their names in `ModelOptions`, except for --dtype, which has several defaults."""
 
 
+class FiniteRange(click.FloatRange):
+    """A range of finite numbers: NaN isn't below or above anything, and infinity is no limit."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
+
+
 def label_options(*names: str) -> Decorator:
     """Add fields of `LabelOptions` as options to a command, which gets a `LabelOptions`, its argument `labels`."""
     options = {name: _label_option(name, "auto" if name == "window" else None) for name in names}
@@ -255,7 +267,7 @@ def _label_option(name: str, default: str | None) -> Decorator:
         return click.option(both, is_flag=True, default=None, help=text.help)
     return click.option(
         flag,
-        type=click.Choice(text.choices) if text.choices else text.parse,
+        type=click.Choice(text.choices) if text.choices else FiniteRange() if text.parse is float else text.parse,
         default=default,
         metavar=text.metavar,
         help=text.help,

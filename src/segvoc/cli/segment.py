@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
+    FiniteRange,
     ModelOptions,
     WordOptions,
     bundle_options,
@@ -47,7 +48,7 @@ _OVERLAY_OPTIONS = {
         "--opacity",
         default=0.5,
         metavar="A",
-        type=click.FloatRange(0, 1),
+        type=FiniteRange(0, 1),
         help="Weight of the colors in the overlay, from 0 to 1.",
     ),
     "names": click.option(
@@ -56,7 +57,7 @@ _OVERLAY_OPTIONS = {
     "legend": click.option("--legend/--no-legend", default=True, help="Draw the overlay's legend."),
     "overlay_megapixels": click.option(
         "--overlay-megapixels",
-        type=click.FloatRange(min=0, min_open=True),
+        type=FiniteRange(min=1e-6),
         default=4,
         metavar="M",
         help="Draw the overlays of larger images at this size.",
@@ -112,7 +113,7 @@ def _overlay(given: dict[str, Any]) -> OverlayStyle | None:
 @click.option(
     "--max-megapixels",
     "max_pixels",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=1e-6),
     metavar="M",
     callback=lambda context, option, megapixels: None if megapixels is None else round(megapixels * 1e6),
     help="With tiles: maximum size of images other than TIFF; 200 by default.",

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import compress
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segvoc.data.labeled_images import LabeledImage, LabeledImages, class_names, read_class_list
-from segvoc.errors import UsageError, counted, one_line
+from segvoc.errors import UsageError, counted, did_you_mean, one_line
 from segvoc.inference.label_options import LabelKeywords
 from segvoc.storage.files import read_json, write_json
 from segvoc.storage.records import check_amounts, from_json, to_json
@@ -240,7 +241,8 @@ class Manifest:
 def find_benchmark(name: str) -> Benchmark:
     """The benchmark of a name; `UsageError` lists all names."""
     if name not in BENCHMARKS:
-        raise UsageError(f"the benchmark {name!r} is unknown; choose one of {', '.join(BENCHMARKS)}")
+        meant = did_you_mean(re.sub(r"(?<=[a-z])(?=\d)", "-", name), BENCHMARKS)
+        raise UsageError(f"the benchmark {name!r} is unknown{meant}; choose one of {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]
 
 

@@ -14,14 +14,14 @@ from jaxtyping import UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError, checked_call, did_you_mean
 from segvoc.imaging.color_profiles import Colors
-from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
+from segvoc.imaging.label_maps import UNLABELED, LabelTable, label_table, read_label_map
 from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
 from segvoc.lexicon import surfaces_among
 from segvoc.storage.files import named_alike
 from segvoc.storage.resume import Stamp, stamp_of
-from segvoc.vocabulary import IGNORED_NAMES, Vocabulary
+from segvoc.vocabulary import Vocabulary, folded, read_classes
 
 CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
 """Folder of the class lists. Names are in label order, spelled as in the datasets."""
@@ -46,7 +46,7 @@ def image_stems(name: str) -> tuple[str, ...]:
     return tuple((CLASS_LIST_FOLDER / f"{name}.txt").read_text(encoding="utf-8").split())
 
 
-LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".PNG", ".TIF", ".TIFF")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".PNG", ".TIF", ".TIFF")
 """Suffixes of label maps, in search order."""
 
 _GENERIC_FOLDERS = frozenset("images image imgs img photos pictures jpegimages val train test".split())
@@ -75,6 +75,8 @@ class LabeledImage:
     """Path of both below their folders, without suffix ("sub/photo")."""
     new_labels: tuple[int, ...] | None = None
     """Maps stored labels to labels, 65535 for unlabeled; None: unchanged."""
+    table: LabelTable | None = None
+    """The meaning of the values in its label map; None: they are the labels, and unlabeled."""
     stretch: Stretch | None = None
     """Black and white values of a gray image with more than 8 bits; None: see `read_image`."""
 
@@ -91,6 +93,7 @@ class LabeledImage:
     def identity(self) -> str:
         """Its stem and read options: everything besides the files that scores depend on."""
         changes = [repr(value) for value in (self.new_labels, self.stretch) if value is not None]
+        changes += [] if self.table is None else [self.table.digest]
         return " ".join((self.stem, *changes))
 
     def exists(self) -> bool:
@@ -126,7 +129,7 @@ class LabeledImage:
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         """Read the labels as stored; labels that are shapes are drawn at this height and width [px]."""
-        return read_label_map(self.labels)
+        return read_label_map(self.labels, self.table)
 
     def read_objects(self, size: tuple[int, int], stuff: Set[int] = frozenset()) -> UInt16[np.ndarray, "H W"] | None:
         """Read each pixel's object number, 0 for none; None if the dataset has no objects.
@@ -181,8 +184,8 @@ class LabeledImages:
             labels: folder of the label maps: `sub/photo.png` (or .tif) for `sub/photo.jpg`. In 8-bit maps 255 is
                 unlabeled, in 16-bit maps 65535. Images without a label map are included, and reading them raises an
                 `InputError`.
-            classes: the class names in label order, or their file: one per line, or JSON (`Vocabulary.read_classes`);
-                classes of a file that are called "void", "unlabeled", "ignore", ... are unlabeled.
+            classes: the class names in label order, or their file (`segvoc.vocabulary.read_classes`), with the values
+                or colors in the maps; classes of a file that are called "void", "ignore", ... are unlabeled.
             background: the class that stands for "none of the others".
             owner: the object that all classes except the background are parts of: "door" means "car's door".
             skip: a folder inside `images` to leave out, such as a results folder.
@@ -191,7 +194,7 @@ class LabeledImages:
             UsageError: a folder is missing or empty, no image has a label map, two images share a label map, or the
                 class names can't be read.
         """
-        vocabulary, new_labels = _stored_classes(classes)
+        vocabulary, table = _stored_classes(classes)
         if owner is not None:
             if not (whole := owner.strip()):
                 raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
@@ -209,7 +212,7 @@ class LabeledImages:
             stems = (image.stem, f"{image.stem}{image.path.suffix}")
             candidates = [Path(labels) / f"{stem}{suffix}" for stem in stems for suffix in LABEL_SUFFIXES]
             existing = next(filter(None, map(named_alike, candidates)), candidates[0])
-            pairs.append(LabeledImage(image=image.path, labels=existing, stem=image.stem, new_labels=new_labels))
+            pairs.append(LabeledImage(image=image.path, labels=existing, stem=image.stem, table=table))
         if not any(os.path.exists(pair.labels) for pair in pairs):
             raise UsageError(
                 f"no image in {os.fspath(images)!r} has a label map in {os.fspath(labels)!r}; "
@@ -235,12 +238,14 @@ class LabeledImages:
             UsageError: a renamed or dropped class is unknown, no class is left, there are several backgrounds, or only
                 some of the sets have object maps.
         """
-        rename, drop = dict(rename or {}), frozenset(Vocabulary(drop).words if isinstance(drop, str) else drop)
+        rename, drop = dict(rename or {}), list(Vocabulary(drop).words if isinstance(drop, str) else drop)
         maps = [one.object_maps for one in sets if one.object_maps is not None]
         if 0 < len(maps) < len(sets):
             without = next(one.name for one in sets if one.object_maps is None)
             raise UsageError(f"{without!r} has no object maps, but {maps[0].name!r} has; join sets that all have some")
         known = list(dict.fromkeys(word for one in (*sets, *maps) for word in one.vocabulary.words))
+        rename = {word: new for name, new in rename.items() for word in _spelled_like(name, known)}
+        drop = frozenset(word for name in drop for word in _spelled_like(name, known))
         if unknown := [word for word in (*rename, *sorted(drop)) if word not in known]:
             raise UsageError(
                 f"no class is called {unknown[0]!r}{did_you_mean(unknown[0], known)}; rename or drop others"
@@ -255,7 +260,12 @@ class LabeledImages:
     ) -> "LabeledImages":
         """The images of all sets, whose stems get the sets' prefixes, without their object maps."""
         known = dict.fromkeys(word for one in sets for word in one.vocabulary.words)
-        words = list(dict.fromkeys(rename.get(word, word) for word in known if word not in drop))
+        spelled = dict[str, str]()
+        renamed = {word: rename.get(word, word) for word in known}
+        for word in (renamed[word] for word in known if word not in drop):
+            spelled.setdefault(folded(word), word)
+        words = list(spelled.values())
+        rename = {word: spelled.get(folded(new), new) for word, new in renamed.items()}
         found = dict.fromkeys(one.background for one in sets if one.background not in (None, *drop))
         backgrounds = list(dict.fromkeys(rename.get(str(word), str(word)) for word in found))
         if len(backgrounds) > 1:
@@ -333,15 +343,19 @@ class LabeledImages:
         return self.images[index].read_objects(size, surfaces_among(self.vocabulary.words, self.background))
 
 
-def _stored_classes(classes: str | os.PathLike[str] | Sequence[str]) -> tuple[Vocabulary, tuple[int, ...] | None]:
-    """The classes, and the labels of the values that stand for them in maps; None: the values are the labels."""
+def _stored_classes(classes: str | os.PathLike[str] | Sequence[str]) -> tuple[Vocabulary, LabelTable | None]:
+    """The classes, and the meaning of the values in maps; None: they are the labels."""
     if not isinstance(classes, str | os.PathLike):
         return Vocabulary(classes), None
-    stored = Vocabulary.read_classes(classes)
-    words = [word for word in stored.words if word.lower() not in IGNORED_NAMES]
-    if len(words) == len(stored):
-        return stored, None
-    return Vocabulary(words), tuple(words.index(word) if word in words else UNLABELED for word in stored.words)
+    rows = read_classes(classes)
+    is_plain = all(row.color is None and row.value in (None, at) and not row.is_void for at, row in enumerate(rows))
+    table = None if is_plain else LabelTable.of_rows(rows)
+    return Vocabulary([row.name for row in rows] if table is None else table.names), table
+
+
+def _spelled_like(name: str, known: Sequence[str]) -> list[str]:
+    """The known names that are this one, or, without any, those that are it but for case; itself, if there is none."""
+    return [name] if name in known else [word for word in known if folded(word) == folded(name)] or [name]
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

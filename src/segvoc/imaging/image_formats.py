@@ -9,7 +9,7 @@ import math
 import os
 import struct
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,8 +71,11 @@ RPC, GDAL_NODATA = 50844, 42113
 """Tags with RPCCoefficients, which georeference an image too, and with the value of pixels without one."""
 
 _WEBP_IN_TIFF = 50001
-_FLOATS = 3
-"""In the tag SampleFormat."""
+_SIGNED, _EXTRA_BANDS = 2, 338
+"""In the tag SampleFormat; the tag of bands beside the colors."""
+
+MAX_THUMBNAILS = 32
+"""Number of TIFF frames to check for thumbnails, pyramid levels and masks."""
 _BYTE_COUNTS = (279, 325)
 """Tags with the sizes of the blocks of a TIFF, strips or tiles; blocks that GDAL leaves out have size 0."""
 
@@ -119,11 +122,14 @@ def identified(
         except Exception as error:
             _refuse_dicom(file, name)  # the first 128 bytes of DICOM may look like a TIFF
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
-                return _unusual_tiff(file, name, stretch, colors, error)
+                return _read_by_gdal(file, name, stretch, colors, error=error)
             raise damaged_image(name, image_format, error) from None
         tags = image.tag_v2 if image.format == "TIFF" else {}  # pyright: ignore[reportAttributeAccessIssue]
-        if _is_misread(tags) or (rgb and _is_measured(tags) and find_spec("rasterio") is not None):
-            return _unusual_tiff(file, name, stretch, colors)
+        if _is_misread(tags):
+            return _read_by_gdal(file, name, stretch, colors)
+        if rgb and (needs_gdal := _needs_gdal(image, file, stretch)) is not None:
+            if needs_gdal or find_spec("rasterio") is not None:
+                return _read_by_gdal(file, name, stretch, colors, image)
         return image
     _refuse_dicom(file, name)
     name = "the file" if name == "the image" else name
@@ -191,10 +197,71 @@ def _is_misread(tags: Mapping[int, Any]) -> bool:
     return tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8
 
 
-def _is_measured(tags: Mapping[int, Any]) -> bool:
-    """Whether the range of a TIFF depends on its values: floats, 32 bits, or more than 8 bits with coordinates."""
-    bits = max(tags.get(258, (1,)))
-    return bits > 16 or (bits > 8 and (_FLOATS in tags.get(339, ()) or not tags.keys().isdisjoint(PLACE_TAGS)))
+def _needs_gdal(image: Image.Image, file: BinaryIO | io.BytesIO, stretch: "Stretch | None") -> bool | None:
+    """Whether only rasterio reads an image as it is meant; False: Pillow does, if all else is missing; None: Pillow.
+
+    rasterio reads TIFFs that hold more than the colors of a photograph: more than 8 bits, coordinates, masks, nodata,
+    bands by their interpretation, or a range to stretch; coordinates and 16 bits in JPEG 2000; and colors of 16 bits.
+    """
+    if image.format == "PNG":
+        deep = image.mode == "RGB" and ";16" in raw_mode(image) and "transparency" not in image.info
+        return False if deep else None
+    if image.format == "JPEG2000":
+        if find_spec("rasterio") is None or image.width * image.height > MAX_PIXELS:
+            return None
+        try:
+            image.load()
+        except Exception:  # Pillow's decoders raise a dozen kinds of exceptions
+            return True
+        return False if geo_header(file) is not None or image.mode.startswith("I") else None
+    if image.format != "TIFF":
+        return None
+    tags: Mapping[int, Any] = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    name, bits = getattr(file, "name", None), max(tags.get(258, (1,)))
+    is_file = isinstance(name, str)
+    is_placed = not tags.keys().isdisjoint((*PLACE_TAGS, RPC)) or (is_file and world_file(name) is not None)
+    has_spare_band = image.mode == "RGBA" and _EXTRA_BANDS not in tags
+    if stretch is not None or GDAL_NODATA in tags or (bits == 8 and _SIGNED in tags.get(339, ())):
+        return True
+    if has_spare_band or (is_placed and image.mode in ("LA", "La", "RGBA", "RGBa")):
+        return True
+    beside = is_file and any(os.path.exists(f"{name}{suffix}") for suffix in (".msk", ".aux.xml"))
+    if tags.get(277, 1) > len(image.getbands()):
+        return image.mode != "RGB"
+    return False if bits > 8 or is_placed or beside or _has_mask(image) else None
+
+
+def _has_mask(image: Image.Image) -> bool:
+    """Whether a page of a TIFF is the mask of the first."""
+    return any(kind & 4 for kind in page_kinds(image))
+
+
+def page_kinds(image: Image.Image) -> Iterator[int]:
+    """The kinds (NewSubfileType) of a TIFF's pages after the first: 1 a thumbnail, 4 a mask, else a page of its own."""
+    try:
+        # counting all would take hours for a malicious file
+        for number in range(1, MAX_THUMBNAILS):
+            is_mask = False
+            try:
+                image.seek(number)
+            except (KeyError, SyntaxError):  # Pillow reads the tags of masks, and doesn't decode them
+                is_mask = True
+            kind = image.tag_v2.get(254, 0)  # pyright: ignore[reportAttributeAccessIssue]
+            if is_mask and not kind & 4:
+                return
+            yield kind
+    except Exception:  # the last page, or damage behind the first, which doesn't matter
+        return
+    finally:
+        if image.tell():
+            image.seek(0)
+
+
+def raw_mode(image: Image.Image) -> str:
+    """Pillow's name of the samples in the file, such as "RGB;16B", of an image that isn't decoded yet."""
+    tiles: Any = getattr(image, "tile", ())
+    args: Any = tiles[0][3] if tiles else ""
+    return str(args[0] if isinstance(args, tuple) and args else args)
 
 
 TIFF_ERRORS = (OSError, SyntaxError, ValueError, KeyError, TypeError, EOFError, struct.error, MemoryError)
@@ -230,28 +297,32 @@ def world_file(path: str | os.PathLike[str]) -> tuple[float, ...] | None:
     return None
 
 
-def _unusual_tiff(
+def _read_by_gdal(
     file: BinaryIO | io.BytesIO,
     name: str,
     stretch: "Stretch | None",
     colors: "Colors",
+    image: Image.Image | None = None,
     error: Exception | None = None,
 ) -> Image.Image:
-    """The RGB of a measurement, or of a TIFF that Pillow can't read correctly (`error`): five bands, LERC, ..."""
+    """The RGB of an image that Pillow doesn't read as it is meant, or can't read (`error`): five bands, LERC, ..."""
     from segvoc.imaging.rasters import RasterImage
 
     file.seek(0)
     try:
-        orientation = tiff_tags(file).get(ExifTags.Base.Orientation, 1)
-    except TIFF_ERRORS:
-        orientation = 1
+        turn = (tiff_tags(file) if image is None else image.getexif()).get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        turn = 1
     file.seek(0)
+    path = getattr(file, "name", None)
     try:
-        with RasterImage(file, name=name, stretch=stretch, colors=colors) as raster:
+        # by its path, GDAL finds the files beside it
+        source = path if isinstance(path, str) else file
+        with RasterImage(source, name=name, stretch=stretch, colors=colors) as raster:
             check_size(raster.width, raster.height, name)
-            image = Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
-        image.getexif()[ExifTags.Base.Orientation] = orientation
-        return image
+            read = Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
+        read.getexif()[ExifTags.Base.Orientation] = turn
+        return read
     except UsageError:
         raise InputError(
             f"{name} is a TIFF of an unusual kind, which needs rasterio: "
@@ -265,6 +336,18 @@ def _unusual_tiff(
         raise damaged_image(name, "TIFF", error) from None
 
 
+_GEO_JP2 = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
+"""The identifier of the box of a JPEG 2000 file that holds a TIFF with the coordinates (GeoJP2)."""
+
+
+def geo_header(file: BinaryIO | io.BytesIO) -> io.BytesIO | None:
+    """The TIFF in a JPEG 2000 file that holds its coordinates; None without one."""
+    file.seek(0)
+    _, found, tiff = file.read(1 << 16).partition(_GEO_JP2)
+    file.seek(0)
+    return io.BytesIO(tiff) if found else None
+
+
 def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
     """The error for a file that starts like an image but can't be read because of `error`."""
     return InputError(
@@ -275,5 +358,7 @@ def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
 
 def reason(error: Exception) -> str:
     """An exception's message on one line, without the errno of errors of the system and of FFmpeg."""
+    if isinstance(inner := getattr(error, "reason", None), Exception):  # of urllib
+        return reason(inner)
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(text.split()) or type(error).__name__

@@ -1,17 +1,21 @@
 """Label maps as PNG files, or as GeoTIFFs that lie where their image does."""
 
+import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 import numpy as np
-from jaxtyping import Integer, UInt8, UInt16
+from jaxtyping import Bool, Integer, Shaped, UInt8, UInt16
 from PIL import Image, TiffImagePlugin, TiffTags
 
-from segvoc.errors import InputError
+from segvoc.errors import InputError, one_line
 from segvoc.imaging.image_formats import (
     GDAL_NODATA,
     MODEL_MATRIX,
@@ -19,13 +23,18 @@ from segvoc.imaging.image_formats import (
     RPC,
     TIE_POINTS,
     TIFF_ERRORS,
+    check_size,
+    geo_header,
+    raw_mode,
     tiff_tags,
     world_file,
 )
 from segvoc.imaging.palette import UNLABELED_COLOR
-from segvoc.imaging.rasters import is_raster
-from segvoc.imaging.reading import opened_image, upright
+from segvoc.imaging.rasters import is_raster, opened_raster
+from segvoc.imaging.reading import has_other_frames, opened_image, orientation, turned_array
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.files import digest_of
+from segvoc.vocabulary import ClassRow, shown_color
 
 UNLABELED = 65_535
 """The label of a pixel without a class; in an 8-bit label map it is 255."""
@@ -75,37 +84,243 @@ def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Intege
     return labels[np.ix_(rows, columns)]
 
 
-def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
-    """Read a label map: 8-bit palette or gray with 255 as unlabeled, or 16-bit gray with 65535 as unlabeled.
+# ---- the meaning of stored values
 
-    Three equal channels of 8 bits are a gray map.
 
-    The EXIF orientation is applied, as to images.
+@dataclass(frozen=True, kw_only=True)
+class LabelTable:
+    """The classes of label maps and the meaning of their values."""
+
+    names: tuple[str, ...]
+    """The class names in label order, without void classes."""
+    indices: Mapping[int, int]
+    """The label of each index; 65535 if unlabeled."""
+    colors: Mapping[int, int] | None = None
+    """The label of each color (0xRRGGBB); None if the table has no colors."""
+    has_indices: bool = True
+    """Whether the table has explicit indices: if it has colors alone, gray and palette images are read as colors."""
+
+    @classmethod
+    def of(cls, names: Mapping[int, str], unlabeled: Iterable[int] = ()) -> "LabelTable":
+        """The table of names by index; other indices are unlabeled: 255 and 65535, unless they have a name."""
+        labels = dict.fromkeys((*unlabeled, UNLABELED_8_BIT, UNLABELED), UNLABELED)
+        return cls(names=tuple(names.values()), indices=labels | {index: label for label, index in enumerate(names)})
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[ClassRow]) -> "LabelTable":
+        """The table of a file of classes; classes of the same name are one."""
+        names = tuple(dict.fromkeys(row.name for row in rows if not row.is_void))
+        labels = [UNLABELED if row.is_void else names.index(row.name) for row in rows]
+        values = [order if row.value is None else row.value for order, row in enumerate(rows)]
+        colors = {row.color: label for row, label in zip(rows, labels, strict=True) if row.color is not None}
+        return cls(
+            names=names,
+            indices={UNLABELED_8_BIT: UNLABELED, UNLABELED: UNLABELED} | dict(zip(values, labels, strict=True)),
+            colors=colors or None,
+            has_indices=not colors or rows[0].value is not None,
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal for equal tables."""
+        return digest_of(self)
+
+
+def looked_up(
+    values: Integer[np.ndarray, "H W"], labels: Mapping[int, int], problem: Callable[[int], str]
+) -> UInt16[np.ndarray, "H W"]:
+    """Look up the label of each value of a map, or raise an `InputError` with the problem of a value without one."""
+    distinct, inverse = np.unique(values, return_inverse=True)
+    if unknown := [value for value in distinct.tolist() if value not in labels]:
+        raise InputError(problem(unknown[0]))
+    return np.array([labels[value] for value in distinct.tolist()], np.uint16)[inverse].reshape(values.shape)
+
+
+class StoredMap(NamedTuple):
+    """The values of a label map as they are stored, upright."""
+
+    values: Shaped[np.ndarray, "H W *C"]
+    """Integers, or colors (H W 3)."""
+    palette: UInt8[np.ndarray, "N 3"] | None = None
+    """The color of each value of a palette image."""
+    is_hidden: Bool[np.ndarray, "H W"] | None = None
+    """Where the image is transparent."""
+
+    def labels(self, table: LabelTable | None, name: str) -> UInt16[np.ndarray, "H W"]:
+        """The labels; without a table, the values themselves (see `read_label_map`)."""
+        values = self.values
+        if values.ndim == 3 and (table is None or table.colors is None):
+            if (values != values[..., :1]).any():
+                if table is None:
+                    raise InputError(f"{name} has the mode RGB; a label map is a palette or gray PNG")
+                fix = "save indices, or give the classes colors"
+                raise InputError(f"{name} is a color mask, but the class table has no colors; {fix}")
+            values = values[..., 0]
+        labels = self._plain(values, name) if table is None else self._by_table(values, table, name)
+        return labels if self.is_hidden is None else np.where(self.is_hidden, np.uint16(UNLABELED), labels)
+
+    def _plain(self, values: Integer[np.ndarray, "H W"], name: str) -> UInt16[np.ndarray, "H W"]:
+        if values.dtype != np.uint8 and values.size and not 0 <= values.min() <= values.max() <= UNLABELED:
+            wrong = values.min() if values.min() < 0 else values.max()
+            raise InputError(f"{name} has the value {wrong}; labels are from 0 to {UNLABELED - 1}, {UNLABELED} is none")
+        labels = values.astype(np.uint16)
+        if values.dtype == np.uint8:
+            labels[labels == UNLABELED_8_BIT] = UNLABELED
+        return labels
+
+    def _by_table(self, values: Integer[np.ndarray, "H W *C"], table: LabelTable, name: str) -> np.ndarray:
+        colors, keys = table.colors, None
+        if colors is not None:
+            if values.ndim == 3:
+                keys = values.astype(np.uint32) @ _KEY
+            elif self.palette is not None:
+                keys = (self.palette.astype(np.uint32) @ _KEY)[values]
+            elif not table.has_indices and values.dtype == np.uint8:
+                keys = values * np.uint32(0x010101)
+        is_color = values.ndim == 3 or (self.palette is not None and not table.has_indices)
+        if colors is not None and keys is not None and (is_color or colors.keys() >= set(np.unique(keys).tolist())):
+            fix = "add it to the class table"
+            return looked_up(keys, colors, lambda key: f"{name} has the undefined color {shown_color(key)}; {fix}")
+        return looked_up(
+            values,
+            table.indices,
+            lambda value: f"{name} has the undefined index {value}; the classes are {_shown(table.indices)}: add it",
+        )
+
+
+_KEY = np.array([65536, 256, 1], np.uint32)
+
+
+def _shown(indices: Mapping[int, int]) -> str:
+    known = sorted(index for index, label in indices.items() if label != UNLABELED)
+    return f"{known[0]} to {known[-1]}" if len(known) > 8 else ", ".join(map(str, known))
+
+
+# ---- reading
+
+
+def read_label_map(
+    path: str | os.PathLike[str], table: LabelTable | None = None, *, content: bytes | None = None
+) -> UInt16[np.ndarray, "H W"]:
+    """Read a label map: a palette or gray image, or an array (.npy), of whole numbers of any type.
+
+    Three equal channels are a gray map. The EXIF orientation is applied, as to images.
+
+    Args:
+        path: the file.
+        table: the meaning of values and colors. None: a value is the index of its class, 255 is unlabeled in up to 8
+            bits, and 65535 in more. In a table with colors, RGB images and palettes in these colors are read by color,
+            and where it has colors alone, so are gray images in them. Transparent pixels are unlabeled.
+        content: the bytes of the file; `path` is then only its name.
 
     Returns:
         The index of each pixel's class; 65535 is unlabeled.
 
     Raises:
-        InputError: the file can't be read, or isn't a palette or gray image.
+        InputError: the file can't be read, has other values, or is in colors that the table lacks.
     """
-    with opened_image(path) as image:
-        return labels_of(image, repr(os.fspath(path)))
+    return stored_map(path, content).labels(table, repr(os.fspath(path)))
 
 
 def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
     """The labels in an opened image, as `read_label_map` returns them; `name` names it in errors."""
-    values = np.array(upright(image))
-    if image.mode == "1":
-        return values.astype(np.uint16)
-    if image.mode in ("P", "L"):
-        labels = values.astype(np.uint16)
-        labels[labels == UNLABELED_8_BIT] = UNLABELED
-        return labels
-    if image.mode.startswith("I;16"):
-        return values.astype(np.uint16)
-    if image.mode in ("RGB", "RGBA") and (values[..., :3] == values[..., :1]).all() and (values[..., 3:] == 255).all():
-        return labels_of(Image.fromarray(values[..., 0]), name)
-    raise InputError(f"{name} has the mode {image.mode}; a label map is a palette or gray PNG")
+    return _stored_in(image, name).labels(None, name)
+
+
+def stored_map(path: str | os.PathLike[str], content: bytes | None = None) -> StoredMap:
+    """Read the values of a map of any kind; errors are those of `read_label_map`."""
+    name = repr(os.fspath(path))
+    if Path(path).suffix.lower() == ".npy" and content is None:
+        return StoredMap(_whole(_array(path, name), name))
+    with opened_image(path, content=content) as image:
+        if has_other_frames(image):
+            raise InputError(f"{name} has several pages or frames; save the label map as one image")
+        if image.format is not None and not _is_narrowed(image):
+            return _stored_in(image, name)
+        turn = orientation(image)
+        driver = "PNG" if image.format == "PNG" else "GTiff"
+    return _stored_by_gdal(path if content is None else io.BytesIO(content), name, driver, turn)
+
+
+def _array(path: str | os.PathLike[str], name: str) -> np.ndarray:
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)  # which checks the size of the file
+    except FileNotFoundError:
+        raise InputError(f"{name} does not exist; check the path") from None
+    except Exception as error:  # of the header, which NumPy parses as Python
+        raise InputError(f"{name} is damaged, or no array of numbers ({one_line(error)}); save it again") from None
+    if not isinstance(values, np.ndarray) or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3))):
+        raise InputError(f"{name} is no array of rows and columns; save one label map with numpy.save")
+    check_size(values.shape[1], values.shape[0], name)
+    return np.array(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)
+
+
+def _is_narrowed(image: Image.Image) -> bool:
+    """Whether Pillow would change the values: signed bytes, colors of more than 8 bits, or large integers."""
+    if image.format == "TIFF":
+        tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+        bits, kind = max(tags.get(258, (1,))), max(tags.get(339, (1,)))
+        is_color = image.mode not in ("1", "P", "L", "F") and not image.mode.startswith("I")
+        return (bits == 8 and kind == _SIGNED) or (bits > 8 and is_color) or (bits > 16 and kind != _FLOAT)
+    return image.mode in ("RGB", "RGBA", "LA") and ";16" in raw_mode(image)
+
+
+_SIGNED, _FLOAT, _INVERTED = 2, 3, 0
+"""In the tags SampleFormat and PhotometricInterpretation."""
+
+
+def _stored_in(image: Image.Image, name: str) -> StoredMap:
+    tags = image.tag_v2 if image.format == "TIFF" else {}  # pyright: ignore[reportAttributeAccessIssue]
+    if tags.get(262) == _INVERTED and tags.get(258) != (1,):
+        raise InputError(f"{name} stores white as 0 (MinIsWhite); save it with black as 0 (MinIsBlack)")
+    raw, mode = raw_mode(image), image.mode
+    image.load()
+    values, turn = np.asarray(image), orientation(image)
+    palette = hidden = None
+    if mode in ("LA", "PA", "RGBA", "La", "RGBa"):
+        hidden, values = values[..., -1] == 0, values[..., 0] if values.shape[2] == 2 else values[..., :3]
+        hidden = turned_array(hidden, turn) if hidden.any() else None
+    if mode in ("P", "PA"):
+        palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        palette = np.concatenate((palette, np.zeros((256 - len(palette), 3), np.uint8)))
+    elif narrow := re.match("L;([24])", raw):  # which Pillow scales to 8 bits
+        values = values // (255 // ((1 << int(narrow[1])) - 1))
+    elif mode not in ("1", "L", "LA", "La", "RGB", "RGBA", "RGBa", "F") and not mode.startswith("I"):
+        raise InputError(f"{name} has the mode {mode}: neither indices nor colors; save it as a palette or gray PNG")
+    return StoredMap(turned_array(_whole(values, name), turn), palette, hidden)
+
+
+def _stored_by_gdal(file: str | os.PathLike[str] | io.BytesIO, name: str, driver: str, turn: int) -> StoredMap:
+    """The values that Pillow doesn't read, or would change."""
+    with opened_raster(file, name, driver) as dataset:
+        if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+            raise InputError(f"{name} stores white as 0 (MinIsWhite); save it with black as 0 (MinIsBlack)")
+        if len(dataset.subdatasets) > 1 or dataset.count not in (1, 3, 4):
+            what = f"{dataset.count} bands" if len(dataset.subdatasets) < 2 else "several pages"
+            raise InputError(f"{name} has {what}; save the label map as one image of one band")
+        bands = np.moveaxis(dataset.read(), 0, -1)
+    values, hidden = _whole(bands[..., 0] if bands.shape[2] == 1 else bands[..., :3], name), None
+    if values.ndim == 3:
+        if bands.shape[2] == 4:
+            hidden = turned_array(bands[..., 3] == 0, turn)
+        if values.dtype != np.uint8 and (values != values[..., :1]).any():
+            if values.dtype != np.uint16 or (values % 257).any():
+                raise InputError(f"{name} has colors of more than 8 bits; save it as 8-bit RGB")
+            values = (values // 257).astype(np.uint8)
+    return StoredMap(turned_array(values, turn), is_hidden=hidden)
+
+
+def _whole(values: Shaped[np.ndarray, "*shape"], name: str) -> Integer[np.ndarray, "*shape"]:
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    if values.dtype.kind == "f":
+        values = values.astype(np.float64)
+        if (wrong := values[~(np.abs(values) <= UNLABELED) | (values % 1 != 0)]).size:
+            raise InputError(f"{name} has the value {wrong.flat[0]:g}; labels are whole numbers from 0 to {UNLABELED}")
+        return values.astype(np.int64)
+    if values.dtype.kind not in "iu":
+        raise InputError(f"{name} has values of the type {values.dtype}; labels are whole numbers")
+    return values
 
 
 def label_table(labels: Mapping[int, int]) -> UInt16[np.ndarray, " N"]:
@@ -138,14 +353,18 @@ TiffTagValues = Mapping[int, tuple[int, Any]]
 def place_of(path: str | os.PathLike[str]) -> TiffTagValues | None:
     """The georeferencing tags of an image file, or those that its world file (.tfw) stands for.
 
-    None if the file isn't a TIFF, isn't georeferenced, can't be read, or has an orientation tag that reorders its
-    pixels.
+    None if the file is neither TIFF nor JPEG 2000, isn't georeferenced, can't be read, or has an orientation tag that
+    reorders its pixels.
     """
-    if not is_raster(path):
+    is_jp2 = Path(path).suffix.lower() in (".jp2", ".j2k")
+    if not is_raster(path) and not is_jp2:
         return None
     try:
         with open(path, "rb") as file:
-            directory = tiff_tags(file)
+            header = geo_header(file) if is_jp2 else file
+            if header is None:
+                return None
+            directory = tiff_tags(header)
             if directory.get(_ORIENTATION, 1) != 1:
                 return None
             tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}

@@ -98,6 +98,19 @@ def gdal_writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{str(path)!r} can't be written ({one_line(error)}); check the disk") from None
 
 
+@contextmanager
+def opened_raster(source: str | os.PathLike[str] | BinaryIO | BytesIO, name: str, driver: str) -> Iterator[Any]:
+    """A file that GDAL reads, as rasterio's dataset, for its stored values; `InputError` if it can't be read."""
+    rasterio = require_rasterio()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(source, driver=driver) as dataset:
+                yield dataset
+    except (*gdal_errors(), OSError) as error:
+        raise InputError(f"{name}: damaged or truncated ({one_line(error)}); copy it again") from None
+
+
 _SILENT = logging.NullHandler()
 
 
@@ -138,7 +151,13 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES)
         with self._reading(), warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            self.dataset = rasterio.open(source, driver="GTiff")
+            self.dataset = rasterio.open(source, driver=_driver(source))
+        try:
+            self._examine(bands, stretch, colors)
+        except gdal_errors() as error:  # of tags that are only read now
+            raise self._damage(error) from None
+
+    def _examine(self, bands: Sequence[int] | None, stretch: Stretch | None, colors: Colors) -> None:
         self.height, self.width = int(self.dataset.height), int(self.dataset.width)
         self._interpretation = [color.name for color in self.dataset.colorinterp]
         self.bands = self._checked(bands)
@@ -146,6 +165,8 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         self._has_floats = "f" in kinds
         if "c" in kinds:
             raise InputError(f"{self._name} has complex values; save their magnitudes")
+        if any(self.dataset.dtypes[band - 1] == "int8" for band in self.bands):
+            raise InputError(f"{self._name} has signed values of 8 bits; save them unsigned, or in 16 bits")
         self._nodata = [self.dataset.nodatavals[band - 1] for band in self.bands]
         self._masks = self._mask_kind(alpha=bands is None)
         self._palette = self._colors() if bands is None else None
@@ -224,18 +245,24 @@ class RasterImage(AbstractContextManager["RasterImage"]):
     def _find_limits(self, stretch: Stretch | None) -> Float32[np.ndarray, "n 2"] | None:
         """Values of black and white in each band; None: unchanged 8-bit values."""
         kinds = {self.dataset.dtypes[band - 1] for band in self.bands}
-        if stretch is None and kinds == {"uint8"}:
-            return None
+        about = self.dataset.tags(self.bands[0], ns="IMAGE_STRUCTURE")
+        bits = int(about.get("NBITS", 8 if kinds == {"uint8"} else 16))
+        is_inverted = self.dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
         if stretch is None:
+            if kinds == {"uint8"} and bits == 8 and not is_inverted:
+                return None
             stretch = PERCENTILES
-            if kinds == {"uint16"} and not self.is_georeferenced:  # a photo
-                warn_if_dark(self._sample())
-                stretch = Stretch(black=0.0, white=65_535.0, percent=False)
+            if kinds == {"uint8"} or (kinds == {"uint16"} and not self.is_georeferenced):  # a photo
+                if bits == 16:
+                    warn_if_dark(self._sample())
+                stretch = Stretch(black=0.0, white=2.0**bits - 1, percent=False)
         if not stretch.percent:
-            return np.array([(stretch.black, stretch.white)] * len(self.bands), np.float32)
-        values = self._sample()
-        valid = self._valid(None, (values.shape[1], values.shape[2]), values)
-        return np.array([percentiles(band, valid, stretch) for band in values], np.float32)
+            limits = np.array([(stretch.black, stretch.white)] * len(self.bands), np.float32)
+        else:
+            values = self._sample()
+            valid = self._valid(None, (values.shape[1], values.shape[2]), values)
+            limits = np.array([percentiles(band, valid, stretch) for band in values], np.float32)
+        return limits[:, ::-1] if is_inverted else limits
 
     def _color_profile(self) -> bytes | None:
         """The ICC profile of a photo."""
@@ -305,9 +332,21 @@ class RasterImage(AbstractContextManager["RasterImage"]):
                 with self._environment:
                     yield
             except (*gdal_errors(), OSError) as error:
-                raise InputError(
-                    f"{self._name}: damaged, truncated or not a TIFF ({one_line(error)}); copy it again"
-                ) from None
+                raise self._damage(error) from None
+
+    def _damage(self, error: BaseException) -> InputError:
+        return InputError(f"{self._name}: damaged, truncated or not a TIFF ({one_line(error)}); copy it again")
+
+
+def _driver(source: str | os.PathLike[str] | BinaryIO | BytesIO) -> str:
+    """GDAL's driver of a file, by its first bytes, so that no other one is tried."""
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            start = file.read(4)
+    else:
+        start = source.read(4)
+        source.seek(0)
+    return {b"\x89PNG": "PNG", b"\0\0\0\x0c": "JP2OpenJPEG", b"\xff\x4f\xff\x51": "JP2OpenJPEG"}.get(start, "GTiff")
 
 
 def _window(rows: slice, columns: slice) -> _Window:
@@ -353,5 +392,5 @@ def stretched(values: Shaped[np.ndarray, "h w"], limits: Float32[np.ndarray, " 2
     """Map values to 8 bits, by the values of black and white."""
     black, white = limits.tolist()
     with np.errstate(over="ignore", invalid="ignore"):  # values may be as large as their type allows
-        scaled = (values.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))
+        scaled = (values.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black or 1.0))
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
@@ -26,10 +26,14 @@ from segvoc.imaging.image_formats import (
     MAX_PIXELS,
     PLACE_TAGS,
     RPC,
+    TIFF_ERRORS,
     check_size,
     damaged_image,
+    geo_header,
     identified,
+    page_kinds,
     reason,
+    tiff_tags,
     world_file,
 )
 from segvoc.imaging.rasters import (
@@ -39,6 +43,7 @@ from segvoc.imaging.rasters import (
     RasterImage,
     Stretch,
     is_measured,
+    is_raster,
     percentiles,
     reduced_size,
     stretched,
@@ -54,9 +59,6 @@ FETCH_SECONDS = 30.0
 
 STANDARD_INPUT = "-"
 """The path that stands for standard input, as in other commands."""
-
-MAX_THUMBNAILS = 32
-"""Number of TIFF frames to check for thumbnails, pyramid levels and masks."""
 
 MAX_PLAIN_BYTES = 2_000_000
 """Maximum size of a plain-text PPM in memory [bytes]: Pillow reads 1 MB/s."""
@@ -153,7 +155,7 @@ def read_image(
         with opened_image(source, rgb=True, stretch=stretch, colors=colors) as image:
             name = repr(os.fsdecode(source))
             _warn_of_other_frames(image, name)
-            return _upright_rgb(image, stretch, name, colors, is_placed=_has_place(image, source))
+            return _upright_rgb(image, stretch, name, colors)
     if isinstance(source, BinaryFile):
         name = image_name(source)
         name = "the file given as an image" if name is None else repr(name)
@@ -242,7 +244,7 @@ def decode_image(
     _refuse_slow(image, content, name)
     with _damage_named(image, name, max_pixels):
         _warn_of_other_frames(image, name)
-        return _upright_rgb(image, stretch, name, colors, is_placed=_has_place(image))
+        return _upright_rgb(image, stretch, name, colors)
 
 
 def _refuse_slow(image: Image.Image, content: bytes, name: str) -> None:
@@ -397,7 +399,7 @@ def _from_tensor(tensor: Any) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _warn_of_other_frames(image: Image.Image, name: str) -> None:
-    if _has_other_frames(image):
+    if has_other_frames(image):
         kind = "page" if image.format == "TIFF" else "frame"
         warnings.warn(
             f"{name} has several {kind}s, of which only the first is labeled; save the others as separate images",
@@ -406,28 +408,18 @@ def _warn_of_other_frames(image: Image.Image, name: str) -> None:
         )
 
 
-def _has_other_frames(image: Image.Image) -> bool:
+def has_other_frames(image: Image.Image) -> bool:
+    """Whether a file has further frames or pages that are images of their own."""
     # further images in a phone's JPEG (MPO) are previews, depth maps and the like; in a PSD, layers
     if image.format in ("MPO", "PSD"):
         return False
     try:
         if not getattr(image, "is_animated", False):
             return False
-        if image.format != "TIFF":
-            return True
-        # counting all would take hours for a malicious file
-        for number in range(1, MAX_THUMBNAILS):
-            image.seek(number)
-            # NewSubfileType: a thumbnail, pyramid level or mask is no page
-            if not image.tag_v2.get(254, 0) & 0b101:  # pyright: ignore[reportAttributeAccessIssue]
-                return True
-        return False
+        return image.format != "TIFF" or any(not kind & 0b101 for kind in page_kinds(image))
     except Exception:
         # damage behind the first frame doesn't matter
         return False
-    finally:
-        if image.tell():
-            image.seek(0)
 
 
 def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
@@ -459,25 +451,19 @@ def _array_fix(array: np.ndarray) -> str:
     return "scale it to 8 bits, and convert it with astype(numpy.uint8)"
 
 
-def _upright_rgb(
-    image: Image.Image, stretch: Stretch | None, name: str, colors: Colors, *, is_placed: bool = False
-) -> UInt8[np.ndarray, "H W 3"]:
-    return np.array(_to_rgb(_decoded(image, stretch, name, colors, is_placed=is_placed)))
+def _upright_rgb(image: Image.Image, stretch: Stretch | None, name: str, colors: Colors) -> UInt8[np.ndarray, "H W 3"]:
+    return np.array(_to_rgb(_decoded(image, stretch, name, colors)))
 
 
-def _decoded(image: Image.Image, stretch: Stretch | None, name: str, colors: Colors, *, is_placed: bool) -> Image.Image:
+def _decoded(image: Image.Image, stretch: Stretch | None, name: str, colors: Colors) -> Image.Image:
     """The upright image in a mode of which `_to_rgb` converts any window as it converts the whole."""
     image.load()
     if image.mode in ("P", "PA") and image.palette is None:
         # a PNG with a misplaced palette; with transparency, Pillow would make it all black
         raise ValueError("its palette is missing")
-    if is_placed:
-        return _turned(_placed_rgb(image), image)
     if stretch is None and _is_16_bit(image):
         warn_if_dark(np.asarray(image))
     profile = image.info.get("icc_profile") if colors == "srgb" else None
-    if _has_spare_band(image):
-        return _turned(to_srgb(image.convert("RGB"), profile, name), image)
     # their range depends on the whole image, or on its format
     if image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I")):
         return _turned(_measured_rgb(image, stretch), image)
@@ -488,40 +474,11 @@ def _decoded(image: Image.Image, stretch: Stretch | None, name: str, colors: Col
     return _turned(to_srgb(image, profile, name), image)
 
 
-def _has_spare_band(image: Image.Image) -> bool:
-    """Whether a TIFF has an undeclared fourth band: Pillow assumes alpha, but it may be infrared."""
-    return image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _has_place(image: Image.Image, path: str | os.PathLike[str] | None = None) -> bool:
-    """Whether an image is a TIFF with coordinates (in its tags or a world file), of bands that may be masked."""
-    if image.format != "TIFF" or image.mode not in ("L", "RGB", "LA", "La", "RGBA", "RGBa"):
-        return False
-    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-    return not tags.keys().isdisjoint((*PLACE_TAGS, RPC)) or (path is not None and world_file(path) is not None)
-
-
-def _placed_rgb(image: Image.Image) -> Image.Image:
-    """The bands of a TIFF with coordinates, as `RasterImage` reads them: alpha, which may be infrared, only masks."""
-    bands = np.atleast_3d(np.asarray(image))
-    nodata = image.tag_v2.get(GDAL_NODATA)  # pyright: ignore[reportAttributeAccessIssue]
-    colors = bands[..., : 3 if image.mode.startswith("RGB") else 1]
-    pixels = np.array(np.broadcast_to(colors, (*colors.shape[:2], 3)))
-    try:
-        none = None if nodata is None else float(nodata.strip("\0 "))
-    except ValueError:
-        none = None
-    if none is not None:
-        pixels[np.all(colors == none, axis=-1)] = NO_IMAGE
-    elif image.mode not in ("L", "RGB") and not _has_spare_band(image):
-        pixels[bands[..., -1] == 0] = NO_IMAGE
-    return Image.fromarray(pixels)
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Decode an image in its mode, and apply its EXIF orientation: for label maps, which aren't read as colors."""
-    image.load()
-    return _turned(image, image)
+def turned_array(values: Shaped[np.ndarray, "H W *C"], turn: int) -> Shaped[np.ndarray, "h w *C"]:
+    """Apply an EXIF orientation to an array."""
+    values = values.swapaxes(0, 1) if turn in (5, 6, 7, 8) else values
+    values = values[:, ::-1] if turn in (2, 3, 6, 7) else values
+    return values[::-1] if turn in (3, 4, 7, 8) else values
 
 
 def _turned(drawn: Image.Image, image: Image.Image) -> Image.Image:
@@ -671,7 +628,7 @@ class DecodedImage(ArrayImage):
             if content is not None:
                 _refuse_slow(image, content, name)
             _warn_of_other_frames(image, name)
-            self._image = _decoded(image, stretch, name, colors, is_placed=_has_place(image, path))
+            self._image = _decoded(image, stretch, name, colors)
         self.width, self.height = self._image.size
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
@@ -681,3 +638,27 @@ class DecodedImage(ArrayImage):
 
 WindowedImage = ArrayImage | RasterImage
 """An image that is read by windows, to keep only parts in memory."""
+
+
+def is_windowed(path: str | os.PathLike[str]) -> bool:
+    """Whether a file can be read by windows (`RasterImage`) as `read_image` reads it; others are decoded as a whole.
+
+    These are TIFFs, and JPEG 2000 with coordinates, but for photographs of at most `MAX_PIXELS` that are turned or
+    transparent, or have other colors than red, green and blue.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not is_raster(path):
+                return Path(path).suffix.lower() in (".jp2", ".j2k") and geo_header(file) is not None
+            tags = tiff_tags(file)
+    except (*TIFF_ERRORS, AttributeError):
+        return is_raster(path)  # reading it reports the error
+    is_plain = max(tags.get(258, (1,))) <= 8 and tags.keys().isdisjoint((*PLACE_TAGS, RPC, GDAL_NODATA))
+    has_alpha = not {1, 2}.isdisjoint(np.atleast_1d(tags.get(338, 0)).tolist())
+    is_photo = is_plain and world_file(path) is None and (has_alpha or tags.get(262) in _OTHER_COLORS)
+    is_decoded = is_photo or tags.get(ExifTags.Base.Orientation, 1) in _UPRIGHT
+    return not is_decoded or tags.get(256, 0) * tags.get(257, 0) > MAX_PIXELS
+
+
+_OTHER_COLORS = (5, 6, 8, 9, 10)
+"""In the tag PhotometricInterpretation: inks, YCbCr and Lab."""

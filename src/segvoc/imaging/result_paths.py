@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUFFIXES
 from segvoc.imaging.reading import STANDARD_INPUT, url_problem, web_address
-from segvoc.storage.files import read_json
+from segvoc.storage.files import JUNK_FOLDERS, is_hidden, read_json
 from segvoc.vocabulary import folded
 
 PathLike = str | os.PathLike[str]
@@ -153,7 +153,8 @@ def image_paths(
     reading it fails later.
 
     `skip` is a folder to skip inside folders: the output folder, which also contains images. `skipped` counts the
-    skipped files of folders, by lower-case suffix ("" for none), and those of results as `RESULTS`.
+    skipped files of folders, by lower-case suffix ("" for none), those of results as `RESULTS`, and skipped folders of
+    thumbnails and trash (`JUNK_FOLDERS`), whose names end with a slash.
     """
     counted: Counter[str] = Counter() if skipped is None else skipped
     return [image for source in inputs for image in _expanded(os.fspath(source), skip, counted)]
@@ -161,7 +162,9 @@ def image_paths(
 
 def skipped_files_line(skipped: Counter[str]) -> str | None:
     """A line about skipped files of folders, which aren't images; None if there are none."""
-    results, suffixes = skipped[RESULTS], skipped - Counter({RESULTS: skipped[RESULTS]})
+    junk = sorted(name for name in skipped if name.endswith("/"))
+    results = skipped[RESULTS]
+    suffixes = skipped - Counter({RESULTS: results, **{name: skipped[name] for name in junk}})
     lines = [f"skipped {results} label maps and overlays of earlier calls"] if results else []
     if total := suffixes.total():
         common = suffixes.most_common(_MOST_SUFFIXES)
@@ -170,6 +173,8 @@ def skipped_files_line(skipped: Counter[str]) -> str | None:
             kinds.append(f"{others} others")
         files = "1 file that isn't an image by its" if total == 1 else f"{total} files that aren't images by their"
         lines.append(f"skipped {files} suffix: {', '.join(kinds)}")
+    if junk:
+        lines.append(f"skipped folders of thumbnails and trash: {', '.join(junk)}")
     if any(suffix in suffixes for suffix in DICOM_SUFFIXES):
         lines.append(f"a DICOM file: {DICOM_EXPORT}")
     return "; ".join(lines) or None
@@ -212,10 +217,9 @@ def _below(folder: str, skip: PathLike | None, skipped: Counter[str]) -> list[In
         problems.append(_nothing(str(error.filename), problem))
 
     for parent, folders, files in os.walk(folder, onerror=note):
+        skipped.update(f"{name}/" for name in folders if name.lower() in JUNK_FOLDERS)
         folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(parent, name)) != left_out
+            name for name in folders if not is_hidden(name) and os.path.realpath(os.path.join(parent, name)) != left_out
         ]
         for name in (name for name in files if not name.startswith(".")):
             if (suffix := os.path.splitext(name)[1].lower()) not in IMAGE_SUFFIXES:

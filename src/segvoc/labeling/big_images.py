@@ -21,7 +21,7 @@ from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, gdal_writing, is_raster, require_rasterio
-from segvoc.imaging.reading import DecodedImage, WindowedImage
+from segvoc.imaging.reading import DecodedImage, WindowedImage, is_windowed
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
 from segvoc.inference.hints import find_hints
 from segvoc.inference.label_options import LabelOptions
@@ -148,7 +148,7 @@ class TileTask(Task):
 
     def plan(self, images: Sequence[InputImage]) -> list[ResultFiles | None]:
         """See `Task.plan`; `UsageError` also without rasterio, if an image is a TIFF."""
-        if any(is_raster(image.path) for image in images):
+        if any(is_windowed(image.path) for image in images):
             require_rasterio()
         call = self.labeling
         return plan_files(images, call.out, lambda image, stem: _paths(image.path, stem, call))
@@ -166,12 +166,13 @@ class TileTask(Task):
 
 
 def _paths(path: Path, stem: str, labeling: Labeling) -> ResultPaths:
-    return ResultPaths.below(labeling.out, stem, overlay=labeling.overlay is not None, placed=is_raster(path))
+    placed = is_windowed(path) or (labeling.bands is not None and is_raster(path))
+    return ResultPaths.below(labeling.out, stem, overlay=labeling.overlay is not None, placed=placed)
 
 
 def _opened(path: Path, labeling: Labeling, colors: Colors) -> AbstractContextManager[WindowedImage]:
     stretch, bands = labeling.options.value_range, labeling.bands
-    if is_raster(path):
+    if is_windowed(path) or (bands is not None and is_raster(path)):
         return RasterImage(path, bands=bands, stretch=stretch, colors=colors)
     if bands is not None:
         raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for TIFFs")

@@ -31,6 +31,7 @@ from segvoc.inference.part_labels import words_with_objects
 from segvoc.serving.answers import ServiceFailure, VocabularyName
 from segvoc.serving.labeler import LabelQuery
 from segvoc.serving.settings import PIECE_BYTES, TEXT_BYTES, ServiceSettings
+from segvoc.storage.files import base64_bytes
 from segvoc.vocabulary import PartVocabulary, parts_by_object
 
 FORM, JSON_BODY = "multipart/form-data", "application/json"
@@ -206,15 +207,9 @@ def _from_base64(text: object) -> bytes:
     if not isinstance(text, str):
         raise ValueError("the image is not a text in base64")
     try:
-        prefix = _DATA_URL.match(text)
-        start = prefix.end() if prefix else 0
-        if text.find("=", start, len(text) - 2) >= 0:
-            raise ValueError("there is padding before the end")
-        # whole groups of four characters at a time, so that other threads have a turn
-        pieces = (text[at : at + PIECE_BYTES] for at in range(start, len(text), PIECE_BYTES))
-        return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
-    except ValueError:
-        raise ValueError("the image is not in base64") from None
+        return base64_bytes(text[prefix.end() :] if (prefix := _DATA_URL.match(text)) else text)
+    except ValueError as error:
+        raise ValueError(f"the image is not in base64 ({error})") from None
 
 
 class JsonSegmentRequest(_SegmentFields):
@@ -291,7 +286,7 @@ def _names(
     given: str | Sequence[str] | Mapping[str, Sequence[str]] | None, separators: str, most: int
 ) -> Sequence[str]:
     if isinstance(given, str):
-        return re.split(f"[{separators}]", given, maxsplit=most)
+        return re.split(f"[{separators}\r\n]", given, maxsplit=most)
     if isinstance(given, Mapping):
         return [*given, *(part for parts in given.values() for part in parts)]
     return given or ()
@@ -338,21 +333,38 @@ def _pieces(text: bytes) -> Iterator[bytes]:
         start = end
 
 
+_FEW = "too_short"
+_SAID = {_FEW: "has no entry; give one or more", "string_type": "isn't a text; write words as text"}
+"""What we say of Pydantic's types of errors in fields of several types."""
+
+
 @contextmanager
 def _naming_fields(fix: str) -> Iterator[None]:
     """Turn the first of Pydantic's errors into a `ServiceFailure`."""
     try:
         yield
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        # of the types that a field may have, the one that fits best says most
+        same = [each for each in problems if each["loc"][:1] == problems[0]["loc"][:1]]
+        problem = max(same, key=lambda each: (any(isinstance(step, int) for step in each["loc"]), each["type"] == _FEW))
         if problem["type"] == "json_invalid":
             raise ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}") from None
-        place = ".".join(str(step)[:60] for step in problem["loc"]) or "the body"
+        path = [step for step in problem["loc"] if not (isinstance(step, str) and re.search(r"[-\[]", step))]
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{str(step)[:60]}" for step in path).lstrip(".")
+        place = place or "the body"
         if problem["type"] == "extra_forbidden":
             ours = option_meant(place, re.findall(r"\w+", fix))
             meant = f" (did you mean {ours}?)" if ours else f"; {fix}"
             raise ServiceFailure("invalid_request", f"unknown field {place!r}{meant}") from None
-        raise ServiceFailure("invalid_request", f"{place}: {problem['msg']}; {fix}") from None
+        if len(same) > 1 and problem["type"] in _SAID:
+            raise ServiceFailure("invalid_request", f"{place} {_SAID[problem['type']]}") from None
+        said = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "value_error" and place == "image":
+            is_text = said.startswith("Expected UploadFile")
+            said = "image is a text; send the file: curl -F image=@photo.jpg" if is_text else said
+            raise ServiceFailure("invalid_request", said) from None
+        raise ServiceFailure("invalid_request", f"{place}: {said}; {fix}") from None
 
 
 def _known(model: type[BaseModel]) -> str:

@@ -1,5 +1,6 @@
-"""Files: untrusted names, scratch folders, the user's cache, the shipped weights, digests, and strict JSON."""
+"""Files: untrusted names, scratch folders, the user's cache, the shipped weights, digests, base64, and strict JSON."""
 
+import base64
 import hashlib
 import json
 import math
@@ -77,26 +78,54 @@ def safe_path(name: str) -> Path:
     return path
 
 
-def named_alike(path: Path) -> Path | None:
+def named_alike(path: Path, *, any_case: bool = False) -> Path | None:
     """The file at a path, or the one whose name differs by the encoding of accents or the case of its suffix alone.
 
-    macOS and archives made there spell "é" as two characters. None: there is neither, or several are alike.
+    macOS and archives made there spell "é" as two characters. With `any_case`, all letters may differ in case, as in
+    lists that were made on Windows. None: there is neither, or several are alike.
     """
     try:
-        return _alike(path, os.path.isfile)
+        return _alike(path, os.path.isfile, any_case)
     except OSError:
         return None
 
 
-def _alike(path: Path, is_there: Callable[[Path], bool]) -> Path | None:
+def _alike(path: Path, is_there: Callable[[Path], bool], any_case: bool) -> Path | None:
     if is_there(path):
         return path
-    folder = None if path.parent == path else _alike(path.parent, os.path.isdir)
+    folder = None if path.parent == path else _alike(path.parent, os.path.isdir, any_case)
     if folder is None:
         return None
-    same = _names_by_form(folder, folder.stat().st_mtime_ns).get(common_form(path.name), [])
+    form = common_form(path.name).casefold() if any_case else common_form(path.name)
+    same = _names_by_form(folder, folder.stat().st_mtime_ns, any_case).get(form, [])
     found = [folder / name for name in same if is_there(folder / name)]
     return found[0] if len(found) == 1 else None
+
+
+JUNK_FOLDERS = frozenset(
+    ("@eadir", "#recycle", "@recycle", "#snapshot", "$recycle.bin", "system volume information", "__macosx")
+)
+"""Folders of thumbnails and trash that network storages and other systems put between the user's, in lower case."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is left out of listings: it is hidden, or one of `JUNK_FOLDERS`."""
+    return name.startswith(".") or name.lower() in JUNK_FOLDERS
+
+
+def base64_bytes(text: str) -> bytes:
+    """Decode base64, in lines or not (MIME), or in its alphabet for URLs; `ValueError` names the first wrong place."""
+    if wrong := re.search(r"[^A-Za-z0-9+/_=\s-]|=(?=[^=\s])", text):
+        raise ValueError(f"there is {wrong[0]!r} at {wrong.start()}")
+    if re.search(r"[-_\s]", text):
+        text = re.sub(r"\s+", "", text).translate(str.maketrans("-_", "+/"))
+        text += "=" * (-len(text) % 4)
+    # whole groups of four characters at a time, so that other threads have a turn
+    pieces = (text[at : at + _BASE64_PIECE] for at in range(0, len(text), _BASE64_PIECE))
+    return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
+
+
+_BASE64_PIECE = 1 << 20
 
 
 def composed(name: str) -> str:
@@ -111,11 +140,11 @@ def common_form(name: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _names_by_form(folder: Path, changed: int) -> dict[str, list[str]]:
+def _names_by_form(folder: Path, changed: int, any_case: bool) -> dict[str, list[str]]:
     """The names in a folder by their common form; `changed` is the time of its last change."""
     names: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)):
-        names.setdefault(common_form(name), []).append(name)
+        names.setdefault(common_form(name).casefold() if any_case else common_form(name), []).append(name)
     return names
 
 

@@ -139,9 +139,9 @@ OF_ALL = [
     ("indices in CSV", _file("classes.csv", "id;name\n4;\n"), "the line '4, ' has no name"),
     ("objects", _file(OBJECTS, [{"name": "car", "id": 1}, {"name": "road"}]), "'road' has no index, others"),
     ("objects", _file(OBJECTS, [{"name": "car", "color": "blue"}]), "entry 0 has no color of red"),
-    ("objects", _file(OBJECTS, {"car": None}), "entry 0 has no name"),
-    ("objects", _file(OBJECTS, ["car", 7]), "entry 1 is neither a name nor an object"),
-    ("objects", _file(OBJECTS, "{"), "is damaged: it is not JSON"),
+    ("objects", _file(OBJECTS, {"car": None}), "'car' is not an id"),
+    ("objects", _file(OBJECTS, ["car", 7]), "entry 1 (7) is neither a name nor an object"),
+    ("objects", _file(OBJECTS, "{"), "isn't valid JSON"),
 ]
 
 
@@ -181,7 +181,7 @@ OF_ONE = [
     (COCO, _segment(segmentation="1, 2"), "that is neither polygons nor run lengths"),
     (COCO, _segment(category_id=99), "annotation 0 is of the undefined category 99"),
     (SEGMENTS, _png(SEGMENT_MAP, "RGB", (16, 12), (1, 2, 3)), "has a segment 197121"),
-    (SEGMENTS, _png(SEGMENT_MAP, "L", (16, 12)), "is a L image, not RGB"),
+    (SEGMENTS, _png(SEGMENT_MAP, "L", (16, 12)), "is a gray or palette image, not RGB"),
     (SEGMENTS, _png(SEGMENT_MAP, "RGB", (8, 8)), "it is for 8 x 8 pixels, the image"),
     ("labelme", _shape(points=[[1, 2], [3, 4], [5, "x"]]), "is 'x', not a finite number"),
     ("labelme", _shape(points=[[1, 2], [3, 4], [5, 1e9]]), "lies far outside its image"),
@@ -208,10 +208,9 @@ OF_ONE = [
     ("camvid in CSV", _map(CAMVID_MAP, UNKNOWN_COLOR), "_L.png' has the undefined color 1, 2, 3 (#010203)"),
     ("camvid in CSV", _map(CAMVID_MAP, colored(**CAMVID)[:9]), "it is for 12 x 9 pixels, the image"),
     ("cityscapes", _map("gtFine/val/ulm/a_gtFine_labelIds.png", values(99, 7, 0)), "has the undefined index 99"),
-    ("indices", _map(MASK, values(5, 4, 255)), "'one.png' has the undefined index 5"),
+    ("indices", _map(MASK, values(5, 4, 255)), "one.png' has the undefined index 5"),
     ("indices", _map(MASK, UNKNOWN_COLOR), "but the class table has no colors"),
     ("indices", _file(MASK, b"\x89PNG"), "one.png'"),
-    ("colors", _map(MASK, np.dstack([*[values(0, 0, 0)] * 3, values(0, 255, 255)])), "has the mode RGBA"),
 ]
 
 
@@ -282,7 +281,7 @@ def test_yaml_that_would_be_endless_as_a_text(tmp_path: Path) -> None:
     (folder / "data.yaml").write_text(content, encoding="utf-8")
     assert len(segvoc.read_dataset(folder)) == 1
     (folder / "data.yaml").write_text(content.replace("[cat, road]", "*a39"), encoding="utf-8")
-    with one_line_error(UsageError, "a name is a list"):
+    with one_line_error(UsageError, "is neither a name nor an object"):
         segvoc.read_dataset(folder)
 
 

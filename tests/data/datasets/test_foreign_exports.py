@@ -522,7 +522,7 @@ def test_voc_of_datumaro_and_labelme2voc(tmp_path: Path) -> None:
     assert segvoc.read_dataset(tmp_path).background == "background"
     assert pixels(tmp_path)[0] == {"background": 0, "yellow duck": 1200}
     write(tmp_path / "class_names.txt", "\n")
-    refused(tmp_path, r"class_names\.txt' is damaged: it has no class")
+    refused(tmp_path, r"class_names\.txt': it has no class")
 
 
 def test_official_voc(tmp_path: Path) -> None:

@@ -180,3 +180,171 @@ def test_formats_that_are_not_read_are_named_with_the_way_out(tmp_path: Path, to
     for path in (tmp_path, file):
         with one_line_error(UsageError, tool, way_out):
             segvoc.read_dataset(path)
+
+
+# ---- crowds, flags and fractions
+
+
+def _whole_image() -> dict[str, Any]:
+    runs = [0, HEIGHT * WIDTH]
+    return {"segmentation": {"size": [HEIGHT, WIDTH], "counts": runs}, "iscrowd": 1}
+
+
+@pytest.mark.parametrize("crowd", [1, True, "1", "true", 1.0])
+def test_a_crowd_is_behind_the_objects_before_it(tmp_path: Path, crowd: object) -> None:
+    image(tmp_path / "images/a.jpg")
+    coco(tmp_path, {"segmentation": [flat()], "iscrowd": 0}, _whole_image() | {"iscrowd": crowd})
+    objects = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
+    assert objects is not None and int((objects == 1).sum()) == 24 * 32
+
+
+@pytest.mark.parametrize("crowd", [0, "0", "false", None, ""])
+def test_a_flag_may_be_a_text(tmp_path: Path, crowd: object) -> None:
+    image(tmp_path / "images/a.jpg")
+    coco(tmp_path, {"segmentation": [flat()], "iscrowd": crowd})
+    objects = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
+    assert objects is not None and objects.max() == 1
+
+
+def test_a_flag_that_is_none_is_named(tmp_path: Path) -> None:
+    image(tmp_path / "images/a.jpg")
+    coco(tmp_path, {"segmentation": [flat()], "iscrowd": "perhaps"})
+    with one_line_error(segvoc.InputError, "'iscrowd' of annotation 0 is 'perhaps', not true or false"):
+        segvoc.read_dataset(tmp_path).read(0)
+
+
+def test_a_corner_a_little_beyond_the_edge_leaves_fractions_what_they_are(tmp_path: Path) -> None:
+    image(tmp_path / "images/a.jpg")
+    beyond = [0.75, 0.75, 1.03, 0.75, 1.03, 1.0, 0.75, 1.0]
+    coco(tmp_path, {"segmentation": [flat((WIDTH, HEIGHT))]}, {"segmentation": [beyond]})
+    assert int((segvoc.read_dataset(tmp_path).read(0).labels == 0).sum()) == 24 * 32 + 12 * 16
+    coco(tmp_path, {"segmentation": [flat((WIDTH, HEIGHT))]}, {"segmentation": [[0.1, 0.1, 40, 0.1, 0.1, 0.9]]})
+    with one_line_error(UsageError, "most corners of its polygons are fractions", "one is 40"):
+        segvoc.read_dataset(tmp_path)
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("listed", "there"),
+    [("A.jpg", "a.jpg"), ("Sub/a.jpg", "sub/a.jpg"), ("images\\1\\a.jpg", "a.jpg"), ("A.JPG", "a.jpg")],
+)
+def test_names_of_windows_are_found(tmp_path: Path, listed: str, there: str) -> None:
+    image(tmp_path / "images" / there)
+    coco(tmp_path, {"segmentation": [flat()]}, name=listed)
+    assert labeled(tmp_path) == 24 * 32
+
+
+def test_of_names_that_differ_by_case_the_exact_one_counts(tmp_path: Path) -> None:
+    image(tmp_path / "images/A.jpg")
+    image(tmp_path / "images/a.jpg")
+    coco(tmp_path, {"segmentation": [flat()]}, name="a.jpg")
+    assert segvoc.read_dataset(tmp_path).images[0].image.name == "a.jpg"
+
+
+def test_thumbnails_and_trash_of_a_storage_are_no_images(tmp_path: Path) -> None:
+    for name in ("images/a.jpg", "images/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "images/$RECYCLE.BIN/b.jpg"):
+        image(tmp_path / name)
+    for name in ("masks/a.png", "masks/#recycle/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / name)
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    assert [one.stem for one in segvoc.read_dataset(tmp_path).images] == ["a"]
+
+
+def test_classes_that_differ_by_case_are_one(tmp_path: Path) -> None:
+    """CVAT adds `background`, and annotators write "Cat" and "cat"."""
+    image(tmp_path / "JPEGImages/a.jpg")
+    colors = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    colors[:10], colors[10:20] = (0, 215, 255), (255, 0, 204)
+    (tmp_path / "SegmentationClass").mkdir()
+    Image.fromarray(colors).save(tmp_path / "SegmentationClass/a.png")
+    write(tmp_path / "labelmap.txt", "Background:0,215,255::\nBone:255,0,204::\nbackground:0,0,0::\n")
+    dataset = segvoc.read_dataset(tmp_path)
+    assert dataset.vocabulary.words == ("background", "Bone") and dataset.background == "background"
+    assert np.bincount(dataset.read(0).labels.ravel()).tolist() == [38 * WIDTH, 10 * WIDTH]
+    renamed = LabeledImages.joined([dataset], rename={"Background": "tissue"})
+    assert renamed.vocabulary.words == ("tissue", "Bone")
+    assert LabeledImages.joined([dataset], drop=["bone"]).vocabulary.words == ("background",)
+    assert LabeledImages.joined([dataset, dataset], rename={"Bone": "BACKGROUND"}).vocabulary.words == ("background",)
+
+
+# ---- folders of masks
+
+
+def _masks(folder: Path, pairs: dict[str, str], table: str, content: str, *, colors: bool = True) -> None:
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[20:] = 1
+    shown = np.array([(0, 0, 0), (250, 50, 83)], np.uint8)[values]
+    for photo, mask in pairs.items():
+        image(folder / photo)
+        (folder / mask).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(shown if colors else values).save(folder / mask)
+    write(folder / table, content)
+
+
+_CVAT = "0 0 0 background\n250 50 83 cat\n"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "table", "content", "colors"),
+    [
+        ({"default/a.png": "defaultannot/a.png"}, "label_colors.txt", _CVAT, True),
+        ({"default/image_2/a.png": "default/semantic_rgb/a.png"}, "label_colors.txt", _CVAT, True),
+        *(
+            (
+                {"imgsFine/leftImg8bit/default/a_leftImg8bit.png": f"gtFine/default/a_gtFine_{ending}.png"},
+                "label_colors.txt",
+                _CVAT,
+                ending == "color",
+            )
+            for ending in ("color", "labelIds")
+        ),
+        (
+            {"images/a.jpg": "masks/a.png"},
+            "class_mapping.csv",
+            "class_name,class_color\n__background__,0 0 0\ncat,250 50 83\n",
+            True,
+        ),
+    ],
+    ids=["CamVid", "KITTI", "Cityscapes in color", "Cityscapes", "V7"],
+)
+def test_exports_of_cvat_and_v7(tmp_path: Path, pairs: dict[str, str], table: str, content: str, colors: bool) -> None:
+    _masks(tmp_path, pairs, table, content, colors=colors)
+    dataset = segvoc.read_dataset(tmp_path)
+    assert dataset.vocabulary.words == ("background", "cat")
+    assert np.bincount(dataset.read(0).labels.ravel()).tolist() == [20 * WIDTH, 28 * WIDTH]
+
+
+def test_sub_folders_by_day_are_no_sets(tmp_path: Path) -> None:
+    pairs = {f"images/{day}/a.jpg": f"masks/{day}/a.png" for day in ("2024-05-01", "2024-05-02")}
+    _masks(tmp_path, pairs, "classes.txt", "bg\ncat\n", colors=False)
+    assert [one.stem for one in segvoc.read_dataset(tmp_path).images] == ["2024-05-01/a", "2024-05-02/a"]
+    assert [one.stem for one in segvoc.read_dataset(tmp_path, split="2024-05-01").images] == ["a"]
+    _masks(tmp_path, {"images/train/b.jpg": "masks/train/b.png"}, "classes.txt", "bg\ncat\n", colors=False)
+    with one_line_error(UsageError, "has several sets: 2024-05-01, 2024-05-02, train; choose one with --split"):
+        segvoc.read_dataset(tmp_path)
+
+
+def test_a_palette_in_an_order_of_its_own_means_the_colors_of_the_table(tmp_path: Path) -> None:
+    image(tmp_path / "JPEGImages/a.jpg")
+    write(tmp_path / "labelmap.txt", "background:0,0,0::\ncat:10,20,30::\n")
+    (tmp_path / "SegmentationClass").mkdir()
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[5:9] = 1
+    swapped = Image.fromarray(1 - values)
+    swapped.putpalette(bytes((10, 20, 30, 0, 0, 0)))
+    swapped.save(tmp_path / "SegmentationClass/a.png")
+    np.testing.assert_array_equal(segvoc.read_dataset(tmp_path).read(0).labels, values)
+
+
+def test_gray_masks_in_the_colors_of_a_table_are_read_by_color(tmp_path: Path) -> None:
+    image(tmp_path / "images/a.jpg")
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[5:9] = 255
+    (tmp_path / "masks").mkdir()
+    write(tmp_path / "classes.txt", "0,0,0 background\n255,255,255 cat\n")
+    for mode in ("RGB", "L", "1"):
+        Image.fromarray(values).convert(mode).save(tmp_path / "masks/a.png")
+        np.testing.assert_array_equal(segvoc.read_dataset(tmp_path).read(0).labels, values // 255)

@@ -15,9 +15,10 @@ from segvoc.labeling.batch import listing, storages
 from segvoc.labeling.batch.done import DoneLog, DoneShard, Remaining, mark_of
 from segvoc.labeling.batch.listing import find_source, units_below
 from segvoc.labeling.batch.run import BatchRun
+from segvoc.labeling.batch.sources import Shard
 from segvoc.labeling.batch.storages import Page, Unit, folder_at
 from tests.images import one_line_error
-from tests.labeling.batch.runs import Loop, folder_of, label
+from tests.labeling.batch.runs import Loop, folder_of, label, tar_of
 
 
 def names_below(folder: Path, **options: Any) -> list[str]:
@@ -188,3 +189,15 @@ def test_a_run_in_python_counts(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", ["a.jpg", "bad.jpg"])
     done = label(source, tmp_path / "out")
     assert isinstance(done, BatchRun) and (done.images, done.failed, done.before, done.problems) == (2, 1, 0, [])
+
+
+def test_what_a_mac_packs_beside_files_and_names_with_dots_and_torn_samples(tmp_path: Path) -> None:
+    """`._a.jpg` is no image; a key ends at the first dot, and the files of a sample come one after another."""
+    members = ["._a.jpg", "a.jpg", "@eaDir/a.jpg", "IMG.2024.jpg", "b.jpg", "c.jpg", "b.json"]
+    (tmp_path / "t.tar").write_bytes(tar_of({name: name.encode() for name in members}))
+    shard = Shard(address=str(tmp_path), kind="tars", column=None, units=(("t.tar", 0, 0),), stems=("t",), table="t")
+    rows = {f"{number}:{row.key}": row for number, row in enumerate(shard.read())}
+    assert list(rows) == ["0:a", "1:IMG", "2:b", "3:c", "4:b"]
+    assert rows["0:a"].content == b"a.jpg" and rows["2:b"].problem is None
+    assert "has no image file but 'IMG.2024.jpg', whose key ends at the first dot" in str(rows["1:IMG"].problem)
+    assert "aren't consecutive; sort the tar's files" in str(rows["4:b"].problem)

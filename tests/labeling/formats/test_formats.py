@@ -202,6 +202,8 @@ def test_writer_refuses_what_would_not_be_one_dataset(tmp_path: Path) -> None:
     for stem in ("new\nline", "sub/new\rline", "line\u2028separator/photo"):
         with pytest.raises(UsageError, match="has a line break, which lists of images can't hold; rename the image"):
             dataset.add(drawn_result(), stem)
+    with pytest.raises(UsageError, match=r"isn't UTF-8, which lists of images need; rename the image"):
+        dataset.add(drawn_result(), "caf\udce9")
     assert [path.name for path in (tmp_path / "images").rglob("*")] == ["photo.png"]
     with pytest.raises(UsageError, match=r"'sub/end ' has a space at an end, which VOC's lists of images lose"):
         DatasetWriter(tmp_path / "voc", "voc").add(drawn_result(), "sub/end ")

@@ -1,6 +1,5 @@
 """What the readers of datasets share: images whose labels are drawn when they are read, and untrusted files."""
 
-import base64
 import math
 import os
 import re
@@ -8,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -20,8 +20,8 @@ from segvoc.data.labeled_images import LabeledImage, LabeledImages, distinct_nam
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.result_paths import distinct_stems, equal_names
-from segvoc.storage.files import named_alike, read_json, safe_path
-from segvoc.vocabulary import Vocabulary, as_word
+from segvoc.storage.files import base64_bytes, is_hidden, named_alike, read_json, safe_path
+from segvoc.vocabulary import Vocabulary, as_word, folded
 
 
 class Annotation:
@@ -82,7 +82,7 @@ class AnnotatedImage(LabeledImage):
         if self.embedded is None:
             return self.image
         try:
-            return base64.b64decode(self.embedded, validate=True)
+            return base64_bytes(self.embedded)
         except ValueError:
             raise InputError(f"{str(self.labels)!r} is damaged: its image is not in base64; save it again") from None
 
@@ -134,7 +134,7 @@ class ParsedDataset:
     """The result of a format's reader."""
 
     names: Sequence[str]
-    """The class names in label order; classes with equal names are merged."""
+    """The class names in label order; classes with names that are equal but for case are merged."""
     images: Sequence[AnnotatedImage]
     background: str | None = None
     """The format's background class; ignored unless it is one of the names."""
@@ -148,7 +148,11 @@ class ParsedDataset:
 
         `UsageError` if a class name is invalid, or the maps lack the background.
         """
-        own, about = list(map(as_word, self.names)), dict[str, Any]()
+        about, spelled = dict[str, Any](), dict[str, str]()
+        given = [name for name in (background, self.background if self.background in self.names else None) if name]
+        for name in map(as_word, (*given, *self.names)):
+            spelled.setdefault(folded(name), name)
+        own = [spelled[folded(as_word(name))] for name in self.names]  # "Cat" and "cat" are one class
         if background is None and self.background in own:
             background = self.background
         background = None if background is None else as_word(background)
@@ -213,10 +217,11 @@ class DatasetSource:
         """
         folders, ends = folders if self.images is None else [self.images], path_ends(name)
         if self.images is None:
-            with suppress(ValueError):
-                ends = [safe_path(name)]
+            with suppress(ValueError):  # a backslash may be one of Windows
+                ends = [safe_path(name), *(ends if "\\" in name else ())]
         places = [folder / end for end in (*(ends or [Path()]), *others) for folder in folders]
-        for match in (lambda place: place if place.is_file() else None, named_alike):
+        in_any_case = partial(named_alike, any_case=True)
+        for match in (lambda place: place if place.is_file() else None, named_alike, in_any_case):
             if (found := next(filter(None, map(match, places)), None)) is not None:
                 return found
         safe_path(name)  # raises the error that it points outside
@@ -258,7 +263,7 @@ def visible_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
     paths = []
     for place, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_hidden(name)]
         paths += [Path(place, name) for name in files if not name.startswith(".")]
     return sorted(path for path in paths if path.suffix.lower() in suffixes)
 
@@ -323,6 +328,16 @@ class Entry:
     def text(self, key: str) -> str:
         """A text that isn't blank."""
         return self._value(key, "a text", lambda value: isinstance(value, str) and bool(value.strip()))
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Yes or no: true or false, 1 or 0, as a value or as text; the default if it is missing."""
+        value = self.content.get(key)
+        if value is None or value == "":
+            return default
+        flag = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower().removesuffix(".0"))
+        if flag is None:
+            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not true or false")
+        return flag
 
     def whole(self, key: str) -> int:
         """An integer."""

@@ -24,12 +24,10 @@ from segvoc.data.datasets.annotated_images import (
     naming_damage,
     unique_stems,
 )
-from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, in_pixels
 from segvoc.errors import UsageError
 from segvoc.imaging.annotations import coco_mask
-from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.reading import opened_image, upright
+from segvoc.imaging.label_maps import UNLABELED, looked_up, stored_map
 from segvoc.storage.files import digest_of
 
 _LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
@@ -58,11 +56,9 @@ class _PanopticSegments(Annotation):
 
     def _mapped(self, size: tuple[int, int], values: Mapping[int, int]) -> UInt16[np.ndarray, "H W"]:
         name = self.path.name
-        with opened_image(self.path) as image:
-            mode, colors = image.mode, np.asarray(upright(image), np.uint32)
-        if mode != "RGB":
-            raise ValueError(f"{name!r} is a {mode} image, not RGB")
-        ids = colors @ np.array([1, 256, 256 * 256], np.uint32)
+        if (colors := stored_map(self.path).values).ndim != 3:
+            raise ValueError(f"{name!r} is a gray or palette image, not RGB")
+        ids = colors.astype(np.uint32) @ np.array([1, 256, 256 * 256], np.uint32)
         checked_size(size, ids.shape)
         return looked_up(ids, values, lambda id: f"{name!r} has a segment {id} that the JSON file doesn't know")
 
@@ -98,7 +94,7 @@ def _set_of(file: Path) -> str:
 
 
 def read_coco(source: DatasetSource, *, panoptic: bool) -> ParsedDataset:
-    """Read panoptic segments, or instances; later instances are in front.
+    """Read panoptic segments, or instances; later instances are in front, and crowds behind all others.
 
     The source is a folder with `annotations/` or with a JSON file beside the images of each set, or a JSON file.
     """
@@ -118,7 +114,7 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
     labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
     # only panoptic files must declare stuff; even COCO's stuff file doesn't
     is_stuff = path.stem.startswith("stuff_")
-    stuff = {label for label, entry in enumerate(categories) if is_stuff or entry.content.get("isthing") == 0}
+    stuff = {label for label, entry in enumerate(categories) if is_stuff or not entry.flag("isthing", default=True)}
     names = [entry.text("file_name") for entry in images]
     # "images", or a folder named after the set ("val2017" of "instances_val2017")
     root = path.parent.parent if path.parent.name == "annotations" else path.parent
@@ -129,6 +125,8 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
         entries = by_image[image.identity("id")]
         if panoptic:
             return _segments(path, entries, labels, stuff)
+        # COCO's files list crowds last
+        entries = sorted(entries, key=lambda entry: not entry.flag("iscrowd"))
         return Shapes.of(entries, lambda entry: _shape(entry, labels, stuff), size=image.size())
 
     images_read = []
@@ -144,7 +142,7 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
         raise ValueError(f"its annotations are {kinds}; masks are required")
     return ParsedDataset(
         names=[entry.text("name").strip() for entry in categories],
-        images=images_read if panoptic else in_pixels(images_read),
+        images=images_read if panoptic else in_pixels(images_read, path),
         has_outside=not panoptic,
         left_out=left_out,
     )
@@ -189,7 +187,7 @@ def _segments(path: Path, entries: Sequence[Entry], known: Mapping[int | str, in
     png = DatasetSource(path=path).image(entries[0].text("file_name"), folders)
     segments = entries[0].entries("segments_info", "segment")
     labels = {segment.whole("id"): _label(segment, known) for segment in segments}
-    crowds = {segment.whole("id") for segment in segments if segment.content.get("iscrowd")}
+    crowds = {segment.whole("id") for segment in segments if segment.flag("iscrowd")}
     things = frozenset(id for id, label in labels.items() if label not in stuff and id not in crowds)
     return _PanopticSegments(path=png, labels=labels, things=things)
 
@@ -212,7 +210,7 @@ def _shape(entry: Entry, labels: Mapping[int | str, int], stuff: Set[int]) -> Sh
         if not patch.corners:
             raise NoArea("line")
     # each annotation is an object, so its name serves as its group
-    is_crowd = label in stuff or bool(entry.content.get("iscrowd"))
+    is_crowd = label in stuff or entry.flag("iscrowd")
     return Shape(label=label, patch=patch, group=entry.name, is_crowd=is_crowd)
 
 
@@ -228,7 +226,7 @@ def _flattened(polygon: Any) -> list[Any]:
 def _label(entry: Entry, labels: Mapping[int | str, int]) -> int:
     category = entry.identity("category_id")
     if category not in labels:
-        raise ValueError(f"{entry.name} is of the undefined category {category!r}")
+        raise ValueError(f"{entry.name} is of the undefined category {repr(category)[:60]}")
     return labels[category]
 
 

@@ -1,5 +1,6 @@
 """CVAT's XML ("CVAT for images 1.1"): masks, polygons, boxes and ellipses."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
@@ -86,7 +87,7 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
         )
         for (element, file), stem in zip(pairs, stems, strict=True)
     ]
-    return ParsedDataset(names=names, images=in_pixels(images))
+    return ParsedDataset(names=names, images=in_pixels(images, path))
 
 
 def _image(source: DatasetSource, folder: Path, element: Element, subsets: Set[str], *, is_alone: bool) -> Path:
@@ -110,10 +111,11 @@ def _subset(element: Element) -> str:
 def _annotation(element: Element, labels: Mapping[str, int]) -> Shapes:
     # a <tag> labels the whole image and isn't a shape
     shapes = sorted(
-        (shape for shape in element if shape.tag != "tag"), key=lambda shape: int(shape.get("z_order") or 0)
+        (shape for shape in element if shape.tag != "tag"),
+        key=lambda shape: _whole(shape.get("z_order") or "0", "the z orders"),
     )
     height, width = element.get("height"), element.get("width")
-    size = (int(height), int(width)) if height and width else None
+    size = (_whole(height, "the heights"), _whole(width, "the widths")) if height and width else None
     return Shapes.of(shapes, lambda shape: _shape(shape, labels), size=size)
 
 
@@ -139,18 +141,26 @@ def _shape(element: Element, labels: Mapping[str, int]) -> Shape:
             raise ValueError("a polygon has a point that isn't x and y")
         corners = [finite(value, "a coordinate of a polygon") for point in points for value in point]
     else:
-        left, top, width, height = (int(element.get(name, "")) for name in ("left", "top", "width", "height"))
+        left, top, width, height = (
+            _whole(element.get(name, ""), f"{name!r} of a mask") for name in ("left", "top", "width", "height")
+        )
         mask = partial(_runs, element.get("rle", ""), (left, top, width, height))
         return Shape(label=labels[word], patch=mask, group=None if group == "0" else group)
     patch = Polygons([corners], degrees=finite(element.get("rotation", "0"), "a rotation"), about=center)
     return Shape(label=labels[word], patch=patch, group=None if group == "0" else group)
 
 
+def _whole(text: str, place: str) -> int:
+    if not re.fullmatch(r"\s*-?\d{1,18}\s*", text):
+        raise ValueError(f"{place} have {text[:40]!r} where a whole number is expected")
+    return int(text)
+
+
 def _runs(text: str, box: tuple[int, int, int, int], height: int, width: int) -> Patch:
     """Decodes run lengths in a box (left, top, width, height), row by row: outside, inside, outside, ..."""
     left, top, columns, rows = box
     check_box(left, top, columns, rows, height, width)
-    lengths = np.array([int(length) for length in text.split(",")], np.int64)
+    lengths = np.array([_whole(length, "a mask's run lengths") for length in text.split(",")], np.int64)
     if (lengths < 0).any() or (lengths > rows * columns).any() or lengths.sum() != rows * columns:
         raise ValueError(f"run lengths that don't fill the {rows * columns} pixels of their box")
     inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)

@@ -12,14 +12,14 @@ from segvoc.data.datasets.annotated_images import (
     AnnotatedImage,
     DatasetSource,
     ParsedDataset,
+    checked_size,
     chosen_set,
-    json_content,
 )
-from segvoc.data.datasets.maps import LabelTable, MapFile
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, UsageError, missing_package, one_line
+from segvoc.imaging.label_maps import LabelTable, read_label_map
 from segvoc.storage.resume import Stamp
-from segvoc.vocabulary import Vocabulary, names_by_id, refuse_sets
+from segvoc.vocabulary import Vocabulary, names_by_id, read_classes, refuse_sets
 
 if TYPE_CHECKING:
     import datasets
@@ -43,7 +43,6 @@ class _RowImage(AnnotatedImage):
     row: int
     columns: tuple[str, str]
     """Of the image and of the label map."""
-    table: LabelTable
 
     def exists(self) -> bool:
         return True
@@ -58,7 +57,9 @@ class _RowImage(AnnotatedImage):
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         with self.naming_damage():
             name = Path(f"label map of row {self.row}")
-            return MapFile(path=name, table=self.table, content=self._file(self.columns[1])).draw(size, self.outside)
+            labels = read_label_map(name, self.table, content=self._file(self.columns[1]))
+            checked_size(size, labels.shape)
+            return labels
 
     def _file(self, column: str) -> bytes:
         stored = self.dataset.select_columns([column])[self.row][column]
@@ -112,7 +113,12 @@ def read_huggingface(
     if not isinstance(dataset, Dataset):
         raise UsageError(f"a {type(dataset).__name__} has no random access; load the dataset without streaming")
     name = name or str(dataset.info.dataset_name or "dataset")
-    return _found_rows(dataset, classes, image, labels, name).labeled_images(name, background)
+    refuse_sets(classes, "classes")
+    classes = Vocabulary(classes).words if isinstance(classes, str) else classes
+    if isinstance(classes, bytes) or not isinstance(classes, Iterable):
+        raise UsageError("the classes are neither a list of names nor names by integer; give either")
+    by_value = dict(names_by_id(classes.items()) if isinstance(classes, Mapping) else enumerate(classes))
+    return _found_rows(dataset, LabelTable.of(by_value), image, labels, name).labeled_images(name, background)
 
 
 def read_saved(source: DatasetSource) -> ParsedDataset:
@@ -133,11 +139,7 @@ def read_saved(source: DatasetSource) -> ParsedDataset:
     if file is None:
         needed = " or ".join(CLASS_FILES)
         raise UsageError(f"{str(source.path)!r} doesn't say which classes the values are; write {needed} into it")
-    classes = json_content(file)
-    names = list(classes.values()) if isinstance(classes, dict) else classes
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UsageError(f'{str(file)!r} has no class names; write ["cat", ...] or {{"0": "cat", ...}}')
-    return _found_rows(stored, classes, None, None, source.path.name)
+    return _found_rows(stored, LabelTable.of_rows(read_classes(file)), None, None, source.path.name)
 
 
 def is_saved(folder: Path) -> bool:
@@ -146,17 +148,11 @@ def is_saved(folder: Path) -> bool:
 
 
 def _found_rows(
-    dataset: "datasets.Dataset", classes: ClassNames, image: str | None, labels: str | None, name: str
+    dataset: "datasets.Dataset", table: LabelTable, image: str | None, labels: str | None, name: str
 ) -> ParsedDataset:
     from datasets import Image
 
     columns = _columns(dataset, image, labels)
-    refuse_sets(classes, "classes")
-    classes = Vocabulary(classes).words if isinstance(classes, str) else classes
-    if not isinstance(classes, Iterable):
-        raise UsageError("the classes are neither a list of names nor names by integer; give either")
-    by_value = dict(names_by_id(classes.items()) if isinstance(classes, Mapping) else enumerate(classes))
-    table = LabelTable.of(by_value)
     plain = dataset.with_format(None).select_columns(list(columns))
     for column in columns:
         plain = plain.cast_column(column, Image(decode=False))

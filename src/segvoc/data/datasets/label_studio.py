@@ -134,7 +134,7 @@ def _regions(task: Entry) -> Sequence[Any] | None:
         listed = task.items(key) if key in task else []
         # ids refer to results outside the file
         answers = [Entry(answer, f"an entry of {key!r}") for answer in listed if not isinstance(answer, int)]
-        valid = [answer for answer in answers if not answer.content.get("was_cancelled")]
+        valid = [answer for answer in answers if not answer.flag("was_cancelled")]
         if answers:
             return valid[-1].items("result") if valid else None
     return None
@@ -156,7 +156,7 @@ def _shapes(task: Entry, labels: Mapping[str, int]) -> Shapes:
     regions: dict[object, list[Entry]] = {}
     for number, content in enumerate(answer or ()):
         entry = Entry(content, f"region {number}")
-        if entry.content.get("type") not in _ABOUT_IMAGE:
+        if entry.text("type") not in _ABOUT_IMAGE:
             regions.setdefault(entry.identity("id") if "id" in entry else (number,), []).append(entry)
     sizes = {entry.size("original_height", "original_width") for region in regions.values() for entry in region}
     if len(sizes - {None}) > 1:
@@ -191,9 +191,9 @@ def _patch(value: Entry, kind: str) -> Callable[[int, int], Patch]:
         return partial(_brush, value.items("rle"))
     if "imageDataURL" in value:
         return PngMask(value.text("imageDataURL").partition("base64,")[2], is_whole=True)
-    if "points" in value and value.content.get("closed", True):
+    if "points" in value and value.flag("closed", default=True):
         return Polygons([points_of(value.items("points"), value.name)], relative=100.0)
-    if "vertices" in value and value.content.get("closed"):
+    if "vertices" in value and value.flag("closed"):
         return Polygons([_vector(value.entries("vertices", "vertex"))], relative=100.0)
     if not {"x", "y", "height"} <= value.content.keys() and "radiusX" not in value:
         raise NoArea(kind)
@@ -213,7 +213,7 @@ def _vector(vertices: Sequence[Entry]) -> list[float]:
         first, last = _point(start), _point(end)
         corners += first.tolist()
         has_out, has_back = (
-            bool(vertex.content.get("isBezier")) and key in vertex
+            vertex.flag("isBezier") and key in vertex
             for vertex, key in ((start, "controlPoint2"), (end, "controlPoint1"))
         )
         if has_out or has_back:

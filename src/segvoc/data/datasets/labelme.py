@@ -63,7 +63,7 @@ def read_labelme(source: DatasetSource) -> ParsedDataset:
         _annotated(source, path, stem, content, labels) if isinstance(content, Entry) else broken(path, stem, content)
         for (path, content), stem in zip(contents.items(), stems, strict=True)
     ]
-    return ParsedDataset(names=names, images=in_pixels(images), background=LABELME_BACKGROUND)
+    return ParsedDataset(names=names, images=in_pixels(images, source.path), background=LABELME_BACKGROUND)
 
 
 def _annotated(
@@ -109,7 +109,7 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     if kind in _OF_CORNERS:
         patch = Polygons([rectangle(*corners) if count == 2 else corners])
     elif count != 2 or kind not in ("circle", "mask"):
-        raise ValueError(f"{entry.name} is a {kind[:30]} of {count} points, which isn't a LabelMe shape")
+        raise ValueError(f"{entry.name} is a {kind[:30]!r} of {count} points, which isn't a LabelMe shape")
     elif kind == "mask":
         patch = PngMask(entry.text("mask"), round(corners[0]), round(corners[1]))
     else:

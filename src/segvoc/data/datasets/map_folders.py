@@ -17,22 +17,22 @@ from segvoc.data.datasets.annotated_images import (
     ParsedDataset,
     broken,
     chosen_set,
-    naming_damage,
     read_lines,
     unique_stems,
     visible_files,
 )
-from segvoc.data.datasets.maps import LabelTable, MapFile, ObjectNumbers, read_label_table
+from segvoc.data.datasets.maps import MapFile, ObjectNumbers, read_label_table
 from segvoc.data.labeled_images import class_names
 from segvoc.data.preparation.conversions import UNKNOWN_ID, id_table
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.label_maps import UNLABELED, LabelTable
 from segvoc.labeling.formats.dataset import PublishedName
-from segvoc.labeling.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
+from segvoc.labeling.formats.writers import VOC_BACKGROUND, voc_colors
 from segvoc.storage.files import composed, safe_path
+from segvoc.vocabulary import ClassRow, read_classes
 
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".npy")
 """Suffixes of masks, all lossless formats."""
 
 
@@ -227,9 +227,7 @@ def read_voc(source: DatasetSource) -> ParsedDataset:
     naming = Naming(objects=("/SegmentationClass/", "/SegmentationObject/"))
     pair = _Pair(root / "JPEGImages", root / "SegmentationClass", naming)
     files = (root / name for name in ("labelmap.txt", "class_names.txt"))
-    file = next((file for file in files if file.is_file()), None)
-    with naming_damage(file or root):
-        classes = _voc_classes(file)
+    classes = _voc_classes(next((file for file in files if file.is_file()), None))
     return replace(_paired(source, pair, classes, _voc_stems(source, root)), background=VOC_BACKGROUND)
 
 
@@ -249,39 +247,28 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
 def _voc_classes(file: Path | None) -> LabelTable:
     """The classes in the order of their indices; 255 and its color are unlabeled."""
     palette = [red << 16 | green << 8 | blue for red, green, blue in voc_colors().tolist()]
-    rows: list[tuple[str, int]] = []
-    lines = [line for line in read_lines(file) if line.strip()] if file is not None else list(class_names("voc21"))
-    if file is not None and file.name == "labelmap.txt":
-        for line in lines:
-            if line.startswith("#"):
-                continue
-            name, color = [*map(str.strip, line.split(":")), ""][:2]
-            numbers = re.fullmatch(r"(\d{1,3}),(\d{1,3}),(\d{1,3})", color.replace(" ", ""))
-            if not name or not (numbers or not color):
-                raise ValueError(f"the line {line[:60]!r} isn't a name and its color, name:red,green,blue::")
-            red, green, blue = map(int, numbers.groups()) if numbers else (0, 0, 0)
-            rows.append((name, red << 16 | green << 8 | blue if numbers else palette[len(rows) % 256]))
-    else:  # labelme2voc calls index 0 "_background_"
-        names = [VOC_BACKGROUND if line.strip() == "_background_" else line.strip() for line in lines]
-        rows = list(zip(names, palette, strict=False))
-    names = list(dict.fromkeys(name for name, _ in rows if name.lower() not in VOC_IGNORED))
-    if not names:
-        raise ValueError("it has no class")
-    labels = [names.index(name) if name in names else UNLABELED for name, _ in rows]
-    return LabelTable(
-        names=tuple(names),
-        indices=dict(enumerate(labels)) | {255: UNLABELED},
-        colors={palette[255]: UNLABELED} | {color: label for (_, color), label in zip(rows, labels, strict=True)},
-    )
+    rows = [ClassRow(name=name) for name in class_names("voc21")] if file is None else read_classes(file)
+    if rows[0].color is None:
+        rows = [replace(row, color=color) for row, color in zip(rows, palette, strict=False)]
+    table = LabelTable.of_rows(rows)
+    colors = {palette[255]: UNLABELED, **(table.colors or {})}
+    return replace(table, indices={**table.indices, 255: UNLABELED}, colors=colors, has_indices=True)
 
 
 # ---- folders of masks with a table of their classes
 
-_TABLES = ("classes.txt", "classes.json", "classes.csv", "class_dict.csv", "_classes.csv")
+_COLORS_OF_CVAT = "label_colors.txt"
+
+_TABLES = (
+    *("classes.txt", "classes.json", "classes.csv", "class_dict.csv", "_classes.csv", _COLORS_OF_CVAT),
+    *("class_mapping.csv", "classes.yaml", "classes.yml"),
+)
 """File names of class tables, in order of preference."""
 
 _MASKS = ("masks", "labels", "annotations", "gt")
 _OF_MASKS = Naming(endings=("", "_mask", "_label", "_L", "_P", "_seg", "_gt"))
+_OF_CITYSCAPES = Naming(image_ending="_leftImg8bit", endings=("_gtFine_color", "_gtFine_labelIds"))
+"""In CVAT's exports as CamVid, KITTI and Cityscapes, as the two patterns before it."""
 _OF_MASKS_BESIDE = Naming(image_ending="_sat", endings=("_mask",))
 """In a single folder with the images."""
 
@@ -289,34 +276,57 @@ _PAIRS = (
     *((f"{images}/*", f"{masks}/*", _OF_MASKS) for images in ("images", "JPEGImages") for masks in _MASKS),
     *((images, masks, _OF_MASKS) for images in ("images", "JPEGImages") for masks in _MASKS),
     *((f"*/{images}", f"*/{masks}", _OF_MASKS) for images in ("images", "JPEGImages") for masks in _MASKS),
-    *(("*", f"*{masks}", _OF_MASKS) for masks in ("_masks", "_labels")),
+    *(("*", f"*{masks}", _OF_MASKS) for masks in ("_masks", "_labels", "annot")),
+    ("*/image_2", "*/semantic_rgb", _OF_MASKS),
+    ("imgsFine/leftImg8bit/*", "gtFine/*", _OF_CITYSCAPES),
     ("", "", _OF_MASKS_BESIDE),
     ("*", "*", _OF_MASKS_BESIDE),
 )
 """Patterns of image and mask folders, in order of preference; "*" stands for the name of a set."""
 
 
-def find_pairs(folder: Path) -> dict[str, _Pair]:
-    """Find the folder pairs of a dataset by set name; "" for a dataset without sets."""
+_SET = re.compile(
+    r"(train(ing|val)?|val(id(ation)?)?|test(ing)?|dev|eval|default|mini(train|val)?|set|split|fold)([-_.]?\d+|[-_.].*)?",
+    re.IGNORECASE,
+)
+"""Names of sets: train, validation, train2017, test_a, ..."""
+
+
+def find_pairs(folder: Path, split: str | None = None) -> dict[str, _Pair]:
+    """Find the folder pairs of a dataset by set name; "" for a dataset without sets.
+
+    Sub-folders of a folder of masks are sets if one of them is named like one, or is the wanted split.
+    """
     for images, masks, naming in _PAIRS:
         sets = _sets(folder, masks)
         folders = _sets(folder, images) if sets else {}  # which may list many files
         pairs = {name: _Pair(folders[name], sets[name], naming) for name in sets if name in folders}
         if naming is _OF_MASKS_BESIDE:
             pairs = {name: pair for name, pair in pairs.items() if _has_masks(pair.maps, "_mask")}
-        if pairs and not (masks.endswith("/*") and _has_masks(folder / masks[:-2])):  # else sub-folders, not sets
+        is_set = any(name == split or _SET.fullmatch(name) for name in pairs) and not _has_masks(folder / masks[:-2])
+        if pairs and (is_set or not masks.startswith(_BELOW)):  # else sub-folders, not sets
             return pairs
     return {}
 
 
+_BELOW = tuple(f"{masks}/*" for masks in _MASKS)
+
+
 def _has_masks(folder: Path, ending: str = "") -> bool:
-    return any(file.suffix.lower() in MASK_SUFFIXES and file.stem.endswith(ending) for file in folder.iterdir())
+    return folder.is_dir() and any(
+        file.suffix.lower() in MASK_SUFFIXES and file.stem.endswith(ending) for file in folder.iterdir()
+    )
 
 
 def _find_table(folder: Path, pairs: Iterable[_Pair]) -> Path | None:
     """The class table in a folder, or beside its masks; None without one."""
     places = [folder, *(pair.maps for pair in pairs)]
     return next((place / name for place in places for name in _TABLES if (place / name).is_file()), None)
+
+
+def is_cvats(folder: Path) -> bool:
+    """Whether a folder is CVAT's export as CamVid, KITTI or Cityscapes, which is laid out as those datasets are."""
+    return (folder / _COLORS_OF_CVAT).is_file() and bool(find_pairs(folder))
 
 
 def has_masks(folder: Path) -> bool:
@@ -327,7 +337,7 @@ def has_masks(folder: Path) -> bool:
 
 def read_masks(source: DatasetSource) -> ParsedDataset:
     """Read images and masks of the same names, with a class table."""
-    pairs = find_pairs(source.folder)
+    pairs = find_pairs(source.folder, source.split)
     if not pairs:
         raise UsageError(
             f"{str(source.path)!r} has no pair of image and mask folders; name them images and masks, "

@@ -21,6 +21,7 @@ from segvoc.data.datasets.map_folders import (
     find_pairs,
     find_voc,
     has_masks,
+    is_cvats,
     read_masks,
     read_published,
     read_voc,
@@ -223,6 +224,8 @@ def _formats_of_json(path: Path) -> list[DatasetName]:
 
 
 def _formats_of_folder(folder: Path) -> list[DatasetName]:
+    if is_cvats(folder):
+        return ["masks"]
     if formats := marked_formats(folder):
         return formats
     annotations = sorted((folder / "annotations").glob("*.json"))

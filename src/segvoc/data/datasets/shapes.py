@@ -1,11 +1,11 @@
 """Annotations as shapes, which may overlap: polygons, rasterized like pycocotools, and masks in any encoding."""
 
-import base64
-import binascii
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,8 +13,10 @@ from jaxtyping import Bool, Float64, UInt16
 from PIL import Image
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, checked_size
+from segvoc.errors import UsageError
 from segvoc.imaging.annotations import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.storage.files import base64_bytes
 
 _Item = TypeVar("_Item")
 
@@ -117,14 +119,11 @@ class Polygons:
     about: tuple[float, float] = (0.0, 0.0)
     """x and y of the rotation center, in the same unit as the corners."""
 
-    @property
-    def is_in_pixels(self) -> bool:
-        """Whether a coordinate is beyond the range of fractions, or what drawing refuses is in its place."""
-        return any(
-            not isinstance(value, int | float) or not -0.01 <= value <= 1.01
-            for flat in self.corners
-            for value in (flat if isinstance(flat, Sequence) else [None])
-        )
+    def points(self) -> Float64[np.ndarray, "V 2"]:
+        """All corners; none of what drawing refuses."""
+        with suppress(ValueError, OverflowError):
+            return np.concatenate([_corners(flat) for flat in self.corners])
+        return np.zeros((0, 2))
 
     def __call__(self, height: int, width: int) -> Patch:
         """See `Shape.patch`."""
@@ -149,17 +148,31 @@ class Polygons:
         return Patch(top, left, coco_mask(moved, bottom - top, right - left))
 
 
-def in_pixels(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
-    """The images of a dataset; if no polygon of it exceeds a pixel, they are read as fractions of the image's size."""
-    patches = [shape.patch for image in images for shape in _shapes_of(image)]
-    polygons = [patch for patch in patches if isinstance(patch, Polygons) and patch.relative is None]
-    if not polygons or any(patch.is_in_pixels for patch in polygons):
+_MANY = 10_000
+"""Corners after which those of a dataset in pixels aren't counted further."""
+
+
+def in_pixels(images: Sequence[AnnotatedImage], path: Path) -> list[AnnotatedImage]:
+    """The images of a dataset; if most corners of it are within a pixel, they are fractions of the image's size.
+
+    Fractions may be a little beyond 1. A `UsageError` that names the file or folder if other corners are in pixels.
+    """
+    annotations = [image.annotation for image in images if isinstance(image.annotation, Shapes)]
+    patches = [shape.patch for annotation in annotations for shape in annotation.shapes]
+    within = total = largest = 0.0
+    for patch in (patch for patch in patches if isinstance(patch, Polygons) and patch.relative is None):
+        points = np.abs(patch.points())
+        within, total = within + float(np.all(points <= 1.01, axis=1).sum()), total + len(points)
+        largest = max(largest, float(points.max(initial=0.0)))
+        if total > _MANY and within < total / 10:
+            break
+    sides = [max(annotation.size) for annotation in annotations if annotation.size is not None]
+    if within <= total / 2 or max(sides, default=3) <= 2:
         return list(images)
+    if largest > 2:
+        problem = f"most corners of its polygons are fractions of the image's size, but one is {largest:g}"
+        raise UsageError(f"{str(path)!r} is damaged: {problem}; export it again with all of them in pixels")
     return [replace(image, annotation=_in_fractions(image.annotation)) for image in images]
-
-
-def _shapes_of(image: AnnotatedImage) -> tuple[Shape, ...]:
-    return image.annotation.shapes if isinstance(image.annotation, Shapes) else ()
 
 
 def _in_fractions(annotation: Annotation) -> Annotation:
@@ -212,12 +225,12 @@ class PngMask:
     def __call__(self, height: int, width: int) -> Patch:
         """See `Shape.patch`."""
         try:
-            with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True)), formats=["PNG"]) as image:
+            with Image.open(io.BytesIO(base64_bytes(self.png)), formats=["PNG"]) as image:
                 if self.is_whole:
                     checked_size((height, width), (image.height, image.width))
                 check_box(self.left, self.top, image.width, image.height, height, width)
                 alpha = np.array(image.convert("RGBA").getchannel("A"))
                 inside = alpha > 0 if alpha.min() < 255 else np.array(image.convert("L")) > 0
-        except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError):
+        except (OSError, SyntaxError, Image.DecompressionBombError):
             raise ValueError("a mask that isn't a base64 PNG") from None
         return Patch(self.top, self.left, inside)

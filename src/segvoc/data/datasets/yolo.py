@@ -20,14 +20,13 @@ from segvoc.data.datasets.annotated_images import (
     visible_files,
 )
 from segvoc.data.datasets.shapes import NoArea, Polygons, Shape, Shapes
-from segvoc.errors import UsageError, naming_extra, one_line
+from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.storage.files import named_alike, safe_path
+from segvoc.vocabulary import ClassRow, class_rows, parsed_yaml, read_classes
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """The dataset's YAML file."""
-
-_LARGEST_YAML = 10_000_000
 
 _SETS = ("train", "val", "valid", "test")
 
@@ -49,10 +48,10 @@ def read_yolo(source: DatasetSource) -> ParsedDataset:
     if path is None:
         raise UsageError(f"{str(source.path)!r} has no data.yaml; give the YAML file itself as --dataset")
     with naming_damage(path):
-        content = _yaml(path) if path.suffix != ".txt" else {"names": list(filter(str.strip, read_lines(path)))}
+        content = _yaml(path) if path.suffix != ".txt" else {}
         if "kpt_shape" in content:
             raise ValueError("its labels are poses, boxes with keypoints (kpt_shape); polygons are required")
-        names = _names(content.get("names"))
+        names = _names(class_rows(content.get("names")) if content else read_classes(path))
         # no other type: formatting a list with self-references may never end
         stated = content.get("path")
         ends = path_ends(stated) if isinstance(stated, str) else []
@@ -82,31 +81,16 @@ def read_yolo(source: DatasetSource) -> ParsedDataset:
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
-    with naming_extra("PyYAML", "data"):
-        import yaml
-    if path.stat().st_size > _LARGEST_YAML:
-        raise ValueError("it is too large for a list of classes")
-    try:
-        # names are literal text, including no, off, 010 and 12:30
-        content = yaml.load("\n".join(read_lines(path)), yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"it is not YAML ({one_line(error)})") from None
+    content = parsed_yaml("\n".join(read_lines(path)))
     if not isinstance(content, dict):
         raise ValueError("it has no names")
     return content
 
 
-def _names(names: object) -> list[str]:
-    if isinstance(names, dict):
-        by_label = {int(key): name for key, name in names.items() if str(key).isdecimal()}
-        if len(by_label) < len(names) or sorted(by_label) != list(range(len(names))):
-            raise ValueError(f"the labels of its {len(names)} names aren't 0 to {len(names) - 1}")
-        names = [by_label[label] for label in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise ValueError("it has no names")
-    if wrong := [name for name in names if not isinstance(name, str)]:
-        raise ValueError(f"a name is a {type(wrong[0]).__name__}")
-    return [name.strip() for name in names]
+def _names(rows: Sequence[ClassRow]) -> list[str]:
+    if any(row.value not in (None, place) for place, row in enumerate(rows)):
+        raise ValueError(f"the labels of its {len(rows)} names aren't 0 to {len(rows) - 1}")
+    return [row.name for row in rows]
 
 
 def _images(source: DatasetSource, root: Path, place: str, classes: int) -> list[AnnotatedImage]:

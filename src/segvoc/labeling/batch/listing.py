@@ -17,6 +17,7 @@ from segvoc.labeling.batch.storages import (
     parent_and_name,
     readable,
 )
+from segvoc.storage.files import is_hidden
 
 LISTED_AHEAD = 8
 """Sub-folders of a folder whose first pages are listed before it is their turn."""
@@ -92,7 +93,7 @@ def _is_internal(name: str) -> bool:
 def _is_hidden(name: str) -> bool:
     """Whether a file or a folder is hidden; on object storage, "." and ".." are names like any other."""
     last = name[name.rfind("/") + 1 :]
-    return last.startswith(".") and last not in (".", "..")
+    return is_hidden(last) and last not in (".", "..")
 
 
 def units_below(

@@ -16,7 +16,7 @@ from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import distinct_stems, equal_names
 from segvoc.labeling.batch.listing import SUFFIXES, Source, SourceKind
 from segvoc.labeling.batch.storages import Folder, Page, Unit, folder_at, readable
-from segvoc.storage.files import digest_of
+from segvoc.storage.files import digest_of, is_hidden
 from segvoc.vocabulary import folded
 
 STORAGE_THREADS = 16
@@ -133,15 +133,23 @@ def _samples(shard: Shard) -> Iterator[BatchImage]:
     wanted = IMAGE_SUFFIXES if column is None else {f".{column.lstrip('.').lower()}"}
     try:
         with folder.access(path), folder.open(path) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            for key, members in groupby(filter(tarfile.TarInfo.isfile, tar), lambda member: _split(member.name)[0]):
+            visible = (member for member in tar if member.isfile() and not any(map(is_hidden, _parts(member.name))))
+            for key, members in groupby(visible, lambda member: _split(member.name)[0]):
                 key = readable(key)
                 stem = _safe(key)
+                is_torn = folded(stem) in stems
                 while folded(stem) in stems:  # another key with the same path, such as ./b after b
                     stem = f"{stem}.{count}"
                 stems.add(folded(stem))
                 image = BatchImage(unit=0, key=key, address=f"{address}#{key}", stem=f"{base}/{stem}")
                 problem = f"{image.address!r} has no {column or 'image'} file; check the sample"
+                if is_torn:
+                    problem = f"the files of {image.address!r} aren't consecutive; sort the tar's files by name"
                 for member in members:
+                    if problem and column is None and _split(member.name)[1].lower().endswith(tuple(wanted)):
+                        dots = f"but {readable(member.name)!r}, whose key ends at the first dot"
+                        fix = "rename it, or name the column: --image-column NAME"
+                        problem = f"{image.address!r} has no image file {dots}; {fix}"
                     if problem and _split(member.name)[1].lower() in wanted:
                         content, problem, name = tar.extractfile(member), None, f"{address}#{readable(member.name)}"
                         image = replace(image, address=name, content=b"" if content is None else content.read())
@@ -160,9 +168,13 @@ def _split(member: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", f"{dot}{suffix}"
 
 
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".", "..")]
+
+
 def _safe(key: str) -> str:
     """Convert a key to a safe file path: no part is hidden or escapes the folder."""
-    parts = [part for part in key.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    parts = _parts(key.replace("\\", "/"))
     return "/".join(part if not part.startswith(".") else f"_{part}" for part in parts) or "_"
 
 

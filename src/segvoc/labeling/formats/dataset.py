@@ -160,6 +160,8 @@ def _check_stem(stem: str) -> None:
         raise UsageError(f"{stem!r} is not a name of an image in the dataset; give one like 'sub/photo'")
     if len(stem.splitlines()) > 1:
         raise UsageError(f"{stem!r} has a line break, which lists of images can't hold; rename the image")
+    if any("\ud800" <= char <= "\udfff" for char in stem):
+        raise UsageError(f"the name {stem!r} isn't UTF-8, which lists of images need; rename the image (convmv)")
 
 
 def _copy_image(result: Segmentation, target: Path) -> None:

@@ -30,6 +30,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.lexicon import surfaces_among
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import strict_json, write_json
+from segvoc.vocabulary import IGNORED_NAMES
 
 Facts = Mapping[str, Any]
 """Data of an image for the dataset-wide files, as plain values."""
@@ -213,9 +214,8 @@ VOC_ROOT = "VOCdevkit/VOC2012"
 VOC_SETS = ("train", "val", "trainval")
 """The lists of images. Each has all images; splits are up to the user."""
 
-_VOID = 255
-VOC_IGNORED = ("ignored", "void")
-"""Names of pixels without a class; the first is that of index 255."""
+_VOID, _IGNORED = 255, "ignored"
+"""The index of pixels without a class, and its name."""
 
 VOC_BACKGROUND = "background"
 """The name of index 0 where no word is the background."""
@@ -239,7 +239,7 @@ class _Voc(DatasetFormat):
     """
 
     name = "voc"
-    lost = rf"[:\n\r]|^#|^({'|'.join(VOC_IGNORED)})$"
+    lost = rf"[:\n\r]|^#|^({'|'.join(IGNORED_NAMES)})$"
     # whatever the image was: VOC's own tools and torchvision look for nothing else
     image_file = f"{VOC_ROOT}/JPEGImages/{{stem}}.jpg"
     own_file = f"{VOC_ROOT}/SegmentationClass/{{stem}}.png"
@@ -273,7 +273,7 @@ class _Voc(DatasetFormat):
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         colors = voc_colors().tolist()
         lines = [f"{name}:{','.join(map(str, color))}::" for name, color in zip(self.names, colors, strict=False)]
-        lines.append(f"{VOC_IGNORED[0]}:{','.join(map(str, colors[_VOID]))}::")
+        lines.append(f"{_IGNORED}:{','.join(map(str, colors[_VOID]))}::")
         _write_lines(folder / VOC_ROOT / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
         for name in VOC_SETS:
             file = folder / VOC_ROOT / f"ImageSets/Segmentation/{name}.txt"
