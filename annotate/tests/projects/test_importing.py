@@ -142,7 +142,7 @@ def test_a_zip_becomes_the_same_project(tmp_path: Path) -> None:
         ("images/a.png", b"x", "twice"),
         ("images/zeros.png", bytes(60_000_000), "more than images and label maps can"),
         ("images/link.png", None, "a link or a device"),
-        ("project.json", b'{"format": "segvoc project", "name": "x", "images": "/etc"}', "twice"),
+        ("project.json", b'{"format": "segvoc project", "id": "x", "name": "x", "images": "/etc"}', "twice"),
     ],
 )
 def test_zips_that_would_harm_are_refused(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
@@ -279,7 +279,7 @@ def test_other_zips_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be unpacked as a zip"):
         open_project(path)
     with zipfile.ZipFile(tmp_path / "elsewhere.zip", "w") as archive:
-        archive.writestr("project.json", '{"format": "segvoc project", "name": "x", "images": "/etc"}')
+        archive.writestr("project.json", '{"format": "segvoc project", "id": "x", "name": "x", "images": "/etc"}')
     with pytest.raises(UsageError, match="references images outside"):
         open_project(tmp_path / "elsewhere.zip")
     assert not (tmp_path / "elsewhere").exists()

@@ -392,7 +392,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         ("{", "project.json' is damaged: it is not JSON"),
         ('{"a": 1}', "is not a segvoc project"),
         ('{"format": "segvoc project", "version": 2}', "made by a newer segvoc"),
-        ('{"format": "segvoc project", "version": 1}', "'name' is missing"),
+        ('{"format": "segvoc project", "version": 1}', "'id' is missing"),
     ):
         (folder / "project.json").write_text(text)
         with pytest.raises(UsageError, match=said):

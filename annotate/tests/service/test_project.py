@@ -106,6 +106,24 @@ def test_label_finish_and_reopen(street: Path) -> None:
     assert (street / "labels/sub/ü b.png").is_file()
 
 
+def test_a_request_for_another_project_changes_nothing(street: Path) -> None:
+    with in_process(project=street) as client:
+        before = client.get("/v1/project")
+        served = before.json()["id"]
+        assert before.headers["X-Segvoc-Project"] == served == Project(street).record.id
+        for method, path, body in (
+            ("PUT", "/v1/project", {"name": "kitchen"}),
+            ("PUT", "/v1/project/work/a.png", None),
+            ("DELETE", "/v1/project/images/a.png", None),
+            ("GET", "/v1/project/changes", None),
+        ):
+            headers = {"X-Segvoc-Project": "other", "If-Match": "1"}
+            answer = client.request(method, path, json=body, headers=headers)
+            assert (answer.status_code, failure(answer)) == (409, "another_project")
+            assert answer.json()["project"] == {"id": served, "name": "street"}
+        assert client.get("/v1/project", headers={"X-Segvoc-Project": served}).json() == before.json()
+
+
 def test_a_change_whose_answer_was_lost_is_made_once(street: Path) -> None:
     with in_process(project=street) as client:
 

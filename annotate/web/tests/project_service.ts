@@ -64,6 +64,7 @@ export class ProjectService {
   readonly trash = new Map<string, ImageState>();
   readonly history: Line[] = [];
   readonly work = new Map<string, Unzipped>();
+  readonly id = this.host;
   project: Project = { name: "street", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
   /** Decides what becomes of a request. */
   fate: (method: string, path: string) => Fate = () => "answered";
@@ -75,6 +76,11 @@ export class ProjectService {
   constructor(...images: string[]) {
     services.set(this.host, this);
     for (const image of images) this.states.set(image, newState(image, { width: WIDTH, height: 1 }));
+  }
+
+  /** Serves another project at the address of this one. */
+  answersFor(other: ProjectService): void {
+    services.set(this.host, other);
   }
 
   /** The next requests to an address end so. */
@@ -91,8 +97,10 @@ export class ProjectService {
     const revision = Number(new Headers(headers).get("If-Match")?.replaceAll('"', ""));
     if (path === "/changes") await this.change(Number(address.searchParams.get("after")), signal!);
     const files = body instanceof Uint8Array ? await unzipped(body) : {};
+    const meant = new Headers(headers).get("X-Segvoc-Project") ?? this.id;
+    const isOther = meant !== this.id && Response.json({ error: { code: "another_project" }, project: { name: this.project.name } }, { status: 409 });
     const role = (new Headers(headers).get("Authorization")?.split(" ")[1] ?? "administer") as Role;
-    const answer = fate === "refused" ? refused("not now") : this.answer(method, path, address.searchParams, revision, files, body, role);
+    const answer = isOther || fate === "refused" ? isOther || refused("not now") : this.answer(method, path, address.searchParams, revision, files, body, role);
     await new Promise((resolve) => waits(resolve));
     if (fate === "unanswered") throw new TypeError("lost");
     return answer;
@@ -171,7 +179,7 @@ export class ProjectService {
       this.made.add(change);
       this.append("words", null);
     }
-    return Response.json({ ...this.project, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()], assigned: {}, copies: {} });
+    return Response.json({ ...this.project, id: this.id, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()], assigned: {}, copies: {} });
   }
 
   private async sent(files: Unzipped | undefined): Promise<Response> {
@@ -261,7 +269,9 @@ export class Person {
     const ask = api as unknown as { ask: (...request: unknown[]) => Promise<unknown> };
     const before = ask.ask.bind(api);
     ask.ask = (...request) => (isKilled.value ? NEVER : before(...request).finally(() => isKilled.value && NEVER));
-    this.store = new RemoteStore(api, Object.assign(Object.create(database), { write }) as Database, packer);
+    const served = await api.get();
+    api.project = served;
+    this.store = new RemoteStore(api, Object.assign(Object.create(database), { write }) as Database, packer, served);
     this.session = new Session(this.store);
     await this.session.restore();
     await this.session.openLast();

@@ -291,3 +291,23 @@ test("work with a word of somebody else is never taken for one of a new word her
   const labels = ["floor", "lamp", "floor", "floor", "door", "floor"];
   assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels]);
 });
+
+test("an open page neither sends to another project at its address nor hears of it, and goes on once its own is back", async () => {
+  const { service, anna } = await street();
+  const kitchen = new ProjectService("a.png");
+  kitchen.project = { ...kitchen.project, name: "kitchen" };
+  const ben = await Person.of(kitchen);
+  await ben.label("cup", "table", "spoon");
+  await idle(ben);
+  service.answersFor(kitchen);
+  anna.paint(1, "cat");
+  lookFor(anna.session.settings, [...WORDS, "lamp"]);
+  await until(() => /opened for the project “street”, and “kitchen” answers now/.test(anna.session.problem.value ?? ""), "the page says so");
+  ben.paint(2, "table");
+  await idle(ben);
+  assert.deepEqual([kitchen.labels("a.png"), anna.store.waiting.value], [["cup", "cup", "table", "cup", "cup", "cup"], 2]);
+  assert.deepEqual([kitchen.project.name, kitchen.project.words.length, anna.labels[2]], ["kitchen", 3, "floor"]);
+  service.answersFor(service);
+  await idle(anna);
+  assert.deepEqual([service.labels("a.png")[1], service.project.words.length, anna.session.problem.value], ["cat", 4, null]);
+});

@@ -4,6 +4,7 @@ import io
 import math
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -113,6 +114,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         if images is not None and not Path(images).is_dir():
             raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
         record = ProjectRecord(
+            id=secrets.token_hex(8),
             name=path.name if name is None else name,
             images="images" if images is None else os.path.abspath(images),
             options=options or ProjectOptions(),

@@ -41,6 +41,7 @@ ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "
 DOCUMENTED = {"use_attribute_docstrings": True, "extra": "forbid"}
 """Setting of records that the service reads or answers: OpenAPI describes their fields by the docstrings."""
 
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TAUGHT = re.compile(r"taught/[^/\\]+\.words\.safetensors")
 
 
@@ -93,6 +94,8 @@ class ProjectRecord:
 
     format: Literal["segvoc project"] = PROJECT_FORMAT
     version: int = PROJECT_VERSION
+    id: str
+    """Which project it is, whatever its name, folder and address."""
     name: str
     revision: int = 1
     images: str = "images"
@@ -102,6 +105,10 @@ class ProjectRecord:
 
     def __post_init__(self) -> None:
         _check_revision(self.revision)
+        if not _ID.fullmatch(self.id):
+            raise UsageError(
+                f"the id {self.id[:40]!r} is not 1 to 64 letters, digits, - and _; give the project another"
+            )
         # control characters, surrogates, separators of lines and of paragraphs
         is_line = not any(category(character) in ("Cc", "Cs", "Zl", "Zp") for character in self.name)
         if not self.name.strip() or len(self.name) > LONGEST_NAME or not is_line:

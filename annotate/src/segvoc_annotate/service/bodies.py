@@ -18,6 +18,9 @@ from segvoc_annotate.settings import AnnotateSettings
 USER_HEADER = "X-Segvoc-User"
 """Header with the annotator's name, percent-encoded."""
 
+PROJECT_HEADER = "X-Segvoc-Project"
+"""Header with the id of the project: of the one that answers, and of the one that the caller means."""
+
 MOST_FILES = 1000
 """Max files per upload."""
 

@@ -6,10 +6,10 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
@@ -46,7 +46,15 @@ from segvoc_annotate.projects.records import (
     NotInProjectError,
     ProjectRecord,
 )
-from segvoc_annotate.service.bodies import change_of, expected_revision, sent_file, sent_form, user_of, whole_number
+from segvoc_annotate.service.bodies import (
+    PROJECT_HEADER,
+    change_of,
+    expected_revision,
+    sent_file,
+    sent_form,
+    user_of,
+    whole_number,
+)
 from segvoc_annotate.service.exports import Exports, ExportState
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
@@ -155,7 +163,26 @@ class ProjectRoutes:
         ):
             responses: dict[int | str, dict[str, Any]] = {} if model is None else {200: {"model": model}}
             needs = [Depends(requires(role))]
-            router.add_api_route(path, answer, methods=[method], responses=responses, dependencies=needs)
+            router.add_api_route(
+                path, self._of_project(answer), methods=[method], responses=responses, dependencies=needs
+            )
+
+    def _of_project(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """A route that refuses callers who mean another project, and says which project answers."""
+
+        @wraps(answer)
+        async def checked(request: Request) -> Response:
+            record = self.project.record
+            meant = request.headers.get(PROJECT_HEADER, record.id)
+            if meant != record.id:
+                message = f"the project {record.name!r} answers here, and the request is meant for another one"
+                details = {"project": strict_json({"id": record.id, "name": record.name})}
+                raise ServiceFailure("another_project", message, status=409, details=details)
+            response = await answer(request)
+            response.headers[PROJECT_HEADER] = record.id
+            return response
+
+        return checked
 
     @property
     def _settings(self) -> ServiceSettings:
@@ -396,7 +423,7 @@ class ProjectRoutes:
         name = "".join(character for character in self.project.name if character.isalnum() or character in " -_.")
         return f"{name.strip(' .').encode('ascii', 'ignore').decode() or 'project'}{what}.zip"
 
-    async def _export_states(self) -> Response:
+    async def _export_states(self, request: Request) -> Response:
         return _json({"exports": [to_json(state) for state in self._exports.states()]})
 
     async def _export(self, request: Request) -> Response:
@@ -436,7 +463,7 @@ class ProjectRoutes:
                 states.append(to_json(self.project.state(self.project.image(name))))
         return _json({"added": states, "problems": found.problems})
 
-    async def _improvement_state(self) -> Response:
+    async def _improvement_state(self, request: Request) -> Response:
         return self._progress(await self._in_thread(self._improvement.state))
 
     async def _improve(self, request: Request) -> Response:
@@ -448,7 +475,7 @@ class ProjectRoutes:
                 raise ServiceFailure("invalid_request", why)
             return self._progress(await self._in_thread(self._improvement.start, finetune=body.finetune, by=user))
 
-    async def _cancel_improvement(self) -> Response:
+    async def _cancel_improvement(self, request: Request) -> Response:
         return self._progress(await self._in_thread(self._improvement.cancel))
 
     def _progress(self, state: ImprovementState) -> Response:

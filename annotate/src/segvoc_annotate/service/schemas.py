@@ -92,6 +92,7 @@ class ProjectAnswer(BaseModel):
 
     format: Literal["segvoc project"]
     version: int
+    id: str = Field(description="Sent back as X-Segvoc-Project, it is checked: another project answers with 409.")
     name: str
     revision: int
     words: list[ProjectWord]

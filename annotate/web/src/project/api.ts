@@ -5,7 +5,8 @@ import { refusal, refused, send } from "../service/requests";
 import type { Assigned, ImageState, Project, Role, Verdict } from "./structure";
 import type { Rows } from "./work_file";
 
-interface ServedProject extends Project {
+export interface ServedProject extends Project {
+  readonly id: string;
   /** Who labels an image, and the originals of copies for a second person. */
   readonly assigned: Assigned["people"];
   readonly copies: Assigned["copies"];
@@ -83,6 +84,9 @@ export class MissingError extends PageError {
   override readonly name = "MissingError";
 }
 
+/** Another project is served at this address: what is sent waits until its own one is there again. */
+export class AnotherProjectError extends TransientError {}
+
 /** Whether a failure says nothing about what was sent. */
 export function isPassing(failure: unknown): boolean {
   return failure instanceof TransientError || failure instanceof KeyError;
@@ -94,6 +98,8 @@ const WAIT = 25;
 export class ProjectApi {
   key = "";
   user = "";
+  /** The project that is meant, once it is known. */
+  project: Pick<ServedProject, "id" | "name"> | null = null;
 
   /** @param address of `v1/project`. */
   constructor(private readonly address: URL) {}
@@ -230,13 +236,20 @@ export class ProjectApi {
   private async ask(method: string, path: string, { revision, body, type, signal }: Options = {}): Promise<Response> {
     const headers = new Headers();
     if (this.user) headers.set("X-Segvoc-User", encodeURIComponent(this.user));
+    if (this.project) headers.set("X-Segvoc-Project", this.project.id);
     if (revision !== undefined) headers.set("If-Match", `"${revision}"`);
     if (body !== undefined && !(body instanceof FormData)) headers.set("Content-Type", type ?? "application/json");
     const init = { method, headers, ...(body !== undefined && { body }), ...(signal && { signal }) };
     const response = await send(`${this.address.href}${path}`, this.key, init);
     if (response.ok) return response;
     const { status } = response;
-    const { code, message, current } = await refused(response);
+    const { code, message, current, project } = await refused(response);
+    if (code === "another_project") {
+      const [mine, other] = [this.project!.name, (project as ServedProject).name];
+      throw new AnotherProjectError(
+        `This page was opened for the project “${mine}”, and “${other}” answers now: changes wait for “${mine}”. Load the page again to work on “${other}”.`,
+      );
+    }
     if (status === 412) throw new ConflictError(current);
     if (status === 404) throw new MissingError(message);
     // a damaged file stays so, and only its image is refused

@@ -8,7 +8,7 @@ import { type Picture, TILED_PIXELS, TiledPicture } from "../imaging/picture";
 import { textOf } from "../labels/labeling";
 import type { Size } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
-import { ConflictError, isPassing, MissingError, type ProjectApi } from "./api";
+import { ConflictError, isPassing, MissingError, type ProjectApi, type ServedProject } from "./api";
 import { Connection, pause } from "./connection";
 import type { Database, Entry } from "./database";
 import { Outbox, type QueuedEntry, queueOf, type Unsent, type UnsentProject, type UnsentWork } from "./outbox";
@@ -24,7 +24,6 @@ const NO_CONNECTION = "No connection to the service; try again when there is one
 const MOST_KNOWN = 8;
 
 export class RemoteStore extends Store {
-  readonly isLasting = true;
   readonly isShared = true;
   private readonly tab = `${Date.now()}-${Math.random()}`;
   private last = 0;
@@ -39,26 +38,35 @@ export class RemoteStore extends Store {
   private readonly stale = new Set<string>();
   /** The open image, which stays cached. */
   private held: string | null = null;
-  /** The project on the service. */
-  private served: Project = { name: "", revision: 0, words: [], options: { parts: "", threshold: 0, background: null } };
   private sequence = 0;
+  /** The project on the service. */
+  private served: Project;
   private isSending = false;
   private isFollowing = false;
-  private readonly connection = new Connection((problem) => this.watcher!.onProblem(problem));
+  private readonly connection = new Connection((problem) => this.watcher!.onProblem(problem && `${problem} ${this.keeps}`));
   override readonly isAway = this.connection.isAway;
 
   constructor(
     private readonly api: ProjectApi,
     database: Database,
     private readonly packer: WorkPacker,
+    private readonly opened: ServedProject,
   ) {
     super(database);
+    this.served = opened;
+  }
+
+  get isLasting(): boolean {
+    return this.database.isLasting;
+  }
+
+  private get keeps(): string {
+    return this.isLasting ? "Your work is kept in this browser." : "This browser keeps nothing: leave this window open.";
   }
 
   async open(): Promise<OpenedProject> {
-    const served = await this.api.get();
+    const served = this.opened;
     this.sequence = served.seq;
-    this.served = served;
     if (served.role) this.role.value = served.role;
     this.assigned.value = { people: served.assigned, copies: served.copies };
     // of tabs that are opened at once, one takes it

@@ -52,7 +52,8 @@ export async function refusedZip(session: Session, refusal: Refusal): Promise<Of
 function projectJson(session: Session): ZippedFile {
   const { words, options: own } = projectOf(session.settings);
   const options = { model: session.model.value?.name ?? "tiny", ...own, taught: [] };
-  const about = { format: FORMAT, version: VERSION, name: session.name.value, revision: 1, images: "images" };
+  // what is opened elsewhere is a project of its own
+  const about = { format: FORMAT, version: VERSION, id: crypto.randomUUID(), name: session.name.value, revision: 1, images: "images" };
   return { name: "project.json", input: JSON.stringify({ ...about, words, options }, null, 1) };
 }
 
