@@ -72,7 +72,8 @@ def test_it_is_plain_files(tmp_path: Path) -> None:
         assert objects.mode == "I;16"
     content = json.loads((tmp_path / "street/project.json").read_text())
     assert (content["format"], content["version"], content["images"]) == ("segvoc project", 1, "images")
-    assert content["words"][1] == {"id": 1, "name": "sofa", "color": class_colors(2)[1].tolist(), "removed": False}
+    word = {"id": 1, "name": "sofa", "color": class_colors(2)[1].tolist(), "removed": False, "merged_into": None}
+    assert content["words"][1] == word
     told = [(one.seq, one.what, one.image) for one in project.index.changes(0)]
     assert told == [(1, "added", "a.png"), (2, "added", "sub/b.jpg"), (3, "labels", "a.png")]
     assert project.write("a.png", replace(drawn_work(2), objects=None), expected=1).objects is None

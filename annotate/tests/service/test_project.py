@@ -165,18 +165,6 @@ def test_a_change_whose_answer_was_lost_is_made_once(street: Path) -> None:
         assert send(1, "two", "false").json()["revision"] == 5  # after the merge
 
 
-def test_colors_come_into_label_maps(street: Path) -> None:
-    with in_process(project=street) as client:
-        put_work(client, "a.png", 0)
-        words = client.get("/v1/project").json()["words"]
-        for revision, color in enumerate(([1, 2, 3], [4, 5, 6]), 1):
-            words[0]["color"] = color
-            assert put(client, "", revision, words=words).status_code == 200
-        while Image.open(street / "labels/a.png").getpalette()[:3] != color:  # type: ignore[index]
-            time.sleep(0.01)
-        assert client.get("/v1/project").json()["images"][0]["revision"] == 1
-
-
 def test_who_comes_late_is_told_how_it_is_now(street: Path) -> None:
     with in_process(project=street) as client:
         first = put_work(client, "a.png", 0).json()

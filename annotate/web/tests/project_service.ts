@@ -12,7 +12,7 @@ import { type ImageState, newState, type Project, type Review, type Role, ROLES 
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import type { WorkPacker } from "../src/project/work_packer";
 import { type Unzipped, unzipped } from "../src/saving/zip";
-import { entryOf } from "../src/project/words";
+import { entryOf, mergedIds } from "../src/project/words";
 import { Session } from "../src/session/session";
 import { lookFor } from "../src/session/settings";
 import { found, zip } from "./labeled";
@@ -153,8 +153,8 @@ export class ProjectService {
       return Response.json({ added: [this.states.get(name)], problems: [] });
     }
     if (kind === "merged" && !isMade) {
-      const { word } = JSON.parse(body as string) as { word: number };
-      const words = this.project.words.map((one) => (one.id === word ? { ...one, removed: true } : one));
+      const { word, into } = JSON.parse(body as string) as { word: number; into: number };
+      const words = this.project.words.map((one) => (one.id === word ? { ...one, removed: true, merged_into: into } : one));
       this.project = { ...this.project, words, revision: this.project.revision + 1 };
       this.made.add(change);
       this.append("words", null);
@@ -210,7 +210,8 @@ export class ProjectService {
   /** The words of an image's pixels. */
   labels(image: string): string[] {
     const { data } = decode(this.work.get(image)!["labels.png"]);
-    return Array.from(data, (id) => this.project.words.find((word) => word.id === id)!.name);
+    const merged = mergedIds(this.project.words);
+    return Array.from(data, (id) => this.project.words.find((word) => word.id === (merged.get(id) ?? id))!.name);
   }
 }
 

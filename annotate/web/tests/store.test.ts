@@ -311,3 +311,48 @@ test("an open page neither sends to another project at its address nor hears of 
   await idle(anna);
   assert.deepEqual([service.labels("a.png")[1], service.project.words.length, anna.session.problem.value], ["cat", 4, null]);
 });
+
+test("what is painted with a word, can be undone or waits means the word that it is merged into by somebody else", async () => {
+  const { service, anna, ben } = await street();
+  for (const word of ["wall", "cat"]) anna.paint(1, word);
+  await idle(anna, ben);
+  // of a closed page, what waits and what can be undone
+  service.fail("PUT", "/work", ...Array<Fate>(40).fill("lost"));
+  anna.paint(2, "wall");
+  await until(() => !anna.session.writer.pending.value && anna.store.waiting.value > 0);
+  await ben.session.merge(2, 0);
+  service.fate = () => "answered";
+  await idle(anna, ben);
+  assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels].map((labels) => labels.slice(0, 3)), Array(3).fill(["floor", "cat", "floor"]));
+  assert.deepEqual([anna.session.settings.words.value, anna.session.conflict.value], [["floor", "cat"], null]);
+  const undo = async () => {
+    anna.session.current.value!.step("undo");
+    anna.session.keepEdits(anna.session.current.value!);
+    await idle(anna, ben);
+  };
+  await undo();
+  anna.close();
+  await anna.open();
+  await undo();
+  assert.deepEqual([anna.labels[1], service.labels("a.png")[1]], ["floor", "floor"]);
+  // one of its name is another word
+  lookFor(anna.session.settings, ["floor", "cat", "wall"]);
+  await idle(anna, ben);
+  assert.deepEqual(service.project.words.map(({ id, name, merged_into }) => [id, name, merged_into ?? null]), [[0, "floor", null], [1, "cat", null], [2, "wall", 0], [3, "wall", null]]);
+});
+
+test("what a closed page left of a word means the one that it was merged into meanwhile", async () => {
+  const { service, anna, ben } = await street();
+  service.fail("PUT", "/work", ...Array<Fate>(40).fill("lost"));
+  anna.paint(1, "wall");
+  await until(() => !anna.session.writer.pending.value && anna.store.waiting.value > 0);
+  anna.close();
+  service.fate = () => "answered";
+  ben.paint(3, "wall");
+  await idle(ben);
+  await ben.session.merge(2, 1);
+  await anna.open();
+  await idle(anna, ben);
+  assert.deepEqual([anna.labels, ben.labels], [service.labels("a.png"), service.labels("a.png")]);
+  assert.deepEqual(anna.labels, ["floor", "cat", "floor", "cat", "floor", "floor"]);
+});

@@ -181,8 +181,7 @@ def _changed(
     opened: "Project", rename: Sequence[tuple[str, str]], merge: Sequence[tuple[str, str]], remove: Sequence[str]
 ) -> ProjectRecord:
     """The project's record after its words were merged, renamed and removed; `UsageError` if it lacks one of them."""
-    from segvoc_annotate.projects.merging import merge_words
-    from segvoc_annotate.projects.project import SOMEONE
+    from segvoc_annotate.projects.merging import follow_merges
 
     ids = {word.name: word.id for word in opened.record.present}
     named = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
@@ -191,7 +190,9 @@ def _changed(
     if taken := [new for _, new in rename if new.strip() in ids]:
         raise UsageError(f"{taken[0]!r} is a word already; merge the words: --merge OLD {taken[0]!r}")
     for old, new in merge:
-        merge_words(opened, ids[old], ids[new], by=SOMEONE)
+        opened.merge_words(ids[old], ids[new])
+    for problem in follow_merges(opened) if merge else ():
+        echo(f"segvoc: {problem}", err=True)
     names, gone = {ids[old]: new.strip() for old, new in rename}, {ids[name] for name in remove}
     if names or gone:
         words = (

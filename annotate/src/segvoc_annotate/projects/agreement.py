@@ -69,7 +69,8 @@ class _Side:
 
     def labels(self, words: Mapping[str, int]) -> UInt16[np.ndarray, "H W"]:
         """The place of each pixel's word; `len(words)`: unlabeled, or a removed word."""
-        places = {word.id: words[word.name] for word in self.project.record.present}
+        record = self.project.record
+        places = {word: words[record.present[place].name] for word, place in record.places.items()}
         labels = label_table(places)[self.project.work(self.name)[1].labels]
         return np.minimum(labels, np.uint16(len(words)))
 

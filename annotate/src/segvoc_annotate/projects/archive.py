@@ -1,22 +1,29 @@
 """Projects as zip files: writing, sending and unpacking."""
 
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from segvoc import UsageError
 from segvoc.data.datasets.maps import PROJECT_FILE
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import strict_json
-from segvoc.storage.records import to_json
-from segvoc_annotate.projects.earlier_format import HISTORY_FILE
+from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.folder import ProjectFolder
-from segvoc_annotate.projects.images import TRASH
+from segvoc_annotate.projects.images import TRASH, remove
+from segvoc_annotate.projects.index import INDEX_FILE, Index
 from segvoc_annotate.projects.people import ASSIGNED_FILE
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import MOST_REVISIONS, Change
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
+
+HISTORY_FILE = "history.jsonl"
+"""The changes of a project in its zip, one per line."""
 
 PARTS = ("images", "labels", "objects", "taught", TRASH, "work")
 """Folders in a project's zip, besides `project.json`, `assigned.json` and `history.jsonl`."""
@@ -80,6 +87,8 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
     made = target.parent / f".segvoc-{secrets.token_hex(8)}.unpacking"
     try:
         unpack_zip(path, made, _places(top))
+        Index.create(made / INDEX_FILE, _history(made / HISTORY_FILE))
+        remove(made / HISTORY_FILE)
         with Project(made) as project:
             if project.record.images != "images":
                 raise UsageError(f"{name!r} references images outside the zip; correct its {PROJECT_FILE}")
@@ -88,6 +97,19 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return Project(target)
+
+
+def _history(path: Path) -> Iterator[Change]:
+    """The changes in a history, numbered anew; damaged lines are skipped."""
+    number = 0
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            with suppress(UsageError, ValueError, RecursionError):
+                change = from_json(Change, json.loads(line))
+                strict_json(to_json(change), readable=True).encode()  # `ValueError` if SQLite can't hold a text
+                if 0 <= change.revision < MOST_REVISIONS:
+                    number += 1
+                    yield replace(change, seq=number)
 
 
 def _places(top: str) -> Callable[[str], str | None]:

@@ -133,8 +133,7 @@ class ProjectExport:
         if pixels.shape[:2] != work.labels.shape:
             raise UsageError(f"{image.name!r} has another size than its labels; was the image replaced?")
         # removed words are unlabeled
-        places = {word.id: label for label, word in enumerate(self.project.record.present)}
-        labels = label_table(places)[work.labels]
+        labels = label_table(self.project.record.places)[work.labels]
         confidence = work.confidence_map()
         return Segmentation(
             labels=labels,

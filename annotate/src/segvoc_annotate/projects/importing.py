@@ -97,7 +97,8 @@ class Importing:
         """Add the images of another project with all their data."""
         words = self.project.add_words([word.name for word in other.record.present])
         ids = {word.name: word.id for word in words.present}
-        moved = {word.id: ids[word.name] for word in other.record.present}
+        present = other.record.present
+        moved = {word: ids[present[place].name] for word, place in other.record.places.items()}
         states, problems = other.states()
         result = Imported(problems=problems)
         for number, state in enumerate(states, 1):

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -41,12 +41,10 @@ from segvoc_annotate.projects.records import (
 )
 from segvoc_annotate.projects.work_files import (
     DRAFT_PLANES,
-    HEAD_BYTES,
     LABELS_ENTRY,
     OBJECTS_ENTRY,
     LabelWork,
     PackedWork,
-    in_colors,
     packed_work,
     read_packed,
     read_state_of,
@@ -152,48 +150,10 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
     def _note_record(self) -> None:
         """Log a change of `project.json` that the history doesn't have."""
         known, record = self.index.fact("record"), self.record
-        if known is None:
-            self._keep_record(record, record.colors)
-        elif known["revision"] != record.revision:
-            with self.index.transaction():
-                self._keep_record(record, {})
-                self.index.log("words", by=ANOTHER_PROGRAM, revision=record.revision)
-
-    def _keep_record(self, record: ProjectRecord, colors: Mapping[int, tuple[int, int, int]]) -> None:
-        """Note in the index which record it knows, and the words' colors in all label maps where they are new."""
-        known = self.index.fact("record") or {"colors": {}}
-        added = {str(word): color for word, color in colors.items()}
         with self.index.transaction():
-            self.index.put_fact("record", {"revision": record.revision, "colors": {**added, **known["colors"]}})
-
-    def recolor(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Give all label maps the words' current colors, where these changed; ends early if `stopped`."""
-        while True:
-            colors = {str(word): list(color) for word, color in self.record.colors.items()}
-            known = self.index.fact("record")
-            if all(colors.get(word, color) == color for word, color in known["colors"].items()):
-                return
-            for name in self.index.names():
-                if stopped():
-                    return
-                with self.threads, suppress(InputError, UsageError):
-                    self._recolor(name, ImageFiles.below(self.folder, name))
-            with self.threads, self.index.transaction():
-                self.index.put_fact("record", {**(self.index.fact("record") or {}), "colors": colors})
-
-    def _recolor(self, name: str, files: ImageFiles) -> None:
-        """Update a label map's colors if they differ."""
-        row, stamp, colors = self.index.image(name), stamp_of(files.labels), self.record.colors
-        if not stamp or row is None or row.stamps.labels != stamp:
-            return  # none, or another program changed it
-        with writing(files.labels):
-            with files.labels.open("rb") as file:
-                head = file.read(HEAD_BYTES)
-            if in_colors(head, colors) != head:
-                write_bytes(files.labels, in_colors(files.labels.read_bytes(), colors))
-                with self.index.transaction():
-                    stamps = row.stamps._replace(labels=stamp_of(files.labels))
-                    self.index.put(name, stamps, row.state, row.problem)
+            self.index.put_fact("record", record.revision)
+            if known not in (None, record.revision):
+                self.index.log("words", by=ANOTHER_PROGRAM, revision=record.revision)
 
     # ---- labels
 
@@ -225,7 +185,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                     draft = read_packed(self.files(image).work, planes=DRAFT_PLANES).planes
                 except FileNotFoundError:
                     raise UsageError(f"{name!r} has no draft to keep; send it") from None
-        work = received(file, name, (state.height, state.width), self.record.colors, draft)
+        work = received(file, name, (state.height, state.width), self.record, draft)
         return self._write(name, work, expected, by, done, change)
 
     def _receive_rows(
@@ -247,7 +207,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                 stored = read_packed(ImageFiles.below(self.folder, name).work)
             except FileNotFoundError:
                 raise UsageError(f"{name!r} has no labels of which some rows could change; send all of them") from None
-            work = received_rows(file, replace(stored, state=current), rows, self.record.colors)
+            work = received_rows(file, replace(stored, state=current), rows, self.record)
             return self._write(name, work, expected, by, done, change)
 
     def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
@@ -262,17 +222,14 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
 
     def rewrite(self, name: str, change: Callable[[LabelWork], LabelWork], *, by: str) -> ImageState:
         """Change an image's pixel data, also if it is done."""
-        with self.threads:
-            current, colors = self._refresh(self.image(name).name), self.record.colors
-            made = packed_work(change(read_work(ImageFiles.below(self.folder, name).work)[1]), name, colors)
-            return self._store(name, made, current, _after(current, made.state, by, done=current.done))
-
-    def rewrite_removed(self, removed: RemovedImage, change: Callable[[LabelWork], LabelWork], *, by: str) -> None:
-        """Change the pixel data of an image in the trash; its other files follow when it is restored."""
-        path = ImageFiles.below(self._trash(removed), removed.image).work
-        state, work = read_work(path)
-        made = packed_work(change(work), removed.image, self.record.colors)
-        write_bytes(path, made.content(_after(state, made.state, by, done=state.done)))
+        path = ImageFiles.below(self.folder, name).work
+        while True:
+            before, work = read_work(path)
+            made = packed_work(change(work), name, self.record.colors)  # others may write meanwhile
+            with self.threads:
+                current = self._refresh(self.image(name).name)
+                if current.revision == before.revision:
+                    return self._store(name, made, current, _after(current, made.state, by, done=current.done))
 
     def _write(
         self, name: str, work: PackedWork, expected: int, by: str, done: bool | None = None, change: str | None = None
@@ -362,7 +319,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
 
     def _derive(self, files: ImageFiles, work: PackedWork) -> None:
         """Write the files that follow from a work file."""
-        write_bytes(files.labels, in_colors(work.planes[LABELS_ENTRY], self.record.colors))
+        write_bytes(files.labels, work.planes[LABELS_ENTRY])
         if OBJECTS_ENTRY in work.planes:
             write_bytes(files.objects, work.planes[OBJECTS_ENTRY])
         else:
@@ -403,7 +360,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         colors = self.record.colors
         if state.revision:
             ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
-            if _has(files.labels, in_colors(ours, colors)):
+            if _has(files.labels, ours):
                 return state
         try:
             labels = read_label_map(files.labels)
@@ -439,7 +396,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
     ) -> ProjectRecord:
         """Change the project's name, words (all of them, including removed ones) or options; None: unchanged.
 
-        `UsageError` if a value is invalid, or a word is missing.
+        `UsageError` if a value is invalid, or a word is missing, or one that was merged isn't as it was.
         """
         with self.threads:
             record = self.record
@@ -447,9 +404,28 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                 return record
             if record.revision != expected:
                 raise changed_meanwhile("the project", record)
+            merged = {word.id: word.merged_into for word in record.words}
+            if wrong := [word.name for word in words or () if word.merged_into != merged.get(word.id)]:
+                raise UsageError(f"{wrong[0][:60]!r} was merged, or wasn't; leave its merged_into, or merge it")
             given = {"name": name, "words": words, "options": options}
             changes = {key: value for key, value in given.items() if value is not None}
             return self._update(record, by, changes, change=change)
+
+    def merge_words(self, word: int, into: int, *, by: str = SOMEONE, change: str | None = None) -> ProjectRecord:
+        """Record that the id of a word means another one from now on; pixels follow with `follow_merges`.
+
+        `UsageError` if an id is that of no current word, or both are the same.
+        """
+        with self.threads:
+            record = self.record
+            if self.index.has(change):
+                return record
+            if not {word, into} <= {one.id for one in record.present} or word == into:
+                raise UsageError(
+                    f"the words {word} and {into} can't be merged; give the ids of two words of the project"
+                )
+            words = (replace(one, removed=True, merged_into=into) if one.id == word else one for one in record.words)
+            return self._update(record, by, {"words": tuple(words)}, change=change)
 
     def add_words(self, names: Iterable[str], *, by: str = SOMEONE) -> ProjectRecord:
         """Add new words, whatever the project's revision; `UsageError` if a word can't be used."""
@@ -481,7 +457,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         write_json(path, to_json(changed))
         self._record = stamp_of(path), changed  # two changes may have one time
         with self.index.transaction():
-            self._keep_record(changed, record.colors)
+            self.index.put_fact("record", changed.revision)
             self.index.log(what, by=by, revision=changed.revision, change=change)
         return changed
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 from unicodedata import category
@@ -67,6 +68,8 @@ class ProjectWord:
     """RGB."""
     removed: bool = False
     """Whether it was removed; its pixels keep its id."""
+    merged_into: int | None = None
+    """The id of the word that it was merged into, which its own id means from then on; it stays removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,31 +109,38 @@ class ProjectRecord:
     def __post_init__(self) -> None:
         _check_revision(self.revision)
         if not _ID.fullmatch(self.id):
-            raise UsageError(
-                f"the id {self.id[:40]!r} is not 1 to 64 letters, digits, - and _; give the project another"
-            )
+            raise UsageError(f"the id {self.id[:40]!r} is not 1 to 64 letters, digits, - and _; choose another")
         # control characters, surrogates, separators of lines and of paragraphs
         is_line = not any(category(character) in ("Cc", "Cs", "Zl", "Zp") for character in self.name)
         if not self.name.strip() or len(self.name) > LONGEST_NAME or not is_line:
             raise UsageError(
                 f"the name {self.name[:40]!r} is not one line of 1 to {LONGEST_NAME} characters; choose another"
             )
-        ids = [word.id for word in self.words]
-        if len(set(ids)) != len(ids):
+        self._check_words()
+        if not 0 <= self.options.threshold <= 1:
+            raise UsageError(f"the threshold {self.options.threshold:g} is not in [0, 1]; choose another")
+        if wrong := [file for file in self.options.taught if not _TAUGHT.fullmatch(file)]:
+            raise UsageError(f"{wrong[0][:80]!r} is not a file of taught words (taught/NAME.words.safetensors)")
+
+    def _check_words(self) -> None:
+        known = {word.id: word for word in self.words}
+        if len(known) != len(self.words):
             raise UsageError("two words have the same id; make ids unique")
         for word in self.words:
             if not word.name.strip():
                 raise UsageError("a word has no name; name it, or remove it")
             if not 0 <= word.id < MOST_IDS or not all(0 <= value < 256 for value in word.color):
                 raise UsageError(f"the id or the color of {word.name[:40]!r} is out of range; ids are below {MOST_IDS}")
+            seen = set[int | None]()
+            while word.merged_into is not None:
+                seen.add(word.id)
+                if not word.removed or word.merged_into in seen or word.merged_into not in known:
+                    raise UsageError(f"{word.name[:40]!r} can't be merged into the word {word.merged_into}; correct it")
+                word = known[word.merged_into]
         if present := self.present:
             names = Vocabulary([word.name for word in present]).words
             if any(name != word.name for name, word in zip(names, present, strict=True)):
                 raise UsageError("a word has white space around it; remove it")
-        if not 0 <= self.options.threshold <= 1:
-            raise UsageError(f"the threshold {self.options.threshold:g} is not in [0, 1]; choose another")
-        if wrong := [file for file in self.options.taught if not _TAUGHT.fullmatch(file)]:
-            raise UsageError(f"{wrong[0][:80]!r} is not a file of taught words (taught/NAME.words.safetensors)")
 
     @property
     def present(self) -> tuple[ProjectWord, ...]:
@@ -142,17 +152,39 @@ class ProjectRecord:
         """The ids of all words, including removed ones."""
         return frozenset(word.id for word in self.words)
 
+    @cached_property
+    def merged(self) -> Mapping[int, int]:
+        """The id of the word that each merged word went into, by its own."""
+        into = {word.id: word.merged_into for word in self.words if word.merged_into is not None}
+        found = {}
+        for word in into:
+            last = word
+            while last in into:
+                last = into[last]
+            found[word] = last
+        return found
+
+    @property
+    def places(self) -> Mapping[int, int]:
+        """The place of each current word, in order, by its id and the ids of words that were merged into it."""
+        places = {word.id: place for place, word in enumerate(self.present)}
+        return places | {word: places[into] for word, into in self.merged.items() if into in places}
+
     @property
     def colors(self) -> Mapping[int, tuple[int, int, int]]:
         """RGB by id."""
         return {word.id: word.color for word in self.words}
 
     def with_words(self, names: str | Iterable[str]) -> "ProjectRecord":
-        """Add words, with the next ids and their default colors; existing words are skipped, removed ones restored."""
+        """Add words, with the next ids and their default colors; existing words are skipped, removed ones restored.
+
+        A word that was merged into another one stays merged: one of its name is a new word.
+        """
         names = Vocabulary(names).words if names else ()
         known = {word.name for word in self.present}
         missing = [name for name in dict.fromkeys(names) if name not in known]
-        back = {word.name: word.id for word in self.words if word.removed and word.name in missing}
+        gone = (word for word in self.words if word.removed and word.merged_into is None)
+        back = {word.name: word.id for word in gone if word.name in missing}
         words = [replace(word, removed=False) if back.get(word.name) == word.id else word for word in self.words]
         for number, name in enumerate((name for name in missing if name not in back), max(self.ids, default=-1) + 1):
             words.append(ProjectWord(id=number, name=name, color=word_color(number)))

@@ -177,14 +177,13 @@ def done_images(project: ProjectFolder) -> LabeledImages:
     words = record.present
     if not words:
         raise UsageError(f"the project {record.name!r} has no words; add some, and label images with them")
-    places = {word.id: place for place, word in enumerate(words)}
     found, copies = [], read_assigned(project).copies
     for state in project.states()[0]:
         if state.done and state.image not in copies:
             image = project.image(state.image)
             labels, corrected = project.files(image).labels, state.corrected > 0 or state.source == "import"
             found.append(
-                DoneImage(image=image.path, labels=labels, stem=image.stem, places=places, corrected=corrected)
+                DoneImage(image=image.path, labels=labels, stem=image.stem, places=record.places, corrected=corrected)
             )
     if not found:
         raise UsageError(f"no image of the project {record.name!r} is done; mark images with correct labels as done")

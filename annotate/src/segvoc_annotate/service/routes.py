@@ -34,7 +34,7 @@ from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, Importing
 from segvoc_annotate.projects.index import stamp_of
-from segvoc_annotate.projects.merging import merge_words, resume_merge
+from segvoc_annotate.projects.merging import follow_merges
 from segvoc_annotate.projects.people import Assigned, assign, read_assigned
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.pyramid import SCALED, tile
@@ -91,6 +91,7 @@ MOST_NAMES = 20_000_000
 AT_ONCE = 2
 """Max concurrent image decodes per project; each takes a few hundred megabytes."""
 
+_Answer = Callable[[Request], Awaitable[Response]]
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -105,7 +106,7 @@ class ProjectRoutes:
         self._improvement = Improvement(self.project, service.open_models[0], self._taught.follow_from_thread)
         self._exports = Exports(self.project)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
-        self._coloring: asyncio.Task[None] | None = None
+        self._merging: asyncio.Task[None] | None = None
         self._ending = threading.Event()
 
     @asynccontextmanager
@@ -117,15 +118,11 @@ class ProjectRoutes:
         """
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
-        try:
-            await asyncio.to_thread(resume_merge, self.project)
-        except (SegvocError, OSError) as error:
-            LOGGER.warning("words can't be merged", extra={FIELDS: {"problem": str(error)}})
         await self._taught.follow()
-        self._coloring = asyncio.create_task(self._recolor(None))
+        self._merging = asyncio.create_task(self._follow_merges(None))
         yield
         self._ending.set()
-        await self._coloring
+        await self._merging
         await asyncio.to_thread(self._improvement.stop)
         await asyncio.to_thread(self._exports.stop)
         self.project.close()
@@ -163,11 +160,10 @@ class ProjectRoutes:
         ):
             responses: dict[int | str, dict[str, Any]] = {} if model is None else {200: {"model": model}}
             needs = [Depends(requires(role))]
-            router.add_api_route(
-                path, self._of_project(answer), methods=[method], responses=responses, dependencies=needs
-            )
+            checked = self._of_project(answer)
+            router.add_api_route(path, checked, methods=[method], responses=responses, dependencies=needs)
 
-    def _of_project(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    def _of_project(self, answer: _Answer) -> _Answer:
         """A route that refuses callers who mean another project, and says which project answers."""
 
         @wraps(answer)
@@ -226,8 +222,6 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=MOST_VALUES)
             await self._in_thread(self._update, body, expected, user, change)
-            if body.words is not None:
-                self._coloring = asyncio.create_task(self._recolor(self._coloring))
             await self._taught.follow()
             return await self._in_thread(self._whole)
 
@@ -235,17 +229,20 @@ class ProjectRoutes:
         user, change = user_of(request), change_of(request)
         with self._service.request_slot(labels=False):
             body = await json_request(request, MergeJson, self._settings, limit=1000, values=10)
-            await self._in_thread(merge_words, self.project, body.word, body.into, by=user, change=change)
+            await self._in_thread(self.project.merge_words, body.word, body.into, by=user, change=change)
+            self._merging = asyncio.create_task(self._follow_merges(self._merging))
             return await self._in_thread(self._whole)
 
-    async def _recolor(self, before: asyncio.Task[None] | None) -> None:
-        """Recolor all label maps, after an earlier run; the next start finishes an interrupted one."""
+    async def _follow_merges(self, before: asyncio.Task[None] | None) -> None:
+        """Let pixels of merged words follow, after an earlier run; the next start goes on with what is left."""
         if before is not None:
             await before
         try:
-            await asyncio.to_thread(self.project.recolor, self._ending.is_set)
+            problems = await asyncio.to_thread(follow_merges, self.project, self._ending.is_set)
         except (SegvocError, OSError) as error:
-            LOGGER.warning("label maps can't be recolored", extra={FIELDS: {"problem": str(error)}})
+            problems = [str(error)]
+        for problem in problems:
+            LOGGER.warning("merged words can't follow in an image", extra={FIELDS: {"problem": problem}})
 
     def _update(self, body: ProjectJson, expected: int, user: str, change: str | None) -> ProjectRecord:
         options = body.options

@@ -74,13 +74,16 @@ export function editsOf(layer: PackedLayer, objects: SavedEdits["objects"] = { l
   return { layer, done: [], undone: [], objects };
 }
 
+/** A correction whose word has another id. */
+export function correctionWith(code: number, ids: ReadonlyMap<number, number>): number {
+  const word = wordOf(code),
+    now = word === null ? undefined : ids.get(word);
+  return now === undefined ? code : codeOf(now, code & LOOSE ? "loose" : "firm");
+}
+
 /** Corrections, their history included, in which some words have other ids. */
 export function withOtherIds(edits: SavedEdits, ids: ReadonlyMap<number, number>): SavedEdits {
-  const code = (before: number) => {
-    const word = wordOf(before),
-      now = word === null ? undefined : ids.get(word);
-    return now === undefined ? before : codeOf(now, before & LOOSE ? "loose" : "firm");
-  };
+  const code = (before: number) => correctionWith(before, ids);
   const steps = (all: readonly Step[]) =>
     all.map(({ runs, objects }) => ({ runs: runs.map((number, at) => (at % STRETCH < 2 ? number : code(number))), objects }));
   return {

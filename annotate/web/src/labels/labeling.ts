@@ -20,6 +20,8 @@ export interface Word {
   readonly color: Color;
   /** Whether it isn't looked for, or no longer: labels may still have it. */
   readonly removed: boolean;
+  /** The id of the word that it was merged into, which its own id means since; it doesn't come back. */
+  readonly merged_into?: number | null;
 }
 
 /** What a model found in an image; of a large image at the smaller size at which it was labeled. */

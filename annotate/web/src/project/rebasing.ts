@@ -1,8 +1,8 @@
 /** Unsent changes on top of what others made meanwhile. */
 
-import { editsOf, idsOf, type SavedEdits, withOtherIds } from "../labels/edits";
+import { editsOf, idsOf, type SavedEdits } from "../labels/edits";
 import { NONE } from "../labels/labeling";
-import { difference, empty, mapped, packed, type PackedLayer, unpacked, valuesOf } from "../labels/layer";
+import { difference, empty, packed, type PackedLayer, unpacked, valuesOf } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import type { Base, UnsentWork } from "./outbox";
 import type { Choice, ImageState, Project, Work } from "./structure";
@@ -85,20 +85,8 @@ export function rebased(change: UnsentWork, theirs: Work, state: ImageState | nu
   return { ...kept, edits: editsOf(packed(both), objects) };
 }
 
-export function renumbered<Some extends Partial<Work>>(work: Some, ids: ReadonlyMap<number, number>): Some {
-  const { draft, edits, settled } = work;
-  const plane = (values: Uint16Array) => values.map((id) => ids.get(id) ?? id);
-  return {
-    ...work,
-    ...(draft && { draft: { ...draft, labels: plane(draft.labels), words: draft.words.map((id) => ids.get(id) ?? id) } }),
-    ...(edits && { edits: withOtherIds(edits, ids) }),
-    ...(settled && { settled: { ...settled, labels: mapped(settled.labels, (id) => ids.get(id) ?? id) } }),
-  };
-}
-
-/** Whether some words are all that a change gives to pixels. */
-export function usesOnly({ draft, edits, settled }: Partial<Work>, ids: ReadonlySet<number>): boolean {
+/** The words that a change gives to pixels. */
+export function wordsOf({ draft, edits, settled }: Partial<Work>): number[] {
   const painted = edits ? idsOf(unpacked(edits.layer)) : [];
-  const used = [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ? unpacked(settled.labels) : []), ...painted];
-  return used.every((id) => id === NONE || ids.has(id));
+  return [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ? unpacked(settled.labels) : []), ...painted].filter((id) => id !== NONE);
 }

@@ -5,18 +5,21 @@
 
 import { PageError, RoleError, sentence } from "../backend";
 import { type Picture, TILED_PIXELS, TiledPicture } from "../imaging/picture";
+import { idsOf } from "../labels/edits";
 import { textOf } from "../labels/labeling";
+import { unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
 import { ConflictError, isPassing, MissingError, type ProjectApi, type ServedProject } from "./api";
 import { Connection, pause } from "./connection";
 import type { Database, Entry } from "./database";
 import { Outbox, type QueuedEntry, queueOf, type Unsent, type UnsentProject, type UnsentWork } from "./outbox";
-import { changedRows, collides, correctionsOf, type Known, rebased, rebasedProject, remaining, renumbered, usesOnly } from "./rebasing";
+import { changedRows, collides, correctionsOf, type Known, rebased, rebasedProject, remaining, wordsOf } from "./rebasing";
+import { renumbered } from "./keeping";
 import { newState, NO_WORK, ROLES, Store, withChange } from "./structure";
 import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
 import type { WorkPacker } from "./work_packer";
-import { entryOf, type RebasedWords } from "./words";
+import { entryOf, mergedIds, type RebasedWords } from "./words";
 
 const NO_CONNECTION = "No connection to the service; try again when there is one.";
 
@@ -71,6 +74,7 @@ export class RemoteStore extends Store {
     this.assigned.value = { people: served.assigned, copies: served.copies };
     // of tabs that are opened at once, one takes it
     await (navigator.locks ? navigator.locks.request("segvoc left", () => this.takeLeft()) : this.takeLeft());
+    this.renumber(mergedIds(served.words));
     for (const state of served.images) this.states.set(state.image, state);
     const isGone = ({ image }: ImageState) => this.outbox.isRemoved(image);
     // of an image in the trash only the name is known
@@ -128,7 +132,7 @@ export class RemoteStore extends Store {
     const { base, work, rule } = await this.connection.answer(() => this.read(id));
     // the service has no history of what can be undone
     const edits = await this.database.get("edits", id);
-    const read = { base, rule, work: edits && edits.revision === base.revision ? { ...work, edits } : work };
+    const read = { base, rule, work: edits && edits.revision === base.revision ? renumbered({ ...work, edits }, mergedIds(this.served.words)) : work };
     const known = this.known.get(id);
     // the base of the open image changes only together with the image; a change may have been sent meanwhile
     const newest = known && known.base.revision > base.revision ? known : read;
@@ -363,7 +367,7 @@ export class RemoteStore extends Store {
     const ids = new Set(this.served.words.map(({ id }) => id));
     const { options, words } = project.unsent.project;
     const background = options.background === null ? undefined : entryOf(words, options.background);
-    return (!background || ids.has(background.id)) && usesOnly(unsent, ids);
+    return (!background || ids.has(background.id)) && wordsOf(unsent).every((id) => ids.has(id));
   }
 
   private deliver(entry: QueuedEntry): Promise<void> {
@@ -413,19 +417,35 @@ export class RemoteStore extends Store {
 
   /** Puts this page's unsent version of the project on top of what the service has now. @param base what it was made from. */
   private async goOnFrom(current: Project, entry: QueuedEntry<UnsentProject>, base: Project): Promise<void> {
-    const { project, moved, notRenamed } = rebasedProject(base, entry.unsent.project, current);
+    const { project, moved: added, notRenamed } = rebasedProject(base, entry.unsent.project, current);
+    const moved = new Map([...added, ...this.mergedSince(current)]);
     this.served = current;
     this.notRenamed.push(...notRenamed);
-    for (const other of moved.size ? this.outbox.entries : []) {
-      if (other.unsent.kind !== "work") continue;
-      this.outbox.amend(other, { ...renumbered(other.unsent, moved), change: this.id() });
-      void this.write(other).catch(() => {});
-    }
+    this.renumber(moved);
     entry.unsent = { kind: "project", base: current, project, change: this.id() };
     const written = isSameProject(project, current) ? this.drop(entry) : this.write(entry);
     this.watcher?.onProject(project, moved);
     this.reportNames();
     await written;
+  }
+
+  /** The ids of words that were merged since this page heard of the project's words. */
+  private mergedSince({ words }: Project): Map<number, number> {
+    const known = mergedIds(this.served.words);
+    return new Map([...mergedIds(words)].filter(([id, into]) => known.get(id) !== into));
+  }
+
+  /** Gives words other ids in what isn't sent, and in what is known of images. */
+  private renumber(ids: ReadonlyMap<number, number>): void {
+    if (!ids.size) return;
+    for (const [id, known] of this.known) this.known.set(id, { ...renumbered(known, ids), work: renumbered(known.work, ids) });
+    for (const entry of this.outbox.entries) {
+      if (entry.unsent.kind !== "work") continue;
+      const { corrections } = entry.unsent.base;
+      if (![...wordsOf(entry.unsent), ...idsOf(unpacked(corrections))].some((id) => ids.has(id))) continue;
+      this.outbox.amend(entry, { ...renumbered(entry.unsent, ids), change: this.id() });
+      void this.write(entry).catch(() => {});
+    }
   }
 
   /** Reports words that couldn't be renamed. */
@@ -578,8 +598,10 @@ export class RemoteStore extends Store {
     this.watcher?.context();
     // this page's unsent version is rebased when it is sent
     if (project.revision <= this.served.revision || this.outbox.project) return;
+    const moved = this.mergedSince(project);
     this.served = project;
-    this.watcher?.onProject(project);
+    this.renumber(moved);
+    this.watcher?.onProject(project, moved);
   }
 
   private takeState(name: string, state: ImageState): void {

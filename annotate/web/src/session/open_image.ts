@@ -8,7 +8,7 @@ import { type Draft, figures, Labeling, NONE, partFigures } from "../labels/labe
 import { unpacked } from "../labels/layer";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { type Box, joined, rowsOf, type Runs, split } from "../labels/runs";
-import { renumbered } from "../project/rebasing";
+import { renumbered } from "../project/keeping";
 import type { Settled, Work } from "../project/structure";
 import type { Item } from "./item";
 import { contextOf, type Settings } from "./settings";

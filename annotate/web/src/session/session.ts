@@ -8,8 +8,7 @@ import type { Choice } from "../labels/edits";
 import { type Labeling, textOf } from "../labels/labeling";
 import { packed } from "../labels/layer";
 import { pause } from "../project/connection";
-import { draftOf, labelingOf, summaryOf } from "../project/keeping";
-import { renumbered } from "../project/rebasing";
+import { draftOf, labelingOf, renumbered, summaryOf } from "../project/keeping";
 import { type ImageState, type Settled, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
 import { entryOf, withWord } from "../project/words";
 import { renamed } from "../words/list";
@@ -148,7 +147,7 @@ export class Session {
     await this.store.merge(word, into);
     // what can be undone has the other word, too
     this.renumber(new Map([[word, into]]));
-    vocabulary.value = withWord(vocabulary.value, word, { removed: true });
+    vocabulary.value = withWord(vocabulary.value, word, { removed: true, merged_into: into });
   }
 
   /** Gives words other ids in what the page has open. */
