@@ -100,6 +100,23 @@ def test_saves_read_no_folders(street: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert len(project.listing()[0]) == 4
 
 
+def test_a_picture_of_the_same_size_in_the_place_of_another_is_noticed(street: Path) -> None:
+    with Project(street) as project:
+        before, path = states_of(street), project.images_folder / "a.png"
+        former = path.read_bytes()
+        os.utime(path)  # it is the same
+        assert project.recover() == [] and states_of(street) == before
+        path.write_bytes(png(drawn_image(77, (48, 64))))
+        (problem,) = project.recover()
+        assert "'a.png' was replaced by another picture" in problem
+        with pytest.raises(UsageError, match="put the former image back"):
+            project.set_done("a.png", False, expected=before["a.png"].revision)
+        path.write_bytes(former)
+        assert project.recover() == [] and states_of(street) == before
+        (project.images_folder / "c.png").write_bytes(png(drawn_image(78, (48, 64))))  # it has no labels
+        assert project.recover() == [] and states_of(street)["c.png"].id != before["c.png"].id
+
+
 def test_replaced_images_are_noticed(street: Path) -> None:
     with Project(street) as project:
         (project.images_folder / "c.png").write_bytes(png(drawn_image(1, (20, 30))))  # it has no labels

@@ -3,10 +3,12 @@
 import io
 import json
 import os
+import shutil
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +19,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from annotate.tests.services import NO_PAGE, in_process
+from segvoc_annotate.projects import records
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectOptions
 from segvoc_annotate.projects.work_files import LabelWork, read_work
@@ -124,6 +127,51 @@ def test_a_request_for_another_project_changes_nothing(street: Path) -> None:
         assert client.get("/v1/project", headers={"X-Segvoc-Project": served}).json() == before.json()
 
 
+def test_an_image_is_known_by_its_id_and_a_revision_never_comes_twice(street: Path) -> None:
+    with in_process(project=street) as client:
+        (image, _) = client.get("/v1/project").json()["images"]
+        assert put_work(client, image["id"], 0).json()["id"] == image["id"]
+        assert client.get(f"/v1/project/work/{image['id']}").content == client.get("/v1/project/work/a.png").content
+        client.delete(f"/v1/project/images/{image['id']}")
+        files = {"image": ("a.png", png(drawn_image(7)))}
+        (other,) = client.post("/v1/project/images", files=files).json()["added"]
+        assert other["image"] == "a.png" and other["id"] != image["id"]
+        # a stroke for the former photograph
+        for revision in (0, 1):
+            assert failure(put_work(client, image["id"], revision)) == "not_found"
+        assert client.get("/v1/project").json()["images"][0] == other
+        # the former one comes back in its place
+        client.delete(f"/v1/project/images/{other['id']}")
+        restored = client.post(f"/v1/project/restored/{image['id']}").json()
+        assert (restored["id"], restored["revision"]) == (image["id"], 1)
+        used = put_work(client, "a.png", 1, change="one")
+        assert used.status_code == 200
+        assert "something else" in put_work(client, "sub/ü b.png", 0, change="one").json()["error"]["message"]
+
+
+def test_pages_hear_that_older_files_were_put_back(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = count(1_000)
+    monkeypatch.setattr(records, "clock", lambda: next(times))
+    with in_process(project=street) as client:
+        first = put_work(client, "a.png", 0).json()
+        shutil.copytree(street, street.with_name("backup"))
+        older = (street / "work/a.png").with_suffix(".zip").read_bytes()
+        second = put_work(client, "a.png", first["revision"], work_of(1 - LABELS)).json()
+        seq = client.get("/v1/project").json()["seq"]
+    (street / "work/a.zip").write_bytes(older)
+    with in_process(project=street) as client:
+        back = client.get("/v1/project").json()["images"][0]
+        assert back["revision"] > second["revision"] and back["pixels"] == first["pixels"]
+        assert put_work(client, "a.png", first["revision"]).status_code == 412
+        assert not client.get(f"/v1/project/changes?after={seq}").json().get("restart")
+    shutil.rmtree(street)
+    street.with_name("backup").rename(street)
+    with in_process(project=street) as client:
+        assert client.get(f"/v1/project/changes?after={seq}").json()["restart"]
+        third = put_work(client, "a.png", first["revision"], work_of(1 - LABELS)).json()
+        assert third["revision"] not in (first["revision"], second["revision"], back["revision"])
+
+
 def test_a_change_whose_answer_was_lost_is_made_once(street: Path) -> None:
     with in_process(project=street) as client:
 
@@ -192,7 +240,7 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
         Project(street).write("a.png", LabelWork.of_labels(LABELS), expected=0, by="ben")
         told = client.get("/v1/project/changes", params={"after": seq, "wait": 20}).json()
         assert [(change["what"], change["by"]) for change in told["changes"]] == [("labels", "ben")]
-        assert told["states"]["a.png"]["revision"] == 1
+        assert [state["revision"] for state in told["states"].values()] == [1]
         Project(street).add_words(["sky"])
         assert client.get(f"/v1/project/changes?after={told['seq']}").json()["project"]["revision"] == 2
     with in_process(project=street, watchers=1, requests=1) as client, ThreadPoolExecutor() as threads:
@@ -204,7 +252,7 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
             time.sleep(0.01)
         assert failure(late) == "busy"
         assert put_work(client, "a.png", 1).status_code == 200  # those who wait take no place of others
-        assert waiting.result().json()["states"]["a.png"]["revision"] == 2
+        assert [state["revision"] for state in waiting.result().json()["states"].values()] == [2]
 
 
 def test_images_come_and_go(street: Path) -> None:
@@ -231,7 +279,8 @@ def test_images_come_and_go(street: Path) -> None:
             small = client.get("/v1/project/thumbnails/new%2Fc.png")
             assert Image.open(io.BytesIO(small.content)).format == "JPEG"
         put_work(client, "a.png", 0)
-        assert client.delete("/v1/project/images/a.png").json() == {"removed": ["a.png"]}
+        (gone,) = client.delete("/v1/project/images/a.png").json()["removed"]
+        assert gone["image"] == "a.png" and gone["id"] != "a.png"
         assert put_work(client, "a.png", 1).status_code == 404
         assert not (street / "labels/a.png").exists()
         assert client.post("/v1/project/restored/a.png").json()["revision"] == 1
@@ -299,15 +348,16 @@ def test_a_key_that_is_revoked_while_it_waits_learns_nothing(street: Path, tmp_p
 def test_images_are_assigned_and_two_people_compared(street: Path) -> None:
     with in_process(project=street) as client:
         before = client.get("/v1/project").json()
-        assert (before["assigned"], before["copies"]) == ({}, {})
+        assert {(state["person"], state["copy_of"]) for state in before["images"]} == {(None, None)}
         body = {"images": ["a.png", "sub/ü b.png"], "people": ["anna", "ben"]}
         made = client.post("/v1/project/assigned?change=x", json=body, headers={"X-Segvoc-User": "lead"}).json()
-        assert made == {"people": {"a.png": "anna", "sub/ü b.png": "ben"}, "copies": {}}
+        assert [state["person"] for state in made["images"]] == body["people"]
         changes = client.get(f"/v1/project/changes?after={before['seq']}").json()
-        assert changes["assigned"] == made and changes["changes"][0]["what"] == "assigned"
+        assert [*changes["states"].values()] == made["images"] and changes["changes"][0]["what"] == "assigned"
         assert failure(client.get("/v1/project/agreement")) == "invalid_request"
         again = {"images": ["a.png"], "people": ["cleo"], "copies": True}
-        assert client.post("/v1/project/assigned", json=again).json()["copies"] == {"a (cleo).png": "a.png"}
+        (copy,) = client.post("/v1/project/assigned", json=again).json()["images"]
+        assert (copy["image"], copy["copy_of"], copy["person"]) == ("a (cleo).png", made["images"][0]["id"], "cleo")
         put_work(client, "a.png", 0, done="true")
         put_work(client, "a (cleo).png", 0, work_of(np.zeros_like(LABELS)), done="true")
         found = client.get("/v1/project/agreement").json()
@@ -424,7 +474,7 @@ def test_the_draft_can_stay(street: Path) -> None:
         send = partial(put_work, client, "a.png", draft="kept")
         nothing = dict.fromkeys(("draft.png", "confidence.png"))
         refused = send(0, work_of(**nothing))
-        assert failure(refused) == "invalid_request" and "no draft to keep" in refused.text
+        assert failure(refused) == "invalid_request" and "no labels or draft" in refused.text
         confidence, parts = np.full((48, 64), 51, np.uint8), np.ones((48, 64), np.uint16)
         planes = {"draft.png": LABELS, "confidence.png": confidence, "parts.png": parts}
         first = put_work(client, "a.png", 0, work_of(**planes))
@@ -471,15 +521,19 @@ def test_new_labels_of_an_accepted_image_take_the_acceptance_back(street: Path) 
         assert (new["done"], new["review"], new["by"]) == (True, None, "mallory")
         changes = client.get("/v1/project/changes?after=0").json()
         assert [change["what"] for change in changes["changes"]][-2:] == ["labels", "no longer accepted"]
-        assert changes["states"]["a.png"]["review"] is None
+        assert [state["review"] for state in changes["states"].values()] == [None, None]
         # and so does a merge of words
         put(client, "/review/a.png", 4, "boss", verdict="accepted")
         told = client.post("/v1/project/merged", json={"word": 1, "into": 0}).json()
         assert [(word["id"], word["removed"]) for word in told["words"]] == [(0, False), (1, True)]
-        image = told["images"][0]
+        changes = client.get(f"/v1/project/changes?after={told['seq']}&wait=20").json()
+        (image,) = changes["states"].values()
         assert (image["done"], image["review"], image["pixels"]) == (True, None, {"0": 3072})
-        changes = client.get("/v1/project/changes?after=0").json()["changes"]
-        assert [change["what"] for change in changes][-2:] == ["no longer accepted", "words"]
+        assert [change["what"] for change in changes["changes"]] == ["no longer accepted"]
+        # whose objects may not change unseen, either
+        put(client, "/review/a.png", image["revision"], "boss", verdict="accepted")
+        objects = work_of(**{"labels.png": np.zeros_like(LABELS), "objects.png": np.ones_like(LABELS)})
+        assert put_work(client, "a.png", image["revision"] + 1, objects, done="true").json()["review"] is None
         assert client.post("/v1/project/merged", json={"word": 1, "into": 0}).status_code == 422
 
 

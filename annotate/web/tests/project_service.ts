@@ -55,7 +55,7 @@ const services = new Map<string, ProjectService>();
 interface Line {
   readonly seq: number;
   readonly what: string;
-  readonly image: string | null;
+  readonly image_id: string | null;
 }
 
 export class ProjectService {
@@ -70,12 +70,45 @@ export class ProjectService {
   fate: (method: string, path: string) => Fate = () => "answered";
   /** Whether the project says what a key may do. */
   saysRole = false;
+  /** The first change that it knows. */
+  private first = 0;
+  /** A number that no change had. */
+  private least = 0;
   private readonly made = new Set<string>();
   private waiting: (() => void)[] = [];
 
   constructor(...images: string[]) {
     services.set(this.host, this);
-    for (const image of images) this.states.set(image, newState(image, { width: WIDTH, height: 1 }));
+    for (const image of images) this.added(image);
+  }
+
+  /** Its first image of a name has that as its id. */
+  added(image: string): ImageState & { id: string } {
+    const id = this.states.has(image) || this.trash.has(image) ? `${image} ${this.trash.size}` : image;
+    const state = { ...newState(image, { width: WIDTH, height: 1 }), id };
+    this.states.set(id, state);
+    return state;
+  }
+
+  /** What its folder has now. */
+  backup(): () => void {
+    const { project } = this,
+      kept = [this.states, this.work, this.trash].map((values) => [values as Map<string, unknown>, [...values]] as const);
+    return () => {
+      for (const [values, entries] of kept) {
+        values.clear();
+        for (const [key, value] of entries) values.set(key, value);
+      }
+      this.project = project;
+    };
+  }
+
+  /** Puts a backup back; numbers go on. */
+  restore(backup: () => void): void {
+    backup();
+    this.first = this.history.length + 1;
+    this.least += 1000;
+    this.append("added", null);
   }
 
   /** Serves another project at the address of this one. */
@@ -125,7 +158,7 @@ export class ProjectService {
       const unknown = idsOf(files).find((id) => !this.project.words.some((word) => word.id === id));
       if (unknown !== undefined) return refused(`${unknown} is the id of no word`);
       const sent = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
-      const next = { ...sent, revision: revision + 1, done: query.get("done") === "true" };
+      const next = { ...sent, revision: Math.max(revision + 1, this.least), done: query.get("done") === "true", change };
       const kept = isKept ? ["draft.png", "confidence.png", "parts.png"].map((name) => [name, this.work.get(image)![name]]) : [];
       this.work.set(image, { ...Object.fromEntries(kept.filter(([, file]) => file)), ...files, "state.json": new TextEncoder().encode(JSON.stringify(next)) });
       this.states.set(image, next);
@@ -146,11 +179,11 @@ export class ProjectService {
     if (method === "POST" && kind === "images") {
       const { name } = (body as FormData).get("image") as File;
       if (!isMade) {
-        this.states.set(name, newState(name, { width: WIDTH, height: 1 }));
+        const { id } = this.added(name);
         this.made.add(change);
-        this.append("added", name);
+        this.append("added", id);
       }
-      return Response.json({ added: [this.states.get(name)], problems: [] });
+      return Response.json({ added: [[...this.states.values()].findLast((one) => one.image === name)], problems: [] });
     }
     if (kind === "merged" && !isMade) {
       const { word, into } = JSON.parse(body as string) as { word: number; into: number };
@@ -179,7 +212,7 @@ export class ProjectService {
       this.made.add(change);
       this.append("words", null);
     }
-    return Response.json({ ...this.project, id: this.id, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()], assigned: {}, copies: {} });
+    return Response.json({ ...this.project, id: this.id, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.values()] });
   }
 
   private async sent(files: Unzipped | undefined): Promise<Response> {
@@ -187,14 +220,15 @@ export class ProjectService {
   }
 
   private changes(after: number) {
+    if (after < this.first) return { seq: this.history.length, changes: [], states: {}, restart: true };
     const changes = this.history.slice(after);
-    const states = changes.flatMap(({ image }) => (image && this.states.has(image) ? [[image, this.states.get(image)]] : []));
+    const states = changes.flatMap(({ image_id: id }) => (id && this.states.has(id) ? [[id, this.states.get(id)]] : []));
     const project = changes.some(({ what }) => what === "words") && { project: this.project };
     return { seq: this.history.length, changes, states: Object.fromEntries(states), ...project };
   }
 
-  private append(what: string, image: string | null): void {
-    this.history.push({ seq: this.history.length + 1, what, image });
+  private append(what: string, image_id: string | null): void {
+    this.history.push({ seq: this.history.length + 1, what, image_id });
     for (const tell of this.waiting.splice(0)) tell();
   }
 

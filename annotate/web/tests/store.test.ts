@@ -356,3 +356,38 @@ test("what a closed page left of a word means the one that it was merged into me
   assert.deepEqual([anna.labels, ben.labels], [service.labels("a.png"), service.labels("a.png")]);
   assert.deepEqual(anna.labels, ["floor", "cat", "floor", "cat", "floor", "floor"]);
 });
+
+test("a stroke for a removed image never comes into another one of its name, labeled or not", async () => {
+  for (const isLabeled of [true, false]) {
+    const service = new ProjectService("a.png");
+    const anna = await Person.of(service);
+    const ben = await Person.of(service);
+    service.fail("PUT", "/work", ...Array<Fate>(isLabeled ? 0 : 40).fill("lost"));
+    await anna.label(...WORDS);
+    if (isLabeled) await idle(anna, ben);
+    service.fail("PUT", "/work", ...Array<Fate>(40).fill("lost"));
+    anna.paint(1, "cat");
+    await until(() => anna.store.isAway.value);
+    await ben.session.remove(ben.session.items.value[0]);
+    await until(() => service.trash.size === 1);
+    const { id } = service.added("a.png");
+    service.fate = () => "answered";
+    await until(() => anna.store.refused.value.length === 1);
+    const [{ image, name, reason }] = anna.store.refused.value;
+    assert.deepEqual([image, name, service.states.get(id)!.revision, service.work.has(id)], ["a.png", "a.png", 0, false]);
+    assert.match(reason, /“a.png” was removed by somebody/);
+  }
+});
+
+test("a page takes over what holds after older files were put back on the service", async () => {
+  const { service, anna, ben } = await street();
+  const before = service.backup();
+  anna.paint(1, "cat");
+  ben.paint(2, "wall");
+  await idle(anna, ben);
+  service.restore(before);
+  await until(() => anna.labels[1] === "floor" && ben.labels[2] === "floor");
+  anna.paint(3, "wall");
+  await idle(anna, ben);
+  assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], Array(3).fill(["floor", "floor", "floor", "wall", "floor", "floor"]));
+});

@@ -230,25 +230,21 @@ def assign(folder: str, people: str | None, patterns: Sequence[str], copies: boo
     """
     from segvoc_annotate.projects.folder import ProjectFolder
     from segvoc_annotate.projects.people import assign as assign_images
-    from segvoc_annotate.projects.people import read_assigned
     from segvoc_annotate.projects.project import Project
 
     if people is None:
         if patterns or copies:
             raise UsageError('who labels the images is missing; give --to "anna, ben"')
-        opened = ProjectFolder(folder)
-        assigned = read_assigned(opened)
     else:
         with Project(folder) as opened:
-            assigned = read_assigned(opened)
-            names = [name for name in opened.images() if not copies or name not in assigned.copies]
+            states = [state for state in opened.states()[0] if not copies or state.copy_of is None]
             if patterns:
-                names = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+                states = [state for state in states if any(fnmatch(state.image, pattern) for pattern in patterns)]
             elif not copies:
-                names = [name for name in names if name not in assigned.people]
+                states = [state for state in states if state.person is None]
             listed = [name.strip() for name in people.split(",") if name.strip()]
-            assigned = assign_images(opened, names, listed, as_copies=copies)
-    counts = Counter(assigned.people.get(name, "") for name in ProjectFolder(folder).images())
+            assign_images(opened, [state.id for state in states], listed, as_copies=copies)
+    counts = Counter(state.person or "" for state in ProjectFolder(folder).states()[0])
     for person, count in sorted(counts.items()):
         echo(f"{_line(person) or 'nobody'}: {counted(count, 'image')}")
 

@@ -17,7 +17,6 @@ from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import TRASH, remove
 from segvoc_annotate.projects.index import INDEX_FILE, Index
-from segvoc_annotate.projects.people import ASSIGNED_FILE
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import MOST_REVISIONS, Change
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
@@ -26,7 +25,7 @@ HISTORY_FILE = "history.jsonl"
 """The changes of a project in its zip, one per line."""
 
 PARTS = ("images", "labels", "objects", "taught", TRASH, "work")
-"""Folders in a project's zip, besides `project.json`, `assigned.json` and `history.jsonl`."""
+"""Folders in a project's zip, besides `project.json` and `history.jsonl`."""
 
 
 def archived(project: ProjectFolder) -> Iterator[bytes]:
@@ -37,7 +36,6 @@ def archived(project: ProjectFolder) -> Iterator[bytes]:
     stream = ZipStream()
     record = to_json(project.record) | {"images": "images"}
     yield from stream.add_text(PROJECT_FILE, [strict_json(record, indent=1)])
-    yield from stream.add(ASSIGNED_FILE, project.folder / ASSIGNED_FILE)
     history = (f"{strict_json(to_json(change))}\n" for change in project.index.history())
     yield from stream.add_text(HISTORY_FILE, history)
     for name, path in _files(project):
@@ -122,7 +120,7 @@ def _places(top: str) -> Callable[[str], str | None]:
         first, *rest = own.split("/")
         if any(piece.startswith(".") and piece != ".." for piece in (first, *rest)):
             return None
-        is_known = first in (*PARTS, "..", "") if rest else own in (PROJECT_FILE, ASSIGNED_FILE, HISTORY_FILE)
+        is_known = first in (*PARTS, "..", "") if rest else own in (PROJECT_FILE, HISTORY_FILE)
         return own if is_known else None
 
     return place

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import threading
 import time
 from collections import defaultdict
@@ -17,7 +18,15 @@ from segvoc.errors import DiskFullError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import upright_size
 from segvoc.imaging.result_paths import folded, image_paths, is_result
-from segvoc_annotate.projects.images import TRASH, ImageFiles, ProjectImage, checked_name, clash, stem_of
+from segvoc_annotate.projects.images import (
+    TRASH,
+    ImageFiles,
+    ProjectImage,
+    checked_name,
+    clash,
+    content_id,
+    stem_of,
+)
 from segvoc_annotate.projects.index import (
     INDEX_FILE,
     NO_FILES,
@@ -93,7 +102,8 @@ class ProjectFolder:
         return {name: ProjectImage(name=name, path=self.images_folder / name) for name in names}
 
     def image(self, name: str) -> ProjectImage:
-        """An image; `NotInProjectError` if it doesn't exist, `UsageError` if it can't be used."""
+        """An image, by its name or id; `NotInProjectError` if it doesn't exist, `UsageError` if it can't be used."""
+        name = (self.index.name_of(name) if name.isprintable() else None) or name
         image, row = ProjectImage(name=name, path=self.images_folder / name), None
         for is_known in (True, False) if name.isprintable() else ():
             if not is_known:
@@ -135,14 +145,20 @@ class ProjectFolder:
 
         `NotInProjectError` if there is no image, or nothing about it yet; `DamagedProjectError` if that is damaged.
         """
+        image = self.image(name)
+        if not self.state(image).revision:
+            raise _no_work(name)
         try:
-            return read_work(self.files(self.image(name)).work)
+            return read_work(self.files(image).work)
         except FileNotFoundError:
             raise _no_work(name) from None
 
     def work_content(self, name: str) -> tuple[int, bytes]:
         """The revision and content of an image's work file; raises the errors of `work`."""
-        path = self.files(self.image(name)).work
+        image = self.image(name)
+        path = self.files(image).work
+        if not self.state(image).revision:
+            raise _no_work(name)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -268,16 +284,42 @@ class ProjectFolder:
         try:
             state = replace(read_state_of(files.work), image=name)
         except FileNotFoundError:
-            return ImageState(image=name, width=width, height=height, unlabeled=width * height)
+            state = ImageState(image=name, width=width, height=height, unlabeled=width * height)
         if (state.height, state.width) != size:
             raise UsageError(
                 f"{name!r} has {width} x {height} pixels, its labels have {state.width} x {state.height}; "
                 "put the former image back, or remove it and add this one again"
             )
-        return state
+        return replace(state, id=self._id_of(state, row))
+
+    def _id_of(self, state: ImageState, row: IndexedImage | None) -> str:
+        """The id of an image, which stays whatever is done to it, as long as its file has the same content."""
+        name, path = state.image, self.images_folder / state.image
+        known = "" if row is None or row.state is None else row.state.id
+        if known and row is not None and row.problem is None and row.stamps.image == stamp_of(path):
+            return known
+
+        def is_free(one: str) -> bool:
+            return self.index.name_of(one) in (None, name)
+
+        first, second = content_id(path), content_id(path, name)
+        if known in (first, second):
+            return known
+        if known and state.revision:
+            raise UsageError(
+                f"{name!r} was replaced by another picture, and its labels are of the former one; "
+                "put the former image back, or remove it and add this one again"
+            )
+        # files may be copied by hand, with the id
+        if not known and _ID.fullmatch(state.id) and is_free(state.id):
+            return state.id
+        return first if is_free(first) else second
 
     def _stamps(self, name: str) -> Stamps:
         return Stamps.of(self.images_folder / name, ImageFiles.below(self.folder, name))
+
+
+_ID = re.compile("[0-9a-f]{16}")
 
 
 def _time_of(folder: str) -> float:

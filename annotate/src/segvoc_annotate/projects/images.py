@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from segvoc import OutputError, UsageError
+from segvoc import InputError, OutputError, UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import opened_image, read_image, stored_orientation
 from segvoc.storage.atomic_writes import write_bytes, writing
@@ -37,6 +38,22 @@ LONGEST_PIECE = 255
 def stem_of(name: str) -> str:
     """The name of an image without its suffix."""
     return os.path.splitext(name)[0]
+
+
+_ENDS = 16_384
+
+
+def content_id(path: Path, salt: str = "") -> str:
+    """An id for an image: a digest of its file's size and its first and last bytes; raises `InputError`."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            ends = file.read(_ENDS)
+            file.seek(max(0, size - _ENDS))
+            ends += file.read(_ENDS)
+    except OSError as error:
+        raise InputError(f"{str(path)!r} can't be read: {error.strerror}; check it") from None
+    return sha256(f"{salt} {size} ".encode() + ends).hexdigest()[:16]
 
 
 def checked_name(name: str) -> str:

@@ -101,10 +101,13 @@ class Importing:
         moved = {word: ids[present[place].name] for word, place in other.record.places.items()}
         states, problems = other.states()
         result = Imported(problems=problems)
-        for number, state in enumerate(states, 1):
+        ours = dict[str | None, str]()
+        # copies come after what they are copies of
+        for number, state in enumerate(sorted(states, key=lambda state: state.copy_of is not None), 1):
             with _noting(result):
-                image = other.image(state.image)
-                name = self._added(image.path, image.name)
+                image, original = other.image(state.image), ours.get(state.copy_of, state.copy_of)
+                name = self._added(image.path, image.name, copy_of=original, person=state.person)
+                ours[state.id] = self.project.state(self.project.image(name)).id
                 if state.revision:
                     self._keep(name, with_ids(other.work(image.name)[1], moved), state.done, state.review)
                 result.added.append(name)
@@ -130,8 +133,8 @@ class Importing:
             return self.another(ProjectFolder(path))
         return self.dataset(read_dataset(path, format, images=images, split=split))
 
-    def _added(self, image: Path | bytes, name: str) -> str:
-        """Add an image by path or content unless it exists; return its name in the project."""
+    def _added(self, image: Path | bytes, name: str, **about: str | None) -> str:
+        """Add an image by path or content unless it exists; return its name. `about`: see `Project.add`."""
         project = self.project
         if not project.is_owned:
             folder = project.images_folder.resolve()
@@ -145,7 +148,7 @@ class Importing:
             raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
         if project.has(name, content):
             return name
-        return project.add(name, content, by=self.by, max_pixels=self.max_pixels).image
+        return project.add(name, content, by=self.by, max_pixels=self.max_pixels, **about).image
 
     def _keep(self, name: str, work: LabelWork, done: bool, review: Review | None = None) -> None:
         """Store an image's labels, unless it has different ones."""

@@ -37,6 +37,7 @@ from segvoc_annotate.projects.records import (
     Verdict,
     changed_meanwhile,
     damaged_file,
+    next_number,
     now,
 )
 from segvoc_annotate.projects.work_files import (
@@ -46,6 +47,7 @@ from segvoc_annotate.projects.work_files import (
     LabelWork,
     PackedWork,
     packed_work,
+    plane_of,
     read_packed,
     read_state_of,
     read_work,
@@ -176,15 +178,14 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         of labels and corrections. `UsageError` if the work file can't be used.
         """
         image = self.image(name)
-        state, draft = self.state(image), None
+        name, state, draft = image.name, self.state(image), None
+        if not state.revision and (keep_draft or rows is not None):
+            raise UsageError(f"{name!r} has no labels or draft of which some could stay; send all of them")
         if rows is not None:
             return self._receive_rows(name, file, rows, expected, by, done, change)
         if keep_draft:
             with self.threads:
-                try:
-                    draft = read_packed(self.files(image).work, planes=DRAFT_PLANES).planes
-                except FileNotFoundError:
-                    raise UsageError(f"{name!r} has no draft to keep; send it") from None
+                draft = read_packed(self.files(image).work, planes=DRAFT_PLANES).planes
         work = received(file, name, (state.height, state.width), self.record, draft)
         return self._write(name, work, expected, by, done, change)
 
@@ -200,13 +201,10 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
     ) -> ImageState:
         with self.threads:
             current = self._refresh(name)
-            if self.index.has(change):
+            if self.index.has(change, name):
                 return current
             current = self._at_revision(name, expected)
-            try:
-                stored = read_packed(ImageFiles.below(self.folder, name).work)
-            except FileNotFoundError:
-                raise UsageError(f"{name!r} has no labels of which some rows could change; send all of them") from None
+            stored = read_packed(ImageFiles.below(self.folder, name).work)
             work = received_rows(file, replace(stored, state=current), rows, self.record)
             return self._write(name, work, expected, by, done, change)
 
@@ -236,7 +234,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
     ) -> ImageState:
         with self.threads:
             current = self._refresh(self.image(name).name)
-            if self.index.has(change):
+            if self.index.has(change, name):
                 return current
             current = self._at_revision(name, expected)
             if current.done and done is None:
@@ -254,10 +252,17 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         return current
 
     def _has_labels(self, name: str, work: PackedWork) -> bool:
-        """Whether an image has these labels already."""
-        path = ImageFiles.below(self.folder, name).work
-        stored = read_packed(path, planes=(LABELS_ENTRY,))
-        return bool((stored.labels() == work.labels()).all())
+        """Whether an image has these labels and objects already."""
+        path, entries = ImageFiles.below(self.folder, name).work, (LABELS_ENTRY, OBJECTS_ENTRY)
+        stored, size = read_packed(path, planes=entries).planes, (work.state.height, work.state.width)
+        return all(
+            (entry in stored) == (entry in work.planes)
+            and (
+                entry not in stored
+                or np.array_equal(plane_of(entry, stored[entry], size), plane_of(entry, work.planes[entry], size))
+            )
+            for entry in entries
+        )
 
     def set_done(
         self,
@@ -274,14 +279,16 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         `NotInProjectError` also if the image has no labels.
         """
         with self.threads:
-            if self.index.has(change):
-                return self._refresh(self.image(name).name)
+            name = self.image(name).name
+            if self.index.has(change, name):
+                return self._refresh(name)
             current = self._at_revision(name, expected)
             if not current.revision:
                 raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
             if current.done == done and review is None:
                 return current
-            state = replace(current, done=done, review=review, revision=expected + 1, by=by, at=now(), change=change)
+            number = next_number(current.revision)
+            state = replace(current, done=done, review=review, revision=number, by=by, at=now(), change=change)
             work = read_packed(ImageFiles.below(self.folder, name).work)
             return self._store(name, work, current, state, has_new_labels=False)
 
@@ -293,8 +300,9 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         `UsageError` if the image isn't done, or `by` is none of the project's reviewers.
         """
         with self.threads:
-            if self.index.has(change):
-                return self._refresh(self.image(name).name)
+            name = self.image(name).name
+            if self.index.has(change, name):
+                return self._refresh(name)
             if (reviewers := self.record.options.reviewers) and by not in reviewers:
                 raise UsageError(f"{by!r} doesn't review this project; {', '.join(reviewers)} may")
             current = self._at_revision(name, expected)
@@ -340,6 +348,10 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         """Also finishes an interrupted change, and adopts a label map changed outside segvoc."""
         state, has_map = super()._current(name, files, size, row), files.labels.is_file()
         before = None if row is None else row.state
+        if before is not None and 0 < state.revision < before.revision:
+            # an older file was put back; its number means what it had then
+            state = replace(state, revision=next_number(before.revision), by=ANOTHER_PROGRAM, at=now(), change=None)
+            write_bytes(files.work, read_packed(files.work).content(state))
         if not state.revision:  # it has no work file
             return self._adopt_external_labels(name, files, state, before) if has_map else state
         is_interrupted = before not in (None, state)
@@ -375,8 +387,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         if work is None:
             return state
         made = packed_work(work, name, colors)
-        last = state if before is None or before.revision < state.revision else before
-        after = _after(last, made.state, ANOTHER_PROGRAM, done=state.done)
+        after = _after(state, made.state, ANOTHER_PROGRAM, done=state.done)
         write_bytes(files.work, made.content(after))
         self._derive(files, made)
         self._log(name, state, after)
@@ -400,6 +411,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         """
         with self.threads:
             record = self.record
+            self._note_record()  # an earlier change may have failed after it was written
             if self.index.has(change):
                 return record
             if record.revision != expected:
@@ -449,7 +461,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         what: ChangeKind = "words",
         change: str | None = None,
     ) -> ProjectRecord:
-        changed = replace(record, **changes, revision=record.revision + 1)
+        changed = replace(record, **changes, revision=next_number(record.revision))
         if missing := record.ids - changed.ids:
             name = next(word.name for word in record.words if word.id in missing)
             raise UsageError(f"the word {name[:60]!r} is missing; mark removed words as removed instead")
@@ -470,12 +482,14 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         *,
         by: str = SOMEONE,
         max_pixels: int = MAX_EDITED_PIXELS,
+        copy_of: str | None = None,
+        person: str | None = None,
         change: str | None = None,
     ) -> ImageState:
         """Add an image file, by its path below the image folder, which may be outside the project.
 
-        The same image in the trash is restored. `UsageError` if its name is invalid or taken; `InputError` if it can't
-        be read.
+        `copy_of` and `person` are those of its state. The same image in the trash is restored. `UsageError` if its name
+        is invalid or taken; `InputError` if it can't be read.
         """
         name = checked_name(name)
         if not (self.is_owned or self.images_folder.is_dir()):
@@ -489,23 +503,29 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         size = decode_image(content, repr(name)).shape[:2]
         target = self.images_folder / name
         with self.threads:
-            if self.index.has(change):
+            if self.index.has(change, name):
                 return self.state(self.image(name))
             for removed in self.index.removed(name):
-                if _has(self.removed_path(removed), content) and self._fits(removed, size):
+                if removed.image == name and _has(self.removed_path(removed), content) and self._fits(removed, size):
                     return self._restore(removed, by, change)
             if target.exists():
                 raise UsageError(f"{name!r} is in the project already" if _has(target, content) else clash(name, name))
             if (other := self.index.owner(name)) is not None:
                 raise UsageError(clash(name, other))
+            adding = {"name": name, "by": by, "change": change, "copy_of": copy_of, "person": person}
             with self.index.transaction():
-                self.index.put_fact("adding", {"name": name, "by": by, "change": change})
+                self.index.put_fact("adding", adding)
             write_bytes(target, content)
-            return self._added(name, by, change)
+            return self._added(**adding)
 
-    def _added(self, name: str, by: str, change: str | None) -> ImageState:
-        """Log that an image was added."""
+    def _added(
+        self, name: str, by: str, change: str | None, copy_of: str | None = None, person: str | None = None
+    ) -> ImageState:
+        """Write whose copy an image is, and log that it was added."""
         with self.index.transaction():
+            if copy_of is not None or person is not None:
+                state = replace(self._refresh(name), copy_of=copy_of, person=person)
+                write_bytes(ImageFiles.below(self.folder, name).work, PackedWork(state=state, planes={}).content(state))
             state = self._refresh(name)
             self.index.log("added", by=by, image=name, revision=state.revision, change=change)
             self.index.put_fact("adding", None)
@@ -518,6 +538,21 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             return (state.height, state.width) == size
         return True
 
+    def assign(self, name: str, person: str | None, *, by: str = SOMEONE) -> ImageState:
+        """Set who labels an image (None: nobody)."""
+        with self.threads:
+            current = self._refresh(self.image(name).name)
+            if current.person == person:
+                return current
+            name, state = current.image, replace(current, person=person)
+            path = ImageFiles.below(self.folder, name).work
+            work = read_packed(path) if path.exists() else PackedWork(state=state, planes={})
+            write_bytes(path, work.content(state))
+            with self.index.transaction():
+                self.index.put(name, self._stamps(name), state)
+                self.index.log("assigned", by=by, image=name, revision=state.revision)
+            return state
+
     def has(self, name: str, content: bytes) -> bool:
         """Whether the project has an image of this name and content."""
         return name.isprintable() and self.index.image(name) is not None and _has(self.images_folder / name, content)
@@ -525,29 +560,32 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
     def remove(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> None:
         """Move an image with all of its files to the trash, where images outside the project are only listed."""
         with self.threads:
-            if self.index.has(change):
+            name = (self.index.name_of(name) if name.isprintable() else None) or name
+            if self.index.has(change, name):
                 return
             if not name.isprintable() or self.index.image(name) is None or not (self.images_folder / name).is_file():
                 self.image(name)  # which looks for it
-            revision = 0
             with suppress(InputError, UsageError):
-                revision = self._refresh(name).revision
+                self._refresh(name)
+            row = self.index.image(name)
+            state = None if row is None else row.state
+            revision, known = (0, None) if state is None else (state.revision, state.id)
             with self.index.transaction():
-                number = self.index.put_removed(name, "out")
-                self.index.drop(name)
+                removed = self.index.put_removed(name, known, "out")
                 self.index.log("removed", by=by, image=name, revision=revision, change=change)
+                self.index.drop(name)
             self._seen = dict.fromkeys(self._seen, math.nan)  # another image may have had its label map
-            self._to_trash(RemovedImage(id=number, image=name, moving="out"))
+            self._to_trash(removed)
 
     def restore(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> ImageState:
-        """Restore a removed image with all its data; of several with a name the one that was removed last.
+        """Restore a removed image, by its id or name, with all its data; of several the one that was removed last.
 
         `NotInProjectError` if the trash has no such image; `UsageError` if the project has another image of this name.
         """
         with self.threads:
-            if self.index.has(change):
-                return self.state(self.image(name))
             removed = self.index.removed(name) if name.isprintable() else ()
+            if self.index.has(change, self.index.name_of(name) or (removed[0].image if removed else name)):
+                return self.state(self.image(name))
             if not removed:
                 raise NotInProjectError(f"the trash has no image {name[:80]!r}")
             return self._restore(removed[0], by, change)
@@ -561,14 +599,14 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         if not (place.is_file() or self.removed_path(removed).is_file()):
             raise NotInProjectError(f"the trash has no image {name[:80]!r}; its file is missing")
         with self.index.transaction():
-            self.index.put_removed(name, "back", removed.id)
+            self.index.put_removed(name, removed.image_id, "back", removed.id)
         return self._from_trash(removed, by, change)
 
     def _to_trash(self, removed: RemovedImage) -> None:
         for here, there in self._moved_files(removed):
             move(here, there)
         with self.index.transaction():
-            self.index.put_removed(removed.image, None, removed.id)
+            self.index.put_removed(removed.image, removed.image_id, None, removed.id)
 
     def _from_trash(self, removed: RemovedImage, by: str, change: str | None = None) -> ImageState:
         for here, there in self._moved_files(removed):
@@ -605,7 +643,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                     self.index.drop_removed(number)
             for number in found - known.keys():
                 if (name := _name_in(self.folder / TRASH / str(number))) is not None:
-                    self.index.put_removed(name, None, number)
+                    self.index.put_removed(name, None, None, number)
 
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -623,8 +661,9 @@ def _name_in(trash: Path) -> str | None:
 
 def _after(current: ImageState, made: ImageState, by: str, *, done: bool) -> ImageState:
     """The state of new labels, after the current one; what was said of former labels only stays while it is open."""
-    review = None if done or current.done else current.review
-    return replace(made, done=done, review=review, revision=current.revision + 1, by=by, at=now())
+    review, kept = None if done or current.done else current.review, {"id": current.id, "copy_of": current.copy_of}
+    number = next_number(current.revision)
+    return replace(made, **kept, person=current.person, done=done, review=review, revision=number, by=by, at=now())
 
 
 def _visible(folder: Path) -> list[str]:

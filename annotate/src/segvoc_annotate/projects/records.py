@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,8 +21,8 @@ from segvoc.storage.records import from_json
 MOST_IDS = 32_766
 """Upper bound of word ids: a correction is an id + 2 in 15 bits, and a bit for its strength."""
 
-MOST_REVISIONS = 2**53
-"""Upper bound of revisions and of numbers of changes, which pages read as floats."""
+MOST_REVISIONS = 10**15
+"""Upper bound of revisions and of numbers of changes: they have at most 15 digits, which pages read exactly."""
 
 LONGEST_ANSWERS = 200_000
 """Max characters of an image's `answers`."""
@@ -221,12 +222,18 @@ class ImageState:
 
     __pydantic_config__: ClassVar = DOCUMENTED
 
+    id: str = ""
+    """Which image it is, also after it was removed and restored; its name may be given to another one."""
     image: str
     """Path of the image below the image folder."""
+    copy_of: str | None = None
+    """The id of the image of which it is a copy for a second person."""
+    person: str | None = None
+    """Who labels it."""
     width: int
     height: int
     revision: int = 0
-    """How often its labels were written; 0: never."""
+    """Number of its last change, which no other one of the image had; 0: it was never labeled."""
     done: bool = False
     review: Review | None = None
     """The last review, until the image is done again or reopened."""
@@ -266,11 +273,25 @@ class Change:
     revision: int
     change: str | None = None
     """The caller's id of it, which no other change has."""
+    image_id: str | None = None
 
 
 def _check_revision(revision: int) -> None:
     if not 0 <= revision < MOST_REVISIONS:
         raise UsageError(f"the revision {str(revision)[:20]} is out of range; it is below {MOST_REVISIONS}")
+
+
+def clock() -> int:
+    """The time [ms since 1970]."""
+    return time.time_ns() // 1_000_000
+
+
+def next_number(last: int) -> int:
+    """The number after another one, of revisions and of changes.
+
+    It is the time, so that a number never comes twice, also where older files were put back by hand.
+    """
+    return max(last + 1, clock())
 
 
 def now() -> str:

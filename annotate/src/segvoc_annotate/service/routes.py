@@ -35,7 +35,7 @@ from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, Importing
 from segvoc_annotate.projects.index import stamp_of
 from segvoc_annotate.projects.merging import follow_merges
-from segvoc_annotate.projects.people import Assigned, assign, read_assigned
+from segvoc_annotate.projects.people import assign
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.pyramid import SCALED, tile
 from segvoc_annotate.projects.records import (
@@ -60,6 +60,7 @@ from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
 from segvoc_annotate.service.schemas import (
     AddedAnswer,
+    AssignedAnswer,
     AssignedJson,
     ChangesAnswer,
     DoneJson,
@@ -144,7 +145,7 @@ class ProjectRoutes:
             ("PUT", "/v1/project/work/{name:path}", self._put_work, ImageState, "annotate"),
             ("PUT", "/v1/project/done/{name:path}", self._put_done, ImageState, "annotate"),
             ("PUT", "/v1/project/review/{name:path}", self._put_review, ImageState, "annotate"),
-            ("POST", "/v1/project/assigned", self._assign, Assigned, "administer"),
+            ("POST", "/v1/project/assigned", self._assign, AssignedAnswer, "administer"),
             ("GET", "/v1/project/agreement", self._agreement, Agreement, "read"),
             ("GET", "/v1/project/differences/{name:path}", self._differences, None, "read"),
             ("GET", "/v1/project/archive", self._archive, None, "read"),
@@ -192,7 +193,7 @@ class ProjectRoutes:
     def _whole(self, role: str | None = None) -> Response:
         """The project with its images, and what the caller may do with it."""
         # read the last change number first: a later change may be reported twice, but is never missed
-        seq, record, assigned = self.project.index.seq, self.project.record, read_assigned(self.project)
+        seq, record = self.project.index.seq, self.project.record
         states, problems = self.project.listing()
         settings = self._settings
         answer = {
@@ -200,9 +201,7 @@ class ProjectRoutes:
             "seq": seq,
             "images_folder": record.images,
             **({} if role is None else {"role": role}),
-            "assigned": assigned.people,
-            "copies": assigned.copies,
-            "removed": self.project.removed(),
+            "removed": self._removed(),
             "problems": problems,
             "limits": {
                 "bytes": settings.max_bytes,
@@ -290,14 +289,14 @@ class ProjectRoutes:
             "changes": [to_json(change) for change in changes],
             "states": {},
         }
-        for name in dict.fromkeys(change.image for change in changes):
+        if not index.knows(after):
+            answer["restart"] = True
+        for id_, name in dict.fromkeys((change.image_id, change.image) for change in changes):
             row = None if name is None else index.image(name)
-            if row is not None and row.state is not None:  # it wasn't removed
-                answer["states"][name] = to_json(row.state)
+            if row is not None and row.state is not None and row.state.id == id_:  # it wasn't removed
+                answer["states"][id_] = to_json(row.state)
         if any(change.what in ("words", "improved") for change in changes):
             answer["project"] = to_json(self.project.record)
-        if any(change.what == "assigned" for change in changes):
-            answer["assigned"] = to_json(read_assigned(self.project))
         return strict_json(answer)
 
     async def _add_images(self, request: Request) -> Response:
@@ -354,7 +353,12 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             name, user, change = request.path_params["name"], user_of(request), change_of(request)
             await self._in_thread(self.project.remove, name, by=user, change=change)
-            return _json({"removed": await self._in_thread(self.project.removed)})
+            return _json({"removed": await self._in_thread(self._removed)})
+
+    def _removed(self) -> list[dict[str, str]]:
+        """The images in the trash, the last one last; of one that has no id, its name."""
+        removed = reversed(self.project.index.removed())
+        return [{"id": one.image_id or one.image, "image": one.image} for one in removed]
 
     async def _restore(self, request: Request) -> Response:
         with self._service.request_slot(labels=False):
@@ -397,7 +401,8 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             body = await json_request(request, AssignedJson, self._settings, limit=MOST_NAMES, values=MOST_VALUES)
             call = partial(assign, as_copies=body.copies, by=user, change=change)
-            return _json(to_json(await self._in_thread(call, self.project, body.images, body.people)))
+            states = await self._in_thread(call, self.project, body.images, body.people)
+        return _json({"images": [to_json(state) for state in states]})
 
     async def _agreement(self, request: Request) -> Response:
         only_done = request.query_params.get("all", "false") != "true"

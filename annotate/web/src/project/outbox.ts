@@ -152,7 +152,8 @@ export class Outbox {
     return this.entries.flatMap(({ key, unsent, refused: reason }) => {
       if (reason === null) return [];
       const isRemoved = unsent.kind === "removal" && unsent.isRemoved;
-      return [{ key, image: queueOf(unsent) || null, kind: unsent.kind, isRemoved, reason }];
+      const [image, name] = unsent.kind === "project" ? [null, null] : [unsent.image, unsent.state.image];
+      return [{ key, image, name, kind: unsent.kind, isRemoved, reason }];
     });
   }
 }

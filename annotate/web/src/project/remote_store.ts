@@ -71,16 +71,14 @@ export class RemoteStore extends Store {
     const served = this.opened;
     this.sequence = served.seq;
     if (served.role) this.role.value = served.role;
-    this.assigned.value = { people: served.assigned, copies: served.copies };
     // of tabs that are opened at once, one takes it
     await (navigator.locks ? navigator.locks.request("segvoc left", () => this.takeLeft()) : this.takeLeft());
     this.renumber(mergedIds(served.words));
-    for (const state of served.images) this.states.set(state.image, state);
-    const isGone = ({ image }: ImageState) => this.outbox.isRemoved(image);
-    // of an image in the trash only the name is known
-    const names = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)];
-    const removed = names.map((name, order) => {
-      const state = newState(name, { width: 1, height: 1 });
+    for (const state of served.images) this.states.set(state.id!, state);
+    const isGone = ({ id }: ImageState) => this.outbox.isRemoved(id!);
+    // of an image in the trash only the id and the name are known
+    const removed = [...served.removed, ...served.images.filter(isGone)].map(({ id, image }, order) => {
+      const state = { ...newState(image, { width: 1, height: 1 }), id: id! };
       return { ...imageEntry(state, Number.MAX_SAFE_INTEGER), removed: order + 1 };
     });
     const images = served.images.filter((state) => !isGone(state)).map(imageEntry);
@@ -105,7 +103,7 @@ export class RemoteStore extends Store {
   async add(file: File, name: string, order: number): Promise<ImageEntry> {
     const change = this.id();
     const state = await this.connection.answer(() => this.api.add(file, name, change));
-    this.states.set(state.image, state);
+    this.states.set(state.id!, state);
     return imageEntry(state, order);
   }
 
@@ -385,7 +383,7 @@ export class RemoteStore extends Store {
     const isGone = failure instanceof MissingError && unsent.kind === "work";
     // what a model found can be found again
     if (isGone && !unsent.edits && unsent.settled === undefined) return void this.drop(entry).catch(() => {});
-    const reason = isGone ? `“${unsent.image}” was removed by somebody; put it back to go on with it.` : sentence(failure);
+    const reason = isGone ? `“${unsent.state.image}” was removed by somebody; put it back to go on with it.` : sentence(failure);
     entry.refused = reason;
     this.count();
     void this.write(entry).catch(() => {});
@@ -483,11 +481,12 @@ export class RemoteStore extends Store {
     }
     this.watcher!.context();
     // others may have gone on from it
-    const isNewest = state.revision === base.revision + 1 && (this.states.get(id)?.revision ?? 0) <= state.revision;
+    const isNewest = state.change === change && (this.states.get(id)?.revision ?? 0) <= state.revision;
     if (isNewest) this.stale.delete(id);
     if (!isNewest || !entry.isShown) this.stale.add(id);
     if ((this.states.get(id)?.revision ?? 0) <= state.revision) this.states.set(id, state);
-    const next = { revision: base.revision + 1, corrections: correctionsOf(work.edits, state) };
+    // of an older one the number isn't known: what is left is put together with theirs
+    const next = { revision: isNewest ? state.revision : base.revision, corrections: correctionsOf(work.edits, state) };
     if (entry.isShown) this.remember(id, { base: next, work, rule });
     const left = remaining(entry.unsent, sent, next);
     entry.sent = null;
@@ -517,8 +516,8 @@ export class RemoteStore extends Store {
 
   /** What was in the trash, of which only the name is known, has its size and labels again. */
   private takeRestored(state: ImageState): void {
-    this.states.set(state.image, state);
-    this.watcher!.onState(state.image, state, true);
+    this.states.set(state.id!, state);
+    this.watcher!.onState(state.id!, state, true);
   }
 
   /** Sends work again that was refused while its image was in the trash. */
@@ -579,19 +578,36 @@ export class RemoteStore extends Store {
   }
 
   private async listen(): Promise<boolean> {
-    const { seq, changes, states, project, assigned } = await this.api.changes(this.sequence, this.connection.signal);
+    const { seq, changes, states, project, restart } = await this.api.changes(this.sequence, this.connection.signal);
+    if (restart) return this.restart();
     if (project) this.takeProject(project);
-    if (assigned) this.assigned.value = assigned;
     if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
-    for (const { what, image } of changes) {
-      if (what !== "removed" || !image || states[image]) continue;
-      this.states.delete(image);
-      this.watcher!.onRemoved(image);
-    }
-    for (const [name, state] of Object.entries(states)) this.takeState(name, state);
+    for (const { what, image_id: id } of changes) if (what === "removed" && id && !states[id]) this.takeRemoved(id);
+    for (const [id, state] of Object.entries(states)) this.takeState(id, state);
     this.sequence = seq;
     void this.follow();
     return true;
+  }
+
+  /** Older files were put back on the service: what holds there is taken over, whatever its number. */
+  private async restart(): Promise<boolean> {
+    const { seq, images, name, revision, words, options } = await this.api.get();
+    this.sequence = seq;
+    this.served = { ...this.served, revision: 0 };
+    this.takeProject({ name, revision, words, options });
+    const now = new Map(images.map((state) => [state.id!, state]));
+    for (const id of [...this.states.keys()]) if (!now.has(id)) this.takeRemoved(id);
+    for (const [id, state] of now) {
+      if (this.states.get(id)?.revision !== state.revision) this.known.delete(id);
+      this.takeState(id, state, true);
+    }
+    void this.follow();
+    return true;
+  }
+
+  private takeRemoved(id: string): void {
+    this.states.delete(id);
+    this.watcher!.onRemoved(id);
   }
 
   private takeProject(project: Project): void {
@@ -604,10 +620,15 @@ export class RemoteStore extends Store {
     this.watcher?.onProject(project, moved);
   }
 
-  private takeState(name: string, state: ImageState): void {
+  private takeState(name: string, state: ImageState, isBack = false): void {
     const before = this.states.get(name);
-    if (before && state.revision <= before.revision) return;
+    if (before && state.revision < before.revision && !isBack) return;
     this.states.set(name, state);
+    if (before?.revision === state.revision) {
+      // who labels it may be another
+      if (before.person !== state.person && !this.outbox.shown(name)) this.watcher!.onState(name, state, false);
+      return;
+    }
     if (before) this.stale.add(name);
     else this.watcher!.onAdded(imageEntry(state, Number.MAX_SAFE_INTEGER));
     if (!before) this.retryMissing(name);
@@ -654,7 +675,7 @@ function isTiled({ width, height }: Size): boolean {
 }
 
 function imageEntry(state: ImageState, order: number): ImageEntry {
-  return { id: state.image, order, removed: null, state };
+  return { id: state.id!, order, removed: null, state };
 }
 
 /** The tab that wrote an entry of the database. */

@@ -74,7 +74,7 @@ export class Session {
   private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
   constructor(readonly store: Store) {
-    this.listing = new Listing(this.items, this.chosen, store.assigned);
+    this.listing = new Listing(this.items, this.chosen);
     this.taught = new TaughtFiles(store, this.problem, (write) => this.tryWrite(write));
   }
 
@@ -188,7 +188,9 @@ export class Session {
     let isFirst = true;
     for (const [at, file] of files.entries()) {
       try {
-        const all = [...this.items.value, ...this.removed.value].map(({ name }) => name);
+        // a service puts a removed image back that is added again
+        const others = this.store.isShared ? [] : this.removed.value;
+        const all = [...this.items.value, ...others].map(({ name }) => name);
         const name = uniqueName(file.name || "image.png", all);
         const add = () => this.room(() => this.store.add(file, name, last + at + 1, most));
         const entry = await this.writer.counted(add);
@@ -196,6 +198,7 @@ export class Session {
         const known = this.items.value.find(({ id }) => id === entry.id);
         const item = known ?? new Item(entry, this.store);
         if (!known) this.items.value = [...this.items.value, item];
+        this.removed.value = this.removed.value.filter(({ id }) => id !== entry.id);
         if (isFirst) await this.open(item);
         isFirst = false;
       } catch (failure) {
