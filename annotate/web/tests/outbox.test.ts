@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
 import { folded } from "../src/labels/synonyms";
-import { empty, unpacked } from "../src/labels/layer";
+import { unpacked } from "../src/labels/layer";
+import { baseOf } from "../src/project/rebasing";
 import { Outbox, type UnsentWork } from "../src/project/outbox";
 import { newState } from "../src/project/structure";
 import { Database } from "../src/project/database";
@@ -17,7 +18,7 @@ afterEach(() => people.splice(0).forEach((person) => person.close()));
 
 function work(image: string): UnsentWork {
   const state = newState(image, { width: 1, height: 1 });
-  return { kind: "work", image, base: { revision: 0, corrections: empty(1) }, change: image, state };
+  return { kind: "work", image, base: baseOf(0, null, state), change: image, state };
 }
 
 test("what is refused holds up its own image alone, images take turns, and other content is tried again", () => {

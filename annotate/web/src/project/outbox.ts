@@ -3,13 +3,15 @@
  * refused holds up its own queue alone. Nothing here waits, sends or writes.
  */
 
+import type { SavedEdits } from "../labels/edits";
 import type { PackedLayer } from "../labels/layer";
 import type { Change, Project, Refusal } from "./structure";
 
 export interface Base {
   readonly revision: number;
-  /** Its corrections. */
+  /** Its corrections and objects. */
   readonly corrections: PackedLayer;
+  readonly objects: SavedEdits["objects"];
 }
 
 /** Work on an image, on top of what the service had. */

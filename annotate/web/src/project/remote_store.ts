@@ -14,7 +14,7 @@ import { ConflictError, isPassing, MissingError, type ProjectApi, type ServedPro
 import { Connection, pause } from "./connection";
 import type { Database, Entry } from "./database";
 import { Outbox, type QueuedEntry, queueOf, type Unsent, type UnsentProject, type UnsentWork } from "./outbox";
-import { changedRows, collides, correctionsOf, type Known, rebased, rebasedProject, remaining, wordsOf } from "./rebasing";
+import { baseOf, changedRows, collides, type Known, rebased, rebasedProject, remaining, wordsOf } from "./rebasing";
 import { renumbered } from "./keeping";
 import { newState, NO_WORK, ROLES, Store, withChange } from "./structure";
 import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
@@ -306,7 +306,7 @@ export class RemoteStore extends Store {
     const { state = null, work = NO_WORK, ids = [], madeBy = null } = found ?? {};
     await this.knowWords(ids);
     const size = state ?? this.states.get(id) ?? { width: 0, height: 0 };
-    const base = { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) };
+    const base = baseOf(state?.revision ?? 0, work.edits, size);
     return { base, work, state, rule: madeBy };
   }
 
@@ -486,7 +486,7 @@ export class RemoteStore extends Store {
     if (!isNewest || !entry.isShown) this.stale.add(id);
     if ((this.states.get(id)?.revision ?? 0) <= state.revision) this.states.set(id, state);
     // of an older one the number isn't known: what is left is put together with theirs
-    const next = { revision: isNewest ? state.revision : base.revision, corrections: correctionsOf(work.edits, state) };
+    const next = baseOf(isNewest ? state.revision : base.revision, work.edits, state);
     if (entry.isShown) this.remember(id, { base: next, work, rule });
     const left = remaining(entry.unsent, sent, next);
     entry.sent = null;
@@ -544,8 +544,8 @@ export class RemoteStore extends Store {
   private async resolve(entry: QueuedEntry<UnsentWork>): Promise<void> {
     const { image: id, edits, settled, base } = entry.unsent;
     const theirs = await this.connection.answer(() => this.read(id, true));
-    const their = correctionsOf(theirs.work.edits, entry.unsent.state);
-    const isCrowded = edits && collides(base.corrections, edits.layer, their);
+    const their = baseOf(theirs.base.revision, theirs.work.edits, entry.unsent.state);
+    const isCrowded = edits && collides(base, edits, their);
     const isLocked = theirs.work.settled !== null && settled !== null;
     let choice: Choice = "both";
     if (!edits && isLocked) choice = "theirs";
@@ -564,7 +564,7 @@ export class RemoteStore extends Store {
     const written = next ? this.write(entry) : this.drop(entry);
     // a change that the page doesn't show doesn't hide what it shows
     if (entry.isShown) {
-      this.remember(id, { ...theirs, base: { ...theirs.base, corrections: their } });
+      this.remember(id, { ...theirs, base: their });
       this.watcher!.onWork(id, withChange(theirs.work, next ? entry.unsent : undefined));
       if (!next && theirs.state) this.watcher!.onState(id, theirs.state, true);
     }
