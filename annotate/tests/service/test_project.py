@@ -331,6 +331,43 @@ def test_exports_are_canceled_and_removed(street: Path, monkeypatch: pytest.Monk
         assert client.get(EXPORTS).json() == {"exports": [state]}
 
 
+def test_a_key_signs_owns_its_exports_and_reads_no_trash(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"ann: {'a' * 20} read\nben: {'b' * 20} annotate\ncleo: {'c' * 20}\n")
+    ann, ben, cleo = ({"Authorization": f"Bearer {key * 20}", "X-Segvoc-User": "boss"} for key in "abc")
+    (street / ".segvoc/exports").mkdir(parents=True)
+    (street / ".segvoc/exports/left.zip").write_bytes(b"of a killed process")
+    with in_process(project=street, api_key_file=keys) as client:
+        assert not (street / ".segvoc/exports").exists()
+        headers = {**ben, "If-Match": '"0"', "Content-Type": "application/zip"}
+        assert client.put("/v1/project/work/a.png", content=work_of(), headers=headers).json()["by"] == "ben"
+        served = client.get("/v1/project", headers=ben).json()
+        assert (served["user"], served["role"]) == ("ben", "annotate")
+        options = {**served["options"], "model": "theirs/m", "threshold": 0.5}
+        changed = client.put("/v1/project", json={"options": options}, headers={**ben, "If-Match": '"1"'}).json()
+        assert (changed["options"]["model"], changed["options"]["threshold"]) == ("tiny", 0.5)
+        # two people who ask for one format have a job each
+        monkeypatch.setattr(exports, "export_zip", stuck)
+        order = {"format": "voc", "all": True}
+        first, again, other = (client.post(EXPORTS, json=order, headers=key).json() for key in (ann, ann, ben))
+        assert first["id"] == again["id"] != other["id"]
+        refused = client.delete(f"{EXPORTS}/{other['id']}", headers=ann)
+        assert failure(refused) == "invalid_request" and "is of 'ben'" in refused.text
+        for job, key in ((first, ann), (other, cleo)):
+            assert client.delete(f"{EXPORTS}/{job['id']}", headers=key).json()["state"] == "canceled"
+        # what an administrator removed
+        client.delete("/v1/project/images/a.png", headers=cleo)
+        for key, has_it in ((ann, False), (ben, False), (cleo, True)):
+            content = client.get("/v1/project/archive", headers=key).content
+            names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+            assert any(name.startswith("trash/") for name in names) == has_it
+        assert client.delete("/v1/project/removed", headers=cleo).json() == {"removed": []}
+        assert not any((street / "trash").rglob("*.png"))
+        assert failure(client.post("/v1/project/restored/a.png", headers=cleo)) == "not_found"
+
+
 def test_a_key_that_is_revoked_while_it_waits_learns_nothing(street: Path, tmp_path: Path) -> None:
     keys, line = tmp_path / "keys", f"boss: {'k' * 20}\n"
     keys.write_text(f"{line}ben: {'b' * 20} read\n")
@@ -387,6 +424,7 @@ def test_keys_have_roles(street: Path, tmp_path: Path) -> None:
         ("PUT", "/v1/project/done/a.png"): "annotate",
         ("POST", "/v1/project/images"): "annotate",
         ("DELETE", "/v1/project/images/no.png"): "administer",
+        ("DELETE", "/v1/project/removed"): "administer",
         ("POST", "/v1/project/import"): "administer",
         ("POST", "/v1/project/improvement"): "administer",
         ("DELETE", "/v1/project/improvement"): "administer",

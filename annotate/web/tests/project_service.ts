@@ -68,6 +68,10 @@ export class ProjectService {
   project: Project = { name: "street", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
   /** Decides what becomes of a request. */
   fate: (method: string, path: string) => Fate = () => "answered";
+  /** The name of the reader's key. */
+  keyName: string | null = null;
+  /** Who sent work. */
+  readonly users: string[] = [];
   /** Whether the project says what a key may do. */
   saysRole = false;
   /** The first change that it knows. */
@@ -129,6 +133,7 @@ export class ProjectService {
     if (fate === "lost") throw new TypeError("lost");
     const revision = Number(new Headers(headers).get("If-Match")?.replaceAll('"', ""));
     if (path === "/changes") await this.change(Number(address.searchParams.get("after")), signal!);
+    if (method === "PUT" && path.startsWith("/work")) this.users.push(new Headers(headers).get("X-Segvoc-User") ?? "");
     const files = body instanceof Uint8Array ? await unzipped(body) : {};
     const meant = new Headers(headers).get("X-Segvoc-Project") ?? this.id;
     const isOther = meant !== this.id && Response.json({ error: { code: "another_project" }, project: { name: this.project.name } }, { status: 409 });
@@ -212,7 +217,7 @@ export class ProjectService {
       this.made.add(change);
       this.append("words", null);
     }
-    return Response.json({ ...this.project, id: this.id, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.values()] });
+    return Response.json({ ...this.project, id: this.id, user: this.keyName, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.values()] });
   }
 
   private async sent(files: Unzipped | undefined): Promise<Response> {
@@ -275,6 +280,8 @@ export const people: Person[] = [];
 export class Person {
   session!: Session;
   store!: RemoteStore;
+  /** Types a name. */
+  name!: (user: string) => void;
   private isKilled = { value: false };
 
   constructor(
@@ -302,10 +309,14 @@ export class Person {
       await (isKilled.value ? NEVER : database.write(entries));
     };
     const ask = api as unknown as { ask: (...request: unknown[]) => Promise<unknown> };
-    const before = ask.ask.bind(api);
-    ask.ask = (...request) => (isKilled.value ? NEVER : before(...request).finally(() => isKilled.value && NEVER));
+    const before = ask.ask;
+    // also of its requests under another name
+    ask.ask = function (...request) {
+      return isKilled.value ? NEVER : before.apply(this, request).finally(() => isKilled.value && NEVER);
+    };
     const served = await api.get();
     api.project = served;
+    this.name = (user) => (api.user = user);
     this.store = new RemoteStore(api, Object.assign(Object.create(database), { write }) as Database, packer, served);
     this.session = new Session(this.store);
     await this.session.restore();

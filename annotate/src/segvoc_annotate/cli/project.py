@@ -291,6 +291,16 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
+@project.command("empty-trash", epilog=example("segvoc project empty-trash facades"))
+@click.argument("folder", metavar="DIR")
+def empty_trash(folder: str) -> None:
+    """Delete the removed images of DIR, with their labels, for good: they can't be put back."""
+    from segvoc_annotate.projects.project import Project
+
+    with Project(folder) as opened:
+        echo(f"{counted(opened.empty_trash(), 'image')} deleted")
+
+
 @project.command(epilog=example("segvoc project backup facades --out facades.zip"))
 @click.argument("folder", metavar="DIR")
 @click.option("--out", metavar="FILE", help="The zip.  [default: DIR.zip]")

@@ -28,8 +28,10 @@ PARTS = ("images", "labels", "objects", "taught", TRASH, "work")
 """Folders in a project's zip, besides `project.json` and `history.jsonl`."""
 
 
-def archived(project: ProjectFolder) -> Iterator[bytes]:
+def archived(project: ProjectFolder, *, has_trash: bool = True) -> Iterator[bytes]:
     """Stream the zip of a project, including images outside its folder but no hidden files; raises `InputError`.
+
+    `has_trash` is whether it has removed images, too.
 
     Concurrent changes are safe: each file is whole, and opening the zip rebuilds everything from the work files.
     """
@@ -38,17 +40,17 @@ def archived(project: ProjectFolder) -> Iterator[bytes]:
     yield from stream.add_text(PROJECT_FILE, [strict_json(record, indent=1)])
     history = (f"{strict_json(to_json(change))}\n" for change in project.index.history())
     yield from stream.add_text(HISTORY_FILE, history)
-    for name, path in _files(project):
+    for name, path in _files(project, has_trash):
         yield from stream.add(name, path)
     yield from stream.end()
 
 
-def _files(project: ProjectFolder) -> Iterator[tuple[str, Path]]:
+def _files(project: ProjectFolder, has_trash: bool) -> Iterator[tuple[str, Path]]:
     """The other files of a project, with their names in the zip."""
     yield from ((f"images/{image.name}", image.path) for image in project.images().values())
-    for removed in project.index.removed():
+    for removed in project.index.removed() if has_trash else ():
         yield f"{TRASH}/{removed.id}/images/{removed.image}", project.removed_path(removed)
-    for part in PARTS[1:]:
+    for part in (part for part in PARTS[1:] if has_trash or part != TRASH):
         for parent, folders, files in os.walk(project.folder / part):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             below = Path(parent).relative_to(project.folder)

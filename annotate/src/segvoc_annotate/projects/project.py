@@ -5,6 +5,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -622,6 +623,20 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             revision = 0 if row is None or row.state is None else row.state.revision
             self.index.log("restored", by=by, image=name, revision=revision, change=change)
         return self._refresh(name)
+
+    def empty_trash(self, *, by: str = SOMEONE) -> int:
+        """Delete the files of all removed images for good; returns how many. Images outside the project stay there."""
+        with self.threads:
+            found = [removed for removed in self.index.removed() if removed.moving is None]
+            for removed in found:
+                with writing(self._trash(removed)):
+                    if self._trash(removed).exists():
+                        shutil.rmtree(self._trash(removed))
+            with self.index.transaction():
+                for removed in found if self.is_owned else ():
+                    self.index.drop_removed(removed.id)
+                self.index.log("emptied", by=by, revision=self.record.revision)
+            return len(found)
 
     def _trash(self, removed: RemovedImage) -> Path:
         return self.folder / TRASH / str(removed.id)

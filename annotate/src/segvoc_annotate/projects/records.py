@@ -37,7 +37,7 @@ Verdict = Literal["accepted", "sent back"]
 
 _Mark = Literal["done", "reopened", Verdict, "no longer accepted"]
 
-ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "improved", "assigned"]
+ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "improved", "assigned", "emptied"]
 """Kind of a change; "no longer accepted": the labels of an accepted image changed."""
 
 DOCUMENTED = {"use_attribute_docstrings": True, "extra": "forbid"}

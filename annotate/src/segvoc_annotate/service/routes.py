@@ -139,6 +139,7 @@ class ProjectRoutes:
             ("GET", "/v1/project/images/{name:path}", self._image, None, "read"),
             ("DELETE", "/v1/project/images/{name:path}", self._remove, RemovedAnswer, "administer"),
             ("POST", "/v1/project/restored/{name:path}", self._restore, ImageState, "annotate"),
+            ("DELETE", "/v1/project/removed", self._empty_trash, RemovedAnswer, "administer"),
             ("GET", "/v1/project/thumbnails/{name:path}", self._thumbnail, None, "read"),
             ("GET", "/v1/project/tiles/{name:path}", self._tile, None, "read"),
             ("GET", "/v1/project/work/{name:path}", self._work, None, "read"),
@@ -187,11 +188,12 @@ class ProjectRoutes:
 
     async def _get(self, request: Request) -> Response:
         key = request.state.key
+        caller = {"role": ROLES[-1], "user": None} if key is None else {"role": key.role, "user": key.name}
         with self._service.request_slot(labels=False):
-            return await self._in_thread(self._whole, ROLES[-1] if key is None else key.role)
+            return await self._in_thread(self._whole, caller)
 
-    def _whole(self, role: str | None = None) -> Response:
-        """The project with its images, and what the caller may do with it."""
+    def _whole(self, caller: Mapping[str, str | None] | None = None) -> Response:
+        """The project with its images, and who the caller is and what it may do."""
         # read the last change number first: a later change may be reported twice, but is never missed
         seq, record = self.project.index.seq, self.project.record
         states, problems = self.project.listing()
@@ -200,7 +202,7 @@ class ProjectRoutes:
             **to_json(record),
             "seq": seq,
             "images_folder": record.images,
-            **({} if role is None else {"role": role}),
+            **(caller or {}),
             "removed": self._removed(),
             "problems": problems,
             "limits": {
@@ -246,7 +248,8 @@ class ProjectRoutes:
     def _update(self, body: ProjectJson, expected: int, user: str, change: str | None) -> ProjectRecord:
         options = body.options
         if options is not None:
-            options = replace(options, reviewers=self.project.record.options.reviewers)
+            kept = self.project.record.options
+            options = replace(options, reviewers=kept.reviewers, model=kept.model)
         return self.project.update(
             expected=expected, by=user, change=change, name=body.name, words=body.words, options=options
         )
@@ -355,6 +358,11 @@ class ProjectRoutes:
             await self._in_thread(self.project.remove, name, by=user, change=change)
             return _json({"removed": await self._in_thread(self._removed)})
 
+    async def _empty_trash(self, request: Request) -> Response:
+        with self._service.request_slot(labels=False):
+            await self._in_thread(self.project.empty_trash, by=user_of(request))
+            return _json({"removed": await self._in_thread(self._removed)})
+
     def _removed(self) -> list[dict[str, str]]:
         """The images in the trash, the last one last; of one that has no id, its name."""
         removed = reversed(self.project.index.removed())
@@ -389,8 +397,7 @@ class ProjectRoutes:
 
     async def _put_review(self, request: Request) -> Response:
         name, expected = request.path_params["name"], expected_revision(request)
-        key = request.state.key
-        user = user_of(request) if key is None else key.name  # anybody can send another name
+        user = user_of(request)
         with self._service.request_slot(labels=False):
             body = await json_request(request, ReviewJson, self._settings, limit=TEXT_BYTES, values=10)
             review = partial(self.project.review, expected=expected, by=user, change=change_of(request))
@@ -418,7 +425,9 @@ class ProjectRoutes:
 
     async def _archive(self, request: Request) -> Response:
         headers = {"Content-Disposition": f'attachment; filename="{self._zip_name()}"'}
-        return StreamingResponse(archived(self.project), media_type=ZIP, headers=headers)
+        key = request.state.key
+        has_trash = key is None or key.role == ROLES[-1]
+        return StreamingResponse(archived(self.project, has_trash=has_trash), media_type=ZIP, headers=headers)
 
     def _zip_name(self, what: str = "") -> str:
         """Name of a zip: the project's, in ASCII."""
@@ -439,7 +448,9 @@ class ProjectRoutes:
         return _json(to_json(await self._in_thread(self._exports.state, request.path_params["id"])))
 
     async def _remove_export(self, request: Request) -> Response:
-        return _json(to_json(await self._in_thread(self._exports.remove, request.path_params["id"])))
+        key = request.state.key
+        by = user_of(request) if key is not None and key.role != ROLES[-1] else None
+        return _json(to_json(await self._in_thread(self._exports.remove, request.path_params["id"], by)))
 
     async def _export_file(self, request: Request) -> Response:
         state, path = await self._in_thread(self._exports.file, request.path_params["id"])

@@ -26,7 +26,7 @@ class ProjectJson(_Body):
     words: tuple[ProjectWord, ...] | None = Field(
         None, description="All words, including removed ones.", fail_fast=True
     )
-    options: ProjectOptions | None = Field(None, description="Its reviewers aren't changed.")
+    options: ProjectOptions | None = Field(None, description="Its reviewers and model aren't changed.")
 
 
 class MergeJson(_Body):
@@ -107,6 +107,7 @@ class ProjectAnswer(BaseModel):
     images: list[ImageState]
     images_folder: str
     role: str | None = Field(None, description="Role of the request's key: what it may do. Only of GET.")
+    user: str | None = Field(None, description="Name of the request's key, which signs all that it does. Only of GET.")
     removed: list[RemovedImageJson]
     problems: list[str] = Field(description="A line per unusable image.")
     limits: ProjectLimits

@@ -11,6 +11,8 @@ export interface ServedProject extends Project {
   readonly images: readonly ImageState[];
   /** The one that was removed last is the last. */
   readonly removed: readonly { readonly id: string; readonly image: string }[];
+  /** The name of the reader's key, if it has one, which signs all that it does. */
+  readonly user?: string | null;
   /** What the reader's key may do, if the service says so. */
   readonly role?: Role;
 }
@@ -103,6 +105,11 @@ export class ProjectApi {
 
   /** @param address of `v1/project`. */
   constructor(private readonly address: URL) {}
+
+  /** Requests under another name, where there are no keys. */
+  as(user: string): ProjectApi {
+    return Object.assign(Object.create(ProjectApi.prototype) as ProjectApi, this, { user });
+  }
 
   get(): Promise<ServedProject> {
     return this.json<ServedProject>("GET", "");

@@ -49,6 +49,8 @@ export interface KeptEntry<Kind extends Unsent = Unsent> {
   readonly sent: Kind | null;
   /** Why the service doesn't take it; null: nothing is known against it. */
   readonly refused: string | null;
+  /** Who made it: the name of a key, or the one that was typed. */
+  readonly by: string;
 }
 
 export interface QueuedEntry<Kind extends Unsent = Unsent> extends KeptEntry<Kind> {
@@ -68,10 +70,11 @@ export class Outbox {
   /** Queues of which nothing is sent: their first change is being put together with what others did. */
   readonly held = new Set<string>();
 
-  add<Kind extends Unsent>(key: string, { unsent, sent, refused }: KeptEntry<Kind>): QueuedEntry<Kind> {
-    const queue = queueOf(unsent);
+  add<Kind extends Unsent>(key: string, kept: KeptEntry<Kind>): QueuedEntry<Kind> {
+    const { unsent } = kept,
+      queue = queueOf(unsent);
     const isShown = unsent.kind === "work" && !this.shown(queue);
-    const entry = { key, unsent, sent, refused, isShown };
+    const entry = { key, ...kept, isShown };
     const entries = [...this.of(queue), entry],
       others = [...this.queues].filter(([other]) => other !== queue);
     // words come before what is painted with them

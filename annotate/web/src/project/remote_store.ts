@@ -44,6 +44,8 @@ export class RemoteStore extends Store {
   private sequence = 0;
   /** The project on the service. */
   private served: Project;
+  /** Whose changes wait in this browser for their keys. */
+  private othersWait: readonly string[] = [];
   private isSending = false;
   private isFollowing = false;
   private readonly connection = new Connection((problem) => this.watcher!.onProblem(problem && `${problem} ${this.keeps}`));
@@ -88,6 +90,8 @@ export class RemoteStore extends Store {
   override watch(watcher: Watcher): void {
     super.watch(watcher);
     this.reportNames();
+    if (this.othersWait.length)
+      watcher.onProblem(`Changes of ${this.othersWait.map((name) => `“${name}”`).join(" and ")} wait in this browser: they are sent when the page is opened with that key.`);
     void this.send();
     void this.connection.repeat(() => this.listen());
   }
@@ -237,7 +241,11 @@ export class RemoteStore extends Store {
   /** Takes over what closed tabs left in the database. */
   private async takeLeft(): Promise<void> {
     const open = await openTabs(this.tab, this.connection.signal);
-    const left = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(tabOf(key)));
+    const all = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(tabOf(key)));
+    // what somebody else's key made waits for that
+    const { user } = this.opened;
+    const left = all.filter(([, { by }]) => !user || by === user);
+    this.othersWait = [...new Set(all.flatMap(([, { by }]) => (user && by !== user ? [by] : [])))];
     const entries: Entry[] = left.map(([key]) => ({ store: "outbox", key }));
     const isProject = ([, { unsent }]: (typeof left)[number]) => unsent.kind === "project";
     /** Ids that words of a second tab have now, by that tab. */
@@ -269,7 +277,7 @@ export class RemoteStore extends Store {
   /** Puts a change in the outbox, in place of an earlier version of it if there is one, and sends it. */
   private queue<Kind extends Unsent>(entry: QueuedEntry<Kind> | null, unsent: Kind): Promise<void> {
     if (entry) this.outbox.amend(entry, unsent);
-    const written = this.write(entry ?? this.outbox.add(this.key(), { unsent, sent: null, refused: null }));
+    const written = this.write(entry ?? this.outbox.add(this.key(), { unsent, sent: null, refused: null, by: this.opened.user ?? this.api.user }));
     this.count();
     void this.send();
     return written;
@@ -399,7 +407,7 @@ export class RemoteStore extends Store {
     let base = sent.base,
       current: Project;
     try {
-      const { name, revision, words, options } = await this.api.put(sent.project, base.revision, sent.change);
+      const { name, revision, words, options } = await this.api.as(entry.by).put(sent.project, base.revision, sent.change);
       current = { name, revision, words, options };
       base = sent.project;
     } catch (failure) {
@@ -473,7 +481,7 @@ export class RemoteStore extends Store {
     entry.sent = sent;
     let state: ImageState;
     try {
-      state = await this.api.putWork(id, content, base.revision, work.settled !== null, hasDraft, change, rows);
+      state = await this.api.as(entry.by).putWork(id, content, base.revision, work.settled !== null, hasDraft, change, rows);
     } catch (failure) {
       if (isAbsent(failure, isAgain)) entry.sent = null;
       if (failure instanceof ConflictError) return void this.resolved(entry);
@@ -502,9 +510,10 @@ export class RemoteStore extends Store {
 
   private async deliverRemoval(entry: QueuedEntry): Promise<void> {
     const { change, image, isRemoved } = entry.unsent as Extract<Unsent, { kind: "removal" }>;
+    const api = this.api.as(entry.by);
     try {
-      if (isRemoved) await this.api.remove(image, change);
-      else this.takeRestored(await this.api.restore(image, change));
+      if (isRemoved) await api.remove(image, change);
+      else this.takeRestored(await api.restore(image, change));
     } catch (failure) {
       // somebody was faster
       if (!(failure instanceof MissingError)) throw failure;
@@ -582,6 +591,7 @@ export class RemoteStore extends Store {
     if (restart) return this.restart();
     if (project) this.takeProject(project);
     if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
+    if (changes.some(({ what }) => what === "emptied")) this.watcher!.onEmptied();
     for (const { what, image_id: id } of changes) if (what === "removed" && id && !states[id]) this.takeRemoved(id);
     for (const [id, state] of Object.entries(states)) this.takeState(id, state);
     this.sequence = seq;
@@ -683,9 +693,9 @@ function tabOf(key: string): string {
   return key.split(" ")[0];
 }
 
-function keptEntry({ key, unsent, sent, refused }: QueuedEntry): Entry {
+function keptEntry({ key, unsent, sent, refused, by }: QueuedEntry): Entry {
   // a version that the outbox has is enough
-  return { store: "outbox", key, value: { unsent, sent: sent?.change === unsent.change ? null : sent, refused } };
+  return { store: "outbox", key, value: { unsent, sent: sent?.change === unsent.change ? null : sent, refused, by } };
 }
 
 function isSameProject(one: Project, other: Project): boolean {

@@ -182,6 +182,8 @@ export interface Watcher {
   onProject(project: Project, moved?: ReadonlyMap<number, number>): void;
   onAdded(entry: ImageEntry): void;
   onImproved(): void;
+  /** Removed images can't be put back any more. */
+  onEmptied(): void;
   onRemoved(id: string): void;
   /** An image is known to be in another state; `isOther`: somebody else changed it. */
   onState(id: string, state: ImageState, isOther: boolean): void;
