@@ -217,7 +217,7 @@ export class ProjectService {
       this.made.add(change);
       this.append("words", null);
     }
-    return Response.json({ ...this.project, id: this.id, user: this.keyName, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.values()] });
+    return Response.json({ ...this.project, id: this.id, user: this.keyName, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.values()], problems: [] });
   }
 
   private async sent(files: Unzipped | undefined): Promise<Response> {

@@ -63,7 +63,8 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
 @click.argument("folder", metavar="DIR")
 @dataset_options
 @click.option("--done", is_flag=True, help="Mark the images as done.")
-def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
+@click.option("--edited", is_flag=True, help="Take over label maps in DIR/labels that another program changed.")
+def import_(folder: str, done: bool, edited: bool, dataset: DatasetOptions) -> int:
     """Import images, with any labels, into the project DIR; create it if missing.
 
     \b
@@ -80,8 +81,8 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
 
     if dataset.stretch is not None:
         raise UsageError("a project has its images as they are; leave out --stretch")
-    if not dataset.paths and dataset.images is None:
-        raise UsageError("nothing to import; give --dataset or --images")
+    if edited == bool(dataset.paths or dataset.images is not None):
+        raise UsageError("give one of --dataset, --images and --edited")
     if not dataset.paths and (dataset.labels is None) != (dataset.classes is None):
         raise UsageError("--labels and --classes belong together; give both, or neither")
     plain = not (dataset.rename or dataset.drop)
@@ -94,7 +95,9 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
     ):
         opened.recover()  # an interrupted import may have left a partial image
         importing = Importing(project=opened, done=done, on_step=progress.reach)
-        if path is not None:
+        if edited:
+            result = importing.edited()
+        elif path is not None:
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
             result = importing.path(path, format_, images=dataset.images, split=split)
         else:

@@ -46,7 +46,14 @@ from segvoc_annotate.projects.records import (
     damaged_file,
     read_project_record,
 )
-from segvoc_annotate.projects.work_files import LabelWork, read_state_of, read_work, state_in
+from segvoc_annotate.projects.work_files import (
+    LABELS_ENTRY,
+    LabelWork,
+    read_packed,
+    read_state_of,
+    read_work,
+    state_in,
+)
 
 _SETTLED = 2 * 10**9
 """A folder that changed less than this ago may change again without another time [ns]."""
@@ -75,6 +82,7 @@ class ProjectFolder:
         """Lock of this process's threads, for changes that belong together."""
         self._seen: dict[str, float] = {}
         self._unread: list[str] = []
+        self._edited: list[str] = []
 
     @cached_property
     def index(self) -> Index:
@@ -126,7 +134,23 @@ class ProjectFolder:
                 f"the image folder {str(self.images_folder)!r} does not exist; restore it, or correct project.json"
             )
             return [], [missing]
-        return self.index.states(), [*self._unread, *self.index.problems()]
+        edited = (
+            f"the label map of {name!r} was changed by another program, and its next change replaces it; take it over: "
+            f"segvoc project import {self.folder} --edited"
+            for name in self.edited()
+        )
+        return self.index.states(), [*self._unread, *edited, *self.index.problems()]
+
+    def edited(self) -> list[str]:
+        """The images whose label maps another program had changed when the project was opened, and which still are."""
+        self._look()
+        names = (name for name in self._edited if name.isprintable())
+        return [name for name in names if (row := self.index.image(name)) and self._has_edited(name, row)]
+
+    def _has_edited(self, name: str, row: IndexedImage) -> bool:
+        files = ImageFiles.below(self.folder, name)
+        now = stamp_of(files.labels)
+        return bool(now) and now != row.stamps.labels and row.state is not None and _is_edited(files, row.state)
 
     def states(self) -> tuple[list[ImageState], list[str]]:
         """`listing`, with records."""
@@ -194,7 +218,10 @@ class ProjectFolder:
             for name in (gone := rows - found | set(changed) - usable):
                 index.drop(name)
             self._refresh_all(sorted(set(changed) & usable & found))
-            self._notice(sorted(found - (set(index.names(unusable=True)) if gone else rows)))
+            self._edited = sorted({*self._edited, *changed}) if is_first else self._edited
+            new = sorted(found - (set(index.names(unusable=True)) if gone else rows))
+            self._notice(new)
+            self._edited += new if is_first else []
 
     def _walked(self) -> set[str]:
         """The names of all files in the image folder that aren't removed images."""
@@ -258,15 +285,21 @@ class ProjectFolder:
         path, files = self.images_folder / name, ImageFiles.below(self.folder, name)
         row, stamps = self.index.image(name), self._stamps(name)
         problem: SegvocError | None = None
-        if row is not None and row.state is not None and row.problem is None and row.stamps == stamps:
+        is_same = row is not None and row.stamps[:2] == stamps[:2] and (stamps.labels or not row.stamps.labels)
+        if row is not None and row.state is not None and row.problem is None and is_same:
             return row.state
         with self.index.transaction():
             try:
-                is_same = row is not None and row.problem is None and row.stamps.image == stamps.image
-                before = None if row is None else row.state
-                size = (before.height, before.width) if before is not None and is_same else upright_size(path)
-                state = self._current(name, files, size, row)
+                is_seen = row is not None and row.problem is None and row.stamps.image == stamps.image
+                known = None if row is None else row.state
+                size = (known.height, known.width) if known is not None and is_seen else upright_size(path)
+                state, before = self._current(name, files, size, row), stamps
                 stamps = Stamps.of(path, files)
+                if row is None:
+                    is_edited = _is_edited(files, state)
+                    stamps = stamps._replace(labels="?") if is_edited else stamps
+                elif stamps.labels == before.labels:  # it was written by another program, if it isn't as it was
+                    stamps = stamps._replace(labels=row.stamps.labels)
             except DiskFullError:
                 raise
             except (InputError, UsageError, OutputError) as error:
@@ -328,6 +361,16 @@ def _time_of(folder: str) -> float:
         changed = os.stat(folder).st_mtime_ns
         return changed if time.time_ns() - changed > _SETTLED else math.nan
     return 0
+
+
+def _is_edited(files: ImageFiles, state: ImageState) -> bool:
+    """Whether a label map isn't that of its image's work file."""
+    if not files.labels.is_file():
+        return False
+    if not state.revision:
+        return True
+    ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
+    return files.labels.read_bytes() != ours
 
 
 def _no_work(name: str) -> NotInProjectError:

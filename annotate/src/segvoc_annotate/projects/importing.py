@@ -5,23 +5,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from segvoc import InputError, LabeledImages, SegvocError, UsageError, read_dataset
+from segvoc import InputError, LabeledImages, SegvocError, UsageError, read_dataset, read_label_map
 from segvoc.data.datasets.maps import is_project
 from segvoc.data.datasets.opening import marked_formats
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
-from segvoc.imaging.label_maps import label_table
+from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.archive import project_in, unpack_project
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ImageState, Review
-from segvoc_annotate.projects.work_files import LabelWork, with_ids
+from segvoc_annotate.projects.work_files import LabelWork, relabeled, with_ids
 from segvoc_annotate.settings import MAX_EDITED_PIXELS
 from segvoc_annotate.zip_files import unpack_zip, zip_names
 
@@ -112,6 +113,26 @@ class Importing:
                     self._keep(name, with_ids(other.work(image.name)[1], moved), state.done, state.review)
                 result.added.append(name)
             self.on_step(number, len(states))
+        return result
+
+    def edited(self) -> Imported:
+        """Take over label maps in the project that another program changed: pixels that differ count as corrected."""
+        result, project = Imported(), self.project
+        names = project.edited()
+        for number, name in enumerate(names, 1):
+            with _noting(result):
+                state, path = project.state(project.image(name)), project.files(project.image(name)).labels
+                labels = read_label_map(path)
+                if labels.shape != (state.height, state.width):
+                    raise UsageError(f"{str(path)!r} has another size than the image; remove it")
+                if unknown := set(np.unique(labels).tolist()) - project.record.ids - {UNLABELED}:
+                    raise UsageError(f"{str(path)!r} has the value {min(unknown)}, the id of no word in the project")
+                if state.revision:
+                    project.rewrite(name, partial(relabeled, labels=labels), by=self.by)
+                else:
+                    project.write(name, LabelWork.of_labels(labels), expected=0, by=self.by)
+                result.added.append(name)
+            self.on_step(number, len(names))
         return result
 
     def path(

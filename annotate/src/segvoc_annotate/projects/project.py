@@ -14,20 +14,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from segvoc import InputError, UsageError, read_label_map
+from segvoc import InputError, UsageError
 from segvoc.data.datasets.maps import PROJECT_FILE, is_project
-from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import decode_image, image_size
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.changed_rows import received_rows
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
-from segvoc_annotate.projects.images import TRASH, ImageFiles, checked_name, clash, move, remove
+from segvoc_annotate.projects.images import TRASH, ImageFiles, checked_name, clash, move, remove, stem_of
 from segvoc_annotate.projects.index import IndexedImage, RemovedImage, stamp_of
 from segvoc_annotate.projects.records import (
     ChangeKind,
-    DamagedProjectError,
     ImageDoneError,
     ImageState,
     NotInProjectError,
@@ -37,7 +35,6 @@ from segvoc_annotate.projects.records import (
     Review,
     Verdict,
     changed_meanwhile,
-    damaged_file,
     next_number,
     now,
 )
@@ -53,10 +50,12 @@ from segvoc_annotate.projects.work_files import (
     read_state_of,
     read_work,
     received,
-    relabeled,
 )
 from segvoc_annotate.projects.writer import leave_writer, lock_project, use_writer
 from segvoc_annotate.settings import MAX_EDITED_PIXELS
+
+EDITED = ".segvoc/edited"
+"""Where label maps go that another program changed, when an image changes."""
 
 SOMEONE = "someone"
 """Default author of a change."""
@@ -130,9 +129,10 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             return cls(path)
 
     def recover(self) -> list[str]:
-        """Finish interrupted changes, and adopt label maps of other programs.
+        """Finish interrupted changes.
 
-        Returns a line per image with damaged files, and about what couldn't be rebuilt.
+        Returns a line per image with damaged files or with a label map that another program changed, and about what
+        couldn't be rebuilt.
         """
         with self.threads:
             for removed in self.index.removed():
@@ -148,7 +148,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             self._seen = {}
             self._look()
             notices, self._writer.notices = self._writer.notices, []
-            return [*notices, *self.index.problems()]
+            return [*notices, *self.listing()[1]]
 
     def _note_record(self) -> None:
         """Log a change of `project.json` that the history doesn't have."""
@@ -320,6 +320,9 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         files = ImageFiles.below(self.folder, name)
         write_bytes(files.work, work.content(state))
         if has_new_labels:
+            row = self.index.image(name)
+            if row is not None and files.labels.is_file() and stamp_of(files.labels) != row.stamps.labels:
+                move(files.labels, self.folder / EDITED / f"{stem_of(name)}.png")
             self._derive(files, work)
         with self.index.transaction():
             self.index.put(name, self._stamps(name), state)
@@ -342,57 +345,27 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             what = "done" if state.done else "reopened"
         elif before.review is not None and before.review.verdict == "accepted" and state.review is None:
             what = "no longer accepted"
-        change = None if self.index.has(state.change) else state.change
+        change = None if self.index.has(state.change, name) else state.change
         self.index.log(what, by=state.by or SOMEONE, image=name, revision=state.revision, change=change)
 
     def _current(self, name: str, files: ImageFiles, size: tuple[int, int], row: IndexedImage | None) -> ImageState:
-        """Also finishes an interrupted change, and adopts a label map changed outside segvoc."""
+        """Also finishes an interrupted change."""
         state, has_map = super()._current(name, files, size, row), files.labels.is_file()
         before = None if row is None else row.state
         if before is not None and 0 < state.revision < before.revision:
-            # an older file was put back; its number means what it had then
+            # an older file was put back
             state = replace(state, revision=next_number(before.revision), by=ANOTHER_PROGRAM, at=now(), change=None)
             write_bytes(files.work, read_packed(files.work).content(state))
-        if not state.revision:  # it has no work file
-            return self._adopt_external_labels(name, files, state, before) if has_map else state
-        is_interrupted = before not in (None, state)
+        if not state.revision:
+            return state
         # in a project without its index, our label maps are written after the work files
         is_older = before is None and has_map and files.labels.stat().st_mtime_ns < files.work.stat().st_mtime_ns
+        is_interrupted = before not in (None, state)
         if is_interrupted or is_older or not has_map:
             self._derive(files, read_packed(files.work, planes=(LABELS_ENTRY, OBJECTS_ENTRY)))
             if before is not None and is_interrupted:
                 self._log(name, before, state)
-        elif row is None or row.stamps.labels != stamp_of(files.labels):
-            return self._adopt_external_labels(name, files, state, before)
         return state
-
-    def _adopt_external_labels(
-        self, name: str, files: ImageFiles, state: ImageState, before: ImageState | None
-    ) -> ImageState:
-        """Adopt a label map changed outside segvoc, if it differs: its pixels that differ count as corrections."""
-        colors = self.record.colors
-        if state.revision:
-            ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
-            if _has(files.labels, ours):
-                return state
-        try:
-            labels = read_label_map(files.labels)
-        except InputError as error:
-            raise DamagedProjectError(str(error)) from None
-        if labels.shape != (state.height, state.width):
-            height, width = labels.shape
-            raise damaged_file(files.labels, f"it has {width} x {height} pixels, not {state.width} x {state.height}")
-        if unknown := set(np.unique(labels).tolist()) - self.record.ids - {UNLABELED}:
-            raise damaged_file(files.labels, f"it has the value {min(unknown)}, the id of no word in the project")
-        work = relabeled(read_work(files.work)[1], labels) if state.revision else LabelWork.of_labels(labels)
-        if work is None:
-            return state
-        made = packed_work(work, name, colors)
-        after = _after(state, made.state, ANOTHER_PROGRAM, done=state.done)
-        write_bytes(files.work, made.content(after))
-        self._derive(files, made)
-        self._log(name, state, after)
-        return after
 
     # ---- the record
 

@@ -417,11 +417,9 @@ def read_work(path: Path) -> tuple[ImageState, LabelWork]:
         raise damaged_file(path, one_line(error)) from None
 
 
-def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
-    """Apply externally changed labels to the work; None if unchanged."""
+def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork:
+    """Apply externally changed labels to the work."""
     differs = labels != work.labels
-    if not differs.any():
-        return None
     corrections = np.zeros(labels.shape, np.uint16) if work.corrections is None else work.corrections.copy()
     decided = np.where(labels == UNLABELED, np.uint16(NO_WORD), labels + np.uint16(FIRST_WORD))
     corrections[differs] = decided[differs]

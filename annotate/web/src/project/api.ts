@@ -11,6 +11,8 @@ export interface ServedProject extends Project {
   readonly images: readonly ImageState[];
   /** The one that was removed last is the last. */
   readonly removed: readonly { readonly id: string; readonly image: string }[];
+  /** What is wrong with images or files, a line each. */
+  readonly problems: readonly string[];
   /** The name of the reader's key, if it has one, which signs all that it does. */
   readonly user?: string | null;
   /** What the reader's key may do, if the service says so. */

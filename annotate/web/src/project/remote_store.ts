@@ -26,6 +26,8 @@ const NO_CONNECTION = "No connection to the service; try again when there is one
 /** Max images whose work on the service is cached, to tell this page's changes from those of others. */
 const MOST_KNOWN = 8;
 
+const MOST_NOTICES = 8;
+
 export class RemoteStore extends Store {
   readonly isShared = true;
   private readonly tab = `${Date.now()}-${Math.random()}`;
@@ -44,8 +46,8 @@ export class RemoteStore extends Store {
   private sequence = 0;
   /** The project on the service. */
   private served: Project;
-  /** Whose changes wait in this browser for their keys. */
-  private othersWait: readonly string[] = [];
+  /** What the reader is told first. */
+  private readonly notices: string[] = [];
   private isSending = false;
   private isFollowing = false;
   private readonly connection = new Connection((problem) => this.watcher!.onProblem(problem && `${problem} ${this.keeps}`));
@@ -73,6 +75,7 @@ export class RemoteStore extends Store {
     const served = this.opened;
     this.sequence = served.seq;
     if (served.role) this.role.value = served.role;
+    this.notices.push(...served.problems);
     // of tabs that are opened at once, one takes it
     await (navigator.locks ? navigator.locks.request("segvoc left", () => this.takeLeft()) : this.takeLeft());
     this.renumber(mergedIds(served.words));
@@ -90,8 +93,7 @@ export class RemoteStore extends Store {
   override watch(watcher: Watcher): void {
     super.watch(watcher);
     this.reportNames();
-    if (this.othersWait.length)
-      watcher.onProblem(`Changes of ${this.othersWait.map((name) => `“${name}”`).join(" and ")} wait in this browser: they are sent when the page is opened with that key.`);
+    if (this.notices.length) watcher.onProblem(this.notices.slice(0, MOST_NOTICES).join("\n"));
     void this.send();
     void this.connection.repeat(() => this.listen());
   }
@@ -245,7 +247,8 @@ export class RemoteStore extends Store {
     // what somebody else's key made waits for that
     const { user } = this.opened;
     const left = all.filter(([, { by }]) => !user || by === user);
-    this.othersWait = [...new Set(all.flatMap(([, { by }]) => (user && by !== user ? [by] : [])))];
+    for (const name of new Set(all.flatMap(([, { by }]) => (user && by !== user ? [by] : []))))
+      this.notices.push(`Changes of “${name}” wait in this browser: they are sent when the page is opened with that key.`);
     const entries: Entry[] = left.map(([key]) => ({ store: "outbox", key }));
     const isProject = ([, { unsent }]: (typeof left)[number]) => unsent.kind === "project";
     /** Ids that words of a second tab have now, by that tab. */
