@@ -192,7 +192,8 @@ def test_paths_in_the_files_of_a_zip_lead_nowhere(tmp_path: Path) -> None:
     ("name", "field", "value"),
     [
         *(("history.jsonl", field, "\ud800") for field in ("by", "at", "image", "change")),
-        *((name, "revision", value) for name in ("history.jsonl", "project.json", "a") for value in (2**63 - 1, -1)),
+        *((name, "revision", value) for name in ("history.jsonl", "project.json", "a") for value in (10**15, -1)),
+        *(("a", name, value) for name, value in (("corrected", -1), ("pixels", {"0": -5}), ("unlabeled", 10**9))),
     ],
 )
 def test_values_that_an_index_cannot_hold_are_damage(tmp_path: Path, name: str, field: str, value: object) -> None:

@@ -289,6 +289,27 @@ def test_images_come_and_go(street: Path) -> None:
             assert failure(client.get(f"/v1/project/images/{name}")) == "not_found"
 
 
+def test_a_name_that_the_disk_cannot_have_holds_up_no_other(street: Path) -> None:
+    with in_process(project=street) as client:
+        files = [("image", (name, png(drawn_image(n)))) for n, name in enumerate(("c.png", "a.png/x.png", "d.png"), 5)]
+        told = client.post("/v1/project/images", files=files)
+        assert told.status_code == 200 and [one["image"] for one in told.json()["added"]] == ["c.png", "d.png"]
+        assert "named like the file 'a.png'" in told.json()["problems"][0] and str(street) not in told.text
+
+
+def test_thumbnails_are_of_the_picture_that_is_there(street: Path) -> None:
+    with in_process(project=street) as client:
+        path, address = street / "images/a.png", "/v1/project/thumbnails/a.png"
+        before, times = client.get(address).content, path.stat()
+        path.write_bytes(png(drawn_image(9)))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert client.get(address).content != before
+        path.unlink()
+        client.delete("/v1/project/images/sub%2F%C3%BC%20b.png")
+        client.delete("/v1/project/removed")
+        assert not (street / ".segvoc/thumbnails").exists(), "nothing of a removed picture stays"
+
+
 def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
     other = Project.create(tmp_path / "other")
     with in_process(project=street) as client, in_process(project=other.folder) as receiver:

@@ -97,17 +97,15 @@ def shown_image(path: Path) -> bytes | None:
 THUMBNAIL_SIDE = 160
 """Side of a thumbnail [px]."""
 
-_FOLDER = ".segvoc/thumbnails"
+CACHES = THUMBNAILS, TILES = ".segvoc/thumbnails", ".segvoc/tiles"
+"""Folders of what is made from images, by their `content_id`."""
 
 
 def thumbnail(folder: Path, image: ProjectImage) -> bytes:
-    """A JPEG thumbnail of an image, cached in the project's folder until the image changes; raises `InputError`."""
-    cached = folder / _FOLDER / f"{image.stem}.jpg"
-    status = None
+    """A JPEG thumbnail of an image, cached in the project's folder by its content; raises `InputError`."""
+    cached = folder / THUMBNAILS / f"{content_id(image.path)}.jpg"
     with suppress(OSError):
-        status = image.path.stat()  # before reading, so that an image replaced meanwhile is newer than its thumbnail
-        if cached.stat().st_mtime_ns == status.st_mtime_ns:
-            return cached.read_bytes()
+        return cached.read_bytes()
     with opened_image(image.path, rgb=True) as opened:
         # JPEGs can be decoded at an eighth of their size
         opened.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
@@ -115,10 +113,8 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=80)
-    if status is not None:
-        with suppress(OSError, OutputError):  # only a cache
-            write_bytes(cached, buffer.getvalue())
-            os.utime(cached, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with suppress(OSError, OutputError):  # only a cache
+        write_bytes(cached, buffer.getvalue())
     return buffer.getvalue()
 
 

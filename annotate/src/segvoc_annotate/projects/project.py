@@ -22,7 +22,7 @@ from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.changed_rows import received_rows
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
-from segvoc_annotate.projects.images import TRASH, ImageFiles, checked_name, clash, move, remove, stem_of
+from segvoc_annotate.projects.images import CACHES, TRASH, ImageFiles, checked_name, clash, move, remove, stem_of
 from segvoc_annotate.projects.index import IndexedImage, RemovedImage, stamp_of
 from segvoc_annotate.projects.records import (
     ChangeKind,
@@ -482,6 +482,8 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             for removed in self.index.removed(name):
                 if removed.image == name and _has(self.removed_path(removed), content) and self._fits(removed, size):
                     return self._restore(removed, by, change)
+            if (above := next((one for one in target.parents if one.is_file()), None)) is not None:
+                raise UsageError(f"{name!r} would be in a folder named like the file {above.name!r}; rename it")
             if target.exists():
                 raise UsageError(f"{name!r} is in the project already" if _has(target, content) else clash(name, name))
             if (other := self.index.owner(name)) is not None:
@@ -608,6 +610,8 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             with self.index.transaction():
                 for removed in found if self.is_owned else ():
                     self.index.drop_removed(removed.id)
+                for made in CACHES:
+                    shutil.rmtree(self.folder / made, ignore_errors=True)
                 self.index.log("emptied", by=by, revision=self.record.revision)
             return len(found)
 

@@ -259,6 +259,9 @@ class ImageState:
 
     def __post_init__(self) -> None:
         _check_revision(self.revision)
+        counts = (self.corrected, self.unlabeled, *self.pixels.values(), *(self.objects or {}).values())
+        if not all(0 <= count <= self.width * self.height for count in counts):
+            raise UsageError(f"the pixels of {self.image[:60]!r} aren't those of {self.width} x {self.height}")
 
 
 @dataclass(frozen=True, kw_only=True)
