@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -287,6 +288,57 @@ def test_images_come_and_go(street: Path) -> None:
         assert client.post("/v1/project/restored/a.png").status_code == 404
         for name in ("..%2Fproject.json", "%2Fetc%2Fpasswd", "project.json", "%00", ".segvoc/.segvoc-lock"):
             assert failure(client.get(f"/v1/project/images/{name}")) == "not_found"
+
+
+def test_a_client_made_from_the_description_saves_a_stroke(street: Path) -> None:
+    with in_process(project=street) as client:
+        document = client.get("/openapi.json").json()
+        operations = {
+            (method, path): operation
+            for path, methods in document["paths"].items()
+            for method, operation in methods.items()
+            if path.startswith("/v1/project")
+        }
+
+        def check(value: Any) -> None:
+            for name, part in value.items() if isinstance(value, dict) else ():
+                if name == "$ref":
+                    assert part.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+                check(part)
+            for part in value if isinstance(value, list) else ():
+                check(part)
+
+        check(operations)
+        for (method, path), operation in operations.items():
+            known = {(one["name"], one["in"]) for one in operation["parameters"]}
+            assert {(name, "path") for name in re.findall(r"{(\w+)}", path)} <= known, path
+            assert (("If-Match", "header") in known) == ("requestBody" in operation and method == "put"), path
+            if method == "post" and "restored" not in path:
+                assert operation["requestBody"]["content"], path
+
+        def call(method: str, path: str, body: Any = None, **values: str) -> Any:
+            """A request made of what the description says alone."""
+            operation = operations[method, path]
+            places = {one["name"]: one["in"] for one in operation["parameters"]}
+            for name in [name for name in values if places[name] == "path"]:
+                path = path.replace(f"{{{name}}}", quote(values.pop(name), safe=""))
+            query = {name: value for name, value in values.items() if places[name] == "query"}
+            headers = {name: value for name, value in values.items() if places[name] == "header"}
+            if body is not None:
+                (kind,) = operation["requestBody"]["content"]
+                headers["Content-Type"] = kind
+            (told,) = operation["responses"]["200"]["content"]
+            answer = client.request(method, path, params=query, headers=headers, content=body)
+            assert answer.headers["content-type"].split("/")[0] == told.split("/")[0] or answer.status_code != 200
+            return answer
+
+        image = call("get", "/v1/project").json()["images"][1]
+        stroke = {"name": image["id"], "If-Match": "0", "done": "true", "change": "one"}
+        state = call("put", "/v1/project/work/{name}", work_of(), **stroke).json()
+        assert (state["done"], state["revision"]) == (True, 1)
+        assert call("get", "/v1/project/work/{name}", name=image["image"]).content
+        named = call("put", "/v1/project", json.dumps({"name": "road"}).encode(), **{"If-Match": "1"})
+        assert named.json()["name"] == "road"
 
 
 def test_a_name_that_the_disk_cannot_have_holds_up_no_other(street: Path) -> None:

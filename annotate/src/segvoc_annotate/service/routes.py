@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request
 from jaxtyping import UInt8
 from PIL import Image
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from segvoc import OutputError, SegvocError, TaughtWords, UsageError
 from segvoc.serving.admission import requires
@@ -58,6 +58,7 @@ from segvoc_annotate.service.bodies import (
 from segvoc_annotate.service.exports import Exports, ExportState
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
+from segvoc_annotate.service.openapi import FILES, described
 from segvoc_annotate.service.schemas import (
     AddedAnswer,
     AssignedAnswer,
@@ -130,10 +131,10 @@ class ProjectRoutes:
 
     def add(self, router: APIRouter) -> None:
         """Add the routes: with the model of the answer unless that is a file, and the role that a key needs."""
-        for method, path, answer, model, role in (
+        for method, path, answer, model, role, *body in (
             ("GET", "/v1/project", self._get, ProjectAnswer, "read"),
-            ("PUT", "/v1/project", self._put, ProjectAnswer, "annotate"),
-            ("POST", "/v1/project/merged", self._merge, ProjectAnswer, "annotate"),
+            ("PUT", "/v1/project", self._put, ProjectAnswer, "annotate", ProjectJson),
+            ("POST", "/v1/project/merged", self._merge, ProjectAnswer, "annotate", MergeJson),
             ("GET", "/v1/project/changes", self._changes, ChangesAnswer, "read"),
             ("POST", "/v1/project/images", self._add_images, AddedAnswer, "annotate"),
             ("GET", "/v1/project/images/{name:path}", self._image, None, "read"),
@@ -144,26 +145,33 @@ class ProjectRoutes:
             ("GET", "/v1/project/tiles/{name:path}", self._tile, None, "read"),
             ("GET", "/v1/project/work/{name:path}", self._work, None, "read"),
             ("PUT", "/v1/project/work/{name:path}", self._put_work, ImageState, "annotate"),
-            ("PUT", "/v1/project/done/{name:path}", self._put_done, ImageState, "annotate"),
-            ("PUT", "/v1/project/review/{name:path}", self._put_review, ImageState, "annotate"),
-            ("POST", "/v1/project/assigned", self._assign, AssignedAnswer, "administer"),
+            ("PUT", "/v1/project/done/{name:path}", self._put_done, ImageState, "annotate", DoneJson),
+            ("PUT", "/v1/project/review/{name:path}", self._put_review, ImageState, "annotate", ReviewJson),
+            ("POST", "/v1/project/assigned", self._assign, AssignedAnswer, "administer", AssignedJson),
             ("GET", "/v1/project/agreement", self._agreement, Agreement, "read"),
             ("GET", "/v1/project/differences/{name:path}", self._differences, None, "read"),
             ("GET", "/v1/project/archive", self._archive, None, "read"),
             ("GET", "/v1/project/exports", self._export_states, ExportsAnswer, "read"),
-            ("POST", "/v1/project/exports", self._export, ExportState, "read"),
+            ("POST", "/v1/project/exports", self._export, ExportState, "read", ExportJson),
             ("GET", "/v1/project/exports/{id}", self._export_state, ExportState, "read"),
             ("DELETE", "/v1/project/exports/{id}", self._remove_export, ExportState, "read"),
             ("GET", "/v1/project/exports/{id}/file", self._export_file, None, "read"),
             ("POST", "/v1/project/import", self._import, AddedAnswer, "administer"),
             ("GET", "/v1/project/improvement", self._improvement_state, ImprovementState, "read"),
-            ("POST", "/v1/project/improvement", self._improve, ImprovementState, "administer"),
+            ("POST", "/v1/project/improvement", self._improve, ImprovementState, "administer", ImprovementJson),
             ("DELETE", "/v1/project/improvement", self._cancel_improvement, ImprovementState, "administer"),
         ):
-            responses: dict[int | str, dict[str, Any]] = {} if model is None else {200: {"model": model}}
-            needs = [Depends(requires(role))]
-            checked = self._of_project(answer)
-            router.add_api_route(path, checked, methods=[method], responses=responses, dependencies=needs)
+            kind, content = FILES.get(f"{method} {path}"), {"schema": {"type": "string", "format": "binary"}}
+            answers: dict[str, Any] = {"model": model} if kind is None else {"content": {kind: content}}
+            router.add_api_route(
+                path,
+                self._of_project(answer),
+                methods=[method],
+                response_class=Response if kind is not None else JSONResponse,
+                responses={200: answers},
+                dependencies=[Depends(requires(role))],
+                openapi_extra=described(method, path, *body or [None]),
+            )
 
     def _of_project(self, answer: _Answer) -> _Answer:
         """A route that refuses callers who mean another project, and says which project answers."""
