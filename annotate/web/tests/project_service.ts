@@ -132,11 +132,11 @@ export class ProjectService {
     await new Promise((resolve) => waits(resolve));
     if (fate === "lost") throw new TypeError("lost");
     const revision = Number(new Headers(headers).get("If-Match")?.replaceAll('"', ""));
-    if (path === "/changes") await this.change(Number(address.searchParams.get("after")), signal!);
-    if (method === "PUT" && path.startsWith("/work")) this.users.push(new Headers(headers).get("X-Segvoc-User") ?? "");
-    const files = body instanceof Uint8Array ? await unzipped(body) : {};
     const meant = new Headers(headers).get("X-Segvoc-Project") ?? this.id;
     const isOther = meant !== this.id && Response.json({ error: { code: "another_project" }, project: { name: this.project.name } }, { status: 409 });
+    if (path === "/changes" && !isOther) await this.change(Number(address.searchParams.get("after")), signal!);
+    if (method === "PUT" && path.startsWith("/work")) this.users.push(new Headers(headers).get("X-Segvoc-User") ?? "");
+    const files = body instanceof Uint8Array ? await unzipped(body) : {};
     const role = (new Headers(headers).get("Authorization")?.split(" ")[1] ?? "administer") as Role;
     const answer = isOther || fate === "refused" ? isOther || refused("not now") : this.answer(method, path, address.searchParams, revision, files, body, role);
     await new Promise((resolve) => waits(resolve));
