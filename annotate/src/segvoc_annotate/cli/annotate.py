@@ -70,7 +70,7 @@ def annotate(
         if vocabulary is None and images is None:
             _ask_for_new(Path(folder))
         # a path holds on this machine alone, and is given each time
-        options = ProjectOptions(model=model if model in catalog().models else "tiny")
+        options = ProjectOptions(model=model if model and model in catalog().models else "tiny")
         project = Project.create(folder, words=names, images=images, options=options)
     options = project.record.options
     if model is None and options.model not in catalog().models:

@@ -45,35 +45,36 @@ def assign(
             raise UsageError(f"{person[:80]!r} is not a name of 1 to {LONGEST_PERSON} characters; give another")
     if as_copies and not people:
         raise UsageError("there is nobody to copy the images for; name somebody")
-    with project.threads:
-        states = [project.state(project.image(name)) for name in images]
-        if project.index.has(change):
-            return states
-        made = list[ImageState]()
-        for state, person in zip(states, cycle(people or [None]), strict=False):
-            is_copy = as_copies and person is not None
-            made.append(_copied(project, state, person, by) if is_copy else project.assign(state.id, person, by=by))
-        if change is not None:
-            with project.index.transaction():
-                project.index.log("assigned", by=by, revision=project.record.revision, change=change)
-        return made
+    states = [project.state(project.image(name)) for name in dict.fromkeys(images)]
+    if project.index.has(change):
+        return states
+    copies = {(one.copy_of, one.person): one for one in project.states()[0]} if as_copies else {}
+    made = list[ImageState]()
+    for state, person in zip(states, cycle(people or [None]), strict=False):
+        original = state.copy_of or state.id
+        if as_copies and person is not None:
+            made.append(copies.get((original, person)) or _copied(project, state, original, person, by))
+        else:
+            made.append(project.assign(state.id, person, by=by))
+    if change is not None:
+        with project.index.transaction():
+            project.index.log("assigned", by=by, revision=project.record.revision, change=change)
+    return made
 
 
-def _copied(project: Project, state: ImageState, person: str, by: str) -> ImageState:
-    """Add a copy of an image for a person, unless there is one."""
-    original = state.copy_of or state.id
-    for other in project.states()[0]:
-        if (other.copy_of, other.person) == (original, person):
-            return other
+def _copied(project: Project, state: ImageState, original: str, person: str, by: str) -> ImageState:
+    """Add a copy of an image for a person."""
     image = project.image(state.id)
     path, taken = PurePosixPath(image.name), project.index.owner
     label = "".join(character if character.isalnum() or character in " -." else "_" for character in person)
-    for number in count(1):
+
+    def name_of(number: int) -> str:
         ending = f" ({label}{'' if number == 1 else f' {number}'}){path.suffix}"
         room = LONGEST_PIECE - len(ending.encode()) - len(".png")
-        name = path.with_name(path.stem.encode()[:room].decode(errors="ignore") + ending).as_posix()
-        if taken(name) is None and not (project.images_folder / name).exists():
-            break
+        return path.with_name(path.stem.encode()[:room].decode(errors="ignore") + ending).as_posix()
+
+    names = map(name_of, count(1))
+    name = next(one for one in names if taken(one) is None and not (project.images_folder / one).exists())
     pixels = state.width * state.height
     return project.add(name, image.path.read_bytes(), by=by, max_pixels=pixels, copy_of=original, person=person)
 
