@@ -16,6 +16,7 @@ from segvoc.models.shipped import copy_tiny
 from segvoc.serving.settings import ServiceSettings
 from segvoc_annotate import static_page
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import ProjectOptions
 from segvoc_annotate.projects.work_files import LabelWork
 from tests.cli.command import Command, draw_photos
 from tests.processes import free_port
@@ -93,6 +94,16 @@ def test_images_are_assigned_and_two_people_compared(segvoc_command: Command) ->
     ]
     assert Path("differences/sub/c (cleo).png.png").exists()
     assert segvoc_command("project", "assign", "street", "--to", "", "--images", "*").out == "nobody: 4 images\n"
+
+
+def test_a_model_of_a_strangers_project_is_not_run_and_the_trash_is_emptied(segvoc_command: Command) -> None:
+    draw_photos("photos/a.png")
+    with Project.create("street", options=ProjectOptions(model="street/taught/m")) as project:
+        project.add("a.png", Path("photos/a.png").read_bytes())
+        project.remove("a.png")
+    segvoc_command("annotate", "street", "--no-browser").refused("model 'street/taught/m' is no known one")
+    assert segvoc_command("project", "empty-trash", "street").out == "1 image deleted\n"
+    assert not any(Path("street/trash").rglob("*.png")) and Project("street").removed() == []
 
 
 def test_words_are_printed_on_one_line_each(segvoc_command: Command) -> None:

@@ -142,7 +142,7 @@ def test_a_zip_becomes_the_same_project(tmp_path: Path) -> None:
         ("images/a.png", b"x", "twice"),
         ("images/zeros.png", bytes(60_000_000), "more than images and label maps can"),
         ("images/link.png", None, "a link or a device"),
-        ("project.json", b'{"format": "segvoc project", "name": "x", "images": "/etc"}', "twice"),
+        ("project.json", b'{"format": "segvoc project", "id": "x", "name": "x", "images": "/etc"}', "twice"),
     ],
 )
 def test_zips_that_would_harm_are_refused(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
@@ -192,7 +192,8 @@ def test_paths_in_the_files_of_a_zip_lead_nowhere(tmp_path: Path) -> None:
     ("name", "field", "value"),
     [
         *(("history.jsonl", field, "\ud800") for field in ("by", "at", "image", "change")),
-        *((name, "revision", value) for name in ("history.jsonl", "project.json", "a") for value in (2**63 - 1, -1)),
+        *((name, "revision", value) for name in ("history.jsonl", "project.json", "a") for value in (10**15, -1)),
+        *(("a", name, value) for name, value in (("corrected", -1), ("pixels", {"0": -5}), ("unlabeled", 10**9))),
     ],
 )
 def test_values_that_an_index_cannot_hold_are_damage(tmp_path: Path, name: str, field: str, value: object) -> None:
@@ -279,7 +280,7 @@ def test_other_zips_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be unpacked as a zip"):
         open_project(path)
     with zipfile.ZipFile(tmp_path / "elsewhere.zip", "w") as archive:
-        archive.writestr("project.json", '{"format": "segvoc project", "name": "x", "images": "/etc"}')
+        archive.writestr("project.json", '{"format": "segvoc project", "id": "x", "name": "x", "images": "/etc"}')
     with pytest.raises(UsageError, match="references images outside"):
         open_project(tmp_path / "elsewhere.zip")
     assert not (tmp_path / "elsewhere").exists()

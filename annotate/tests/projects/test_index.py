@@ -1,6 +1,5 @@
-"""The index of a project: lost, damaged, on bad disks, made from the earlier format; and what is found without it."""
+"""The index of a project: lost, damaged, on bad disks; and what is found without it."""
 
-import json
 import os
 import sqlite3
 from dataclasses import replace
@@ -11,13 +10,10 @@ import pytest
 from PIL import Image
 
 from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work
-from annotate.tests.projects.test_project import check_whole, states_of
-from hardening.faults import killed_copies
+from annotate.tests.projects.test_project import states_of
 from segvoc.errors import UsageError
-from segvoc.storage.files import write_json
-from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
-from segvoc_annotate.projects.merging import resume_merge
+from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import NotInProjectError
 from segvoc_annotate.projects.work_files import png_of
@@ -85,56 +81,6 @@ def test_a_disk_without_locks_is_named(street: Path, monkeypatch: pytest.MonkeyP
     Project(street).close()
 
 
-def in_earlier_format(folder: Path) -> Path:
-    """Turn a project into one of the earlier format."""
-    with Project(folder) as project:
-        changes = [to_json(change) for change in project.index.history()]
-        for state in project.states()[0]:
-            if state.revision:
-                write_json(folder / "states" / f"{os.path.splitext(state.image)[0]}.json", to_json(state))
-        removed = project.index.removed()
-    (folder / "history.jsonl").write_text("".join(f"{json.dumps(change)}\n" for change in changes) + '{"seq": 9')
-    for one in removed:
-        for part in (folder / "trash" / str(one.id)).iterdir():
-            part.rename(folder / "trash" / part.name)
-        (folder / "trash" / str(one.id)).rmdir()
-    (folder / "trash/removed.json").write_text('{"images": ["../../private/diary.png"]}')
-    merge = {"word": 1, "into": 0, "by": "anna", "undo": False, "finished": False}
-    (folder / ".segvoc/merge.json").write_text(json.dumps(merge))
-    (folder / "index.sqlite").unlink()
-    return folder
-
-
-def check_adopted(folder: Path, before: dict[str, object], earlier: dict[str, bytes]) -> None:
-    with Project(folder) as project:
-        assert project.recover() == []
-        check_whole(folder)
-        assert (states_of(folder), project.removed()) == (before, ["gone.png"])
-        assert [change.seq for change in project.index.changes(0)] == list(range(1, 11))
-        copy = folder / ".segvoc/before_index"
-        assert {path.name: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == earlier
-        assert not any((folder / name).exists() for name in ("history.jsonl", "states", ".segvoc/adopting"))
-        assert project.restore("gone.png").pixels == {"0": 1536, "1": 1536}
-
-
-def test_a_project_of_the_earlier_format_is_adopted_once(street: Path, tmp_path: Path) -> None:
-    before = states_of(street)
-    original = in_earlier_format(street)
-    names = ("history.jsonl", "states", "trash", ".segvoc/merge.json")
-    places = [
-        path
-        for name in names
-        for path in ([original / name] if (original / name).is_file() else (original / name).rglob("*"))
-    ]
-    earlier = {path.name: path.read_bytes() for path in places if path.is_file()}
-    assert states_of(street) == before
-    for folder in killed_copies(lambda folder: Project(folder).close(), original, tmp_path, most=20):
-        check_adopted(folder, before, earlier)
-    with Project(folder) as project:
-        assert [word.name for word in resume_merge(project).present] == ["cat", "wall"]
-        assert {word for state in project.states()[0] for word in state.pixels} == {"0"}
-
-
 def test_saves_read_no_folders(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Project(street) as project:
         assert project.recover() == []
@@ -153,6 +99,23 @@ def test_saves_read_no_folders(street: Path, monkeypatch: pytest.MonkeyPatch) ->
                 *("labels", "done", "words", "added"),
             ]
         assert len(project.listing()[0]) == 4
+
+
+def test_a_picture_of_the_same_size_in_the_place_of_another_is_noticed(street: Path) -> None:
+    with Project(street) as project:
+        before, path = states_of(street), project.images_folder / "a.png"
+        former = path.read_bytes()
+        os.utime(path)  # it is the same
+        assert project.recover() == [] and states_of(street) == before
+        path.write_bytes(png(drawn_image(77, (48, 64))))
+        (problem,) = project.recover()
+        assert "'a.png' was replaced by another picture" in problem
+        with pytest.raises(UsageError, match="put the former image back"):
+            project.set_done("a.png", False, expected=before["a.png"].revision)
+        path.write_bytes(former)
+        assert project.recover() == [] and states_of(street) == before
+        (project.images_folder / "c.png").write_bytes(png(drawn_image(78, (48, 64))))  # it has no labels
+        assert project.recover() == [] and states_of(street)["c.png"].id != before["c.png"].id
 
 
 def test_replaced_images_are_noticed(street: Path) -> None:
@@ -223,7 +186,8 @@ def test_parts_stay_when_another_program_changes_the_labels(street: Path) -> Non
         work = replace(drawn_work(0, 1), parts=png_of(Image.fromarray(np.ones((48, 64), np.uint16))))
         project.write("c.png", work, expected=0)
         Image.fromarray(drawn_labels(1, 0).astype(np.uint8)).save(street / "labels/c.png")
-        assert project.recover() == []
+        project.recover()
+        Importing(project=project).edited()
         adopted = project.work("c.png")[1]
         assert adopted.parts == work.parts and (adopted.labels == drawn_labels(1, 0)).all()
 
@@ -234,7 +198,8 @@ def test_new_labels_take_an_acceptance_back(street: Path) -> None:
         labels = street / "labels/a.png"
         assert project.set_done("a.png", True, expected=3) == accepted  # it is
         Image.fromarray(drawn_labels(1, 0).astype(np.uint8)).save(labels)
-        assert project.recover() == []
+        project.recover()
+        Importing(project=project, by="another program").edited()
         state = project.state(project.image("a.png"))
         assert (state.done, state.review, state.by) == (True, None, "another program")
         assert project.index.changes(project.index.seq - 1)[0].what == "no longer accepted"

@@ -1,18 +1,23 @@
-"""Words are merged in all images, and whole again after a kill."""
+"""A merge is a line in the record: ids of a merged word mean the other one, and pixels follow."""
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from annotate.tests.projects.drawn_projects import drawn_project, drawn_work
+from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work
 from annotate.tests.services import in_process
 from hardening.faults import killed_copies
-from segvoc.errors import SegvocError, UsageError
-from segvoc.imaging.label_maps import read_label_map
-from segvoc_annotate.projects.merging import merge_words, resume_merge
+from segvoc import read_dataset, read_label_map
+from segvoc.errors import UsageError
+from segvoc_annotate.projects.agreement import agreement
+from segvoc_annotate.projects.exporting import ProjectExport
+from segvoc_annotate.projects.importing import Importing
+from segvoc_annotate.projects.merging import follow_merges
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.work_files import FIRST_WORD
+from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork, packed_work
 from tests.serving.services import drawn_image, png
 
 CAT, SOFA, WALL = 0, 1, 2
@@ -37,39 +42,71 @@ def labels_of(project: Project, name: str) -> list[int]:
 def test_a_word_gets_the_pixels_of_another(tmp_path: Path) -> None:
     project = labeled_project(tmp_path / "street")
     before = project.record.revision
-    record = merge_words(project, SOFA, CAT, by="anna")
+    record = project.merge_words(SOFA, CAT, by="anna")
     assert (record.revision, [word.name for word in record.present]) == (before + 1, ["cat", "wall"])
+    assert project.state(project.image("a.png")).pixels == {"0": 1024, "1": 1024, "2": 1024}, "the record is all"
+    assert follow_merges(project) == []
     assert [labels_of(project, name) for name in ("a.png", "b.png", "c.png")] == [[CAT, WALL]] * 3
     states = {state.image: state for state in project.states()[0]}
     assert [(states[name].revision, states[name].done) for name in states] == [(2, False), (3, True), (1, False)]
-    assert (states["b.png"].pixels, states["a.png"].by) == ({"0": 1536, "2": 1536}, "anna")
+    assert states["b.png"].pixels == {"0": 1536, "2": 1536}
     for name, word, rows in (("a.png", CAT, slice(16, 32)), ("b.png", WALL, slice(24, 48))):
         work = project.work(name)[1]
         assert work.objects is not None and work.corrections is not None
         assert (work.corrections[rows] == word + FIRST_WORD).all(), "what people corrected stays corrected"
 
 
-def test_removed_images_are_merged_too(tmp_path: Path) -> None:
+def test_ids_of_merged_words_mean_the_other_one_before_and_after_pixels_follow(tmp_path: Path) -> None:
     project = labeled_project(tmp_path / "street")
-    project.remove("a.png")
+    project.merge_words(SOFA, CAT)
+    project.merge_words(CAT, WALL)
+    # read through: a dataset, another project, and what is compared
+    ProjectExport(project=project, format="voc").to_folder(str(tmp_path / "voc"))
+    with Project.create(tmp_path / "other") as other:
+        assert Importing(project=other).path(project.folder).problems == []
+        assert labels_of(other, "a.png") == [0] and other.record.present[0].name == "wall"
+        assert agreement(project, other).same == 1
+    for folder in (project.folder, tmp_path / "voc"):
+        (image,), words = read_dataset(folder).images, len(read_dataset(folder).vocabulary.words)
+        assert set(image.read_labels((48, 64), words).ravel().tolist()) == {words - 1}
+    # a stroke that somebody made before they heard of it
+    late = packed_work(LabelWork.of_labels(drawn_labels(SOFA, WALL)), "c.png", project.record.colors)
+    state = project.receive("c.png", io.BytesIO(late.content(late.state)), expected=1)
+    assert state.pixels == {"2": 3072} and labels_of(project, "c.png") == [WALL]
+    follow_merges(project)
+    assert [labels_of(project, name) for name in ("a.png", "b.png")] == [[WALL]] * 2
+
+
+def test_removed_images_follow_when_they_are_restored(tmp_path: Path) -> None:
+    project = labeled_project(tmp_path / "street")
     project.remove("b.png")
-    merge_words(project, SOFA, CAT, by="anna")
-    assert project.restore("b.png").done and labels_of(project, "b.png") == [CAT, WALL]
-    project.restore("a.png")
-    assert labels_of(project, "a.png") == [CAT, WALL]
+    project.merge_words(SOFA, CAT)
+    follow_merges(project)
+    assert project.restore("b.png").done
+    follow_merges(project)
+    assert labels_of(project, "b.png") == [CAT, WALL]
 
 
 @pytest.mark.parametrize("ids", [(SOFA, SOFA), (SOFA, 7)])
 def test_words_that_cannot_be_merged(tmp_path: Path, ids: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="give the ids of two words"):
-        merge_words(labeled_project(tmp_path / "street"), *ids, by="anna")
+        labeled_project(tmp_path / "street").merge_words(*ids)
 
 
-def test_a_word_that_is_added_again_is_not_merged_again(tmp_path: Path) -> None:
+def test_a_merged_word_stays_merged_and_one_of_its_name_is_new(tmp_path: Path) -> None:
     project = labeled_project(tmp_path / "street")
-    merge_words(project, SOFA, CAT, by="anna")
-    project.add_words(["sofa"])
-    assert [word.name for word in resume_merge(project).present] == ["cat", "sofa", "wall"]
+    record = project.merge_words(SOFA, CAT)
+    with pytest.raises(UsageError, match="'sofa' was merged, or wasn't"):
+        words = tuple(replace(word, removed=False, merged_into=None) for word in record.words)
+        project.update(expected=record.revision, words=words)
+    assert [(word.id, word.name) for word in project.add_words(["sofa"]).present] == [
+        (0, "cat"),
+        (2, "wall"),
+        (3, "sofa"),
+    ]
+    for into in (SOFA, 9):
+        with pytest.raises(UsageError, match="can't be merged into"):
+            replace(record, words=(*record.words[:1], replace(record.words[1], merged_into=into)))
 
 
 def _damaged_work(project: Project) -> None:
@@ -85,50 +122,39 @@ def _folder_for_labels(project: Project) -> None:
     (project.folder / "labels/a.png").mkdir()
 
 
-def _damaged_trash(project: Project) -> None:
-    project.remove("a.png")
-    (project.folder / "trash/1/work/a.zip").write_bytes(b"no zip")
-
-
-@pytest.mark.parametrize("damage", [_damaged_work, _replaced_image, _folder_for_labels, _damaged_trash])
+@pytest.mark.parametrize("damage", [_damaged_work, _replaced_image, _folder_for_labels])
 def test_an_image_that_cannot_be_used_holds_up_no_other_and_no_service(
     tmp_path: Path, damage: Callable[[Project], None]
 ) -> None:
     with labeled_project(tmp_path / "street") as project:
         damage(project)
-        with pytest.raises(SegvocError, match=r"a\.(png|zip)'"):
-            merge_words(project, SOFA, CAT, by="anna")
+        project.merge_words(SOFA, CAT)
+        (problem,) = follow_merges(project)
+        assert "a.png'" in problem or "a.zip'" in problem
         assert labels_of(project, "b.png") == [CAT, WALL]
     with in_process(project=project.folder) as client:
         found = client.get("/v1/project").json()
         assert [image["image"] for image in found["images"]][-2:] == ["b.png", "c.png"]
-        assert len(found["words"]) == 3 and not any(word["removed"] for word in found["words"])
-    for path in (project.folder / "trash/1/work/a.zip", project.folder / "work/a.zip", project.folder / "labels/a.png"):
-        if path.is_dir():
-            path.rmdir()
-        elif path.is_file():
-            path.unlink()
-    with Project(project.folder) as project:
-        assert merge_words(project, SOFA, CAT, by="anna").present == project.record.words[::2]
+        assert [word["merged_into"] for word in found["words"]] == [None, CAT, None]
 
 
 def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path) -> None:
     def merge(folder: Path) -> None:
         with Project(folder) as project:
-            merge_words(project, SOFA, CAT, by="anna", change="one")
+            project.merge_words(SOFA, CAT, by="anna", change="one")
+            follow_merges(project)
 
     with labeled_project(tmp_path / "original") as project:
         original = project.folder
     for folder in killed_copies(merge, original, tmp_path, most=20):
         with Project(folder) as left:
             assert left.recover() == []
-            words = [word.name for word in resume_merge(left).present]
-            is_merged = words == ["cat", "wall"]
-            assert is_merged or words == ["cat", "sofa", "wall"]
+            is_merged = left.record.merged == {SOFA: CAT}
+            follow_merges(left)
             assert labels_of(left, "a.png") == ([CAT, WALL] if is_merged else [CAT, SOFA, WALL])
             assert labels_of(left, "b.png") == ([CAT, WALL] if is_merged else [SOFA, WALL])
             assert left.state(left.image("b.png")).done
             # whoever got no answer repeats it
             for _ in range(2):
-                merged = merge_words(left, SOFA, CAT, by="anna", change="one")
+                merged = left.merge_words(SOFA, CAT, by="anna", change="one")
             assert [word.name for word in merged.present] == ["cat", "wall"]

@@ -30,6 +30,7 @@ from segvoc.imaging.reading import read_image
 from segvoc_annotate.projects import records
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import shown_image
+from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ConflictError, ImageState, NotInProjectError
 from segvoc_annotate.projects.work_files import read_work
@@ -72,7 +73,8 @@ def test_it_is_plain_files(tmp_path: Path) -> None:
         assert objects.mode == "I;16"
     content = json.loads((tmp_path / "street/project.json").read_text())
     assert (content["format"], content["version"], content["images"]) == ("segvoc project", 1, "images")
-    assert content["words"][1] == {"id": 1, "name": "sofa", "color": class_colors(2)[1].tolist(), "removed": False}
+    word = {"id": 1, "name": "sofa", "color": class_colors(2)[1].tolist(), "removed": False, "merged_into": None}
+    assert content["words"][1] == word
     told = [(one.seq, one.what, one.image) for one in project.index.changes(0)]
     assert told == [(1, "added", "a.png"), (2, "added", "sub/b.jpg"), (3, "labels", "a.png")]
     assert project.write("a.png", replace(drawn_work(2), objects=None), expected=1).objects is None
@@ -200,27 +202,32 @@ def test_what_is_removed_comes_back_with_everything(tmp_path: Path) -> None:
         project.restore("a.png")
 
 
-def test_label_maps_that_other_programs_change_are_taken_over(tmp_path: Path) -> None:
-    project = drawn_project(tmp_path / "street", "a.png", "b.png")
-    project.write("a.png", drawn_work(0, 1), expected=0)
-    path = tmp_path / "street/labels/a.png"
-    os.utime(path)  # copied, not changed
-    assert project.recover() == [] and states_of(tmp_path / "street")["a.png"].revision == 1
-    with Image.open(path) as image:
-        image.convert("L").point(lambda _: 2).save(path)
-    with pytest.raises(ConflictError) as late:
-        project.write("a.png", drawn_work(1), expected=1)
-    state = late.value.current
-    assert isinstance(state, ImageState)
-    assert (state.revision, state.by, state.pixels) == (2, "another program", {"2": 3072})
-    assert (project.work("a.png")[1].corrections == 4).all()
-    Image.fromarray(np.full((48, 64), 1, np.uint8)).save(tmp_path / "street/labels/b.png")
-    assert project.recover() == []
-    assert states_of(tmp_path / "street")["b.png"].pixels == {"1": 3072}
-    Image.fromarray(np.full((48, 64), 7, np.uint8)).save(tmp_path / "street/labels/b.png")
-    (problem,) = project.recover()
-    assert "labels/b.png" in problem and "has the value 7, the id of no word" in problem
-    assert states_of(tmp_path / "street")["b.png"].revision == 1
+def test_label_maps_that_other_programs_change_are_told_and_taken_over_when_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "street"
+    with drawn_project(folder, "a.png", "b.png", "c.png") as project:
+        for name in ("a.png", "c.png"):
+            project.write(name, drawn_work(0, 1), expected=0)
+    os.utime(folder / "labels/c.png")  # copied, not changed
+    with Image.open(folder / "labels/a.png") as image:
+        image.convert("L").point(lambda _: 2).save(folder / "labels/a.png")
+    Image.fromarray(np.full((48, 64), 7, np.uint8)).save(folder / "labels/b.png")
+    for has_index in (True, False):
+        if not has_index:
+            (folder / "index.sqlite").unlink()
+        with Project(folder) as project:
+            told = [line for line in project.recover() if "another program" in line]
+            assert ["'a.png'" in told[0], "'b.png'" in told[1], len(told)] == [True, True, 2]
+            assert project.state(project.image("a.png")).pixels == {"0": 1536, "1": 1536}, "nothing is taken unasked"
+    with Project(folder) as project:
+        imported = Importing(project=project, by="ben").edited()
+        assert imported.added == ["a.png"] and "value 7, the id of no word" in imported.problems[0]
+        state = project.state(project.image("a.png"))
+        assert (state.revision, state.by, state.pixels) == (2, "ben", {"2": 3072})
+        assert (project.work("a.png")[1].corrections == 4).all()
+        assert ["'b.png'" in line for line in project.recover()] == [True]
+        # who goes on without it finds it set aside
+        project.write("b.png", drawn_work(1), expected=0)
+        assert project.recover() == [] and (folder / ".segvoc/edited/b.png").is_file()
 
 
 ACTIONS: dict[str, Callable[[Project], object]] = {
@@ -392,7 +399,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         ("{", "project.json' is damaged: it is not JSON"),
         ('{"a": 1}', "is not a segvoc project"),
         ('{"format": "segvoc project", "version": 2}', "made by a newer segvoc"),
-        ('{"format": "segvoc project", "version": 1}', "'name' is missing"),
+        ('{"format": "segvoc project", "version": 1}', "'id' is missing"),
     ):
         (folder / "project.json").write_text(text)
         with pytest.raises(UsageError, match=said):

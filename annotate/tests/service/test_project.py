@@ -3,10 +3,13 @@
 import io
 import json
 import os
+import re
+import shutil
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +20,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from annotate.tests.services import NO_PAGE, in_process
+from segvoc_annotate.projects import records
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectOptions
 from segvoc_annotate.projects.work_files import LabelWork, read_work
@@ -106,6 +110,69 @@ def test_label_finish_and_reopen(street: Path) -> None:
     assert (street / "labels/sub/ü b.png").is_file()
 
 
+def test_a_request_for_another_project_changes_nothing(street: Path) -> None:
+    with in_process(project=street) as client:
+        before = client.get("/v1/project")
+        served = before.json()["id"]
+        assert before.headers["X-Segvoc-Project"] == served == Project(street).record.id
+        for method, path, body in (
+            ("PUT", "/v1/project", {"name": "kitchen"}),
+            ("PUT", "/v1/project/work/a.png", None),
+            ("DELETE", "/v1/project/images/a.png", None),
+            ("GET", "/v1/project/changes", None),
+        ):
+            headers = {"X-Segvoc-Project": "other", "If-Match": "1"}
+            answer = client.request(method, path, json=body, headers=headers)
+            assert (answer.status_code, failure(answer)) == (409, "another_project")
+            assert answer.json()["project"] == {"id": served, "name": "street"}
+        assert client.get("/v1/project", headers={"X-Segvoc-Project": served}).json() == before.json()
+
+
+def test_an_image_is_known_by_its_id_and_a_revision_never_comes_twice(street: Path) -> None:
+    with in_process(project=street) as client:
+        (image, _) = client.get("/v1/project").json()["images"]
+        assert put_work(client, image["id"], 0).json()["id"] == image["id"]
+        assert client.get(f"/v1/project/work/{image['id']}").content == client.get("/v1/project/work/a.png").content
+        client.delete(f"/v1/project/images/{image['id']}")
+        files = {"image": ("a.png", png(drawn_image(7)))}
+        (other,) = client.post("/v1/project/images", files=files).json()["added"]
+        assert other["image"] == "a.png" and other["id"] != image["id"]
+        # a stroke for the former photograph
+        for revision in (0, 1):
+            assert failure(put_work(client, image["id"], revision)) == "not_found"
+        assert client.get("/v1/project").json()["images"][0] == other
+        # the former one comes back in its place
+        client.delete(f"/v1/project/images/{other['id']}")
+        restored = client.post(f"/v1/project/restored/{image['id']}").json()
+        assert (restored["id"], restored["revision"]) == (image["id"], 1)
+        used = put_work(client, "a.png", 1, change="one")
+        assert used.status_code == 200
+        assert "something else" in put_work(client, "sub/ü b.png", 0, change="one").json()["error"]["message"]
+
+
+def test_pages_hear_that_older_files_were_put_back(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = count(1_000)
+    monkeypatch.setattr(records, "clock", lambda: next(times))
+    with in_process(project=street) as client:
+        first = put_work(client, "a.png", 0).json()
+        shutil.copytree(street, street.with_name("backup"))
+        older = (street / "work/a.png").with_suffix(".zip").read_bytes()
+        second = put_work(client, "a.png", first["revision"], work_of(1 - LABELS)).json()
+        seq = client.get("/v1/project").json()["seq"]
+    (street / "work/a.zip").write_bytes(older)
+    with in_process(project=street) as client:
+        back = client.get("/v1/project").json()["images"][0]
+        assert back["revision"] > second["revision"] and back["pixels"] == first["pixels"]
+        assert put_work(client, "a.png", first["revision"]).status_code == 412
+        assert not client.get(f"/v1/project/changes?after={seq}").json().get("restart")
+    shutil.rmtree(street)
+    street.with_name("backup").rename(street)
+    with in_process(project=street) as client:
+        assert client.get(f"/v1/project/changes?after={seq}").json()["restart"]
+        third = put_work(client, "a.png", first["revision"], work_of(1 - LABELS)).json()
+        assert third["revision"] not in (first["revision"], second["revision"], back["revision"])
+
+
 def test_a_change_whose_answer_was_lost_is_made_once(street: Path) -> None:
     with in_process(project=street) as client:
 
@@ -147,18 +214,6 @@ def test_a_change_whose_answer_was_lost_is_made_once(street: Path) -> None:
         assert send(1, "two", "false").json()["revision"] == 5  # after the merge
 
 
-def test_colors_come_into_label_maps(street: Path) -> None:
-    with in_process(project=street) as client:
-        put_work(client, "a.png", 0)
-        words = client.get("/v1/project").json()["words"]
-        for revision, color in enumerate(([1, 2, 3], [4, 5, 6]), 1):
-            words[0]["color"] = color
-            assert put(client, "", revision, words=words).status_code == 200
-        while Image.open(street / "labels/a.png").getpalette()[:3] != color:  # type: ignore[index]
-            time.sleep(0.01)
-        assert client.get("/v1/project").json()["images"][0]["revision"] == 1
-
-
 def test_who_comes_late_is_told_how_it_is_now(street: Path) -> None:
     with in_process(project=street) as client:
         first = put_work(client, "a.png", 0).json()
@@ -186,7 +241,7 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
         Project(street).write("a.png", LabelWork.of_labels(LABELS), expected=0, by="ben")
         told = client.get("/v1/project/changes", params={"after": seq, "wait": 20}).json()
         assert [(change["what"], change["by"]) for change in told["changes"]] == [("labels", "ben")]
-        assert told["states"]["a.png"]["revision"] == 1
+        assert [state["revision"] for state in told["states"].values()] == [1]
         Project(street).add_words(["sky"])
         assert client.get(f"/v1/project/changes?after={told['seq']}").json()["project"]["revision"] == 2
     with in_process(project=street, watchers=1, requests=1) as client, ThreadPoolExecutor() as threads:
@@ -198,7 +253,7 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
             time.sleep(0.01)
         assert failure(late) == "busy"
         assert put_work(client, "a.png", 1).status_code == 200  # those who wait take no place of others
-        assert waiting.result().json()["states"]["a.png"]["revision"] == 2
+        assert [state["revision"] for state in waiting.result().json()["states"].values()] == [2]
 
 
 def test_images_come_and_go(street: Path) -> None:
@@ -225,13 +280,86 @@ def test_images_come_and_go(street: Path) -> None:
             small = client.get("/v1/project/thumbnails/new%2Fc.png")
             assert Image.open(io.BytesIO(small.content)).format == "JPEG"
         put_work(client, "a.png", 0)
-        assert client.delete("/v1/project/images/a.png").json() == {"removed": ["a.png"]}
+        (gone,) = client.delete("/v1/project/images/a.png").json()["removed"]
+        assert gone["image"] == "a.png" and gone["id"] != "a.png"
         assert put_work(client, "a.png", 1).status_code == 404
         assert not (street / "labels/a.png").exists()
         assert client.post("/v1/project/restored/a.png").json()["revision"] == 1
         assert client.post("/v1/project/restored/a.png").status_code == 404
         for name in ("..%2Fproject.json", "%2Fetc%2Fpasswd", "project.json", "%00", ".segvoc/.segvoc-lock"):
             assert failure(client.get(f"/v1/project/images/{name}")) == "not_found"
+
+
+def test_a_client_made_from_the_description_saves_a_stroke(street: Path) -> None:
+    with in_process(project=street) as client:
+        document = client.get("/openapi.json").json()
+        operations = {
+            (method, path): operation
+            for path, methods in document["paths"].items()
+            for method, operation in methods.items()
+            if path.startswith("/v1/project")
+        }
+
+        def check(value: Any) -> None:
+            for name, part in value.items() if isinstance(value, dict) else ():
+                if name == "$ref":
+                    assert part.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+                check(part)
+            for part in value if isinstance(value, list) else ():
+                check(part)
+
+        check(operations)
+        for (method, path), operation in operations.items():
+            known = {(one["name"], one["in"]) for one in operation["parameters"]}
+            assert {(name, "path") for name in re.findall(r"{(\w+)}", path)} <= known, path
+            assert (("If-Match", "header") in known) == ("requestBody" in operation and method == "put"), path
+            if method == "post" and "restored" not in path:
+                assert operation["requestBody"]["content"], path
+
+        def call(method: str, path: str, body: Any = None, **values: str) -> Any:
+            """A request made of what the description says alone."""
+            operation = operations[method, path]
+            places = {one["name"]: one["in"] for one in operation["parameters"]}
+            for name in [name for name in values if places[name] == "path"]:
+                path = path.replace(f"{{{name}}}", quote(values.pop(name), safe=""))
+            query = {name: value for name, value in values.items() if places[name] == "query"}
+            headers = {name: value for name, value in values.items() if places[name] == "header"}
+            if body is not None:
+                (kind,) = operation["requestBody"]["content"]
+                headers["Content-Type"] = kind
+            (told,) = operation["responses"]["200"]["content"]
+            answer = client.request(method, path, params=query, headers=headers, content=body)
+            assert answer.headers["content-type"].split("/")[0] == told.split("/")[0] or answer.status_code != 200
+            return answer
+
+        image = call("get", "/v1/project").json()["images"][1]
+        stroke = {"name": image["id"], "If-Match": "0", "done": "true", "change": "one"}
+        state = call("put", "/v1/project/work/{name}", work_of(), **stroke).json()
+        assert (state["done"], state["revision"]) == (True, 1)
+        assert call("get", "/v1/project/work/{name}", name=image["image"]).content
+        named = call("put", "/v1/project", json.dumps({"name": "road"}).encode(), **{"If-Match": "1"})
+        assert named.json()["name"] == "road"
+
+
+def test_a_name_that_the_disk_cannot_have_holds_up_no_other(street: Path) -> None:
+    with in_process(project=street) as client:
+        files = [("image", (name, png(drawn_image(n)))) for n, name in enumerate(("c.png", "a.png/x.png", "d.png"), 5)]
+        told = client.post("/v1/project/images", files=files)
+        assert told.status_code == 200 and [one["image"] for one in told.json()["added"]] == ["c.png", "d.png"]
+        assert "named like the file 'a.png'" in told.json()["problems"][0] and str(street) not in told.text
+
+
+def test_thumbnails_are_of_the_picture_that_is_there(street: Path) -> None:
+    with in_process(project=street) as client:
+        path, address = street / "images/a.png", "/v1/project/thumbnails/a.png"
+        before, times = client.get(address).content, path.stat()
+        path.write_bytes(png(drawn_image(9)))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert client.get(address).content != before
+        path.unlink()
+        client.delete("/v1/project/images/sub%2F%C3%BC%20b.png")
+        client.delete("/v1/project/removed")
+        assert not (street / ".segvoc/thumbnails").exists(), "nothing of a removed picture stays"
 
 
 def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
@@ -276,6 +404,43 @@ def test_exports_are_canceled_and_removed(street: Path, monkeypatch: pytest.Monk
         assert client.get(EXPORTS).json() == {"exports": [state]}
 
 
+def test_a_key_signs_owns_its_exports_and_reads_no_trash(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"ann: {'a' * 20} read\nben: {'b' * 20} annotate\ncleo: {'c' * 20}\n")
+    ann, ben, cleo = ({"Authorization": f"Bearer {key * 20}", "X-Segvoc-User": "boss"} for key in "abc")
+    (street / ".segvoc/exports").mkdir(parents=True)
+    (street / ".segvoc/exports/left.zip").write_bytes(b"of a killed process")
+    with in_process(project=street, api_key_file=keys) as client:
+        assert not (street / ".segvoc/exports").exists()
+        headers = {**ben, "If-Match": '"0"', "Content-Type": "application/zip"}
+        assert client.put("/v1/project/work/a.png", content=work_of(), headers=headers).json()["by"] == "ben"
+        served = client.get("/v1/project", headers=ben).json()
+        assert (served["user"], served["role"]) == ("ben", "annotate")
+        options = {**served["options"], "model": "theirs/m", "threshold": 0.5}
+        changed = client.put("/v1/project", json={"options": options}, headers={**ben, "If-Match": '"1"'}).json()
+        assert (changed["options"]["model"], changed["options"]["threshold"]) == ("tiny", 0.5)
+        # two people who ask for one format have a job each
+        monkeypatch.setattr(exports, "export_zip", stuck)
+        order = {"format": "voc", "all": True}
+        first, again, other = (client.post(EXPORTS, json=order, headers=key).json() for key in (ann, ann, ben))
+        assert first["id"] == again["id"] != other["id"]
+        refused = client.delete(f"{EXPORTS}/{other['id']}", headers=ann)
+        assert failure(refused) == "invalid_request" and "is of 'ben'" in refused.text
+        for job, key in ((first, ann), (other, cleo)):
+            assert client.delete(f"{EXPORTS}/{job['id']}", headers=key).json()["state"] == "canceled"
+        # what an administrator removed
+        client.delete("/v1/project/images/a.png", headers=cleo)
+        for key, has_it in ((ann, False), (ben, False), (cleo, True)):
+            content = client.get("/v1/project/archive", headers=key).content
+            names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+            assert any(name.startswith("trash/") for name in names) == has_it
+        assert client.delete("/v1/project/removed", headers=cleo).json() == {"removed": []}
+        assert not any((street / "trash").rglob("*.png"))
+        assert failure(client.post("/v1/project/restored/a.png", headers=cleo)) == "not_found"
+
+
 def test_a_key_that_is_revoked_while_it_waits_learns_nothing(street: Path, tmp_path: Path) -> None:
     keys, line = tmp_path / "keys", f"boss: {'k' * 20}\n"
     keys.write_text(f"{line}ben: {'b' * 20} read\n")
@@ -293,15 +458,16 @@ def test_a_key_that_is_revoked_while_it_waits_learns_nothing(street: Path, tmp_p
 def test_images_are_assigned_and_two_people_compared(street: Path) -> None:
     with in_process(project=street) as client:
         before = client.get("/v1/project").json()
-        assert (before["assigned"], before["copies"]) == ({}, {})
+        assert {(state["person"], state["copy_of"]) for state in before["images"]} == {(None, None)}
         body = {"images": ["a.png", "sub/ü b.png"], "people": ["anna", "ben"]}
         made = client.post("/v1/project/assigned?change=x", json=body, headers={"X-Segvoc-User": "lead"}).json()
-        assert made == {"people": {"a.png": "anna", "sub/ü b.png": "ben"}, "copies": {}}
+        assert [state["person"] for state in made["images"]] == body["people"]
         changes = client.get(f"/v1/project/changes?after={before['seq']}").json()
-        assert changes["assigned"] == made and changes["changes"][0]["what"] == "assigned"
+        assert [*changes["states"].values()] == made["images"] and changes["changes"][0]["what"] == "assigned"
         assert failure(client.get("/v1/project/agreement")) == "invalid_request"
         again = {"images": ["a.png"], "people": ["cleo"], "copies": True}
-        assert client.post("/v1/project/assigned", json=again).json()["copies"] == {"a (cleo).png": "a.png"}
+        (copy,) = client.post("/v1/project/assigned", json=again).json()["images"]
+        assert (copy["image"], copy["copy_of"], copy["person"]) == ("a (cleo).png", made["images"][0]["id"], "cleo")
         put_work(client, "a.png", 0, done="true")
         put_work(client, "a (cleo).png", 0, work_of(np.zeros_like(LABELS)), done="true")
         found = client.get("/v1/project/agreement").json()
@@ -331,6 +497,7 @@ def test_keys_have_roles(street: Path, tmp_path: Path) -> None:
         ("PUT", "/v1/project/done/a.png"): "annotate",
         ("POST", "/v1/project/images"): "annotate",
         ("DELETE", "/v1/project/images/no.png"): "administer",
+        ("DELETE", "/v1/project/removed"): "administer",
         ("POST", "/v1/project/import"): "administer",
         ("POST", "/v1/project/improvement"): "administer",
         ("DELETE", "/v1/project/improvement"): "administer",
@@ -418,7 +585,7 @@ def test_the_draft_can_stay(street: Path) -> None:
         send = partial(put_work, client, "a.png", draft="kept")
         nothing = dict.fromkeys(("draft.png", "confidence.png"))
         refused = send(0, work_of(**nothing))
-        assert failure(refused) == "invalid_request" and "no draft to keep" in refused.text
+        assert failure(refused) == "invalid_request" and "no labels or draft" in refused.text
         confidence, parts = np.full((48, 64), 51, np.uint8), np.ones((48, 64), np.uint16)
         planes = {"draft.png": LABELS, "confidence.png": confidence, "parts.png": parts}
         first = put_work(client, "a.png", 0, work_of(**planes))
@@ -465,15 +632,19 @@ def test_new_labels_of_an_accepted_image_take_the_acceptance_back(street: Path) 
         assert (new["done"], new["review"], new["by"]) == (True, None, "mallory")
         changes = client.get("/v1/project/changes?after=0").json()
         assert [change["what"] for change in changes["changes"]][-2:] == ["labels", "no longer accepted"]
-        assert changes["states"]["a.png"]["review"] is None
+        assert [state["review"] for state in changes["states"].values()] == [None, None]
         # and so does a merge of words
         put(client, "/review/a.png", 4, "boss", verdict="accepted")
         told = client.post("/v1/project/merged", json={"word": 1, "into": 0}).json()
         assert [(word["id"], word["removed"]) for word in told["words"]] == [(0, False), (1, True)]
-        image = told["images"][0]
+        changes = client.get(f"/v1/project/changes?after={told['seq']}&wait=20").json()
+        (image,) = changes["states"].values()
         assert (image["done"], image["review"], image["pixels"]) == (True, None, {"0": 3072})
-        changes = client.get("/v1/project/changes?after=0").json()["changes"]
-        assert [change["what"] for change in changes][-2:] == ["no longer accepted", "words"]
+        assert [change["what"] for change in changes["changes"]] == ["no longer accepted"]
+        # whose objects may not change unseen, either
+        put(client, "/review/a.png", image["revision"], "boss", verdict="accepted")
+        objects = work_of(**{"labels.png": np.zeros_like(LABELS), "objects.png": np.ones_like(LABELS)})
+        assert put_work(client, "a.png", image["revision"] + 1, objects, done="true").json()["review"] is None
         assert client.post("/v1/project/merged", json={"word": 1, "into": 0}).status_code == 422
 
 

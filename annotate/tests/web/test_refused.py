@@ -1,4 +1,4 @@
-"""Changes that the real service refuses, and a database of an earlier page."""
+"""Changes that the real service refuses, and scripts that can't be loaded."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,67 +71,3 @@ def test_changes_wait_while_a_script_of_the_page_cannot_be_loaded(anna: Site):
     assert not anna.tab.get_by_role("button", name="refused").count()
     anna.tab.unroute("**/work.js")
     anna.all_saved()
-
-
-def test_a_database_of_an_earlier_page_is_brought_up_to_date(served: Site):
-    site = served
-    site.open_and_label("coffee.jpg", "cup, table, spoon")
-    site.paint_line("table", 0.3)
-    site.all_saved()
-    before = site.labels()
-    # nothing of the page holds the database
-    site.tab.goto(f"{site.address}icon.svg")
-    site.tab.evaluate(_AS_VERSION_4)
-    site.tab.goto(site.address)
-    site.done()
-    assert (site.labels() == before).all()
-    site.stage_key("Control+z")
-    assert not has_line(site.labels(), 0.3, 1)
-
-
-_AS_VERSION_4 = """async () => {
-    const request = (one) => new Promise((done, fail) => {
-        one.onsuccess = () => done(one.result);
-        one.onerror = fail;
-    });
-    const open = (version) => {
-        const opening = indexedDB.open("segvoc", version);
-        opening.onupgradeneeded = () => stores.forEach((name) => opening.result.createObjectStore(name));
-        return request(opening);
-    };
-    let stores = [];
-    const database = await open();
-    stores = [...database.objectStoreNames];
-    const kept = {};
-    for (const name of stores) {
-        const store = database.transaction(name).objectStore(name);
-        kept[name] = [await request(store.getAllKeys()), await request(store.getAll())];
-    }
-    database.close();
-    await request(indexedDB.deleteDatabase("segvoc"));
-    const words = [2, 0, 1];
-    const place = (id) => (id === 65535 ? id : words.indexOf(id));
-    const code = (value) => (value < 2 ? (value ? 4 : 0) : 1 + words.indexOf(value - 2));
-    const runs = (step) => ({ ...step, runs: step.runs.map((value, at) => (at % 4 < 2 ? value : code(value))) });
-    const older = {
-        drafts: ({ words: _, ...draft }) => ({ ...draft, labels: draft.labels.map(place), ids: words }),
-        edits: (edits) => ({
-            ...edits,
-            ids: [...words, null],
-            layer: {
-                ...edits.layer,
-                bands: edits.layer.bands.map((band) =>
-                    band.map((value, at) => (band instanceof Uint16Array || at % 2 ? code(value) : value))),
-            },
-            done: edits.done.map(runs),
-            undone: edits.undone.map(runs),
-        }),
-    };
-    const again = await open(4);
-    for (const name of stores)
-        for (const [at, key] of kept[name][0].entries()) {
-            const value = (older[name] ?? ((one) => one))(kept[name][1][at]);
-            await request(again.transaction(name, "readwrite").objectStore(name).put(value, key));
-        }
-    again.close();
-}"""

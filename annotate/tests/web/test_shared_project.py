@@ -20,7 +20,6 @@ from annotate.tests.web.fake_service import tiny
 from annotate.tests.web.site import Site, check, has_line
 from segvoc.vocabulary import Vocabulary
 from segvoc_annotate.projects.folder import ProjectFolder
-from segvoc_annotate.projects.people import read_assigned
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from segvoc_annotate.settings import WEB
@@ -149,7 +148,8 @@ def test_datasets_are_jobs_and_images_are_listed_by_person(anna: Site, street: P
     anna.press("Assign")
     anna.press("anna", exact=True)
     anna.shows("1 of 2 images")
-    assert read_assigned(ProjectFolder(street)).people == {"coffee.jpg": "anna", "rocket.jpg": "ben"}
+    people = {state.image: state.person for state in ProjectFolder(street).states()[0]}
+    assert people == {"coffee.jpg": "anna", "rocket.jpg": "ben"}
     anna.tab.get_by_label("Person").select_option("Anybody")
     anna.press("People", exact=True)
     anna.press("Compare two people")

@@ -61,13 +61,21 @@ async function start(): Promise<void> {
   };
   keep(sessionStorage.getItem(KEY) ?? "");
   if (api) api.user = localStorage.getItem(USER) ?? "";
-  const database = await Database.open(api ? `segvoc project ${address("").pathname}` : "segvoc", () => {
+  // a project has a database of its own, whatever else is served at this address
+  const served = api && (await untilServed(() => api.get(), root, keep));
+  if (api) api.project = served;
+  const database = await Database.open(served ? `segvoc project ${served.id}` : "segvoc", () => {
     const problem = "Another tab has an earlier version of this page open; close it, or load it again.";
     render(<Closed problem={problem} needsKey={false} onTry={() => {}} />, root);
   });
   const packer = new WorkPacker(new WorkerCalls(address("work.js")));
-  const session = new Session(api ? new RemoteStore(api, database, packer) : new BrowserStore(database));
-  await restored(session, root, keep);
+  const store = api && served ? new RemoteStore(api, database, packer, served) : new BrowserStore(database);
+  const session = new Session(store);
+  await session.restore();
+  addEventListener("beforeunload", (event) => {
+    const isUnsaved = store.waiting.value > 0 || store.refused.value.length > 0 || session.writer.pending.value > 0;
+    if (isUnsaved && !store.isLasting) event.preventDefault();
+  });
   const { place } = session.settings;
   if (!place.value || !places.includes(place.value)) place.value = places[0] ?? null;
   const labeler = new Labeler(session, backends);
@@ -104,11 +112,11 @@ async function start(): Promise<void> {
   channel.postMessage("opened");
 }
 
-/** Bring the project back; a service that asks for a key, or can't be reached, is asked again. */
-async function restored(session: Session, root: HTMLElement, useKey: (key: string) => void): Promise<void> {
+/** What the service answers; one that asks for a key, or can't be reached, is asked again. */
+async function untilServed<Answer>(ask: () => Promise<Answer>, root: HTMLElement, useKey: (key: string) => void): Promise<Answer> {
   for (;;) {
     try {
-      return await session.restore();
+      return await ask();
     } catch (failure) {
       const answer = await new Promise<string>((resolve) =>
         render(<Closed problem={sentence(failure)} needsKey={failure instanceof KeyError} onTry={resolve} />, root),

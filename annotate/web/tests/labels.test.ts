@@ -47,12 +47,27 @@ test("a polygon has the pixels whose centers lie inside, by the even-odd rule", 
   assert.deepEqual(painted(polygon(bow, SIZE)), ["1....1.", "11..11.", "111111.", "11..11.", "1....1."]);
 });
 
+test("an undo and a redo leave pixels alone that somebody else changed since", () => {
+  const edits = new Edits(4, 1);
+  const paint = (start: number, length: number, word: number) => (edits.paint(Int32Array.of(start, length), word), edits.finish());
+  paint(0, 4, 0);
+  paint(1, 2, 1);
+  // somebody else paints the second pixel
+  const theirs = new Edits(4, 1, edits.saved);
+  theirs.paint(Int32Array.of(1, 1), 5);
+  edits.adopt(theirs.saved);
+  assert.deepEqual([edits.undo()!.left, [...edits.layer]], [1, [2, 7, 2, 2]]);
+  assert.deepEqual([edits.undo()!.left, [...edits.layer]], [1, [0, 7, 0, 0]]);
+  assert.deepEqual([edits.redo()!.left, [...edits.layer]], [1, [2, 7, 2, 2]]);
+  assert.deepEqual([edits.redo()!.left, [...edits.layer]], [1, [2, 7, 3, 2]]);
+});
+
 test("actions are undone and done again, and a new one ends what could be done again", () => {
   const edits = new Edits(4, 2);
   assert.deepEqual(edits.paint(Int32Array.of(1, 2), 0), {
     box: { left: 1, top: 0, right: 3, bottom: 1 },
     runs: Int32Array.of(1, 2, 0, 2),
-    isUndone: false,
+    left: 0,
   });
   assert.equal(edits.paint(Int32Array.of(1, 2), 0), null);
   edits.paint(Int32Array.of(4, 4), 0);

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
 import { folded } from "../src/labels/synonyms";
-import { empty, unpacked } from "../src/labels/layer";
+import { unpacked } from "../src/labels/layer";
+import { baseOf } from "../src/project/rebasing";
 import { Outbox, type UnsentWork } from "../src/project/outbox";
 import { newState } from "../src/project/structure";
 import { Database } from "../src/project/database";
@@ -17,12 +18,12 @@ afterEach(() => people.splice(0).forEach((person) => person.close()));
 
 function work(image: string): UnsentWork {
   const state = newState(image, { width: 1, height: 1 });
-  return { kind: "work", image, base: { revision: 0, corrections: empty(1) }, change: image, state };
+  return { kind: "work", image, base: baseOf(0, null, state), change: image, state };
 }
 
 test("what is refused holds up its own image alone, images take turns, and other content is tried again", () => {
   const outbox = new Outbox();
-  const add = (image: string) => outbox.add(image, { unsent: work(image), sent: null, refused: null });
+  const add = (image: string) => outbox.add(image, { unsent: work(image), sent: null, refused: null, by: "" });
   const [a, b] = ["a", "b", "c"].map(add);
   const next = (isReady = true) => outbox.next(() => isReady)?.key;
   assert.deepEqual([next(), next(false)], ["a", undefined]);
@@ -36,7 +37,7 @@ test("what is refused holds up its own image alone, images take turns, and other
   assert.equal(next(), "a");
   // work doesn't wait for a removal that was refused
   outbox.drop(a);
-  const removal = outbox.add("removal", { unsent: { ...work("a"), kind: "removal", isRemoved: true }, sent: null, refused: null });
+  const removal = outbox.add("removal", { unsent: { ...work("a"), kind: "removal", isRemoved: true }, sent: null, refused: null, by: "" });
   assert.ok(outbox.isRemoved("a"));
   add("a");
   removal.refused = "no";
@@ -44,7 +45,7 @@ test("what is refused holds up its own image alone, images take turns, and other
   assert.deepEqual([next(), outbox.isRemoved("a")], ["a", false]);
   // words come first, unless the service can't take them now
   const project = { name: "", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
-  const words = outbox.add("words", { unsent: { kind: "project", base: project, project, change: "3" }, sent: null, refused: null });
+  const words = outbox.add("words", { unsent: { kind: "project", base: project, project, change: "3" }, sent: null, refused: null, by: "" });
   assert.equal(next(), "words");
   outbox.postpone(words);
   assert.equal(next(), "a");
@@ -308,4 +309,37 @@ test("two people with three tabs lose nothing, whatever is lost, refused or kill
     people.splice(0).forEach((person) => person.close());
   }
   assert.ok(kills >= 20 && refusals > 0, `${kills} kills, ${refusals} refusals`);
+});
+
+test("on a shared computer, what waits goes under the name of who made it, and waits for that key", async () => {
+  const service = new ProjectService("a.png");
+  service.keyName = "anna";
+  const anna = await Person.of(service);
+  await opened(service, anna, "a.png");
+  service.fail("PUT", "/work", ...Array<Fate>(40).fill("lost"));
+  anna.paint(1, "cat");
+  await until(() => anna.store.isAway.value && !anna.session.writer.pending.value);
+  anna.close();
+  service.fate = () => "answered";
+  service.keyName = "ben";
+  await anna.open();
+  assert.match(anna.session.problem.value!, /Changes of “anna” wait in this browser/);
+  await idle(anna);
+  assert.deepEqual([service.labels("a.png")[1], anna.labels[1], anna.store.waiting.value], ["floor", "floor", 0]);
+  anna.close();
+  service.keyName = "anna";
+  await anna.open();
+  await idle(anna);
+  assert.equal(service.labels("a.png")[1], "cat");
+  // without keys, under the name that was typed then
+  service.keyName = null;
+  const cleo = await Person.of(service, "administer", await Database.open());
+  cleo.name("cleo");
+  await idle(cleo);
+  service.fail("PUT", "/work", ...Array<Fate>(1).fill("lost"));
+  cleo.paint(2, "cat");
+  await until(() => cleo.store.waiting.value > 0);
+  cleo.name("dan");
+  await idle(cleo);
+  assert.equal(service.users.at(-1), "cleo");
 });

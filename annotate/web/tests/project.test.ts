@@ -3,10 +3,11 @@ import { test } from "node:test";
 
 import { Edits, editsOf } from "../src/labels/edits";
 import { NONE } from "../src/labels/labeling";
-import { packed, type PackedLayer, unpacked } from "../src/labels/layer";
+import { packed, unpacked } from "../src/labels/layer";
 import { labelingOf, summaryOf } from "../src/project/keeping";
 import type { UnsentWork } from "../src/project/outbox";
-import { changedRows, collides, type Known, rebased, renumbered, usesOnly } from "../src/project/rebasing";
+import { baseOf, changedRows, collides, type Known, rebased, wordsOf } from "../src/project/rebasing";
+import { renumbered } from "../src/project/keeping";
 import { newState, stem, uniqueName, withChange, type Work } from "../src/project/structure";
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import { rebasedWords, withLookedFor } from "../src/project/words";
@@ -60,11 +61,11 @@ test("the file of an image has all that was decided, and gives the same labels a
 
 test("corrections of two people are put together, and a collision is seen", () => {
   const [base, mine, theirs] = [[0, 0, 0, 0, 0, 2], [3, 0, 0, 3, 0, 2], [0, 4, 0, 3, 0, 0]].map((one) => Uint16Array.from(one));
-  const layers = [base, mine, theirs].map(packed) as [PackedLayer, PackedLayer, PackedLayer];
-  assert.ok(!collides(...layers));
-  assert.ok(collides(layers[0], layers[1], packed(Uint16Array.of(4, 0, 0, 0, 0, 2))));
+  const bases = [base, mine, theirs, Uint16Array.of(4, 0, 0, 0, 0, 2)].map((layer) => baseOf(3, editsOf(packed(layer)), { width: 2, height: 3 }));
+  assert.ok(!collides(bases[0], editsOf(packed(mine)), bases[2]));
+  assert.ok(collides(bases[0], editsOf(packed(mine)), bases[3]));
   const state = newState("a.png", { width: 2, height: 3 });
-  const unsent: UnsentWork = { kind: "work", image: "a.png", change: "1", base: { revision: 3, corrections: layers[0] }, state, edits: editsOf(packed(mine)) };
+  const unsent: UnsentWork = { kind: "work", image: "a.png", change: "1", base: bases[0], state, edits: editsOf(packed(mine)) };
   const their = { ...state, revision: 5, answers: "theirs" };
   const both = rebased(unsent, work([...theirs]), their, "both")!;
   assert.deepEqual(layer(both), [3, 4, 0, 3, 0, 0]);
@@ -73,7 +74,23 @@ test("corrections of two people are put together, and a collision is seen", () =
   assert.equal(rebased(unsent, work([...theirs]), their, "theirs"), null);
   const moved = renumbered(unsent, new Map([[1, 7]]));
   assert.deepEqual(layer(moved), [9, 0, 0, 9, 0, 2]);
-  assert.ok(usesOnly(moved, new Set([0, 7])) && !usesOnly(moved, new Set([0, 1])));
+  assert.deepEqual(wordsOf(moved).sort(), [0, 7]);
+});
+
+test("objects of two people are put together, with numbers of their own, and one that both changed is a collision", () => {
+  const size = { width: 6, height: 1 },
+    layer = packed(Uint16Array.of(2, 2, 3, 3, 2, 2));
+  const edits = (numbers: number[], ids: number[]) => editsOf(layer, { layer: packed(Uint16Array.from(numbers)), ids });
+  const base = edits([1, 1, 0, 0, 0, 0], [0]),
+    mine = edits([1, 1, 0, 0, 2, 3], [0, 0, 0]),
+    theirs = edits([1, 0, 2, 2, 0, 0], [0, 1]);
+  const state = newState("a.png", size);
+  const unsent: UnsentWork = { kind: "work", image: "a.png", change: "1", base: baseOf(1, base, size), state, edits: mine };
+  const their: Work = { draft: null, edits: theirs, settled: null };
+  assert.ok(!collides(unsent.base, mine, baseOf(2, theirs, size)));
+  const { objects } = rebased(unsent, their, { ...state, revision: 2 }, "both")!.edits!;
+  assert.deepEqual([[...unpacked(objects.layer!)], objects.ids], [[1, 0, 2, 2, 3, 4], [0, 1, 0, 0]]);
+  assert.ok(collides(unsent.base, mine, baseOf(2, edits([1, 1, 0, 0, 2, 2], [0, 0]), size)));
 });
 
 test("an image stays done where the model labeled it again, and not where somebody corrected it", () => {
@@ -81,7 +98,7 @@ test("an image stays done where the model labeled it again, and not where somebo
     their = { ...state, done: false, revision: 5 };
   const [base, corrected] = [[0, 3, 0, 0, 0, 2], [4, 3, 0, 0, 0, 2]];
   const settled = { labels: packed(Uint16Array.of(0, 1, 1, 1, 2, 0)), rule: null };
-  const done: UnsentWork = { kind: "work", image: "a.png", change: "1", base: { revision: 3, corrections: packed(Uint16Array.from(base)) }, state, settled };
+  const done: UnsentWork = { kind: "work", image: "a.png", change: "1", base: baseOf(3, editsOf(packed(Uint16Array.from(base))), state), state, settled };
   assert.deepEqual(rebased(done, work(base, [2, 2, 2, 2, 2, 2]), their, "both")!.settled, settled);
   assert.equal(rebased(done, work(corrected), their, "both"), null);
   const edited = { ...done, edits: editsOf(packed(Uint16Array.of(0, 3, 0, 0, 3, 2))) };
@@ -100,7 +117,7 @@ test("of a large image the rows are sent that changed, also where it becomes don
     rule = "now";
   const edits = new Edits(size.width, size.height),
     before: Work = { draft: null, edits: edits.saved, settled: null };
-  const base = { revision: 1, corrections: before.edits!.layer },
+  const base = baseOf(1, before.edits, size),
     known = { base, work: before, rule };
   const unsent: UnsentWork = { kind: "work", image: "a.png", change: "1", base, state: newState("a.png", size) };
   const rows = (change: Partial<UnsentWork>, of: Known = known) => changedRows(of, { ...unsent, ...change }, withChange(of.work, change));

@@ -12,7 +12,7 @@ import { type ImageState, newState, type Project, type Review, type Role, ROLES 
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import type { WorkPacker } from "../src/project/work_packer";
 import { type Unzipped, unzipped } from "../src/saving/zip";
-import { entryOf } from "../src/project/words";
+import { entryOf, mergedIds } from "../src/project/words";
 import { Session } from "../src/session/session";
 import { lookFor } from "../src/session/settings";
 import { found, zip } from "./labeled";
@@ -55,7 +55,7 @@ const services = new Map<string, ProjectService>();
 interface Line {
   readonly seq: number;
   readonly what: string;
-  readonly image: string | null;
+  readonly image_id: string | null;
 }
 
 export class ProjectService {
@@ -64,17 +64,60 @@ export class ProjectService {
   readonly trash = new Map<string, ImageState>();
   readonly history: Line[] = [];
   readonly work = new Map<string, Unzipped>();
+  readonly id = this.host;
   project: Project = { name: "street", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
   /** Decides what becomes of a request. */
   fate: (method: string, path: string) => Fate = () => "answered";
+  /** The name of the reader's key. */
+  keyName: string | null = null;
+  /** Who sent work. */
+  readonly users: string[] = [];
   /** Whether the project says what a key may do. */
   saysRole = false;
+  /** The first change that it knows. */
+  private first = 0;
+  /** A number that no change had. */
+  private least = 0;
   private readonly made = new Set<string>();
   private waiting: (() => void)[] = [];
 
   constructor(...images: string[]) {
     services.set(this.host, this);
-    for (const image of images) this.states.set(image, newState(image, { width: WIDTH, height: 1 }));
+    for (const image of images) this.added(image);
+  }
+
+  /** Its first image of a name has that as its id. */
+  added(image: string): ImageState & { id: string } {
+    const id = this.states.has(image) || this.trash.has(image) ? `${image} ${this.trash.size}` : image;
+    const state = { ...newState(image, { width: WIDTH, height: 1 }), id };
+    this.states.set(id, state);
+    return state;
+  }
+
+  /** What its folder has now. */
+  backup(): () => void {
+    const { project } = this,
+      kept = [this.states, this.work, this.trash].map((values) => [values as Map<string, unknown>, [...values]] as const);
+    return () => {
+      for (const [values, entries] of kept) {
+        values.clear();
+        for (const [key, value] of entries) values.set(key, value);
+      }
+      this.project = project;
+    };
+  }
+
+  /** Puts a backup back; numbers go on. */
+  restore(backup: () => void): void {
+    backup();
+    this.first = this.history.length + 1;
+    this.least += 1000;
+    this.append("added", null);
+  }
+
+  /** Serves another project at the address of this one. */
+  answersFor(other: ProjectService): void {
+    services.set(this.host, other);
   }
 
   /** The next requests to an address end so. */
@@ -89,10 +132,13 @@ export class ProjectService {
     await new Promise((resolve) => waits(resolve));
     if (fate === "lost") throw new TypeError("lost");
     const revision = Number(new Headers(headers).get("If-Match")?.replaceAll('"', ""));
-    if (path === "/changes") await this.change(Number(address.searchParams.get("after")), signal!);
+    const meant = new Headers(headers).get("X-Segvoc-Project") ?? this.id;
+    const isOther = meant !== this.id && Response.json({ error: { code: "another_project" }, project: { name: this.project.name } }, { status: 409 });
+    if (path === "/changes" && !isOther) await this.change(Number(address.searchParams.get("after")), signal!);
+    if (method === "PUT" && path.startsWith("/work")) this.users.push(new Headers(headers).get("X-Segvoc-User") ?? "");
     const files = body instanceof Uint8Array ? await unzipped(body) : {};
     const role = (new Headers(headers).get("Authorization")?.split(" ")[1] ?? "administer") as Role;
-    const answer = fate === "refused" ? refused("not now") : this.answer(method, path, address.searchParams, revision, files, body, role);
+    const answer = isOther || fate === "refused" ? isOther || refused("not now") : this.answer(method, path, address.searchParams, revision, files, body, role);
     await new Promise((resolve) => waits(resolve));
     if (fate === "unanswered") throw new TypeError("lost");
     return answer;
@@ -117,7 +163,7 @@ export class ProjectService {
       const unknown = idsOf(files).find((id) => !this.project.words.some((word) => word.id === id));
       if (unknown !== undefined) return refused(`${unknown} is the id of no word`);
       const sent = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
-      const next = { ...sent, revision: revision + 1, done: query.get("done") === "true" };
+      const next = { ...sent, revision: Math.max(revision + 1, this.least), done: query.get("done") === "true", change };
       const kept = isKept ? ["draft.png", "confidence.png", "parts.png"].map((name) => [name, this.work.get(image)![name]]) : [];
       this.work.set(image, { ...Object.fromEntries(kept.filter(([, file]) => file)), ...files, "state.json": new TextEncoder().encode(JSON.stringify(next)) });
       this.states.set(image, next);
@@ -138,15 +184,15 @@ export class ProjectService {
     if (method === "POST" && kind === "images") {
       const { name } = (body as FormData).get("image") as File;
       if (!isMade) {
-        this.states.set(name, newState(name, { width: WIDTH, height: 1 }));
+        const { id } = this.added(name);
         this.made.add(change);
-        this.append("added", name);
+        this.append("added", id);
       }
-      return Response.json({ added: [this.states.get(name)], problems: [] });
+      return Response.json({ added: [[...this.states.values()].findLast((one) => one.image === name)], problems: [] });
     }
     if (kind === "merged" && !isMade) {
-      const { word } = JSON.parse(body as string) as { word: number };
-      const words = this.project.words.map((one) => (one.id === word ? { ...one, removed: true } : one));
+      const { word, into } = JSON.parse(body as string) as { word: number; into: number };
+      const words = this.project.words.map((one) => (one.id === word ? { ...one, removed: true, merged_into: into } : one));
       this.project = { ...this.project, words, revision: this.project.revision + 1 };
       this.made.add(change);
       this.append("words", null);
@@ -171,7 +217,7 @@ export class ProjectService {
       this.made.add(change);
       this.append("words", null);
     }
-    return Response.json({ ...this.project, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.keys()], assigned: {}, copies: {} });
+    return Response.json({ ...this.project, id: this.id, user: this.keyName, ...(this.saysRole && { role }), seq: this.history.length, images: [...this.states.values()], removed: [...this.trash.values()], problems: [] });
   }
 
   private async sent(files: Unzipped | undefined): Promise<Response> {
@@ -179,14 +225,15 @@ export class ProjectService {
   }
 
   private changes(after: number) {
+    if (after < this.first) return { seq: this.history.length, changes: [], states: {}, restart: true };
     const changes = this.history.slice(after);
-    const states = changes.flatMap(({ image }) => (image && this.states.has(image) ? [[image, this.states.get(image)]] : []));
+    const states = changes.flatMap(({ image_id: id }) => (id && this.states.has(id) ? [[id, this.states.get(id)]] : []));
     const project = changes.some(({ what }) => what === "words") && { project: this.project };
     return { seq: this.history.length, changes, states: Object.fromEntries(states), ...project };
   }
 
-  private append(what: string, image: string | null): void {
-    this.history.push({ seq: this.history.length + 1, what, image });
+  private append(what: string, image_id: string | null): void {
+    this.history.push({ seq: this.history.length + 1, what, image_id });
     for (const tell of this.waiting.splice(0)) tell();
   }
 
@@ -202,7 +249,8 @@ export class ProjectService {
   /** The words of an image's pixels. */
   labels(image: string): string[] {
     const { data } = decode(this.work.get(image)!["labels.png"]);
-    return Array.from(data, (id) => this.project.words.find((word) => word.id === id)!.name);
+    const merged = mergedIds(this.project.words);
+    return Array.from(data, (id) => this.project.words.find((word) => word.id === (merged.get(id) ?? id))!.name);
   }
 }
 
@@ -232,6 +280,8 @@ export const people: Person[] = [];
 export class Person {
   session!: Session;
   store!: RemoteStore;
+  /** Types a name. */
+  name!: (user: string) => void;
   private isKilled = { value: false };
 
   constructor(
@@ -259,9 +309,15 @@ export class Person {
       await (isKilled.value ? NEVER : database.write(entries));
     };
     const ask = api as unknown as { ask: (...request: unknown[]) => Promise<unknown> };
-    const before = ask.ask.bind(api);
-    ask.ask = (...request) => (isKilled.value ? NEVER : before(...request).finally(() => isKilled.value && NEVER));
-    this.store = new RemoteStore(api, Object.assign(Object.create(database), { write }) as Database, packer);
+    const before = ask.ask;
+    // also of its requests under another name
+    ask.ask = function (...request) {
+      return isKilled.value ? NEVER : before.apply(this, request).finally(() => isKilled.value && NEVER);
+    };
+    const served = await api.get();
+    api.project = served;
+    this.name = (user) => (api.user = user);
+    this.store = new RemoteStore(api, Object.assign(Object.create(database), { write }) as Database, packer, served);
     this.session = new Session(this.store);
     await this.session.restore();
     await this.session.openLast();

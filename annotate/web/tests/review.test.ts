@@ -83,7 +83,7 @@ test("images are found by name, progress and word", () => {
 test("images are found by who labels them", () => {
   const people: Record<string, string> = { "house.jpg": "anna", "yard.jpg": "ben" };
   const names = (person: string | null) =>
-    STATES.filter((one) => isWanted(one, { ...EVERYTHING, person }, people[one.image])).map(({ image }) => image);
+    STATES.filter((one) => isWanted({ ...one, person: people[one.image] ?? null }, { ...EVERYTHING, person })).map(({ image }) => image);
   assert.deepEqual(names("anna"), ["house.jpg"]);
   assert.deepEqual(names(""), ["Street 10.jpg", "street 9.jpg"]);
   assert.equal(names(null).length, 4);

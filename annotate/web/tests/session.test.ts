@@ -4,13 +4,10 @@ import { test } from "node:test";
 import { type Backend, type ImageSource, type Segmentation, TransientError } from "../src/backend";
 import type { Picture } from "../src/imaging/picture";
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
-import { Edits, type SavedEdits } from "../src/labels/edits";
-import { Labeling, NONE } from "../src/labels/labeling";
-import { packed, unpacked } from "../src/labels/layer";
+import { Edits } from "../src/labels/edits";
+import { Labeling } from "../src/labels/labeling";
 import { BrowserStore } from "../src/project/browser_store";
 import { Database } from "../src/project/database";
-import { byIds, settledInStretches } from "../src/project/migration";
-import type { KeptEntry, UnsentWork } from "../src/project/outbox";
 import { newState, NO_WORK, type Work } from "../src/project/structure";
 import { entryOf, withLookedFor, withWord } from "../src/project/words";
 import { Item } from "../src/session/item";
@@ -200,26 +197,6 @@ test("an image that changes while it is opened is read again, up to the moment i
   await opening;
   assert.ok(shown.length === 1 && shown[0] === now);
   assert.ok(closed.length === 1 && closed[0] === before);
-});
-
-test("what is done, corrected or found in a database of an earlier page is read by ids", () => {
-  const old = { layer: packed(Uint16Array.of(0, 1, 2, 1)), ids: [4, null], done: [{ runs: Int32Array.of(2, 1, 1, 2), objects: new Int32Array() }], undone: [], objects: { layer: null, ids: [] } };
-  const edits = byIds("edits", "a", old) as SavedEdits;
-  assert.deepEqual([[...unpacked(edits.layer)], [...edits.done[0].runs]], [[0, 6, 1, 6], [2, 1, 6, 1]]);
-  const { ids: _, ...rest } = { ...found(["01."], []), ids: [] };
-  const kept = { draft: { ...rest, ids: [7, 9] }, edits: old, base: { revision: 3, corrections: edits.layer }, state: {}, change: "1" };
-  const work = byIds("outbox", "tab 1", { id: "a.png", ...kept, sent: { id: "a.png", ...kept } }) as KeptEntry<UnsentWork>;
-  assert.deepEqual([work.unsent.kind, work.unsent.image, work.refused, [...work.unsent.draft!.labels]], ["work", "a.png", null, [7, 9, NONE]]);
-  assert.deepEqual([work.sent!.change, [...unpacked(work.sent!.edits!.layer)]], ["1", [0, 6, 1, 6]]);
-  const project = byIds("outbox", "tab 2", { base: {}, project: {}, change: "2" }) as KeptEntry;
-  const removal = byIds("outbox", "tab 3", { id: "a.png", change: "3", isRemoved: true }) as KeptEntry;
-  assert.deepEqual([project.unsent.kind, removal.unsent.kind], ["project", "removal"]);
-  assert.deepEqual([byIds("settings", "merged a", {}), byIds("settings", "all", 5)], [undefined, 5]);
-  const settled = Uint16Array.of(7, 9, NONE),
-    inStretches = { labels: packed(settled), rule: null };
-  assert.deepEqual(settledInStretches("settled", "a.png", settled), inStretches);
-  const waiting = settledInStretches("outbox", "tab 1", { ...work, unsent: { ...work.unsent, settled } }) as KeptEntry<UnsentWork>;
-  assert.deepEqual([waiting.unsent.settled, waiting.sent], [inStretches, work.sent]);
 });
 
 test("removed words stay where a person painted them", () => {

@@ -291,3 +291,103 @@ test("work with a word of somebody else is never taken for one of a new word her
   const labels = ["floor", "lamp", "floor", "floor", "door", "floor"];
   assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], [labels, labels, labels]);
 });
+
+test("an open page neither sends to another project at its address nor hears of it, and goes on once its own is back", async () => {
+  const { service, anna } = await street();
+  const kitchen = new ProjectService("a.png");
+  kitchen.project = { ...kitchen.project, name: "kitchen" };
+  const ben = await Person.of(kitchen);
+  await ben.label("cup", "table", "spoon");
+  await idle(ben);
+  service.answersFor(kitchen);
+  anna.paint(1, "cat");
+  lookFor(anna.session.settings, [...WORDS, "lamp"]);
+  await until(() => /opened for the project “street”, and “kitchen” answers now/.test(anna.session.problem.value ?? ""), "the page says so");
+  ben.paint(2, "table");
+  await idle(ben);
+  assert.deepEqual([kitchen.labels("a.png"), anna.store.waiting.value], [["cup", "cup", "table", "cup", "cup", "cup"], 2]);
+  assert.deepEqual([kitchen.project.name, kitchen.project.words.length, anna.labels[2]], ["kitchen", 3, "floor"]);
+  service.answersFor(service);
+  await idle(anna);
+  assert.deepEqual([service.labels("a.png")[1], service.project.words.length, anna.session.problem.value], ["cat", 4, null]);
+});
+
+test("what is painted with a word, can be undone or waits means the word that it is merged into by somebody else", async () => {
+  const { service, anna, ben } = await street();
+  for (const word of ["wall", "cat"]) anna.paint(1, word);
+  await idle(anna, ben);
+  // of a closed page, what waits and what can be undone
+  service.fail("PUT", "/work", ...Array<Fate>(40).fill("lost"));
+  anna.paint(2, "wall");
+  await until(() => !anna.session.writer.pending.value && anna.store.waiting.value > 0);
+  await ben.session.merge(2, 0);
+  service.fate = () => "answered";
+  await idle(anna, ben);
+  assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels].map((labels) => labels.slice(0, 3)), Array(3).fill(["floor", "cat", "floor"]));
+  assert.deepEqual([anna.session.settings.words.value, anna.session.conflict.value], [["floor", "cat"], null]);
+  const undo = async () => {
+    anna.session.current.value!.step("undo");
+    anna.session.keepEdits(anna.session.current.value!);
+    await idle(anna, ben);
+  };
+  await undo();
+  anna.close();
+  await anna.open();
+  await undo();
+  assert.deepEqual([anna.labels[1], service.labels("a.png")[1]], ["floor", "floor"]);
+  // one of its name is another word
+  lookFor(anna.session.settings, ["floor", "cat", "wall"]);
+  await idle(anna, ben);
+  assert.deepEqual(service.project.words.map(({ id, name, merged_into }) => [id, name, merged_into ?? null]), [[0, "floor", null], [1, "cat", null], [2, "wall", 0], [3, "wall", null]]);
+});
+
+test("what a closed page left of a word means the one that it was merged into meanwhile", async () => {
+  const { service, anna, ben } = await street();
+  service.fail("PUT", "/work", ...Array<Fate>(40).fill("lost"));
+  anna.paint(1, "wall");
+  await until(() => !anna.session.writer.pending.value && anna.store.waiting.value > 0);
+  anna.close();
+  service.fate = () => "answered";
+  ben.paint(3, "wall");
+  await idle(ben);
+  await ben.session.merge(2, 1);
+  await anna.open();
+  await idle(anna, ben);
+  assert.deepEqual([anna.labels, ben.labels], [service.labels("a.png"), service.labels("a.png")]);
+  assert.deepEqual(anna.labels, ["floor", "cat", "floor", "cat", "floor", "floor"]);
+});
+
+test("a stroke for a removed image never comes into another one of its name, labeled or not", async () => {
+  for (const isLabeled of [true, false]) {
+    const service = new ProjectService("a.png");
+    const anna = await Person.of(service);
+    const ben = await Person.of(service);
+    service.fail("PUT", "/work", ...Array<Fate>(isLabeled ? 0 : 40).fill("lost"));
+    await anna.label(...WORDS);
+    if (isLabeled) await idle(anna, ben);
+    service.fail("PUT", "/work", ...Array<Fate>(40).fill("lost"));
+    anna.paint(1, "cat");
+    await until(() => anna.store.isAway.value);
+    await ben.session.remove(ben.session.items.value[0]);
+    await until(() => service.trash.size === 1);
+    const { id } = service.added("a.png");
+    service.fate = () => "answered";
+    await until(() => anna.store.refused.value.length === 1);
+    const [{ image, name, reason }] = anna.store.refused.value;
+    assert.deepEqual([image, name, service.states.get(id)!.revision, service.work.has(id)], ["a.png", "a.png", 0, false]);
+    assert.match(reason, /“a.png” was removed by somebody/);
+  }
+});
+
+test("a page takes over what holds after older files were put back on the service", async () => {
+  const { service, anna, ben } = await street();
+  const before = service.backup();
+  anna.paint(1, "cat");
+  ben.paint(2, "wall");
+  await idle(anna, ben);
+  service.restore(before);
+  await until(() => anna.labels[1] === "floor" && ben.labels[2] === "floor");
+  anna.paint(3, "wall");
+  await idle(anna, ben);
+  assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], Array(3).fill(["floor", "floor", "floor", "wall", "floor", "floor"]));
+});

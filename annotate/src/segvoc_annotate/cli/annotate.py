@@ -29,7 +29,7 @@ PORT = 8000
 @click.option(
     "--images", metavar="FOLDER", help="Leave the images in this folder; new ones are copied there (new projects)."
 )
-@click.option("--model", metavar="NAME", help="The model, or its path.  [default: the project's, else tiny]")
+@click.option("--model", metavar="NAME", help="The model, or a path, each time.  [default: the project's, else tiny]")
 @model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port of the page.  [default: a free port]")
 @click.option("--no-browser", is_flag=True, help="Only print the page's address.")
@@ -52,6 +52,7 @@ def annotate(
     The page is for this machine only; `segvoc serve --project DIR` serves a project to others, with an API key.
     """
     from segvoc.data.datasets.maps import is_project
+    from segvoc.models.catalog import catalog
     from segvoc_annotate.projects.archive import open_project
     from segvoc_annotate.projects.project import Project
     from segvoc_annotate.projects.pyramid import TILED_PIXELS
@@ -68,9 +69,12 @@ def annotate(
     else:
         if vocabulary is None and images is None:
             _ask_for_new(Path(folder))
-        options = ProjectOptions(model=model or "tiny")
+        # a path holds on this machine alone, and is given each time
+        options = ProjectOptions(model=model if model and model in catalog().models else "tiny")
         project = Project.create(folder, words=names, images=images, options=options)
     options = project.record.options
+    if model is None and options.model not in catalog().models:
+        raise UsageError(f"the project's model {options.model[:60]!r} is no known one; name or give one: --model NAME")
     port = port or (_is_free(PORT) if port is None else 0) or _is_free(0)
     if _is_free(port):  # else the service reports the error
         address = f"http://{HOST}:{port}"

@@ -63,7 +63,8 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
 @click.argument("folder", metavar="DIR")
 @dataset_options
 @click.option("--done", is_flag=True, help="Mark the images as done.")
-def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
+@click.option("--edited", is_flag=True, help="Take over label maps in DIR/labels that another program changed.")
+def import_(folder: str, done: bool, edited: bool, dataset: DatasetOptions) -> int:
     """Import images, with any labels, into the project DIR; create it if missing.
 
     \b
@@ -80,8 +81,8 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
 
     if dataset.stretch is not None:
         raise UsageError("a project has its images as they are; leave out --stretch")
-    if not dataset.paths and dataset.images is None:
-        raise UsageError("nothing to import; give --dataset or --images")
+    if edited == bool(dataset.paths or dataset.images is not None):
+        raise UsageError("give one of --dataset, --images and --edited")
     if not dataset.paths and (dataset.labels is None) != (dataset.classes is None):
         raise UsageError("--labels and --classes belong together; give both, or neither")
     plain = not (dataset.rename or dataset.drop)
@@ -94,7 +95,9 @@ def import_(folder: str, done: bool, dataset: DatasetOptions) -> int:
     ):
         opened.recover()  # an interrupted import may have left a partial image
         importing = Importing(project=opened, done=done, on_step=progress.reach)
-        if path is not None:
+        if edited:
+            result = importing.edited()
+        elif path is not None:
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
             result = importing.path(path, format_, images=dataset.images, split=split)
         else:
@@ -181,8 +184,7 @@ def _changed(
     opened: "Project", rename: Sequence[tuple[str, str]], merge: Sequence[tuple[str, str]], remove: Sequence[str]
 ) -> ProjectRecord:
     """The project's record after its words were merged, renamed and removed; `UsageError` if it lacks one of them."""
-    from segvoc_annotate.projects.merging import merge_words
-    from segvoc_annotate.projects.project import SOMEONE
+    from segvoc_annotate.projects.merging import follow_merges
 
     ids = {word.name: word.id for word in opened.record.present}
     named = *(old for old, _ in rename), *(name for pair in merge for name in pair), *remove
@@ -191,7 +193,9 @@ def _changed(
     if taken := [new for _, new in rename if new.strip() in ids]:
         raise UsageError(f"{taken[0]!r} is a word already; merge the words: --merge OLD {taken[0]!r}")
     for old, new in merge:
-        merge_words(opened, ids[old], ids[new], by=SOMEONE)
+        opened.merge_words(ids[old], ids[new])
+    for problem in follow_merges(opened) if merge else ():
+        echo(f"segvoc: {problem}", err=True)
     names, gone = {ids[old]: new.strip() for old, new in rename}, {ids[name] for name in remove}
     if names or gone:
         words = (
@@ -229,25 +233,21 @@ def assign(folder: str, people: str | None, patterns: Sequence[str], copies: boo
     """
     from segvoc_annotate.projects.folder import ProjectFolder
     from segvoc_annotate.projects.people import assign as assign_images
-    from segvoc_annotate.projects.people import read_assigned
     from segvoc_annotate.projects.project import Project
 
     if people is None:
         if patterns or copies:
             raise UsageError('who labels the images is missing; give --to "anna, ben"')
-        opened = ProjectFolder(folder)
-        assigned = read_assigned(opened)
     else:
         with Project(folder) as opened:
-            assigned = read_assigned(opened)
-            names = [name for name in opened.images() if not copies or name not in assigned.copies]
+            states = [state for state in opened.states()[0] if not copies or state.copy_of is None]
             if patterns:
-                names = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+                states = [state for state in states if any(fnmatch(state.image, pattern) for pattern in patterns)]
             elif not copies:
-                names = [name for name in names if name not in assigned.people]
+                states = [state for state in states if state.person is None]
             listed = [name.strip() for name in people.split(",") if name.strip()]
-            assigned = assign_images(opened, names, listed, as_copies=copies)
-    counts = Counter(assigned.people.get(name, "") for name in ProjectFolder(folder).images())
+            assign_images(opened, [state.id for state in states], listed, as_copies=copies)
+    counts = Counter(state.person or "" for state in ProjectFolder(folder).states()[0])
     for person, count in sorted(counts.items()):
         echo(f"{_line(person) or 'nobody'}: {counted(count, 'image')}")
 
@@ -292,6 +292,16 @@ def agreement(folder: str, other: str | None, all_: bool, out: str | None, as_js
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
+
+
+@project.command("empty-trash", epilog=example("segvoc project empty-trash facades"))
+@click.argument("folder", metavar="DIR")
+def empty_trash(folder: str) -> None:
+    """Delete the removed images of DIR, with their labels, for good: they can't be put back."""
+    from segvoc_annotate.projects.project import Project
+
+    with Project(folder) as opened:
+        echo(f"{counted(opened.empty_trash(), 'image')} deleted")
 
 
 @project.command(epilog=example("segvoc project backup facades --out facades.zip"))

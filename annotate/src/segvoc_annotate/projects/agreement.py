@@ -14,8 +14,7 @@ from segvoc.imaging.label_maps import label_table
 from segvoc.imaging.reading import read_image
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc_annotate.projects.folder import ProjectFolder
-from segvoc_annotate.projects.people import read_assigned
-from segvoc_annotate.projects.records import DOCUMENTED, NotInProjectError
+from segvoc_annotate.projects.records import DOCUMENTED, ImageState, NotInProjectError
 
 DIFFERENT = (230, 0, 40)
 """RGB of pixels that differ, in a map of differences."""
@@ -63,13 +62,16 @@ class _Side:
     project: ProjectFolder
     name: str
 
-    def person(self, assigned: Mapping[str, str]) -> str:
+    @property
+    def person(self) -> str:
         """To whom it is assigned, or who changed it last."""
-        return assigned.get(self.name) or self.project.state(self.project.image(self.name)).by or ""
+        state = self.project.state(self.project.image(self.name))
+        return state.person or state.by or ""
 
     def labels(self, words: Mapping[str, int]) -> UInt16[np.ndarray, "H W"]:
         """The place of each pixel's word; `len(words)`: unlabeled, or a removed word."""
-        places = {word.id: words[word.name] for word in self.project.record.present}
+        record = self.project.record
+        places = {word: words[record.present[place].name] for word, place in record.places.items()}
         labels = label_table(places)[self.project.work(self.name)[1].labels]
         return np.minimum(labels, np.uint16(len(words)))
 
@@ -101,7 +103,6 @@ def agreement(
         )
     words = _words(project, other)
     total, found, problems = np.zeros((len(words) + 1,) * 2, np.int64), list[PairAgreement](), list[str]()
-    people = read_assigned(project).people, read_assigned(other or project).people
     for number, (first, second) in enumerate(pairs, 1):
         try:
             counts = _counts(first, second, words)
@@ -111,7 +112,7 @@ def agreement(
         finally:
             on_step(number, len(pairs))
         total += counts
-        by = first.person(people[0]), second.person(people[1])
+        by = first.person, second.person
         same, miou = _same(counts), _mean(_ious(counts))
         found.append(PairAgreement(image=first.name, other=second.name, by=by, same=same, miou=miou))
     ious = _ious(total)
@@ -131,10 +132,11 @@ def difference_map(project: ProjectFolder, name: str, other: ProjectFolder | Non
     `name` is that of a copy, or of the image in both projects. `NotInProjectError` if it has no other version;
     `UsageError` if their sizes differ.
     """
-    original = name if other is not None else read_assigned(project).copies.get(name)
+    state = None if other is not None else project.state(project.image(name))
+    original = name if state is None else project.index.name_of(state.copy_of or "")
     if original is None:
         raise NotInProjectError(f"{name[:80]!r} is no copy of an image for a second person")
-    first, second = _Side(project, original), _Side(other or project, name)
+    first, second = _Side(project, original), _Side(other or project, name if state is None else state.image)
     words = _words(project, other)
     pixels = read_image(project.image(original).path)
     gray = np.asarray(Image.fromarray(pixels).convert("L"))
@@ -152,16 +154,18 @@ def write_differences(found: Agreement, folder: Path, project: ProjectFolder, ot
 
 
 def _pairs(project: ProjectFolder, other: ProjectFolder | None, *, only_done: bool) -> Iterator[tuple[_Side, _Side]]:
-    def labeled(folder: ProjectFolder) -> set[str]:
-        return {state.image for state in folder.states()[0] if state.revision and (state.done or not only_done)}
+    def labeled(folder: ProjectFolder) -> dict[str, ImageState]:
+        states = (state for state in folder.states()[0] if state.revision and (state.done or not only_done))
+        return {state.image: state for state in states}
 
-    names = labeled(project)
+    states = labeled(project)
     if other is not None:
-        yield from ((_Side(project, name), _Side(other, name)) for name in sorted(names & labeled(other)))
+        yield from ((_Side(project, name), _Side(other, name)) for name in sorted(states.keys() & labeled(other)))
         return
-    for copy, original in sorted(read_assigned(project).copies.items()):
-        if {copy, original} <= names:
-            yield _Side(project, original), _Side(project, copy)
+    originals = {state.id: state.image for state in states.values()}
+    for copy in states.values():
+        if copy.copy_of in originals:
+            yield _Side(project, originals[copy.copy_of]), _Side(project, copy.image)
 
 
 def _words(project: ProjectFolder, other: ProjectFolder | None) -> dict[str, int]:

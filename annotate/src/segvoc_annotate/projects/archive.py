@@ -1,49 +1,56 @@
 """Projects as zip files: writing, sending and unpacking."""
 
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from segvoc import UsageError
 from segvoc.data.datasets.maps import PROJECT_FILE
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import strict_json
-from segvoc.storage.records import to_json
-from segvoc_annotate.projects.earlier_format import HISTORY_FILE
+from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.folder import ProjectFolder
-from segvoc_annotate.projects.images import TRASH
-from segvoc_annotate.projects.people import ASSIGNED_FILE
+from segvoc_annotate.projects.images import TRASH, remove
+from segvoc_annotate.projects.index import INDEX_FILE, Index
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import MOST_REVISIONS, Change
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 
+HISTORY_FILE = "history.jsonl"
+"""The changes of a project in its zip, one per line."""
+
 PARTS = ("images", "labels", "objects", "taught", TRASH, "work")
-"""Folders in a project's zip, besides `project.json`, `assigned.json` and `history.jsonl`."""
+"""Folders in a project's zip, besides `project.json` and `history.jsonl`."""
 
 
-def archived(project: ProjectFolder) -> Iterator[bytes]:
+def archived(project: ProjectFolder, *, has_trash: bool = True) -> Iterator[bytes]:
     """Stream the zip of a project, including images outside its folder but no hidden files; raises `InputError`.
+
+    `has_trash` is whether it has removed images, too.
 
     Concurrent changes are safe: each file is whole, and opening the zip rebuilds everything from the work files.
     """
     stream = ZipStream()
     record = to_json(project.record) | {"images": "images"}
     yield from stream.add_text(PROJECT_FILE, [strict_json(record, indent=1)])
-    yield from stream.add(ASSIGNED_FILE, project.folder / ASSIGNED_FILE)
     history = (f"{strict_json(to_json(change))}\n" for change in project.index.history())
     yield from stream.add_text(HISTORY_FILE, history)
-    for name, path in _files(project):
+    for name, path in _files(project, has_trash):
         yield from stream.add(name, path)
     yield from stream.end()
 
 
-def _files(project: ProjectFolder) -> Iterator[tuple[str, Path]]:
+def _files(project: ProjectFolder, has_trash: bool) -> Iterator[tuple[str, Path]]:
     """The other files of a project, with their names in the zip."""
     yield from ((f"images/{image.name}", image.path) for image in project.images().values())
-    for removed in project.index.removed():
+    for removed in project.index.removed() if has_trash else ():
         yield f"{TRASH}/{removed.id}/images/{removed.image}", project.removed_path(removed)
-    for part in PARTS[1:]:
+    for part in (part for part in PARTS[1:] if has_trash or part != TRASH):
         for parent, folders, files in os.walk(project.folder / part):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             below = Path(parent).relative_to(project.folder)
@@ -80,6 +87,8 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
     made = target.parent / f".segvoc-{secrets.token_hex(8)}.unpacking"
     try:
         unpack_zip(path, made, _places(top))
+        Index.create(made / INDEX_FILE, _history(made / HISTORY_FILE))
+        remove(made / HISTORY_FILE)
         with Project(made) as project:
             if project.record.images != "images":
                 raise UsageError(f"{name!r} references images outside the zip; correct its {PROJECT_FILE}")
@@ -88,6 +97,19 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return Project(target)
+
+
+def _history(path: Path) -> Iterator[Change]:
+    """The changes in a history, numbered anew; damaged lines are skipped."""
+    number = 0
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            with suppress(UsageError, ValueError, RecursionError):
+                change = from_json(Change, json.loads(line))
+                strict_json(to_json(change), readable=True).encode()  # `ValueError` if SQLite can't hold a text
+                if 0 <= change.revision < MOST_REVISIONS:
+                    number += 1
+                    yield replace(change, seq=number)
 
 
 def _places(top: str) -> Callable[[str], str | None]:
@@ -100,7 +122,7 @@ def _places(top: str) -> Callable[[str], str | None]:
         first, *rest = own.split("/")
         if any(piece.startswith(".") and piece != ".." for piece in (first, *rest)):
             return None
-        is_known = first in (*PARTS, "..", "") if rest else own in (PROJECT_FILE, ASSIGNED_FILE, HISTORY_FILE)
+        is_known = first in (*PARTS, "..", "") if rest else own in (PROJECT_FILE, HISTORY_FILE)
         return own if is_known else None
 
     return place

@@ -10,7 +10,7 @@ import numpy as np
 from segvoc import UsageError
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc_annotate.projects.png_bands import BandedPng
-from segvoc_annotate.projects.records import ImageState
+from segvoc_annotate.projects.records import ImageState, ProjectRecord
 from segvoc_annotate.projects.work_files import (
     CORRECTIONS_ENTRY,
     LABELS_ENTRY,
@@ -22,6 +22,7 @@ from segvoc_annotate.projects.work_files import (
     counts_of,
     plane_of,
     received_files,
+    with_merged,
     work_of,
 )
 
@@ -30,7 +31,7 @@ def received_rows(
     file: BinaryIO | io.BytesIO,
     stored: PackedWork,
     rows: tuple[int, int],
-    colors: Mapping[int, tuple[int, int, int]],
+    record: ProjectRecord,
 ) -> PackedWork:
     """Put rows, first and end, of an untrusted work file into a stored one with its state; see `received`.
 
@@ -46,8 +47,9 @@ def received_rows(
         raise UsageError(
             f"rows can't be sent with {strange if strange is True else min(strange)!r}; send the whole image"
         )
-    work = work_of(sent, size, facts)
+    work, colors = work_of(sent, size, facts), record.colors
     check_ids(work, colors)
+    work = with_merged(work, record)
     corrections = np.zeros(size, np.uint16) if work.corrections is None else work.corrections
     is_8_bit = max(colors, default=0) < UNLABELED_8_BIT
     labels = _banded(stored.planes[LABELS_ENTRY], LABELS_ENTRY, state, is_8_bit=is_8_bit, colors=colors)

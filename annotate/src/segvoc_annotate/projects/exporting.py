@@ -17,7 +17,7 @@ from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import ProjectImage, stem_of
-from segvoc_annotate.projects.people import read_assigned
+from segvoc_annotate.projects.people import each_once
 from segvoc_annotate.projects.records import ImageState
 from segvoc_annotate.zip_files import ZipStream
 
@@ -54,10 +54,10 @@ class ProjectExport:
 
     @cached_property
     def states(self) -> list[ImageState]:
-        """The images to export, without copies for a second person; fixed at first access."""
-        copies = read_assigned(self.project).copies
-        states = (state for state in self.project.states()[0] if state.image not in copies)
-        return [state for state in states if state.revision and (state.done or not self.only_done)]
+        """The images to export, each photograph once; fixed at first access."""
+        states = self.project.states()[0]
+        wanted = (state for state in states if state.revision and (state.done or not self.only_done))
+        return each_once(wanted, self.project)
 
     def to_folder(self, folder: str, on_step: Callable[[int, int], None] = lambda *_: None) -> list[str]:
         """Write the dataset into a folder; returns a line per image that failed to export.
@@ -133,8 +133,7 @@ class ProjectExport:
         if pixels.shape[:2] != work.labels.shape:
             raise UsageError(f"{image.name!r} has another size than its labels; was the image replaced?")
         # removed words are unlabeled
-        places = {word.id: label for label, word in enumerate(self.project.record.present)}
-        labels = label_table(places)[work.labels]
+        labels = label_table(self.project.record.places)[work.labels]
         confidence = work.confidence_map()
         return Segmentation(
             labels=labels,

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import threading
 import time
 from collections import defaultdict
@@ -17,7 +18,15 @@ from segvoc.errors import DiskFullError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import upright_size
 from segvoc.imaging.result_paths import folded, image_paths, is_result
-from segvoc_annotate.projects.images import TRASH, ImageFiles, ProjectImage, checked_name, clash, stem_of
+from segvoc_annotate.projects.images import (
+    TRASH,
+    ImageFiles,
+    ProjectImage,
+    checked_name,
+    clash,
+    content_id,
+    stem_of,
+)
 from segvoc_annotate.projects.index import (
     INDEX_FILE,
     NO_FILES,
@@ -37,7 +46,14 @@ from segvoc_annotate.projects.records import (
     damaged_file,
     read_project_record,
 )
-from segvoc_annotate.projects.work_files import LabelWork, read_state_of, read_work, state_in
+from segvoc_annotate.projects.work_files import (
+    LABELS_ENTRY,
+    LabelWork,
+    read_packed,
+    read_state_of,
+    read_work,
+    state_in,
+)
 
 _SETTLED = 2 * 10**9
 """A folder that changed less than this ago may change again without another time [ns]."""
@@ -66,6 +82,7 @@ class ProjectFolder:
         """Lock of this process's threads, for changes that belong together."""
         self._seen: dict[str, float] = {}
         self._unread: list[str] = []
+        self._edited: list[str] = []
 
     @cached_property
     def index(self) -> Index:
@@ -93,7 +110,8 @@ class ProjectFolder:
         return {name: ProjectImage(name=name, path=self.images_folder / name) for name in names}
 
     def image(self, name: str) -> ProjectImage:
-        """An image; `NotInProjectError` if it doesn't exist, `UsageError` if it can't be used."""
+        """An image, by its name or id; `NotInProjectError` if it doesn't exist, `UsageError` if it can't be used."""
+        name = (self.index.name_of(name) if name.isprintable() else None) or name
         image, row = ProjectImage(name=name, path=self.images_folder / name), None
         for is_known in (True, False) if name.isprintable() else ():
             if not is_known:
@@ -116,7 +134,23 @@ class ProjectFolder:
                 f"the image folder {str(self.images_folder)!r} does not exist; restore it, or correct project.json"
             )
             return [], [missing]
-        return self.index.states(), [*self._unread, *self.index.problems()]
+        edited = (
+            f"the label map of {name!r} was changed by another program, and its next change replaces it; take it over: "
+            f"segvoc project import {self.folder} --edited"
+            for name in self.edited()
+        )
+        return self.index.states(), [*self._unread, *edited, *self.index.problems()]
+
+    def edited(self) -> list[str]:
+        """The images whose label maps another program had changed when the project was opened, and which still are."""
+        self._look()
+        names = (name for name in self._edited if name.isprintable())
+        return [name for name in names if (row := self.index.image(name)) and self._has_edited(name, row)]
+
+    def _has_edited(self, name: str, row: IndexedImage) -> bool:
+        files = ImageFiles.below(self.folder, name)
+        now = stamp_of(files.labels)
+        return bool(now) and now != row.stamps.labels and row.state is not None and _is_edited(files, row.state)
 
     def states(self) -> tuple[list[ImageState], list[str]]:
         """`listing`, with records."""
@@ -135,14 +169,20 @@ class ProjectFolder:
 
         `NotInProjectError` if there is no image, or nothing about it yet; `DamagedProjectError` if that is damaged.
         """
+        image = self.image(name)
+        if not self.state(image).revision:
+            raise _no_work(name)
         try:
-            return read_work(self.files(self.image(name)).work)
+            return read_work(self.files(image).work)
         except FileNotFoundError:
             raise _no_work(name) from None
 
     def work_content(self, name: str) -> tuple[int, bytes]:
         """The revision and content of an image's work file; raises the errors of `work`."""
-        path = self.files(self.image(name)).work
+        image = self.image(name)
+        path = self.files(image).work
+        if not self.state(image).revision:
+            raise _no_work(name)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -178,7 +218,10 @@ class ProjectFolder:
             for name in (gone := rows - found | set(changed) - usable):
                 index.drop(name)
             self._refresh_all(sorted(set(changed) & usable & found))
-            self._notice(sorted(found - (set(index.names(unusable=True)) if gone else rows)))
+            self._edited = sorted({*self._edited, *changed}) if is_first else self._edited
+            new = sorted(found - (set(index.names(unusable=True)) if gone else rows))
+            self._notice(new)
+            self._edited += new if is_first else []
 
     def _walked(self) -> set[str]:
         """The names of all files in the image folder that aren't removed images."""
@@ -242,15 +285,21 @@ class ProjectFolder:
         path, files = self.images_folder / name, ImageFiles.below(self.folder, name)
         row, stamps = self.index.image(name), self._stamps(name)
         problem: SegvocError | None = None
-        if row is not None and row.state is not None and row.problem is None and row.stamps == stamps:
+        is_same = row is not None and row.stamps[:2] == stamps[:2] and (stamps.labels or not row.stamps.labels)
+        if row is not None and row.state is not None and row.problem is None and is_same:
             return row.state
         with self.index.transaction():
             try:
-                is_same = row is not None and row.problem is None and row.stamps.image == stamps.image
-                before = None if row is None else row.state
-                size = (before.height, before.width) if before is not None and is_same else upright_size(path)
-                state = self._current(name, files, size, row)
+                is_seen = row is not None and row.problem is None and row.stamps.image == stamps.image
+                known = None if row is None else row.state
+                size = (known.height, known.width) if known is not None and is_seen else upright_size(path)
+                state, before = self._current(name, files, size, row), stamps
                 stamps = Stamps.of(path, files)
+                if row is None:
+                    is_edited = _is_edited(files, state)
+                    stamps = stamps._replace(labels="?") if is_edited else stamps
+                elif stamps.labels == before.labels:  # it was written by another program, if it isn't as it was
+                    stamps = stamps._replace(labels=row.stamps.labels)
             except DiskFullError:
                 raise
             except (InputError, UsageError, OutputError) as error:
@@ -268,16 +317,42 @@ class ProjectFolder:
         try:
             state = replace(read_state_of(files.work), image=name)
         except FileNotFoundError:
-            return ImageState(image=name, width=width, height=height, unlabeled=width * height)
+            state = ImageState(image=name, width=width, height=height, unlabeled=width * height)
         if (state.height, state.width) != size:
             raise UsageError(
                 f"{name!r} has {width} x {height} pixels, its labels have {state.width} x {state.height}; "
                 "put the former image back, or remove it and add this one again"
             )
-        return state
+        return replace(state, id=self._id_of(state, row))
+
+    def _id_of(self, state: ImageState, row: IndexedImage | None) -> str:
+        """The id of an image, which stays whatever is done to it, as long as its file has the same content."""
+        name, path = state.image, self.images_folder / state.image
+        known = "" if row is None or row.state is None else row.state.id
+        if known and row is not None and row.problem is None and row.stamps.image == stamp_of(path):
+            return known
+
+        def is_free(one: str) -> bool:
+            return self.index.name_of(one) in (None, name)
+
+        first, second = content_id(path), content_id(path, name)
+        if known in (first, second):
+            return known
+        if known and state.revision:
+            raise UsageError(
+                f"{name!r} was replaced by another picture, and its labels are of the former one; "
+                "put the former image back, or remove it and add this one again"
+            )
+        # files may be copied by hand, with the id
+        if not known and _ID.fullmatch(state.id) and is_free(state.id):
+            return state.id
+        return first if is_free(first) else second
 
     def _stamps(self, name: str) -> Stamps:
         return Stamps.of(self.images_folder / name, ImageFiles.below(self.folder, name))
+
+
+_ID = re.compile("[0-9a-f]{16}")
 
 
 def _time_of(folder: str) -> float:
@@ -286,6 +361,16 @@ def _time_of(folder: str) -> float:
         changed = os.stat(folder).st_mtime_ns
         return changed if time.time_ns() - changed > _SETTLED else math.nan
     return 0
+
+
+def _is_edited(files: ImageFiles, state: ImageState) -> bool:
+    """Whether a label map isn't that of its image's work file."""
+    if not files.labels.is_file():
+        return False
+    if not state.revision:
+        return True
+    ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
+    return files.labels.read_bytes() != ours
 
 
 def _no_work(name: str) -> NotInProjectError:

@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from segvoc import OutputError, UsageError
+from segvoc import InputError, OutputError, UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import opened_image, read_image, stored_orientation
 from segvoc.storage.atomic_writes import write_bytes, writing
@@ -37,6 +38,22 @@ LONGEST_PIECE = 255
 def stem_of(name: str) -> str:
     """The name of an image without its suffix."""
     return os.path.splitext(name)[0]
+
+
+_ENDS = 16_384
+
+
+def content_id(path: Path, salt: str = "") -> str:
+    """An id for an image: a digest of its file's size and its first and last bytes; raises `InputError`."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            ends = file.read(_ENDS)
+            file.seek(max(0, size - _ENDS))
+            ends += file.read(_ENDS)
+    except OSError as error:
+        raise InputError(f"{str(path)!r} can't be read: {error.strerror}; check it") from None
+    return sha256(f"{salt} {size} ".encode() + ends).hexdigest()[:16]
 
 
 def checked_name(name: str) -> str:
@@ -80,17 +97,15 @@ def shown_image(path: Path) -> bytes | None:
 THUMBNAIL_SIDE = 160
 """Side of a thumbnail [px]."""
 
-_FOLDER = ".segvoc/thumbnails"
+CACHES = THUMBNAILS, TILES = ".segvoc/thumbnails", ".segvoc/tiles"
+"""Folders of what is made from images, by their `content_id`."""
 
 
 def thumbnail(folder: Path, image: ProjectImage) -> bytes:
-    """A JPEG thumbnail of an image, cached in the project's folder until the image changes; raises `InputError`."""
-    cached = folder / _FOLDER / f"{image.stem}.jpg"
-    status = None
+    """A JPEG thumbnail of an image, cached in the project's folder by its content; raises `InputError`."""
+    cached = folder / THUMBNAILS / f"{content_id(image.path)}.jpg"
     with suppress(OSError):
-        status = image.path.stat()  # before reading, so that an image replaced meanwhile is newer than its thumbnail
-        if cached.stat().st_mtime_ns == status.st_mtime_ns:
-            return cached.read_bytes()
+        return cached.read_bytes()
     with opened_image(image.path, rgb=True) as opened:
         # JPEGs can be decoded at an eighth of their size
         opened.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
@@ -98,10 +113,8 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=80)
-    if status is not None:
-        with suppress(OSError, OutputError):  # only a cache
-            write_bytes(cached, buffer.getvalue())
-            os.utime(cached, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with suppress(OSError, OutputError):  # only a cache
+        write_bytes(cached, buffer.getvalue())
     return buffer.getvalue()
 
 

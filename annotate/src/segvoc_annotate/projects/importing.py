@@ -5,23 +5,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from segvoc import InputError, LabeledImages, SegvocError, UsageError, read_dataset
+from segvoc import InputError, LabeledImages, SegvocError, UsageError, read_dataset, read_label_map
 from segvoc.data.datasets.maps import is_project
 from segvoc.data.datasets.opening import marked_formats
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
-from segvoc.imaging.label_maps import label_table
+from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.archive import project_in, unpack_project
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ImageState, Review
-from segvoc_annotate.projects.work_files import LabelWork, with_ids
+from segvoc_annotate.projects.work_files import LabelWork, relabeled, with_ids
 from segvoc_annotate.settings import MAX_EDITED_PIXELS
 from segvoc_annotate.zip_files import unpack_zip, zip_names
 
@@ -97,17 +98,41 @@ class Importing:
         """Add the images of another project with all their data."""
         words = self.project.add_words([word.name for word in other.record.present])
         ids = {word.name: word.id for word in words.present}
-        moved = {word.id: ids[word.name] for word in other.record.present}
+        present = other.record.present
+        moved = {word: ids[present[place].name] for word, place in other.record.places.items()}
         states, problems = other.states()
         result = Imported(problems=problems)
-        for number, state in enumerate(states, 1):
+        ours = dict[str | None, str]()
+        # copies come after what they are copies of
+        for number, state in enumerate(sorted(states, key=lambda state: state.copy_of is not None), 1):
             with _noting(result):
-                image = other.image(state.image)
-                name = self._added(image.path, image.name)
+                image, original = other.image(state.image), ours.get(state.copy_of, state.copy_of)
+                name = self._added(image.path, image.name, copy_of=original, person=state.person)
+                ours[state.id] = self.project.state(self.project.image(name)).id
                 if state.revision:
                     self._keep(name, with_ids(other.work(image.name)[1], moved), state.done, state.review)
                 result.added.append(name)
             self.on_step(number, len(states))
+        return result
+
+    def edited(self) -> Imported:
+        """Take over label maps in the project that another program changed: pixels that differ count as corrected."""
+        result, project = Imported(), self.project
+        names = project.edited()
+        for number, name in enumerate(names, 1):
+            with _noting(result):
+                state, path = project.state(project.image(name)), project.files(project.image(name)).labels
+                labels = read_label_map(path)
+                if labels.shape != (state.height, state.width):
+                    raise UsageError(f"{str(path)!r} has another size than the image; remove it")
+                if unknown := set(np.unique(labels).tolist()) - project.record.ids - {UNLABELED}:
+                    raise UsageError(f"{str(path)!r} has the value {min(unknown)}, the id of no word in the project")
+                if state.revision:
+                    project.rewrite(name, partial(relabeled, labels=labels), by=self.by)
+                else:
+                    project.write(name, LabelWork.of_labels(labels), expected=0, by=self.by)
+                result.added.append(name)
+            self.on_step(number, len(names))
         return result
 
     def path(
@@ -129,8 +154,8 @@ class Importing:
             return self.another(ProjectFolder(path))
         return self.dataset(read_dataset(path, format, images=images, split=split))
 
-    def _added(self, image: Path | bytes, name: str) -> str:
-        """Add an image by path or content unless it exists; return its name in the project."""
+    def _added(self, image: Path | bytes, name: str, **about: str | None) -> str:
+        """Add an image by path or content unless it exists; return its name. `about`: see `Project.add`."""
         project = self.project
         if not project.is_owned:
             folder = project.images_folder.resolve()
@@ -144,7 +169,7 @@ class Importing:
             raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
         if project.has(name, content):
             return name
-        return project.add(name, content, by=self.by, max_pixels=self.max_pixels).image
+        return project.add(name, content, by=self.by, max_pixels=self.max_pixels, **about).image
 
     def _keep(self, name: str, work: LabelWork, done: bool, review: Review | None = None) -> None:
         """Store an image's labels, unless it has different ones."""

@@ -18,11 +18,19 @@ from segvoc.storage.atomic_writes import put_in_place, writing
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.images import ImageFiles, stem_of
-from segvoc_annotate.projects.records import Change, ChangeKind, DamagedProjectError, ImageState, damaged_file, now
+from segvoc_annotate.projects.records import (
+    Change,
+    ChangeKind,
+    DamagedProjectError,
+    ImageState,
+    damaged_file,
+    next_number,
+    now,
+)
 
 INDEX_FILE = "index.sqlite"
 
-_VERSION = 1
+_VERSION = 2
 _BUSY_SECONDS = 10.0
 """Wait for readers in other processes, without a write-ahead log [s]."""
 
@@ -31,17 +39,18 @@ MOST_CHANGES = 10_000
 
 _SCHEMA = f"""
 CREATE TABLE images (
-    name TEXT PRIMARY KEY, stem TEXT NOT NULL, state TEXT, problem TEXT,
+    name TEXT PRIMARY KEY, stem TEXT NOT NULL, id TEXT, state TEXT, problem TEXT,
     image_file TEXT NOT NULL, work_file TEXT NOT NULL, label_file TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX stems ON images (stem);
+CREATE INDEX ids ON images (id);
 CREATE INDEX problems ON images (problem) WHERE problem IS NOT NULL;
 CREATE TABLE changes (
     seq INTEGER PRIMARY KEY, at TEXT NOT NULL, by TEXT NOT NULL, what TEXT NOT NULL, image TEXT,
-    revision INTEGER NOT NULL, change TEXT
+    revision INTEGER NOT NULL, change TEXT, image_id TEXT
 );
 CREATE UNIQUE INDEX change_ids ON changes (change) WHERE change IS NOT NULL;
-CREATE TABLE trash (id INTEGER PRIMARY KEY AUTOINCREMENT, image TEXT NOT NULL, moving TEXT);
+CREATE TABLE trash (id INTEGER PRIMARY KEY AUTOINCREMENT, image TEXT NOT NULL, image_id TEXT, moving TEXT);
 CREATE INDEX trash_images ON trash (image);
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
@@ -94,6 +103,8 @@ class RemovedImage:
     id: int
     """Its files are in `trash/ID/`."""
     image: str
+    image_id: str | None
+    """See `ImageState.id`."""
     moving: Literal["out", "back"] | None
     """Whether its files are being moved to the trash or back; None: they are in the trash."""
 
@@ -118,7 +129,7 @@ class Index:
         with _errors(made), closing(_connected(made)) as database:
             database.executescript(f"PRAGMA journal_mode=OFF; {_SCHEMA}")
             database.execute("BEGIN")
-            database.executemany("INSERT OR IGNORE INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", map(_values, history))
+            database.executemany("INSERT OR IGNORE INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_values, history))
             database.execute("COMMIT")
         with writing(path):
             with made.open("r+b") as file:
@@ -200,7 +211,13 @@ class Index:
     def put(self, name: str, stamps: Stamps, state: ImageState | None, problem: str | None = None) -> None:
         """Add or replace the row of an image."""
         text = None if state is None else strict_json(to_json(state))
-        self._rows("REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", name, _stem(name), text, problem, *stamps)
+        known = None if state is None else state.id
+        values = name, _stem(name), known, text, problem, *stamps
+        self._rows("REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)
+
+    def name_of(self, id_: str) -> str | None:
+        """The name of the image with an id."""
+        return next((name for (name,) in self._rows("SELECT name FROM images WHERE id = ?", id_)), None)
 
     def drop(self, name: str) -> None:
         """Remove the row of an image, and those that couldn't be used because of it."""
@@ -241,12 +258,24 @@ class Index:
         self, what: ChangeKind, *, by: str, revision: int, image: str | None = None, change: str | None = None
     ) -> None:
         """Add a change to the history."""
-        values = now(), by, what, image, revision, change
-        self._rows("INSERT INTO changes (at, by, what, image, revision, change) VALUES (?, ?, ?, ?, ?, ?)", *values)
+        ((last,),) = self._rows("SELECT max(seq) FROM changes")
+        ids = self._rows("SELECT id FROM images WHERE name = ?", image)
+        values = next_number(last or 0), now(), by, what, image, revision, change, ids[0][0] if ids else None
+        self._rows("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)
 
-    def has(self, change: str | None) -> bool:
-        """Whether a change was made already; a caller that lost the answer repeats it. None has no id."""
-        return bool(change is not None and self._rows("SELECT 1 FROM changes WHERE change = ?", change))
+    def has(self, change: str | None, image: str | None = None) -> bool:
+        """Whether a change was made already; a caller that lost the answer repeats it. None has no id.
+
+        `UsageError` if the id is that of a change of another image.
+        """
+        made = self._rows("SELECT image FROM changes WHERE change = ?", change)
+        if made and made[0][0] != image:
+            raise UsageError(f"the change {str(change)[:64]!r} was made to something else; give each its own id")
+        return bool(made)
+
+    def knows(self, seq: int) -> bool:
+        """Whether the history has a change of a number; 0 is before all."""
+        return not seq or bool(self._rows("SELECT 1 FROM changes WHERE seq = ?", seq))
 
     def changes(self, after: int, most: int = MOST_CHANGES) -> list[Change]:
         """The changes after that of a number, in order; 0: all."""
@@ -263,16 +292,18 @@ class Index:
     # ---- the trash
 
     def removed(self, name: str | None = None) -> list[RemovedImage]:
-        """The images in the trash, or those of a name, which may be removed several times; the last one first."""
-        query = "SELECT id, image, moving FROM trash WHERE image = coalesce(?, image) ORDER BY id DESC"
-        return [
-            RemovedImage(id=number, image=image, moving=moving) for number, image, moving in self._rows(query, name)
-        ]
+        """The images in the trash, or those of a name (or an id); the last one first."""
+        query = "SELECT id, image, image_id, moving FROM trash WHERE ? IN (image, image_id) ORDER BY id DESC"
+        rows = self._rows(query if name is not None else query.replace("? IN (image, image_id)", "? IS NULL"), name)
+        return [RemovedImage(**dict(zip(RemovedImage.__dataclass_fields__, row, strict=True))) for row in rows]
 
-    def put_removed(self, name: str, moving: str | None = None, number: int | None = None) -> int:
-        """Add an image to the trash, or change whether it is moving; returns its number."""
-        query = "REPLACE INTO trash (id, image, moving) VALUES (?, ?, ?) RETURNING id"
-        return self._rows(query, number, name, moving)[0][0]
+    def put_removed(
+        self, name: str, image_id: str | None, moving: str | None = None, number: int | None = None
+    ) -> RemovedImage:
+        """Add an image to the trash, or change whether it is moving."""
+        query = "REPLACE INTO trash (id, image, image_id, moving) VALUES (?, ?, ?, ?) RETURNING id"
+        ((number,),) = self._rows(query, number, name, image_id, moving)
+        return next(one for one in self.removed(name) if one.id == number)
 
     def drop_removed(self, number: int) -> None:
         """Take an image out of the trash."""

@@ -4,7 +4,9 @@ import io
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import secrets
+import shutil
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +14,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from segvoc import InputError, UsageError, read_label_map
+from segvoc import InputError, UsageError
 from segvoc.data.datasets.maps import PROJECT_FILE, is_project
-from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import decode_image, image_size
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.changed_rows import received_rows
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
-from segvoc_annotate.projects.images import TRASH, ImageFiles, checked_name, clash, move, remove
+from segvoc_annotate.projects.images import CACHES, TRASH, ImageFiles, checked_name, clash, move, remove, stem_of
 from segvoc_annotate.projects.index import IndexedImage, RemovedImage, stamp_of
 from segvoc_annotate.projects.records import (
     ChangeKind,
-    DamagedProjectError,
     ImageDoneError,
     ImageState,
     NotInProjectError,
@@ -35,26 +35,27 @@ from segvoc_annotate.projects.records import (
     Review,
     Verdict,
     changed_meanwhile,
-    damaged_file,
+    next_number,
     now,
 )
 from segvoc_annotate.projects.work_files import (
     DRAFT_PLANES,
-    HEAD_BYTES,
     LABELS_ENTRY,
     OBJECTS_ENTRY,
     LabelWork,
     PackedWork,
-    in_colors,
     packed_work,
+    plane_of,
     read_packed,
     read_state_of,
     read_work,
     received,
-    relabeled,
 )
 from segvoc_annotate.projects.writer import leave_writer, lock_project, use_writer
 from segvoc_annotate.settings import MAX_EDITED_PIXELS
+
+EDITED = ".segvoc/edited"
+"""Where label maps go that another program changed, when an image changes."""
 
 SOMEONE = "someone"
 """Default author of a change."""
@@ -113,6 +114,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         if images is not None and not Path(images).is_dir():
             raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
         record = ProjectRecord(
+            id=secrets.token_hex(8),
             name=path.name if name is None else name,
             images="images" if images is None else os.path.abspath(images),
             options=options or ProjectOptions(),
@@ -127,9 +129,10 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             return cls(path)
 
     def recover(self) -> list[str]:
-        """Finish interrupted changes, and adopt label maps of other programs.
+        """Finish interrupted changes.
 
-        Returns a line per image with damaged files, and about what couldn't be rebuilt.
+        Returns a line per image with damaged files or with a label map that another program changed, and about what
+        couldn't be rebuilt.
         """
         with self.threads:
             for removed in self.index.removed():
@@ -145,53 +148,15 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             self._seen = {}
             self._look()
             notices, self._writer.notices = self._writer.notices, []
-            return [*notices, *self.index.problems()]
+            return [*notices, *self.listing()[1]]
 
     def _note_record(self) -> None:
         """Log a change of `project.json` that the history doesn't have."""
         known, record = self.index.fact("record"), self.record
-        if known is None:
-            self._keep_record(record, record.colors)
-        elif known["revision"] != record.revision:
-            with self.index.transaction():
-                self._keep_record(record, {})
-                self.index.log("words", by=ANOTHER_PROGRAM, revision=record.revision)
-
-    def _keep_record(self, record: ProjectRecord, colors: Mapping[int, tuple[int, int, int]]) -> None:
-        """Note in the index which record it knows, and the words' colors in all label maps where they are new."""
-        known = self.index.fact("record") or {"colors": {}}
-        added = {str(word): color for word, color in colors.items()}
         with self.index.transaction():
-            self.index.put_fact("record", {"revision": record.revision, "colors": {**added, **known["colors"]}})
-
-    def recolor(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Give all label maps the words' current colors, where these changed; ends early if `stopped`."""
-        while True:
-            colors = {str(word): list(color) for word, color in self.record.colors.items()}
-            known = self.index.fact("record")
-            if all(colors.get(word, color) == color for word, color in known["colors"].items()):
-                return
-            for name in self.index.names():
-                if stopped():
-                    return
-                with self.threads, suppress(InputError, UsageError):
-                    self._recolor(name, ImageFiles.below(self.folder, name))
-            with self.threads, self.index.transaction():
-                self.index.put_fact("record", {**(self.index.fact("record") or {}), "colors": colors})
-
-    def _recolor(self, name: str, files: ImageFiles) -> None:
-        """Update a label map's colors if they differ."""
-        row, stamp, colors = self.index.image(name), stamp_of(files.labels), self.record.colors
-        if not stamp or row is None or row.stamps.labels != stamp:
-            return  # none, or another program changed it
-        with writing(files.labels):
-            with files.labels.open("rb") as file:
-                head = file.read(HEAD_BYTES)
-            if in_colors(head, colors) != head:
-                write_bytes(files.labels, in_colors(files.labels.read_bytes(), colors))
-                with self.index.transaction():
-                    stamps = row.stamps._replace(labels=stamp_of(files.labels))
-                    self.index.put(name, stamps, row.state, row.problem)
+            self.index.put_fact("record", record.revision)
+            if known not in (None, record.revision):
+                self.index.log("words", by=ANOTHER_PROGRAM, revision=record.revision)
 
     # ---- labels
 
@@ -214,16 +179,15 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         of labels and corrections. `UsageError` if the work file can't be used.
         """
         image = self.image(name)
-        state, draft = self.state(image), None
+        name, state, draft = image.name, self.state(image), None
+        if not state.revision and (keep_draft or rows is not None):
+            raise UsageError(f"{name!r} has no labels or draft of which some could stay; send all of them")
         if rows is not None:
             return self._receive_rows(name, file, rows, expected, by, done, change)
         if keep_draft:
             with self.threads:
-                try:
-                    draft = read_packed(self.files(image).work, planes=DRAFT_PLANES).planes
-                except FileNotFoundError:
-                    raise UsageError(f"{name!r} has no draft to keep; send it") from None
-        work = received(file, name, (state.height, state.width), self.record.colors, draft)
+                draft = read_packed(self.files(image).work, planes=DRAFT_PLANES).planes
+        work = received(file, name, (state.height, state.width), self.record, draft)
         return self._write(name, work, expected, by, done, change)
 
     def _receive_rows(
@@ -238,14 +202,11 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
     ) -> ImageState:
         with self.threads:
             current = self._refresh(name)
-            if self.index.has(change):
+            if self.index.has(change, name):
                 return current
             current = self._at_revision(name, expected)
-            try:
-                stored = read_packed(ImageFiles.below(self.folder, name).work)
-            except FileNotFoundError:
-                raise UsageError(f"{name!r} has no labels of which some rows could change; send all of them") from None
-            work = received_rows(file, replace(stored, state=current), rows, self.record.colors)
+            stored = read_packed(ImageFiles.below(self.folder, name).work)
+            work = received_rows(file, replace(stored, state=current), rows, self.record)
             return self._write(name, work, expected, by, done, change)
 
     def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
@@ -260,24 +221,21 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
 
     def rewrite(self, name: str, change: Callable[[LabelWork], LabelWork], *, by: str) -> ImageState:
         """Change an image's pixel data, also if it is done."""
-        with self.threads:
-            current, colors = self._refresh(self.image(name).name), self.record.colors
-            made = packed_work(change(read_work(ImageFiles.below(self.folder, name).work)[1]), name, colors)
-            return self._store(name, made, current, _after(current, made.state, by, done=current.done))
-
-    def rewrite_removed(self, removed: RemovedImage, change: Callable[[LabelWork], LabelWork], *, by: str) -> None:
-        """Change the pixel data of an image in the trash; its other files follow when it is restored."""
-        path = ImageFiles.below(self._trash(removed), removed.image).work
-        state, work = read_work(path)
-        made = packed_work(change(work), removed.image, self.record.colors)
-        write_bytes(path, made.content(_after(state, made.state, by, done=state.done)))
+        path = ImageFiles.below(self.folder, name).work
+        while True:
+            before, work = read_work(path)
+            made = packed_work(change(work), name, self.record.colors)  # others may write meanwhile
+            with self.threads:
+                current = self._refresh(self.image(name).name)
+                if current.revision == before.revision:
+                    return self._store(name, made, current, _after(current, made.state, by, done=current.done))
 
     def _write(
         self, name: str, work: PackedWork, expected: int, by: str, done: bool | None = None, change: str | None = None
     ) -> ImageState:
         with self.threads:
             current = self._refresh(self.image(name).name)
-            if self.index.has(change):
+            if self.index.has(change, name):
                 return current
             current = self._at_revision(name, expected)
             if current.done and done is None:
@@ -295,10 +253,17 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         return current
 
     def _has_labels(self, name: str, work: PackedWork) -> bool:
-        """Whether an image has these labels already."""
-        path = ImageFiles.below(self.folder, name).work
-        stored = read_packed(path, planes=(LABELS_ENTRY,))
-        return bool((stored.labels() == work.labels()).all())
+        """Whether an image has these labels and objects already."""
+        path, entries = ImageFiles.below(self.folder, name).work, (LABELS_ENTRY, OBJECTS_ENTRY)
+        stored, size = read_packed(path, planes=entries).planes, (work.state.height, work.state.width)
+        return all(
+            (entry in stored) == (entry in work.planes)
+            and (
+                entry not in stored
+                or np.array_equal(plane_of(entry, stored[entry], size), plane_of(entry, work.planes[entry], size))
+            )
+            for entry in entries
+        )
 
     def set_done(
         self,
@@ -315,14 +280,16 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         `NotInProjectError` also if the image has no labels.
         """
         with self.threads:
-            if self.index.has(change):
-                return self._refresh(self.image(name).name)
+            name = self.image(name).name
+            if self.index.has(change, name):
+                return self._refresh(name)
             current = self._at_revision(name, expected)
             if not current.revision:
                 raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
             if current.done == done and review is None:
                 return current
-            state = replace(current, done=done, review=review, revision=expected + 1, by=by, at=now(), change=change)
+            number = next_number(current.revision)
+            state = replace(current, done=done, review=review, revision=number, by=by, at=now(), change=change)
             work = read_packed(ImageFiles.below(self.folder, name).work)
             return self._store(name, work, current, state, has_new_labels=False)
 
@@ -334,8 +301,9 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         `UsageError` if the image isn't done, or `by` is none of the project's reviewers.
         """
         with self.threads:
-            if self.index.has(change):
-                return self._refresh(self.image(name).name)
+            name = self.image(name).name
+            if self.index.has(change, name):
+                return self._refresh(name)
             if (reviewers := self.record.options.reviewers) and by not in reviewers:
                 raise UsageError(f"{by!r} doesn't review this project; {', '.join(reviewers)} may")
             current = self._at_revision(name, expected)
@@ -352,6 +320,9 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         files = ImageFiles.below(self.folder, name)
         write_bytes(files.work, work.content(state))
         if has_new_labels:
+            row = self.index.image(name)
+            if row is not None and files.labels.is_file() and stamp_of(files.labels) != row.stamps.labels:
+                move(files.labels, self.folder / EDITED / f"{stem_of(name)}.png")
             self._derive(files, work)
         with self.index.transaction():
             self.index.put(name, self._stamps(name), state)
@@ -360,7 +331,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
 
     def _derive(self, files: ImageFiles, work: PackedWork) -> None:
         """Write the files that follow from a work file."""
-        write_bytes(files.labels, in_colors(work.planes[LABELS_ENTRY], self.record.colors))
+        write_bytes(files.labels, work.planes[LABELS_ENTRY])
         if OBJECTS_ENTRY in work.planes:
             write_bytes(files.objects, work.planes[OBJECTS_ENTRY])
         else:
@@ -374,54 +345,27 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             what = "done" if state.done else "reopened"
         elif before.review is not None and before.review.verdict == "accepted" and state.review is None:
             what = "no longer accepted"
-        change = None if self.index.has(state.change) else state.change
+        change = None if self.index.has(state.change, name) else state.change
         self.index.log(what, by=state.by or SOMEONE, image=name, revision=state.revision, change=change)
 
     def _current(self, name: str, files: ImageFiles, size: tuple[int, int], row: IndexedImage | None) -> ImageState:
-        """Also finishes an interrupted change, and adopts a label map changed outside segvoc."""
+        """Also finishes an interrupted change."""
         state, has_map = super()._current(name, files, size, row), files.labels.is_file()
         before = None if row is None else row.state
-        if not state.revision:  # it has no work file
-            return self._adopt_external_labels(name, files, state, before) if has_map else state
-        is_interrupted = before not in (None, state)
+        if before is not None and 0 < state.revision < before.revision:
+            # an older file was put back
+            state = replace(state, revision=next_number(before.revision), by=ANOTHER_PROGRAM, at=now(), change=None)
+            write_bytes(files.work, read_packed(files.work).content(state))
+        if not state.revision:
+            return state
         # in a project without its index, our label maps are written after the work files
         is_older = before is None and has_map and files.labels.stat().st_mtime_ns < files.work.stat().st_mtime_ns
+        is_interrupted = before not in (None, state)
         if is_interrupted or is_older or not has_map:
             self._derive(files, read_packed(files.work, planes=(LABELS_ENTRY, OBJECTS_ENTRY)))
             if before is not None and is_interrupted:
                 self._log(name, before, state)
-        elif row is None or row.stamps.labels != stamp_of(files.labels):
-            return self._adopt_external_labels(name, files, state, before)
         return state
-
-    def _adopt_external_labels(
-        self, name: str, files: ImageFiles, state: ImageState, before: ImageState | None
-    ) -> ImageState:
-        """Adopt a label map changed outside segvoc, if it differs: its pixels that differ count as corrections."""
-        colors = self.record.colors
-        if state.revision:
-            ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
-            if _has(files.labels, in_colors(ours, colors)):
-                return state
-        try:
-            labels = read_label_map(files.labels)
-        except InputError as error:
-            raise DamagedProjectError(str(error)) from None
-        if labels.shape != (state.height, state.width):
-            height, width = labels.shape
-            raise damaged_file(files.labels, f"it has {width} x {height} pixels, not {state.width} x {state.height}")
-        if unknown := set(np.unique(labels).tolist()) - self.record.ids - {UNLABELED}:
-            raise damaged_file(files.labels, f"it has the value {min(unknown)}, the id of no word in the project")
-        work = relabeled(read_work(files.work)[1], labels) if state.revision else LabelWork.of_labels(labels)
-        if work is None:
-            return state
-        made = packed_work(work, name, colors)
-        last = state if before is None or before.revision < state.revision else before
-        after = _after(last, made.state, ANOTHER_PROGRAM, done=state.done)
-        write_bytes(files.work, made.content(after))
-        self._derive(files, made)
-        self._log(name, state, after)
-        return after
 
     # ---- the record
 
@@ -437,17 +381,37 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
     ) -> ProjectRecord:
         """Change the project's name, words (all of them, including removed ones) or options; None: unchanged.
 
-        `UsageError` if a value is invalid, or a word is missing.
+        `UsageError` if a value is invalid, or a word is missing, or one that was merged isn't as it was.
+        """
+        with self.threads:
+            record = self.record
+            self._note_record()  # an earlier change may have failed after it was written
+            if self.index.has(change):
+                return record
+            if record.revision != expected:
+                raise changed_meanwhile("the project", record)
+            merged = {word.id: word.merged_into for word in record.words}
+            if wrong := [word.name for word in words or () if word.merged_into != merged.get(word.id)]:
+                raise UsageError(f"{wrong[0][:60]!r} was merged, or wasn't; leave its merged_into, or merge it")
+            given = {"name": name, "words": words, "options": options}
+            changes = {key: value for key, value in given.items() if value is not None}
+            return self._update(record, by, changes, change=change)
+
+    def merge_words(self, word: int, into: int, *, by: str = SOMEONE, change: str | None = None) -> ProjectRecord:
+        """Record that the id of a word means another one from now on; pixels follow with `follow_merges`.
+
+        `UsageError` if an id is that of no current word, or both are the same.
         """
         with self.threads:
             record = self.record
             if self.index.has(change):
                 return record
-            if record.revision != expected:
-                raise changed_meanwhile("the project", record)
-            given = {"name": name, "words": words, "options": options}
-            changes = {key: value for key, value in given.items() if value is not None}
-            return self._update(record, by, changes, change=change)
+            if not {word, into} <= {one.id for one in record.present} or word == into:
+                raise UsageError(
+                    f"the words {word} and {into} can't be merged; give the ids of two words of the project"
+                )
+            words = (replace(one, removed=True, merged_into=into) if one.id == word else one for one in record.words)
+            return self._update(record, by, {"words": tuple(words)}, change=change)
 
     def add_words(self, names: Iterable[str], *, by: str = SOMEONE) -> ProjectRecord:
         """Add new words, whatever the project's revision; `UsageError` if a word can't be used."""
@@ -471,7 +435,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         what: ChangeKind = "words",
         change: str | None = None,
     ) -> ProjectRecord:
-        changed = replace(record, **changes, revision=record.revision + 1)
+        changed = replace(record, **changes, revision=next_number(record.revision))
         if missing := record.ids - changed.ids:
             name = next(word.name for word in record.words if word.id in missing)
             raise UsageError(f"the word {name[:60]!r} is missing; mark removed words as removed instead")
@@ -479,7 +443,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         write_json(path, to_json(changed))
         self._record = stamp_of(path), changed  # two changes may have one time
         with self.index.transaction():
-            self._keep_record(changed, record.colors)
+            self.index.put_fact("record", changed.revision)
             self.index.log(what, by=by, revision=changed.revision, change=change)
         return changed
 
@@ -492,12 +456,14 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         *,
         by: str = SOMEONE,
         max_pixels: int = MAX_EDITED_PIXELS,
+        copy_of: str | None = None,
+        person: str | None = None,
         change: str | None = None,
     ) -> ImageState:
         """Add an image file, by its path below the image folder, which may be outside the project.
 
-        The same image in the trash is restored. `UsageError` if its name is invalid or taken; `InputError` if it can't
-        be read.
+        `copy_of` and `person` are those of its state. The same image in the trash is restored. `UsageError` if its name
+        is invalid or taken; `InputError` if it can't be read.
         """
         name = checked_name(name)
         if not (self.is_owned or self.images_folder.is_dir()):
@@ -511,23 +477,31 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         size = decode_image(content, repr(name)).shape[:2]
         target = self.images_folder / name
         with self.threads:
-            if self.index.has(change):
+            if self.index.has(change, name):
                 return self.state(self.image(name))
             for removed in self.index.removed(name):
-                if _has(self.removed_path(removed), content) and self._fits(removed, size):
+                if removed.image == name and _has(self.removed_path(removed), content) and self._fits(removed, size):
                     return self._restore(removed, by, change)
+            if (above := next((one for one in target.parents if one.is_file()), None)) is not None:
+                raise UsageError(f"{name!r} would be in a folder named like the file {above.name!r}; rename it")
             if target.exists():
                 raise UsageError(f"{name!r} is in the project already" if _has(target, content) else clash(name, name))
             if (other := self.index.owner(name)) is not None:
                 raise UsageError(clash(name, other))
+            adding = {"name": name, "by": by, "change": change, "copy_of": copy_of, "person": person}
             with self.index.transaction():
-                self.index.put_fact("adding", {"name": name, "by": by, "change": change})
+                self.index.put_fact("adding", adding)
             write_bytes(target, content)
-            return self._added(name, by, change)
+            return self._added(**adding)
 
-    def _added(self, name: str, by: str, change: str | None) -> ImageState:
-        """Log that an image was added."""
+    def _added(
+        self, name: str, by: str, change: str | None, copy_of: str | None = None, person: str | None = None
+    ) -> ImageState:
+        """Write whose copy an image is, and log that it was added."""
         with self.index.transaction():
+            if copy_of is not None or person is not None:
+                state = replace(self._refresh(name), copy_of=copy_of, person=person)
+                write_bytes(ImageFiles.below(self.folder, name).work, PackedWork(state=state, planes={}).content(state))
             state = self._refresh(name)
             self.index.log("added", by=by, image=name, revision=state.revision, change=change)
             self.index.put_fact("adding", None)
@@ -540,6 +514,21 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             return (state.height, state.width) == size
         return True
 
+    def assign(self, name: str, person: str | None, *, by: str = SOMEONE) -> ImageState:
+        """Set who labels an image (None: nobody)."""
+        with self.threads:
+            current = self._refresh(self.image(name).name)
+            if current.person == person:
+                return current
+            name, state = current.image, replace(current, person=person)
+            path = ImageFiles.below(self.folder, name).work
+            work = read_packed(path) if path.exists() else PackedWork(state=state, planes={})
+            write_bytes(path, work.content(state))
+            with self.index.transaction():
+                self.index.put(name, self._stamps(name), state)
+                self.index.log("assigned", by=by, image=name, revision=state.revision)
+            return state
+
     def has(self, name: str, content: bytes) -> bool:
         """Whether the project has an image of this name and content."""
         return name.isprintable() and self.index.image(name) is not None and _has(self.images_folder / name, content)
@@ -547,29 +536,32 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
     def remove(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> None:
         """Move an image with all of its files to the trash, where images outside the project are only listed."""
         with self.threads:
-            if self.index.has(change):
+            name = (self.index.name_of(name) if name.isprintable() else None) or name
+            if self.index.has(change, name):
                 return
             if not name.isprintable() or self.index.image(name) is None or not (self.images_folder / name).is_file():
                 self.image(name)  # which looks for it
-            revision = 0
             with suppress(InputError, UsageError):
-                revision = self._refresh(name).revision
+                self._refresh(name)
+            row = self.index.image(name)
+            state = None if row is None else row.state
+            revision, known = (0, None) if state is None else (state.revision, state.id)
             with self.index.transaction():
-                number = self.index.put_removed(name, "out")
-                self.index.drop(name)
+                removed = self.index.put_removed(name, known, "out")
                 self.index.log("removed", by=by, image=name, revision=revision, change=change)
+                self.index.drop(name)
             self._seen = dict.fromkeys(self._seen, math.nan)  # another image may have had its label map
-            self._to_trash(RemovedImage(id=number, image=name, moving="out"))
+            self._to_trash(removed)
 
     def restore(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> ImageState:
-        """Restore a removed image with all its data; of several with a name the one that was removed last.
+        """Restore a removed image, by its id or name, with all its data; of several the one that was removed last.
 
         `NotInProjectError` if the trash has no such image; `UsageError` if the project has another image of this name.
         """
         with self.threads:
-            if self.index.has(change):
-                return self.state(self.image(name))
             removed = self.index.removed(name) if name.isprintable() else ()
+            if self.index.has(change, self.index.name_of(name) or (removed[0].image if removed else name)):
+                return self.state(self.image(name))
             if not removed:
                 raise NotInProjectError(f"the trash has no image {name[:80]!r}")
             return self._restore(removed[0], by, change)
@@ -583,14 +575,14 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
         if not (place.is_file() or self.removed_path(removed).is_file()):
             raise NotInProjectError(f"the trash has no image {name[:80]!r}; its file is missing")
         with self.index.transaction():
-            self.index.put_removed(name, "back", removed.id)
+            self.index.put_removed(name, removed.image_id, "back", removed.id)
         return self._from_trash(removed, by, change)
 
     def _to_trash(self, removed: RemovedImage) -> None:
         for here, there in self._moved_files(removed):
             move(here, there)
         with self.index.transaction():
-            self.index.put_removed(removed.image, None, removed.id)
+            self.index.put_removed(removed.image, removed.image_id, None, removed.id)
 
     def _from_trash(self, removed: RemovedImage, by: str, change: str | None = None) -> ImageState:
         for here, there in self._moved_files(removed):
@@ -606,6 +598,22 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
             revision = 0 if row is None or row.state is None else row.state.revision
             self.index.log("restored", by=by, image=name, revision=revision, change=change)
         return self._refresh(name)
+
+    def empty_trash(self, *, by: str = SOMEONE) -> int:
+        """Delete the files of all removed images for good; returns how many. Images outside the project stay there."""
+        with self.threads:
+            found = [removed for removed in self.index.removed() if removed.moving is None]
+            for removed in found:
+                with writing(self._trash(removed)):
+                    if self._trash(removed).exists():
+                        shutil.rmtree(self._trash(removed))
+            with self.index.transaction():
+                for removed in found if self.is_owned else ():
+                    self.index.drop_removed(removed.id)
+                for made in CACHES:
+                    shutil.rmtree(self.folder / made, ignore_errors=True)
+                self.index.log("emptied", by=by, revision=self.record.revision)
+            return len(found)
 
     def _trash(self, removed: RemovedImage) -> Path:
         return self.folder / TRASH / str(removed.id)
@@ -627,7 +635,7 @@ class Project(ProjectFolder, AbstractContextManager["Project"]):
                     self.index.drop_removed(number)
             for number in found - known.keys():
                 if (name := _name_in(self.folder / TRASH / str(number))) is not None:
-                    self.index.put_removed(name, None, number)
+                    self.index.put_removed(name, None, None, number)
 
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -645,8 +653,9 @@ def _name_in(trash: Path) -> str | None:
 
 def _after(current: ImageState, made: ImageState, by: str, *, done: bool) -> ImageState:
     """The state of new labels, after the current one; what was said of former labels only stays while it is open."""
-    review = None if done or current.done else current.review
-    return replace(made, done=done, review=review, revision=current.revision + 1, by=by, at=now())
+    review, kept = None if done or current.done else current.review, {"id": current.id, "copy_of": current.copy_of}
+    number = next_number(current.revision)
+    return replace(made, **kept, person=current.person, done=done, review=review, revision=number, by=by, at=now())
 
 
 def _visible(folder: Path) -> list[str]:

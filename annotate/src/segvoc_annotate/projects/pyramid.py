@@ -1,18 +1,16 @@
 """A large image as tiles at several sizes, from which the page draws what is looked at."""
 
 import io
-import os
 import threading
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 
-from segvoc import OutputError, UsageError
+from segvoc import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.storage.atomic_writes import write_bytes
-from segvoc_annotate.projects.images import ProjectImage
+from segvoc_annotate.projects.images import TILES, ProjectImage, content_id
 
 TILE_SIDE = 512
 """Side of a tile [px]."""
@@ -23,7 +21,6 @@ TILED_PIXELS = 16_000_000
 SCALED = "scaled.jpg"
 """The image at the size at which it is labeled."""
 
-_FOLDER = ".segvoc/tiles"
 _QUALITY = 88
 _ONE = threading.Lock()
 """Pyramids are made one by one: each holds an image."""
@@ -45,14 +42,9 @@ def tile(folder: Path, image: ProjectImage, name: str) -> bytes:
 
 
 def _made(folder: Path, image: ProjectImage) -> Path:
-    path = folder / _FOLDER / f"{image.stem}.zip"
-    status = image.path.stat()  # before reading, so that an image replaced meanwhile is newer
-    with suppress(OSError):
-        if path.stat().st_mtime_ns == status.st_mtime_ns:
-            return path
-    write_bytes(path, _pyramid(Image.fromarray(read_image(image.path))))
-    with suppress(OSError, OutputError):
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    path = folder / TILES / f"{content_id(image.path)}.zip"
+    if not path.exists():
+        write_bytes(path, _pyramid(Image.fromarray(read_image(image.path))))
     return path
 
 

@@ -2,9 +2,11 @@
 
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 from unicodedata import category
@@ -19,8 +21,8 @@ from segvoc.storage.records import from_json
 MOST_IDS = 32_766
 """Upper bound of word ids: a correction is an id + 2 in 15 bits, and a bit for its strength."""
 
-MOST_REVISIONS = 2**53
-"""Upper bound of revisions and of numbers of changes, which pages read as floats."""
+MOST_REVISIONS = 10**15
+"""Upper bound of revisions and of numbers of changes: they have at most 15 digits, which pages read exactly."""
 
 LONGEST_ANSWERS = 200_000
 """Max characters of an image's `answers`."""
@@ -35,12 +37,13 @@ Verdict = Literal["accepted", "sent back"]
 
 _Mark = Literal["done", "reopened", Verdict, "no longer accepted"]
 
-ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "improved", "assigned"]
+ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "improved", "assigned", "emptied"]
 """Kind of a change; "no longer accepted": the labels of an accepted image changed."""
 
 DOCUMENTED = {"use_attribute_docstrings": True, "extra": "forbid"}
 """Setting of records that the service reads or answers: OpenAPI describes their fields by the docstrings."""
 
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TAUGHT = re.compile(r"taught/[^/\\]+\.words\.safetensors")
 
 
@@ -66,6 +69,8 @@ class ProjectWord:
     """RGB."""
     removed: bool = False
     """Whether it was removed; its pixels keep its id."""
+    merged_into: int | None = None
+    """The id of the word that it was merged into, which its own id means from then on; it stays removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +98,8 @@ class ProjectRecord:
 
     format: Literal["segvoc project"] = PROJECT_FORMAT
     version: int = PROJECT_VERSION
+    id: str
+    """Which project it is, whatever its name, folder and address."""
     name: str
     revision: int = 1
     images: str = "images"
@@ -102,28 +109,39 @@ class ProjectRecord:
 
     def __post_init__(self) -> None:
         _check_revision(self.revision)
+        if not _ID.fullmatch(self.id):
+            raise UsageError(f"the id {self.id[:40]!r} is not 1 to 64 letters, digits, - and _; choose another")
         # control characters, surrogates, separators of lines and of paragraphs
         is_line = not any(category(character) in ("Cc", "Cs", "Zl", "Zp") for character in self.name)
         if not self.name.strip() or len(self.name) > LONGEST_NAME or not is_line:
             raise UsageError(
                 f"the name {self.name[:40]!r} is not one line of 1 to {LONGEST_NAME} characters; choose another"
             )
-        ids = [word.id for word in self.words]
-        if len(set(ids)) != len(ids):
+        self._check_words()
+        if not 0 <= self.options.threshold <= 1:
+            raise UsageError(f"the threshold {self.options.threshold:g} is not in [0, 1]; choose another")
+        if wrong := [file for file in self.options.taught if not _TAUGHT.fullmatch(file)]:
+            raise UsageError(f"{wrong[0][:80]!r} is not a file of taught words (taught/NAME.words.safetensors)")
+
+    def _check_words(self) -> None:
+        known = {word.id: word for word in self.words}
+        if len(known) != len(self.words):
             raise UsageError("two words have the same id; make ids unique")
         for word in self.words:
             if not word.name.strip():
                 raise UsageError("a word has no name; name it, or remove it")
             if not 0 <= word.id < MOST_IDS or not all(0 <= value < 256 for value in word.color):
                 raise UsageError(f"the id or the color of {word.name[:40]!r} is out of range; ids are below {MOST_IDS}")
+            seen = set[int | None]()
+            while word.merged_into is not None:
+                seen.add(word.id)
+                if not word.removed or word.merged_into in seen or word.merged_into not in known:
+                    raise UsageError(f"{word.name[:40]!r} can't be merged into the word {word.merged_into}; correct it")
+                word = known[word.merged_into]
         if present := self.present:
             names = Vocabulary([word.name for word in present]).words
             if any(name != word.name for name, word in zip(names, present, strict=True)):
                 raise UsageError("a word has white space around it; remove it")
-        if not 0 <= self.options.threshold <= 1:
-            raise UsageError(f"the threshold {self.options.threshold:g} is not in [0, 1]; choose another")
-        if wrong := [file for file in self.options.taught if not _TAUGHT.fullmatch(file)]:
-            raise UsageError(f"{wrong[0][:80]!r} is not a file of taught words (taught/NAME.words.safetensors)")
 
     @property
     def present(self) -> tuple[ProjectWord, ...]:
@@ -135,17 +153,39 @@ class ProjectRecord:
         """The ids of all words, including removed ones."""
         return frozenset(word.id for word in self.words)
 
+    @cached_property
+    def merged(self) -> Mapping[int, int]:
+        """The id of the word that each merged word went into, by its own."""
+        into = {word.id: word.merged_into for word in self.words if word.merged_into is not None}
+        found = {}
+        for word in into:
+            last = word
+            while last in into:
+                last = into[last]
+            found[word] = last
+        return found
+
+    @property
+    def places(self) -> Mapping[int, int]:
+        """The place of each current word, in order, by its id and the ids of words that were merged into it."""
+        places = {word.id: place for place, word in enumerate(self.present)}
+        return places | {word: places[into] for word, into in self.merged.items() if into in places}
+
     @property
     def colors(self) -> Mapping[int, tuple[int, int, int]]:
         """RGB by id."""
         return {word.id: word.color for word in self.words}
 
     def with_words(self, names: str | Iterable[str]) -> "ProjectRecord":
-        """Add words, with the next ids and their default colors; existing words are skipped, removed ones restored."""
+        """Add words, with the next ids and their default colors; existing words are skipped, removed ones restored.
+
+        A word that was merged into another one stays merged: one of its name is a new word.
+        """
         names = Vocabulary(names).words if names else ()
         known = {word.name for word in self.present}
         missing = [name for name in dict.fromkeys(names) if name not in known]
-        back = {word.name: word.id for word in self.words if word.removed and word.name in missing}
+        gone = (word for word in self.words if word.removed and word.merged_into is None)
+        back = {word.name: word.id for word in gone if word.name in missing}
         words = [replace(word, removed=False) if back.get(word.name) == word.id else word for word in self.words]
         for number, name in enumerate((name for name in missing if name not in back), max(self.ids, default=-1) + 1):
             words.append(ProjectWord(id=number, name=name, color=word_color(number)))
@@ -182,12 +222,18 @@ class ImageState:
 
     __pydantic_config__: ClassVar = DOCUMENTED
 
+    id: str = ""
+    """Which image it is, also after it was removed and restored; its name may be given to another one."""
     image: str
     """Path of the image below the image folder."""
+    copy_of: str | None = None
+    """The id of the image of which it is a copy for a second person."""
+    person: str | None = None
+    """Who labels it."""
     width: int
     height: int
     revision: int = 0
-    """How often its labels were written; 0: never."""
+    """Number of its last change, which no other one of the image had; 0: it was never labeled."""
     done: bool = False
     review: Review | None = None
     """The last review, until the image is done again or reopened."""
@@ -213,6 +259,9 @@ class ImageState:
 
     def __post_init__(self) -> None:
         _check_revision(self.revision)
+        counts = (self.corrected, self.unlabeled, *self.pixels.values(), *(self.objects or {}).values())
+        if not all(0 <= count <= self.width * self.height for count in counts):
+            raise UsageError(f"the pixels of {self.image[:60]!r} aren't those of {self.width} x {self.height}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,11 +276,25 @@ class Change:
     revision: int
     change: str | None = None
     """The caller's id of it, which no other change has."""
+    image_id: str | None = None
 
 
 def _check_revision(revision: int) -> None:
     if not 0 <= revision < MOST_REVISIONS:
         raise UsageError(f"the revision {str(revision)[:20]} is out of range; it is below {MOST_REVISIONS}")
+
+
+def clock() -> int:
+    """The time [ms since 1970]."""
+    return time.time_ns() // 1_000_000
+
+
+def next_number(last: int) -> int:
+    """The number after another one, of revisions and of changes.
+
+    It is the time, so that a number never comes twice, also where older files were put back by hand.
+    """
+    return max(last + 1, clock())
 
 
 def now() -> str:

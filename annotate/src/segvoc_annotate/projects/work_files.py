@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
-from zlib import crc32
 
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
@@ -28,7 +27,14 @@ from segvoc.imaging.label_maps import (
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import field_value, from_json, to_json
 from segvoc_annotate.projects.png_bands import BANDED_PIXELS, BandedPng
-from segvoc_annotate.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Source, damaged_file
+from segvoc_annotate.projects.records import (
+    LONGEST_ANSWERS,
+    ImageState,
+    PixelPlace,
+    ProjectRecord,
+    Source,
+    damaged_file,
+)
 
 STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY = (
     *("state.json", "labels.png", "draft.png", "confidence.png", "parts.png"),
@@ -203,21 +209,23 @@ def received(
     file: BinaryIO | io.BytesIO,
     image: str,
     size: tuple[int, int],
-    colors: Mapping[int, tuple[int, int, int]],
+    record: ProjectRecord,
     draft: Mapping[str, bytes] | None = None,
 ) -> PackedWork:
-    """Check an untrusted work file, a zip for an image of this height and width [px]; `colors` are RGB by id.
+    """Check an untrusted work file, a zip for an image of this height and width [px].
 
-    Its PNGs are stored as they were sent, but for labels in another form than ours. `draft` has the `DRAFT_PLANES` if
-    they aren't sent. `UsageError` if the zip is invalid or too large for the image, sizes differ, or an id belongs to
-    no word.
+    Its PNGs are stored as they were sent, but for labels in another form than ours, or with merged words. `draft` has
+    the `DRAFT_PLANES` if they aren't sent. `UsageError` if the zip is invalid or too large for the image, sizes differ,
+    or an id belongs to no word.
     """
     files, facts = received_files(file, size)
     if draft is not None and (sent := files.keys() & set(DRAFT_PLANES)):
         raise UsageError(f"the work file has {min(sent)!r}, but draft=kept; leave one of them out")
     files = {**files, **(draft or {})}
-    work = work_of(files, size, facts)
+    work, colors = work_of(files, size, facts), record.colors
     check_ids(work, colors)
+    if (merged := with_merged(work, record)) is not work:
+        work, files = merged, {**files, **packed_work(merged, image, colors).planes}
     is_8_bit = max(colors, default=0) < UNLABELED_8_BIT
     if size[0] * size[1] >= BANDED_PIXELS:
         # a stroke changes some rows then
@@ -409,15 +417,24 @@ def read_work(path: Path) -> tuple[ImageState, LabelWork]:
         raise damaged_file(path, one_line(error)) from None
 
 
-def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
-    """Apply externally changed labels to the work; None if unchanged."""
+def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork:
+    """Apply externally changed labels to the work."""
     differs = labels != work.labels
-    if not differs.any():
-        return None
     corrections = np.zeros(labels.shape, np.uint16) if work.corrections is None else work.corrections.copy()
     decided = np.where(labels == UNLABELED, np.uint16(NO_WORD), labels + np.uint16(FIRST_WORD))
     corrections[differs] = decided[differs]
     return replace(work, labels=labels, corrections=corrections, source="import")
+
+
+def with_merged(work: LabelWork, record: ProjectRecord) -> LabelWork:
+    """Give pixels of merged words to those that they went into; the same object if it has none."""
+    if not (merged := list(record.merged)):
+        return work
+    codes = [word + FIRST_WORD + strength for word in merged for strength in (0, LOOSE)]
+    planes = ((work.labels, merged), (work.draft, merged), (work.corrections, codes))
+    if not any(values is not None and np.isin(values, ids).any() for values, ids in planes):
+        return work
+    return with_ids(work, {word: word for word in record.ids} | dict(record.merged))
 
 
 def with_ids(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:
@@ -432,12 +449,6 @@ def with_ids(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:
     return replace(work, labels=table[work.labels], draft=draft, corrections=corrections)
 
 
-HEAD_BYTES = 1_000
-"""Leading bytes that contain the palette of our label maps."""
-
-_SIGNATURE_BYTES = 8
-_AROUND = 12
-"""Bytes of a PNG chunk besides its content: length, name and checksum."""
 _EIGHT_BITS_OF_PALETTE, _SIXTEEN_BITS = b"\x08\x03", b"\x10\x00"
 
 
@@ -447,18 +458,3 @@ def color_table(colors: Mapping[int, tuple[int, int, int]]) -> UInt8[np.ndarray,
     for number, color in colors.items():
         table[number] = color
     return table
-
-
-def in_colors(png: bytes, colors: Mapping[int, tuple[int, int, int]]) -> bytes:
-    """Recolor a label map (its file, or the first bytes) by RGB by id; unchanged without a palette of 256 colors."""
-    at = _SIGNATURE_BYTES
-    while (name := png[at + 4 : at + 8]) not in (b"PLTE", b"IDAT", b""):
-        if name == b"IHDR" and png[at + 16 : at + 18] != _EIGHT_BITS_OF_PALETTE:
-            return png
-        at += _AROUND + int.from_bytes(png[at : at + 4])
-    if name != b"PLTE":
-        return png
-    palette = label_palette(color_table(colors)[:UNLABELED_8_BIT]).tobytes()
-    end = at + _AROUND + int.from_bytes(png[at : at + 4])
-    piece = name + palette
-    return png[:at] + len(palette).to_bytes(4) + piece + crc32(piece).to_bytes(4) + png[end:]

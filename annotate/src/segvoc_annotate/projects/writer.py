@@ -13,7 +13,6 @@ from segvoc import UsageError
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import read_json
 from segvoc.storage.journal import lock_folder
-from segvoc_annotate.projects.earlier_format import adopt_earlier, read_history, set_aside_earlier
 from segvoc_annotate.projects.images import move
 from segvoc_annotate.projects.index import INDEX_FILE, Index
 from segvoc_annotate.projects.records import DamagedProjectError, now
@@ -35,12 +34,10 @@ class ProjectWriter:
         self._resources.enter_context(lock_project(folder))
         self.index = self._opened(folder)
         self._resources.callback(self.index.close)
-        adopt_earlier(folder, self.index)
 
     def _opened(self, folder: Path) -> Index:
         """Open the index; if it is missing or damaged, start one without images, which come from the files."""
         path = folder / INDEX_FILE
-        was_earlier = set_aside_earlier(folder)
         if path.exists():
             try:
                 return Index.open(path)
@@ -49,9 +46,9 @@ class ProjectWriter:
                 for suffix in ("-wal", "-shm", ""):
                     move(Path(f"{path}{suffix}"), Path(f"{aside}{suffix}"))
                 self.notices.append(f"{str(path)!r} was damaged (now {str(aside)!r}) and {_REBUILT}")
-        elif not was_earlier and (folder / "work").is_dir():
+        elif (folder / "work").is_dir():
             self.notices.append(f"{str(path)!r} was missing and {_REBUILT}")
-        Index.create(path, read_history(folder))
+        Index.create(path)
         return Index.open(path)
 
     def close(self) -> None:

@@ -16,7 +16,10 @@ from segvoc_annotate.projects.project import SOMEONE
 from segvoc_annotate.settings import AnnotateSettings
 
 USER_HEADER = "X-Segvoc-User"
-"""Header with the annotator's name, percent-encoded."""
+"""Header with the annotator's name, percent-encoded; an API key has a name of its own."""
+
+PROJECT_HEADER = "X-Segvoc-Project"
+"""Header with the id of the project: of the one that answers, and of the one that the caller means."""
 
 MOST_FILES = 1000
 """Max files per upload."""
@@ -98,11 +101,11 @@ def change_of(request: Request) -> str | None:
 
 
 def user_of(request: Request) -> str:
-    """The annotator's name as given by the caller, on one line; else the API key's name."""
+    """The name of the request's API key; without keys, the one that the caller gives, on one line."""
+    if request.state.key is not None:
+        return request.state.key.name
     name = " ".join(unquote(request.headers.get(USER_HEADER, "")).split())
-    return "".join(character for character in name if character.isprintable())[:64].strip() or (
-        SOMEONE if request.state.key is None else request.state.key.name
-    )
+    return "".join(character for character in name if character.isprintable())[:64].strip() or SOMEONE
 
 
 def whole_number(request: Request, name: str, default: float, most: float) -> float:

@@ -26,6 +26,8 @@ AT_ONCE, KEPT = 2, 4
 MOST_PROBLEMS = 20
 """Max lines about images in a state; the zip has all of them."""
 
+FOLDER = ".segvoc/exports"
+
 STOPPED = "it was stopped; start it again"
 
 
@@ -56,20 +58,21 @@ class ExportState:
 
 
 class Exports:
-    """The exports of a project: the last few, with their zips in a temporary folder until `stop`."""
+    """The exports of a project: the last few, with their zips in its folder until `stop`, or the next start."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self._guard = threading.Lock()
         self._jobs: dict[str, _Job] = {}
-        self._folder: Path | None = None
+        self._folder = project.folder / FOLDER
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def states(self) -> list[ExportState]:
         """All exports, the last one first."""
         return [job.state for job in reversed([*self._jobs.values()])]
 
     def start(self, format_: str, *, only_done: bool, by: str) -> ExportState:
-        """Start an export, or return the running one that is the same; `UsageError` as `ProjectExport`.
+        """Start an export, or return the caller's running one that is the same; `UsageError` as `ProjectExport`.
 
         `UsageError` also if too many are running.
         """
@@ -77,16 +80,15 @@ class Exports:
         with self._guard:
             running = [job for job in self._jobs.values() if job.state.state == "running"]
             for job in running:
-                if (job.state.format, job.state.all) == (format_, not only_done):
+                if (job.state.format, job.state.all, job.state.by) == (format_, not only_done, by):
                     return job.state
             if len(running) >= AT_ONCE:
                 raise UsageError(f"{len(running)} exports are running already; wait for one, or cancel it")
             ended = [id_ for id_, job in self._jobs.items() if job not in running]
             for id_ in ended[: max(0, len(self._jobs) - KEPT + 1)]:
                 self._drop(id_)
-            if self._folder is None:
-                with writing(tempfile.gettempdir()):
-                    self._folder = Path(tempfile.mkdtemp(prefix="segvoc-"))
+            with writing(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
             state = ExportState(
                 id=secrets.token_hex(8), format=format_, all=not only_done, images=len(export.states), by=by, at=now()
             )
@@ -105,10 +107,12 @@ class Exports:
             raise UsageError(f"this export is {job.state.state}; only one that is done has a file")
         return job.state, job.path
 
-    def remove(self, id_: str) -> ExportState:
-        """Cancel an export, or delete its zip; the export is gone."""
+    def remove(self, id_: str, by: str | None = None) -> ExportState:
+        """Cancel an export, or delete its zip; the export is gone. `UsageError` if it isn't of `by` (None: any)."""
         with self._guard:
-            self._job(id_)
+            owner = self._job(id_).state.by
+            if by not in (None, owner):
+                raise UsageError(f"this export is of {owner!r}; start one of your own")
             return self._drop(id_)
 
     def stop(self) -> None:
@@ -116,8 +120,7 @@ class Exports:
         with self._guard:
             for id_ in [*self._jobs]:
                 self._drop(id_)
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _job(self, id_: str) -> "_Job":
         if id_ not in self._jobs:
@@ -180,6 +183,7 @@ def export_zip(folder: Path, path: Path, format_: str, only_done: bool, to: Conn
     Messages are ("finished", images so far), and finally ("done", lines about images) or ("failed", line).
     """
     yield_to_labeling()
+    tempfile.tempdir = str(path.parent)  # what a kill leaves there, the next start removes
     try:
         export = ProjectExport(project=ProjectFolder(folder), format=format_, only_done=only_done)
         to.send(("done", export.to_zip(path, lambda number, _: to.send(("finished", number)))))

@@ -21,7 +21,7 @@ from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.storage.files import SHIPPED
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
-from segvoc_annotate.projects.people import read_assigned
+from segvoc_annotate.projects.people import each_once
 from segvoc_annotate.service.worker_process import yield_to_labeling
 
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
@@ -177,15 +177,13 @@ def done_images(project: ProjectFolder) -> LabeledImages:
     words = record.present
     if not words:
         raise UsageError(f"the project {record.name!r} has no words; add some, and label images with them")
-    places = {word.id: place for place, word in enumerate(words)}
-    found, copies = [], read_assigned(project).copies
-    for state in project.states()[0]:
-        if state.done and state.image not in copies:
-            image = project.image(state.image)
-            labels, corrected = project.files(image).labels, state.corrected > 0 or state.source == "import"
-            found.append(
-                DoneImage(image=image.path, labels=labels, stem=image.stem, places=places, corrected=corrected)
-            )
+    found = []
+    for state in each_once((state for state in project.states()[0] if state.done), project):
+        image = project.image(state.image)
+        labels, corrected = project.files(image).labels, state.corrected > 0 or state.source == "import"
+        found.append(
+            DoneImage(image=image.path, labels=labels, stem=image.stem, places=record.places, corrected=corrected)
+        )
     if not found:
         raise UsageError(f"no image of the project {record.name!r} is done; mark images with correct labels as done")
     names = [word.name for word in words]

@@ -6,10 +6,10 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request
 from jaxtyping import UInt8
 from PIL import Image
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from segvoc import OutputError, SegvocError, TaughtWords, UsageError
 from segvoc.serving.admission import requires
@@ -34,8 +34,8 @@ from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, Importing
 from segvoc_annotate.projects.index import stamp_of
-from segvoc_annotate.projects.merging import merge_words, resume_merge
-from segvoc_annotate.projects.people import Assigned, assign, read_assigned
+from segvoc_annotate.projects.merging import follow_merges
+from segvoc_annotate.projects.people import assign
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.pyramid import SCALED, tile
 from segvoc_annotate.projects.records import (
@@ -46,12 +46,22 @@ from segvoc_annotate.projects.records import (
     NotInProjectError,
     ProjectRecord,
 )
-from segvoc_annotate.service.bodies import change_of, expected_revision, sent_file, sent_form, user_of, whole_number
+from segvoc_annotate.service.bodies import (
+    PROJECT_HEADER,
+    change_of,
+    expected_revision,
+    sent_file,
+    sent_form,
+    user_of,
+    whole_number,
+)
 from segvoc_annotate.service.exports import Exports, ExportState
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
+from segvoc_annotate.service.openapi import FILES, described
 from segvoc_annotate.service.schemas import (
     AddedAnswer,
+    AssignedAnswer,
     AssignedJson,
     ChangesAnswer,
     DoneJson,
@@ -83,6 +93,7 @@ MOST_NAMES = 20_000_000
 AT_ONCE = 2
 """Max concurrent image decodes per project; each takes a few hundred megabytes."""
 
+_Answer = Callable[[Request], Awaitable[Response]]
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -97,7 +108,7 @@ class ProjectRoutes:
         self._improvement = Improvement(self.project, service.open_models[0], self._taught.follow_from_thread)
         self._exports = Exports(self.project)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
-        self._coloring: asyncio.Task[None] | None = None
+        self._merging: asyncio.Task[None] | None = None
         self._ending = threading.Event()
 
     @asynccontextmanager
@@ -109,53 +120,75 @@ class ProjectRoutes:
         """
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
-        try:
-            await asyncio.to_thread(resume_merge, self.project)
-        except (SegvocError, OSError) as error:
-            LOGGER.warning("words can't be merged", extra={FIELDS: {"problem": str(error)}})
         await self._taught.follow()
-        self._coloring = asyncio.create_task(self._recolor(None))
+        self._merging = asyncio.create_task(self._follow_merges(None))
         yield
         self._ending.set()
-        await self._coloring
+        await self._merging
         await asyncio.to_thread(self._improvement.stop)
         await asyncio.to_thread(self._exports.stop)
         self.project.close()
 
     def add(self, router: APIRouter) -> None:
         """Add the routes: with the model of the answer unless that is a file, and the role that a key needs."""
-        for method, path, answer, model, role in (
+        for method, path, answer, model, role, *body in (
             ("GET", "/v1/project", self._get, ProjectAnswer, "read"),
-            ("PUT", "/v1/project", self._put, ProjectAnswer, "annotate"),
-            ("POST", "/v1/project/merged", self._merge, ProjectAnswer, "annotate"),
+            ("PUT", "/v1/project", self._put, ProjectAnswer, "annotate", ProjectJson),
+            ("POST", "/v1/project/merged", self._merge, ProjectAnswer, "annotate", MergeJson),
             ("GET", "/v1/project/changes", self._changes, ChangesAnswer, "read"),
             ("POST", "/v1/project/images", self._add_images, AddedAnswer, "annotate"),
             ("GET", "/v1/project/images/{name:path}", self._image, None, "read"),
             ("DELETE", "/v1/project/images/{name:path}", self._remove, RemovedAnswer, "administer"),
             ("POST", "/v1/project/restored/{name:path}", self._restore, ImageState, "annotate"),
+            ("DELETE", "/v1/project/removed", self._empty_trash, RemovedAnswer, "administer"),
             ("GET", "/v1/project/thumbnails/{name:path}", self._thumbnail, None, "read"),
             ("GET", "/v1/project/tiles/{name:path}", self._tile, None, "read"),
             ("GET", "/v1/project/work/{name:path}", self._work, None, "read"),
             ("PUT", "/v1/project/work/{name:path}", self._put_work, ImageState, "annotate"),
-            ("PUT", "/v1/project/done/{name:path}", self._put_done, ImageState, "annotate"),
-            ("PUT", "/v1/project/review/{name:path}", self._put_review, ImageState, "annotate"),
-            ("POST", "/v1/project/assigned", self._assign, Assigned, "administer"),
+            ("PUT", "/v1/project/done/{name:path}", self._put_done, ImageState, "annotate", DoneJson),
+            ("PUT", "/v1/project/review/{name:path}", self._put_review, ImageState, "annotate", ReviewJson),
+            ("POST", "/v1/project/assigned", self._assign, AssignedAnswer, "administer", AssignedJson),
             ("GET", "/v1/project/agreement", self._agreement, Agreement, "read"),
             ("GET", "/v1/project/differences/{name:path}", self._differences, None, "read"),
             ("GET", "/v1/project/archive", self._archive, None, "read"),
             ("GET", "/v1/project/exports", self._export_states, ExportsAnswer, "read"),
-            ("POST", "/v1/project/exports", self._export, ExportState, "read"),
+            ("POST", "/v1/project/exports", self._export, ExportState, "read", ExportJson),
             ("GET", "/v1/project/exports/{id}", self._export_state, ExportState, "read"),
             ("DELETE", "/v1/project/exports/{id}", self._remove_export, ExportState, "read"),
             ("GET", "/v1/project/exports/{id}/file", self._export_file, None, "read"),
             ("POST", "/v1/project/import", self._import, AddedAnswer, "administer"),
             ("GET", "/v1/project/improvement", self._improvement_state, ImprovementState, "read"),
-            ("POST", "/v1/project/improvement", self._improve, ImprovementState, "administer"),
+            ("POST", "/v1/project/improvement", self._improve, ImprovementState, "administer", ImprovementJson),
             ("DELETE", "/v1/project/improvement", self._cancel_improvement, ImprovementState, "administer"),
         ):
-            responses: dict[int | str, dict[str, Any]] = {} if model is None else {200: {"model": model}}
-            needs = [Depends(requires(role))]
-            router.add_api_route(path, answer, methods=[method], responses=responses, dependencies=needs)
+            kind, content = FILES.get(f"{method} {path}"), {"schema": {"type": "string", "format": "binary"}}
+            answers: dict[str, Any] = {"model": model} if kind is None else {"content": {kind: content}}
+            router.add_api_route(
+                path,
+                self._of_project(answer),
+                methods=[method],
+                response_class=Response if kind is not None else JSONResponse,
+                responses={200: answers},
+                dependencies=[Depends(requires(role))],
+                openapi_extra=described(method, path, *body or [None]),
+            )
+
+    def _of_project(self, answer: _Answer) -> _Answer:
+        """A route that refuses callers who mean another project, and says which project answers."""
+
+        @wraps(answer)
+        async def checked(request: Request) -> Response:
+            record = self.project.record
+            meant = request.headers.get(PROJECT_HEADER, record.id)
+            if meant != record.id:
+                message = f"the project {record.name!r} answers here, and the request is meant for another one"
+                details = {"project": strict_json({"id": record.id, "name": record.name})}
+                raise ServiceFailure("another_project", message, status=409, details=details)
+            response = await answer(request)
+            response.headers[PROJECT_HEADER] = record.id
+            return response
+
+        return checked
 
     @property
     def _settings(self) -> ServiceSettings:
@@ -163,23 +196,22 @@ class ProjectRoutes:
 
     async def _get(self, request: Request) -> Response:
         key = request.state.key
+        caller = {"role": ROLES[-1], "user": None} if key is None else {"role": key.role, "user": key.name}
         with self._service.request_slot(labels=False):
-            return await self._in_thread(self._whole, ROLES[-1] if key is None else key.role)
+            return await self._in_thread(self._whole, caller)
 
-    def _whole(self, role: str | None = None) -> Response:
-        """The project with its images, and what the caller may do with it."""
+    def _whole(self, caller: Mapping[str, str | None] | None = None) -> Response:
+        """The project with its images, and who the caller is and what it may do."""
         # read the last change number first: a later change may be reported twice, but is never missed
-        seq, record, assigned = self.project.index.seq, self.project.record, read_assigned(self.project)
+        seq, record = self.project.index.seq, self.project.record
         states, problems = self.project.listing()
         settings = self._settings
         answer = {
             **to_json(record),
             "seq": seq,
             "images_folder": record.images,
-            **({} if role is None else {"role": role}),
-            "assigned": assigned.people,
-            "copies": assigned.copies,
-            "removed": self.project.removed(),
+            **(caller or {}),
+            "removed": self._removed(),
             "problems": problems,
             "limits": {
                 "bytes": settings.max_bytes,
@@ -199,8 +231,6 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=MOST_VALUES)
             await self._in_thread(self._update, body, expected, user, change)
-            if body.words is not None:
-                self._coloring = asyncio.create_task(self._recolor(self._coloring))
             await self._taught.follow()
             return await self._in_thread(self._whole)
 
@@ -208,22 +238,26 @@ class ProjectRoutes:
         user, change = user_of(request), change_of(request)
         with self._service.request_slot(labels=False):
             body = await json_request(request, MergeJson, self._settings, limit=1000, values=10)
-            await self._in_thread(merge_words, self.project, body.word, body.into, by=user, change=change)
+            await self._in_thread(self.project.merge_words, body.word, body.into, by=user, change=change)
+            self._merging = asyncio.create_task(self._follow_merges(self._merging))
             return await self._in_thread(self._whole)
 
-    async def _recolor(self, before: asyncio.Task[None] | None) -> None:
-        """Recolor all label maps, after an earlier run; the next start finishes an interrupted one."""
+    async def _follow_merges(self, before: asyncio.Task[None] | None) -> None:
+        """Let pixels of merged words follow, after an earlier run; the next start goes on with what is left."""
         if before is not None:
             await before
         try:
-            await asyncio.to_thread(self.project.recolor, self._ending.is_set)
+            problems = await asyncio.to_thread(follow_merges, self.project, self._ending.is_set)
         except (SegvocError, OSError) as error:
-            LOGGER.warning("label maps can't be recolored", extra={FIELDS: {"problem": str(error)}})
+            problems = [str(error)]
+        for problem in problems:
+            LOGGER.warning("merged words can't follow in an image", extra={FIELDS: {"problem": problem}})
 
     def _update(self, body: ProjectJson, expected: int, user: str, change: str | None) -> ProjectRecord:
         options = body.options
         if options is not None:
-            options = replace(options, reviewers=self.project.record.options.reviewers)
+            kept = self.project.record.options
+            options = replace(options, reviewers=kept.reviewers, model=kept.model)
         return self.project.update(
             expected=expected, by=user, change=change, name=body.name, words=body.words, options=options
         )
@@ -266,14 +300,14 @@ class ProjectRoutes:
             "changes": [to_json(change) for change in changes],
             "states": {},
         }
-        for name in dict.fromkeys(change.image for change in changes):
+        if not index.knows(after):
+            answer["restart"] = True
+        for id_, name in dict.fromkeys((change.image_id, change.image) for change in changes):
             row = None if name is None else index.image(name)
-            if row is not None and row.state is not None:  # it wasn't removed
-                answer["states"][name] = to_json(row.state)
+            if row is not None and row.state is not None and row.state.id == id_:  # it wasn't removed
+                answer["states"][id_] = to_json(row.state)
         if any(change.what in ("words", "improved") for change in changes):
             answer["project"] = to_json(self.project.record)
-        if any(change.what == "assigned" for change in changes):
-            answer["assigned"] = to_json(read_assigned(self.project))
         return strict_json(answer)
 
     async def _add_images(self, request: Request) -> Response:
@@ -330,7 +364,17 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             name, user, change = request.path_params["name"], user_of(request), change_of(request)
             await self._in_thread(self.project.remove, name, by=user, change=change)
-            return _json({"removed": await self._in_thread(self.project.removed)})
+            return _json({"removed": await self._in_thread(self._removed)})
+
+    async def _empty_trash(self, request: Request) -> Response:
+        with self._service.request_slot(labels=False):
+            await self._in_thread(self.project.empty_trash, by=user_of(request))
+            return _json({"removed": await self._in_thread(self._removed)})
+
+    def _removed(self) -> list[dict[str, str]]:
+        """The images in the trash, the last one last; of one that has no id, its name."""
+        removed = reversed(self.project.index.removed())
+        return [{"id": one.image_id or one.image, "image": one.image} for one in removed]
 
     async def _restore(self, request: Request) -> Response:
         with self._service.request_slot(labels=False):
@@ -361,8 +405,7 @@ class ProjectRoutes:
 
     async def _put_review(self, request: Request) -> Response:
         name, expected = request.path_params["name"], expected_revision(request)
-        key = request.state.key
-        user = user_of(request) if key is None else key.name  # anybody can send another name
+        user = user_of(request)
         with self._service.request_slot(labels=False):
             body = await json_request(request, ReviewJson, self._settings, limit=TEXT_BYTES, values=10)
             review = partial(self.project.review, expected=expected, by=user, change=change_of(request))
@@ -373,7 +416,8 @@ class ProjectRoutes:
         with self._service.request_slot(labels=False):
             body = await json_request(request, AssignedJson, self._settings, limit=MOST_NAMES, values=MOST_VALUES)
             call = partial(assign, as_copies=body.copies, by=user, change=change)
-            return _json(to_json(await self._in_thread(call, self.project, body.images, body.people)))
+            states = await self._in_thread(call, self.project, body.images, body.people)
+        return _json({"images": [to_json(state) for state in states]})
 
     async def _agreement(self, request: Request) -> Response:
         only_done = request.query_params.get("all", "false") != "true"
@@ -389,14 +433,16 @@ class ProjectRoutes:
 
     async def _archive(self, request: Request) -> Response:
         headers = {"Content-Disposition": f'attachment; filename="{self._zip_name()}"'}
-        return StreamingResponse(archived(self.project), media_type=ZIP, headers=headers)
+        key = request.state.key
+        has_trash = key is None or key.role == ROLES[-1]
+        return StreamingResponse(archived(self.project, has_trash=has_trash), media_type=ZIP, headers=headers)
 
     def _zip_name(self, what: str = "") -> str:
         """Name of a zip: the project's, in ASCII."""
         name = "".join(character for character in self.project.name if character.isalnum() or character in " -_.")
         return f"{name.strip(' .').encode('ascii', 'ignore').decode() or 'project'}{what}.zip"
 
-    async def _export_states(self) -> Response:
+    async def _export_states(self, request: Request) -> Response:
         return _json({"exports": [to_json(state) for state in self._exports.states()]})
 
     async def _export(self, request: Request) -> Response:
@@ -410,7 +456,9 @@ class ProjectRoutes:
         return _json(to_json(await self._in_thread(self._exports.state, request.path_params["id"])))
 
     async def _remove_export(self, request: Request) -> Response:
-        return _json(to_json(await self._in_thread(self._exports.remove, request.path_params["id"])))
+        key = request.state.key
+        by = user_of(request) if key is not None and key.role != ROLES[-1] else None
+        return _json(to_json(await self._in_thread(self._exports.remove, request.path_params["id"], by)))
 
     async def _export_file(self, request: Request) -> Response:
         state, path = await self._in_thread(self._exports.file, request.path_params["id"])
@@ -436,7 +484,7 @@ class ProjectRoutes:
                 states.append(to_json(self.project.state(self.project.image(name))))
         return _json({"added": states, "problems": found.problems})
 
-    async def _improvement_state(self) -> Response:
+    async def _improvement_state(self, request: Request) -> Response:
         return self._progress(await self._in_thread(self._improvement.state))
 
     async def _improve(self, request: Request) -> Response:
@@ -448,7 +496,7 @@ class ProjectRoutes:
                 raise ServiceFailure("invalid_request", why)
             return self._progress(await self._in_thread(self._improvement.start, finetune=body.finetune, by=user))
 
-    async def _cancel_improvement(self) -> Response:
+    async def _cancel_improvement(self, request: Request) -> Response:
         return self._progress(await self._in_thread(self._improvement.cancel))
 
     def _progress(self, state: ImprovementState) -> Response:

@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segvoc_annotate.projects.people import Assigned
 from segvoc_annotate.projects.records import (
     Change,
     ImageState,
@@ -27,7 +26,7 @@ class ProjectJson(_Body):
     words: tuple[ProjectWord, ...] | None = Field(
         None, description="All words, including removed ones.", fail_fast=True
     )
-    options: ProjectOptions | None = Field(None, description="Its reviewers aren't changed.")
+    options: ProjectOptions | None = Field(None, description="Its reviewers and model aren't changed.")
 
 
 class MergeJson(_Body):
@@ -53,7 +52,7 @@ class ReviewJson(_Body):
 class AssignedJson(_Body):
     """Images, and who labels them."""
 
-    images: tuple[str, ...] = Field(description="Names of images of the project.", fail_fast=True)
+    images: tuple[str, ...] = Field(description="Names or ids of images of the project.", fail_fast=True)
     people: tuple[str, ...] = Field(description="Images are dealt out to them in turn; none: to nobody.")
     copies: bool = Field(False, description="Add a copy of each image, without labels, for its person.")
 
@@ -77,6 +76,13 @@ class ExportsAnswer(BaseModel):
     exports: list[ExportState] = Field(description="The last one first.")
 
 
+class RemovedImageJson(BaseModel):
+    """An image in the trash."""
+
+    id: str = Field(description="By which it is restored.")
+    image: str
+
+
 class ProjectLimits(BaseModel):
     """Limits of requests about the project."""
 
@@ -92,6 +98,7 @@ class ProjectAnswer(BaseModel):
 
     format: Literal["segvoc project"]
     version: int
+    id: str = Field(description="Sent back as X-Segvoc-Project, it is checked: another project answers with 409.")
     name: str
     revision: int
     words: list[ProjectWord]
@@ -99,10 +106,9 @@ class ProjectAnswer(BaseModel):
     seq: int = Field(description="Number of the last change.")
     images: list[ImageState]
     images_folder: str
-    assigned: dict[str, str] = Field(description="Who labels an image, by its name.")
-    copies: dict[str, str] = Field(description="The original of a copy for a second person, by the copy's name.")
     role: str | None = Field(None, description="Role of the request's key: what it may do. Only of GET.")
-    removed: list[str]
+    user: str | None = Field(None, description="Name of the request's key, which signs all that it does. Only of GET.")
+    removed: list[RemovedImageJson]
     problems: list[str] = Field(description="A line per unusable image.")
     limits: ProjectLimits
 
@@ -112,9 +118,9 @@ class ChangesAnswer(BaseModel):
 
     seq: int
     changes: list[Change]
-    states: dict[str, ImageState] = Field(description="Current states of the changed images.")
+    restart: bool = Field(False, description="Whether the history has no such number: older files were put back.")
+    states: dict[str, ImageState] = Field(description="Current states of the changed images, by their ids.")
     project: ProjectRecord | None = Field(None, description="Only if it was changed.")
-    assigned: Assigned | None = Field(None, description="Only if it was changed.")
 
 
 class AddedAnswer(BaseModel):
@@ -127,4 +133,10 @@ class AddedAnswer(BaseModel):
 class RemovedAnswer(BaseModel):
     """The images in the trash."""
 
-    removed: list[str]
+    removed: list[RemovedImageJson]
+
+
+class AssignedAnswer(BaseModel):
+    """The images that were assigned, or their copies."""
+
+    images: list[ImageState]

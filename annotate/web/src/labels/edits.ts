@@ -44,8 +44,8 @@ export interface Change {
   readonly box: Box;
   /** Start, length, what the pixels had before and what they have after it: four numbers for each stretch of a row. */
   readonly runs: Int32Array;
-  /** Whether it was taken back: the pixels have what they had before. */
-  readonly isUndone: boolean;
+  /** Pixels that an undo or redo left alone, since somebody changed them meanwhile. */
+  readonly left: number;
 }
 
 /** Stretches of words and of objects, four numbers each as in a `Change`. */
@@ -69,26 +69,35 @@ export interface SavedEdits {
   };
 }
 
+export const NO_OBJECTS: SavedEdits["objects"] = { layer: null, ids: [] };
+
 /** Corrections without a history. */
-export function editsOf(layer: PackedLayer, objects: SavedEdits["objects"] = { layer: null, ids: [] }): SavedEdits {
+export function editsOf(layer: PackedLayer, objects: SavedEdits["objects"] = NO_OBJECTS): SavedEdits {
   return { layer, done: [], undone: [], objects };
+}
+
+/** A correction whose word has another id. */
+export function correctionWith(code: number, ids: ReadonlyMap<number, number>): number {
+  const word = wordOf(code),
+    now = word === null ? undefined : ids.get(word);
+  return now === undefined ? code : codeOf(now, code & LOOSE ? "loose" : "firm");
 }
 
 /** Corrections, their history included, in which some words have other ids. */
 export function withOtherIds(edits: SavedEdits, ids: ReadonlyMap<number, number>): SavedEdits {
-  const code = (before: number) => {
-    const word = wordOf(before),
-      now = word === null ? undefined : ids.get(word);
-    return now === undefined ? before : codeOf(now, before & LOOSE ? "loose" : "firm");
-  };
+  const code = (before: number) => correctionWith(before, ids);
   const steps = (all: readonly Step[]) =>
     all.map(({ runs, objects }) => ({ runs: runs.map((number, at) => (at % STRETCH < 2 ? number : code(number))), objects }));
   return {
     layer: mapped(edits.layer, code),
     done: steps(edits.done),
     undone: steps(edits.undone),
-    objects: { ...edits.objects, ids: edits.objects.ids.map((id) => ids.get(id!) ?? id) },
+    objects: objectsWith(edits.objects, ids),
   };
+}
+
+export function objectsWith(objects: SavedEdits["objects"], ids: ReadonlyMap<number, number>): SavedEdits["objects"] {
+  return { ...objects, ids: objects.ids.map((id) => ids.get(id!) ?? id) };
 }
 
 export class Edits {
@@ -155,7 +164,7 @@ export class Edits {
     const changed: number[] = [];
     for (let at = 0; at < runs.length; at += 2) this.codes.fill(runs[at], runs[at] + runs[at + 1], after, changed);
     for (const number of changed) this.open.runs.push(number);
-    return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS }, false);
+    return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS });
   }
 
   /** The number of a new object of a word; null: there are none left. */
@@ -189,7 +198,7 @@ export class Edits {
     this.undone = [];
     let bytes = this.done.reduce((sum, one) => sum + bytesOf(one), 0);
     while (bytes > MOST_HISTORY && this.done.length > 1) bytes -= bytesOf(this.done.shift()!);
-    return this.change(step, false);
+    return this.change(step);
   }
 
   /** Take back what was painted since the last action ended. */
@@ -200,6 +209,7 @@ export class Edits {
     return change;
   }
 
+  /** Takes back an action where pixels still have what it gave them; null: there is none, or nothing changed. */
   undo(): Change | null {
     return this.step("done", "undone", "undo");
   }
@@ -213,9 +223,10 @@ export class Edits {
     const step = this[from].pop();
     if (!step) return null;
     this[to].push(step);
-    this.codes[way](step.runs);
-    this.numbers?.[way](step.objects);
-    return this.change(step, way === "undo");
+    const runs = Int32Array.from(this.codes[way](step.runs)),
+      objects = Int32Array.from(this.numbers?.[way](step.objects) ?? []);
+    const left = pixelsIn(step.runs) + pixelsIn(step.objects) - pixelsIn(runs) - pixelsIn(objects);
+    return this.change({ runs, objects }, left);
   }
 
   /** Everything as the model found it, without objects, as one action. */
@@ -247,10 +258,16 @@ export class Edits {
     };
   }
 
-  private change({ runs, objects }: Step, isUndone: boolean): Change | null {
-    const box = joined(boxOf(runs, this.width, STRETCH), boxOf(objects, this.width, STRETCH));
-    return box && { box, runs, isUndone };
+  private change({ runs, objects }: Step, left = 0): Change | null {
+    const box = joined(boxOf(runs, this.width, STRETCH), boxOf(objects, this.width, STRETCH)) ?? (left ? NOWHERE : null);
+    return box && { box, runs, left };
   }
+}
+
+const NOWHERE: Box = { left: 0, top: 0, right: 0, bottom: 0 };
+
+function pixelsIn(runs: Int32Array): number {
+  return runs.reduce((sum, number, at) => (at % STRETCH === 1 ? sum + number : sum), 0);
 }
 
 /** The stretches of an action; if it gave one thing to all, in their order, with those as one that follow each other. */

@@ -20,6 +20,8 @@ export interface Word {
   readonly color: Color;
   /** Whether it isn't looked for, or no longer: labels may still have it. */
   readonly removed: boolean;
+  /** The id of the word that it was merged into, which its own id means since; it doesn't come back. */
+  readonly merged_into?: number | null;
 }
 
 /** What a model found in an image; of a large image at the smaller size at which it was labeled. */
@@ -127,15 +129,13 @@ export class Labeling {
     return shown;
   }
 
-  take({ runs, isUndone }: Change): void {
-    const all = runs.length / 4;
-    for (let number = 0; number < all; number++) {
-      // in the order in which the pixels changed
-      const at = 4 * (isUndone ? all - 1 - number : number);
+  take({ runs }: Pick<Change, "runs">): void {
+    // in the order in which the pixels changed
+    for (let at = 0; at < runs.length; at += 4) {
       const [start, end, before, after] = [runs[at], runs[at] + runs[at + 1], runs[at + 2], runs[at + 3]];
-      if (this.counted) this.count(start, end, isUndone ? after : before, -1);
-      this.label(start, end, isUndone ? before : after);
-      if (this.counted) this.count(start, end, isUndone ? before : after, 1);
+      if (this.counted) this.count(start, end, before, -1);
+      this.label(start, end, after);
+      if (this.counted) this.count(start, end, after, 1);
     }
   }
 

@@ -112,13 +112,35 @@ export class Layer {
     this.set(start, end - start, after);
   }
 
-  /** Take changes back: the last one first, since a pixel may be in several. */
-  undo(changes: Int32Array): void {
-    for (let at = changes.length - STRETCH; at >= 0; at -= STRETCH) this.set(changes[at], changes[at + 1], changes[at + 2]);
+  /**
+   * Take changes back where pixels still have what they gave: the last one first, since a pixel may be in several.
+   * Returns what changed, as stretches.
+   */
+  undo(changes: Int32Array): number[] {
+    const changed: number[] = [];
+    for (let at = changes.length - STRETCH; at >= 0; at -= STRETCH)
+      this.exchange(changes[at], changes[at + 1], changes[at + 3], changes[at + 2], changed);
+    return changed;
   }
 
-  redo(changes: Int32Array): void {
-    for (let at = 0; at < changes.length; at += STRETCH) this.set(changes[at], changes[at + 1], changes[at + 3]);
+  /** Make changes again where pixels still have what was there before them; returns what changed, as stretches. */
+  redo(changes: Int32Array): number[] {
+    const changed: number[] = [];
+    for (let at = 0; at < changes.length; at += STRETCH)
+      this.exchange(changes[at], changes[at + 1], changes[at + 2], changes[at + 3], changed);
+    return changed;
+  }
+
+  private exchange(start: number, length: number, before: number, after: number, changes: number[]): void {
+    const { values } = this;
+    for (let at = start; at < start + length;) {
+      const first = at,
+        isOf = values[at] === before;
+      while (at < start + length && (values[at] === before) === isOf) at++;
+      if (!isOf) continue;
+      changes.push(first, at - first, before, after);
+      this.set(first, at - first, after);
+    }
   }
 
   /** All values, which nothing changes any more. */

@@ -288,11 +288,12 @@ function addWords({ problem, settings }: Session, name: string, text: string): v
 
 export function ConflictDialog({ page, question: { conflict, answer } }: { page: Page; question: ConflictQuestion }) {
   const { by, id, isDone } = conflict;
-  const other = by ?? "Somebody";
+  const other = by ?? "Somebody",
+    name = page.session.items.value.find((item) => item.id === id)?.name;
   return (
     <Dialog title="Two versions of this image" onClose={() => answer("both")}>
       <p>
-        {isDone ? `${other} marked “${id}” as done meanwhile.` : `${other} painted the same pixels of “${id}” meanwhile.`}{" "}
+        {isDone ? `${other} marked “${name}” as done meanwhile.` : `${other} painted the same pixels of “${name}” meanwhile.`}{" "}
         Nothing is lost yet: choose what holds.
       </p>
       <div class="versions">

@@ -14,8 +14,8 @@ import { type Page, percent, plural } from "./page";
 
 /** Narrows the strip to the images of a person; it isn't there while nobody has any. */
 export function PersonFilter({ session }: { session: Session }) {
-  const { listing, store } = session;
-  const people = [...new Set(Object.values(store.assigned.value.people))].sort();
+  const { items, listing } = session;
+  const people = [...new Set(items.value.flatMap(({ summary }) => summary.value.person ?? []))].sort();
   if (!people.length) return null;
   const { person } = listing.wanted.value;
   return (

@@ -58,7 +58,7 @@ export function Refused({ page: { session } }: { page: Page }) {
   );
 }
 
-function titleOf({ image, kind, isRemoved }: Refusal): string {
+function titleOf({ name, kind, isRemoved }: Refusal): string {
   if (kind === "project") return "Words and options";
-  return kind === "work" ? `Labels of “${image}”` : isRemoved ? `Removing “${image}”` : `Putting “${image}” back`;
+  return kind === "work" ? `Labels of “${name}”` : isRemoved ? `Removing “${name}”` : `Putting “${name}” back`;
 }

@@ -60,7 +60,9 @@ export function Strip({ page }: { page: Page }) {
       {hasPeople && <PeopleDialog page={page} onClose={() => setPeople(false)} />}
       {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
       {!session.store.isLasting && (
-        <p class="help">This window keeps nothing: save your results before you close it.</p>
+        <p class="help">
+          This window keeps nothing: {session.store.isShared ? "leave it open until all changes are saved." : "save your results before you close it."}
+        </p>
       )}
       {isAsking && (
         <Question

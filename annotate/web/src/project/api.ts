@@ -2,26 +2,31 @@
 
 import { KeyError, PageError, TransientError } from "../backend";
 import { refusal, refused, send } from "../service/requests";
-import type { Assigned, ImageState, Project, Role, Verdict } from "./structure";
+import type { ImageState, Project, Role, Verdict } from "./structure";
 import type { Rows } from "./work_file";
 
-interface ServedProject extends Project {
-  /** Who labels an image, and the originals of copies for a second person. */
-  readonly assigned: Assigned["people"];
-  readonly copies: Assigned["copies"];
+export interface ServedProject extends Project {
+  readonly id: string;
   readonly seq: number;
   readonly images: readonly ImageState[];
-  readonly removed: readonly string[];
+  /** The one that was removed last is the last. */
+  readonly removed: readonly { readonly id: string; readonly image: string }[];
+  /** What is wrong with images or files, a line each. */
+  readonly problems: readonly string[];
+  /** The name of the reader's key, if it has one, which signs all that it does. */
+  readonly user?: string | null;
   /** What the reader's key may do, if the service says so. */
   readonly role?: Role;
 }
 
 export interface Changes {
   readonly seq: number;
-  readonly changes: readonly { readonly what: string; readonly image: string | null; readonly by: string }[];
+  readonly changes: readonly { readonly what: string; readonly image_id: string | null; readonly by: string }[];
+  /** Whether the service doesn't know the number, since older files were put back: everything may be another. */
+  readonly restart?: boolean;
+  /** By id. */
   readonly states: Readonly<Record<string, ImageState>>;
   readonly project?: Project;
-  readonly assigned?: Assigned;
 }
 
 /** How well two people agree on the same images; shares in [0, 1], null: there is nothing to compare. */
@@ -83,6 +88,9 @@ export class MissingError extends PageError {
   override readonly name = "MissingError";
 }
 
+/** Another project is served at this address: what is sent waits until its own one is there again. */
+export class AnotherProjectError extends TransientError {}
+
 /** Whether a failure says nothing about what was sent. */
 export function isPassing(failure: unknown): boolean {
   return failure instanceof TransientError || failure instanceof KeyError;
@@ -94,9 +102,16 @@ const WAIT = 25;
 export class ProjectApi {
   key = "";
   user = "";
+  /** The project that is meant, once it is known. */
+  project: Pick<ServedProject, "id" | "name"> | null = null;
 
   /** @param address of `v1/project`. */
   constructor(private readonly address: URL) {}
+
+  /** Requests under another name, where there are no keys. */
+  as(user: string): ProjectApi {
+    return Object.assign(Object.create(ProjectApi.prototype) as ProjectApi, this, { user });
+  }
 
   get(): Promise<ServedProject> {
     return this.json<ServedProject>("GET", "");
@@ -124,24 +139,24 @@ export class ProjectApi {
     throw new PageError(answer.problems[0] ?? `The service didn't take “${name}”.`);
   }
 
-  file(name: string): Promise<Blob> {
-    return this.download(`images/${encoded(name)}`);
+  file(id: string): Promise<Blob> {
+    return this.download(`images/${encodeURIComponent(id)}`);
   }
 
-  thumbnail(name: string): Promise<Blob> {
-    return this.download(`thumbnails/${encoded(name)}`);
+  thumbnail(id: string): Promise<Blob> {
+    return this.download(`thumbnails/${encodeURIComponent(id)}`);
   }
 
   /** A tile of a large image; without a place, all of it at the size at which it is labeled. */
-  tile(name: string, place: { readonly level: number; readonly row: number; readonly column: number } | null = null): Promise<Blob> {
+  tile(id: string, place: { readonly level: number; readonly row: number; readonly column: number } | null = null): Promise<Blob> {
     const query = place ? `?level=${place.level}&row=${place.row}&column=${place.column}` : "";
-    return this.download(`tiles/${encoded(name)}${query}`);
+    return this.download(`tiles/${encodeURIComponent(id)}${query}`);
   }
 
   /** The work file of an image; null: there is none yet. */
-  async work(name: string): Promise<Uint8Array<ArrayBuffer> | null> {
+  async work(id: string): Promise<Uint8Array<ArrayBuffer> | null> {
     try {
-      return new Uint8Array(await (await this.ask("GET", `/work/${encoded(name)}`)).arrayBuffer());
+      return new Uint8Array(await (await this.ask("GET", `/work/${encodeURIComponent(id)}`)).arrayBuffer());
     } catch (failure) {
       if (failure instanceof MissingError) return null;
       throw failure;
@@ -153,7 +168,7 @@ export class ProjectApi {
    * @param rows those that the content has, without a draft; null: all.
    */
   putWork(
-    name: string,
+    id: string,
     content: Uint8Array<ArrayBuffer>,
     revision: number,
     done: boolean,
@@ -162,21 +177,21 @@ export class ProjectApi {
     rows: Rows | null = null,
   ): Promise<ImageState> {
     const kept = `${hasDraft ? "" : "&draft=kept"}${rows ? `&rows=${rows[0]}-${rows[1]}` : ""}`;
-    const path = `/work/${encoded(name)}?done=${done}${kept}&change=${change}`;
+    const path = `/work/${encodeURIComponent(id)}?done=${done}${kept}&change=${change}`;
     return this.json<ImageState>("PUT", path, { revision, body: content, type: "application/zip" });
   }
 
-  async remove(name: string, change: string): Promise<void> {
-    await this.ask("DELETE", `/images/${encoded(name)}?change=${change}`);
+  async remove(id: string, change: string): Promise<void> {
+    await this.ask("DELETE", `/images/${encodeURIComponent(id)}?change=${change}`);
   }
 
-  putReview(name: string, verdict: Verdict, comment: string, revision: number, change: string): Promise<ImageState> {
+  putReview(id: string, verdict: Verdict, comment: string, revision: number, change: string): Promise<ImageState> {
     const body = JSON.stringify({ verdict, comment });
-    return this.json<ImageState>("PUT", `/review/${encoded(name)}?change=${change}`, { revision, body });
+    return this.json<ImageState>("PUT", `/review/${encodeURIComponent(id)}?change=${change}`, { revision, body });
   }
 
-  restore(name: string, change: string): Promise<ImageState> {
-    return this.json("POST", `/restored/${encoded(name)}?change=${change}`);
+  restore(id: string, change: string): Promise<ImageState> {
+    return this.json("POST", `/restored/${encodeURIComponent(id)}?change=${change}`);
   }
 
   improvement(): Promise<ImprovementProgress> {
@@ -203,7 +218,7 @@ export class ProjectApi {
     return this.json("DELETE", `/exports/${id}`);
   }
 
-  assign(images: readonly string[], people: readonly string[], copies: boolean): Promise<Assigned> {
+  assign(images: readonly string[], people: readonly string[], copies: boolean): Promise<unknown> {
     return this.json("POST", "/assigned", { body: JSON.stringify({ images, people, copies }) });
   }
 
@@ -212,7 +227,7 @@ export class ProjectApi {
   }
 
   differences(copy: string): Promise<Blob> {
-    return this.download(`differences/${encoded(copy)}`);
+    return this.download(`differences/${encodeURIComponent(copy)}`);
   }
 
   async download(path: string): Promise<Blob> {
@@ -230,13 +245,20 @@ export class ProjectApi {
   private async ask(method: string, path: string, { revision, body, type, signal }: Options = {}): Promise<Response> {
     const headers = new Headers();
     if (this.user) headers.set("X-Segvoc-User", encodeURIComponent(this.user));
+    if (this.project) headers.set("X-Segvoc-Project", this.project.id);
     if (revision !== undefined) headers.set("If-Match", `"${revision}"`);
     if (body !== undefined && !(body instanceof FormData)) headers.set("Content-Type", type ?? "application/json");
     const init = { method, headers, ...(body !== undefined && { body }), ...(signal && { signal }) };
     const response = await send(`${this.address.href}${path}`, this.key, init);
     if (response.ok) return response;
     const { status } = response;
-    const { code, message, current } = await refused(response);
+    const { code, message, current, project } = await refused(response);
+    if (code === "another_project") {
+      const [mine, other] = [this.project!.name, (project as ServedProject).name];
+      throw new AnotherProjectError(
+        `This page was opened for the project “${mine}”, and “${other}” answers now: changes wait for “${mine}”. Load the page again to work on “${other}”.`,
+      );
+    }
     if (status === 412) throw new ConflictError(current);
     if (status === 404) throw new MissingError(message);
     // a damaged file stays so, and only its image is refused
@@ -249,8 +271,4 @@ interface Options {
   readonly body?: string | FormData | Uint8Array<ArrayBuffer>;
   readonly type?: string;
   readonly signal?: AbortSignal;
-}
-
-function encoded(name: string): string {
-  return name.split("/").map(encodeURIComponent).join("/");
 }

@@ -2,8 +2,7 @@
 
 import { asShown, decodeImage, thumbnail } from "../imaging/reading";
 import { type Entry, OF_IMAGES } from "./database";
-import { labelingOf, summaryOf } from "./keeping";
-import { renumbered } from "./rebasing";
+import { labelingOf, renumbered, summaryOf } from "./keeping";
 import { newState, Store } from "./structure";
 import type { Change, ImageEntry, OpenedProject, Project, Verdict, Work } from "./structure";
 

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 
 import { sentence } from "../backend";
-import { isPassing } from "./api";
+import { AnotherProjectError, isPassing } from "./api";
 
 /** Retry delay after a failure, first and longest [ms]. */
 const WAIT = { first: 500, longest: 15_000 };
@@ -19,14 +19,19 @@ export class Connection {
 
   /** Repeats a step until it returns false or the page is closed; after failures it waits, longer each time. */
   async repeat(step: () => Promise<boolean>, isReported = false): Promise<void> {
-    let wait = WAIT.first;
+    let wait = WAIT.first,
+      hasReported = false;
     while (!this.signal.aborted) {
       try {
-        if (!(await step())) return;
+        const goesOn = await step();
+        if (hasReported) this.reached();
+        hasReported = false;
+        if (!goesOn) return;
         wait = WAIT.first;
       } catch (failure) {
         if (this.signal.aborted) return;
-        if (isReported) {
+        if (isReported || failure instanceof AnotherProjectError) {
+          hasReported = true;
           this.isAway.value = true;
           this.report(sentence(failure));
         }

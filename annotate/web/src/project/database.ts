@@ -1,10 +1,9 @@
 /** The browser's database: a project, or what a service doesn't have yet. */
 
-import { type DBSchema, type IDBPDatabase, type IDBPTransaction, openDB } from "idb";
+import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 
 import type { SavedEdits } from "../labels/edits";
 import type { Draft } from "../labels/labeling";
-import { byIds, settledInStretches } from "./migration";
 import type { KeptEntry } from "./outbox";
 import type { ImageEntry, Settled } from "./structure";
 
@@ -26,22 +25,7 @@ const STORES = [...OF_IMAGES, "settings", "outbox"] as const;
 
 type StoreName = (typeof STORES)[number];
 
-/** 5: words by their ids everywhere; 6: the labels of done images in stretches. */
 const VERSION = 6;
-
-/** Rewrites every value of a database, or deletes it (undefined). */
-async function changeAll(
-  transaction: IDBPTransaction<Schema, StoreName[], "versionchange">,
-  change: (store: StoreName, key: string, value: unknown) => unknown,
-): Promise<void> {
-  for (const name of STORES)
-    for (let cursor = await transaction.objectStore(name).openCursor(); cursor; cursor = await cursor.continue()) {
-      const { key, value } = cursor,
-        changed = change(name, key, value);
-      if (changed === undefined) await cursor.delete();
-      else if (changed !== value) await cursor.update(changed as never);
-    }
-}
 
 /** A value to write; without one, what the key has is deleted. */
 export type Entry = {
@@ -55,18 +39,15 @@ export class Database {
   private constructor(private readonly database: IDBPDatabase<Schema> | null) {}
 
   /**
-   * Open a database, and bring one of an earlier page up to date.
+   * Open a database.
    *
    * @param onBlocked called while other tabs have an earlier page open, which have to be closed first.
    */
   static async open(name = "segvoc", onBlocked: () => void = () => {}): Promise<Database> {
     try {
       const database = await openDB<Schema>(name, VERSION, {
-        async upgrade(upgraded, before, _, transaction) {
+        upgrade(upgraded) {
           for (const store of STORES) if (!upgraded.objectStoreNames.contains(store)) upgraded.createObjectStore(store);
-          // what can't be brought up to date stays as it is
-          if (before > 0 && before < 5) await changeAll(transaction, byIds).catch(() => transaction.abort());
-          if (before > 0 && before < 6) await changeAll(transaction, settledInStretches).catch(() => transaction.abort());
         },
         blocked: onBlocked,
         // a later page, in another tab, goes on with it

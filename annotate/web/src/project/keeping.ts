@@ -1,10 +1,12 @@
 /** An answer of a model by words' ids, labels from what is known of an image, and their summary. */
 
 import type { Segmentation } from "../backend";
-import { Edits } from "../labels/edits";
+import { correctionWith, Edits, objectsWith, withOtherIds } from "../labels/edits";
 import { type Context, doubtfulPlaces, type Draft, Labeling, NONE } from "../labels/labeling";
+import { mapped } from "../labels/layer";
 import { objectFigures } from "../labels/objects";
 import type { Size } from "../labels/runs";
+import type { Base } from "./outbox";
 import type { ImageState, Work } from "./structure";
 import { entryOf, type Vocabulary } from "./words";
 
@@ -29,6 +31,20 @@ const NOTHING_FOUND: Draft = {
 
 export function labelingOf(size: Size, { draft, edits, settled }: Work, context: Context): Labeling {
   return new Labeling(draft ?? NOTHING_FOUND, new Edits(size.width, size.height, edits), context, settled?.labels);
+}
+
+/** Work in which some words have other ids, and the corrections that it was made on, if it has these. */
+export function renumbered<Some extends Partial<Work> & { readonly base?: Base }>(work: Some, ids: ReadonlyMap<number, number>): Some {
+  if (!ids.size) return work;
+  const { base, draft, edits, settled } = work;
+  const now = (id: number) => ids.get(id) ?? id;
+  return {
+    ...work,
+    ...(base && { base: { ...base, corrections: mapped(base.corrections, (code) => correctionWith(code, ids)), objects: objectsWith(base.objects, ids) } }),
+    ...(draft && { draft: { ...draft, labels: draft.labels.map(now), words: [...new Set(draft.words.map(now))] } }),
+    ...(edits && { edits: withOtherIds(edits, ids) }),
+    ...(settled && { settled: { ...settled, labels: mapped(settled.labels, now) } }),
+  };
 }
 
 type Summary = Pick<ImageState, "corrected" | "pixels" | "unlabeled" | "uncertainty" | "least_certain" | "objects">;

@@ -3,13 +3,15 @@
  * refused holds up its own queue alone. Nothing here waits, sends or writes.
  */
 
+import type { SavedEdits } from "../labels/edits";
 import type { PackedLayer } from "../labels/layer";
 import type { Change, Project, Refusal } from "./structure";
 
 export interface Base {
   readonly revision: number;
-  /** Its corrections. */
+  /** Its corrections and objects. */
   readonly corrections: PackedLayer;
+  readonly objects: SavedEdits["objects"];
 }
 
 /** Work on an image, on top of what the service had. */
@@ -47,6 +49,8 @@ export interface KeptEntry<Kind extends Unsent = Unsent> {
   readonly sent: Kind | null;
   /** Why the service doesn't take it; null: nothing is known against it. */
   readonly refused: string | null;
+  /** Who made it: the name of a key, or the one that was typed. */
+  readonly by: string;
 }
 
 export interface QueuedEntry<Kind extends Unsent = Unsent> extends KeptEntry<Kind> {
@@ -66,10 +70,11 @@ export class Outbox {
   /** Queues of which nothing is sent: their first change is being put together with what others did. */
   readonly held = new Set<string>();
 
-  add<Kind extends Unsent>(key: string, { unsent, sent, refused }: KeptEntry<Kind>): QueuedEntry<Kind> {
-    const queue = queueOf(unsent);
+  add<Kind extends Unsent>(key: string, kept: KeptEntry<Kind>): QueuedEntry<Kind> {
+    const { unsent } = kept,
+      queue = queueOf(unsent);
     const isShown = unsent.kind === "work" && !this.shown(queue);
-    const entry = { key, unsent, sent, refused, isShown };
+    const entry = { key, ...kept, isShown };
     const entries = [...this.of(queue), entry],
       others = [...this.queues].filter(([other]) => other !== queue);
     // words come before what is painted with them
@@ -152,7 +157,8 @@ export class Outbox {
     return this.entries.flatMap(({ key, unsent, refused: reason }) => {
       if (reason === null) return [];
       const isRemoved = unsent.kind === "removal" && unsent.isRemoved;
-      return [{ key, image: queueOf(unsent) || null, kind: unsent.kind, isRemoved, reason }];
+      const [image, name] = unsent.kind === "project" ? [null, null] : [unsent.image, unsent.state.image];
+      return [{ key, image, name, kind: unsent.kind, isRemoved, reason }];
     });
   }
 }

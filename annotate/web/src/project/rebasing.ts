@@ -1,8 +1,8 @@
 /** Unsent changes on top of what others made meanwhile. */
 
-import { editsOf, idsOf, type SavedEdits, withOtherIds } from "../labels/edits";
+import { editsOf, idsOf, NO_OBJECTS, type SavedEdits } from "../labels/edits";
 import { NONE } from "../labels/labeling";
-import { difference, empty, mapped, packed, type PackedLayer, unpacked, valuesOf } from "../labels/layer";
+import { difference, empty, packed, unpacked, valuesOf } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import type { Base, UnsentWork } from "./outbox";
 import type { Choice, ImageState, Project, Work } from "./structure";
@@ -17,8 +17,8 @@ export interface Known {
   readonly rule: string | null;
 }
 
-export function correctionsOf(edits: SavedEdits | null, { width, height }: Size): PackedLayer {
-  return edits?.layer ?? empty(width * height);
+export function baseOf(revision: number, edits: SavedEdits | null, { width, height }: Size): Base {
+  return { revision, corrections: edits?.layer ?? empty(width * height), objects: edits?.objects ?? NO_OBJECTS };
 }
 
 /** What is left of a change once an earlier version of it is on the service; null: nothing. */
@@ -53,10 +53,33 @@ export function rebasedProject(base: Project, mine: Project, theirs: Project): O
   return { project: { name, words, options, revision: theirs.revision }, ...changes };
 }
 
-/** Whether two people gave a pixel different words. */
-export function collides(...versions: readonly [base: PackedLayer, mine: PackedLayer, theirs: PackedLayer]): boolean {
-  const [base, mine, theirs] = versions.map(unpacked);
-  return mine.some((value, at) => value !== base[at] && theirs[at] !== base[at] && value !== theirs[at]);
+/** Whether two people gave a pixel different words, or both changed its object. */
+export function collides(base: Base, mine: SavedEdits, theirs: Base): boolean {
+  const [before, own, other] = [base.corrections, mine.layer, theirs.corrections].map(unpacked);
+  if (own.some((value, at) => value !== before[at] && other[at] !== before[at] && value !== other[at])) return true;
+  const [numbers, owns, others] = [base, mine, theirs].map(({ objects }) => numbersOf(objects, own.length));
+  return owns.some((value, at) => value !== numbers[at] && others[at] !== numbers[at] && (value > 0 || others[at] > 0));
+}
+
+type Objects = SavedEdits["objects"];
+
+function numbersOf({ layer }: Objects, pixels: number): Uint16Array {
+  return layer ? unpacked(layer) : new Uint16Array(pixels);
+}
+
+/** Objects of two people: pixels whose object this page changed have its objects, and new ones have other numbers. */
+function bothObjects(base: Objects, mine: Objects, theirs: Objects, pixels: number): Objects {
+  const [before, own, other] = [base, mine, theirs].map((objects) => numbersOf(objects, pixels));
+  const ids = [...theirs.ids],
+    numbers = new Map([[0, 0]]);
+  const isKept = (number: number) => base.ids[number - 1] !== undefined && [mine, theirs].every((one) => one.ids[number - 1] === base.ids[number - 1]);
+  const layer = other.map((number, at) => {
+    const value = own[at];
+    if (value === before[at]) return number;
+    if (!numbers.has(value)) numbers.set(value, isKept(value) ? value : ids.push(mine.ids[value - 1]));
+    return numbers.get(value)!;
+  });
+  return { layer: layer.some(Boolean) ? packed(layer) : null, ids };
 }
 
 /**
@@ -71,7 +94,7 @@ export function rebased(change: UnsentWork, theirs: Work, state: ImageState | nu
   if (choice === "theirs") return null;
   // what the model found is the others', unless this page has a newer answer
   const unsent = change.draft ? change : { ...change, state: { ...change.state, answers: state?.answers ?? null } };
-  const base: Base = { revision: state?.revision ?? 0, corrections: correctionsOf(theirs.edits, unsent.state) };
+  const base = baseOf(state?.revision ?? 0, theirs.edits, unsent.state);
   if (choice === "mine") return { ...unsent, base };
   const { settled, ...others } = unsent;
   const [before, now] = [unsent.base.corrections, base.corrections].map(unpacked);
@@ -81,24 +104,12 @@ export function rebased(change: UnsentWork, theirs: Work, state: ImageState | nu
   const mine = unpacked(kept.edits.layer);
   // where both collide, these of this page
   const both = now.map((value, at) => (mine[at] !== before[at] ? mine[at] : value));
-  const objects = kept.edits.objects.layer ? kept.edits.objects : (theirs.edits?.objects ?? kept.edits.objects);
+  const objects = bothObjects(unsent.base.objects, kept.edits.objects, base.objects, mine.length);
   return { ...kept, edits: editsOf(packed(both), objects) };
 }
 
-export function renumbered<Some extends Partial<Work>>(work: Some, ids: ReadonlyMap<number, number>): Some {
-  const { draft, edits, settled } = work;
-  const plane = (values: Uint16Array) => values.map((id) => ids.get(id) ?? id);
-  return {
-    ...work,
-    ...(draft && { draft: { ...draft, labels: plane(draft.labels), words: draft.words.map((id) => ids.get(id) ?? id) } }),
-    ...(edits && { edits: withOtherIds(edits, ids) }),
-    ...(settled && { settled: { ...settled, labels: mapped(settled.labels, (id) => ids.get(id) ?? id) } }),
-  };
-}
-
-/** Whether some words are all that a change gives to pixels. */
-export function usesOnly({ draft, edits, settled }: Partial<Work>, ids: ReadonlySet<number>): boolean {
+/** The words that a change gives to pixels. */
+export function wordsOf({ draft, edits, settled }: Partial<Work>): number[] {
   const painted = edits ? idsOf(unpacked(edits.layer)) : [];
-  const used = [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ? unpacked(settled.labels) : []), ...painted];
-  return used.every((id) => id === NONE || ids.has(id));
+  return [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ? unpacked(settled.labels) : []), ...painted].filter((id) => id !== NONE);
 }

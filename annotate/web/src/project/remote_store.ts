@@ -5,26 +5,30 @@
 
 import { PageError, RoleError, sentence } from "../backend";
 import { type Picture, TILED_PIXELS, TiledPicture } from "../imaging/picture";
+import { idsOf } from "../labels/edits";
 import { textOf } from "../labels/labeling";
+import { unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
-import { ConflictError, isPassing, MissingError, type ProjectApi } from "./api";
+import { ConflictError, isPassing, MissingError, type ProjectApi, type ServedProject } from "./api";
 import { Connection, pause } from "./connection";
 import type { Database, Entry } from "./database";
 import { Outbox, type QueuedEntry, queueOf, type Unsent, type UnsentProject, type UnsentWork } from "./outbox";
-import { changedRows, collides, correctionsOf, type Known, rebased, rebasedProject, remaining, renumbered, usesOnly } from "./rebasing";
+import { baseOf, changedRows, collides, type Known, rebased, rebasedProject, remaining, wordsOf } from "./rebasing";
+import { renumbered } from "./keeping";
 import { newState, NO_WORK, ROLES, Store, withChange } from "./structure";
 import type { Change, Choice, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
 import type { WorkPacker } from "./work_packer";
-import { entryOf, type RebasedWords } from "./words";
+import { entryOf, mergedIds, type RebasedWords } from "./words";
 
 const NO_CONNECTION = "No connection to the service; try again when there is one.";
 
 /** Max images whose work on the service is cached, to tell this page's changes from those of others. */
 const MOST_KNOWN = 8;
 
+const MOST_NOTICES = 8;
+
 export class RemoteStore extends Store {
-  readonly isLasting = true;
   readonly isShared = true;
   private readonly tab = `${Date.now()}-${Math.random()}`;
   private last = 0;
@@ -39,36 +43,47 @@ export class RemoteStore extends Store {
   private readonly stale = new Set<string>();
   /** The open image, which stays cached. */
   private held: string | null = null;
-  /** The project on the service. */
-  private served: Project = { name: "", revision: 0, words: [], options: { parts: "", threshold: 0, background: null } };
   private sequence = 0;
+  /** The project on the service. */
+  private served: Project;
+  /** What the reader is told first. */
+  private readonly notices: string[] = [];
   private isSending = false;
   private isFollowing = false;
-  private readonly connection = new Connection((problem) => this.watcher!.onProblem(problem));
+  private readonly connection = new Connection((problem) => this.watcher!.onProblem(problem && `${problem} ${this.keeps}`));
   override readonly isAway = this.connection.isAway;
 
   constructor(
     private readonly api: ProjectApi,
     database: Database,
     private readonly packer: WorkPacker,
+    private readonly opened: ServedProject,
   ) {
     super(database);
+    this.served = opened;
+  }
+
+  get isLasting(): boolean {
+    return this.database.isLasting;
+  }
+
+  private get keeps(): string {
+    return this.isLasting ? "Your work is kept in this browser." : "This browser keeps nothing: leave this window open.";
   }
 
   async open(): Promise<OpenedProject> {
-    const served = await this.api.get();
+    const served = this.opened;
     this.sequence = served.seq;
-    this.served = served;
     if (served.role) this.role.value = served.role;
-    this.assigned.value = { people: served.assigned, copies: served.copies };
+    this.notices.push(...served.problems);
     // of tabs that are opened at once, one takes it
     await (navigator.locks ? navigator.locks.request("segvoc left", () => this.takeLeft()) : this.takeLeft());
-    for (const state of served.images) this.states.set(state.image, state);
-    const isGone = ({ image }: ImageState) => this.outbox.isRemoved(image);
-    // of an image in the trash only the name is known
-    const names = [...served.removed, ...served.images.filter(isGone).map(({ image }) => image)];
-    const removed = names.map((name, order) => {
-      const state = newState(name, { width: 1, height: 1 });
+    this.renumber(mergedIds(served.words));
+    for (const state of served.images) this.states.set(state.id!, state);
+    const isGone = ({ id }: ImageState) => this.outbox.isRemoved(id!);
+    // of an image in the trash only the id and the name are known
+    const removed = [...served.removed, ...served.images.filter(isGone)].map(({ id, image }, order) => {
+      const state = { ...newState(image, { width: 1, height: 1 }), id: id! };
       return { ...imageEntry(state, Number.MAX_SAFE_INTEGER), removed: order + 1 };
     });
     const images = served.images.filter((state) => !isGone(state)).map(imageEntry);
@@ -78,6 +93,7 @@ export class RemoteStore extends Store {
   override watch(watcher: Watcher): void {
     super.watch(watcher);
     this.reportNames();
+    if (this.notices.length) watcher.onProblem(this.notices.slice(0, MOST_NOTICES).join("\n"));
     void this.send();
     void this.connection.repeat(() => this.listen());
   }
@@ -93,7 +109,7 @@ export class RemoteStore extends Store {
   async add(file: File, name: string, order: number): Promise<ImageEntry> {
     const change = this.id();
     const state = await this.connection.answer(() => this.api.add(file, name, change));
-    this.states.set(state.image, state);
+    this.states.set(state.id!, state);
     return imageEntry(state, order);
   }
 
@@ -120,7 +136,7 @@ export class RemoteStore extends Store {
     const { base, work, rule } = await this.connection.answer(() => this.read(id));
     // the service has no history of what can be undone
     const edits = await this.database.get("edits", id);
-    const read = { base, rule, work: edits && edits.revision === base.revision ? { ...work, edits } : work };
+    const read = { base, rule, work: edits && edits.revision === base.revision ? renumbered({ ...work, edits }, mergedIds(this.served.words)) : work };
     const known = this.known.get(id);
     // the base of the open image changes only together with the image; a change may have been sent meanwhile
     const newest = known && known.base.revision > base.revision ? known : read;
@@ -227,7 +243,12 @@ export class RemoteStore extends Store {
   /** Takes over what closed tabs left in the database. */
   private async takeLeft(): Promise<void> {
     const open = await openTabs(this.tab, this.connection.signal);
-    const left = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(tabOf(key)));
+    const all = (await this.database.getEntries("outbox")).filter(([key]) => !open.has(tabOf(key)));
+    // what somebody else's key made waits for that
+    const { user } = this.opened;
+    const left = all.filter(([, { by }]) => !user || by === user);
+    for (const name of new Set(all.flatMap(([, { by }]) => (user && by !== user ? [by] : []))))
+      this.notices.push(`Changes of “${name}” wait in this browser: they are sent when the page is opened with that key.`);
     const entries: Entry[] = left.map(([key]) => ({ store: "outbox", key }));
     const isProject = ([, { unsent }]: (typeof left)[number]) => unsent.kind === "project";
     /** Ids that words of a second tab have now, by that tab. */
@@ -259,7 +280,7 @@ export class RemoteStore extends Store {
   /** Puts a change in the outbox, in place of an earlier version of it if there is one, and sends it. */
   private queue<Kind extends Unsent>(entry: QueuedEntry<Kind> | null, unsent: Kind): Promise<void> {
     if (entry) this.outbox.amend(entry, unsent);
-    const written = this.write(entry ?? this.outbox.add(this.key(), { unsent, sent: null, refused: null }));
+    const written = this.write(entry ?? this.outbox.add(this.key(), { unsent, sent: null, refused: null, by: this.opened.user ?? this.api.user }));
     this.count();
     void this.send();
     return written;
@@ -296,7 +317,7 @@ export class RemoteStore extends Store {
     const { state = null, work = NO_WORK, ids = [], madeBy = null } = found ?? {};
     await this.knowWords(ids);
     const size = state ?? this.states.get(id) ?? { width: 0, height: 0 };
-    const base = { revision: state?.revision ?? 0, corrections: correctionsOf(work.edits, size) };
+    const base = baseOf(state?.revision ?? 0, work.edits, size);
     return { base, work, state, rule: madeBy };
   }
 
@@ -355,7 +376,7 @@ export class RemoteStore extends Store {
     const ids = new Set(this.served.words.map(({ id }) => id));
     const { options, words } = project.unsent.project;
     const background = options.background === null ? undefined : entryOf(words, options.background);
-    return (!background || ids.has(background.id)) && usesOnly(unsent, ids);
+    return (!background || ids.has(background.id)) && wordsOf(unsent).every((id) => ids.has(id));
   }
 
   private deliver(entry: QueuedEntry): Promise<void> {
@@ -373,7 +394,7 @@ export class RemoteStore extends Store {
     const isGone = failure instanceof MissingError && unsent.kind === "work";
     // what a model found can be found again
     if (isGone && !unsent.edits && unsent.settled === undefined) return void this.drop(entry).catch(() => {});
-    const reason = isGone ? `“${unsent.image}” was removed by somebody; put it back to go on with it.` : sentence(failure);
+    const reason = isGone ? `“${unsent.state.image}” was removed by somebody; put it back to go on with it.` : sentence(failure);
     entry.refused = reason;
     this.count();
     void this.write(entry).catch(() => {});
@@ -389,7 +410,7 @@ export class RemoteStore extends Store {
     let base = sent.base,
       current: Project;
     try {
-      const { name, revision, words, options } = await this.api.put(sent.project, base.revision, sent.change);
+      const { name, revision, words, options } = await this.api.as(entry.by).put(sent.project, base.revision, sent.change);
       current = { name, revision, words, options };
       base = sent.project;
     } catch (failure) {
@@ -405,19 +426,35 @@ export class RemoteStore extends Store {
 
   /** Puts this page's unsent version of the project on top of what the service has now. @param base what it was made from. */
   private async goOnFrom(current: Project, entry: QueuedEntry<UnsentProject>, base: Project): Promise<void> {
-    const { project, moved, notRenamed } = rebasedProject(base, entry.unsent.project, current);
+    const { project, moved: added, notRenamed } = rebasedProject(base, entry.unsent.project, current);
+    const moved = new Map([...added, ...this.mergedSince(current)]);
     this.served = current;
     this.notRenamed.push(...notRenamed);
-    for (const other of moved.size ? this.outbox.entries : []) {
-      if (other.unsent.kind !== "work") continue;
-      this.outbox.amend(other, { ...renumbered(other.unsent, moved), change: this.id() });
-      void this.write(other).catch(() => {});
-    }
+    this.renumber(moved);
     entry.unsent = { kind: "project", base: current, project, change: this.id() };
     const written = isSameProject(project, current) ? this.drop(entry) : this.write(entry);
     this.watcher?.onProject(project, moved);
     this.reportNames();
     await written;
+  }
+
+  /** The ids of words that were merged since this page heard of the project's words. */
+  private mergedSince({ words }: Project): Map<number, number> {
+    const known = mergedIds(this.served.words);
+    return new Map([...mergedIds(words)].filter(([id, into]) => known.get(id) !== into));
+  }
+
+  /** Gives words other ids in what isn't sent, and in what is known of images. */
+  private renumber(ids: ReadonlyMap<number, number>): void {
+    if (!ids.size) return;
+    for (const [id, known] of this.known) this.known.set(id, { ...renumbered(known, ids), work: renumbered(known.work, ids) });
+    for (const entry of this.outbox.entries) {
+      if (entry.unsent.kind !== "work") continue;
+      const { corrections } = entry.unsent.base;
+      if (![...wordsOf(entry.unsent), ...idsOf(unpacked(corrections))].some((id) => ids.has(id))) continue;
+      this.outbox.amend(entry, { ...renumbered(entry.unsent, ids), change: this.id() });
+      void this.write(entry).catch(() => {});
+    }
   }
 
   /** Reports words that couldn't be renamed. */
@@ -447,7 +484,7 @@ export class RemoteStore extends Store {
     entry.sent = sent;
     let state: ImageState;
     try {
-      state = await this.api.putWork(id, content, base.revision, work.settled !== null, hasDraft, change, rows);
+      state = await this.api.as(entry.by).putWork(id, content, base.revision, work.settled !== null, hasDraft, change, rows);
     } catch (failure) {
       if (isAbsent(failure, isAgain)) entry.sent = null;
       if (failure instanceof ConflictError) return void this.resolved(entry);
@@ -455,11 +492,12 @@ export class RemoteStore extends Store {
     }
     this.watcher!.context();
     // others may have gone on from it
-    const isNewest = state.revision === base.revision + 1 && (this.states.get(id)?.revision ?? 0) <= state.revision;
+    const isNewest = state.change === change && (this.states.get(id)?.revision ?? 0) <= state.revision;
     if (isNewest) this.stale.delete(id);
     if (!isNewest || !entry.isShown) this.stale.add(id);
     if ((this.states.get(id)?.revision ?? 0) <= state.revision) this.states.set(id, state);
-    const next = { revision: base.revision + 1, corrections: correctionsOf(work.edits, state) };
+    // of an older one the number isn't known: what is left is put together with theirs
+    const next = baseOf(isNewest ? state.revision : base.revision, work.edits, state);
     if (entry.isShown) this.remember(id, { base: next, work, rule });
     const left = remaining(entry.unsent, sent, next);
     entry.sent = null;
@@ -475,9 +513,10 @@ export class RemoteStore extends Store {
 
   private async deliverRemoval(entry: QueuedEntry): Promise<void> {
     const { change, image, isRemoved } = entry.unsent as Extract<Unsent, { kind: "removal" }>;
+    const api = this.api.as(entry.by);
     try {
-      if (isRemoved) await this.api.remove(image, change);
-      else this.takeRestored(await this.api.restore(image, change));
+      if (isRemoved) await api.remove(image, change);
+      else this.takeRestored(await api.restore(image, change));
     } catch (failure) {
       // somebody was faster
       if (!(failure instanceof MissingError)) throw failure;
@@ -489,8 +528,8 @@ export class RemoteStore extends Store {
 
   /** What was in the trash, of which only the name is known, has its size and labels again. */
   private takeRestored(state: ImageState): void {
-    this.states.set(state.image, state);
-    this.watcher!.onState(state.image, state, true);
+    this.states.set(state.id!, state);
+    this.watcher!.onState(state.id!, state, true);
   }
 
   /** Sends work again that was refused while its image was in the trash. */
@@ -517,8 +556,8 @@ export class RemoteStore extends Store {
   private async resolve(entry: QueuedEntry<UnsentWork>): Promise<void> {
     const { image: id, edits, settled, base } = entry.unsent;
     const theirs = await this.connection.answer(() => this.read(id, true));
-    const their = correctionsOf(theirs.work.edits, entry.unsent.state);
-    const isCrowded = edits && collides(base.corrections, edits.layer, their);
+    const their = baseOf(theirs.base.revision, theirs.work.edits, entry.unsent.state);
+    const isCrowded = edits && collides(base, edits, their);
     const isLocked = theirs.work.settled !== null && settled !== null;
     let choice: Choice = "both";
     if (!edits && isLocked) choice = "theirs";
@@ -537,7 +576,7 @@ export class RemoteStore extends Store {
     const written = next ? this.write(entry) : this.drop(entry);
     // a change that the page doesn't show doesn't hide what it shows
     if (entry.isShown) {
-      this.remember(id, { ...theirs, base: { ...theirs.base, corrections: their } });
+      this.remember(id, { ...theirs, base: their });
       this.watcher!.onWork(id, withChange(theirs.work, next ? entry.unsent : undefined));
       if (!next && theirs.state) this.watcher!.onState(id, theirs.state, true);
     }
@@ -551,33 +590,58 @@ export class RemoteStore extends Store {
   }
 
   private async listen(): Promise<boolean> {
-    const { seq, changes, states, project, assigned } = await this.api.changes(this.sequence, this.connection.signal);
+    const { seq, changes, states, project, restart } = await this.api.changes(this.sequence, this.connection.signal);
+    if (restart) return this.restart();
     if (project) this.takeProject(project);
-    if (assigned) this.assigned.value = assigned;
     if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
-    for (const { what, image } of changes) {
-      if (what !== "removed" || !image || states[image]) continue;
-      this.states.delete(image);
-      this.watcher!.onRemoved(image);
-    }
-    for (const [name, state] of Object.entries(states)) this.takeState(name, state);
+    if (changes.some(({ what }) => what === "emptied")) this.watcher!.onEmptied();
+    for (const { what, image_id: id } of changes) if (what === "removed" && id && !states[id]) this.takeRemoved(id);
+    for (const [id, state] of Object.entries(states)) this.takeState(id, state);
     this.sequence = seq;
     void this.follow();
     return true;
+  }
+
+  /** Older files were put back on the service: what holds there is taken over, whatever its number. */
+  private async restart(): Promise<boolean> {
+    const { seq, images, name, revision, words, options } = await this.api.get();
+    this.sequence = seq;
+    this.served = { ...this.served, revision: 0 };
+    this.takeProject({ name, revision, words, options });
+    const now = new Map(images.map((state) => [state.id!, state]));
+    for (const id of [...this.states.keys()]) if (!now.has(id)) this.takeRemoved(id);
+    for (const [id, state] of now) {
+      if (this.states.get(id)?.revision !== state.revision) this.known.delete(id);
+      this.takeState(id, state, true);
+    }
+    void this.follow();
+    return true;
+  }
+
+  private takeRemoved(id: string): void {
+    this.states.delete(id);
+    this.watcher!.onRemoved(id);
   }
 
   private takeProject(project: Project): void {
     this.watcher?.context();
     // this page's unsent version is rebased when it is sent
     if (project.revision <= this.served.revision || this.outbox.project) return;
+    const moved = this.mergedSince(project);
     this.served = project;
-    this.watcher?.onProject(project);
+    this.renumber(moved);
+    this.watcher?.onProject(project, moved);
   }
 
-  private takeState(name: string, state: ImageState): void {
+  private takeState(name: string, state: ImageState, isBack = false): void {
     const before = this.states.get(name);
-    if (before && state.revision <= before.revision) return;
+    if (before && state.revision < before.revision && !isBack) return;
     this.states.set(name, state);
+    if (before?.revision === state.revision) {
+      // who labels it may be another
+      if (before.person !== state.person && !this.outbox.shown(name)) this.watcher!.onState(name, state, false);
+      return;
+    }
     if (before) this.stale.add(name);
     else this.watcher!.onAdded(imageEntry(state, Number.MAX_SAFE_INTEGER));
     if (!before) this.retryMissing(name);
@@ -624,7 +688,7 @@ function isTiled({ width, height }: Size): boolean {
 }
 
 function imageEntry(state: ImageState, order: number): ImageEntry {
-  return { id: state.image, order, removed: null, state };
+  return { id: state.id!, order, removed: null, state };
 }
 
 /** The tab that wrote an entry of the database. */
@@ -632,9 +696,9 @@ function tabOf(key: string): string {
   return key.split(" ")[0];
 }
 
-function keptEntry({ key, unsent, sent, refused }: QueuedEntry): Entry {
+function keptEntry({ key, unsent, sent, refused, by }: QueuedEntry): Entry {
   // a version that the outbox has is enough
-  return { store: "outbox", key, value: { unsent, sent: sent?.change === unsent.change ? null : sent, refused } };
+  return { store: "outbox", key, value: { unsent, sent: sent?.change === unsent.change ? null : sent, refused, by } };
 }
 
 function isSameProject(one: Project, other: Project): boolean {

@@ -41,8 +41,13 @@ export interface Review {
 
 /** What there is to know of an image without opening it: `states/NAME.json`. */
 export interface ImageState extends Size {
+  /** Which image it is on a service; its name may be given to another one. */
+  readonly id?: string;
   readonly image: string;
-  /** Grows by one with every change; 0: nothing is known but the image. */
+  /** The id of the image of which it is a copy for a second person, and who labels it. */
+  readonly copy_of?: string | null;
+  readonly person?: string | null;
+  /** Grows with every change, and never comes twice; 0: nothing is known but the image. */
   readonly revision: number;
   /** Whether somebody is done with it: nothing changes its labels then. */
   readonly done: boolean;
@@ -63,6 +68,8 @@ export interface ImageState extends Size {
   readonly least_certain: Point | null;
   /** Objects of each word, by the words' ids; null: none were made. */
   readonly objects: Readonly<Record<string, number>> | null;
+  /** The id of the last change. */
+  readonly change?: string | null;
 }
 
 /** The labels of an image that is done, which nothing changes. */
@@ -153,8 +160,9 @@ export function withChange(work: Work, { draft, edits, settled }: Partial<Work> 
 /** A change that the service refuses: it is kept, and holds up no other image's. */
 export interface Refusal {
   readonly key: string;
-  /** null: it is one of the words or options. */
+  /** The image's id and name; null: it is one of the words or options. */
   readonly image: string | null;
+  readonly name: string | null;
   readonly kind: "work" | "removal" | "project";
   /** Whether it removes the image. */
   readonly isRemoved: boolean;
@@ -166,12 +174,6 @@ export interface Refusal {
 export const ROLES = ["read", "annotate", "administer"] as const;
 export type Role = (typeof ROLES)[number];
 
-/** Who labels an image, by its name, and the originals of copies for a second person. */
-export interface Assigned {
-  readonly people: Readonly<Record<string, string>>;
-  readonly copies: Readonly<Record<string, string>>;
-}
-
 /** What a store tells the page of what others do, and asks it. */
 export interface Watcher {
   /** What labels come to now; what waits to be saved is handed over before it is told. */
@@ -180,6 +182,8 @@ export interface Watcher {
   onProject(project: Project, moved?: ReadonlyMap<number, number>): void;
   onAdded(entry: ImageEntry): void;
   onImproved(): void;
+  /** Removed images can't be put back any more. */
+  onEmptied(): void;
   onRemoved(id: string): void;
   /** An image is known to be in another state; `isOther`: somebody else changed it. */
   onState(id: string, state: ImageState, isOther: boolean): void;
@@ -216,7 +220,6 @@ export abstract class Store {
   readonly isAway = signal(false);
   readonly refused = signal<readonly Refusal[]>([]);
   readonly role = signal<Role>("administer");
-  readonly assigned = signal<Assigned>({ people: {}, copies: {} });
   protected watcher: Watcher | null = null;
 
   constructor(protected readonly database: Database) {}

@@ -6,16 +6,27 @@ import { firstName, folded, isSameName, sameClass } from "../labels/synonyms";
 
 export type Vocabulary = readonly Word[];
 
+function isMerged({ merged_into }: Word): boolean {
+  return (merged_into ?? null) !== null;
+}
+
+/** The id of the word that each merged word went into, by its own. */
+export function mergedIds(vocabulary: Vocabulary): Map<number, number> {
+  const into = new Map(vocabulary.filter(isMerged).map(({ id, merged_into }) => [id, merged_into!]));
+  const last = (id: number): number => (into.has(id) ? last(into.get(id)!) : id);
+  return new Map([...into.keys()].map((id) => [id, last(id)]));
+}
+
 /** The entry of a word by its name or one of its synonyms; of several, one that is looked for. */
 export function entryOf(vocabulary: Vocabulary, word: string): Word | undefined {
   const rank = ({ name, removed }: Word) => (removed ? 1 : 0) + (name === word ? 0 : 2) + (isFirst(name, word) ? 0 : 4);
-  const matching = vocabulary.filter(({ name }) => sameClass(name, word));
+  const matching = vocabulary.filter((one) => sameClass(one.name, word) && !isMerged(one));
   return matching.reduce<Word | undefined>((best, one) => (best && rank(best) <= rank(one) ? best : one), undefined);
 }
 
 /** The entry whose first name is that of a word. */
 function named(vocabulary: Vocabulary, word: string): Word | undefined {
-  const matching = vocabulary.filter(({ name }) => isFirst(name, word));
+  const matching = vocabulary.filter((one) => isFirst(one.name, word) && !isMerged(one));
   return matching.find(({ removed }) => !removed) ?? matching[0];
 }
 
@@ -93,6 +104,7 @@ export function rebasedWords(base: Vocabulary, mine: Vocabulary, theirs: Vocabul
   for (const { id, name, removed } of mine) {
     const before = base.find((word) => word.id === id),
       now = before && words.find((word) => word.id === id);
+    if (now && isMerged(now)) continue;
     if (before && now) {
       // a name that another word has by now would be refused
       const isTaken = words.some((word) => word.id !== id && !word.removed && folded(word.name) === folded(name));

@@ -10,9 +10,9 @@ import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import { grayPng, labelMapPng, labelsOfMap, savedObjects } from "../saving/maps";
 import { type Unzipped, unzipped, zipped } from "../saving/zip";
-import { labelingOf } from "./keeping";
+import { labelingOf, renumbered } from "./keeping";
 import type { ImageState, Work } from "./structure";
-import { colorsById, lookedFor, type Vocabulary } from "./words";
+import { colorsById, lookedFor, mergedIds, type Vocabulary } from "./words";
 
 /** The text of `parts.png` that says what the parts are. */
 const PARTS = "segvoc parts";
@@ -135,7 +135,7 @@ export async function decodeWork(content: Uint8Array, vocabulary: Vocabulary, ru
   const isCurrent = now && now.every((label, at) => label === labels[at]);
   const madeBy = isCurrent ? textOf(rule) : null;
   const settled = state.done ? { labels: packed(labels), rule: madeBy } : null;
-  return { state, work: { draft, edits, settled }, ids: [...ids], madeBy };
+  return { state, work: renumbered({ draft, edits, settled }, mergedIds(vocabulary)), ids: [...ids], madeBy };
 }
 
 /** @param painted ids of words that people painted: without an answer of a model, these are all the words there are. */

@@ -37,7 +37,7 @@ export async function projectZip(
 
 /** What a service refused, as a project of one image that can be opened, or as one of the words alone. */
 export async function refusedZip(session: Session, refusal: Refusal): Promise<OfferedFile> {
-  const { image, kind } = refusal;
+  const { image, kind, name } = refusal;
   async function* files() {
     yield projectJson(session);
     if (image === null || kind !== "work") return;
@@ -46,13 +46,14 @@ export async function refusedZip(session: Session, refusal: Refusal): Promise<Of
     const file = await session.store.file(image).catch(() => null);
     yield* imageFiles(session, state, withChange(NO_WORK, change), file);
   }
-  return { name: `${stem(image ?? session.name.value)} refused.zip`, content: await zipped(files()) };
+  return { name: `${stem(name ?? session.name.value)} refused.zip`, content: await zipped(files()) };
 }
 
 function projectJson(session: Session): ZippedFile {
   const { words, options: own } = projectOf(session.settings);
   const options = { model: session.model.value?.name ?? "tiny", ...own, taught: [] };
-  const about = { format: FORMAT, version: VERSION, name: session.name.value, revision: 1, images: "images" };
+  // what is opened elsewhere is a project of its own
+  const about = { format: FORMAT, version: VERSION, id: crypto.randomUUID(), name: session.name.value, revision: 1, images: "images" };
   return { name: "project.json", input: JSON.stringify({ ...about, words, options }, null, 1) };
 }
 

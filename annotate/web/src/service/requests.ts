@@ -10,7 +10,7 @@ export async function send(address: URL | string, key: string, init: RequestInit
     return await fetch(address, { ...init, headers });
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new TransientError("No connection to the service; retrying. Your work is kept in this browser.");
+    throw new TransientError("No connection to the service; retrying.");
   }
 }
 
@@ -23,8 +23,8 @@ export function refusal({ status }: Response, message: string, isTransient: bool
 }
 
 /** What an answer that isn't good has. */
-export async function refused(response: Response): Promise<{ code: string; message: string; current: unknown }> {
-  const content: { error?: { code?: string; message?: string }; current?: unknown } = await response.json().catch(() => ({}));
-  const { code = "", message } = content.error ?? {};
-  return { code, message: message || response.statusText || "it doesn't say why", current: content.current };
+export async function refused(response: Response): Promise<{ code: string; message: string; current: unknown; project?: unknown }> {
+  const { error, ...details } = await response.json().catch(() => ({}));
+  const { code = "", message }: { code?: string; message?: string } = error ?? {};
+  return { current: null, ...details, code, message: message || response.statusText || "it doesn't say why" };
 }

@@ -3,7 +3,7 @@
 import { computed, type ReadonlySignal, signal, untracked } from "@preact/signals";
 
 import type { Word } from "../labels/labeling";
-import type { Assigned, ImageState } from "../project/structure";
+import type { ImageState } from "../project/structure";
 import type { Item } from "./item";
 
 export class Listing {
@@ -12,7 +12,6 @@ export class Listing {
   constructor(
     private readonly items: ReadonlySignal<readonly Item[]>,
     private readonly chosen: ReadonlySignal<Item | null>,
-    private readonly assigned: ReadonlySignal<Assigned>,
   ) {}
 
   /** Whether some images may be left out, or stand elsewhere. */
@@ -33,8 +32,7 @@ export class Listing {
     const wanted = this.wanted.value,
       chosen = this.chosen.value;
     if (!this.isNarrowed.value) return this.inOrder.value;
-    const { people } = this.assigned.value;
-    return this.inOrder.value.filter((item) => item === chosen || isWanted(item.summary.value, wanted, people[item.name]));
+    return this.inOrder.value.filter((item) => item === chosen || isWanted(item.summary.value, wanted));
   });
 
   look(change: Partial<Wanted>): void {
@@ -67,13 +65,12 @@ export function progressOf({ done, review, corrected, source, answers }: ImageSt
   return source !== null || answers !== null ? "labeled" : "not labeled";
 }
 
-/** @param assignee who labels the image. */
-export function isWanted(state: ImageState, { text, progress, word, person }: Wanted, assignee = ""): boolean {
+export function isWanted(state: ImageState, { text, progress, word, person }: Wanted): boolean {
   return (
     state.image.toLowerCase().includes(text.trim().toLowerCase()) &&
     (progress === "any" || (progress === "open" ? !state.done : progressOf(state) === progress)) &&
     (word === null || (state.pixels[word] ?? 0) > 0) &&
-    (person === null || person === assignee)
+    (person === null || person === (state.person ?? ""))
   );
 }
 

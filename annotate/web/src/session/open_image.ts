@@ -8,7 +8,7 @@ import { type Draft, figures, Labeling, NONE, partFigures } from "../labels/labe
 import { unpacked } from "../labels/layer";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { type Box, joined, rowsOf, type Runs, split } from "../labels/runs";
-import { renumbered } from "../project/rebasing";
+import { renumbered } from "../project/keeping";
 import type { Settled, Work } from "../project/structure";
 import type { Item } from "./item";
 import { contextOf, type Settings } from "./settings";
@@ -101,9 +101,14 @@ export class OpenImage {
     this.correct((edits) => edits.cancel());
   }
 
-  /** Takes an action back or does it again, or reverts all corrections as one action. */
-  step(way: "undo" | "redo" | "clear"): void {
-    if (this.correct((edits) => edits[way]())) this.finished.value++;
+  /**
+   * Takes an action back or does it again, or reverts all corrections as one action. Returns how many pixels stay as
+   * they are, since somebody changed them after that action.
+   */
+  step(way: "undo" | "redo" | "clear"): number {
+    const change = this.correct((edits) => edits[way]());
+    if (change) this.finished.value++;
+    return change?.left ?? 0;
   }
 
   /** Applies changes of others; actions on this page can still be undone. */
@@ -135,14 +140,14 @@ export class OpenImage {
     this.picture.close();
   }
 
-  private correct(act: (edits: Edits) => Change | null): boolean {
+  private correct(act: (edits: Edits) => Change | null): Change | null {
     // before it, since labels that are worked out anew know all corrections
     const labeling = untracked(() => this.labeling.value);
     const change = act(this.edits);
-    if (!change) return false;
+    if (!change) return null;
     labeling?.take(change);
     this.show(change.box);
-    return true;
+    return change;
   }
 
   private show(box: Box): void {

@@ -13,10 +13,9 @@ export class People {
 
   /** How many images each person has, and how many of them are done; nobody is "". */
   readonly counts = computed(() => {
-    const { people } = this.session.store.assigned.value;
     const counts = new Map<string, { images: number; done: number }>();
-    for (const { name, isDone } of this.session.items.value) {
-      const person = people[name] ?? "";
+    for (const { summary, isDone } of this.session.items.value) {
+      const person = summary.value.person ?? "";
       const { images, done } = counts.get(person) ?? { images: 0, done: 0 };
       counts.set(person, { images: images + 1, done: done + Number(isDone.value) });
     }
@@ -30,8 +29,8 @@ export class People {
   /** Deal the listed images out to people, in turn; `copies`: as copies without labels, to compare both. */
   async assign(people: readonly string[], copies: boolean): Promise<void> {
     await this.session.sent();
-    const images = this.session.listing.listed.value.map(({ name }) => name);
-    this.session.store.assigned.value = await this.api.assign(images, people, copies);
+    const images = this.session.listing.listed.value.map(({ id }) => id);
+    await this.api.assign(images, people, copies);
   }
 
   async agreement(): Promise<Agreement> {

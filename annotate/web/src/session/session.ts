@@ -8,8 +8,7 @@ import type { Choice } from "../labels/edits";
 import { type Labeling, textOf } from "../labels/labeling";
 import { packed } from "../labels/layer";
 import { pause } from "../project/connection";
-import { draftOf, labelingOf, summaryOf } from "../project/keeping";
-import { renumbered } from "../project/rebasing";
+import { draftOf, labelingOf, renumbered, summaryOf } from "../project/keeping";
 import { type ImageState, type Settled, type Store, uniqueName, type Verdict, type Work } from "../project/structure";
 import { entryOf, withWord } from "../project/words";
 import { renamed } from "../words/list";
@@ -75,7 +74,7 @@ export class Session {
   private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
   constructor(readonly store: Store) {
-    this.listing = new Listing(this.items, this.chosen, store.assigned);
+    this.listing = new Listing(this.items, this.chosen);
     this.taught = new TaughtFiles(store, this.problem, (write) => this.tryWrite(write));
   }
 
@@ -148,7 +147,7 @@ export class Session {
     await this.store.merge(word, into);
     // what can be undone has the other word, too
     this.renumber(new Map([[word, into]]));
-    vocabulary.value = withWord(vocabulary.value, word, { removed: true });
+    vocabulary.value = withWord(vocabulary.value, word, { removed: true, merged_into: into });
   }
 
   /** Gives words other ids in what the page has open. */
@@ -189,7 +188,9 @@ export class Session {
     let isFirst = true;
     for (const [at, file] of files.entries()) {
       try {
-        const all = [...this.items.value, ...this.removed.value].map(({ name }) => name);
+        // a service puts a removed image back that is added again
+        const others = this.store.isShared ? [] : this.removed.value;
+        const all = [...this.items.value, ...others].map(({ name }) => name);
         const name = uniqueName(file.name || "image.png", all);
         const add = () => this.room(() => this.store.add(file, name, last + at + 1, most));
         const entry = await this.writer.counted(add);
@@ -197,6 +198,7 @@ export class Session {
         const known = this.items.value.find(({ id }) => id === entry.id);
         const item = known ?? new Item(entry, this.store);
         if (!known) this.items.value = [...this.items.value, item];
+        this.removed.value = this.removed.value.filter(({ id }) => id !== entry.id);
         if (isFirst) await this.open(item);
         isFirst = false;
       } catch (failure) {

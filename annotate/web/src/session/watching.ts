@@ -37,6 +37,9 @@ export function watcherOf(session: Session, nearby: Nearby): Watcher {
     onImproved() {
       session.improved.value++;
     },
+    onEmptied() {
+      removed.value = [];
+    },
     onRemoved(id) {
       const item = itemOf(id);
       if (!item) return;

@@ -3,8 +3,8 @@
 import json
 import os
 import zipfile
-from collections.abc import Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,6 +114,13 @@ def _json_in_zip(path: Path, name: str) -> Any:
         raise ValueError(one_line(error)) from None
 
 
+def _last(merged: Mapping[int, object], word: int) -> int:
+    """The id that a word's pixels have in the end."""
+    for _ in merged:
+        word = into if isinstance(into := merged.get(word), int) else word
+    return word
+
+
 def read_project(source: DatasetSource) -> ParsedDataset:
     """Read the finished images of a project, with its words.
 
@@ -135,6 +142,9 @@ def read_project(source: DatasetSource) -> ParsedDataset:
     if not names:
         raise UsageError(f"the project {str(folder)!r} has no words; add some: segvoc project words")
     table = LabelTable.of(names, unlabeled=[word.whole("id") for word in words])
+    # pixels of a word that was merged into another one may still have its id
+    merged = {word.whole("id"): word.content.get("merged_into") for word in words if word.content.get("removed")}
+    table = replace(table, indices={one: table.indices.get(_last(merged, one), UNLABELED) for one in table.indices})
     images = []
     for path in sorted((folder / "work").rglob("*.zip")):
         with naming_damage(path):

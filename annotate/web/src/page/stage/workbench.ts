@@ -86,7 +86,8 @@ export class Workbench extends Navigation {
   }
 
   retrace(way: "undo" | "redo"): void {
-    this.image?.step(way);
+    const left = this.image?.step(way) ?? 0;
+    if (left) this.session.problem.value = `${left} pixels stay as they are: somebody changed them since.`;
     this.end();
   }
 
