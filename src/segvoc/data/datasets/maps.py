@@ -22,7 +22,7 @@ from segvoc.data.datasets.annotated_images import (
     naming_damage,
 )
 from segvoc.errors import UsageError, one_line
-from segvoc.imaging.label_maps import UNLABELED_8_BIT, LabelTable, read_label_map, stored_map
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, LabelTable, read_label_map, stored_map
 from segvoc.storage.files import read_json
 from segvoc.vocabulary import read_classes
 
