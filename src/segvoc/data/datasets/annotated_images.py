@@ -149,10 +149,10 @@ class ParsedDataset:
         `UsageError` if a class name is invalid, or the maps lack the background.
         """
         about, spelled = dict[str, Any](), dict[str, str]()
-        given = [name for name in (background, self.background if self.background in self.names else None) if name]
-        for name in map(as_word, (*given, *self.names)):
-            spelled.setdefault(folded(name), name)
-        own = [spelled[folded(as_word(name))] for name in self.names]  # "Cat" and "cat" are one class
+        given = [word for word in (background, self.background if self.background in self.names else None) if word]
+        for word in map(as_word, (*given, *self.names)):
+            spelled.setdefault(folded(word), word)
+        own = [spelled[folded(as_word(word))] for word in self.names]  # "Cat" and "cat" are one class
         if background is None and self.background in own:
             background = self.background
         background = None if background is None else as_word(background)

@@ -225,7 +225,11 @@ class PngMask:
     def __call__(self, height: int, width: int) -> Patch:
         """See `Shape.patch`."""
         try:
-            with Image.open(io.BytesIO(base64_bytes(self.png)), formats=["PNG"]) as image:
+            content = base64_bytes(self.png)
+        except ValueError as error:
+            raise ValueError(f"a mask that isn't a base64 PNG ({error})") from None
+        try:
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
                 if self.is_whole:
                     checked_size((height, width), (image.height, image.width))
                 check_box(self.left, self.top, image.width, image.height, height, width)
