@@ -63,8 +63,8 @@ def words(text: str | bytes) -> bytes:
     return form(part("words", text if isinstance(text, bytes) else text.encode()))
 
 
-def vocabulary(body: Any) -> bytes:
-    return post("/v1/vocabularies", "application/json", body if isinstance(body, bytes) else json.dumps(body).encode())
+def json_body(body: Any) -> bytes:
+    return post("/v1/segment", "application/json", body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 def numbered(count: int, text: str = "{:x}") -> list[str]:
@@ -92,11 +92,9 @@ BODIES = {
     "deep JSON": (words("[" * MEGABYTE), 413),
     "deep JSON in parts": (form(part("parts", b'{"a":' * (MEGABYTE // 5))), 413),
     "numbers as words": (words(f"[{'1,' * 400_000}1]"), 413),
-    "deep JSON body": (vocabulary(b"[" * 499_000), 413),
-    "unknown keys": (vocabulary(dict.fromkeys(numbered(40_000), 1)), 413),
-    "many words": (vocabulary({"words": numbered(45_000)}), 413),
-    "base64": (form(part("vocabulary", b"v" + base64.urlsafe_b64encode(b"[" * 700_000))), 413),
-    "damaged base64": (form(part("vocabulary", b"v" + b"=" * MEGABYTE)), 422),
+    "deep JSON body": (json_body(b"[" * 499_000), 413),
+    "unknown keys": (json_body(dict.fromkeys(numbered(40_000), 1)), 413),
+    "many words": (json_body({"words": numbered(45_000)}), 413),
     "many fields": (form(*(part(name, b"x") for name in numbered(100_000))), 400),
     "long name of a field": (form(part("n" * MEGABYTE, b"x")), 400),
     "almost boundaries": (words("\r\n--" * (MEGABYTE // 4)), 422),

@@ -5,7 +5,6 @@ import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from io import BytesIO
 from typing import Annotated, Any, BinaryIO, TypeVar, get_type_hints
 
@@ -28,7 +27,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from segvoc.errors import option_meant
 from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
 from segvoc.inference.part_labels import words_with_objects
-from segvoc.serving.answers import ServiceFailure, VocabularyName
+from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.labeler import LabelQuery
 from segvoc.serving.settings import PIECE_BYTES, TEXT_BYTES, ServiceSettings
 from segvoc.vocabulary import PartVocabulary, parts_by_object
@@ -80,12 +79,9 @@ def _option_field(name: str) -> Any:
 
 
 def _add_conditions(schema: dict[str, Any]) -> None:
-    """Optional fields are left out, not null, and classes come in one of three ways: words, parts, or a vocabulary."""
-    properties = schema["properties"] = {name: _without_null(value) for name, value in schema["properties"].items()}
-    schema["anyOf"] = [{"required": [way], "properties": {"vocabulary": False}} for way in ("words", "parts")]
-    if "vocabulary" in properties:
-        excluded = dict.fromkeys(("words", "parts", "background"), False)
-        schema["anyOf"].append({"required": ["vocabulary"], "properties": excluded})
+    """Optional fields are left out, not null, and there are words, parts or both."""
+    schema["properties"] = {name: _without_null(value) for name, value in schema["properties"].items()}
+    schema["anyOf"] = [{"required": [way]} for way in ("words", "parts")]
 
 
 def _without_null(field: dict[str, Any]) -> dict[str, Any]:
@@ -97,45 +93,6 @@ def _without_null(field: dict[str, Any]) -> dict[str, Any]:
     return rest | (values[0] if len(values) == 1 else {"anyOf": values})
 
 
-_STRICT = ConfigDict(extra="forbid", json_schema_extra=_add_conditions)
-
-
-class VocabularyRequest(BaseModel):
-    """A vocabulary to encode."""
-
-    model_config = _STRICT
-
-    words: Annotated[str, Field(min_length=1, json_schema_extra={"format": "words"})] | WordList | None = Field(
-        None, description=f"{_WORDS}; or a list.", examples=["cat, sofa, wall", ["cat", "sofa, couch", "wall"]]
-    )
-    parts: Annotated[str, Field(min_length=1, json_schema_extra={"format": "parts"})] | PartLists | None = Field(
-        None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
-    )
-    background: str | None = _option_field("background")
-    model: ModelName = None
-
-    @classmethod
-    def of_name(cls, name: str, max_words: int) -> "VocabularyRequest":
-        """Decode a name that `name` returned; raises a `ServiceFailure` if it is another."""
-        try:
-            text = base64.b64decode(name[1:], altchars=b"-_", validate=True)
-        except ValueError:
-            message = "this isn't a vocabulary's name; POST the words to v1/vocabularies again"
-            raise ServiceFailure("invalid_request", message) from None
-        return _decoded(TypeAdapter(cls), text, _known(cls), VALUES_PER_WORD * max_words)
-
-    @property
-    def name(self) -> str:
-        """The vocabulary's name, which holds it, so that every replica can decode it."""
-        text = self.model_dump_json(exclude_defaults=True, exclude={"model"})
-        return f"v{base64.urlsafe_b64encode(text.encode()).decode()}"
-
-    def query(self, max_words: int, options: LabelOptions | None = None) -> LabelQuery:
-        """The query, with this background; raises errors as `checked_query`."""
-        options = replace(options or LabelOptions(), background=self.background)
-        return checked_query(self.words, self.parts, options, max_words)
-
-
 _OPTION_TYPES = get_type_hints(LabelOptions)
 _OPTIONS: dict[str, Any] = {name: (_OPTION_TYPES[name], _option_field(name)) for name in FORM_OPTIONS}
 
@@ -143,13 +100,8 @@ _OPTIONS: dict[str, Any] = {name: (_OPTION_TYPES[name], _option_field(name)) for
 class _SegmentFields(create_model("LabelFields", **_OPTIONS)):
     """What forms and JSON have in common."""
 
-    model_config = _STRICT
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_add_conditions)
 
-    vocabulary: VocabularyName | None = Field(
-        None,
-        description="Name of a vocabulary, in place of words, parts and background.",
-        json_schema_extra={"format": "vocabulary"},
-    )
     model: ModelName = None
     probabilities: bool = Field(
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
@@ -158,13 +110,9 @@ class _SegmentFields(create_model("LabelFields", **_OPTIONS)):
     def _query(self, words: Any, parts: Any, max_words: int, probabilities: bool) -> LabelQuery:
         values = {name: getattr(self, name) for name in FORM_OPTIONS}
         options = LabelOptions(**values, return_probabilities=self.probabilities and probabilities)
-        if self.vocabulary is None:
-            words = _decoded_if(words, "[", TypeAdapter(WordList), max_words)
-            parts = _decoded_if(parts, "{", TypeAdapter(PartLists), max_words)
-            return checked_query(words, parts, options, max_words)
-        if words is not None or parts is not None or options.background is not None:
-            raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
-        return VocabularyRequest.of_name(self.vocabulary, max_words).query(max_words, options)
+        words = _decoded_if(words, "[", TypeAdapter(WordList), max_words)
+        parts = _decoded_if(parts, "{", TypeAdapter(PartLists), max_words)
+        return checked_query(words, parts, options, max_words)
 
 
 class SegmentRequest(_SegmentFields):
@@ -438,7 +386,7 @@ async def json_request(
 ) -> _MODEL:
     """Read a JSON body of at most `limit` bytes; raises a `ServiceFailure` if it can't be used.
 
-    `values` limits its values (None: what a vocabulary may need). Without `number_lists`, long lists of numbers are
+    `values` limits its values (None: what words may need). Without `number_lists`, long lists of numbers are
     dropped before they are counted and parsed.
     """
     check_content_type(request, JSON_BODY)
