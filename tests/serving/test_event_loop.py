@@ -71,10 +71,6 @@ def numbered(count: int, text: str = "{:x}") -> list[str]:
     return [text.format(number) for number in range(count)]
 
 
-def by_single_bytes(body: bytes) -> bytes:
-    return b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-
-
 BODIES = {
     "punycode": (form(part("words", b"x-" + b"a" * 400_000), kind=f"{FORM}; charset=punycode"), 415),
     "huge word": (words("a" * MEGABYTE), 422),
@@ -100,15 +96,6 @@ BODIES = {
     "almost boundaries": (words("\r\n--" * (MEGABYTE // 4)), 422),
     "line breaks as an image": (form(part("words", b"cat"), image=b"\r" * 19_000_000), 422),
     "preamble": (post("/v1/segment", FORM, b"\r\n" * 9_000_000), 422),
-    "chunks of a byte": (
-        post(
-            "/v1/segment",
-            FORM,
-            by_single_bytes(part("words", b"cat") + part("image", bytes(150_000), '; filename="a.png"') + b"--b--"),
-            length="Transfer-Encoding: chunked",
-        ),
-        422,
-    ),
     "image in base64": (
         post(
             "/v1/segment",

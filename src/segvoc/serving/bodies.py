@@ -41,7 +41,7 @@ VALUES_PER_WORD = 20
 """Limits the values of a JSON text, by the number of words that are allowed: synonyms and parts have commas, too."""
 
 CHUNK_BYTES = 4_096
-"""Bytes of a connection, and of a body, that are parsed before other requests continue."""
+"""Bytes of a body that are parsed before other requests continue."""
 
 _WORDS = "One word per class, separated by commas, with `=` between synonyms"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
@@ -327,8 +327,8 @@ async def segment_request(
     fields = len(SegmentRequest.model_fields)
     parser = FormParser(request.headers, stream, max_files=1, max_fields=fields, max_part_size=TEXT_BYTES)
     parser.spool_max_size = 1 << 40  # files stay in memory; the stream limits their size
+    form = await parsed_form(parser, settings.upload_seconds)
     try:
-        form = await parsed_form(parser, settings.upload_seconds)
         for name, value in form.multi_items():
             if len(form.getlist(name)) > 1 or value == "":
                 message = f"the field {name[:60]!r} is empty or given twice; give it once"
@@ -339,7 +339,7 @@ async def segment_request(
             validated = SegmentRequest.model_validate(dict(form))
         yield validated
     finally:
-        parser.close()
+        await form.close()
 
 
 def _check_image_size(size: int, settings: ServiceSettings) -> None:
@@ -349,21 +349,24 @@ def _check_image_size(size: int, settings: ServiceSettings) -> None:
 
 
 class FormParser(MultiPartParser):
-    """A parser whose texts are UTF-8, and which closes all of its files."""
+    """Refuses texts that aren't UTF-8, which Starlette takes for Latin-1."""
+
+    def on_part_begin(self) -> None:
+        """Begin a part without bytes."""
+        super().on_part_begin()
+        self.part_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Count the bytes of a part."""
+        super().on_part_data(data, start, end)
+        self.part_bytes += end - start
 
     def on_part_end(self) -> None:
-        """Add a field, or refuse a text that Starlette would take for Latin-1."""
-        if self._current_part.file is None:
-            try:
-                self._current_part.data.decode()
-            except UnicodeDecodeError:
-                raise MultiPartException("a text is not UTF-8; encode it so") from None
+        """Refuse a text that has other bytes in UTF-8."""
         super().on_part_end()
-
-    def close(self) -> None:
-        """Close all files, including a truncated one, which the parsed form lacks."""
-        for file in self._files_to_close_on_error:
-            file.close()
+        _, value = self.items[-1]
+        if isinstance(value, str) and len(value.encode()) != self.part_bytes:
+            raise MultiPartException("a text is not UTF-8; encode it so")
 
 
 async def parsed_form(parser: FormParser, seconds: float) -> FormData:
