@@ -59,14 +59,13 @@ def test_answers_name_the_model_its_weights_and_the_version(tiny_network):
     model = open_tiny()
     with in_process(model) as client:
         told = client.get("/v1/models").json()
-        answers = [segment(client), client.post("/v1/vocabularies", json={"words": "cat"})]
+        answer = segment(client)
     identity = {"model": "tiny", "weights": weights_digest(model), "version": __version__}
     assert (told["models"][0]["weights"], told["version"]) == (identity["weights"], __version__)
     assert len(identity["weights"]) >= 32 and told["models"][0]["license"] == "Apache-2.0"
     assert model_facts(tiny_network, None).parameters > 10_000_000
-    for answer in answers:
-        assert {name: answer.json()[name] for name in identity} == identity
-        assert answer.headers["x-segvoc-model"] == f"tiny; weights={identity['weights']}; segvoc={__version__}"
+    assert {name: answer.json()[name] for name in identity} == identity
+    assert answer.headers["x-segvoc-model"] == f"tiny; weights={identity['weights']}; segvoc={__version__}"
 
 
 def test_a_stuck_model_is_unhealthy():
@@ -168,9 +167,6 @@ def test_the_request_chooses_among_several_models():
         assert [model["name"] for model in client.get("/v1/models").json()["models"]] == ["a", "b"]
         for model, answered in (({}, "a"), ({"model": "a"}, "a"), ({"model": "b"}, "b")):
             assert segment(client, **model).json()["model"] == answered
-            told = client.post("/v1/vocabularies", json={"words": "cat", **model}).json()
-            found = segment(client, words="cat", **model).json()
-            assert (told["model"], found["classes"][0]["name"]) == (answered, "cat")
         assert segment(client, model="c").status_code == 422
         assert "there is no model 'c'; choose one of a, b" in segment(client, model="c").json()["error"]["message"]
     with pytest.raises(UsageError, match="several models are called 'a'"), in_process(named("a"), named("a")):

@@ -63,32 +63,6 @@ def test_answers_do_not_wait_for_acknowledgements():
         assert listener.proto == socket.IPPROTO_TCP  # then asyncio sets TCP_NODELAY
 
 
-@pytest.mark.parametrize(
-    ("sent", "expected"),
-    [
-        (b"\x16\x03\x01 hello\r\n\r\n", 400),
-        (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20_000, 431),
-    ],
-)
-def test_what_is_not_http_is_answered_in_json_and_logged_with_the_client(sent: bytes, expected: int, caplog) -> None:
-    with caplog.at_level("INFO", "segvoc.serving"), listening() as port:
-        with connected(port) as connection:
-            connection.sendall(sent)
-            response = http.client.HTTPResponse(connection)
-            response.begin()
-            error = json.loads(response.read())["error"]
-        text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
-    assert (response.status, response.headers["Content-Type"]) == (expected, "application/json")
-    assert error["code"] == "bad_request" and "not valid HTTP" in error["message"]
-    assert error["request_id"] == response.headers["X-Request-ID"]
-    (logged,) = (record.fields for record in caplog.records if record.message == "request")
-    assert (logged["client"], logged["status"]) == ("127.0.0.1", expected)
-    assert (logged["request_id"], logged["code"]) == (error["request_id"], "bad_request")
-    labels = f'code="bad_request",method="other",model="",route="other",status="{expected}"'
-    assert f"segvoc_requests_total{{{labels}}} 1.0" in text
-
-
 def test_bodies_without_a_length_are_limited_too():
     with listening(max_bytes=1000) as port, connected(port) as connection:
         connection.sendall(post("/v1/segment", FORM, b"", length="Transfer-Encoding: chunked"))

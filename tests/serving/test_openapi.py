@@ -26,7 +26,7 @@ CASES = int(os.environ.get("SEGVOC_FUZZ_CASES", "10"))
 VALID = st.sampled_from([png(), png(drawn_image(1, (17, 90)))])
 DAMAGED = st.sampled_from([png()[:60], b"", b"GIF89a"]) | st.binary(max_size=200)
 
-# what a pattern can't say: words and parts fit together, and names hold vocabularies
+# what a pattern can't say: words and parts fit together
 WORD = st.text("abcdefgh", min_size=1, max_size=8)
 WORD_LISTS = st.lists(WORD, min_size=1, max_size=5, unique=True)
 PART_LISTS = st.dictionaries(WORD, WORD_LISTS, min_size=1, max_size=3)
@@ -40,9 +40,6 @@ FORMATS = {
     "words-or-json": WORD_LINES | WORD_LISTS.map(json.dumps),
     "parts": PART_LINES,
     "parts-or-json": PART_LINES | PART_LISTS.map(json.dumps),
-    "vocabulary": WORD_LISTS.map(
-        lambda words: f"v{base64.urlsafe_b64encode(json.dumps({'words': words}).encode()).decode()}"
-    ),
     "model": st.just("numpy"),
     "stretch": st.integers(0, 100).map(lambda low: f"{low},{low + 9}"),
 }
@@ -82,8 +79,7 @@ UNUSUAL = ("text/html", "image/*;q=0.1, application/zip;q=x")
 
 @pytest.mark.parametrize(
     ("method", "path", "mode"),
-    [("POST", path, mode) for path in ("/v1/segment", "/v1/vocabularies") for mode in (POSITIVE, NEGATIVE)]
-    + [("GET", "/v1/models", POSITIVE)],
+    [("POST", "/v1/segment", POSITIVE), ("POST", "/v1/segment", NEGATIVE), ("GET", "/v1/models", POSITIVE)],
 )
 def test_valid_requests_are_answered_and_answers_are_as_described(api, method, path, mode):
     valid = mode is POSITIVE
@@ -124,4 +120,4 @@ def test_answers_bodies_and_keys_are_described():
     for name in FORM_OPTIONS:
         assert form["properties"][name]["description"] == OPTION_TEXTS[name].help
         assert {"type": "null"} not in form["properties"][name].get("anyOf", ())
-    assert [way["required"] for way in form["anyOf"]] == [["words"], ["parts"], ["vocabulary"]]
+    assert [way["required"] for way in form["anyOf"]] == [["words"], ["parts"]]

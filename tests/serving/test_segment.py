@@ -160,25 +160,14 @@ def test_options_are_those_of_the_library(client, options):
         assert [entry[name] for entry in found["classes"]] == [entry[name] for entry in expected["classes"]]
 
 
-def test_vocabularies_are_encoded_once_and_their_names_hold_them():
+def test_words_are_encoded_once():
     model = NumpySegmenter()
     body = {"words": WORDS, "parts": {"*": ["edge"], "cat": []}, "background": "other"}
     with in_process(model) as client:
-        made = client.post("/v1/vocabularies", json=body)
-        assert made.status_code == 201 and made.json()["words"] == [*WORDS, "other"]
-        name = made.json()["vocabulary"]
-        assert client.post("/v1/vocabularies", json=body).json()["vocabulary"] == name
+        first = segment(client, **body).json()
         encoded = len(model.encode_words.calls)
-        for _ in range(2):
-            found = segment(client, words=None, vocabulary=name).json()
+        assert segment(client, **body, image=png(drawn_image(1))).json()["classes"] != first["classes"]
         assert len(model.encode_words.calls) == encoded
-        expected = segment(client, **body).json()
-        assert [entry["rle"] for entry in found["classes"]] == [entry["rle"] for entry in expected["classes"]]
-    with in_process(max_words=3) as other:  # another process knows the name, and has limits of its own
-        refused = segment(other, words=None, vocabulary=name)
-        assert (refused.status_code, failure(refused)) == (422, "invalid_request")
-    with in_process() as other:
-        assert segment(other, words=None, vocabulary=name).json()["classes"] == found["classes"]
 
 
 @pytest.mark.parametrize(
@@ -202,20 +191,11 @@ def test_vocabularies_are_encoded_once_and_their_names_hold_them():
         ({"image": png()[:60]}, 422, "invalid_image", "damaged"),
         ({"words": "[" * 9_000}, 400, "bad_request", "JSON"),
         ({"words": "[" * 100_000}, 413, "too_large", "too many values"),
-        ({"vocabulary": "veyJ3b3JkcyI6ImNhdCJ9"}, 422, "invalid_request", "includes words"),
-        ({"vocabulary": "v0", "words": None}, 422, "invalid_request", "POST the words"),
-        ({"vocabulary": "../../etc/passwd", "words": None}, 422, "invalid_request", "vocabulary"),
     ],
 )
 def test_what_is_wrong_with_a_request_is_said(client, fields, status, code, said):
     answer = segment(client, **fields)
     assert (answer.status_code, failure(answer)) == (status, code) and said in answer.json()["error"]["message"]
-
-
-def test_a_vocabularys_name_is_checked_like_a_body(client):
-    for text, said in ((b"{", "JSON"), (b'{"words": "cat", "path": 1}', "path"), (b"[" * 60_000, "too many")):
-        answer = segment(client, words=None, vocabulary=f"v{base64.urlsafe_b64encode(text).decode()}")
-        assert answer.status_code in (400, 413, 422) and said in answer.json()["error"]["message"]
 
 
 def test_a_form_needs_one_image_as_a_file(client):
@@ -241,7 +221,7 @@ def test_limits_on_bytes_and_pixels():
         many = segment(client, image=bomb.getvalue())
         assert (many.status_code, failure(many)) == (413, "too_large")
         assert "at most 0.003072 megapixels" in many.json()["error"]["message"]
-        flood = client.post("/v1/vocabularies", content=b"x" * 1_003_000, headers={"Content-Type": "application/json"})
+        flood = client.post("/v1/segment", content=b"x" * 1_003_000, headers={"Content-Type": "application/json"})
         assert (flood.status_code, failure(flood)) == (413, "too_large")
         assert segment(client, probabilities=True).status_code == 200  # they are for zips alone
         probabilities = segment(client, "application/zip", probabilities=True)
@@ -296,19 +276,19 @@ def test_uploads_stay_in_memory(client, monkeypatch):
     ],
 )
 def test_broken_bodies_are_refused(client, content, kind, status):
-    path = "/v1/segment" if kind.startswith("multipart") else "/v1/vocabularies"
-    answer = client.post(path, content=content, headers={"Content-Type": kind})
+    answer = client.post("/v1/segment", content=content, headers={"Content-Type": kind})
     assert answer.status_code == status, answer.text
     failure(answer)
-    packed = client.post(path, content=content, headers={"Content-Type": kind, "Content-Encoding": "gzip"})
+    packed = client.post("/v1/segment", content=content, headers={"Content-Type": kind, "Content-Encoding": "gzip"})
     assert packed.status_code == 415
 
 
 def test_names_by_id_are_no_words(client):
+    image = base64.b64encode(png()).decode()
     for words in ('{"0":"cat","1":"wall"}', ' {"cat": 0}'):
-        for answer in (segment(client, words=words), client.post("/v1/vocabularies", json={"words": words})):
+        for answer in (segment(client, words=words), client.post("/v1/segment", json={"words": words, "image": image})):
             assert answer.status_code == 422 and "are in brackets; separate words with commas" in answer.text
-    assert client.post("/v1/vocabularies", json={"words": {"0": "cat"}}).status_code == 422
+    assert client.post("/v1/segment", json={"words": {"0": "cat"}, "image": image}).status_code == 422
 
 
 def test_fields_and_addresses_of_other_services_are_answered_with_ours(client):

@@ -1,13 +1,10 @@
 """Encodes vocabularies, whatever library runs the text encoder: each prompt once, cached in memory and on disk."""
 
-import hashlib
-import os
-import shutil
 import sqlite3
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -77,11 +74,11 @@ CACHED_EMBEDDINGS = 50_000
 KEPT_FROM = 64
 """Min new prompts per call to cache on disk: fewer take less time than the digest of the text encoder's weights."""
 
-KEPT_FORMAT = 5
+KEPT_FORMAT = 6
 """Version of the on-disk cache."""
 
 LARGEST_FILE = 4 << 30
-"""Maximum size of a file of that cache, which then starts over [bytes]."""
+"""Max bytes of the embeddings in a file of that cache, which then starts over."""
 
 PROMPTS_AT_ONCE = 4096
 """Prompts to encode before averaging and storing: 8 MB with 512 channels."""
@@ -131,95 +128,56 @@ class Tokenizer(Protocol):
         ...
 
 
-_UNAVAILABLE = (
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
-)
-"""SQLite's errors of disks, permissions and locks; all others mean that the file is damaged."""
-
-
 class _EmbeddingFile:
-    """Embeddings on disk by key, in a database of SQLite that survives kills and other processes.
+    """Embeddings on disk by key, in a database of SQLite, whose transactions hold for kills and other processes.
 
-    Does nothing without space, permission or a lock in time. Removes a file that is damaged or too large.
+    Does nothing without space, permission or a lock in time. Removes a file that can't be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The embeddings of the keys that the file has; none if it is damaged."""
+    def read(self, keys: Iterable[str], prompts: int) -> dict[str, Float32[np.ndarray, "P C"]]:
+        """The embeddings of those keys that the file has, for this number of prompts."""
+        if not self.path.exists():
+            return {}
         try:
-            return dict(self._rows(keys))
+            with self._opened() as database:
+                select = "select key, content from kept where key = ?"
+                rows = [row for key in keys for row in database.execute(select, (key,))]
+            return {key: np.frombuffer(content, "<f4").reshape(prompts, -1).copy() for key, content in rows}
         except Exception as error:
-            self._remove_if_damaged(error)
+            self._remove_if_unreadable(error)
             return {}
 
-    def write(self, embeddings: Mapping[str, bytes]) -> bool:
+    def write(self, embeddings: Mapping[str, Float[Array, "P C"]]) -> bool:
         """Add embeddings in one transaction; False if the file is unavailable."""
-        rows = [(key, content, _checksum(key, content)) for key, content in embeddings.items()]
+        rows = [(key, to_numpy(each).astype("<f4").tobytes()) for key, each in embeddings.items()]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.is_file() and self.path.stat().st_size > LARGEST_FILE:
-                self._remove()
             with self._opened() as database:
-                database.execute("create table if not exists kept (key text primary key, content blob, checksum blob)")
-                database.executemany("insert or replace into kept values (?, ?, ?)", rows)
+                database.execute("create table if not exists kept (key text primary key, content blob)")
+                names = ("page_count", "freelist_count", "page_size")
+                pages, free, size = (database.execute(f"pragma {name}").fetchone()[0] for name in names)
+                if (pages - free) * size > LARGEST_FILE:
+                    database.execute("delete from kept")
+                database.executemany("insert or replace into kept values (?, ?)", rows)
             return True
         except Exception as error:
-            return self._remove_if_damaged(error)
-
-    def is_damaged(self, keys: Collection[str]) -> bool:
-        """Whether a search misses one of the keys, as it may in a damaged index; removes the file then."""
-        try:
-            if len({key for key, _ in self._rows(keys)}) == len(keys):
-                return False
-            self._remove()
-            return True
-        except Exception as error:
-            return self._remove_if_damaged(error)
+            return self._remove_if_unreadable(error)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self.path, timeout=10.0)) as database, database:
             yield database
 
-    def _rows(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """The keys that exist, with their embeddings; raises any error where the file is damaged."""
-        if not self.path.exists():
-            return
-        with self._opened() as database:
-            for key in keys:
-                for content, checksum in database.execute("select content, checksum from kept where key = ?", (key,)):
-                    if checksum != _checksum(key, content):
-                        raise ValueError("another checksum")
-                    yield key, content
-
-    def _remove_if_damaged(self, error: Exception) -> bool:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        # a damaged header may ask for a newer SQLite to write
-        newer = code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK)
-        if isinstance(error, OSError) or (code in _UNAVAILABLE and not newer and not self.path.is_dir()):
+    def _remove_if_unreadable(self, error: Exception) -> bool:
+        if isinstance(error, OSError | sqlite3.OperationalError):  # disks, permissions and locks
             return False
-        self._remove()
-        return True
-
-    def _remove(self) -> None:
-        # the journals too, which SQLite would apply to the next file of this name
-        shutil.rmtree(self.path, ignore_errors=True)  # if it is a folder
-        for suffix in ("", "-journal", "-wal", "-shm"):
+        for suffix in ("", "-journal"):  # SQLite would apply the journal to the next file of this name
             with suppress(OSError):
                 self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
-
-
-def _checksum(key: str, content: bytes) -> bytes:
-    return hashlib.blake2b(f"{key} ".encode() + content, digest_size=8).digest()
+        return True
 
 
 class PromptedWordEncoder(ABC):
@@ -316,22 +274,17 @@ class PromptedWordEncoder(ABC):
         """Load the embeddings of classes from disk, or compute them."""
         file = self._file() if len(classes) * len(self.templates) >= KEPT_FROM else None
         keys = {prompts: digest_of(prompts, self.average) for prompts in classes} if file is not None else {}
-        stored = file.read(keys.values()) if file is not None else {}
-        embeddings: dict[ClassPrompts, Float[Array, "P C"]] = {}
-        for prompts, key in keys.items():
-            if key in stored:
-                each = np.frombuffer(stored[key], "<f4").reshape(1 if self.average else len(self.templates), -1)
-                embeddings[prompts] = self.restored(each.copy())
+        stored = file.read(keys.values(), 1 if self.average else len(self.templates)) if file is not None else {}
+        embeddings = {prompts: self.restored(stored[key]) for prompts, key in keys.items() if key in stored}
         missing = [prompts for prompts in classes if prompts not in embeddings]
         step = max(1, PROMPTS_AT_ONCE // len(self.templates))
         for start in range(0, len(missing), step):
             encoded = self._encoded(missing[start : start + step])
             embeddings |= encoded
             is_float32 = str(next(iter(encoded.values())).dtype).endswith("float32")
-            if file is not None and not (is_float32 and file.write(_by_key(keys, encoded))):
+            by_key = {keys[prompts]: each for prompts, each in encoded.items()} if file is not None else {}
+            if file is not None and not (is_float32 and file.write(by_key)):
                 file = None
-        if file is not None and missing and file.is_damaged(keys.values()):
-            file.write(_by_key(keys, embeddings))
         return embeddings
 
     def _file(self) -> _EmbeddingFile | None:
@@ -367,9 +320,3 @@ class PromptedWordEncoder(ABC):
                 copied = (array_namespace(vectors).asarray(vector, copy=True) for vector in vectors[: len(batch), ...])
                 by_prompt |= zip((prompt for prompt, _ in batch), copied, strict=True)
         return by_prompt
-
-
-def _by_key(
-    keys: Mapping[ClassPrompts, str], embeddings: Mapping[ClassPrompts, Float[Array, "P C"]]
-) -> dict[str, bytes]:
-    return {keys[prompts]: to_numpy(each).astype("<f4").tobytes() for prompts, each in embeddings.items()}

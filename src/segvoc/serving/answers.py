@@ -5,7 +5,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -186,9 +186,6 @@ class ServiceFailure(Exception):
 
 # ---- schemas
 
-VocabularyName = Annotated[str, Field(pattern="^v[A-Za-z0-9_=-]+$", examples=["veyJ3b3JkcyI6ImNhdCwgc29mYSJ9"])]
-"""Name of a vocabulary, returned by POST /v1/vocabularies."""
-
 
 class Mask(BaseModel):
     """A mask as COCO RLE (compressed), which pycocotools decodes."""
@@ -238,18 +235,13 @@ _WEIGHTS = Field(description="Digest of the model's weights; null for an engine 
 _VERSION = Field(description="segvoc's version.")
 
 
-class ModelWork(BaseModel):
-    """What a model made."""
+class SegmentAnswer(BaseModel):
+    """A labeled image."""
 
     model: str
     weights: str | None = _WEIGHTS
     version: str = _VERSION
     hints: list[str] = Field(description="What suggests that other words or options were meant.")
-
-
-class SegmentAnswer(ModelWork):
-    """A labeled image."""
-
     image: str | None = Field(description="File name of the image in the form.")
     width: int
     height: int
@@ -263,13 +255,6 @@ class SegmentAnswer(ModelWork):
     not_found: list[str] = Field(description="The words without pixels.")
     unsure: bool = Field(description="Whether perhaps none of the words is in the image.")
     seconds: float = Field(description="Time for labeling the image [s].")
-
-
-class VocabularyAnswer(ModelWork):
-    """An encoded vocabulary."""
-
-    vocabulary: VocabularyName
-    words: list[str] = Field(description="All classes, in the order of their ids.")
 
 
 class ModelAnswer(BaseModel):

@@ -38,7 +38,7 @@ from segvoc.serving.middleware import (
     failure_response,
     send_traces,
 )
-from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
+from segvoc.serving.settings import ServiceSettings
 
 _T = TypeVar("_T")
 
@@ -280,24 +280,6 @@ def _add_label_routes(app: FastAPI, service: Service) -> None:
 
                 query = await asyncio.to_thread(asked.query, service.settings.max_words, probabilities=kind == ZIP)
                 return await unless_gone(request, service.label(asked.file, query, answer, asked.model, tiles=True))
-
-    @app.post(
-        "/v1/vocabularies",
-        status_code=201,
-        summary="Encode a vocabulary",
-        description="Encodes words and gives them a name, which POST /v1/segment takes in their place. Names don't "
-        "expire: they hold the words.",
-        responses={201: {"model": answers.VocabularyAnswer}},
-        openapi_extra=bodies.described({bodies.JSON_BODY: bodies.VocabularyRequest}),
-    )
-    async def add_vocabulary(request: Request) -> Response:
-        with service.request_slot():
-            body = await bodies.json_request(request, bodies.VocabularyRequest, service.settings, limit=TEXT_BYTES // 2)
-            query = await asyncio.to_thread(body.query, service.settings.max_words)
-            encoded = await unless_gone(request, service.labeler_of(body.model).encode(query))
-        answer = {"vocabulary": body.name, "words": encoded.prepared.words, "hints": encoded.hints}
-        answer |= asdict(encoded.identity)
-        return JSONResponse(answer, status_code=201, headers={MODEL_HEADER: encoded.identity.header})
 
 
 def _add_status_routes(app: FastAPI, service: Service) -> None:

@@ -5,7 +5,6 @@ import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from io import BytesIO
 from typing import Annotated, Any, BinaryIO, TypeVar, get_type_hints
 
@@ -28,7 +27,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from segvoc.errors import option_meant
 from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
 from segvoc.inference.part_labels import words_with_objects
-from segvoc.serving.answers import ServiceFailure, VocabularyName
+from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.labeler import LabelQuery
 from segvoc.serving.settings import PIECE_BYTES, TEXT_BYTES, ServiceSettings
 from segvoc.storage.files import base64_bytes
@@ -43,7 +42,7 @@ VALUES_PER_WORD = 20
 """Limits the values of a JSON text, by the number of words that are allowed: synonyms and parts have commas, too."""
 
 CHUNK_BYTES = 4_096
-"""Bytes of a connection, and of a body, that are parsed before other requests continue."""
+"""Bytes of a body that are parsed before other requests continue."""
 
 _WORDS = "One word per class, separated by commas, with `=` between synonyms"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
@@ -81,12 +80,9 @@ def _option_field(name: str) -> Any:
 
 
 def _add_conditions(schema: dict[str, Any]) -> None:
-    """Optional fields are left out, not null, and classes come in one of three ways: words, parts, or a vocabulary."""
-    properties = schema["properties"] = {name: _without_null(value) for name, value in schema["properties"].items()}
-    schema["anyOf"] = [{"required": [way], "properties": {"vocabulary": False}} for way in ("words", "parts")]
-    if "vocabulary" in properties:
-        excluded = dict.fromkeys(("words", "parts", "background"), False)
-        schema["anyOf"].append({"required": ["vocabulary"], "properties": excluded})
+    """Optional fields are left out, not null, and there are words, parts or both."""
+    schema["properties"] = {name: _without_null(value) for name, value in schema["properties"].items()}
+    schema["anyOf"] = [{"required": [way]} for way in ("words", "parts")]
 
 
 def _without_null(field: dict[str, Any]) -> dict[str, Any]:
@@ -98,45 +94,6 @@ def _without_null(field: dict[str, Any]) -> dict[str, Any]:
     return rest | (values[0] if len(values) == 1 else {"anyOf": values})
 
 
-_STRICT = ConfigDict(extra="forbid", json_schema_extra=_add_conditions)
-
-
-class VocabularyRequest(BaseModel):
-    """A vocabulary to encode."""
-
-    model_config = _STRICT
-
-    words: Annotated[str, Field(min_length=1, json_schema_extra={"format": "words"})] | WordList | None = Field(
-        None, description=f"{_WORDS}; or a list.", examples=["cat, sofa, wall", ["cat", "sofa, couch", "wall"]]
-    )
-    parts: Annotated[str, Field(min_length=1, json_schema_extra={"format": "parts"})] | PartLists | None = Field(
-        None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
-    )
-    background: str | None = _option_field("background")
-    model: ModelName = None
-
-    @classmethod
-    def of_name(cls, name: str, max_words: int) -> "VocabularyRequest":
-        """Decode a name that `name` returned; raises a `ServiceFailure` if it is another."""
-        try:
-            text = base64.b64decode(name[1:], altchars=b"-_", validate=True)
-        except ValueError:
-            message = "this isn't a vocabulary's name; POST the words to v1/vocabularies again"
-            raise ServiceFailure("invalid_request", message) from None
-        return _decoded(TypeAdapter(cls), text, _known(cls), VALUES_PER_WORD * max_words)
-
-    @property
-    def name(self) -> str:
-        """The vocabulary's name, which holds it, so that every replica can decode it."""
-        text = self.model_dump_json(exclude_defaults=True, exclude={"model"})
-        return f"v{base64.urlsafe_b64encode(text.encode()).decode()}"
-
-    def query(self, max_words: int, options: LabelOptions | None = None) -> LabelQuery:
-        """The query, with this background; raises errors as `checked_query`."""
-        options = replace(options or LabelOptions(), background=self.background)
-        return checked_query(self.words, self.parts, options, max_words)
-
-
 _OPTION_TYPES = get_type_hints(LabelOptions)
 _OPTIONS: dict[str, Any] = {name: (_OPTION_TYPES[name], _option_field(name)) for name in FORM_OPTIONS}
 
@@ -144,13 +101,8 @@ _OPTIONS: dict[str, Any] = {name: (_OPTION_TYPES[name], _option_field(name)) for
 class _SegmentFields(create_model("LabelFields", **_OPTIONS)):
     """What forms and JSON have in common."""
 
-    model_config = _STRICT
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_add_conditions)
 
-    vocabulary: VocabularyName | None = Field(
-        None,
-        description="Name of a vocabulary, in place of words, parts and background.",
-        json_schema_extra={"format": "vocabulary"},
-    )
     model: ModelName = None
     probabilities: bool = Field(
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
@@ -159,13 +111,9 @@ class _SegmentFields(create_model("LabelFields", **_OPTIONS)):
     def _query(self, words: Any, parts: Any, max_words: int, probabilities: bool) -> LabelQuery:
         values = {name: getattr(self, name) for name in FORM_OPTIONS}
         options = LabelOptions(**values, return_probabilities=self.probabilities and probabilities)
-        if self.vocabulary is None:
-            words = _decoded_if(words, "[", TypeAdapter(WordList), max_words)
-            parts = _decoded_if(parts, "{", TypeAdapter(PartLists), max_words)
-            return checked_query(words, parts, options, max_words)
-        if words is not None or parts is not None or options.background is not None:
-            raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
-        return VocabularyRequest.of_name(self.vocabulary, max_words).query(max_words, options)
+        words = _decoded_if(words, "[", TypeAdapter(WordList), max_words)
+        parts = _decoded_if(parts, "{", TypeAdapter(PartLists), max_words)
+        return checked_query(words, parts, options, max_words)
 
 
 class SegmentRequest(_SegmentFields):
@@ -391,8 +339,8 @@ async def segment_request(
     fields = len(SegmentRequest.model_fields)
     parser = FormParser(request.headers, stream, max_files=1, max_fields=fields, max_part_size=TEXT_BYTES)
     parser.spool_max_size = 1 << 40  # files stay in memory; the stream limits their size
+    form = await parsed_form(parser, settings.upload_seconds)
     try:
-        form = await parsed_form(parser, settings.upload_seconds)
         for name, value in form.multi_items():
             if len(form.getlist(name)) > 1 or value == "":
                 message = f"the field {name[:60]!r} is empty or given twice; give it once"
@@ -403,7 +351,7 @@ async def segment_request(
             validated = SegmentRequest.model_validate(dict(form))
         yield validated
     finally:
-        parser.close()
+        await form.close()
 
 
 def _check_image_size(size: int, settings: ServiceSettings) -> None:
@@ -413,21 +361,24 @@ def _check_image_size(size: int, settings: ServiceSettings) -> None:
 
 
 class FormParser(MultiPartParser):
-    """A parser whose texts are UTF-8, and which closes all of its files."""
+    """Refuses texts that aren't UTF-8, which Starlette takes for Latin-1."""
+
+    def on_part_begin(self) -> None:
+        """Begin a part without bytes."""
+        super().on_part_begin()
+        self.part_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Count the bytes of a part."""
+        super().on_part_data(data, start, end)
+        self.part_bytes += end - start
 
     def on_part_end(self) -> None:
-        """Add a field, or refuse a text that Starlette would take for Latin-1."""
-        if self._current_part.file is None:
-            try:
-                self._current_part.data.decode()
-            except UnicodeDecodeError:
-                raise MultiPartException("a text is not UTF-8; encode it so") from None
+        """Refuse a text that has other bytes in UTF-8."""
         super().on_part_end()
-
-    def close(self) -> None:
-        """Close all files, including a truncated one, which the parsed form lacks."""
-        for file in self._files_to_close_on_error:
-            file.close()
+        _, value = self.items[-1]
+        if isinstance(value, str) and len(value.encode()) != self.part_bytes:
+            raise MultiPartException("a text is not UTF-8; encode it so")
 
 
 async def parsed_form(parser: FormParser, seconds: float) -> FormData:
@@ -450,7 +401,7 @@ async def json_request(
 ) -> _MODEL:
     """Read a JSON body of at most `limit` bytes; raises a `ServiceFailure` if it can't be used.
 
-    `values` limits its values (None: what a vocabulary may need). Without `number_lists`, long lists of numbers are
+    `values` limits its values (None: what words may need). Without `number_lists`, long lists of numbers are
     dropped before they are counted and parsed.
     """
     check_content_type(request, JSON_BODY)

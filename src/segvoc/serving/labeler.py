@@ -297,15 +297,6 @@ class Labeler:
             if job in self._waiting:
                 self._dequeue(job)
 
-    async def encode(self, query: LabelQuery) -> EncodedVocabulary:
-        """Encode the vocabulary of a query between two batches; raises errors like `label`."""
-        self.check_room()
-        try:
-            async with asyncio.timeout(self.settings.queue_seconds):
-                return await self._in_thread(self._network, self._encoded, query)
-        except TimeoutError:
-            raise self._timeout() from None
-
     def _encoded(self, query: LabelQuery) -> EncodedVocabulary:
         return self._encode(query.words, query.parts, query.options.background)
 

@@ -94,8 +94,6 @@ def start_log() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("uvicorn", LOGGER.name):
         logging.getLogger(name).setLevel(logging.INFO)
-    # `HttpProtocol` logs these requests itself, with the client
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != "Invalid HTTP request received.")
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", category=LabelingWarning)
 
@@ -251,16 +249,6 @@ class Observation:
         if holder is not None:
             fields["key"] = holder.name
         LOGGER.info("request", extra={FIELDS: fields})
-
-
-def unreadable_request(metrics: ServiceMetrics, status: int, problem: str, client: str) -> tuple[bytes, dict[str, str]]:
-    """Observe a request that isn't HTTP: the body and the headers of its answer."""
-    request_id = secrets.token_hex(8)
-    failure = ServiceFailure("bad_request", f"the request is not valid HTTP/1.1: {problem}", status=status)
-    metrics.requests.labels("other", "other", str(status), failure.code, "").inc()
-    fields = {"request_id": request_id, "route": "other", "status": status, "code": failure.code, "client": client}
-    LOGGER.info("request", extra={FIELDS: fields | {"problem": problem}})
-    return failure.body(request_id), {"Content-Type": JSON, ID_HEADER: request_id, **HEADERS}
 
 
 HEADERS = {

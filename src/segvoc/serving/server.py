@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import h11
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import start_http_server
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.serving import bodies
 from segvoc.serving.app import create_app
-from segvoc.serving.middleware import FIELDS, LOGGER, ServiceMetrics, start_log, unreadable_request
+from segvoc.serving.middleware import FIELDS, LOGGER, ServiceMetrics, start_log
 from segvoc.serving.settings import ServiceSettings
 
 
@@ -101,41 +98,12 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-class HttpProtocol(H11Protocol):
-    """HTTP in small reads: h11 parses a whole read, perhaps of chunks of a byte, before other requests continue.
-
-    What isn't HTTP is answered in JSON, too, and logged with the client.
-    """
-
-    def connection_made(self, transport: Any) -> None:
-        """Limit the reads of asyncio's transport."""
-        transport.max_size = bodies.CHUNK_BYTES
-        super().connection_made(transport)
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer a request that h11 can't read, unless its answer has begun, and close the connection."""
-        error = sys.exception()
-        status = getattr(error, "error_status_hint", 400)
-        metrics = self.config.app.state.service.metrics  # type: ignore[union-attr]
-        client = self.client[0] if self.client else ""
-        content, headers = unreadable_request(metrics, status, str(error or msg), client)
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            headers |= {"Content-Length": str(len(content)), "Connection": "close"}
-            for event in (
-                h11.Response(status_code=status, headers=[*headers.items()]),
-                h11.Data(data=content),
-                h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-
 def service_server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
     """Create the uvicorn server; FORWARDED_ALLOW_IPS lists proxies on other machines."""
     config = uvicorn.Config(
         app,
         lifespan="on",
-        http=HttpProtocol,
+        http="h11",
         loop="asyncio",
         ws="none",
         log_config=None,

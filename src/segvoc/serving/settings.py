@@ -61,7 +61,7 @@ class ServiceSettings:
     """
 
     queue: int = 16
-    """Max queued images and vocabularies (429 beyond)."""
+    """Max queued images (429 beyond)."""
     api_key: str | None = field(default=None, repr=False)
     """The API key that requests need; None: no key, or the file's keys."""
     api_key_file: Path | None = None

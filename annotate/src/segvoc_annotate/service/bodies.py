@@ -64,9 +64,9 @@ async def sent_form(
     """
     check_content_type(request, FORM)
     parser = FormParser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
+    with _spooling():
+        parsed = await parsed_form(parser, settings.transfer_seconds)
     try:
-        with _spooling():
-            parsed = await parsed_form(parser, settings.transfer_seconds)
         files, texts = [], {}
         for name, value in parsed.multi_items():
             if isinstance(value, UploadFile) != (name == field):
@@ -79,7 +79,7 @@ async def sent_form(
             raise ServiceFailure("invalid_request", f"{field} is missing; send it as a file")
         yield files, texts
     finally:
-        parser.close()
+        await parsed.close()
 
 
 def expected_revision(request: Request) -> int:
