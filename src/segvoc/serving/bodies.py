@@ -1,7 +1,6 @@
 """Request bodies: their schemas (OpenAPI), and reading them into memory within limits."""
 
 import asyncio
-import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
