@@ -135,12 +135,14 @@ def test_a_killed_service_says_so(project: Project) -> None:
 
 def test_a_damaged_image_is_named_and_too_few_are_refused(project: Project) -> None:
     image = project.images()["1.png"].path
-    image.write_bytes(image.read_bytes()[:100])
+    former = image.read_bytes()
+    image.write_bytes(former[:100])
     improvement = Improvement(project, open_tiny)
     improvement.start(finetune=False, by="anna")
     while (state := improvement.state()).state == "running":
         time.sleep(0.1)
     assert state.state == "failed" and "1.png" in str(state.message)
+    image.write_bytes(former)  # else it is another picture than that of its labels
     for number in (1, 2):
         name = f"{number}.png"
         project.set_done(name, False, expected=project.state(project.images()[name]).revision)
