@@ -126,6 +126,12 @@ def test_behind_nginx_one_address_does_not_keep_others_waiting_and_bodies_are_li
         error = json.loads(refused.read())["error"]
         assert (error["code"], error["request_id"]) == ("too_large", refused.headers["x-request-id"])
         connection.close()
+        for sent in (b"\x16\x03\x01 hello\r\n\r\n", b"GET /healthz HTTP/1.1\r\n\r\n"):
+            with socket.create_connection((place.hostname, place.port), timeout=300) as not_http:
+                not_http.sendall(sent)
+                answer = http.client.HTTPResponse(not_http)
+                answer.begin()
+                assert (answer.status, json.loads(answer.read())["error"]["code"]) == (400, "bad_request")
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
