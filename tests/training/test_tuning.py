@@ -124,6 +124,29 @@ def test_scores_are_those_of_their_words_beside_a_background(tmp_path):
         assert (word.before, word.after) == pytest.approx([100 * score for score in by_class[word.name]], abs=0.01)
 
 
+def test_a_run_labels_its_background_as_its_validation_does(tmp_path):
+    images = replace(drawn_images(tmp_path / "set", 8), background="ground")
+    chosen = recipe(8, steps=40, eval_every=40, patience=0)
+    how = {"start": Start(weights="random"), "validation": images, "device": "cpu", "progress": False}
+    result = train(chosen, images, tmp_path / "run", **how)
+    assert tuned(tmp_path / "run").record.has_none
+    model = segvoc.load(result.weights, device="cpu")
+    right = total = 0
+    for number in range(len(images)):
+        image, truth = images.read(number)
+        labeled = model.segment(image)
+        assert (labeled.words, labeled.background) == (images.vocabulary.words, "ground")
+        right, total = right + int((labeled.labels == truth)[truth != 65535].sum()), total + int((truth != 65535).sum())
+    assert right / total == pytest.approx(result.validation["pixel_accuracy"], abs=1e-6) and right / total > 0.8
+    # "ground" is where both logits are below 0, and any name for it gives the same pixels
+    by_name = model.segment(image, background="ground").labels == labeled.words.index("ground")
+    other = model.segment(image, ["red disc", "blue disc"], background="rest")
+    np.testing.assert_array_equal(other.labels == other.words.index("rest"), by_name)
+    unlabeled = model.segment(image, background="auto")
+    assert unlabeled.words == ("red disc", "blue disc")
+    np.testing.assert_array_equal(unlabeled.labels == 65535, by_name)
+
+
 def test_tuned_words_are_part_of_the_model_wherever_it_goes(three, tmp_path):
     images, result, _ = three
     model, photo, words = segvoc.load(result.weights, device="cpu"), images.images[0].image, images.vocabulary
