@@ -16,7 +16,8 @@ IMAGES_AND_FORMATS = """data.datasets.maps data.datasets.opening data.labeled_im
 imaging.connected_regions imaging.image_formats imaging.label_maps imaging.palette imaging.reading imaging.result_paths
 inference.edges inference.label_options labeling.formats.dataset"""
 
-PROGRAMS_OF_THE_PAGE = "inference.clicks inference.exported.manifest inference.exported.segmenter models.shipped"
+PROGRAMS_OF_THE_PAGE = """inference.clicks inference.exported.manifest inference.exported.segmenter models.catalog
+models.shipped"""
 
 FILES = "errors storage.atomic_writes storage.files storage.journal storage.records"
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.errors import UsageError
 from segvoc.models.shipped import copy_tiny
 from segvoc.serving.settings import ServiceSettings
 from segvoc_annotate import static_page
@@ -107,7 +108,9 @@ def test_a_model_of_a_strangers_project_is_not_run_and_the_trash_is_emptied(segv
 
 
 def test_words_are_printed_on_one_line_each(segvoc_command: Command) -> None:
-    Project.create("street", words=["cat\nsofa", "\x1b[31mred"]).close()
+    with pytest.raises(UsageError, match="line break"):
+        Project.create("kitchen", words=["cat\nsofa"])
+    Project.create("street", words=["cat", "\x1b[31mred"]).close()
     listed = segvoc_command("project", "words", "street")
     assert len(listed.out.splitlines()) == 2 and "\x1b" not in listed.out
 
@@ -121,7 +124,7 @@ def test_words_are_printed_on_one_line_each(segvoc_command: Command) -> None:
         (("annotate", "street", "--images", "photos"), "leave out --images"),
         (("serve", "--project", "photos"), "has images but no project.json"),
         (("project", "export", "street", "--format=voc", "--out=out"), "no image of the project 'street' is done"),
-        (("project", "import", "street"), "give --dataset or --images"),
+        (("project", "import", "street"), "give one of --dataset, --images and --edited"),
         (("project", "import", "street", "--images", "photos", "--labels", "x"), "--labels and --classes"),
         (("teach", "--dataset", "street", "--out", "x.words.safetensors"), "is done; mark images as done"),
         (("page", "tiny", "photos"), "'photos' exists and is not a page; name another folder"),

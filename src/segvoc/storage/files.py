@@ -115,14 +115,20 @@ def is_hidden(name: str) -> bool:
 
 def base64_bytes(text: str) -> bytes:
     """Decode base64, in lines or not (MIME), or in its alphabet for URLs; `ValueError` names the first wrong place."""
-    if wrong := re.search(r"[^A-Za-z0-9+/_=\s-]|=(?=[^=\s])", text):
-        raise ValueError(f"there is {wrong[0]!r} at {wrong.start()}")
-    if re.search(r"[-_\s]", text):
-        text = re.sub(r"\s+", "", text).translate(str.maketrans("-_", "+/"))
-        text += "=" * (-len(text) % 4)
-    # whole groups of four characters at a time, so that other threads have a turn
-    pieces = (text[at : at + _BASE64_PIECE] for at in range(0, len(text), _BASE64_PIECE))
-    return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
+    # piece by piece, so that other threads have a turn
+    pieces = [text[at : at + _BASE64_PIECE] for at in range(0, len(text), _BASE64_PIECE)]
+    for number, piece in enumerate(pieces):
+        if wrong := re.search(r"[^A-Za-z0-9+/_=\s-]", piece):
+            raise ValueError(f"there is {wrong[0]!r} at {number * _BASE64_PIECE + wrong.start()}")
+        if re.search(r"[-_\s]", piece):
+            pieces[number] = re.sub(r"\s+", "", piece).translate(str.maketrans("-_", "+/"))
+    plain = "".join(pieces)
+    if (early := plain.find("=", 0, len(plain) - 2)) >= 0:
+        raise ValueError(f"there is '=' before the end, at {early}")
+    if plain != text:
+        plain += "=" * (-len(plain) % 4)
+    groups = (plain[at : at + _BASE64_PIECE] for at in range(0, len(plain), _BASE64_PIECE))
+    return b"".join(base64.b64decode(group, validate=True) for group in groups)
 
 
 _BASE64_PIECE = 1 << 20
