@@ -123,8 +123,8 @@ def base64_bytes(text: str) -> bytes:
         if re.search(r"[-_\s]", piece):
             pieces[number] = re.sub(r"\s+", "", piece).translate(str.maketrans("-_", "+/"))
     plain = "".join(pieces)
-    if (early := plain.find("=", 0, len(plain) - 2)) >= 0:
-        raise ValueError(f"there is '=' before the end, at {early}")
+    if early := re.search(r"=(?=[^=])", plain):
+        raise ValueError(f"there is '=' at {early.start()}")
     if plain != text:
         plain += "=" * (-len(plain) % 4)
     groups = (plain[at : at + _BASE64_PIECE] for at in range(0, len(plain), _BASE64_PIECE))
