@@ -79,7 +79,7 @@ class Lexicon:
         name = folded(word)
         if name not in self._known:
             self._known[name] = self._facts(name)
-            if len(self._known) > REMEMBERED:
+            if len(self._known) > CACHED_ANSWERS:
                 self._known.pop(next(iter(self._known)))
         return self._known[name]
 
@@ -162,8 +162,8 @@ class Lexicon:
         return None
 
 
-REMEMBERED = 20_000
-"""Words that a lexicon remembers its answers for."""
+CACHED_ANSWERS = 20_000
+"""Size of the cache of answers [words]."""
 
 
 def _plain(name: str) -> str:

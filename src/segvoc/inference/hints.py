@@ -16,7 +16,7 @@ from segvoc.inference.job import ImageViews, LabelingJob
 from segvoc.inference.reports import LabelStatistics
 from segvoc.vocabulary import Vocabulary, folded
 
-SURROUNDINGS = 1 / 3
+SURROUNDINGS_SHARE = 1 / 3
 """Share of an image in which stand-ins for the background beat all words from which the background is hinted at."""
 
 COARSE = 8
@@ -118,7 +118,7 @@ def share_of_surroundings(job: LabelingJob, image: ImageViews) -> float:
 
 def surroundings_hints(share: float) -> list[Hint]:
     """A hint at the background if surroundings are likelier than all words in a third of an image."""
-    if share < SURROUNDINGS:
+    if share < SURROUNDINGS_SHARE:
         return []
     auto, other = ("background", AUTO), ("background", "other")
     start = "much of the image may not match any of your words; "
