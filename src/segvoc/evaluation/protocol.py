@@ -151,7 +151,7 @@ def evaluation_protocol(
         published = published_protocol(preset, task.benchmark.name)
     words, background = task.images.vocabulary.words, task.asked_background(segmenter.traits.has_background)
     asked = len(words)
-    if background is not None and not segmenter.learned_background(words):
+    if background is not None and not segmenter.learned_background(segmenter.taught_among(words)):
         stand_ins = segmenter.traits.decision.stand_ins
         asked += (0 if stand_ins is None else len(stand_ins.words)) - (background in words)
     options = LabelOptions.of(published.options, settings.options)

@@ -280,9 +280,10 @@ def _write_programs(
             halves = programs_apart(whole, network, pooling, votes)
             for half, file in zip(halves, files_apart(name), strict=True):
                 write(half, folder / file)
+    files = decision_files(model.traits.decision)
     for name, program in decision_programs(model.traits.decision):
         say(f"writing the decision's program ({name})")
-        write_onnx(program, folder / decision_files(model.traits.decision)[name], [])
+        write_onnx(program, folder / files[name], [])
     if vocabulary is not None:
         _write_words(model, folder, vocabulary, say)
         return

@@ -169,15 +169,14 @@ class Engine(ABC):
         """The word among them that means "none of the others"."""
         return self.known_background if self.known_background in self.own_words else None
 
-    def knows_by_examples(self, words: Iterable[str]) -> bool:
-        """Whether any of the words was taught to the model."""
-        taught = {folded(word) for one in self.taught for word in one.words}
-        return not taught.isdisjoint(map(folded, words))
+    def taught_among(self, words: Iterable[str]) -> tuple[TaughtWords, ...]:
+        """The results of teaching that any of the words is from."""
+        asked = set(map(folded, words)) if self.taught else set[str]()
+        return tuple(one for one in self.taught if not asked.isdisjoint(map(folded, one.words)))
 
-    def learned_background(self, words: Iterable[str]) -> bool:
-        """Whether the model learned what shows none of the words: the network did, or examples of some of them."""
-        with_none = {folded(word) for one in self.taught if one.record.has_none for word in one.words}
-        return self.traits.has_background or not with_none.isdisjoint(map(folded, words))
+    def learned_background(self, taught: Iterable[TaughtWords]) -> bool:
+        """Whether what shows none of the words was learned: by the network, or with words that were taught to it."""
+        return self.traits.has_background or any(one.record.has_none for one in taught)
 
     def probed_features(self) -> FeatureArrays:
         """Features of a synthetic image, the fingerprint by which taught words recognize their model.

@@ -436,14 +436,15 @@ class LabelingJob:
 
 def rules_of(engine: Engine, words: PreparedVocabulary, options: LabelOptions) -> Rules:
     """The rules that decide the pixels of a call; see `Rules.of`."""
+    taught = engine.taught_among(words.names)
     return Rules.of(
         engine.traits.decision,
         words.background,
         options.threshold,
         window=options.window,
         is_single_word=words.is_single_word,
-        is_taught=engine.knows_by_examples(words.names),
-        learned_background=engine.learned_background(words.names),
+        is_taught=bool(taught),
+        learned_background=engine.learned_background(taught),
     )
 
 
