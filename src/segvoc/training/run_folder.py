@@ -68,7 +68,7 @@ def validation_score(line: Mapping[str, Any]) -> float | None:
 
 
 def kept_validation(lines: Sequence[dict[str, Any]], patience: int) -> dict[str, Any]:
-    """The validation of the weights that a run keeps: the best with early stopping, else the last; empty without any."""
+    """The validation of the weights that a run keeps: the best with early stopping, else the last; {} if none."""
     scored = [line for line in lines if validation_score(line) is not None]
     if patience and scored:
         return max(scored, key=lambda line: validation_score(line) or 0.0)
