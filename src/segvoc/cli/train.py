@@ -164,7 +164,7 @@ def train_command(
         callbacks=callbacks,
     )
     _say(f"{out}/model.safetensors")
-    for line in _gains(Path(out), chosen, isinstance(images, LabeledImages) and images.are_shapes):
+    for line in gains(Path(out), chosen, are_shapes=isinstance(images, LabeledImages) and images.are_shapes):
         _say(line)
 
 
@@ -214,13 +214,14 @@ def _captioned(images: str | None, captions: str | None, features: str | None) -
     return CaptionFiles(captions=captions, images=images, features=None if features is None else Path(features))
 
 
-def _gains(run: Path, recipe: "Recipe", are_shapes: bool) -> Iterator[str]:
+def gains(run: Path, recipe: "Recipe", *, are_shapes: bool) -> Iterator[str]:
     """Scores before and after on held-out images, what fell, and what is outside of all labels."""
     from segvoc.training.run_folder import kept_validation
 
-    held_out = recipe.data.num_val_images
+    if not (held_out := recipe.data.num_val_images):
+        return
     lines = list(read_journal(run / "validation.jsonl", is_whole=lambda line: line.get("mean_iou") is not None))
-    if not held_out or not lines:
+    if not lines:
         return
     first, kept = lines[0], kept_validation(lines, recipe.runtime.patience)
     names = (("mean IoU", "mean_iou"), ("pixel accuracy", "pixel_accuracy"))

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.encoders.word_encoder import lexicon_of
+from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.inference.decision import FILL, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
