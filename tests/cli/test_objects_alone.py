@@ -28,7 +28,7 @@ def write(name: Any, folder: Path = Path("set")) -> Path:
     """The drawn discs in a format, whose ground has no shape; beside them label maps with the ground as a class."""
     maps = drawn_images(Path("maps"), COUNT)
     with DatasetWriter(folder, name) as dataset:
-        for number, (image, labels) in enumerate(maps):
+        for number, (image, labels) in enumerate(map(maps.read, range(COUNT))):
             shapes = np.where((labels == 0) | (labels == UNLABELED), np.uint16(UNLABELED), labels - 1)
             result = drawn_result(shapes.astype(np.uint16), ("red disc", "blue disc"))
             dataset.add(replace(result, image=image), str(number))

@@ -170,10 +170,12 @@ def test_what_labels_better_is_proposed_in_order(quality: float | None, is_unsur
 
 
 def test_the_better_network_is_as_large_and_as_fast_as_listed() -> None:
-    name, size, slowest = re.fullmatch(  # pyright: ignore[reportOptionalMemberAccess]
-        r"(\S+) \((.*) GB once, 1 to (\d) seconds an image on two cores\)", str(open_tiny().traits.decision.better)
-    ).groups()
-    assert f"{1e9 * float(size):.0f}"[:1] == str(PRESETS[name].published.size)[:1]
+    text = str(open_tiny().traits.decision.better)
+    found = re.fullmatch(r"(\S+) \((.*) GB once, 1 to (\d) seconds an image on two cores\)", text)
+    assert found is not None
+    name, size, slowest = found.groups()
+    published = PRESETS[name].published
+    assert published is not None and f"{(published.size or 0) / 1e9:.1f}" == size
     rows = [row for file in RESULTS.glob("against_official_*.json") for row in json.loads(file.read_text())["rows"]]
     here = [row for row in rows if (row["model"], row["kind"], row["dtype"]) == (name, "network", "float32")]
     assert max(row["seconds"] for row in here if row.get("device", "cpu") == "cpu") < int(slowest) + 0.5

@@ -6,6 +6,7 @@ Photographs and their other names are those of `tools.tiny.natural_words`; the m
 the photographs, so that only differences mean something. A proposal helps a photograph if it gains more than a point.
 """
 
+import math
 import random
 import warnings
 from argparse import ArgumentParser
@@ -13,10 +14,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
+from typing import Unpack
 
 import numpy as np
 
 import segvoc
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.inference.hints import UNLABELED_SHARE
+from segvoc.inference.label_options import LabelKeywords
 from tools.tiny.held_out import HeldOut, opened
 from tools.tiny.natural_words import Question, mistakes, question
 from tools.tiny.photos import read_photos
@@ -28,11 +33,12 @@ LEAST = 1.0
 """Gain or loss that counts [points]."""
 
 
-def accuracy(one: HeldOut, asked: Question, result: segvoc.Segmentation) -> float | None:
-    """Right pixels [%] of a result, whose further words are like none."""
+def accuracy(one: HeldOut, asked: Question, result: segvoc.Segmentation) -> float:
+    """Right pixels [%] of a result, whose further words are like none; NaN without pixels to score."""
     places = [asked.words.index(word) if word in asked.words else len(asked.words) for word in result.words]
     labels = np.array([*places, len(asked.words)])[np.minimum(result.labels, len(places))]
-    return mistakes(one, asked, np.where(labels == len(asked.words), 65535, labels).astype(np.uint16)).get("accuracy")
+    labels = np.where(labels == len(asked.words), UNLABELED, labels).astype(np.uint16)
+    return mistakes(one, asked, labels).get("accuracy", math.nan)
 
 
 def followed(model: segvoc.Segmenter, one: HeldOut) -> Iterator[tuple[str, float, float]]:
@@ -42,26 +48,20 @@ def followed(model: segvoc.Segmenter, one: HeldOut) -> Iterator[tuple[str, float
     things = Question(asked.labels, asked.words[: len(asked.labels)], 1)
     around = Question(asked.labels, asked.words[: len(asked.labels) + asked.around], max(asked.around, 1))
 
-    def tried(what: str, which: Question, before: list[str], after: list[str], **options: object):
-        results = model.segment(one.pixels, before), model.segment(one.pixels, after, **options)
-        scores = [accuracy(one, which, result) for result in results]
-        if None not in scores:
-            yield what, *scores
+    def score(which: Question, words: list[str], **options: Unpack[LabelKeywords]) -> float:
+        return accuracy(one, which, model.segment(one.pixels, words, **options))
 
     for which in (things, around):
-        plain = model.segment(one.pixels, which.words)
-        if np.mean(plain.labels == 65535) >= 0.1 and len(which.words) > 1:
+        if np.mean(model.segment(one.pixels, which.words).labels == UNLABELED) >= UNLABELED_SHARE:
+            before = score(which, which.words)
             named = [*which.words, *(word for word in SURROUNDINGS if word not in which.words)]
-            yield from tried("name surroundings", which, which.words, named)
-            yield from tried("--threshold 0", which, which.words, which.words, threshold=0.0)
-    rule = {"background": "background"}
-    yield from tried(
-        "--background background, not as a word", things, [*things.words, "background"], things.words, **rule
-    )
+            yield "name surroundings", before, score(which, named)
+            yield "--threshold 0", before, score(which, which.words, threshold=0.0)
+    literal, rule = [*things.words, "background"], score(things, things.words, background="background")
+    yield "--background background, not as a word", score(things, literal), rule
     color = random.Random(one.photo.key).choice(COLORS)
     colored = Question(around.labels, [f"{color} {around.words[0]}", *around.words[1:]], around.around)
-    if (before := accuracy(one, colored, model.segment(one.pixels, colored.words))) is not None:
-        yield "leave out a color", before, accuracy(one, around, model.segment(one.pixels, around.words)) or 0.0
+    yield "leave out a color", score(colored, colored.words), score(around, around.words)
 
 
 def main() -> None:
@@ -77,7 +77,8 @@ def main() -> None:
         random.Random(name).shuffle(photos)
         for one in opened(photos[: arguments.number]):
             for what, before, after in followed(model, one):
-                gains[what].append(after - before)
+                if not math.isnan(after - before):
+                    gains[what].append(after - before)
     for what, found in gains.items():
         helped, harmed = sum(gain > LEAST for gain in found), sum(gain < -LEAST for gain in found)
         print(f"{what}: {len(found)} photographs, {helped} better, {harmed} worse, {mean(found):+.1f} points")

@@ -62,8 +62,8 @@ def _losses(record: "TeachingRecord") -> Iterator[str]:
     """What is no better by the examples, in lines, and what to try."""
     if kept := [word.name for word in record.words if word.keeps_text]:
         yield f"no better few-shot, so they keep their text: {', '.join(kept)}"
-    both = [(word, word.before, word.after) for word in record.words if not word.keeps_text]
-    worse = [word.name for word, before, after in both if None not in (before, after) and after < before]
+    taught = [(word.name, word.before, word.after) for word in record.words if not word.keeps_text]
+    worse = [name for name, before, after in taught if before is not None and after is not None and after < before]
     if worse:
         yield f"worse, also by their text beside the others: {', '.join(worse)}"
     scores = {

@@ -361,8 +361,8 @@ class TaughtQuery:
         words = list(map(folded, words))
         found = {index: places[word] for index, word in enumerate(words) if word in places and index != none}
         learned = [number for number, _ in found.values() if taught[number].record.background is not None]
-        is_learned = none is not None and bool(learned)
-        if is_learned and (row := taught[max(learned)].background_row) is not None:
+        none = none if learned else None
+        if none is not None and (row := taught[max(learned)].background_row) is not None:
             found[none] = max(learned), row
         if not found:
             return None
@@ -375,9 +375,9 @@ class TaughtQuery:
                 shares[place] = taught[number].record.share
                 toward.append(by[row])
         records = [taught[number].record for number in sources]
-        named = [word for index, word in enumerate(words) if index != none or not is_learned]
+        named = [word for index, word in enumerate(words) if index != none]
         return cls(
-            has_untaught_words=len(known.intersection(named)) < asked - is_learned,
+            has_untaught_words=len(known.intersection(named)) < asked - (none is not None),
             indices=np.array(sorted(found)),
             places=np.array([place for rows in sources.values() for place, _ in rows]),
             scores=tuple(_scores_of(taught[number], [row for _, row in rows]) for number, rows in sources.items()),
@@ -385,7 +385,7 @@ class TaughtQuery:
             toward=tuple(toward),
             edges=all(record.edges for record in records),
             temperature=max(record.temperature for record in records),
-            none=none if is_learned else None,
+            none=none,
         )
 
     def embeddings(self, text: Array) -> Array:
