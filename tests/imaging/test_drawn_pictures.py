@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import InputError
+from segvoc.imaging.decoding import DECODERS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, read_label_map
-from segvoc.imaging.rasters import RasterImage, Stretch
-from segvoc.imaging.reading import DecodedImage, is_windowed, read_image
+from segvoc.imaging.rasters import RasterImage
+from segvoc.imaging.reading import opened_picture, read_image
+from segvoc.imaging.stretching import Stretch
+from segvoc.imaging.windowed_images import DecodedImage, is_windowed
 from tests.images import made_photograph, utm, write_raster
 
 HEIGHT, WIDTH = 32, 48
@@ -94,6 +97,8 @@ def test_whole_and_in_windows_pixels_are_the_same(tmp_path: Path) -> None:
         path = _drawn_tiff(random, tmp_path / "a.tif") if seed % 2 else _drawn_picture(random, tmp_path)
         stretch = _one_of(random, None, None, Stretch.parsed("5%,95%"), Stretch.parsed("3,200"))
         whole = read_image(path, stretch)
+        with opened_picture(path, stretch=stretch) as picture:
+            assert [decoder.takes(picture) for decoder in DECODERS].count(True) == 1, (seed, path)
         with RasterImage(path, stretch=stretch) if is_windowed(path) else _Decoded(path, stretch) as image:
             assert (image.height, image.width) == whole.shape[:2], (seed, path)
             for _ in range(3):

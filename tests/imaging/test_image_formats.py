@@ -3,6 +3,8 @@
 import base64
 import io
 import os
+import struct
+import subprocess
 import sys
 import zlib
 from importlib.util import find_spec
@@ -194,6 +196,26 @@ def test_libraries_print_nothing_of_their_own(tmp_path: Path, capfd: pytest.Capt
     with one_line_error(InputError, "a.tif"):
         read_image(tmp_path / "a.tif")
     assert capfd.readouterr() == ("", "")
+
+
+def test_pillows_warnings_about_damaged_tags_reach_nobody(tmp_path: Path) -> None:
+    path = saved(Image.new("L", (9, 9)), tmp_path / "a.tif")
+    content = path.read_bytes()
+    path.write_bytes(content + b"\xff\xff")
+    tags = content.index(struct.pack("<HHI", 256, 4, 1)) - 2
+    path.write_bytes(content[:tags] + struct.pack("<H", 40) + content[tags + 2 :])
+    code = f"import segvoc; from segvoc.imaging.reading import upright_size; print(upright_size({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(9, 9)\n", "")
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".webp", ".gif", ".mpo"])
+def test_pillows_limit_of_pixels_is_not_ours(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.full((32, 48, 3), 200, np.uint8)
+    path = saved(Image.fromarray(pixels), tmp_path / f"a{suffix}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 48 // 3)
+    assert np.abs(read_image(path).astype(int) - pixels).max() <= 2
+    assert Image.MAX_IMAGE_PIXELS == 32 * 48 // 3
 
 
 JPEG_XL = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100)

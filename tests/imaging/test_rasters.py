@@ -12,11 +12,14 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging import image_formats, reading
-from segvoc.imaging.label_maps import UNLABELED, place_of, read_label_map, write_placed_label_map
+from segvoc.imaging import pictures, windowed_images
+from segvoc.imaging.label_maps import UNLABELED, read_label_map, write_placed_label_map
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
-from segvoc.imaging.reading import ArrayImage, DecodedImage, read_image
+from segvoc.imaging.rasters import RasterImage
+from segvoc.imaging.reading import read_image
+from segvoc.imaging.stretching import NO_IMAGE, PERCENTILES, Stretch
+from segvoc.imaging.tiff_tags import is_raster, place_of
+from segvoc.imaging.windowed_images import ArrayImage, DecodedImage
 from tests.images import made_photograph, one_line_error, saved, utm, write_raster
 
 ALL = slice(0, 32), slice(0, 48)
@@ -120,7 +123,7 @@ def test_both_ways_of_reading_have_one_rule_of_brightness(
     for found in (read_image(path), read_image(path.read_bytes()), DecodedImage(path).read(*whole)):
         np.testing.assert_array_equal(found, expected)
     if dtype in ("float32", "int32"):  # Pillow alone reads these
-        monkeypatch.setattr(image_formats, "find_spec", lambda name: None)
+        monkeypatch.setattr(pictures, "find_spec", lambda name: None)
         np.testing.assert_array_equal(read_image(path), expected)
         with Image.open(path) as image:
             np.testing.assert_array_equal(read_image(image), expected)
@@ -293,7 +296,7 @@ def test_windows_of_files(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("strip", [1, 90, 10**6])
 def test_overviews_are_means_whatever_the_strips(monkeypatch: pytest.MonkeyPatch, strip: int) -> None:
-    monkeypatch.setattr(reading, "STRIP_PIXELS", strip)
+    monkeypatch.setattr(windowed_images, "STRIP_PIXELS", strip)
     pixels = made_photograph(30, 20)
     reduced = ArrayImage(pixels).overview(10)
     assert reduced.shape == (7, 10, 3)
