@@ -305,6 +305,16 @@ def test_overviews_are_means_whatever_the_strips(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(ArrayImage(pixels).overview(30), pixels)
 
 
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_zero_is_black_where_no_tag_says_so(tmp_path: Path, mode: str) -> None:
+    path = saved(Image.fromarray(PHOTO).convert(mode), tmp_path / "a.tif")
+    expected, content = read_image(path), path.read_bytes()
+    photometric = content.index(struct.pack("<HHI", 262, 3, 1))
+    path.write_bytes(content[:photometric] + struct.pack("<H", 263) + content[photometric + 2 :])
+    for whole in (read_image(path), read_image(path.read_bytes())):
+        np.testing.assert_array_equal(whole, expected)
+
+
 def test_values_too_large_to_differ_are_dark(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", np.full((1, 32, 48), 1e30, np.float32), **utm())
     assert read_image(path).max() == 0

@@ -202,7 +202,7 @@ def reason(error: Exception) -> str:
     if isinstance(inner := getattr(error, "reason", None), Exception):  # of urllib
         return reason(inner)
     text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    if isinstance(error, _OF_PYTHON) or text.startswith("invalid literal"):
+    if isinstance(error, _OF_PYTHON) or text.startswith(("invalid literal", "could not convert")):
         return "its values don't fit together"
     return text or type(error).__name__
 

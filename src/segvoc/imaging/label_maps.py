@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Integer, Shaped, UInt8, UInt16
 from PIL import Image, TiffImagePlugin, TiffTags
 
-from segvoc.errors import InputError, one_line
+from segvoc.errors import InputError
 from segvoc.imaging.image_formats import check_size, load, raw_mode
 from segvoc.imaging.palette import UNLABELED_COLOR
 from segvoc.imaging.pictures import has_other_frames, is_misread, orientation
@@ -237,8 +237,8 @@ def _array(path: str | os.PathLike[str], name: str) -> np.ndarray:
         values = np.load(path, mmap_mode="r", allow_pickle=False)  # which checks the size of the file
     except FileNotFoundError:
         raise InputError(f"{name} does not exist; check the path") from None
-    except Exception as error:  # of the header, which NumPy parses as Python
-        raise InputError(f"{name} is damaged, or no array of numbers ({one_line(error)}); save it again") from None
+    except Exception:  # of the header, which NumPy parses as Python
+        raise InputError(f"{name} is damaged, or no array of numbers; save it with numpy.save") from None
     if not isinstance(values, np.ndarray) or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3))):
         raise InputError(f"{name} is no array of rows and columns; save one label map with numpy.save")
     check_size(values.shape[1], values.shape[0], name)

@@ -76,7 +76,8 @@ class Picture:
         if max(numbers(tags, _SAMPLES)) > len(image.getbands()):
             return "rather" if image.mode == "RGB" else "only"
         beside = is_file and any(os.path.exists(f"{path}{suffix}") for suffix in (".msk", ".aux.xml"))
-        if bits > 8 or is_placed or beside or any(kind & 4 for kind in page_kinds(image)):
+        # without PhotometricInterpretation, 0 is white to Pillow
+        if bits > 8 or is_placed or beside or _PHOTOMETRIC not in tags or any(kind & 4 for kind in page_kinds(image)):
             return "rather"
         has_alpha = _EXTRA_BANDS in tags and not _ALPHA.isdisjoint(numbers(tags, _EXTRA_BANDS))
         return None if has_alpha or not _OTHER_COLORS.isdisjoint(numbers(tags, _PHOTOMETRIC)) else "alike"
