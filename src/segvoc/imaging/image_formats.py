@@ -6,6 +6,7 @@ import importlib
 import io
 import logging
 import math
+import re
 import struct
 import threading
 import warnings
@@ -202,10 +203,12 @@ def reason(error: Exception) -> str:
     if isinstance(inner := getattr(error, "reason", None), Exception):  # of urllib
         return reason(inner)
     text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    if isinstance(error, _OF_PYTHON) or text.startswith(("invalid literal", "could not convert")):
+    if isinstance(error, (struct.error, KeyError, AssertionError)) or _OF_PYTHON.search(text):
         return "its values don't fit together"
     return text or type(error).__name__
 
 
-_OF_PYTHON = (struct.error, IndexError, KeyError, TypeError, AttributeError, AssertionError)
-"""Errors of decoders whose messages are about Python's values, not about the image's."""
+_OF_PYTHON = re.compile(
+    "^(unpack|invalid literal|could not convert|(string |list |tuple )?index out of range)|object (is|has)|instances of"
+)
+"""Messages of decoders about Python's values, not about the image's."""
