@@ -82,7 +82,7 @@ class ImageObject(NamedTuple):
 
 
 class Polygon(NamedTuple):
-    """The outline of a connected component, within 0.3 pixels of pixel edges; holes as in `to_coco`."""
+    """The outline of a connected component, within 0.25 pixels of pixel edges; holes as in `to_coco`."""
 
     word: str
     points: Float64[np.ndarray, "V 2"]
@@ -442,7 +442,7 @@ class Segmentation:
         see `segvoc.lexicon`) the whole mask.
 
         Args:
-            masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of pixel edges.
+            masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.25 pixels of pixel edges.
             background: the word that stands for "none of the others", treated as stuff; None: that of the call.
             image_id: the id of the image.
 
