@@ -22,7 +22,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.image_formats import MAX_SIDE
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import image_paths
-from tests.images import made_photograph, one_line_error, png, saved
+from tests.images import made_photograph, one_line_error, png, saved, write_raster
 
 FROM_ARRAY = "give PIL.Image.fromarray of it"
 NO_IMAGE, LARGE, DICOM = ("not an image", "JPEG or PNG"), ("too large",), ("DICOM", "8-bit PNG")
@@ -195,6 +195,17 @@ def test_libraries_print_nothing_of_their_own(tmp_path: Path, capfd: pytest.Capt
     (tmp_path / "a.tif").write_bytes(content)
     with one_line_error(InputError, "a.tif"):
         read_image(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_gdal_prints_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bands = np.zeros((5, 8, 8), np.uint8)
+    path = write_raster(tmp_path / "a.tif", bands, photometric="minisblack", bigtiff="yes", interleave="band")
+    content = path.read_bytes()
+    place = content.index(struct.pack("<HHQ", 258, 3, 5)) + 19  # the highest byte of where BitsPerSample are
+    path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+    with one_line_error(InputError, "a.tif"):
+        read_image(path)
     assert capfd.readouterr() == ("", "")
 
 

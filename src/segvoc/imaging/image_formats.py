@@ -91,7 +91,7 @@ def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
         if factory is None or not _is_accepted(image_format, accept, prefix, name):
             continue
         if image_format == "TIFF":
-            _quiet_libtiff()
+            quiet_libtiff("pillow")
         file.seek(0)
         try:
             try:
@@ -140,9 +140,9 @@ def _refuse_dicom(file: BinaryIO | io.BytesIO, name: str) -> None:
 
 
 @cache
-def _quiet_libtiff() -> None:
-    """Keep the libtiff of Pillow's wheel, if it is a separate library, from printing errors that Pillow raises."""
-    for path in Path(PIL.__file__).parents[1].glob("pillow.libs/libtiff*"):
+def quiet_libtiff(package: str) -> None:
+    """Keep the libtiff of a wheel, Pillow's or rasterio's, from printing errors that are raised, too."""
+    for path in Path(PIL.__file__).parents[1].glob(f"{package}.libs/libtiff*"):
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(str(path))
             library.TIFFSetErrorHandler(None)

@@ -25,7 +25,7 @@ from segvoc.errors import (
     one_line,
 )
 from segvoc.imaging.color_profiles import Colors, to_srgb
-from segvoc.imaging.image_formats import check_size, damaged_image
+from segvoc.imaging.image_formats import check_size, damaged_image, quiet_libtiff
 from segvoc.imaging.pictures import Picture
 from segvoc.imaging.stretching import (
     NO_IMAGE,
@@ -53,6 +53,7 @@ def require_rasterio() -> Any:
         raise missing_extra("rasterio", "geo") from None
     # its warnings are about files that it reads anyway; without a handler, Python prints them
     logging.getLogger("rasterio").addHandler(_SILENT)
+    quiet_libtiff("rasterio")
     return rasterio
 
 
