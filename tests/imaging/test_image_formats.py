@@ -200,9 +200,9 @@ def test_libraries_print_nothing_of_their_own(tmp_path: Path, capfd: pytest.Capt
 
 def test_gdal_prints_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bands = np.zeros((5, 8, 8), np.uint8)
-    path = write_raster(tmp_path / "a.tif", bands, photometric="minisblack", bigtiff="yes", interleave="band")
+    path = write_raster(tmp_path / "a.tif", bands, photometric="minisblack", bigtiff="yes")
     content = path.read_bytes()
-    place = content.index(struct.pack("<HHQ", 258, 3, 5)) + 19  # the highest byte of where BitsPerSample are
+    place = content.index(struct.pack("<HHQ", 258, 3, 5)) + 18  # a high byte of where BitsPerSample are
     path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
     with one_line_error(InputError, "a.tif"):
         read_image(path)
