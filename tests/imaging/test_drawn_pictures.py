@@ -15,7 +15,7 @@ from segvoc.imaging.rasters import RasterImage
 from segvoc.imaging.reading import opened_picture, read_image
 from segvoc.imaging.stretching import Stretch
 from segvoc.imaging.windowed_images import DecodedImage, is_windowed
-from tests.images import made_photograph, utm, write_raster
+from tests.images import made_photograph, png, utm, write_raster
 
 HEIGHT, WIDTH = 32, 48
 
@@ -223,3 +223,22 @@ def test_transparent_pixels_of_a_mask_are_unlabeled(tmp_path: Path) -> None:
     for channels in ([values, alpha], [values, values, values, alpha]):
         Image.fromarray(np.dstack(channels)).save(tmp_path / "a.png")
         assert read_label_map(tmp_path / "a.png").tolist() == expected
+
+
+def test_transparency_of_a_palette_or_a_gray_level_hides_pixels_too(tmp_path: Path) -> None:
+    values, expected = np.array([[0, 1, 2]], np.uint8), [[0, UNLABELED, 2]]
+    palette = Image.fromarray(values)
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    palette.save(tmp_path / "palette.png", transparency=b"\xff\0\xff")
+    Image.fromarray(values).save(tmp_path / "gray.png", transparency=1)
+    deep = np.array([[1, 65_535], [300, 0]], ">u2")
+    (tmp_path / "alpha.png").write_bytes(png(2, 1, 16, 4, b"\0" + deep.tobytes()))
+    assert read_label_map(tmp_path / "palette.png").tolist() == expected
+    assert read_label_map(tmp_path / "gray.png").tolist() == expected
+    assert read_label_map(tmp_path / "alpha.png").tolist() == [[1, UNLABELED]]
+
+
+def test_a_jpeg_is_no_label_map(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((8, 8), np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="is a JPEG, which changes values"):
+        read_label_map(tmp_path / "a.jpg")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError
 from segvoc.imaging.color_profiles import to_srgb
-from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, load
+from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, has_deep_colors, load
 from segvoc.imaging.pictures import Picture, has_other_frames, orientation
 from segvoc.imaging.rasters import decoded_raster
 from segvoc.imaging.stretching import (
@@ -85,8 +85,10 @@ def _decoded_grays(picture: Picture) -> Image.Image:
 
 def _decoded_colors(picture: Picture) -> Image.Image:
     """Colors and grays of up to 8 bits that Pillow reads, in sRGB or as they are stored."""
-    image = picture.image
+    image, is_deep = picture.image, has_deep_colors(picture.image)
     load(image)
+    if is_deep:
+        warn_if_dark(np.asarray(image)[..., :3].astype(np.uint16) << 8 | 255)
     if image.mode in ("P", "PA") and image.palette is None:
         # a PNG with a misplaced palette; with transparency, Pillow would make it all black
         raise ValueError("its palette is missing")

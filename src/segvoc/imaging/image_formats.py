@@ -198,6 +198,13 @@ def raw_mode(image: Image.Image) -> str:
     return str(args[0] if isinstance(args, tuple) and args else args)
 
 
+def has_deep_colors(image: Image.Image) -> bool:
+    """Whether an image that isn't decoded yet has colors, or grays with alpha, of 16 bits, which Pillow cuts to 8."""
+    if image.format == "PPM":
+        return image.mode == "RGB" and image.tile[0].args[-1] == 65_535  # pyright: ignore[reportAttributeAccessIssue]
+    return image.mode in ("RGB", "RGBA", "LA") and ";16" in raw_mode(image)
+
+
 def reason(error: Exception) -> str:
     """An exception's message on one line, without the errno of errors of the system and of FFmpeg."""
     if isinstance(inner := getattr(error, "reason", None), Exception):  # of urllib

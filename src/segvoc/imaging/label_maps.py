@@ -16,7 +16,7 @@ from jaxtyping import Bool, Integer, Shaped, UInt8, UInt16
 from PIL import Image, TiffImagePlugin, TiffTags
 
 from segvoc.errors import InputError
-from segvoc.imaging.image_formats import check_size, load, raw_mode
+from segvoc.imaging.image_formats import check_size, has_deep_colors, load, raw_mode
 from segvoc.imaging.palette import UNLABELED_COLOR
 from segvoc.imaging.pictures import has_other_frames, is_misread, orientation
 from segvoc.imaging.rasters import opened_raster
@@ -225,10 +225,12 @@ def stored_map(path: str | os.PathLike[str], content: bytes | None = None) -> St
     with opened_image(path, content=content) as image:
         if has_other_frames(image):
             raise InputError(f"{name} has several pages or frames; save the label map as one image")
+        if image.format in ("JPEG", "MPO"):
+            raise InputError(f"{name} is a JPEG, which changes values; save the label map as PNG")
         if not is_misread(image) and not _is_narrowed(image):
             return _stored_in(image, name)
         turn = orientation(image)
-        driver = "PNG" if image.format == "PNG" else "GTiff"
+        driver = {"PNG": "PNG", "PPM": "PNM"}.get(image.format or "", "GTiff")
     return _stored_by_gdal(path if content is None else io.BytesIO(content), name, driver, turn)
 
 
@@ -251,7 +253,7 @@ def _is_narrowed(image: Image.Image) -> bool:
         bits, kind = max(numbers(tags_of(image), 258)), max(numbers(tags_of(image), 339))
         is_color = image.mode not in ("1", "P", "L", "F") and not image.mode.startswith("I")
         return (bits == 8 and kind == _SIGNED) or (bits > 8 and is_color) or (bits > 16 and kind != _FLOAT)
-    return image.mode in ("RGB", "RGBA", "LA") and ";16" in raw_mode(image)
+    return has_deep_colors(image)
 
 
 _SIGNED, _FLOAT, _INVERTED = 2, 3, 0
@@ -266,9 +268,12 @@ def _stored_in(image: Image.Image, name: str) -> StoredMap:
     load(image)
     values, turn = np.asarray(image), orientation(image)
     palette = hidden = None
-    if mode in ("LA", "PA", "RGBA", "La", "RGBa"):
-        hidden, values = values[..., -1] == 0, values[..., 0] if values.shape[2] == 2 else values[..., :3]
+    if image.has_transparency_data:
+        level = image.info.get("transparency")
+        hidden = values == level if mode[0] == "I" else np.asarray(image.convert("RGBA"))[..., 3] == 0
         hidden = _turned(hidden, turn) if hidden.any() else None
+    if mode in ("LA", "PA", "RGBA", "La", "RGBa"):
+        values = values[..., 0] if values.shape[2] == 2 else values[..., :3]
     if mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         palette = np.concatenate((palette, np.zeros((256 - len(palette), 3), np.uint8)))
@@ -284,14 +289,14 @@ def _stored_by_gdal(file: str | os.PathLike[str] | io.BytesIO, name: str, driver
     with opened_raster(file, name, driver) as dataset:
         if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
             raise InputError(f"{name} stores white as 0 (MinIsWhite); save it with black as 0 (MinIsBlack)")
-        if len(dataset.subdatasets) > 1 or dataset.count not in (1, 3, 4):
+        if len(dataset.subdatasets) > 1 or dataset.count not in ((1, 2, 3, 4) if driver == "PNG" else (1, 3, 4)):
             what = f"{dataset.count} bands" if len(dataset.subdatasets) < 2 else "several pages"
             raise InputError(f"{name} has {what}; save the label map as one image of one band")
         bands = np.moveaxis(dataset.read(), 0, -1)
-    values, hidden = _whole(bands[..., 0] if bands.shape[2] == 1 else bands[..., :3], name), None
+    values, hidden = _whole(bands[..., 0] if bands.shape[2] < 3 else bands[..., :3], name), None
+    if bands.shape[2] in (2, 4):
+        hidden = _turned(bands[..., -1] == 0, turn)
     if values.ndim == 3:
-        if bands.shape[2] == 4:
-            hidden = _turned(bands[..., 3] == 0, turn)
         if values.dtype != np.uint8 and (values != values[..., :1]).any():
             if values.dtype != np.uint16 or (values % 257).any():
                 raise InputError(f"{name} has colors of more than 8 bits; save it as 8-bit RGB")

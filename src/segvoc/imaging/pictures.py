@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
 from segvoc.imaging.color_profiles import Colors
-from segvoc.imaging.image_formats import MAX_PIXELS, raw_mode
+from segvoc.imaging.image_formats import MAX_PIXELS, has_deep_colors
 from segvoc.imaging.stretching import Stretch
 from segvoc.imaging.tiff_tags import (
     GDAL_NODATA,
@@ -57,9 +57,10 @@ class Picture:
         image, tags = self.image, tags_of(self.image)
         if self.file is None:
             return None
-        if image.format == "PNG":
-            is_deep = image.mode == "RGB" and ";16" in raw_mode(image) and "transparency" not in image.info
-            return "rather" if is_deep else None
+        if image.format in ("PNG", "PPM"):
+            if not has_deep_colors(image) or (image.has_transparency_data and self.stretch is None):
+                return None
+            return "rather" if self.stretch is None else "only"
         if image.format == "JPEG2000":
             return self._raster_use_of_jp2()
         if image.format != "TIFF":

@@ -156,7 +156,9 @@ class RasterImage(AbstractContextManager["RasterImage"]):
     @property
     def is_georeferenced(self) -> bool:
         """Whether the file has georeferencing."""
-        return self.dataset.crs is not None or not self.dataset.transform.is_identity or bool(self.dataset.gcps[0])
+        # GDAL leaves the transform of a PPM uninitialized
+        is_placed = self.dataset.driver != "PNM" and not self.dataset.transform.is_identity
+        return self.dataset.crs is not None or is_placed or bool(self.dataset.gcps[0])
 
     def close(self) -> None:
         """Close the file."""
@@ -342,6 +344,8 @@ def _driver(source: str | os.PathLike[str] | BinaryIO | BytesIO) -> str:
     else:
         start = source.read(4)
         source.seek(0)
+    if start[:2] == b"P6":
+        return "PNM"
     return {b"\x89PNG": "PNG", b"\0\0\0\x0c": "JP2OpenJPEG", b"\xff\x4f\xff\x51": "JP2OpenJPEG"}.get(start, "GTiff")
 
 
