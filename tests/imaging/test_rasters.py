@@ -16,7 +16,7 @@ from segvoc.imaging import pictures, windowed_images
 from segvoc.imaging.label_maps import UNLABELED, read_label_map, write_placed_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import RasterImage
-from segvoc.imaging.reading import read_image
+from segvoc.imaging.reading import opened_image, read_image, upright_size
 from segvoc.imaging.stretching import NO_IMAGE, PERCENTILES, Stretch
 from segvoc.imaging.tiff_tags import is_raster, place_of
 from segvoc.imaging.windowed_images import ArrayImage, DecodedImage
@@ -201,6 +201,13 @@ def test_unusual_tiffs_are_read_as_images(tmp_path: Path, bands: int, options: d
     with path.open("rb") as file:
         for source in (path, path.read_bytes(), file):
             assert np.abs(read_image(source).astype(float) - expected).max() <= 1
+
+
+def test_the_header_of_an_unusual_tiff_is_that_of_a_tiff(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.concatenate([BANDS, BANDS])[:5], photometric="minisblack")
+    with opened_image(path) as image:
+        assert (image.format, image.size) == ("TIFF", (48, 32))
+    assert upright_size(path) == (32, 48)
 
 
 def test_unusual_tiffs_name_what_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
