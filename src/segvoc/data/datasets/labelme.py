@@ -116,5 +116,5 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
         (x, y), radius = corners[:2], math.dist(corners[:2], corners[2:])
         patch = Polygons([ellipse(x, y, radius, radius)])
     group = entry.content.get("group_id")  # 1.0 if a table was in between
-    is_group = isinstance(group, int | str) or (isinstance(group, float) and group.is_integer())
-    return Shape(label=labels[word], patch=patch, group=group if is_group else None)
+    group = int(group) if isinstance(group, float) and group.is_integer() else group
+    return Shape(label=labels[word], patch=patch, group=group if isinstance(group, int | str) else None)

@@ -44,7 +44,7 @@ class Shape:
     patch: Callable[[int, int], Patch]
     """Maps height and width [px] to the shape's pixels, or raises a `ValueError` if it is damaged or doesn't fit.
     Picklable."""
-    group: float | str | None = None
+    group: int | str | None = None
     """Group id shared by the shapes of an object; None: the shape is an object by itself."""
     is_crowd: bool = False
     """Whether the shape is a crowd or stuff rather than a single object."""
@@ -81,7 +81,7 @@ class Shapes(Annotation):
 
     def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
         """See `Annotation.objects`."""
-        known: dict[tuple[int, float | str | None], int] = {}
+        known: dict[tuple[int, int | str | None], int] = {}
         numbers = []
         for index, shape in enumerate(self.shapes):
             # a shape without a group is keyed by its index
