@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import InputError
-from segvoc.imaging.decoding import DECODERS
+from segvoc.imaging.decoding import DECODERS, DecodedImage, is_windowed
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, read_label_map
+from segvoc.imaging.pictures import opened_picture
 from segvoc.imaging.rasters import RasterImage
-from segvoc.imaging.reading import opened_picture, read_image
+from segvoc.imaging.reading import read_image
 from segvoc.imaging.stretching import Stretch
-from segvoc.imaging.windowed_images import DecodedImage, is_windowed
 from tests.images import made_photograph, png, utm, write_raster
 
 HEIGHT, WIDTH = 32, 48

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging import pictures, windowed_images
+from segvoc.imaging import decoding, pictures
+from segvoc.imaging.decoding import ArrayImage, DecodedImage
 from segvoc.imaging.label_maps import UNLABELED, read_label_map, write_placed_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import RasterImage
 from segvoc.imaging.reading import opened_image, read_image, upright_size
 from segvoc.imaging.stretching import NO_IMAGE, PERCENTILES, Stretch
 from segvoc.imaging.tiff_tags import is_raster, place_of
-from segvoc.imaging.windowed_images import ArrayImage, DecodedImage
 from tests.images import made_photograph, one_line_error, saved, utm, write_raster
 
 ALL = slice(0, 32), slice(0, 48)
@@ -303,7 +303,7 @@ def test_windows_of_files(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("strip", [1, 90, 10**6])
 def test_overviews_are_means_whatever_the_strips(monkeypatch: pytest.MonkeyPatch, strip: int) -> None:
-    monkeypatch.setattr(windowed_images, "STRIP_PIXELS", strip)
+    monkeypatch.setattr(decoding, "STRIP_PIXELS", strip)
     pixels = made_photograph(30, 20)
     reduced = ArrayImage(pixels).overview(10)
     assert reduced.shape == (7, 10, 3)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError
+from segvoc.imaging.decoding import DecodedImage
+from segvoc.imaging.pictures import MAX_PLAIN_BYTES, MAX_SCANS
 from segvoc.imaging.reading import (
-    MAX_PLAIN_BYTES,
-    MAX_SCANS,
     decode_image,
     image_size,
     read_image,
@@ -25,7 +25,6 @@ from segvoc.imaging.reading import (
 )
 from segvoc.imaging.stretching import NO_IMAGE, Stretch
 from segvoc.imaging.tiff_tags import MAX_THUMBNAILS
-from segvoc.imaging.windowed_images import DecodedImage
 from tests.images import made_photograph, png, saved, tiff_of_thumbnails
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)

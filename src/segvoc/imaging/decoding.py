@@ -3,30 +3,33 @@
 Every image is taken by exactly one of them, so their order doesn't matter.
 """
 
-import contextlib
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from segvoc.errors import FirstFrameWarning, InputError, SegvocError
-from segvoc.imaging.color_profiles import to_srgb
-from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, has_deep_colors, load
-from segvoc.imaging.pictures import Picture, has_other_frames, orientation
-from segvoc.imaging.rasters import decoded_raster
+from segvoc.errors import FirstFrameWarning, InputError
+from segvoc.imaging.color_profiles import Colors, to_srgb
+from segvoc.imaging.image_formats import MAX_PIXELS, has_deep_colors, identified, load
+from segvoc.imaging.pictures import Picture, has_other_frames, opened_picture, orientation
+from segvoc.imaging.rasters import RasterImage, decoded_raster
 from segvoc.imaging.stretching import (
     NO_IMAGE,
     PERCENTILES,
     SAMPLE_SIDE,
+    Stretch,
     full_range,
     is_measured,
     reduced_size,
     stretched,
     warn_if_dark,
 )
+from segvoc.imaging.tiff_tags import JP2_SUFFIXES, geo_header, is_raster
 
 BACKGROUND = (255, 255, 255)
 """The color behind transparent pixels: white, as on a page or in an image viewer."""
@@ -135,18 +138,81 @@ def _straight(image: Image.Image) -> Image.Image:
     return image.convert(image.mode.upper()) if image.mode in ("La", "RGBa") else image
 
 
-@contextlib.contextmanager
-def damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, if_larger: str = "") -> Iterator[None]:
-    """Check the size, and convert Pillow's decoding errors to ours."""
-    check_size(image.width, image.height, name, max_pixels, if_larger)
+# ---- images read by windows, to keep only parts in memory
+
+STRIP_PIXELS = 16_000_000
+"""Pixels per strip when reading an overview."""
+
+
+class ArrayImage:
+    """An image in memory, with all pixels valid, whose windows can be read, also from several threads."""
+
+    def __init__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
+        self.pixels = pixels
+        self.height, self.width = pixels.shape[:2]
+
+    def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
+        """RGB of a window, which lies inside the image."""
+        return np.ascontiguousarray(self.pixels[rows, columns])
+
+    def valid(self, rows: slice, columns: slice) -> None:
+        """Which pixels of a window are valid; None: all."""
+
+    def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The image downscaled by an integer factor (box filter) to at most `longest` pixels a side, read in strips."""
+        factor = max(1, -(-max(self.height, self.width) // longest))
+        rows = factor * max(1, STRIP_PIXELS // self.width // factor)
+        strips = []
+        for start in range(0, self.height, rows):
+            strip = self.read(slice(start, min(start + rows, self.height)), slice(0, self.width))
+            strips.append(np.asarray(Image.fromarray(strip).reduce(factor)) if factor > 1 else strip)
+        return np.concatenate(strips)
+
+
+class DecodedImage(ArrayImage):
+    """An image of a format that can only be decoded as a whole, such as JPEG: 1 to 4 bytes per pixel stay in memory.
+
+    Its windows are those of `read_image`, which documents arguments and errors; with `content`, the bytes of a file,
+    `path` is only its name.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        max_pixels: int = MAX_PIXELS,
+        stretch: Stretch | None = None,
+        colors: Colors = "srgb",
+        *,
+        content: bytes | None = None,
+    ) -> None:
+        how = {"max_pixels": max_pixels, "stretch": stretch, "colors": colors}
+        with opened_picture(path, content, **how) as picture:
+            self._image = decoded(picture)
+        self.width, self.height = self._image.size
+
+    def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
+        """RGB of a window."""
+        return as_rgb(self._image.crop((columns.start, rows.start, columns.stop, rows.stop)))
+
+
+WindowedImage = ArrayImage | RasterImage
+"""An image that is read by windows."""
+
+
+def is_windowed(path: str | os.PathLike[str]) -> bool:
+    """Whether a file can be read by windows (`RasterImage`) as `read_image` reads it; others are decoded as a whole.
+
+    These are TIFFs, and JPEG 2000 with coordinates, but for photographs of at most `MAX_PIXELS` that are turned or
+    transparent, or have other colors than red, green and blue.
+    """
+    if not is_raster(path) and Path(path).suffix.lower() not in JP2_SUFFIXES:
+        return False
     try:
-        yield
-    except (SegvocError, Warning):  # Python may turn warnings into errors
-        raise
-    except MemoryError:
-        raise InputError(
-            f"{name} needs more memory than there is: {image.width} x {image.height} pixels; shrink it"
-        ) from None
-    except Exception as error:
-        # Pillow's decoders raise a dozen kinds of exceptions on damaged data, from struct.error to AttributeError
-        raise damaged_image(name, image.format or "image", error) from None
+        with open(path, "rb") as file:
+            if not is_raster(path):
+                return geo_header(file) is not None
+            picture = Picture(image=identified(file, os.fspath(path)), name="", file=file)
+            is_decoded = picture.raster_use is None or orientation(picture.image) != 1
+    except (InputError, OSError):
+        return is_raster(path)  # reading it reports the error
+    return not is_decoded or picture.image.width * picture.image.height > MAX_PIXELS
