@@ -13,7 +13,7 @@ from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging import decoding, pictures
-from segvoc.imaging.decoding import ArrayImage, DecodedImage
+from segvoc.imaging.decoding import ArrayImage, DecodedImage, is_windowed
 from segvoc.imaging.label_maps import UNLABELED, read_label_map, write_placed_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import RasterImage
@@ -175,6 +175,7 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
         RasterImage(path)
     with pytest.raises(InputError, match="does not exist"):
         RasterImage(tmp_path / "missing.tif")
+    assert is_windowed(tmp_path / "a.tif") and is_windowed(tmp_path / "missing.tif") and is_windowed("a\0.tif")
     assert is_raster("A.TIFF")
     assert not is_raster("a.png")
 

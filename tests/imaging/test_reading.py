@@ -124,6 +124,14 @@ def test_colors_of_16_bits_have_a_line_and_a_stretch(tmp_path: Path, name: str) 
         np.testing.assert_allclose(read_image(source, Stretch.parsed("0,1020")), stretched, atol=1)
 
 
+@pytest.mark.parametrize("suffix", [".ppm", ".png", ".tif", ".jp2"])
+def test_an_image_that_pillow_has_decoded_is_one(tmp_path: Path, suffix: str) -> None:
+    path = saved(Image.fromarray(made_photograph()), tmp_path / f"a{suffix}")
+    with Image.open(path) as image:
+        image.load()
+        np.testing.assert_array_equal(read_image(image), read_image(path))
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])
 def test_alpha_is_laid_on_white(mode: str) -> None:
     image = Image.new("RGBA", (3, 1))

@@ -29,7 +29,7 @@ from segvoc.imaging.stretching import (
     stretched,
     warn_if_dark,
 )
-from segvoc.imaging.tiff_tags import JP2_SUFFIXES, geo_header, is_raster
+from segvoc.imaging.tiff_tags import JP2_SUFFIXES, TIFF_ERRORS, geo_header, is_raster
 
 BACKGROUND = (255, 255, 255)
 """The color behind transparent pixels: white, as on a page or in an image viewer."""
@@ -213,6 +213,6 @@ def is_windowed(path: str | os.PathLike[str]) -> bool:
                 return geo_header(file) is not None
             picture = Picture(image=identified(file, os.fspath(path)), name="", file=file)
             is_decoded = picture.raster_use is None or orientation(picture.image) != 1
-    except (InputError, OSError):
+    except (InputError, *TIFF_ERRORS):
         return is_raster(path)  # reading it reports the error
     return not is_decoded or picture.image.width * picture.image.height > MAX_PIXELS

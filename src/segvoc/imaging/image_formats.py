@@ -201,7 +201,8 @@ def raw_mode(image: Image.Image) -> str:
 def has_deep_colors(image: Image.Image) -> bool:
     """Whether an image that isn't decoded yet has colors, or grays with alpha, of 16 bits, which Pillow cuts to 8."""
     if image.format == "PPM":
-        return image.mode == "RGB" and image.tile[0].args[-1] == 65_535  # pyright: ignore[reportAttributeAccessIssue]
+        tiles: Any = getattr(image, "tile", ())
+        return image.mode == "RGB" and any(tile.args[-1] == 65_535 for tile in tiles)
     return image.mode in ("RGB", "RGBA", "LA") and ";16" in raw_mode(image)
 
 
