@@ -299,5 +299,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 def one_line(error: BaseException) -> str:
     """Another library's error as part of a one-line message: its first line, or its name if it has no message."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is no {error.encoding.upper()} text"
     lines = _ESCAPES.sub("", str(error)).strip().splitlines()
     return lines[0][:120] if lines else type(error).__name__

@@ -426,8 +426,16 @@ def parsed_yaml(text: str) -> object:
         import yaml
     if len(text) > _LARGEST_YAML:
         raise ValueError("it is too large for a list of classes")
+
+    class Loader(yaml.BaseLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+            if twice := next((key for key, count in keys.items() if count > 1), None):
+                raise ValueError(f"the key {_shortened(twice)} is given twice")
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.load(text, yaml.BaseLoader)
+        return yaml.load(text, Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"it is not YAML ({one_line(error)})") from None
 

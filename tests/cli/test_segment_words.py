@@ -33,6 +33,14 @@ def test_background_is_found_in_any_case_and_is_gray(segment: Command) -> None:
     assert (other["name"], other["color"]) == ("Other", [128, 128, 128]) and cat["color"] != other["color"]
 
 
+def test_a_list_is_no_background(segment: Command) -> None:
+    draw_photos("photo.png")
+    segment("photo.png", "--words", "cat, sofa", "--background", "wall, dog").refused("may be several words; name one")
+    Path("words.txt").write_text("sofa = couch\ncat\n")
+    for name in ("sofa, couch", "other = rest"):
+        segment("photo.png", "--words-file", "words.txt", "--background", name)
+
+
 def test_list_without_quotes_is_answered_with_quotes(segment: Command) -> None:
     draw_photos("photo.png")
     for listed in (["cat,", "sofa,", "wall"], ["cat", "sofa", "wall"]):

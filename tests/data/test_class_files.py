@@ -117,6 +117,21 @@ def test_words_that_begin_with_numbers_are_not_taken_for_ids(tmp_path: Path) -> 
     assert segvoc.Vocabulary.read(tmp_path / "words.json").words == ("2 dogs", "3 cats")
 
 
+@pytest.mark.parametrize("text", ["names:\n  0: cat\n  0: dog\n", "names: [cat]\nnames: [dog]\n"])
+def test_a_key_given_twice_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "data.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "images").mkdir()
+    for read in (segvoc.Vocabulary.read, segvoc.read_dataset):
+        with one_line_error(segvoc.UsageError, "data.yaml", "is given twice"):
+            read(tmp_path / "data.yaml")
+
+
+def test_yolos_number_of_classes_is_that_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("nc: 3\nnames: [cat, dog]\n", encoding="utf-8")
+    with one_line_error(segvoc.UsageError, "data.yaml", "nc is '3', but it has 2 names"):
+        segvoc.read_dataset(tmp_path / "data.yaml")
+
+
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_bytes("cup\nsaucer\n".encode("utf-16-le"))
     with one_line_error(segvoc.UsageError, "null character", "UTF-8"):

@@ -9,6 +9,7 @@ from pycocotools import mask as coco
 
 from segvoc.errors import UsageError
 from segvoc.imaging.annotations import class_runs, coco_mask, coco_masks, packed_runs
+from segvoc.imaging.connected_regions import connected_regions, polygon_of
 
 STORED = json.loads((Path(__file__).parent / "label_studio_masks.json").read_text(encoding="utf-8"))["masks"]
 
@@ -65,3 +66,17 @@ def test_polygons_are_united_and_lines_passed_over():
 def test_larger_images_than_the_format_holds_are_refused():
     with pytest.raises(UsageError, match="make the image smaller"):
         packed_runs(np.array([0, 1 << 30]), 1 << 30)
+
+
+@pytest.mark.parametrize("seed", [19, 144, 153, *range(12)])
+def test_polygons_have_the_pixels_of_their_regions(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    height, width = int(random.integers(1, 60)), int(random.integers(1, 60))
+    blocks = np.kron(random.integers(0, 7, (height // 4 + 1, width // 4 + 1)), np.ones((4, 4), int))[:height, :width]
+    noise = np.where(random.random((height, width)) < 0.15, random.integers(0, 7, (height, width)), blocks)
+    labels = np.where(noise == 6, 65_535, noise).astype(np.uint16)
+    for region in connected_regions(labels, 6):
+        expected = np.zeros(labels.shape, bool)
+        expected[region.place] = region.inside
+        drawn_again = coco_mask([polygon_of(region).ravel().tolist()], height, width)
+        np.testing.assert_array_equal(drawn_again, expected)

@@ -10,8 +10,9 @@ from PIL import Image, ImageCms, ImageOps
 
 import segvoc
 from segvoc.errors import ColorProfileWarning
+from segvoc.imaging.decoding import DecodedImage
 from segvoc.imaging.rasters import RasterImage
-from segvoc.imaging.reading import DecodedImage, read_image
+from segvoc.imaging.reading import read_image
 from tests.images import made_photograph
 
 D50 = (0.9642, 1.0, 0.8249)

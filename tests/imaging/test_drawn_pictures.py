@@ -9,10 +9,13 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import InputError
+from segvoc.imaging.decoding import DECODERS, DecodedImage, is_windowed
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, read_label_map
-from segvoc.imaging.rasters import RasterImage, Stretch
-from segvoc.imaging.reading import DecodedImage, is_windowed, read_image
-from tests.images import made_photograph, utm, write_raster
+from segvoc.imaging.pictures import opened_picture
+from segvoc.imaging.rasters import RasterImage
+from segvoc.imaging.reading import read_image
+from segvoc.imaging.stretching import Stretch
+from tests.images import made_photograph, png, utm, write_raster
 
 HEIGHT, WIDTH = 32, 48
 
@@ -94,6 +97,8 @@ def test_whole_and_in_windows_pixels_are_the_same(tmp_path: Path) -> None:
         path = _drawn_tiff(random, tmp_path / "a.tif") if seed % 2 else _drawn_picture(random, tmp_path)
         stretch = _one_of(random, None, None, Stretch.parsed("5%,95%"), Stretch.parsed("3,200"))
         whole = read_image(path, stretch)
+        with opened_picture(path, stretch=stretch) as picture:
+            assert [decoder.takes(picture) for decoder in DECODERS].count(True) == 1, (seed, path)
         with RasterImage(path, stretch=stretch) if is_windowed(path) else _Decoded(path, stretch) as image:
             assert (image.height, image.width) == whole.shape[:2], (seed, path)
             for _ in range(3):
@@ -218,3 +223,22 @@ def test_transparent_pixels_of_a_mask_are_unlabeled(tmp_path: Path) -> None:
     for channels in ([values, alpha], [values, values, values, alpha]):
         Image.fromarray(np.dstack(channels)).save(tmp_path / "a.png")
         assert read_label_map(tmp_path / "a.png").tolist() == expected
+
+
+def test_transparency_of_a_palette_or_a_gray_level_hides_pixels_too(tmp_path: Path) -> None:
+    values, expected = np.array([[0, 1, 2]], np.uint8), [[0, UNLABELED, 2]]
+    palette = Image.fromarray(values)
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    palette.save(tmp_path / "palette.png", transparency=b"\xff\0\xff")
+    Image.fromarray(values).save(tmp_path / "gray.png", transparency=1)
+    deep = np.array([[1, 65_535], [300, 0]], ">u2")
+    (tmp_path / "alpha.png").write_bytes(png(2, 1, 16, 4, b"\0" + deep.tobytes()))
+    assert read_label_map(tmp_path / "palette.png").tolist() == expected
+    assert read_label_map(tmp_path / "gray.png").tolist() == expected
+    assert read_label_map(tmp_path / "alpha.png").tolist() == [[1, UNLABELED]]
+
+
+def test_a_jpeg_is_no_label_map(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((8, 8), np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="is a JPEG, which changes values"):
+        read_label_map(tmp_path / "a.jpg")

@@ -3,6 +3,8 @@
 import base64
 import io
 import os
+import struct
+import subprocess
 import sys
 import zlib
 from importlib.util import find_spec
@@ -20,7 +22,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.image_formats import MAX_SIDE
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import image_paths
-from tests.images import made_photograph, one_line_error, png, saved
+from tests.images import made_photograph, one_line_error, png, saved, write_raster
 
 FROM_ARRAY = "give PIL.Image.fromarray of it"
 NO_IMAGE, LARGE, DICOM = ("not an image", "JPEG or PNG"), ("too large",), ("DICOM", "8-bit PNG")
@@ -194,6 +196,37 @@ def test_libraries_print_nothing_of_their_own(tmp_path: Path, capfd: pytest.Capt
     with one_line_error(InputError, "a.tif"):
         read_image(tmp_path / "a.tif")
     assert capfd.readouterr() == ("", "")
+
+
+def test_gdal_prints_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bands = np.zeros((5, 8, 8), np.uint8)
+    path = write_raster(tmp_path / "a.tif", bands, photometric="minisblack", bigtiff="yes")
+    content = path.read_bytes()
+    place = content.index(struct.pack("<HHQ", 258, 3, 5)) + 18  # a high byte of where BitsPerSample are
+    path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+    with one_line_error(InputError, "a.tif"):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pillows_warnings_about_damaged_tags_reach_nobody(tmp_path: Path) -> None:
+    path = saved(Image.new("L", (9, 9)), tmp_path / "a.tif")
+    content = path.read_bytes()
+    path.write_bytes(content + b"\xff\xff")
+    tags = content.index(struct.pack("<HHI", 256, 4, 1)) - 2
+    path.write_bytes(content[:tags] + struct.pack("<H", 40) + content[tags + 2 :])
+    code = f"import segvoc; from segvoc.imaging.reading import upright_size; print(upright_size({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(9, 9)\n", "")
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".webp", ".gif", ".mpo"])
+def test_pillows_limit_of_pixels_is_not_ours(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.full((32, 48, 3), 200, np.uint8)
+    path = saved(Image.fromarray(pixels), tmp_path / f"a{suffix}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 48 // 3)
+    assert np.abs(read_image(path).astype(int) - pixels).max() <= 2
+    assert Image.MAX_IMAGE_PIXELS == 32 * 48 // 3
 
 
 JPEG_XL = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100)

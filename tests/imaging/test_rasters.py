@@ -12,11 +12,14 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging import image_formats, reading
-from segvoc.imaging.label_maps import UNLABELED, place_of, read_label_map, write_placed_label_map
+from segvoc.imaging import decoding, pictures
+from segvoc.imaging.decoding import ArrayImage, DecodedImage, is_windowed
+from segvoc.imaging.label_maps import UNLABELED, read_label_map, write_placed_label_map
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
-from segvoc.imaging.reading import ArrayImage, DecodedImage, read_image
+from segvoc.imaging.rasters import RasterImage
+from segvoc.imaging.reading import opened_image, read_image, upright_size
+from segvoc.imaging.stretching import NO_IMAGE, PERCENTILES, Stretch
+from segvoc.imaging.tiff_tags import is_raster, place_of
 from tests.images import made_photograph, one_line_error, saved, utm, write_raster
 
 ALL = slice(0, 32), slice(0, 48)
@@ -120,7 +123,7 @@ def test_both_ways_of_reading_have_one_rule_of_brightness(
     for found in (read_image(path), read_image(path.read_bytes()), DecodedImage(path).read(*whole)):
         np.testing.assert_array_equal(found, expected)
     if dtype in ("float32", "int32"):  # Pillow alone reads these
-        monkeypatch.setattr(image_formats, "find_spec", lambda name: None)
+        monkeypatch.setattr(pictures, "find_spec", lambda name: None)
         np.testing.assert_array_equal(read_image(path), expected)
         with Image.open(path) as image:
             np.testing.assert_array_equal(read_image(image), expected)
@@ -172,6 +175,7 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
         RasterImage(path)
     with pytest.raises(InputError, match="does not exist"):
         RasterImage(tmp_path / "missing.tif")
+    assert is_windowed(tmp_path / "a.tif") and is_windowed(tmp_path / "missing.tif") and is_windowed("a\0.tif")
     assert is_raster("A.TIFF")
     assert not is_raster("a.png")
 
@@ -198,6 +202,13 @@ def test_unusual_tiffs_are_read_as_images(tmp_path: Path, bands: int, options: d
     with path.open("rb") as file:
         for source in (path, path.read_bytes(), file):
             assert np.abs(read_image(source).astype(float) - expected).max() <= 1
+
+
+def test_the_header_of_an_unusual_tiff_is_that_of_a_tiff(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.concatenate([BANDS, BANDS])[:5], photometric="minisblack")
+    with opened_image(path) as image:
+        assert (image.format, image.size) == ("TIFF", (48, 32))
+    assert upright_size(path) == (32, 48)
 
 
 def test_unusual_tiffs_name_what_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,13 +304,23 @@ def test_windows_of_files(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("strip", [1, 90, 10**6])
 def test_overviews_are_means_whatever_the_strips(monkeypatch: pytest.MonkeyPatch, strip: int) -> None:
-    monkeypatch.setattr(reading, "STRIP_PIXELS", strip)
+    monkeypatch.setattr(decoding, "STRIP_PIXELS", strip)
     pixels = made_photograph(30, 20)
     reduced = ArrayImage(pixels).overview(10)
     assert reduced.shape == (7, 10, 3)
     means = pixels[:18].reshape(6, 3, 10, 3, 3).mean((1, 3))
     assert np.abs(reduced[:6] - means).max() <= 0.51
     np.testing.assert_array_equal(ArrayImage(pixels).overview(30), pixels)
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_zero_is_black_where_no_tag_says_so(tmp_path: Path, mode: str) -> None:
+    path = saved(Image.fromarray(PHOTO).convert(mode), tmp_path / "a.tif")
+    expected, content = read_image(path), path.read_bytes()
+    photometric = content.index(struct.pack("<HHI", 262, 3, 1))
+    path.write_bytes(content[:photometric] + struct.pack("<H", 263) + content[photometric + 2 :])
+    for whole in (read_image(path), read_image(path.read_bytes())):
+        np.testing.assert_array_equal(whole, expected)
 
 
 def test_values_too_large_to_differ_are_dark(tmp_path: Path) -> None:

@@ -15,18 +15,17 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError
-from segvoc.imaging.image_formats import MAX_THUMBNAILS
-from segvoc.imaging.rasters import NO_IMAGE, Stretch
+from segvoc.imaging.decoding import DecodedImage
+from segvoc.imaging.pictures import MAX_PLAIN_BYTES, MAX_SCANS
 from segvoc.imaging.reading import (
-    MAX_PLAIN_BYTES,
-    MAX_SCANS,
-    DecodedImage,
     decode_image,
     image_size,
     read_image,
     upright_size,
 )
-from tests.images import made_photograph, saved, tiff_of_thumbnails
+from segvoc.imaging.stretching import NO_IMAGE, Stretch
+from segvoc.imaging.tiff_tags import MAX_THUMBNAILS
+from tests.images import made_photograph, png, saved, tiff_of_thumbnails
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -107,6 +106,30 @@ def test_a_dark_image_names_the_stretch(tmp_path: Path, suffix: str, brightest: 
     told = [str(one.message) for one in warned if one.category is DarkImageWarning]
     assert len(told) == (0 if limit is None else 2)
     assert all(f"no value above {limit} " in line and f"--stretch 0,{limit} " in line for line in told)
+
+
+@pytest.mark.parametrize("name", ["rgb.png", "rgba.png", "la.png", "rgb.ppm"])
+def test_colors_of_16_bits_have_a_line_and_a_stretch(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("rasterio", reason="needs the extra geo")
+    kind = {"rgb.png": 2, "rgba.png": 6, "la.png": 4, "rgb.ppm": 2}[name]
+    gray, opaque = np.linspace(0, 1020, 8), np.full(8, 65_535)
+    bands = {2: [gray] * 3, 4: [gray, opaque], 6: [gray] * 3 + [opaque]}[kind]
+    row = np.stack(bands, -1).astype(">u2").tobytes()
+    content = b"P6\n8 1\n65535\n" + row if name == "rgb.ppm" else png(8, 1, 16, kind, b"\0" + row)
+    (tmp_path / name).write_bytes(content)
+    for source in (tmp_path / name, content):
+        with pytest.warns(DarkImageWarning, match="no value above 1023"):
+            assert read_image(source).max() <= 4
+        stretched = np.rint(gray / 4)[None, :, None].repeat(3, -1)
+        np.testing.assert_allclose(read_image(source, Stretch.parsed("0,1020")), stretched, atol=1)
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".png", ".tif", ".jp2"])
+def test_an_image_that_pillow_has_decoded_is_one(tmp_path: Path, suffix: str) -> None:
+    path = saved(Image.fromarray(made_photograph()), tmp_path / f"a{suffix}")
+    with Image.open(path) as image:
+        image.load()
+        np.testing.assert_array_equal(read_image(image), read_image(path))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])

@@ -102,6 +102,8 @@ def test_valid_requests_are_answered_and_answers_are_as_described(api, method, p
             case.body["image"] = base64.b64encode(image).decode() if is_json else image
         if valid and isinstance(case.body, dict):
             case.body.pop("window", None)  # a model has some of the windows
+            if accept != "application/zip":
+                case.body.pop("probabilities", None)
         response = case.call_and_validate(headers={"Accept": accept}, timeout=300)
         assert not valid or response.status_code < 300, response.text
 

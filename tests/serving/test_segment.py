@@ -223,7 +223,9 @@ def test_limits_on_bytes_and_pixels():
         assert "at most 0.003072 megapixels" in many.json()["error"]["message"]
         flood = client.post("/v1/segment", content=b"x" * 1_003_000, headers={"Content-Type": "application/json"})
         assert (flood.status_code, failure(flood)) == (413, "too_large")
-        assert segment(client, probabilities=True).status_code == 200  # they are for zips alone
+        refused = segment(client, probabilities=True)
+        assert (refused.status_code, failure(refused)) == (422, "invalid_request")
+        assert "Accept: application/zip" in refused.json()["error"]["message"]
         probabilities = segment(client, "application/zip", probabilities=True)
         assert (probabilities.status_code, failure(probabilities)) == (413, "too_large")
 

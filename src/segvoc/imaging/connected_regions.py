@@ -111,8 +111,9 @@ def pieces_of(region: Region) -> list[Region]:
     ]
 
 
-OUTLINE_TOLERANCE = 0.3
-"""Maximum distance of a polygon from the pixel boundary of its region [px]."""
+OUTLINE_TOLERANCE = 0.25
+"""Maximum distance of a polygon from the pixel boundary of its region [px]: pycocotools, which rounds to fifths of a
+pixel, draws the same pixels."""
 
 _Points = Float64[np.ndarray, "_ 2"]
 

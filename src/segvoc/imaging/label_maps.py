@@ -8,30 +8,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 import numpy as np
 from jaxtyping import Bool, Integer, Shaped, UInt8, UInt16
 from PIL import Image, TiffImagePlugin, TiffTags
 
-from segvoc.errors import InputError, one_line
-from segvoc.imaging.image_formats import (
-    GDAL_NODATA,
-    MODEL_MATRIX,
-    PLACE_TAGS,
-    RPC,
-    TIE_POINTS,
-    TIFF_ERRORS,
-    check_size,
-    geo_header,
-    raw_mode,
-    tiff_tags,
-    world_file,
-)
+from segvoc.errors import InputError
+from segvoc.imaging.image_formats import check_size, has_deep_colors, load, raw_mode
 from segvoc.imaging.palette import UNLABELED_COLOR
-from segvoc.imaging.rasters import is_raster, opened_raster
-from segvoc.imaging.reading import has_other_frames, opened_image, orientation, turned_array
+from segvoc.imaging.pictures import has_other_frames, is_misread, orientation
+from segvoc.imaging.rasters import opened_raster
+from segvoc.imaging.reading import opened_image
+from segvoc.imaging.tiff_tags import GDAL_NODATA, TiffTagValues, numbers, tags_of
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import digest_of
 from segvoc.vocabulary import ClassRow, shown_color
@@ -241,10 +231,12 @@ def stored_map(path: str | os.PathLike[str], content: bytes | None = None) -> St
     with opened_image(path, content=content) as image:
         if has_other_frames(image):
             raise InputError(f"{name} has several pages or frames; save the label map as one image")
-        if image.format is not None and not _is_narrowed(image):
+        if image.format in ("JPEG", "MPO"):
+            raise InputError(f"{name} is a JPEG, which changes values; save the label map as PNG")
+        if not is_misread(image) and not _is_narrowed(image):
             return _stored_in(image, name)
         turn = orientation(image)
-        driver = "PNG" if image.format == "PNG" else "GTiff"
+        driver = {"PNG": "PNG", "PPM": "PNM"}.get(image.format or "", "GTiff")
     return _stored_by_gdal(path if content is None else io.BytesIO(content), name, driver, turn)
 
 
@@ -253,8 +245,8 @@ def _array(path: str | os.PathLike[str], name: str) -> np.ndarray:
         values = np.load(path, mmap_mode="r", allow_pickle=False)  # which checks the size of the file
     except FileNotFoundError:
         raise InputError(f"{name} does not exist; check the path") from None
-    except Exception as error:  # of the header, which NumPy parses as Python
-        raise InputError(f"{name} is damaged, or no array of numbers ({one_line(error)}); save it again") from None
+    except Exception:  # of the header, which NumPy parses as Python
+        raise InputError(f"{name} is damaged, or no array of numbers; save it with numpy.save") from None
     if not isinstance(values, np.ndarray) or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3))):
         raise InputError(f"{name} is no array of rows and columns; save one label map with numpy.save")
     check_size(values.shape[1], values.shape[0], name)
@@ -264,11 +256,10 @@ def _array(path: str | os.PathLike[str], name: str) -> np.ndarray:
 def _is_narrowed(image: Image.Image) -> bool:
     """Whether Pillow would change the values: signed bytes, colors of more than 8 bits, or large integers."""
     if image.format == "TIFF":
-        tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-        bits, kind = max(tags.get(258, (1,))), max(tags.get(339, (1,)))
+        bits, kind = max(numbers(tags_of(image), 258)), max(numbers(tags_of(image), 339))
         is_color = image.mode not in ("1", "P", "L", "F") and not image.mode.startswith("I")
         return (bits == 8 and kind == _SIGNED) or (bits > 8 and is_color) or (bits > 16 and kind != _FLOAT)
-    return image.mode in ("RGB", "RGBA", "LA") and ";16" in raw_mode(image)
+    return has_deep_colors(image)
 
 
 _SIGNED, _FLOAT, _INVERTED = 2, 3, 0
@@ -276,16 +267,19 @@ _SIGNED, _FLOAT, _INVERTED = 2, 3, 0
 
 
 def _stored_in(image: Image.Image, name: str) -> StoredMap:
-    tags = image.tag_v2 if image.format == "TIFF" else {}  # pyright: ignore[reportAttributeAccessIssue]
+    tags = tags_of(image)
     if tags.get(262) == _INVERTED and tags.get(258) != (1,):
         raise InputError(f"{name} stores white as 0 (MinIsWhite); save it with black as 0 (MinIsBlack)")
     raw, mode = raw_mode(image), image.mode
-    image.load()
+    load(image)
     values, turn = np.asarray(image), orientation(image)
     palette = hidden = None
+    if image.has_transparency_data:
+        level = image.info.get("transparency")
+        hidden = values == level if mode[0] == "I" else np.asarray(image.convert("RGBA"))[..., 3] == 0
+        hidden = _turned(hidden, turn) if hidden.any() else None
     if mode in ("LA", "PA", "RGBA", "La", "RGBa"):
-        hidden, values = values[..., -1] == 0, values[..., 0] if values.shape[2] == 2 else values[..., :3]
-        hidden = turned_array(hidden, turn) if hidden.any() else None
+        values = values[..., 0] if values.shape[2] == 2 else values[..., :3]
     if mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         palette = np.concatenate((palette, np.zeros((256 - len(palette), 3), np.uint8)))
@@ -293,7 +287,7 @@ def _stored_in(image: Image.Image, name: str) -> StoredMap:
         values = values // (255 // ((1 << int(narrow[1])) - 1))
     elif mode not in ("1", "L", "LA", "La", "RGB", "RGBA", "RGBa", "F") and not mode.startswith("I"):
         raise InputError(f"{name} has the mode {mode}: neither indices nor colors; save it as a palette or gray PNG")
-    return StoredMap(turned_array(_whole(values, name), turn), palette, hidden)
+    return StoredMap(_turned(_whole(values, name), turn), palette, hidden)
 
 
 def _stored_by_gdal(file: str | os.PathLike[str] | io.BytesIO, name: str, driver: str, turn: int) -> StoredMap:
@@ -301,19 +295,26 @@ def _stored_by_gdal(file: str | os.PathLike[str] | io.BytesIO, name: str, driver
     with opened_raster(file, name, driver) as dataset:
         if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
             raise InputError(f"{name} stores white as 0 (MinIsWhite); save it with black as 0 (MinIsBlack)")
-        if len(dataset.subdatasets) > 1 or dataset.count not in (1, 3, 4):
+        if len(dataset.subdatasets) > 1 or dataset.count not in ((1, 2, 3, 4) if driver == "PNG" else (1, 3, 4)):
             what = f"{dataset.count} bands" if len(dataset.subdatasets) < 2 else "several pages"
             raise InputError(f"{name} has {what}; save the label map as one image of one band")
         bands = np.moveaxis(dataset.read(), 0, -1)
-    values, hidden = _whole(bands[..., 0] if bands.shape[2] == 1 else bands[..., :3], name), None
+    values, hidden = _whole(bands[..., 0] if bands.shape[2] < 3 else bands[..., :3], name), None
+    if bands.shape[2] in (2, 4):
+        hidden = _turned(bands[..., -1] == 0, turn)
     if values.ndim == 3:
-        if bands.shape[2] == 4:
-            hidden = turned_array(bands[..., 3] == 0, turn)
         if values.dtype != np.uint8 and (values != values[..., :1]).any():
             if values.dtype != np.uint16 or (values % 257).any():
                 raise InputError(f"{name} has colors of more than 8 bits; save it as 8-bit RGB")
             values = (values // 257).astype(np.uint8)
-    return StoredMap(turned_array(values, turn), is_hidden=hidden)
+    return StoredMap(_turned(values, turn), is_hidden=hidden)
+
+
+def _turned(values: Shaped[np.ndarray, "H W *C"], turn: int) -> Shaped[np.ndarray, "h w *C"]:
+    """Apply an EXIF orientation to an array."""
+    values = values.swapaxes(0, 1) if turn in (5, 6, 7, 8) else values
+    values = values[:, ::-1] if turn in (2, 3, 6, 7) else values
+    return values[::-1] if turn in (3, 4, 7, 8) else values
 
 
 def _whole(values: Shaped[np.ndarray, "*shape"], name: str) -> Integer[np.ndarray, "*shape"]:
@@ -346,39 +347,7 @@ def object_counts(labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray,
 
 # ---- label maps of georeferenced images
 
-_PLACE = (*PLACE_TAGS, 33550, 34736, 34737, RPC)
-"""Those, ModelPixelScale, the values of the keys of the coordinate system, and RPCCoefficients."""
-
-_ORIENTATION, _GDAL_METADATA = 274, 42112
-
-
-TiffTagValues = Mapping[int, tuple[int, Any]]
-"""Type and value by tag number, as in Pillow."""
-
-
-def place_of(path: str | os.PathLike[str]) -> TiffTagValues | None:
-    """The georeferencing tags of an image file, or those that its world file (.tfw) stands for.
-
-    None if the file is neither TIFF nor JPEG 2000, isn't georeferenced, can't be read, or has an orientation tag that
-    reorders its pixels.
-    """
-    is_jp2 = Path(path).suffix.lower() in (".jp2", ".j2k")
-    if not is_raster(path) and not is_jp2:
-        return None
-    try:
-        with open(path, "rb") as file:
-            header = geo_header(file) if is_jp2 else file
-            if header is None:
-                return None
-            directory = tiff_tags(header)
-            if directory.get(_ORIENTATION, 1) != 1:
-                return None
-            tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}
-    except TIFF_ERRORS:
-        return None  # reading the image reports the error
-    if not tags.keys() & {TIE_POINTS, MODEL_MATRIX} and (matrix := world_file(path)) is not None:
-        tags[MODEL_MATRIX] = (TiffTags.DOUBLE, matrix)
-    return tags if tags.keys() & {*PLACE_TAGS, RPC} else None
+_GDAL_METADATA = 42112
 
 
 def write_placed_label_map(

@@ -2,14 +2,11 @@
 
 import base64
 import logging
-import math
 import os
-import re
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,52 +15,33 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
 from PIL import Image
 
-from segvoc.errors import DarkImageWarning, InputError, OutputError, UsageError, missing_extra, one_line
+from segvoc.errors import (
+    ImageTooLargeError,
+    InputError,
+    OutputError,
+    UsageError,
+    install_line,
+    missing_extra,
+    one_line,
+)
 from segvoc.imaging.color_profiles import Colors, to_srgb
+from segvoc.imaging.image_formats import check_size, damaged_image, quiet_libtiff
+from segvoc.imaging.pictures import Picture
+from segvoc.imaging.stretching import (
+    NO_IMAGE,
+    PERCENTILES,
+    SAMPLE_SIDE,
+    Stretch,
+    full_range,
+    is_measured,
+    reduced_size,
+    stretched,
+    warn_if_dark,
+)
+from segvoc.imaging.tiff_tags import TagsOnly
 
 CACHE_BYTES = 512 << 20
 """GDAL's block cache: enough for the rows of a wide file stored in strips."""
-
-SAMPLE_SIDE = 1024
-"""Longer side of the overview that percentiles are computed from [px]."""
-
-NO_IMAGE = (123, 117, 104)
-"""RGB of invalid pixels: about zero after normalization."""
-
-LARGEST_VALUE = 1e38
-"""Floats beyond it, such as the usual -3.4e38, are nodata even if the file doesn't say so."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """The values of the bands to map to black and white."""
-
-    black: float
-    white: float
-    percent: bool
-    """Whether these are percentiles of each band, over the valid pixels of an overview."""
-
-    @classmethod
-    def parsed(cls, text: str) -> "Stretch":
-        """Parse a stretch: "0,3000" (values of all bands) or "2%,98%" (percentiles); else `UsageError`."""
-        match = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)\2\s*", text)
-        try:
-            black, white = (float(match[1]), float(match[3])) if match else (0.0, 0.0)
-        except ValueError:
-            black = white = 0.0
-        percent = bool(match and match[2])
-        if not black < white or not math.isfinite(white - black) or (percent and not 0 <= black < white <= 100):
-            raise UsageError(f"{text!r} is not a stretch; give the values of black and white (0,3000), or 2%,98%")
-        return cls(black=black, white=white, percent=percent)
-
-
-PERCENTILES = Stretch(black=2.0, white=98.0, percent=True)
-"""The stretch of measurements: all bands except 8-bit bands and 16-bit bands without coordinates."""
-
-
-def is_raster(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is read by windows: its suffix is .tif or .tiff."""
-    return os.path.splitext(os.fspath(path))[1].lower() in (".tif", ".tiff")
 
 
 def require_rasterio() -> Any:
@@ -75,6 +53,7 @@ def require_rasterio() -> Any:
         raise missing_extra("rasterio", "geo") from None
     # its warnings are about files that it reads anyway; without a handler, Python prints them
     logging.getLogger("rasterio").addHandler(_SILENT)
+    quiet_libtiff("rasterio")
     return rasterio
 
 
@@ -177,7 +156,9 @@ class RasterImage(AbstractContextManager["RasterImage"]):
     @property
     def is_georeferenced(self) -> bool:
         """Whether the file has georeferencing."""
-        return self.dataset.crs is not None or not self.dataset.transform.is_identity or bool(self.dataset.gcps[0])
+        # GDAL leaves the transform of a PPM uninitialized
+        is_placed = self.dataset.driver != "PNM" and not self.dataset.transform.is_identity
+        return self.dataset.crs is not None or is_placed or bool(self.dataset.gcps[0])
 
     def close(self) -> None:
         """Close the file."""
@@ -255,13 +236,10 @@ class RasterImage(AbstractContextManager["RasterImage"]):
             if kinds == {"uint8"} or (kinds == {"uint16"} and not self.is_georeferenced):  # a photo
                 if bits == 16:
                     warn_if_dark(self._sample())
-                stretch = Stretch(black=0.0, white=2.0**bits - 1, percent=False)
-        if not stretch.percent:
-            limits = np.array([(stretch.black, stretch.white)] * len(self.bands), np.float32)
-        else:
-            values = self._sample()
-            valid = self._valid(None, (values.shape[1], values.shape[2]), values)
-            limits = np.array([percentiles(band, valid, stretch) for band in values], np.float32)
+                stretch = full_range(bits)
+        values = self._sample() if stretch.percent else np.zeros((len(self.bands), 0, 0))
+        valid = self._valid(None, (values.shape[1], values.shape[2]), values) if stretch.percent else None
+        limits = stretch.limits(values, valid)
         return limits[:, ::-1] if is_inverted else limits
 
     def _color_profile(self) -> bytes | None:
@@ -338,6 +316,26 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         return InputError(f"{self._name}: damaged, truncated or not a TIFF ({one_line(error)}); copy it again")
 
 
+def decoded_raster(picture: Picture) -> Image.Image:
+    """The RGB of an image that GDAL decodes, as its file stores it; takes those that are `Picture.is_raster`."""
+    assert picture.file is not None
+    picture.file.seek(0)
+    # by its path, GDAL finds the files beside it
+    path = getattr(picture.file, "name", None)
+    source = path if isinstance(path, str) else picture.file
+    try:
+        with RasterImage(source, name=picture.name, stretch=picture.stretch, colors=picture.colors) as raster:
+            check_size(raster.width, raster.height, picture.name)
+            return Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
+    except UsageError:
+        problem = f"{picture.name} is a TIFF of an unusual kind, which needs rasterio"
+        raise InputError(f"{problem}: {install_line('geo')}, or export it as 8-bit RGB") from None
+    except InputError as error:
+        if isinstance(picture.image, TagsOnly) and not isinstance(error, ImageTooLargeError):
+            raise damaged_image(picture.name, "TIFF", picture.image.problem) from None
+        raise
+
+
 def _driver(source: str | os.PathLike[str] | BinaryIO | BytesIO) -> str:
     """GDAL's driver of a file, by its first bytes, so that no other one is tried."""
     if isinstance(source, str | os.PathLike):
@@ -346,51 +344,10 @@ def _driver(source: str | os.PathLike[str] | BinaryIO | BytesIO) -> str:
     else:
         start = source.read(4)
         source.seek(0)
+    if start[:2] == b"P6":
+        return "PNM"
     return {b"\x89PNG": "PNG", b"\0\0\0\x0c": "JP2OpenJPEG", b"\xff\x4f\xff\x51": "JP2OpenJPEG"}.get(start, "GTiff")
 
 
 def _window(rows: slice, columns: slice) -> _Window:
     return (rows.start, rows.stop), (columns.start, columns.stop)
-
-
-def reduced_size(height: int, width: int, longest: int) -> tuple[int, int]:
-    """The height and width of an image downscaled to this longer side."""
-    factor = max(1.0, max(height, width) / longest)
-    return max(1, round(height / factor)), max(1, round(width / factor))
-
-
-def is_measured(values: Shaped[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
-    """Which values are measurements: neither NaN nor beyond `LARGEST_VALUE`."""
-    with np.errstate(invalid="ignore"):
-        return np.abs(values) < LARGEST_VALUE
-
-
-def percentiles(
-    band: Shaped[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w"] | None, stretch: Stretch
-) -> tuple[float, float]:
-    """The values of a band to map to black and white, by percentiles of its valid pixels."""
-    known = band[is_measured(band) if valid is None else valid & is_measured(band)]
-    black, white = np.percentile(known, [stretch.black, stretch.white]).tolist() if known.size else (0.0, 1.0)
-    return black, white if white > black else black + 1
-
-
-def warn_if_dark(values: Shaped[np.ndarray, "*shape"]) -> None:
-    """Warn if 16-bit values use at most a quarter of their range, as those of cameras with 12 bits do."""
-    brightest = int(values.max())
-    if 0 < brightest < 1 << 14:
-        limit = (1 << brightest.bit_length()) - 1
-        # without the file's name, so that it is printed once for all images of a camera
-        warnings.warn(
-            f"a 16-bit image has no value above {limit} and is nearly black; "
-            f'if its range is 0 to {limit}, give --stretch 0,{limit} (in Python stretch="0,{limit}")',
-            DarkImageWarning,
-            stacklevel=2,
-        )
-
-
-def stretched(values: Shaped[np.ndarray, "h w"], limits: Float32[np.ndarray, " 2"]) -> UInt8[np.ndarray, "h w"]:
-    """Map values to 8 bits, by the values of black and white."""
-    black, white = limits.tolist()
-    with np.errstate(over="ignore", invalid="ignore"):  # values may be as large as their type allows
-        scaled = (values.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black or 1.0))
-    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)

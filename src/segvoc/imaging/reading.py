@@ -3,52 +3,21 @@
 import contextlib
 import io
 import os
-import re
-import stat
 import sys
-import warnings
 from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
-from PIL import ExifTags, Image
-from PIL.PngImagePlugin import PngImageFile
+from jaxtyping import UInt8
+from PIL import Image
 
-from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError, did_you_mean
-from segvoc.imaging.color_profiles import Colors, to_srgb
-from segvoc.imaging.image_formats import (
-    GDAL_NODATA,
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
-    PLACE_TAGS,
-    RPC,
-    TIFF_ERRORS,
-    check_size,
-    damaged_image,
-    geo_header,
-    identified,
-    page_kinds,
-    reason,
-    tiff_tags,
-    world_file,
-)
-from segvoc.imaging.rasters import (
-    NO_IMAGE,
-    PERCENTILES,
-    SAMPLE_SIDE,
-    RasterImage,
-    Stretch,
-    is_measured,
-    is_raster,
-    percentiles,
-    reduced_size,
-    stretched,
-    warn_if_dark,
-)
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.color_profiles import Colors
+from segvoc.imaging.decoding import as_rgb, decoded
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES, MAX_PIXELS, check_size, identified, reason
+from segvoc.imaging.pictures import Picture, damage_named, opened_picture, stored_orientation, web_address
+from segvoc.imaging.stretching import Stretch
 from segvoc.runtime.version import __version__
 
 MAX_FETCHED = 500_000_000
@@ -59,17 +28,6 @@ FETCH_SECONDS = 30.0
 
 STANDARD_INPUT = "-"
 """The path that stands for standard input, as in other commands."""
-
-MAX_PLAIN_BYTES = 2_000_000
-"""Maximum size of a plain-text PPM in memory [bytes]: Pillow reads 1 MB/s."""
-
-MAX_SCANS = 100
-"""Maximum number of scans of a progressive JPEG in memory: encoders write a dozen, and each costs a full pass."""
-
-_LARGER_WITH_TILES = "; with --tile, a TIFF may have any size, and --max-megapixels raises the limit of others"
-
-BACKGROUND = (255, 255, 255)
-"""The color behind transparent pixels: white, as on a page or in an image viewer."""
 
 
 @runtime_checkable
@@ -101,19 +59,6 @@ a (3, H, W) uint8 RGB PyTorch tensor."""
 UNNAMED_BYTES, UNNAMED_IMAGE = "the bytes given as an image", "the PIL image"
 """Names in errors of an image given as bytes, or by Pillow."""
 
-_URL = re.compile(r"(https?|ftp|s3|gs|file|data):/{0,3}(?=[^/])", re.IGNORECASE)
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> the operation that undoes it (EXIF 2.32, tag 0x0112)."""
-
 
 def read_image(
     source: ImageSource, stretch: Stretch | None = None, colors: Colors = "srgb"
@@ -121,7 +66,7 @@ def read_image(
     """Read an image as upright RGB in [0, 255].
 
     Applies the EXIF orientation, composites transparent images on white (`BACKGROUND`), scales 16-bit, 32-bit and float
-    grays to 8 bits (`_measured_rgb`), and converts CMYK, Lab, YCbCr and palettes, and colors of an embedded profile
+    grays to 8 bits (`decoding.py`), and converts CMYK, Lab, YCbCr and palettes, and colors of an embedded profile
     (ICC) to sRGB. Reads the first frame or page of animations and documents. Checks the size limits (`MAX_PIXELS`,
     `MAX_SIDE`) before decoding any pixel. Thread-safe.
 
@@ -132,7 +77,7 @@ def read_image(
             A PIL image of any mode, loaded or not; of an animation, the current frame.
             An (H, W, 3) uint8 RGB array, which is copied.
             A (3, H, W) uint8 RGB PyTorch tensor, on any device.
-        stretch: the values to map to black and white in grays of more than 8 bits; None: as in `_measured_rgb`.
+        stretch: the values to map to black and white in grays of more than 8 bits; None: their range, or percentiles.
         colors: "stored" keeps the numbers of 8-bit images, without their profile and alpha; arrays and tensors have
             neither. Grays of more than 8 bits, which Pillow would clip, and TIFFs with coordinates are read alike.
 
@@ -147,15 +92,13 @@ def read_image(
     if isinstance(source, np.ndarray):
         return _checked_array(source)
     if isinstance(source, Image.Image):
-        with _damage_named(source, UNNAMED_IMAGE):
-            return _upright_rgb(source, stretch, UNNAMED_IMAGE, colors)
+        with damage_named(source, UNNAMED_IMAGE):
+            return as_rgb(decoded(Picture(image=source, name=UNNAMED_IMAGE, stretch=stretch, colors=colors)))
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), UNNAMED_BYTES, stretch=stretch, colors=colors)
     if isinstance(source, str | os.PathLike):
-        with opened_image(source, rgb=True, stretch=stretch, colors=colors) as image:
-            name = repr(os.fsdecode(source))
-            _warn_of_other_frames(image, name)
-            return _upright_rgb(image, stretch, name, colors)
+        with opened_picture(source, stretch=stretch, colors=colors) as picture:
+            return as_rgb(decoded(picture))
     if isinstance(source, BinaryFile):
         name = image_name(source)
         name = "the file given as an image" if name is None else repr(name)
@@ -207,12 +150,6 @@ def read_given(
     return decode_image(content, shown, stretch=stretch, colors=colors), content
 
 
-def web_address(path: str | os.PathLike[str]) -> str | None:
-    """The web address if one is given in place of a path; None for a path."""
-    url = _url_of(path)
-    return url if url is not None and url.lower().startswith(("http://", "https://")) else None
-
-
 def _fetched(url: str) -> bytes:
     import urllib.request  # here, since it takes a moment to import
     from http.client import HTTPException
@@ -240,19 +177,9 @@ def decode_image(
     colors: Colors = "srgb",
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image file in memory, like `read_image`; `name` names it in errors, such as a file name in quotes."""
-    image = identified(io.BytesIO(content), name, rgb=True, stretch=stretch, colors=colors)
-    _refuse_slow(image, content, name)
-    with _damage_named(image, name, max_pixels):
-        _warn_of_other_frames(image, name)
-        return _upright_rgb(image, stretch, name, colors)
-
-
-def _refuse_slow(image: Image.Image, content: bytes, name: str) -> None:
-    """Refuse files whose decoding takes much longer than their size says."""
-    if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
-        raise InputError(f"{name} is a PPM of decimal numbers, {len(content)} bytes; save it as PNG or binary PPM")
-    if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
-        raise InputError(f"{name} is a JPEG of more than {MAX_SCANS} scans; export it again")
+    how = {"max_pixels": max_pixels, "stretch": stretch, "colors": colors}
+    with opened_picture("", content, name=name, **how) as picture:
+        return as_rgb(decoded(picture))
 
 
 def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -281,104 +208,13 @@ def file_name(path: str | os.PathLike[str]) -> str:
     return name if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES else f"{name}.png"
 
 
-def url_problem(path: str | os.PathLike[str]) -> str | None:
-    """A one-line error for a URL in place of a path; None for a path."""
-    url = _url_of(path)
-    if url is None:
-        return None
-    fix = "give the path alone" if url.startswith("file:") else "download the image first, and give its path"
-    shown = url if len(url) <= 200 else f"{url[:199]}…"
-    return f"{shown!r} is a URL, which isn't fetched here; {fix}"
-
-
-def _url_of(path: str | os.PathLike[str]) -> str | None:
-    """The URL if one is given in place of a path, even if `pathlib.Path` removed a slash; None for a path."""
-    name = os.fsdecode(path)
-    scheme = _URL.match(name)
-    if scheme is None or os.path.lexists(name):
-        return None
-    kind = scheme[1].lower()
-    return f"{kind}:{'' if kind == 'data' else '///' if kind == 'file' else '//'}{name[scheme.end() :]}"
-
-
 @contextlib.contextmanager
 def opened_image(
-    path: str | os.PathLike[str],
-    *,
-    content: bytes | None = None,
-    max_pixels: int = MAX_PIXELS,
-    rgb: bool = False,
-    stretch: Stretch | None = None,
-    colors: Colors = "srgb",
+    path: str | os.PathLike[str], *, content: bytes | None = None, rgb: bool = False
 ) -> Iterator[Image.Image]:
-    """Open an image file for a `with` block; checks format and size limits, and doesn't decode pixels yet.
-
-    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors (`identified`). Errors
-    are those of `read_image`, also if decoding the pixels fails inside the block.
-    """
-    name = repr(os.fsdecode(path))
-    with _opened_file(os.fsdecode(path), name) if content is None else io.BytesIO(content) as file:
-        image = identified(file, name, rgb=rgb, stretch=stretch, colors=colors)
-        with _damage_named(image, name, max_pixels, _LARGER_WITH_TILES):
-            yield image
-
-
-def _opened_file(path: str, name: str) -> BinaryIO:
-    try:
-        kind = os.stat(path).st_mode
-        if stat.S_ISDIR(kind):
-            raise InputError(f"{name} is a folder, not an image; give the images in it")
-        if not stat.S_ISREG(kind):
-            # opening a named pipe would block forever
-            raise InputError(f"{name} is a pipe or a device, not a file; save the image to a file first")
-        return Path(path).open("rb")
-    except FileNotFoundError:
-        if problem := url_problem(path):
-            raise InputError(problem) from None
-        raise InputError(f"{name} does not exist{_path_meant(path)}") from None
-    except PermissionError:
-        raise InputError(f"{name} can't be read: permission denied; change its permissions (chmod +r)") from None
-    except (OSError, ValueError) as error:
-        if len(name) > _LONGEST_NAME:
-            fix = "no path is so long; of base64, give the bytes, base64.b64decode(text)"
-            raise InputError(f"{name[:40]}...{name[-20:]} can't be read: {fix}") from None
-        raise InputError(f"{name} can't be read: {reason(error)}; check the path and the disk") from None
-
-
-_LONGEST_NAME = 4096
-"""Characters of the longest path of Linux."""
-
-
-def _path_meant(path: str) -> str:
-    """What to do about a path of no file, with a close name in its folder."""
-    if path.startswith("~"):
-        return f"; '~' isn't expanded here: give {os.path.expanduser(path)!r}"
-    if set("*?[") & set(path):
-        return "; patterns are for the command; in Python, give a list: glob.glob(pattern)"
-    if path.lower().startswith("www."):
-        return "; an address begins with https://"
-    with contextlib.suppress(OSError):
-        names = islice(os.listdir(os.path.dirname(path) or "."), 1000)
-        if meant := did_you_mean(os.path.basename(path), names):
-            return meant
-    return "; check the path"
-
-
-@contextlib.contextmanager
-def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, if_larger: str = "") -> Iterator[None]:
-    """Check the size, and convert Pillow's decoding errors to ours."""
-    check_size(image.width, image.height, name, max_pixels, if_larger)
-    try:
-        yield
-    except (SegvocError, Warning):  # Python may turn warnings into errors
-        raise
-    except MemoryError:
-        raise InputError(
-            f"{name} needs more memory than there is: {image.width} x {image.height} pixels; shrink it"
-        ) from None
-    except Exception as error:
-        # Pillow's decoders raise a dozen kinds of exceptions on damaged data, from struct.error to AttributeError
-        raise damaged_image(name, image.format or "image", error) from None
+    """Open an image file as Pillow does, see `opened_picture`; with `rgb`, those that GDAL decodes are decoded."""
+    with opened_picture(path, content) as picture:
+        yield decoded(picture) if rgb and picture.is_raster else picture.image
 
 
 def _from_tensor(tensor: Any) -> UInt8[np.ndarray, "H W 3"]:
@@ -396,30 +232,6 @@ def _from_tensor(tensor: Any) -> UInt8[np.ndarray, "H W 3"]:
             "tensor.permute(1, 2, 0).numpy()"
         )
     return _checked_array(tensor.detach().cpu().numpy().transpose(1, 2, 0))
-
-
-def _warn_of_other_frames(image: Image.Image, name: str) -> None:
-    if has_other_frames(image):
-        kind = "page" if image.format == "TIFF" else "frame"
-        warnings.warn(
-            f"{name} has several {kind}s, of which only the first is labeled; save the others as separate images",
-            FirstFrameWarning,
-            stacklevel=4,
-        )
-
-
-def has_other_frames(image: Image.Image) -> bool:
-    """Whether a file has further frames or pages that are images of their own."""
-    # further images in a phone's JPEG (MPO) are previews, depth maps and the like; in a PSD, layers
-    if image.format in ("MPO", "PSD"):
-        return False
-    try:
-        if not getattr(image, "is_animated", False):
-            return False
-        return image.format != "TIFF" or any(not kind & 0b101 for kind in page_kinds(image))
-    except Exception:
-        # damage behind the first frame doesn't matter
-        return False
 
 
 def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
@@ -451,214 +263,9 @@ def _array_fix(array: np.ndarray) -> str:
     return "scale it to 8 bits, and convert it with astype(numpy.uint8)"
 
 
-def _upright_rgb(image: Image.Image, stretch: Stretch | None, name: str, colors: Colors) -> UInt8[np.ndarray, "H W 3"]:
-    return np.array(_to_rgb(_decoded(image, stretch, name, colors)))
-
-
-def _decoded(image: Image.Image, stretch: Stretch | None, name: str, colors: Colors) -> Image.Image:
-    """The upright image in a mode of which `_to_rgb` converts any window as it converts the whole."""
-    image.load()
-    if image.mode in ("P", "PA") and image.palette is None:
-        # a PNG with a misplaced palette; with transparency, Pillow would make it all black
-        raise ValueError("its palette is missing")
-    if stretch is None and _is_16_bit(image):
-        warn_if_dark(np.asarray(image))
-    profile = image.info.get("icc_profile") if colors == "srgb" else None
-    # their range depends on the whole image, or on its format
-    if image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I")):
-        return _turned(_measured_rgb(image, stretch), image)
-    if colors == "stored" and not image.mode.startswith("I"):
-        return _turned(_stored_rgb(image), image)
-    if profile and image.mode.startswith("I"):
-        return _turned(to_srgb(_measured_rgb(image, None).getchannel(0), profile, name), image)
-    return _turned(to_srgb(image, profile, name), image)
-
-
-def turned_array(values: Shaped[np.ndarray, "H W *C"], turn: int) -> Shaped[np.ndarray, "h w *C"]:
-    """Apply an EXIF orientation to an array."""
-    values = values.swapaxes(0, 1) if turn in (5, 6, 7, 8) else values
-    values = values[:, ::-1] if turn in (2, 3, 6, 7) else values
-    return values[::-1] if turn in (3, 4, 7, 8) else values
-
-
-def _turned(drawn: Image.Image, image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation of an image; that of TIFFs and of PNGs with a late eXIf is known after loading."""
-    operation = _UPRIGHT.get(orientation(image))
-    return drawn if operation is None else drawn.transpose(operation)
-
-
 def upright_size(path: str | os.PathLike[str], content: bytes | None = None) -> tuple[int, int]:
     """Upright height and width of an image [px], from its header; the arguments and errors are `opened_image`'s."""
     with opened_image(path, content=content) as image:
         # Pillow's sizes of TIFFs are upright
         is_sideways = image.format != "TIFF" and 5 <= stored_orientation(image) <= 8
         return (image.width, image.height) if is_sideways else (image.height, image.width)
-
-
-def stored_orientation(image: Image.Image) -> int:
-    """The `orientation` of an image that isn't decoded yet, without decoding it."""
-    may_hold_it = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
-    # Pillow would decode a whole PNG to look for EXIF data after the pixels
-    if isinstance(image, PngImageFile) and image.fp and not may_hold_it & image.info.keys():
-        file, place, kinds = image.fp, image.fp.tell(), set[bytes]()
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            kinds.add(head[4:])
-            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
-        file.seek(place)
-        if not kinds & {b"eXIf", b"iTXt"}:
-            return 1
-    return orientation(image)
-
-
-def orientation(image: Image.Image) -> int:
-    """EXIF orientation of the image, from 1 (upright) to 8."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:
-        # read the image even if its EXIF block is damaged
-        return 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _measured_rgb(image, None)
-    image = _straight(image)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        rgb = Image.new("RGB", image.size, BACKGROUND)
-        rgb.paste(rgba, mask=rgba.getchannel("A"))
-        return rgb
-    return image.convert("RGB")
-
-
-def _stored_rgb(image: Image.Image) -> Image.Image:
-    rgb = _straight(image).convert("RGB")
-    rgb.info.pop("transparency", None)
-    return rgb
-
-
-def _straight(image: Image.Image) -> Image.Image:
-    """The image without colors that are multiplied by alpha."""
-    return image.convert(image.mode.upper()) if image.mode in ("La", "RGBa") else image
-
-
-def _is_16_bit(image: Image.Image) -> bool:
-    # Pillow's mode for a PGM of 16 bits
-    return image.mode.startswith("I;") or (image.mode == "I" and image.format == "PPM")
-
-
-def _measured_rgb(image: Image.Image, stretch: Stretch | None) -> Image.Image:
-    """Scale grays of more than 8 bits to [0, 255], rounded.
-
-    16-bit modes hold [0, 65535]. Other modes, of 32-bit integers and floats, are measurements, stretched by their
-    percentiles, as `RasterImage` does; what is no measurement (NaN, -3.4e38) gets the color `NO_IMAGE`. A stretch
-    overrides the range.
-    """
-    values = np.asarray(image)
-    known = is_measured(values)
-    limits = stretch or (Stretch(black=0.0, white=65535.0, percent=False) if _is_16_bit(image) else PERCENTILES)
-    black, white = limits.black, limits.white
-    if limits.percent:
-        height, width = values.shape
-        rows, columns = (
-            ((np.arange(few) + 0.5) * every / few).astype(int)
-            for few, every in zip(reduced_size(height, width, SAMPLE_SIDE), (height, width), strict=True)
-        )
-        sample = np.ix_(rows, columns)
-        black, white = percentiles(values[sample], known[sample], limits)
-    gray = stretched(values, np.array((black, white), np.float32))
-    rgb = np.repeat(gray[..., None], 3, -1)
-    rgb[~known] = NO_IMAGE
-    if (level := image.info.get("transparency")) is not None and image.mode.startswith("I;"):
-        rgb[values == level] = BACKGROUND
-    return Image.fromarray(rgb)
-
-
-# ---- images read by windows
-
-STRIP_PIXELS = 16_000_000
-"""Pixels per strip when reading an overview."""
-
-
-class ArrayImage:
-    """An image in memory, with all pixels valid, whose windows can be read, also from several threads."""
-
-    def __init__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
-        self.pixels = pixels
-        self.height, self.width = pixels.shape[:2]
-
-    def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB of a window, which lies inside the image."""
-        return np.ascontiguousarray(self.pixels[rows, columns])
-
-    def valid(self, rows: slice, columns: slice) -> None:
-        """Which pixels of a window are valid; None: all."""
-
-    def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The image downscaled by an integer factor (box filter) to at most `longest` pixels a side, read in strips."""
-        factor = max(1, -(-max(self.height, self.width) // longest))
-        rows = factor * max(1, STRIP_PIXELS // self.width // factor)
-        strips = []
-        for start in range(0, self.height, rows):
-            strip = self.read(slice(start, min(start + rows, self.height)), slice(0, self.width))
-            strips.append(np.asarray(Image.fromarray(strip).reduce(factor)) if factor > 1 else strip)
-        return np.concatenate(strips)
-
-
-class DecodedImage(ArrayImage):
-    """An image of a format that can only be decoded as a whole, such as JPEG: 1 to 4 bytes per pixel stay in memory.
-
-    Its windows are those of `read_image`, which documents arguments and errors; with `content`, the bytes of a file,
-    `path` is only its name.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        max_pixels: int = MAX_PIXELS,
-        stretch: Stretch | None = None,
-        colors: Colors = "srgb",
-        *,
-        content: bytes | None = None,
-    ) -> None:
-        how = {"max_pixels": max_pixels, "stretch": stretch, "colors": colors}
-        with opened_image(path, content=content, rgb=True, **how) as image:
-            name = repr(os.fsdecode(path))
-            if content is not None:
-                _refuse_slow(image, content, name)
-            _warn_of_other_frames(image, name)
-            self._image = _decoded(image, stretch, name, colors)
-        self.width, self.height = self._image.size
-
-    def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB of a window."""
-        return np.array(_to_rgb(self._image.crop((columns.start, rows.start, columns.stop, rows.stop))))
-
-
-WindowedImage = ArrayImage | RasterImage
-"""An image that is read by windows, to keep only parts in memory."""
-
-
-def is_windowed(path: str | os.PathLike[str]) -> bool:
-    """Whether a file can be read by windows (`RasterImage`) as `read_image` reads it; others are decoded as a whole.
-
-    These are TIFFs, and JPEG 2000 with coordinates, but for photographs of at most `MAX_PIXELS` that are turned or
-    transparent, or have other colors than red, green and blue.
-    """
-    try:
-        with open(path, "rb") as file:
-            if not is_raster(path):
-                return Path(path).suffix.lower() in (".jp2", ".j2k") and geo_header(file) is not None
-            tags = tiff_tags(file)
-    except (*TIFF_ERRORS, AttributeError):
-        return is_raster(path)  # reading it reports the error
-    is_plain = max(tags.get(258, (1,))) <= 8 and tags.keys().isdisjoint((*PLACE_TAGS, RPC, GDAL_NODATA))
-    has_alpha = not {1, 2}.isdisjoint(np.atleast_1d(tags.get(338, 0)).tolist())
-    is_photo = is_plain and world_file(path) is None and (has_alpha or tags.get(262) in _OTHER_COLORS)
-    is_decoded = is_photo or tags.get(ExifTags.Base.Orientation, 1) in _UPRIGHT
-    return not is_decoded or tags.get(256, 0) * tags.get(257, 0) > MAX_PIXELS
-
-
-_OTHER_COLORS = (5, 6, 8, 9, 10)
-"""In the tag PhotometricInterpretation: inks, YCbCr and Lab."""

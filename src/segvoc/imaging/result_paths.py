@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUFFIXES
-from segvoc.imaging.reading import STANDARD_INPUT, url_problem, web_address
+from segvoc.imaging.pictures import url_problem, web_address
+from segvoc.imaging.reading import STANDARD_INPUT
 from segvoc.storage.files import JUNK_FOLDERS, is_hidden, read_json
 from segvoc.vocabulary import folded
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.color_profiles import Colors
-from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import ImageSource, ImageTensor, image_name, read_given
+from segvoc.imaging.stretching import Stretch
 from segvoc.inference.engine import EncoderIdentity, Engine
 from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.taught.features import FeatureArrays

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from segvoc.errors import UsageError, argument_meant
-from segvoc.imaging.rasters import Stretch
+from segvoc.imaging.stretching import Stretch
 from segvoc.inference.decision import AUTO
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing

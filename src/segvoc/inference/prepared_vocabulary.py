@@ -116,9 +116,13 @@ class PreparedVocabulary:
     ) -> None:
         given = PartVocabulary(parts) if parts is not None and not isinstance(parts, PartVocabulary) else parts
         vocabulary = words_with_objects(words, given)
+        as_given = background or ""
         if background is not None and (background := checked_background(background)) != AUTO:
             background = next((word for word in vocabulary.words if folded(word) == folded(background)), background)
             if background not in vocabulary.words:
+                if "," in as_given and "=" not in as_given:
+                    fix = "name one class, and write its synonyms with '=': 'other = rest'"
+                    raise UsageError(f"the background {as_given!r} may be several words; {fix}")
                 vocabulary = vocabulary.with_words(background)
             if vocabulary.words == (background,):
                 raise UsageError(f"{background!r} is the background and the only word; give at least one other")

@@ -27,7 +27,7 @@ from segvoc.imaging.annotations import (
 )
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import nearest, object_counts, place_of, write_label_map, write_placed_label_map
+from segvoc.imaging.label_maps import nearest, object_counts, write_label_map, write_placed_label_map
 from segvoc.imaging.legend import share_text
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
@@ -39,6 +39,7 @@ from segvoc.imaging.overlay import (
 )
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.imaging.tiff_tags import place_of
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_notes
 from segvoc.lexicon import surfaces_among
 from segvoc.runtime.progress import print_line
@@ -81,7 +82,7 @@ class ImageObject(NamedTuple):
 
 
 class Polygon(NamedTuple):
-    """The outline of a connected component, within 0.3 pixels of pixel edges; holes as in `to_coco`."""
+    """The outline of a connected component, within 0.25 pixels of pixel edges; holes as in `to_coco`."""
 
     word: str
     points: Float64[np.ndarray, "V 2"]
@@ -441,7 +442,7 @@ class Segmentation:
         see `segvoc.lexicon`) the whole mask.
 
         Args:
-            masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of pixel edges.
+            masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.25 pixels of pixel edges.
             background: the word that stands for "none of the others", treated as stuff; None: that of the call.
             image_id: the id of the image.
 

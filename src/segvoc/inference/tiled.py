@@ -12,8 +12,8 @@ from array_api_compat import device
 from jaxtyping import Float32, Int, UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError
+from segvoc.imaging.decoding import ArrayImage, WindowedImage
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.reading import ArrayImage, WindowedImage
 from segvoc.inference.encoded_image import EncodedImage, GivenImage, ReadImage
 from segvoc.inference.job import LabelingJob, Outcomes, not_finite_error
 from segvoc.inference.pixel_labels import WordContest, selected_classes

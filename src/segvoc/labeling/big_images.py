@@ -17,12 +17,13 @@ from PIL import Image
 
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.color_profiles import Colors
+from segvoc.imaging.decoding import DecodedImage, WindowedImage, is_windowed
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
-from segvoc.imaging.rasters import RasterImage, gdal_writing, is_raster, require_rasterio
-from segvoc.imaging.reading import DecodedImage, WindowedImage, is_windowed
+from segvoc.imaging.rasters import RasterImage, gdal_writing, require_rasterio
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
+from segvoc.imaging.tiff_tags import is_raster
 from segvoc.inference.hints import find_hints
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text

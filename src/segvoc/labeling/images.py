@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.label_maps import place_of
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, plan_files
+from segvoc.imaging.tiff_tags import place_of
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.formats.dataset import EntryFiles

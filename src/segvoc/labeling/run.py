@@ -37,8 +37,8 @@ from segvoc.errors import (
     UsageError,
     one_line,
 )
-from segvoc.imaging.rasters import is_raster
 from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, skipped_files_line
+from segvoc.imaging.tiff_tags import is_raster
 from segvoc.inference.hints import MOST_SAID
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter

@@ -108,8 +108,11 @@ class _SegmentFields(create_model("LabelFields", **_OPTIONS)):
     )
 
     def _query(self, words: Any, parts: Any, max_words: int, probabilities: bool) -> LabelQuery:
+        if self.probabilities and not probabilities:
+            problem = "probabilities are in a zip alone; ask for one (Accept: application/zip), or leave them out"
+            raise ServiceFailure("invalid_request", problem)
         values = {name: getattr(self, name) for name in FORM_OPTIONS}
-        options = LabelOptions(**values, return_probabilities=self.probabilities and probabilities)
+        options = LabelOptions(**values, return_probabilities=self.probabilities)
         words = _decoded_if(words, "[", TypeAdapter(WordList), max_words)
         parts = _decoded_if(parts, "{", TypeAdapter(PartLists), max_words)
         return checked_query(words, parts, options, max_words)

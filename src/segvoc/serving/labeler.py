@@ -22,7 +22,8 @@ from jaxtyping import UInt8
 
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
 from segvoc.imaging.color_profiles import Colors
-from segvoc.imaging.reading import DecodedImage, decode_image, image_size
+from segvoc.imaging.decoding import DecodedImage
+from segvoc.imaging.reading import decode_image, image_size
 from segvoc.inference.encoded_image import EncodedImage
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary

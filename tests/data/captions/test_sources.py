@@ -137,6 +137,15 @@ def test_webdatasets_tars_are_read_in_place(tmp_path):
     assert [image.name for image in read(find_captions(tmp_path))] == ["set-000/001", "set-000/002", "set-001/003"]
 
 
+def test_files_that_a_mac_adds_are_passed_over(tmp_path: Path) -> None:
+    samples(tmp_path / "plain.tar", (1,))
+    with tarfile.open(tmp_path / "plain.tar") as plain, tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for entry in plain:
+            member(archive, f"._{entry.name}", b"\0\5\x16\7")
+            member(archive, entry.name, plain.extractfile(entry).read())
+    assert found(tmp_path / "set.tar") == ({1: ["Number 1."]}, [])
+
+
 def test_tars_that_are_missing_compressed_or_cut_off_are_named(tmp_path):
     samples(tmp_path / "set-000.tar", (1,))
     with tarfile.open(tmp_path / "set-002.tar", "w:gz") as archive:

@@ -95,7 +95,9 @@ def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
             read_huggingface(**arguments)  # pyright: ignore[reportArgumentType]
     odd = rows(5, label=[png(LABELS[:5]), png(LABELS + 3), {"bytes": b"no image", "path": None}, None, png(LABELS)])
     images = read_huggingface(odd, NAMES)
-    for index, problem in enumerate(("16 x 5 pixels", "index 3", "not an image", "no value in the column 'label'")):
+    for index, problem in enumerate(
+        ("16 x 5 pixels.*; correct the row", "index 3", "not an image", "no value in the column 'label'")
+    ):
         with pytest.raises(InputError, match=problem):
             images.read(index)
     assert images.read(4).labels.shape == (12, 16)

@@ -146,6 +146,15 @@ def test_numbers_are_labels_of_labelme(tmp_path: Path) -> None:
     assert labeled(tmp_path) == 32 * 24
 
 
+@pytest.mark.parametrize(("group", "count"), [(1, 1), (1.0, 1), ("a", 1), (None, 2)])
+def test_shapes_of_a_group_of_labelme_are_one_object(tmp_path: Path, group: object, count: int) -> None:
+    image(tmp_path / "a.png")
+    shapes = [{"label": "cat", "points": [[x, 1], [x + 9, 1], [x + 9, 9]], "group_id": group} for x in (1, 20)]
+    write(tmp_path / "a.json", {"shapes": shapes, "imagePath": "a.png"})
+    objects = segvoc.read_dataset(tmp_path).images[0].read_objects((HEIGHT, WIDTH))
+    assert objects is not None and objects.max() == count
+
+
 def test_poses_of_yolo_are_no_polygons(tmp_path: Path) -> None:
     image(tmp_path / "images/a.jpg")
     write(tmp_path / "labels/a.txt", "0 0.5 0.5 0.4 0.4 " + " ".join(["0.5"] * 24))

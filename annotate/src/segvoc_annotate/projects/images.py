@@ -12,7 +12,8 @@ from PIL import ExifTags, Image
 
 from segvoc import InputError, OutputError, UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.reading import opened_image, read_image, stored_orientation
+from segvoc.imaging.pictures import stored_orientation
+from segvoc.imaging.reading import opened_image, read_image
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import safe_path
 

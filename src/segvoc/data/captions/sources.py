@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import decode_image, read_image
-from segvoc.storage.files import digest_of, read_json
+from segvoc.storage.files import digest_of, is_hidden, read_json
 
 LONGEST_CAPTION = 10_000
 
@@ -195,6 +195,8 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
             for member in archive:
                 # tarfile keeps every member in memory, 1 kB each
                 archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
+                if is_hidden(PurePosixPath(member.name).name):  # a Mac's ._0.jpg
+                    continue
                 if refusal := _refusal(member, size):
                     on_problem(f"{str(tar)!r}: the member {member.name[:100]!r} {refusal}; it is left out")
                     continue

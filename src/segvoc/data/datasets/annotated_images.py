@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
@@ -58,6 +58,8 @@ class Annotation:
 class AnnotatedImage(LabeledImage):
     """An image of a dataset; `labels` is its annotation file."""
 
+    fix: ClassVar[str] = "export it again"
+    """How to repair a damaged annotation, for errors."""
     annotation: Annotation = field(default_factory=Annotation)
     problem: str | None = None
     """Why its files can't be used, and how to fix it."""
@@ -104,7 +106,7 @@ class AnnotatedImage(LabeledImage):
         try:
             yield
         except (ValueError, OverflowError) as error:
-            problem = f"the annotation of {self.stem!r} is damaged: {one_line(error)}; export it again"
+            problem = f"the annotation of {self.stem!r} is damaged: {one_line(error)}; {self.fix}"
             raise InputError(f"{str(self.labels)!r}: {problem}") from None
 
 

@@ -233,5 +233,5 @@ def _label(entry: Entry, labels: Mapping[int | str, int]) -> int:
 def _runs(runs: Mapping[str, Any], height: int, width: int) -> Patch:
     try:
         return Patch(0, 0, coco_mask(runs, height, width))
-    except (KeyError, TypeError, UnicodeError, OverflowError) as error:
-        raise ValueError(f"invalid run lengths ({error})") from None
+    except (KeyError, TypeError, UnicodeError, OverflowError):
+        raise ValueError("run lengths that aren't numbers, or COCO's text of them") from None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import UInt16
@@ -38,6 +38,7 @@ ClassNames = Sequence[str] | Mapping[int, str] | Mapping[str, str]
 class _RowImage(AnnotatedImage):
     """A row of a dataset; its paths only serve messages, and its stamps come from the dataset's content."""
 
+    fix: ClassVar[str] = "correct the row, or filter it out"
     dataset: "datasets.Dataset"
     """With image decoding off."""
     row: int

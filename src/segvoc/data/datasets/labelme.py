@@ -115,5 +115,6 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     else:
         (x, y), radius = corners[:2], math.dist(corners[:2], corners[2:])
         patch = Polygons([ellipse(x, y, radius, radius)])
-    group = entry.content.get("group_id")
+    group = entry.content.get("group_id")  # 1.0 if a table was in between
+    group = int(group) if isinstance(group, float) and group.is_integer() else group
     return Shape(label=labels[word], patch=patch, group=group if isinstance(group, int | str) else None)

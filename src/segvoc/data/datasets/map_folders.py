@@ -21,7 +21,7 @@ from segvoc.data.datasets.annotated_images import (
     unique_stems,
     visible_files,
 )
-from segvoc.data.datasets.maps import MapFile, ObjectNumbers, read_label_table
+from segvoc.data.datasets.maps import MapFile, ObjectNumbers
 from segvoc.data.labeled_images import class_names
 from segvoc.data.preparation.conversions import UNKNOWN_ID, id_table
 from segvoc.errors import UsageError
@@ -201,7 +201,7 @@ def read_published(source: DatasetSource, layout: MapLayout) -> ParsedDataset:
         names=BENCHMARKS[layout.benchmark].classes, indices={id: label for id, label in ids if label != UNKNOWN_ID}
     )
     if (file := folder / "objectInfo150.txt").is_file():
-        table = read_label_table(file)  # ADE20K's own names
+        table = LabelTable.of_rows(read_classes(file))  # ADE20K's own names
         table = replace(table, indices={**table.indices, 0: UNLABELED})
     return _paired(source, _Pair(images, maps, layout.naming), table)
 
@@ -349,4 +349,4 @@ def read_masks(source: DatasetSource) -> ParsedDataset:
             f"{str(source.path)!r} has no class table; write classes.txt with a line per class, "
             "'0 background' or '128,64,128 road'"
         )
-    return _paired(source, chosen_set(source, pairs, "sets"), read_label_table(path))
+    return _paired(source, chosen_set(source, pairs, "sets"), LabelTable.of_rows(read_classes(path)))

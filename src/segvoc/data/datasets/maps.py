@@ -24,7 +24,6 @@ from segvoc.data.datasets.annotated_images import (
 from segvoc.errors import UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, LabelTable, read_label_map, stored_map
 from segvoc.storage.files import read_json
-from segvoc.vocabulary import read_classes
 
 
 class ObjectNumbers(NamedTuple):
@@ -78,11 +77,6 @@ class MapFile(Annotation):
         renumbered = np.zeros(size, np.uint16)
         renumbered[values > 0] = np.unique(values[values > 0], return_inverse=True)[1] + 1
         return renumbered
-
-
-def read_label_table(path: Path) -> LabelTable:
-    """Read a class table (`segvoc.vocabulary.read_classes`), or raise a `UsageError`."""
-    return LabelTable.of_rows(read_classes(path))
 
 
 # ---- projects of segvoc-annotate

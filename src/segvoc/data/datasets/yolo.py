@@ -52,6 +52,8 @@ def read_yolo(source: DatasetSource) -> ParsedDataset:
         if "kpt_shape" in content:
             raise ValueError("its labels are poses, boxes with keypoints (kpt_shape); polygons are required")
         names = _names(class_rows(content.get("names")) if content else read_classes(path))
+        if content.get("nc", str(len(names))) != str(len(names)):
+            raise ValueError(f"nc is {content['nc']!r}, but it has {len(names)} names")
         # no other type: formatting a list with self-references may never end
         stated = content.get("path")
         ends = path_ends(stated) if isinstance(stated, str) else []

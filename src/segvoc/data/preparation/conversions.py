@@ -19,7 +19,7 @@ from segvoc.data.labeled_images import image_stems, read_class_list
 from segvoc.data.preparation.originals import files_below, read_matlab_array, read_pickled_index
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.annotations import coco_mask
-from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.label_maps import UNLABELED, stored_map
 from segvoc.imaging.reading import opened_image
 from segvoc.runtime.arrays import bilinear
 from segvoc.storage.atomic_writes import write_bytes
@@ -80,10 +80,8 @@ def id_table(name: str) -> UInt16[np.ndarray, " N"]:
 
 def read_ids(path: Path) -> np.ndarray:
     """Read the pixel values of a grayscale or palette image of 8 or 16 bits, shape (H, W)."""
-    with opened_image(path) as image:
-        mode, values = image.mode, np.array(image)
-    if mode not in ("P", "L") and not mode.startswith("I"):
-        raise InputError(f"{str(path)!r} is a {mode} image, not a map of ids; download it again")
+    if (values := stored_map(path).values).ndim != 2:
+        raise InputError(f"{str(path)!r} is a color image, not a map of ids; download it again")
     return values
 
 

@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 from PIL import Image
 
 from segvoc.errors import InputError, OutputError, UsageError, one_line
-from segvoc.imaging.reading import STANDARD_INPUT, file_name, opened_image, orientation
+from segvoc.imaging.pictures import orientation
+from segvoc.imaging.reading import STANDARD_INPUT, file_name, opened_image
 from segvoc.imaging.result_paths import InputImage, ResultFiles
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling.formats.writers import FORMATS, DatasetEntry
