@@ -124,6 +124,7 @@ def test_a_request_for_another_project_changes_nothing(street: Path) -> None:
             headers = {"X-Segvoc-Project": "other", "If-Match": "1"}
             answer = client.request(method, path, json=body, headers=headers)
             assert (answer.status_code, failure(answer)) == (409, "another_project")
+            assert answer.headers["X-Segvoc-Project"] == served
             assert answer.json()["project"] == {"id": served, "name": "street"}
         assert client.get("/v1/project", headers={"X-Segvoc-Project": served}).json() == before.json()
 
@@ -286,8 +287,11 @@ def test_images_come_and_go(street: Path) -> None:
         assert not (street / "labels/a.png").exists()
         assert client.post("/v1/project/restored/a.png").json()["revision"] == 1
         assert client.post("/v1/project/restored/a.png").status_code == 404
-        for name in ("..%2Fproject.json", "%2Fetc%2Fpasswd", "project.json", "%00", ".segvoc/.segvoc-lock"):
-            assert failure(client.get(f"/v1/project/images/{name}")) == "not_found"
+        for name in ("..%2Fproject.json", "%2Fetc%2Fpasswd", "project.json", "%00", ".segvoc/.segvoc-lock", "a%0A.png"):
+            refused = client.get(f"/v1/project/images/{name}")
+            assert failure(refused) == "not_found" and refused.headers["X-Segvoc-Project"]
+            assert put_work(client, name, 0).status_code == 404
+        assert client.post("/v1/project/images/a.png").headers["allow"] == "DELETE, GET"
 
 
 def test_a_client_made_from_the_description_saves_a_stroke(street: Path) -> None:

@@ -99,6 +99,12 @@ class ProjectFolder:
         return self._record[1]
 
     @property
+    def id(self) -> str:
+        """Its id, as it was last read."""
+        assert self._record is not None
+        return self._record[1].id
+
+    @property
     def name(self) -> str:
         """Its name."""
         return self.record.name
@@ -190,6 +196,10 @@ class ProjectFolder:
         except OSError as error:
             raise damaged_file(path, f"it can't be read ({error.strerror})") from None
         return state_in(path, content).revision, content
+
+    def trash(self) -> list[dict[str, str]]:
+        """The images in the trash, the last one last: `id` and `image`; the id of one that has none is its name."""
+        return [{"id": one.image_id or one.image, "image": one.image} for one in reversed(self.index.removed())]
 
     def removed(self) -> list[str]:
         """The images in the trash, in order."""
