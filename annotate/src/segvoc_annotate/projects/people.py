@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from segvoc import UsageError
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import LONGEST_PIECE
-from segvoc_annotate.projects.project import SOMEONE, Project
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.record_changes import SOMEONE
 from segvoc_annotate.projects.records import ImageState
 
 LONGEST_PERSON = 64

@@ -24,7 +24,8 @@ from segvoc.serving.bodies import json_request
 from segvoc.serving.middleware import failure_response
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
-from segvoc_annotate.projects.project import SOMEONE, Project
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.record_changes import SOMEONE
 from segvoc_annotate.projects.records import (
     ConflictError,
     DamagedProjectError,
