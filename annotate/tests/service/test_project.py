@@ -649,7 +649,7 @@ def test_new_labels_of_an_accepted_image_take_the_acceptance_back(street: Path) 
         put(client, "/review/a.png", image["revision"], "boss", verdict="accepted")
         objects = work_of(**{"labels.png": np.zeros_like(LABELS), "objects.png": np.ones_like(LABELS)})
         assert put_work(client, "a.png", image["revision"] + 1, objects, done="true").json()["review"] is None
-        assert client.post("/v1/project/merged", json={"word": 1, "into": 0}).status_code == 422
+        assert client.post("/v1/project/merged", json={"word": 1, "into": 1}).status_code == 422
 
 
 def test_the_event_loop_waits_for_no_disk(street: Path) -> None:

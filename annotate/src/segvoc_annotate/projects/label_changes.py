@@ -126,7 +126,7 @@ class LabelChanges(RecordChanges):
     def _begun(self, name: str, expected: int, change: str | None) -> tuple[ImageState, bool]:
         """The state of an image, and whether the change was made already; else the caller's revision is current."""
         current = self._refresh(self.image(name).name)
-        is_made = self.index.has(change, current.image)
+        is_made = self.index.has(change, current.id)
         if not is_made and current.revision != expected:
             raise changed_meanwhile(repr(current.image), current)
         return current, is_made
@@ -219,7 +219,7 @@ class LabelChanges(RecordChanges):
             what = "done" if state.done else "reopened"
         elif before.review is not None and before.review.verdict == "accepted" and state.review is None:
             what = "no longer accepted"
-        change = None if self.index.has(state.change, state.image) else state.change
+        change = None if self.index.has(state.change, state.id) else state.change
         self.index.log(what, by=state.by or SOMEONE, image=state.image, revision=state.revision, change=change)
 
     def _current(self, name: str, files: ImageFiles, size: tuple[int, int], row: IndexedImage | None) -> ImageState:

@@ -1,7 +1,6 @@
 """Writable projects, with durable and atomic changes: creating and recovering them, and adding images."""
 
 import os
-import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +15,7 @@ from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import has_images, no_project
 from segvoc_annotate.projects.images import ImageFiles, checked_name, clash
 from segvoc_annotate.projects.record_changes import SOMEONE
-from segvoc_annotate.projects.records import ImageState, ProjectOptions, ProjectRecord
+from segvoc_annotate.projects.records import ImageState, ProjectOptions, ProjectRecord, new_project_id
 from segvoc_annotate.projects.trash import TrashChanges
 from segvoc_annotate.projects.work_files import PackedWork, read_packed
 from segvoc_annotate.projects.writer import lock_project
@@ -58,7 +57,7 @@ class Project(TrashChanges):
         if images is not None and not Path(images).is_dir():
             raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
         record = ProjectRecord(
-            id=secrets.token_hex(8),
+            id=new_project_id(),
             name=path.name if name is None else name,
             images="images" if images is None else os.path.abspath(images),
             options=options or ProjectOptions(),

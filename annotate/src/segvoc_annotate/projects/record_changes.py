@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 from segvoc import UsageError
@@ -17,7 +19,9 @@ from segvoc_annotate.projects.records import (
     ProjectRecord,
     ProjectWord,
     changed_meanwhile,
+    new_project_id,
     next_number,
+    read_project_record,
 )
 from segvoc_annotate.projects.writer import leave_writer, use_writer
 
@@ -37,6 +41,7 @@ class RecordChanges(ProjectFolder):
         self.index, self.threads = self._writer.index, self._writer.threads
         with self.threads:
             self._note_record()
+            self._note_folder()
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +60,24 @@ class RecordChanges(ProjectFolder):
             self.index.put_fact("record", record.revision)
             if known not in (None, record.revision):
                 self.index.log("words", by=ANOTHER_PROGRAM, revision=record.revision)
+
+    def _note_folder(self) -> None:
+        """Note where the project is: the next place is that of a copy if it is still here, and else it was moved."""
+        last, here = self.index.fact("folder"), str(self.folder)
+        if last != here:
+            if last is not None and self.differ_from(last):
+                self._writer.notices.append(f"{here!r} is a copy of {last!r}, and has got an id of its own")
+            with self.index.transaction():
+                self.index.put_fact("folder", here)
+
+    def differ_from(self, other: str | os.PathLike[str]) -> bool:
+        """Take a new id if the project in another folder has this one's; returns whether that was so."""
+        with suppress(OSError, UsageError):
+            is_same = os.path.samefile(other, self.folder)
+            if not is_same and read_project_record(Path(other, PROJECT_FILE)).id == self.record.id:
+                self._update(self.record, ANOTHER_PROGRAM, {"id": new_project_id()})
+                return True
+        return False
 
     def update(
         self,
@@ -87,11 +110,11 @@ class RecordChanges(ProjectFolder):
     def merge_words(self, word: int, into: int, *, by: str = SOMEONE, change: str | None = None) -> ProjectRecord:
         """Record that the id of a word means another one from now on; pixels follow with `follow_merges`.
 
-        `UsageError` if an id is that of no current word, or both are the same.
+        Nothing is done where it does already. `UsageError` if an id is that of no current word, or both are the same.
         """
         with self.threads:
             record = self.record
-            if self.index.has(change):
+            if self.index.has(change) or any((one.id, one.merged_into) == (word, into) for one in record.words):
                 return record
             if not {word, into} <= {one.id for one in record.present} or word == into:
                 raise UsageError(

@@ -28,9 +28,9 @@ class TrashChanges(LabelChanges):
     def remove(self, name: str, *, by: str = SOMEONE, change: str | None = None) -> None:
         """Move an image with all of its files to the trash, where images outside the project are only listed."""
         with self.threads:
-            name = (self.index.name_of(name) if name.isprintable() else None) or name
             if self.index.has(change, name):
                 return
+            name = (self.index.name_of(name) if name.isprintable() else None) or name
             if not name.isprintable() or self.index.image(name) is None or not (self.images_folder / name).is_file():
                 self.image(name)  # which looks for it
             with suppress(InputError, UsageError):
@@ -51,10 +51,9 @@ class TrashChanges(LabelChanges):
         `NotInProjectError` if the trash has no such image; `UsageError` if the project has another image of this name.
         """
         with self.threads:
-            removed = self.index.removed(name) if name.isprintable() else ()
-            if self.index.has(change, self.index.name_of(name) or (removed[0].image if removed else name)):
+            if self.index.has(change, name):
                 return self.state(self.image(name))
-            if not removed:
+            if not (removed := self.index.removed(name) if name.isprintable() else ()):
                 raise NotInProjectError(f"the trash has no image {name[:80]!r}")
             return self._restore(removed[0], by, change)
 
