@@ -24,7 +24,6 @@ from segvoc_annotate.projects.archive import archived, open_project
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.work_files import png_of
 from tests.serving.services import drawn_image, png
 
 
@@ -267,7 +266,7 @@ def test_names_in_a_zip_are_utf_8(tmp_path: Path) -> None:
 
 def test_parts_come_with_another_project(tmp_path: Path) -> None:
     with drawn_project(tmp_path / "street", "a.png") as source:
-        work = replace(drawn_work(0, 1), parts=png_of(Image.fromarray(np.ones((48, 64), np.uint16))))
+        work = replace(drawn_work(0, 1), parts=png(np.ones((48, 64), np.uint16)))
         source.write("a.png", work, expected=0)
     with Project.create(tmp_path / "other", words=["wall", "sofa"]) as project:
         assert Importing(project=project).path(source.folder).problems == []

@@ -98,6 +98,8 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
                 project.differ_from(other)
         with writing(target):
             made.replace(target)
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"{made}/", f"{name}: ")) from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return Project(target)

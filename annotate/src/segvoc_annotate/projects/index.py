@@ -318,7 +318,7 @@ class Index:
             (json.loads(value) for (value,) in self._rows("SELECT value FROM facts WHERE name = ?", name)), None
         )
 
-    def put_fact(self, name: str, value: Mapping[str, object] | int | str | None) -> None:
+    def put_fact(self, name: str, value: Mapping[str, object] | list[Any] | int | str | None) -> None:
         """Set a value, or remove it (None)."""
         self._rows("DELETE FROM facts WHERE name = ?", name)
         if value is not None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from segvoc import UsageError
 from segvoc.data.datasets.maps import PROJECT_FILE
 from segvoc.storage.files import write_json
-from segvoc.storage.records import to_json
+from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.index import stamp_of
 from segvoc_annotate.projects.records import (
@@ -54,12 +54,29 @@ class RecordChanges(ProjectFolder):
         leave_writer(self.folder, self)
 
     def _note_record(self) -> None:
-        """Log a change of `project.json` that the history doesn't have."""
+        """Log a change of `project.json` that the history doesn't have; words that an older file lacks come back.
+
+        Their ids are in label maps, and mean no other word; what was merged stays merged.
+        """
         known, record = self.index.fact("record"), self.record
-        with self.index.transaction():
-            self.index.put_fact("record", record.revision)
-            if known not in (None, record.revision):
-                self.index.log("words", by=ANOTHER_PROGRAM, revision=record.revision)
+        if known is not None and known > record.revision:
+            here = {word.id: word for word in record.words}
+            names = {word.name for word in record.words}
+            for word in [from_json(ProjectWord, word) for word in self.index.fact("words") or ()]:
+                if word.id not in here:
+                    here[word.id] = replace(word, removed=word.removed or word.name in names)
+                elif word.merged_into is not None:
+                    here[word.id] = replace(here[word.id], removed=True, merged_into=word.merged_into)
+            self._update(record, ANOTHER_PROGRAM, {"words": tuple(here.values())})
+        else:
+            with self.index.transaction():
+                self._put_record(record)
+                if known not in (None, record.revision):
+                    self.index.log("words", by=ANOTHER_PROGRAM, revision=record.revision)
+
+    def _put_record(self, record: ProjectRecord) -> None:
+        self.index.put_fact("record", record.revision)
+        self.index.put_fact("words", [to_json(word) for word in record.words])
 
     def _note_folder(self) -> None:
         """Note where the project is: the next place is that of a copy if it is still here, and else it was moved."""
@@ -145,7 +162,8 @@ class RecordChanges(ProjectFolder):
         what: ChangeKind = "words",
         change: str | None = None,
     ) -> ProjectRecord:
-        changed = replace(record, **changes, revision=next_number(record.revision))
+        last = max(record.revision, self.index.fact("record") or 0)
+        changed = replace(record, **changes, revision=next_number(last))
         if missing := record.ids - changed.ids:
             name = next(word.name for word in record.words if word.id in missing)
             raise UsageError(f"the word {name[:60]!r} is missing; mark removed words as removed instead")
@@ -153,6 +171,6 @@ class RecordChanges(ProjectFolder):
         write_json(path, to_json(changed))
         self._record = stamp_of(path), changed  # two changes may have one time
         with self.index.transaction():
-            self.index.put_fact("record", changed.revision)
+            self._put_record(changed)
             self.index.log(what, by=by, revision=changed.revision, change=change)
         return changed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segvoc import InputError, UsageError
 from segvoc.storage.atomic_writes import writing
-from segvoc_annotate.projects.images import CACHES, TRASH, ImageFiles, checked_name, clash, move
+from segvoc_annotate.projects.images import CACHES, TRASH, ImageFiles, checked_name, clash, content_id, move
 from segvoc_annotate.projects.index import RemovedImage
 from segvoc_annotate.projects.label_changes import LabelChanges
 from segvoc_annotate.projects.record_changes import SOMEONE
@@ -132,18 +132,22 @@ class TrashChanges(LabelChanges):
                 if known[number].moving is None:
                     self.index.drop_removed(number)
             for number in found - known.keys():
-                if (name := _name_in(self.folder / TRASH / str(number))) is not None:
-                    self.index.put_removed(name, None, None, number)
+                if (image := _image_in(self.folder / TRASH / str(number))) is not None:
+                    self.index.put_removed(*image, None, number)
 
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
-def _name_in(trash: Path) -> str | None:
-    """The name of the image that a folder in the trash has, which may be outside the project."""
+def _image_in(trash: Path) -> tuple[str, str] | None:
+    """The name and id of the image that a folder in the trash has, which may be outside the project."""
     found = [path for path in sorted((trash / "images").rglob("*")) if path.is_file()]
-    with suppress(UsageError, OSError, IndexError):
+    works = sorted((trash / "work").rglob("*.zip"))
+    with suppress(InputError, UsageError, OSError):
+        state = read_state_of(works[0]) if works else None
         if found:
-            return checked_name(found[0].relative_to(trash / "images").as_posix())
-        return checked_name(read_state_of(sorted((trash / "work").rglob("*.zip"))[0]).image)
+            name = found[0].relative_to(trash / "images").as_posix()
+            return checked_name(name), state.id if state is not None and state.id else content_id(found[0])
+        if state is not None:
+            return checked_name(state.image), state.id
     return None

@@ -1,7 +1,6 @@
 """The routes of labels: the work file of an image, whether it is done, what reviewers say, and who labels it."""
 
 import asyncio
-import io
 from functools import partial
 from typing import Annotated, Literal
 
@@ -11,6 +10,7 @@ from starlette.responses import Response
 
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.agreement import Agreement, agreement, difference_map
+from segvoc_annotate.projects.images import encoded
 from segvoc_annotate.projects.people import assign
 from segvoc_annotate.projects.records import ImageState
 from segvoc_annotate.service.addresses import (
@@ -87,10 +87,6 @@ def add_label_routes(at: ProjectAddresses) -> None:
 
     @at.route("GET", "/differences/{name:any}", role="read", file="image/png")
     async def get_differences(name: str) -> Response:
-        def content() -> bytes:
-            buffer = io.BytesIO()
-            Image.fromarray(difference_map(project, name)).save(buffer, "PNG", compress_level=1)
-            return buffer.getvalue()
-
         async with at.decoding:
-            return Response(await asyncio.to_thread(content), media_type="image/png")
+            shown = Image.fromarray(await asyncio.to_thread(difference_map, project, name))
+            return Response(await asyncio.to_thread(encoded, shown, "PNG", compress_level=1), media_type="image/png")
