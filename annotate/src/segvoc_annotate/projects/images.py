@@ -1,12 +1,12 @@
 """The images of a project: their names, how they are shown, and their other files."""
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
@@ -134,8 +134,7 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
 TRASH = "trash"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageFiles:
+class ImageFiles(NamedTuple):
     """The other files of an image; none has to exist."""
 
     work: Path
@@ -149,14 +148,7 @@ class ImageFiles:
     def below(cls, folder: Path, name: str) -> "ImageFiles":
         """The files of an image in a project's folder, or in its own folder in the trash."""
         stem = stem_of(name)
-        return cls(
-            work=folder / f"work/{stem}.zip",
-            labels=folder / f"labels/{stem}.png",
-            objects=folder / f"objects/{stem}.png",
-        )
-
-    def __iter__(self) -> Iterator[Path]:
-        return iter((self.work, self.labels, self.objects))
+        return cls(folder / f"work/{stem}.zip", folder / f"labels/{stem}.png", folder / f"objects/{stem}.png")
 
 
 def move(old: Path, new: Path) -> None:

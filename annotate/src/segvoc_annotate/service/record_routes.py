@@ -1,8 +1,7 @@
 """The routes of a project as a whole: its words and options, merges of words, and what changed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -27,7 +26,8 @@ LOOK_SECONDS = 0.1
 
 def add_record_routes(at: ProjectAddresses, follow_merges: Callable[[], None]) -> None:
     """Add the routes."""
-    project, service, watching = at.project, at.service, _Watching(at)
+    project, most = at.project, at.limits.watchers
+    watching = asyncio.Semaphore(most)  # long polls take none of the slots of requests
 
     @at.route("GET", role="read", answer=ProjectAnswer)
     async def get_project(request: Request) -> Response:
@@ -63,39 +63,24 @@ def add_record_routes(at: ProjectAddresses, follow_merges: Callable[[], None]) -
         after: Annotated[int, Query(ge=0, lt=MOST_REVISIONS)] = 0,
         wait: Annotated[float, Query(ge=0)] = 0.0,
     ) -> Response:
-        async with watching.slot():
+        if watching.locked():
+            raise ServiceFailure("busy", f"{most} requests wait for changes; try again later", retry_after=5)
+        async with watching:
             if project.index.seq == after and wait:
-                await unless_gone(request, watching.change(after, min(wait, WATCHING_SECONDS)))
-                service.keys.check(request.state.key)
+                await unless_gone(request, _change(at, after, min(wait, WATCHING_SECONDS)))
+                at.service.keys.check(request.state.key)
             answer = await asyncio.to_thread(_changes_after, at, after)
             await at.taught.follow()  # clients that learn of new words get labels by them
         return Response(answer, media_type="application/json")
 
 
-class _Watching:
-    """Long polls."""
-
-    def __init__(self, at: ProjectAddresses) -> None:
-        self._at, self._waiting = at, 0
-
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """A slot for a long poll, separate from the request slots."""
-        if self._waiting >= self._at.limits.watchers:
-            raise ServiceFailure("busy", f"{self._waiting} requests wait for changes; try again later", retry_after=5)
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-
-    async def change(self, after: int, wait: float) -> None:
-        """Wait until the history grows, or the service stops."""
-        loop, index = asyncio.get_running_loop(), self._at.project.index
-        end = loop.time() + wait
+async def _change(at: ProjectAddresses, after: int, wait: float) -> None:
+    """Wait until the history grows, or the service stops."""
+    loop, index = asyncio.get_running_loop(), at.project.index
+    end = loop.time() + wait
+    await asyncio.sleep(LOOK_SECONDS)
+    while index.seq == after and loop.time() < end and not at.service.stopping:
         await asyncio.sleep(LOOK_SECONDS)
-        while index.seq == after and loop.time() < end and not self._at.service.stopping:
-            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _whole(at: ProjectAddresses, caller: Mapping[str, str | None] | None = None) -> Response:
