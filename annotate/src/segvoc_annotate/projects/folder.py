@@ -335,10 +335,9 @@ class ProjectFolder:
         """The id of an image, which stays whatever is done to it, as long as its file has the same content."""
         name, path = state.image, self.images_folder / state.image
         known = "" if row is None or row.state is None else row.state.id
-        first, second = content_id(path), content_id(path, name)
         is_same = row is not None and row.problem is None and row.stamps.image == stamp_of(path)
-        if known and (is_same or known in (first, second)):
-            if state.revision and state.id != known:
+        if known and (is_same or known in (content_id(path), content_id(path, name))):
+            if state.revision and state.id not in ("", known):
                 raise UsageError(f"{name!r} has labels of another image; put back its own work file, or remove that")
             return known
         if known and state.revision:
@@ -353,7 +352,7 @@ class ProjectFolder:
         # files may be copied by hand, with the id
         if not known and _ID.fullmatch(state.id) and is_free(state.id):
             return state.id
-        return first if is_free(first) else second
+        return first if is_free(first := content_id(path)) else content_id(path, name)
 
     def _stamps(self, name: str) -> Stamps:
         return Stamps.of(self.images_folder / name, ImageFiles.below(self.folder, name))
