@@ -169,20 +169,22 @@ class Tab:
                 self.refused.append(f"{stroke.change}: {answer}")
             self.queue.pop(0)
 
+    def _drawn(self, stroke: Stroke) -> tuple[int, np.ndarray, int]:
+        """The revision and the labels with a stroke, as the image was seen last, and the word that it replaces."""
+        if stroke.image not in self.bases:
+            self.see(stroke.image)
+        revision, base = self.bases[stroke.image]
+        labels, found = base.copy(), int(base[stroke.row, self.column])
+        if stroke.undone is not None and stroke.was is None:
+            if self.known.meant(found) != self.known.meant(stroke.undone):
+                raise Refused("it has another word now")
+        labels[stroke.row, self.column : self.column + 2] = stroke.word
+        return revision, labels, found
+
     def _send(self, stroke: Stroke) -> None:
-        known = self.known.images[stroke.image]
-        slot = stroke.row, self.column
+        known, slot = self.known.images[stroke.image], (stroke.row, self.column)
         while True:
-            if stroke.image not in self.bases:
-                self.see(stroke.image)
-            revision, base = self.bases[stroke.image]
-            place = np.s_[stroke.row, self.column : self.column + 2]
-            found = int(base[stroke.row, self.column])
-            if stroke.undone is not None and self.known.meant(found) != self.known.meant(stroke.undone):
-                if stroke.was is None:
-                    raise Refused("it has another word now")
-            labels = base.copy()
-            labels[place] = stroke.word
+            revision, labels, found = self._drawn(stroke)
             if stroke.was is None:
                 stroke.was = set(known.get(slot, {UNLABELED}))
                 known[slot] = stroke.was | {stroke.word}
@@ -199,6 +201,9 @@ class Tab:
                 known[slot] = {stroke.word}
                 self.done.append((stroke, found))
                 del self.bases[stroke.image]
+                state = answer.json()
+                if state["change"] == stroke.change:  # others may have changed it since the answer that was lost
+                    self.bases[stroke.image] = state["revision"], labels
                 return
             code = answer.json()["error"]["code"]
             assert code in ("conflict", "done", "another_project", "not_found"), answer.text
