@@ -268,7 +268,7 @@ class Run:
 
     def sent(self, tab: Tab) -> None:
         """Send what waits, perhaps while the service is killed."""
-        if tab.queue and self.random.random() < 0.03:
+        if tab.queue and self.random.random() < 0.02:
             delay = self.random.random() * 0.03
             with ThreadPoolExecutor(1) as threads:
                 sending = threads.submit(tab.send)
@@ -389,7 +389,7 @@ class Run:
             slots = {slot: set(words) for slot, words in known.images[image].items()}
             known.backups[image] = path.read_bytes(), slots
             return
-        is_running = self.random.random() < 0.5
+        is_running = self.random.random() < 0.75
         for one in self.tabs[at]:
             if any(stroke.was is not None for stroke in one.queue):
                 one.send()
@@ -456,7 +456,7 @@ def check_image(project: Project, known: Known, image: str) -> None:
 
 KINDS: Mapping[str, float] = {
     **{"paint": 40, "undo": 12, "offline": 5, "burst": 4, "merge": 3, "words": 5, "remove": 6, "restore": 6, "add": 4},
-    **{"copy": 4, "done": 6, "backup": 9, "kill": 0.8, "switch": 1.2},
+    **{"copy": 4, "done": 6, "backup": 9, "kill": 0.6, "switch": 1},
 }
 
 
