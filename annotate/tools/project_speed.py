@@ -7,26 +7,29 @@ Prints medians in milliseconds: of a save, a listing, what changed since the las
 import argparse
 import io
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from segvoc_annotate.projects.index import Index, Stamps
+from segvoc_annotate.projects.images import ImageFiles, encoded
+from segvoc_annotate.projects.index import INDEX_FILE, Index, Stamps
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import Change, now
 from segvoc_annotate.projects.work_files import LabelWork, packed_work
 
 POINTS = ("100x100", "20000x20000", "20000x1000000")
-SIDE = 512
-TRIES = 15
+SIDE, TRIES = 512, 15
 
 
-def median(call: Callable[[], object], tries: int = TRIES) -> float:
+def milliseconds(call: Callable[[], object], tries: int = TRIES) -> float:
     """Median time of a call [ms]."""
     times = []
     for _ in range(tries):
@@ -37,82 +40,51 @@ def median(call: Callable[[], object], tries: int = TRIES) -> float:
 
 
 def filled(folder: Path, images: int, changes: int) -> None:
-    """Make a project of labeled images, all of them links to one, with a history."""
-    drawn = np.random.default_rng(0).integers(0, 256, (SIDE // 8, SIDE // 8, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(drawn).resize((SIDE, SIDE)).save(buffer, "PNG")
+    """Make a project of at most 65,000 labeled images, all of them links to one, with a history."""
     labels = np.repeat(np.arange(2, dtype=np.uint16), SIDE // 2)[:, None].repeat(SIDE, axis=1)
+    drawn = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE // 8, SIDE // 8, 3), np.uint8))
+    names = [f"{number:06}.png" for number in range(images)]
     with Project.create(folder, words=["cat", "sofa"]) as project:
-        first = project.write(
-            project.add("000000.png", buffer.getvalue()).image, LabelWork.of_labels(labels), expected=0
-        )
-        with project.index.transaction():
-            for number in tqdm(range(1, images), unit="image"):
-                name, files = f"{number:06}.png", project.files(project.image(first.image))
-                path = project.images_folder / name
-                linked = [
-                    (project.images_folder / first.image, path),
-                    *((file, file.with_stem(path.stem)) for file in files),
-                ]
-                for old, new in linked:
-                    if old.exists():
-                        if number % 50_000 == 0:
-                            new.write_bytes(old.read_bytes())  # a file has at most 65,000 names
-                        else:
-                            new.hardlink_to(old)
-                stamps = Stamps.of(path, type(files).below(folder, name))
-                project.index.put(name, stamps, first.__class__(**{**vars(first), "image": name}))
-    path = folder / "index.sqlite"
-    with Project(folder) as project:
-        rows = [(name, project.index.image(name)) for name in project.index.names()]
-    path.unlink()
-    history = (
-        Change(
-            seq=seq, at=now(), by="anna", what="labels", image=f"{seq % images:06}.png", revision=1, change=f"c{seq}"
-        )
-        for seq in tqdm(range(1, changes + 1), unit="change")
-    )
-    Index.create(path, history)
+        project.add(names[0], encoded(drawn.resize((SIDE, SIDE)), "PNG"))
+        state = project.write(names[0], LabelWork.of_labels(labels), expected=0)
+    (folder / INDEX_FILE).unlink()
+    about: Any = {"at": now(), "by": "anna", "what": "labels", "revision": 1}
+    numbers = tqdm(range(1, changes + 1), unit="change")
+    made = (Change(seq=seq, image=names[seq % images], change=f"c{seq}", **about) for seq in numbers)
+    Index.create(folder / INDEX_FILE, made)
     with Project(folder) as project, project.index.transaction():
-        for name, row in rows:
-            assert row is not None
-            project.index.put(name, row.stamps, row.state)
+        first = project.images_folder / names[0], *ImageFiles.below(folder, names[0])
+        for name in tqdm(names, unit="image"):
+            image, files = project.images_folder / name, ImageFiles.below(folder, name)
+            for old, new in zip(first, (image, *files), strict=True):
+                if old.exists() and not new.exists():
+                    new.hardlink_to(old)
+            project.index.put(name, Stamps.of(image, files), replace(state, image=name))
 
 
 def measured(folder: Path) -> dict[str, float]:
     """Times of an opened project [ms]."""
-    start = time.perf_counter()
-    project = Project(folder)
-    opened = 1000 * (time.perf_counter() - start)
-    start = time.perf_counter()
-    assert project.recover() == []
-    recovered = 1000 * (time.perf_counter() - start)
+    found, opened = dict[str, float](), list[Project]()
+    found["open"] = milliseconds(lambda: opened.append(Project(folder)), 1)
+    (project,) = opened
+    found["recover"] = milliseconds(lambda: project.recover() and sys.exit("the project is damaged"), 1)
     name = project.index.names()[-1]
-    labels = project.work(name)[1]
-    packed = packed_work(labels, name, project.record.colors)
-    content = packed.content(packed.state)
-    numbers = iter(range(project.state(project.image(name)).revision, 10_000))
-    save = median(
-        lambda: project.receive(name, io.BytesIO(content), expected=next(numbers), change=str(time.time_ns()))
-    )
-    listing = median(project.listing)
-    new = iter(range(TRIES))
+    packed = packed_work(project.work(name)[1], name, project.record.colors)
+    content, new = packed.content(packed.state), iter(range(TRIES))
+
+    def save() -> None:
+        revision = project.state(project.image(name)).revision
+        project.receive(name, io.BytesIO(content), expected=revision, change=str(time.time_ns()))
 
     def listed_anew() -> None:
         (project.images_folder / f"new {next(new)}.png").hardlink_to(project.images_folder / name)
         project.listing()
 
-    after_new = median(listed_anew)
-    changes = median(lambda: project.index.changes(project.index.seq - 1))
+    found["save"], found["listing"] = milliseconds(save), milliseconds(project.listing)
+    found["after a new image"] = milliseconds(listed_anew)
+    found["changes"] = milliseconds(lambda: project.index.changes(project.index.seq - 1))
     project.close()
-    return {
-        "open": opened,
-        "recover": recovered,
-        "save": save,
-        "listing": listing,
-        "after a new image": after_new,
-        "changes": changes,
-    }
+    return found
 
 
 def main() -> None:

@@ -26,12 +26,10 @@ class AnnotateRoutes:
         """See `segvoc.serving.settings.AddRoutes`."""
         from segvoc_annotate.label_studio.routes import LabelStudioRoutes  # here, since it needs FastAPI
         from segvoc_annotate.service.page import ServedPage
-        from segvoc_annotate.service.routes import ProjectRoutes
+        from segvoc_annotate.service.project_service import ProjectService
 
         settings = self.settings
-        project = None if settings.project is None else ProjectRoutes(service, settings, settings.project)
-        if project is not None:
-            project.add(app.router)
+        project = None if settings.project is None else ProjectService(app, service, settings, settings.project)
         if settings.label_studio is not None or "label-studio" in settings.backends:
             LabelStudioRoutes(service, settings).add(app)
         # not mounted at "/", where it would also catch wrong methods on API routes

@@ -29,3 +29,10 @@ def drawn_project(folder: Path, *names: str, words: tuple[str, ...] = ("cat", "s
     for number, name in enumerate(names):
         project.add(name, png(drawn_image(number, SIZE)), by="anna")
     return project
+
+
+def forget_place(project: Project) -> Path:
+    """The folder of a project whose copies aren't told from it, as if it had moved to each of their places."""
+    with project.index.transaction():
+        project.index.put_fact("folder", None)
+    return project.folder

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import stat
 import zipfile
 from contextlib import nullcontext, suppress
@@ -23,7 +24,6 @@ from segvoc_annotate.projects.archive import archived, open_project
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.work_files import png_of
 from tests.serving.services import drawn_image, png
 
 
@@ -115,7 +115,7 @@ def saved(project: Project, path: Path) -> Path:
 
 
 def test_a_zip_becomes_the_same_project(tmp_path: Path) -> None:
-    project = drawn_project(tmp_path / "street", "a.png", "sub/b.png", "gone.png")
+    project = drawn_project(tmp_path / "theirs/street", "a.png", "sub/b.png", "gone.png")
     project.write("a.png", drawn_work(0, 1), expected=0)
     project.write("gone.png", drawn_work(2), expected=0)
     project.set_done("a.png", True, expected=1)
@@ -132,6 +132,23 @@ def test_a_zip_becomes_the_same_project(tmp_path: Path) -> None:
     assert other.restore("gone.png").pixels == {"2": 3072}
     with pytest.raises(UsageError, match="already exists; open it"):
         open_project(path)
+
+
+def test_a_copy_has_an_id_of_its_own_and_what_moved_keeps_its_id(tmp_path: Path) -> None:
+    with drawn_project(tmp_path / "street", "a.png") as project:
+        first = project.record.id
+        with open_project(saved(project, tmp_path / "zipped.zip")) as beside:
+            assert beside.record.id != first
+        assert open_project(saved(project, tmp_path / "elsewhere.zip").rename(tmp_path / "street/z.zip")).id == first
+    copied = shutil.copytree(project.folder, tmp_path / "copied")
+    with Project(copied) as copy:
+        second = copy.record.id
+        assert second != first and f"is a copy of '{project.folder}'" in copy.recover()[0]
+    for place, known in ((copied.rename(tmp_path / "moved"), second), (project.folder, first)):
+        with Project(place) as opened:
+            assert (opened.record.id, opened.recover()) == (known, [])
+    (tmp_path / "link").symlink_to(project.folder)
+    assert Project(tmp_path / "link").record.id == first
 
 
 @pytest.mark.parametrize(
@@ -197,7 +214,7 @@ def test_paths_in_the_files_of_a_zip_lead_nowhere(tmp_path: Path) -> None:
     ],
 )
 def test_values_that_an_index_cannot_hold_are_damage(tmp_path: Path, name: str, field: str, value: object) -> None:
-    with drawn_project(tmp_path / "street", "a.png", "b.png") as street:
+    with drawn_project(tmp_path / "theirs/street", "a.png", "b.png") as street:
         street.write("a.png", drawn_work(0), expected=0)
         with zipfile.ZipFile(saved(street, tmp_path / "old.zip")) as archive:
             files = {entry: archive.read(entry) for entry in archive.namelist()}
@@ -249,7 +266,7 @@ def test_names_in_a_zip_are_utf_8(tmp_path: Path) -> None:
 
 def test_parts_come_with_another_project(tmp_path: Path) -> None:
     with drawn_project(tmp_path / "street", "a.png") as source:
-        work = replace(drawn_work(0, 1), parts=png_of(Image.fromarray(np.ones((48, 64), np.uint16))))
+        work = replace(drawn_work(0, 1), parts=png(np.ones((48, 64), np.uint16)))
         source.write("a.png", work, expected=0)
     with Project.create(tmp_path / "other", words=["wall", "sofa"]) as project:
         assert Importing(project=project).path(source.folder).problems == []

@@ -16,7 +16,6 @@ from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import NotInProjectError
-from segvoc_annotate.projects.work_files import png_of
 from tests.serving.services import drawn_image, png
 
 
@@ -183,7 +182,7 @@ def test_names_that_disks_or_zips_cannot_have_are_problems_of_their_own(street: 
 
 def test_parts_stay_when_another_program_changes_the_labels(street: Path) -> None:
     with Project(street) as project:
-        work = replace(drawn_work(0, 1), parts=png_of(Image.fromarray(np.ones((48, 64), np.uint16))))
+        work = replace(drawn_work(0, 1), parts=png(np.ones((48, 64), np.uint16)))
         project.write("c.png", work, expected=0)
         Image.fromarray(drawn_labels(1, 0).astype(np.uint8)).save(street / "labels/c.png")
         project.recover()

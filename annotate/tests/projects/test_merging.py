@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work
+from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work, forget_place
 from annotate.tests.services import in_process
 from hardening.faults import killed_copies
 from segvoc import read_dataset, read_label_map
@@ -145,7 +145,7 @@ def test_a_kill_at_any_write_leaves_nothing_half(tmp_path: Path) -> None:
             follow_merges(project)
 
     with labeled_project(tmp_path / "original") as project:
-        original = project.folder
+        original = forget_place(project)
     for folder in killed_copies(merge, original, tmp_path, most=20):
         with Project(folder) as left:
             assert left.recover() == []

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from annotate.tests.projects.drawn_projects import drawn_project, drawn_work
+from annotate.tests.projects.drawn_projects import drawn_project, drawn_work, forget_place
 from hardening.faults import Fault, faults, killed_copies, writes_of
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.label_maps import read_label_map
@@ -263,6 +263,7 @@ def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_half(tmp_path: Pat
         project.write(name, drawn_work(0, 1), expected=0)
     project.set_done("done.png", True, expected=1)
     project.remove("gone.png")
+    forget_place(project)
     done = Project(shutil.copytree(original, ended))
     ACTIONS[action](done)
     before, after = timeless(original), timeless(ended)
@@ -332,7 +333,9 @@ def test_nothing_acknowledged_is_lost_by_kills_of_the_process(tmp_path: Path) ->
 @pytest.mark.parametrize("kind", ["ENOSPC", pytest.param("EROFS", marks=pytest.mark.slow)])
 def test_a_disk_that_fails_at_any_write_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
     original = tmp_path / "original"
-    drawn_project(original, "a.png").write("a.png", drawn_work(0, 1), expected=0)
+    with drawn_project(original, "a.png") as project:
+        project.write("a.png", drawn_work(0, 1), expected=0)
+        forget_place(project)
     counted = shutil.copytree(original, tmp_path / "counted")
     for moment in range(1, writes_of(lambda: ACTIONS["write"](Project(counted)), counted) + 1):
         folder, error = shutil.copytree(original, tmp_path / str(moment)), None

@@ -75,7 +75,11 @@ def test_rows_that_changed_are_put_into_the_stored_maps_and_counted(large: Path)
             assert (state["pixels"], state["unlabeled"]) == (counts, int((labels == 65535).sum()))
             assert (state["corrected"], state["uncertainty"]) == (int((corrections > 0).sum()), 0.25)
             assert (state["width"], state["height"], state["revision"]) == (WIDTH, HEIGHT, revision + 1)
-        for rows, said in (("5-3", "are no rows"), (f"0-{HEIGHT + 1}", "are no rows"), ("x", "aren't FIRST-END")):
+        for rows, said in (
+            ("5-3", "are no rows"),
+            (f"0-{HEIGHT + 1}", "are no rows"),
+            ("x", "rows: String should"),
+        ):
             refused = put(client, sent(labels[:1], corrections[:1]), 4, f"&rows={rows}")
             assert refused.status_code == 422 and said in refused.json()["error"]["message"]
         assert put(client, sent(labels[:2], corrections[:2]), 4, "&rows=0-1").status_code == 422  # another size

@@ -8,6 +8,7 @@ import shutil
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,6 +22,7 @@ from starlette.testclient import TestClient
 
 from annotate.tests.services import NO_PAGE, in_process
 from segvoc_annotate.projects import records
+from segvoc_annotate.projects.archive import open_project
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectOptions
 from segvoc_annotate.projects.work_files import LabelWork, read_work
@@ -124,6 +126,7 @@ def test_a_request_for_another_project_changes_nothing(street: Path) -> None:
             headers = {"X-Segvoc-Project": "other", "If-Match": "1"}
             answer = client.request(method, path, json=body, headers=headers)
             assert (answer.status_code, failure(answer)) == (409, "another_project")
+            assert answer.headers["X-Segvoc-Project"] == served
             assert answer.json()["project"] == {"id": served, "name": "street"}
         assert client.get("/v1/project", headers={"X-Segvoc-Project": served}).json() == before.json()
 
@@ -171,6 +174,45 @@ def test_pages_hear_that_older_files_were_put_back(street: Path, monkeypatch: py
         assert client.get(f"/v1/project/changes?after={seq}").json()["restart"]
         third = put_work(client, "a.png", first["revision"], work_of(1 - LABELS)).json()
         assert third["revision"] not in (first["revision"], second["revision"], back["revision"])
+
+
+def test_an_id_stays_that_of_its_image_in_the_trash_and_in_archives(street: Path, tmp_path: Path) -> None:
+    with in_process(project=street) as client:
+        first, second = client.get("/v1/project").json()["images"]
+        labels = put_work(client, first["id"], 0).json()
+        older = (street / "work/a.zip").read_bytes()
+        for _ in range(2):  # the first answer was lost
+            for image in (first, second):
+                gone = client.delete(f"/v1/project/images/{image['id']}?change={image['id']}")
+                assert gone.status_code == 200
+        archive = client.get("/v1/project/archive").content
+        # the same photograph by another name is another image, and so is another photograph of that name
+        files = [("image", ("z.png", png(drawn_image(0)))), ("image", ("a.png", png(drawn_image(7))))]
+        added = client.post("/v1/project/images", files=files).json()["added"]
+        assert first["id"] not in {one["id"] for one in added}
+        # whose labels don't become those of the former one
+        (street / "work/a.zip").write_bytes(older)
+        assert "labels of another image" in put_work(client, "a.png", 0).text
+        assert not client.get("/v1/project").json()["images"][0]["revision"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/street.zip").write_bytes(archive)
+    with open_project(tmp_path / "elsewhere/street.zip") as unpacked, in_process(project=unpacked.folder) as client:
+        assert client.post(f"/v1/project/restored/{first['id']}").json() == labels
+        assert client.post(f"/v1/project/restored/{second['id']}").json()["id"] == second["id"]
+
+
+def test_words_stay_those_of_their_ids_when_an_older_project_json_is_put_back(street: Path) -> None:
+    older = (street / "project.json").read_bytes()
+    with Project(street) as project:
+        project.add_words(["tree", "lamp"])
+        project.merge_words(1, 0)
+        ours = project.update(expected=3, words=(*project.record.words[:3], replace(project.record.words[3], name="x")))
+    (street / "project.json").write_bytes(older)
+    with in_process(project=street) as client:
+        told = client.get("/v1/project").json()
+        found = [(word["id"], word["name"], word["merged_into"]) for word in told["words"]]
+        assert found == [(0, "cat", None), (1, "sofa, couch", 0), (2, "tree", None), (3, "x", None)]
+        assert told["revision"] > ours.revision and put(client, "", 1, name="road").status_code == 412
 
 
 def test_a_change_whose_answer_was_lost_is_made_once(street: Path) -> None:
@@ -286,8 +328,11 @@ def test_images_come_and_go(street: Path) -> None:
         assert not (street / "labels/a.png").exists()
         assert client.post("/v1/project/restored/a.png").json()["revision"] == 1
         assert client.post("/v1/project/restored/a.png").status_code == 404
-        for name in ("..%2Fproject.json", "%2Fetc%2Fpasswd", "project.json", "%00", ".segvoc/.segvoc-lock"):
-            assert failure(client.get(f"/v1/project/images/{name}")) == "not_found"
+        for name in ("..%2Fproject.json", "%2Fetc%2Fpasswd", "project.json", "%00", ".segvoc/.segvoc-lock", "a%0A.png"):
+            refused = client.get(f"/v1/project/images/{name}")
+            assert failure(refused) == "not_found" and refused.headers["X-Segvoc-Project"]
+            assert put_work(client, name, 0).status_code == 404
+        assert client.post("/v1/project/images/a.png").headers["allow"] == "DELETE, GET"
 
 
 def test_a_client_made_from_the_description_saves_a_stroke(street: Path) -> None:
@@ -356,6 +401,14 @@ def test_thumbnails_are_of_the_picture_that_is_there(street: Path) -> None:
         path.write_bytes(png(drawn_image(9)))
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
         assert client.get(address).content != before
+        # uncompressed pictures whose margins are alike
+        pages = [np.full((300, 300, 3), 255, np.uint8) for _ in range(2)]
+        for number, page in enumerate(pages):
+            page[150, 150] = 90 * number
+            Image.fromarray(page).save(street / f"images/page {number}.bmp")
+        for kind in ("thumbnails", "tiles"):
+            query = "?level=0&row=0&column=0" * (kind == "tiles")
+            assert len({client.get(f"/v1/project/{kind}/page {number}.bmp{query}").content for number in range(2)}) == 2
         path.unlink()
         client.delete("/v1/project/images/sub%2F%C3%BC%20b.png")
         client.delete("/v1/project/removed")
@@ -402,6 +455,10 @@ def test_exports_are_canceled_and_removed(street: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(exports, "KEPT", 1)
         state = ended(client, client.post(EXPORTS, json={"format": "voc", "all": True}).json())
         assert client.get(EXPORTS).json() == {"exports": [state]}
+        # those of others stay
+        theirs = client.post(EXPORTS, json={"format": "cvat", "all": True}, headers={"X-Segvoc-User": "ben"}).json()
+        theirs = ended(client, theirs)
+        assert client.get(EXPORTS).json() == {"exports": [theirs, state]}
 
 
 def test_a_key_signs_owns_its_exports_and_reads_no_trash(
@@ -466,7 +523,8 @@ def test_images_are_assigned_and_two_people_compared(street: Path) -> None:
         assert [*changes["states"].values()] == made["images"] and changes["changes"][0]["what"] == "assigned"
         assert failure(client.get("/v1/project/agreement")) == "invalid_request"
         again = {"images": ["a.png"], "people": ["cleo"], "copies": True}
-        (copy,) = client.post("/v1/project/assigned", json=again).json()["images"]
+        for _ in range(2):  # the first answer was lost
+            (copy,) = client.post("/v1/project/assigned?change=y", json=again).json()["images"]
         assert (copy["image"], copy["copy_of"], copy["person"]) == ("a (cleo).png", made["images"][0]["id"], "cleo")
         put_work(client, "a.png", 0, done="true")
         put_work(client, "a (cleo).png", 0, work_of(np.zeros_like(LABELS)), done="true")
@@ -645,7 +703,7 @@ def test_new_labels_of_an_accepted_image_take_the_acceptance_back(street: Path) 
         put(client, "/review/a.png", image["revision"], "boss", verdict="accepted")
         objects = work_of(**{"labels.png": np.zeros_like(LABELS), "objects.png": np.ones_like(LABELS)})
         assert put_work(client, "a.png", image["revision"] + 1, objects, done="true").json()["review"] is None
-        assert client.post("/v1/project/merged", json={"word": 1, "into": 0}).status_code == 422
+        assert client.post("/v1/project/merged", json={"word": 1, "into": 1}).status_code == 422
 
 
 def test_the_event_loop_waits_for_no_disk(street: Path) -> None:

@@ -75,6 +75,8 @@ def open_project(path: str | os.PathLike[str]) -> Project:
 def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Project:
     """Unpack an untrusted zip of a project into a new folder (None: beside the zip, with its name), and open it.
 
+    It has the id of the project that was zipped, unless that is beside the new folder.
+
     `UsageError` if the folder exists, or the file isn't a project's zip or is unsafe (`unpack_zip`); `OutputError` if
     the folder can't be written.
     """
@@ -92,8 +94,12 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
         with Project(made) as project:
             if project.record.images != "images":
                 raise UsageError(f"{name!r} references images outside the zip; correct its {PROJECT_FILE}")
+            for other in target.absolute().parent.glob("*/"):
+                project.differ_from(other)
         with writing(target):
             made.replace(target)
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"{made}/", f"{name}: ")) from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return Project(target)

@@ -99,6 +99,12 @@ class ProjectFolder:
         return self._record[1]
 
     @property
+    def id(self) -> str:
+        """Its id, as it was last read."""
+        assert self._record is not None
+        return self._record[1].id
+
+    @property
     def name(self) -> str:
         """Its name."""
         return self.record.name
@@ -169,27 +175,27 @@ class ProjectFolder:
 
         `NotInProjectError` if there is no image, or nothing about it yet; `DamagedProjectError` if that is damaged.
         """
-        image = self.image(name)
-        if not self.state(image).revision:
-            raise _no_work(name)
-        try:
-            return read_work(self.files(image).work)
-        except FileNotFoundError:
-            raise _no_work(name) from None
+        return read_work(self._work_file(name))
 
     def work_content(self, name: str) -> tuple[int, bytes]:
         """The revision and content of an image's work file; raises the errors of `work`."""
-        image = self.image(name)
-        path = self.files(image).work
-        if not self.state(image).revision:
-            raise _no_work(name)
+        path = self._work_file(name)
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
-            raise _no_work(name) from None
         except OSError as error:
             raise damaged_file(path, f"it can't be read ({error.strerror})") from None
         return state_in(path, content).revision, content
+
+    def _work_file(self, name: str) -> Path:
+        image = self.image(name)
+        path = self.files(image).work
+        if not self.state(image).revision or not path.exists():
+            raise NotInProjectError(f"{name[:80]!r} has no labels yet")
+        return path
+
+    def trash(self) -> list[dict[str, str]]:
+        """The images in the trash, the last one last: `id` and `image`; the id of one that has none is its name."""
+        return [{"id": one.image_id or one.image, "image": one.image} for one in reversed(self.index.removed())]
 
     def removed(self) -> list[str]:
         """The images in the trash, in order."""
@@ -329,24 +335,24 @@ class ProjectFolder:
         """The id of an image, which stays whatever is done to it, as long as its file has the same content."""
         name, path = state.image, self.images_folder / state.image
         known = "" if row is None or row.state is None else row.state.id
-        if known and row is not None and row.problem is None and row.stamps.image == stamp_of(path):
-            return known
-
-        def is_free(one: str) -> bool:
-            return self.index.name_of(one) in (None, name)
-
-        first, second = content_id(path), content_id(path, name)
-        if known in (first, second):
+        is_same = row is not None and row.problem is None and row.stamps.image == stamp_of(path)
+        if known and (is_same or known in (content_id(path), content_id(path, name))):
+            if state.revision and state.id not in ("", known):
+                raise UsageError(f"{name!r} has labels of another image; put back its own work file, or remove that")
             return known
         if known and state.revision:
             raise UsageError(
                 f"{name!r} was replaced by another picture, and its labels are of the former one; "
                 "put the former image back, or remove it and add this one again"
             )
+
+        def is_free(one: str) -> bool:
+            return self.index.name_of(one) in (None, name) and not self.index.removed(one)
+
         # files may be copied by hand, with the id
         if not known and _ID.fullmatch(state.id) and is_free(state.id):
             return state.id
-        return first if is_free(first) else second
+        return first if is_free(first := content_id(path)) else content_id(path, name)
 
     def _stamps(self, name: str) -> Stamps:
         return Stamps.of(self.images_folder / name, ImageFiles.below(self.folder, name))
@@ -371,10 +377,6 @@ def _is_edited(files: ImageFiles, state: ImageState) -> bool:
         return True
     ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
     return files.labels.read_bytes() != ours
-
-
-def _no_work(name: str) -> NotInProjectError:
-    return NotInProjectError(f"{name[:80]!r} has no labels yet")
 
 
 def no_project(folder: Path) -> str:

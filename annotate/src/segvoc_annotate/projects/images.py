@@ -1,12 +1,12 @@
 """The images of a project: their names, how they are shown, and their other files."""
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
@@ -41,20 +41,27 @@ def stem_of(name: str) -> str:
     return os.path.splitext(name)[0]
 
 
-_ENDS = 16_384
+_PIECE, _PIECES = 4096, 16
 
 
 def content_id(path: Path, salt: str = "") -> str:
-    """An id for an image: a digest of its file's size and its first and last bytes; raises `InputError`."""
+    """An id for an image: a digest of its file's size and of pieces from all over it; raises `InputError`."""
+    digest = sha256()
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            ends = file.read(_ENDS)
-            file.seek(max(0, size - _ENDS))
-            ends += file.read(_ENDS)
+            digest.update(f"{salt} {size} ".encode())
+            for number in range(_PIECES):
+                file.seek(max(0, size - _PIECE) * number // (_PIECES - 1))
+                digest.update(file.read(_PIECE))
     except OSError as error:
         raise InputError(f"{str(path)!r} can't be read: {error.strerror}; check it") from None
-    return sha256(f"{salt} {size} ".encode() + ends).hexdigest()[:16]
+    return digest.hexdigest()[:16]
+
+
+def cache_name(image: ProjectImage) -> str:
+    """A name for what is made from an image's file as it is now."""
+    return content_id(image.path, f"{image.name} {image.path.stat().st_mtime_ns}")
 
 
 def checked_name(name: str) -> str:
@@ -79,6 +86,13 @@ def clash(name: str, other: str) -> str:
     return f"{name!r} would share its label map with {other!r}; rename it"
 
 
+def encoded(image: Image.Image, format_: str, **options: int) -> bytes:
+    """Encode an image."""
+    buffer = BytesIO()
+    image.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
 def shown_image(path: Path) -> bytes | None:
     """Convert an image to an upright PNG if browsers would show its file differently; else None. Raises `InputError`.
 
@@ -90,21 +104,19 @@ def shown_image(path: Path) -> bytes | None:
         is_known = image.format in ("JPEG", "MPO") and ExifTags.Base.Orientation in own
         if image.format != "TIFF" and (is_known or stored_orientation(image) == 1):
             return None
-    buffer = BytesIO()
-    Image.fromarray(read_image(path)).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return encoded(Image.fromarray(read_image(path)), "PNG", compress_level=1)
 
 
 THUMBNAIL_SIDE = 160
 """Side of a thumbnail [px]."""
 
 CACHES = THUMBNAILS, TILES = ".segvoc/thumbnails", ".segvoc/tiles"
-"""Folders of what is made from images, by their `content_id`."""
+"""Folders of what is made from images, by their `cache_name`."""
 
 
 def thumbnail(folder: Path, image: ProjectImage) -> bytes:
-    """A JPEG thumbnail of an image, cached in the project's folder by its content; raises `InputError`."""
-    cached = folder / THUMBNAILS / f"{content_id(image.path)}.jpg"
+    """A JPEG thumbnail of an image, cached in the project's folder; raises `InputError`."""
+    cached = folder / THUMBNAILS / f"{cache_name(image)}.jpg"
     with suppress(OSError):
         return cached.read_bytes()
     with opened_image(image.path, rgb=True) as opened:
@@ -112,11 +124,10 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
         opened.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
         small = Image.fromarray(read_image(opened))
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    buffer = BytesIO()
-    small.save(buffer, "JPEG", quality=80)
+    content = encoded(small, "JPEG", quality=80)
     with suppress(OSError, OutputError):  # only a cache
-        write_bytes(cached, buffer.getvalue())
-    return buffer.getvalue()
+        write_bytes(cached, content)
+    return content
 
 
 # ---- the other files of images
@@ -124,8 +135,7 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
 TRASH = "trash"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageFiles:
+class ImageFiles(NamedTuple):
     """The other files of an image; none has to exist."""
 
     work: Path
@@ -139,14 +149,7 @@ class ImageFiles:
     def below(cls, folder: Path, name: str) -> "ImageFiles":
         """The files of an image in a project's folder, or in its own folder in the trash."""
         stem = stem_of(name)
-        return cls(
-            work=folder / f"work/{stem}.zip",
-            labels=folder / f"labels/{stem}.png",
-            objects=folder / f"objects/{stem}.png",
-        )
-
-    def __iter__(self) -> Iterator[Path]:
-        return iter((self.work, self.labels, self.objects))
+        return cls(folder / f"work/{stem}.zip", folder / f"labels/{stem}.png", folder / f"objects/{stem}.png")
 
 
 def move(old: Path, new: Path) -> None:

@@ -264,12 +264,13 @@ class Index:
         self._rows("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)
 
     def has(self, change: str | None, image: str | None = None) -> bool:
-        """Whether a change was made already; a caller that lost the answer repeats it. None has no id.
+        """Whether a change was made already to an image, by its id or name (None: to the project).
 
-        `UsageError` if the id is that of a change of another image.
+        A caller that lost the answer repeats it. None has no id. `UsageError` if the id is that of a change of
+        something else.
         """
-        made = self._rows("SELECT image FROM changes WHERE change = ?", change)
-        if made and made[0][0] != image:
+        made = self._rows("SELECT image, image_id FROM changes WHERE change = ?", change)
+        if made and image not in (made[0] if image is not None else made[0][:1]):
             raise UsageError(f"the change {str(change)[:64]!r} was made to something else; give each its own id")
         return bool(made)
 
@@ -317,7 +318,7 @@ class Index:
             (json.loads(value) for (value,) in self._rows("SELECT value FROM facts WHERE name = ?", name)), None
         )
 
-    def put_fact(self, name: str, value: Mapping[str, object] | int | None) -> None:
+    def put_fact(self, name: str, value: Mapping[str, object] | list[Any] | int | str | None) -> None:
         """Set a value, or remove it (None)."""
         self._rows("DELETE FROM facts WHERE name = ?", name)
         if value is not None:

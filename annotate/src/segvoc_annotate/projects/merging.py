@@ -5,7 +5,8 @@ from functools import partial
 
 from segvoc import SegvocError
 from segvoc.errors import DiskFullError
-from segvoc_annotate.projects.project import SOMEONE, Project
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.record_changes import SOMEONE
 from segvoc_annotate.projects.work_files import with_merged
 
 

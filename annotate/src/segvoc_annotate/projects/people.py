@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from segvoc import UsageError
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import LONGEST_PIECE
-from segvoc_annotate.projects.project import SOMEONE, Project
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.record_changes import SOMEONE
 from segvoc_annotate.projects.records import ImageState
 
 LONGEST_PERSON = 64
@@ -46,17 +47,18 @@ def assign(
     if as_copies and not people:
         raise UsageError("there is nobody to copy the images for; name somebody")
     states = [project.state(project.image(name)) for name in dict.fromkeys(images)]
-    if project.index.has(change):
-        return states
+    is_made = project.index.has(change)
     copies = {(one.copy_of, one.person): one for one in project.states()[0]} if as_copies else {}
     made = list[ImageState]()
     for state, person in zip(states, cycle(people or [None]), strict=False):
         original = state.copy_of or state.id
-        if as_copies and person is not None:
-            made.append(copies.get((original, person)) or _copied(project, state, original, person, by))
+        if is_made or (original, person) in copies:
+            made.append(copies.get((original, person), state))
+        elif as_copies and person is not None:
+            made.append(_copied(project, state, original, person, by))
         else:
             made.append(project.assign(state.id, person, by=by))
-    if change is not None:
+    if change is not None and not is_made:
         with project.index.transaction():
             project.index.log("assigned", by=by, revision=project.record.revision, change=change)
     return made

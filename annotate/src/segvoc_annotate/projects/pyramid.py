@@ -10,7 +10,7 @@ from PIL import Image
 from segvoc import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.storage.atomic_writes import write_bytes
-from segvoc_annotate.projects.images import TILES, ProjectImage, content_id
+from segvoc_annotate.projects.images import TILES, ProjectImage, cache_name, encoded
 
 TILE_SIDE = 512
 """Side of a tile [px]."""
@@ -42,7 +42,7 @@ def tile(folder: Path, image: ProjectImage, name: str) -> bytes:
 
 
 def _made(folder: Path, image: ProjectImage) -> Path:
-    path = folder / TILES / f"{content_id(image.path)}.zip"
+    path = folder / TILES / f"{cache_name(image)}.zip"
     if not path.exists():
         write_bytes(path, _pyramid(Image.fromarray(read_image(image.path))))
     return path
@@ -54,19 +54,13 @@ def _pyramid(image: Image.Image) -> bytes:
         while True:
             width, height = image.size
             if not is_scaled and width * height <= TILED_PIXELS:
-                archive.writestr(SCALED, _jpeg(image, 92))
+                archive.writestr(SCALED, encoded(image, "JPEG", quality=92))
                 is_scaled = True
             for row, top in enumerate(range(0, height, TILE_SIDE)):
                 for column, left in enumerate(range(0, width, TILE_SIDE)):
                     box = (left, top, min(width, left + TILE_SIDE), min(height, top + TILE_SIDE))
-                    archive.writestr(f"{level}/{row}/{column}.jpg", _jpeg(image.crop(box), _QUALITY))
+                    archive.writestr(f"{level}/{row}/{column}.jpg", encoded(image.crop(box), "JPEG", quality=_QUALITY))
             if max(width, height) <= TILE_SIDE and is_scaled:
                 break
             image, level = image.reduce(2), level + 1
-    return buffer.getvalue()
-
-
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -190,6 +191,11 @@ class ProjectRecord:
         for number, name in enumerate((name for name in missing if name not in back), max(self.ids, default=-1) + 1):
             words.append(ProjectWord(id=number, name=name, color=word_color(number)))
         return replace(self, words=tuple(words))
+
+
+def new_project_id() -> str:
+    """An id that no other project has."""
+    return secrets.token_hex(8)
 
 
 def word_color(number: int) -> tuple[int, int, int]:

@@ -26,6 +26,7 @@ from segvoc.imaging.label_maps import (
 )
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import field_value, from_json, to_json
+from segvoc_annotate.projects.images import encoded
 from segvoc_annotate.projects.png_bands import BANDED_PIXELS, BandedPng
 from segvoc_annotate.projects.records import (
     LONGEST_ANSWERS,
@@ -171,10 +172,6 @@ class PackedWork:
     planes: Mapping[str, bytes]
     """The PNGs by name in the work file; `labels.png` and `objects.png` also serve as the derived files."""
 
-    def labels(self) -> UInt16[np.ndarray, "H W"]:
-        """Decode the label map."""
-        return labels_of(PngImageFile(io.BytesIO(self.planes[LABELS_ENTRY])), LABELS_ENTRY)
-
     def content(self, state: ImageState) -> bytes:
         """Encode the work file with a state."""
         buffer = io.BytesIO()
@@ -187,7 +184,7 @@ class PackedWork:
 
 def packed_work(work: LabelWork, image: str, colors: Mapping[int, tuple[int, int, int]]) -> PackedWork:
     """Encode the files of an image; `colors` are RGB by id."""
-    planes = {name: png_of(Image.fromarray(values)) for name, values in work.planes().items()}
+    planes = {name: encoded(Image.fromarray(values), "PNG") for name, values in work.planes().items()}
     parts = {} if work.parts is None else {PARTS_ENTRY: work.parts}
     labels = labels_png(work.labels, colors)
     return PackedWork(state=work.state(image), planes={LABELS_ENTRY: labels, **planes, **parts})
@@ -195,14 +192,7 @@ def packed_work(work: LabelWork, image: str, colors: Mapping[int, tuple[int, int
 
 def labels_png(labels: UInt16[np.ndarray, "H W"], colors: Mapping[int, tuple[int, int, int]]) -> bytes:
     """Encode a label map as a PNG of ids: palette of the words' colors up to id 254, 16 bits beyond."""
-    return png_of(label_map_image(labels, color_table(colors)))
-
-
-def png_of(image: Image.Image) -> bytes:
-    """Encode an image as PNG."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(label_map_image(labels, color_table(colors)), "PNG")
 
 
 def received(

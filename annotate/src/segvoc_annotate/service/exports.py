@@ -1,27 +1,25 @@
 """Exports of a project as jobs: each runs in its own process, says how far it is, and leaves a zip."""
 
-import logging
 import secrets
 import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from segvoc import SegvocError, UsageError
-from segvoc.runtime.process_settings import exit_reason
+from segvoc import UsageError
 from segvoc.storage.atomic_writes import writing
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import DOCUMENTED, NotInProjectError, now
-from segvoc_annotate.service.worker_process import CANCEL_SECONDS, NEWS_SECONDS, worker_process, yield_to_labeling
+from segvoc_annotate.service.worker_process import Job, reporting
 
 AT_ONCE, KEPT = 2, 4
-"""Max running exports of a project, and exports that are kept."""
+"""Max running exports of a project, and exports of each person that are kept."""
 
 MOST_PROBLEMS = 20
 """Max lines about images in a state; the zip has all of them."""
@@ -84,8 +82,8 @@ class Exports:
                     return job.state
             if len(running) >= AT_ONCE:
                 raise UsageError(f"{len(running)} exports are running already; wait for one, or cancel it")
-            ended = [id_ for id_, job in self._jobs.items() if job not in running]
-            for id_ in ended[: max(0, len(self._jobs) - KEPT + 1)]:
+            ended = [id_ for id_, job in self._jobs.items() if job not in running and job.state.by == by]
+            for id_ in ended[: max(0, len(ended) - KEPT + 1)]:
                 self._drop(id_)
             with writing(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -129,52 +127,25 @@ class Exports:
 
     def _drop(self, id_: str) -> ExportState:
         job = self._jobs.pop(id_)
-        job.cancel()
+        job.end("canceled", STOPPED)
         job.path.unlink(missing_ok=True)
         return job.state
 
 
-class _Job(threading.Thread):
-    """Watches the process of an export."""
+class _Job(Job):
+    state: ExportState
 
     def __init__(self, folder: Path, path: Path, state: ExportState) -> None:
-        super().__init__(name="segvoc-export", daemon=True)
-        self.path, self.state, self._folder, self._canceled = path, state, folder, threading.Event()
+        super().__init__(state, export_zip, folder, path, state.format, not state.all)
+        self.path = path
 
-    def cancel(self) -> None:
-        """Cancel the job if it runs, and wait for its end."""
-        self._canceled.set()
-        self.join(CANCEL_SECONDS)
-
-    def run(self) -> None:
-        """Follow the process until it ends."""
-        try:
-            ended = self._run_process()
-        except Exception:
-            logging.getLogger("segvoc.serving").exception("an export failed")
-            ended = {"state": "failed", "message": "internal error; see the service's log"}
-        self.state = replace(self.state, **ended)
-
-    def _run_process(self) -> Mapping[str, object]:
-        """What changes in the state at the end."""
-        arguments = self._folder, self.path, self.state.format, not self.state.all
-        with worker_process(export_zip, *arguments) as (process, news):
-            while not self._canceled.is_set():
-                if not news.poll(NEWS_SECONDS):
-                    continue
-                try:
-                    kind, value = news.recv()
-                except EOFError:
-                    process.join()
-                    return {"state": "failed", "message": f"{exit_reason(process.exitcode)}; start it again"}
-                if kind == "finished":
-                    self.state = replace(self.state, finished=value)
-                elif kind == "failed":
-                    return {"state": "failed", "message": value}
-                else:
-                    problems = tuple(value[:MOST_PROBLEMS])
-                    return {"state": "done", "problems": problems, "bytes": self.path.stat().st_size}
-        return {"state": "canceled", "message": STOPPED}
+    def told(self, kind: str, *values: Any) -> Mapping[str, Any]:
+        """See `Job.told`."""
+        if kind == "finished":
+            return {"finished": values[0]}
+        if kind == "failed":
+            return {"state": "failed", "message": values[0]}
+        return {"state": "done", "problems": tuple(values[0][:MOST_PROBLEMS]), "bytes": self.path.stat().st_size}
 
 
 def export_zip(folder: Path, path: Path, format_: str, only_done: bool, to: Connection) -> None:
@@ -182,13 +153,7 @@ def export_zip(folder: Path, path: Path, format_: str, only_done: bool, to: Conn
 
     Messages are ("finished", images so far), and finally ("done", lines about images) or ("failed", line).
     """
-    yield_to_labeling()
-    tempfile.tempdir = str(path.parent)  # what a kill leaves there, the next start removes
-    try:
+    with reporting(to):
+        tempfile.tempdir = str(path.parent)  # what a kill leaves there, the next start removes
         export = ProjectExport(project=ProjectFolder(folder), format=format_, only_done=only_done)
         to.send(("done", export.to_zip(path, lambda number, _: to.send(("finished", number)))))
-    except SegvocError as error:
-        to.send(("failed", str(error)))
-    except Exception:
-        logging.getLogger("segvoc.serving").exception("an export failed")
-        to.send(("failed", "internal error; see the service's log"))

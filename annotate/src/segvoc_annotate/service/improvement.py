@@ -1,25 +1,20 @@
 """Improves a project's model with its finished images: one cancelable job at a time."""
 
-import logging
 import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from typing import Any, ClassVar, Literal
 
 from segvoc import Segmenter, SegvocError, UsageError
-from segvoc.runtime.process_settings import exit_reason
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import read_json, write_json
 from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import DOCUMENTED, now
 from segvoc_annotate.service.improving import TUNING_PREFIX, ImprovementOrder, done_images, improve
-from segvoc_annotate.service.worker_process import CANCEL_SECONDS, NEWS_SECONDS, worker_process
+from segvoc_annotate.service.worker_process import Job
 
 TAUGHT_FOLDER = "taught"
 IMPROVED_FILE = f"{TAUGHT_FOLDER}/improved.words.safetensors"
@@ -140,19 +135,19 @@ class Improvement:
         if (job := self._job) is not None and job.is_alive():
             job.end("failed", STOPPED)
 
-    def finish(self, taught: Mapping[str, Any], state: ImprovementState) -> ImprovementState:
-        """Replace the previous file by the new one, and record it in the project."""
+    def finish(self, taught: Mapping[str, Any], state: ImprovementState) -> Mapping[str, Any]:
+        """Replace the previous file by the new one, and record it in the project; returns what changes in the state."""
         os.replace(self.folder / UNFINISHED_FILE, self.project.folder / IMPROVED_FILE)
         self.project.improved(IMPROVED_FILE, by=state.by or "")
         self.on_taught()
-        done = replace(state, state="done", stage=None, share=1.0)
+        done = {"state": "done"}
         if not taught["held_out"]:
-            return replace(done, message="none of the done images was corrected, so nothing says how good it is")
+            return done | {"message": "none of the done images was corrected, so nothing says how good it is"}
         if taught["miou"] is None:
-            return replace(done, message="too few images are done to hold some out, so nothing says how good it is")
+            return done | {"message": "too few images are done to hold some out, so nothing says how good it is"}
         # fine-tuning records its number of training images, which is smaller
         images = state.images if state.finetune else int(taught["images"])
-        return replace(done, scores=_gains(taught), images=images)
+        return done | {"scores": _gains(taught), "images": images}
 
     def clean(self) -> None:
         """Remove the leftovers of a killed job."""
@@ -172,64 +167,33 @@ class Improvement:
         write_json(self.folder / STATE_FILE, to_json(state))
 
 
-class _Job(threading.Thread):
-    """Watches the training process."""
+class _Job(Job):
+    state: ImprovementState
 
     def __init__(self, improvement: Improvement, state: ImprovementState) -> None:
-        super().__init__(name="segvoc-improvement", daemon=True)
-        self.improvement, self.state = improvement, state
-        self._end: ImprovementState | None = None
-
-    def end(self, how: Literal["failed", "canceled"], message: str | None) -> None:
-        """End the job and wait."""
-        self._end = replace(self.state, state=how, stage=None, share=None, message=message)
-        self.join(CANCEL_SECONDS)
-
-    def run(self) -> None:
-        """Follow the process until it ends."""
-        try:
-            ended = self._run_process()
-        except SegvocError as error:
-            ended = replace(self.state, state="failed", message=str(error))
-        except Exception:
-            logging.getLogger("segvoc").exception("improving the project failed")
-            ended = replace(self.state, state="failed", message="internal error; see the service's log")
-        with suppress(OSError, SegvocError):
-            self.improvement.clean()
-            self.improvement.write(ended)
-        self.state = ended
-
-    def _run_process(self) -> ImprovementState:
-        folder, project = self.improvement.folder, self.improvement.project.folder
         order = ImprovementOrder(
-            project=project, out=folder / UNFINISHED_FILE, finetune=self.state.finetune, steps=self.improvement.steps
+            project=improvement.project.folder,
+            out=improvement.folder / UNFINISHED_FILE,
+            finetune=state.finetune,
+            steps=improvement.steps,
         )
-        with worker_process(improve, self.improvement.open_model, order) as (process, news):
-            return self._followed(process, news)
+        super().__init__(state, improve, improvement.open_model, order)
+        self._improvement = improvement
 
-    def _followed(self, process: SpawnProcess, news: Connection) -> ImprovementState:
-        while True:
-            if self._end is not None:
-                return self._end
-            if not news.poll(NEWS_SECONDS):
-                continue
-            try:
-                kind, *values = news.recv()
-            except EOFError:
-                process.join()
-                message = f"{exit_reason(process.exitcode)}; start it again"
-                return replace(self.state, state="failed", stage=None, share=None, message=message)
-            if kind == "step":
-                self.state = replace(
-                    self.state, stage=values[0], share=max(self.state.share or 0.0, round(values[1], 3))
-                )
-                if not news.poll():
-                    self.improvement.write(self.state)
-            elif kind == "done":
-                return self.improvement.finish(values[0], self.state)
-            else:
-                ended: Literal["done", "failed"] = "done" if kind == "nothing" else "failed"
-                return replace(self.state, state=ended, stage=None, share=None, message=values[0])
+    def told(self, kind: str, *values: Any) -> Mapping[str, Any]:
+        """See `Job.told`."""
+        if kind == "step":
+            return {"stage": values[0], "share": max(self.state.share or 0.0, round(values[1], 3))}
+        if kind == "done":
+            return self._improvement.finish(values[0], self.state)
+        return {"state": "done" if kind == "nothing" else "failed", "message": values[0]}
+
+    def ended(self, state: ImprovementState) -> ImprovementState:
+        """Leave nothing but the state, which has a stage only while it runs."""
+        last = replace(state, stage=None, share=1.0 if state.state == "done" else None)
+        self._improvement.clean()
+        self._improvement.write(last)
+        return last
 
 
 def _gains(record: Mapping[str, Any]) -> HeldOutGains:

@@ -1,6 +1,5 @@
 """The process that teaches words with a project's images; it can be killed at any time."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 import segvoc
-from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError, Vocabulary
+from segvoc import Callback, LabeledImages, Segmenter, TaughtWords, UsageError, Vocabulary
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import install_line
 from segvoc.imaging.label_maps import label_table
@@ -22,7 +21,7 @@ from segvoc.storage.files import SHIPPED
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.people import each_once
-from segvoc_annotate.service.worker_process import yield_to_labeling
+from segvoc_annotate.service.worker_process import reporting
 
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
     "opening the model": (0.0, 0.05),
@@ -71,13 +70,12 @@ def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: C
     Messages are ("step", stage, share), and finally ("done", record and number of held-out images), ("nothing", line)
     or ("failed", line).
     """
-    yield_to_labeling()
 
     def tell(stage: str, done: int, total: int) -> None:
         start, end = IMPROVEMENT_STAGES[stage]
         to.send(("step", stage, start + (end - start) * done / max(total, 1)))
 
-    try:
+    with reporting(to):
         tell("opening the model", 0, 1)
         images = done_images(ProjectFolder(order.project))
         model = open_model(dtype="float32") if order.finetune else open_model()  # rounded weights can't be saved
@@ -89,14 +87,9 @@ def improve(open_model: Callable[..., Segmenter], order: ImprovementOrder, to: C
         )
         if taught is None:
             to.send(("nothing", "fine-tuning was no better than the words' text on held-out images"))
-            return
-        taught.save(order.out)
-        to.send(("done", to_json(taught.record) | {"held_out": len(held_out)}))
-    except SegvocError as error:
-        to.send(("failed", str(error)))
-    except Exception:
-        logging.getLogger("segvoc.serving").exception("improving the project failed")
-        to.send(("failed", "internal error; see the service's log"))
+        else:
+            taught.save(order.out)
+            to.send(("done", to_json(taught.record) | {"held_out": len(held_out)}))
 
 
 def _tuned(

@@ -1,9 +1,10 @@
 """Request and response bodies of the project's routes, for OpenAPI; records answer as they are."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from segvoc.serving.settings import TEXT_BYTES
 from segvoc_annotate.projects.records import (
     Change,
     ImageState,
@@ -12,16 +13,21 @@ from segvoc_annotate.projects.records import (
     ProjectWord,
     Verdict,
 )
+from segvoc_annotate.service.addresses import JsonBody
 from segvoc_annotate.service.exports import ExportState
 
+MOST_VALUES = 200_000
+"""Max values of a project in JSON: seven a word, or one an image that is assigned."""
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+MOST_NAMES = 20_000_000
+"""Max bytes of the names of images that are assigned."""
 
 
-class ProjectJson(_Body):
+class ProjectJson(JsonBody):
     """Changes of a project; missing fields stay unchanged."""
 
+    most_bytes: ClassVar = TEXT_BYTES
+    most_values: ClassVar = MOST_VALUES
     name: str | None = None
     words: tuple[ProjectWord, ...] | None = Field(
         None, description="All words, including removed ones.", fail_fast=True
@@ -29,41 +35,44 @@ class ProjectJson(_Body):
     options: ProjectOptions | None = Field(None, description="Its reviewers and model aren't changed.")
 
 
-class MergeJson(_Body):
+class MergeJson(JsonBody):
     """Two words of a project."""
 
     word: int = Field(description="Id of the word that is removed.")
     into: int = Field(description="Id of the word that gets its pixels.")
 
 
-class DoneJson(_Body):
+class DoneJson(JsonBody):
     """Whether an image is done."""
 
     done: bool
 
 
-class ReviewJson(_Body):
+class ReviewJson(JsonBody):
     """What a reviewer says of an image that is done."""
 
+    most_bytes: ClassVar = TEXT_BYTES
     verdict: Verdict
     comment: str = Field("", max_length=2000)
 
 
-class AssignedJson(_Body):
+class AssignedJson(JsonBody):
     """Images, and who labels them."""
 
+    most_bytes: ClassVar = MOST_NAMES
+    most_values: ClassVar = MOST_VALUES
     images: tuple[str, ...] = Field(description="Names or ids of images of the project.", fail_fast=True)
     people: tuple[str, ...] = Field(description="Images are dealt out to them in turn; none: to nobody.")
     copies: bool = Field(False, description="Add a copy of each image, without labels, for its person.")
 
 
-class ImprovementJson(_Body):
+class ImprovementJson(JsonBody):
     """How to learn from the finished images."""
 
     finetune: bool = Field(False, description="Tune words with a small network; needs PyTorch.")
 
 
-class ExportJson(_Body):
+class ExportJson(JsonBody):
     """What to export."""
 
     format: str = Field(description="A format of `segvoc project export`.", examples=["coco-instances"])
