@@ -99,11 +99,14 @@ def import_(folder: str, done: bool, edited: bool, dataset: DatasetOptions) -> i
             result = importing.edited()
         elif path is not None:
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
-            result = importing.path(path, format_, images=dataset.images, split=split)
+            about = {"images": dataset.images, "split": split, "background": dataset.background}
+            result = importing.path(path, format_, **about)
         else:
             result = importing.images(str(dataset.images)) if labeled is None else importing.dataset(labeled)
     if (line := skipped_files_line(result.passed_over)) is not None:
         echo(f"segvoc: {line}", err=True)
+    for remark in result.remarks:
+        echo(f"segvoc: {remark}", err=True)
     for problem in result.problems:
         echo(f"segvoc: error: {problem}", err=True)
     echo(f"-> {folder} ({len(result.added)} images, {len(opened.record.present)} words)")

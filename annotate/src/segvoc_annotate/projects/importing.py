@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class Imported:
     """A line per image that failed to import."""
     passed_over: Counter[str] = field(default_factory=Counter)
     """Other files in a folder of images, by suffix."""
+    remarks: list[str] = field(default_factory=list)
+    """What to know of a dataset's labels (`LabeledImages.remarks`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +64,12 @@ class Importing:
     """Called with the number of images so far and of all."""
 
     def dataset(self, dataset: LabeledImages) -> Imported:
-        """Add the images of a dataset with their labels."""
-        result, words = Imported(), dataset.vocabulary.words
+        """Add the images of a dataset with their labels; a project without words takes over its background, too."""
+        result, words, before = Imported(), dataset.vocabulary.words, self.project.record
         record = self.project.add_words(words, by=self.by)
+        if dataset.background is not None and not before.words:
+            options = replace(record.options, background=dataset.background)
+            record = self.project.update(expected=record.revision, options=options, by=self.by)
         ids = {word.name: word.id for word in record.present}
         table = label_table({index: ids[word] for index, word in enumerate(words)})
         for index, image in enumerate(dataset.images):
@@ -142,6 +147,7 @@ class Importing:
         *,
         images: str | None = None,
         split: str | None = None,
+        background: str | None = None,
     ) -> Imported:
         """Add a dataset or another project from a folder, zip or annotation file; `UsageError` if it can't be read.
 
@@ -149,10 +155,11 @@ class Importing:
         """
         if Path(path).suffix.lower() == ".zip" and Path(path).is_file():
             with scratch_folder() as scratch:
-                return self.path(_unpacked(path, Path(scratch)), format, split=split)
+                return self.path(_unpacked(path, Path(scratch)), format, split=split, background=background)
         if format in (None, "project") and is_project(path):
             return self.another(ProjectFolder(path))
-        return self.dataset(read_dataset(path, format, images=images, split=split))
+        found = read_dataset(path, format, images=images, split=split, background=background)
+        return replace(self.dataset(found), remarks=found.remarks())
 
     def _added(self, image: Path | bytes, name: str, **about: str | None) -> str:
         """Add an image by path or content unless it exists; return its name. `about`: see `Project.add`."""
