@@ -84,6 +84,23 @@ def test_what_is_exported_can_be_imported(street: Project, tmp_path: Path, name:
     assert found[0] == found[1]
 
 
+def test_what_is_outside_all_shapes_is_a_word_and_the_project_s_background(street: Project, tmp_path: Path) -> None:
+    ProjectExport(project=street, format="coco-instances").to_folder(str(tmp_path / "coco"))
+    file = tmp_path / "coco/annotations/instances_default.json"
+    content = json.loads(file.read_text())
+    (wall,) = (one["id"] for one in content["categories"] if one["name"] == "wall")
+    content["annotations"] = [one for one in content["annotations"] if one["category_id"] != wall]
+    file.write_text(json.dumps(content))
+    (remark, *_) = Importing(project=Project.create(tmp_path / "plain")).path(tmp_path / "coco").remarks[::-1]
+    assert remark.startswith("67% of the pixels are outside of all shapes") and "--background NAME" in remark
+    with Project.create(tmp_path / "named") as named:
+        result = Importing(project=named).path(tmp_path / "coco", background="the rest")
+        assert not any("outside" in line for line in result.remarks)
+        ids = {word.name: str(word.id) for word in named.record.present}
+        assert named.record.options.background == "the rest"
+        assert all(state.pixels == {ids["cat"]: 1024, ids["the rest"]: 2048} for state in named.states()[0])
+
+
 def test_folders_of_images_and_labels(street: Project, tmp_path: Path) -> None:
     (tmp_path / "classes.json").write_text(json.dumps(["cat", "sky"]))
     for number in range(3):
