@@ -18,7 +18,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
-from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError, did_you_mean
+from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
 from segvoc.imaging.color_profiles import Colors, to_srgb
 from segvoc.imaging.image_formats import (
     GDAL_NODATA,
@@ -49,6 +49,7 @@ from segvoc.imaging.rasters import (
     stretched,
     warn_if_dark,
 )
+from segvoc.runtime.suggestions import did_you_mean
 from segvoc.runtime.version import __version__
 
 MAX_FETCHED = 500_000_000

@@ -13,7 +13,7 @@ from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.decision import AUTO, Background, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
-from segvoc.inference.reports import LabelStatistics
+from segvoc.inference.reports import LabelStatistics, Summary
 from segvoc.vocabulary import Vocabulary, folded
 
 SURROUNDINGS_SHARE = 1 / 3
@@ -33,6 +33,9 @@ REMEMBERED = 1024
 
 _SEPARATORS = re.compile(r"[;|\t\n\uff1b\uff0c\u3001\u060c\u061b]|\s\.\s|\.$")
 """Separators that people use instead of commas; also in Chinese, Japanese and Arabic, and Grounding DINO's periods."""
+
+_AND = re.compile(r"\s+(?:and|or|&)\s+", re.IGNORECASE)
+"""What stands between the words of a phrase."""
 
 _NOTHING = re.compile(r"(the )?([a-z]+ )?background|(everything|anything|all) else|the (rest|others)")
 """What people write for pixels of none of their words."""
@@ -65,7 +68,7 @@ def find_hints(
         same = " has no effect on this image, which "
         found.append(Hint((("window", job.options.window), same, ("window", "auto"), " sees in the same way")))
     about = job.result_metadata
-    if statistics.summary(about["words"], about["background"], about["unsure_below"])["unsure"]:
+    if Summary.of(statistics, about["words"], about["background"], about["unsure_below"]).unsure:
         found.append(Hint(("low confidence everywhere; your words may not be in this image",)))
     return tuple(found)
 
@@ -160,7 +163,8 @@ def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True, is_found: bo
     if is_found and not is_phrase:
         return []
     if is_phrase:
-        rest += f'; for separate words, use commas: "{", ".join(word.split())}"'
+        separate = _AND.split(word) if _AND.search(word) else word.split()
+        rest += f'; for separate words, use commas: "{", ".join(separate)}"'
     return [Hint(("pixels where a single word is unlikely are unlabeled; ", ("threshold", 0), rest))]
 
 
