@@ -194,7 +194,7 @@ def test_a_name_of_another_library_has_one_answer() -> None:
     ("name", "known", "meant"),
     [
         ("treshold", ("threshold", "tile"), " (did you mean threshold?)"),
-        ("Segmnet", ("segment", "segment_many"), " (did you mean segment?)"),
+        ("Treshold", ("tile", "threshold"), " (did you mean threshold?)"),
         ("coco", ("coco-panoptic", "coco-instances", "voc"), " (did you mean coco-panoptic?)"),
         ("cofee.jpg", ("coffee.jpg", "dogs.jpg"), " (did you mean coffee.jpg?)"),
         ("nope.jpg", ("o.png", "photo.jpg"), ""),
