@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 import segvoc
 
 FACADES = Path(__file__).resolve().parents[1] / "samples" / "facades"
-TYPED = {"building facade": "building", "plants": "tree", "background": "sky"}
-"""Words that people type for the classes whose names say little: the background of facades is the sky."""
+TYPED = {"plants": "tree", "background": "sky"}
+"""Words that people type for classes whose names say little: the background of these facades is the sky."""
 SIDE, BAR = 320, 26  # pixels of an image in the picture and of the titles
 COMMANDS = """
 The same with commands, which take images of your own:

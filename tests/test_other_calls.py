@@ -183,6 +183,15 @@ def test_what_is_proposed_runs_when_typed(
         assert found or COMMANDS.search(answer) or answer.startswith("leave it out: "), answer
 
 
+def test_taught_words_are_no_model_also_without_pytorch(scope: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(scope["home"] / "drawn.words.safetensors")
+    monkeypatch.setattr("segvoc.models.resolving.find_spec", lambda name: None)
+    with pytest.raises(segvoc.CheckpointError, match="has taught words, and no model") as refusal:
+        segvoc.load(path)
+    (code,) = proposals(str(refusal.value))
+    assert eval(code, {**scope, "segvoc": segvoc}).taught
+
+
 def test_a_name_of_another_library_has_one_answer() -> None:
     tables = json.loads(Path(suggestions.__file__).with_name("other_names.json").read_text())
     for kind in ("module", "model", "result", "boxes", "elsewhere"):

@@ -39,7 +39,7 @@ POOR = {"coffee": ["coffee cup", "red saucer", "silver spoon", "wooden table"], 
 CLICK = (225, 240)  # on the head of the first of the dogs
 EACH = (CLICK, (305, 425))  # on each dog
 SHOWN = (2, 3, 4)  # of the test set
-FACADES = {"building facade": "building", "plants": "tree", "background": "sky"}
+FACADES = {"plants": "tree", "background": "sky"}
 """Words as somebody types them for classes of the facades; the others are typed as they are called."""
 
 
