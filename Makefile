@@ -28,6 +28,7 @@ install:  ## make .venv and install the locked versions, segvoc and segvoc-annot
 
 demo:  ## install what labels images, without PyTorch, and label two photographs: demo/
 	@tools/install.sh $(LIGHT) requirements-light.lock
+	@echo "Labeling two photographs; the first start of segvoc takes some seconds more"
 	$(LIGHT)/bin/segvoc segment samples/mountains.jpg --words "sky, mountain, trees, grass" --out demo/
 	$(LIGHT)/bin/segvoc segment samples/dogs.jpg --words dog --out demo/
 	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the figures of each word (.json)"

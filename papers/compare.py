@@ -75,7 +75,7 @@ class Disagreement:
                 {
                     "name": name,
                     "model": result.model,
-                    "mean_confidence": float(result.confidence.mean()),
+                    "confidence": float(result.confidence.mean()),
                     "fractions": {
                         word: float((result.labels == index).mean()) for index, word in enumerate(result.words)
                     },

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segvoc.data.benchmarks import PUBLISHED_ROWS, PublishedRow
-from segvoc.errors import UsageError, did_you_mean
+from segvoc.errors import UsageError
 from segvoc.models.presets import PRESETS
+from segvoc.runtime.suggestions import did_you_mean
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "papers" / "tables.md"
 TEXT: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("tables.toml").read_text(encoding="utf-8"))

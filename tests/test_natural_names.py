@@ -38,8 +38,8 @@ fraction share percentage"""
 CALLS: list[tuple[dict[str, Any], str]] = [
     *(({name: "cat"}, "words") for name in ("text", "prompt", "classes", "labels")),
     *(({"words": "cup, table", name: 0.3}, "threshold") for name in ("conf", "confidence")),
-    ({"words": "cup, table", "imgsz": 640}, "images of any size"),
-    ({"words": "cup, table", "batch_size": 8}, "batched as the device allows"),
+    ({"words": "cup, table", "imgsz": 640}, "images may have any size"),
+    ({"words": "cup, table", "batch_size": 8}, "are batched as the device allows"),
     ({"words": "cup, table", "return_probs": True}, "return_probabilities"),
     *(({"words": "cup", name: 1}, "segvoc.load") for name in ("device", "half", "cuda")),
     ({"words": "cup", "stream": True}, "use model.segment_many"),
@@ -155,7 +155,7 @@ def test_a_name_of_other_libraries_works_or_is_answered_with_ours(kind, names, r
     for name in names.split():
         if name in dir(thing):
             continue
-        with pytest.raises(AttributeError, match=r"; use |\(did you mean "):
+        with pytest.raises(AttributeError, match=r"; (use|leave it out: )|\(did you mean "):
             getattr(thing, name)
 
 

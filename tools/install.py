@@ -9,6 +9,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 import venv
 from pathlib import Path
 
@@ -27,6 +29,19 @@ record.seek(0)
 if (installed := record.read()) == complete:
     sys.exit()
 print(f"Installing {lock.name} into {folder} with Python {sys.version.split()[0]}: this takes minutes", flush=True)
+
+
+def show_progress() -> None:
+    """Count the packages that are there, since pip says nothing: in place on a terminal, elsewhere line by line."""
+    every, begin, end = (1, "\r", "") if sys.stdout.isatty() else (10, "", "\n")
+    start, wanted = time.monotonic(), len(re.findall(r"^[\w.-]+==", lock.read_text(), re.MULTILINE))
+    while not is_over.wait(every):
+        there = min(wanted, len([*folder.glob("lib/*/site-packages/*.dist-info")]))
+        print(f"{begin}{there} of {wanted} packages after {time.monotonic() - start:.0f} s", end=end, flush=True)
+
+
+is_over = threading.Event()
+threading.Thread(target=show_progress, daemon=True).start()
 record.truncate(0)
 if not installed.startswith(environment):
     subprocess.run(["rm", "-rf", *(path for path in folder.iterdir() if path.name != ".installed")], check=True)
@@ -46,4 +61,7 @@ try:
     subprocess.run([*python, "pip", "install", "--quiet", *editable], check=True)
 except subprocess.CalledProcessError:
     sys.exit("error: the installation failed (see above); the same command makes it again")
+is_over.set()
+print("\n" if sys.stdout.isatty() else "", end="", flush=True)
 record.write(complete)
+record.flush()

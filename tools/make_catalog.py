@@ -27,6 +27,7 @@ def made_catalog() -> Catalog:
             summary=preset.summary,
             ships=bool(preset.shipped),
             published=None if preset.published is None else preset.published.name,
+            unconfirmed=None if preset.unconfirmed is None else preset.unconfirmed.name,
             encoders=tuple(file.name for file in preset.encoders if isinstance(file, PublishedFile)),
             fetches_encoders=bool(preset.fetched_encoders),
             how_to_get=preset.how_to_get,

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from segvoc.checkpoints import terms
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.data.benchmarks import BENCHMARKS, Download
 from segvoc.evaluation.protocol import PUBLISHED_PROTOCOLS
 from segvoc.models.presets import PRESETS
@@ -129,6 +131,9 @@ def pages() -> Iterator[tuple[Path, str]]:
     of_tiny = {name: of_photographs(f"tiny_{name}") for name in ("natural_words", "confidence", "surroundings")}
     of_folds = {kind: scores_of_tiny(kind) for kind in ("held_out", "unseen_words")}
     yield _page("explanation/what_tiny_can_do", of_folds | of_tiny)
+    licenses = {"shipped-terms": shipped_terms(), "sources-of-shipped": sources_of_shipped(), "to-know": to_know()}
+    published = {"terms-of-published": terms_of(PUBLISHED), "terms-of-unconfirmed": terms_of(UNCONFIRMED)}
+    yield _page("how_to/licenses", licenses | published)
     for page, by_name in MEASURED.items():
         tables = {name: results(name, columns) for name, columns in by_name.items()}
         yield _page(f"how_to/{page}", tables | ({"batch_hours": batch_hours()} if page == "batch" else {}))
@@ -152,6 +157,48 @@ def with_block(text: str, name: str, block: str) -> str:
     """A page with another block between the comments `<!-- NAME -->` and `<!-- end -->`."""
     start = text.index(begin := f"<!-- {name} -->\n\n")
     return f"{text[:start]}{begin}{block}\n\n{text[text.index('<!-- end -->', start) :]}"
+
+
+RECORDS = {"tiny": "labels", "clicks": "clicks", "edges": "edges"}
+"""Records of weights that ship, and what these are for."""
+
+
+def _records() -> dict[str, Any]:
+    return {name: json.loads((SHIPPED / f"{name}.json").read_text(encoding="utf-8")) for name in RECORDS}
+
+
+def shipped_terms() -> Rows:
+    """The license of each file of weights that ships."""
+    yield "files", "license", "what it allows"
+    for name, record in _records().items():
+        files = ", ".join(f"`{file}`" for file in record["sha256"])
+        yield f"{files} ({RECORDS[name]})", record["license"], terms.allows(record["license"])
+
+
+def sources_of_shipped() -> Rows:
+    """What shipped weights learned from, and what for."""
+    used: dict[str, list[str]] = {}
+    for name, record in _records().items():
+        for said in terms.sources_of(record).values():
+            used.setdefault(re.sub(r"^[\d,]+( of [\d,]+)? ", "", said), []).append(RECORDS[name])
+    yield "data", "used for"
+    yield from ((said, ", ".join(dict.fromkeys(uses))) for said, uses in used.items())
+
+
+def to_know() -> str:
+    """What to know of these."""
+    said = [text for record in _records().values() for text in terms.sources_of(record).values()]
+    lines = [f"{text[0].upper()}{text[1:]}" for text in terms.to_know(said)]
+    return "\n".join(f"- {line}." for line in [*lines, f"{terms.UNSETTLED[0].upper()}{terms.UNSETTLED[1:]}"])
+
+
+def terms_of(files: Mapping[str, PublishedFile | UnconfirmedFile]) -> Rows:
+    """License of published weights, what it allows, and what they learned from."""
+    yield "name", "weights", "license", "commercial use", "learned from"
+    for name, file in files.items():
+        may = f"{terms.may_be_sold(file.license, file.license_note)}: {terms.allows(file.license, file.license_note)}"
+        license, learned_from = file.license or terms.NOT_STATED, file.learned_from or terms.NOT_STATED
+        yield f"`{name}`", file.summary, license, may, learned_from
 
 
 def results(name: str, columns: Mapping[str, str]) -> Rows:

@@ -29,7 +29,7 @@ __all__ = sorted(_HOMES.keys() - {"__version__"})  # pyright: ignore[reportUnsup
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _HOMES:
-        from segvoc.errors import no_attribute
+        from segvoc.runtime.suggestions import no_attribute
 
         raise no_attribute("module 'segvoc'", name, "module", __all__)
     from segvoc.errors import naming_torch

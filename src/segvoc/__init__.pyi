@@ -23,6 +23,7 @@ from segvoc.inference.segmenter import Segmenter as Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords as TaughtWords
 from segvoc.inference.teaching import teach as teach
 from segvoc.labeling.formats.dataset import DatasetWriter as DatasetWriter
+from segvoc.labeling.videos import label_video as label_video
 from segvoc.models.catalog import list_models as list_models
 from segvoc.models.conversion import save as save
 from segvoc.models.network_segmenter import NetworkSegmenter as NetworkSegmenter

@@ -5,20 +5,10 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import cache, partial, wraps
-from inspect import Parameter, signature
-from numbers import Integral, Real
-from os import PathLike
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+from functools import cache, partial
 
 
 class SegvocError(Exception):
@@ -88,6 +78,8 @@ class Hint:
     def __str__(self) -> str:
         return self.written(python_option)
 
+    __repr__ = __str__  # so that `print(result.hints)` shows sentences
+
 
 class LabelingWarning(UserWarning):
     """Labels are probably not what was meant: words mean something else, or don't cover the image."""
@@ -147,95 +139,6 @@ def warn_caller(warning: Warning) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INSIDE:
         frame, level = frame.f_back, level + 1
     warnings.warn(warning, stacklevel=level)
-
-
-def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
-    """Suggest close names, to append to an error: " (did you mean tiny?)"; "" if none is close."""
-    names = list(known)
-    longer = [one for one in names if len(name) > 2 and one.startswith(name)]
-    close = (longer or get_close_matches(name, names, n=most))[:most]
-    listed = " or ".join(filter(None, (", ".join(close[:-1]), *close[-1:])))
-    return f" (did you mean {listed}?)" if close else ""
-
-
-@cache
-def _other_names() -> dict[str, dict[str, str]]:
-    """Our names, each with those that other libraries and tools use, for a module, models, results and options."""
-    return json.loads(Path(__file__).with_name("other_names.json").read_text(encoding="utf-8"))
-
-
-def option_meant(name: str, known: Collection[str]) -> str | None:
-    """Our name, among `known`, of an option or argument that other tools call `name`; None if there is none."""
-    other = name.lstrip("-").replace("_", "-")
-    ours = {one.lstrip("-").replace("_", "-"): one for one in known}
-    named = _other_names()["option"].items()
-    return next((ours[one] for one, others in named if one in ours and other in (one, *others.split())), None)
-
-
-def no_attribute(what: str, name: str, kind: str, known: Iterable[str]) -> AttributeError:
-    """The error for a name that a "module", "model" or "result" lacks, with ours if other libraries have it."""
-    ours = [one for one, others in _other_names()[kind].items() if name in others.split()]
-    listed = did_you_mean(name, known) or f"; dir({'segvoc' if kind == 'module' else kind}) lists its names"
-    return AttributeError(f"{what} has no attribute {name!r}{f'; use {ours[-1]}' if ours else listed}")
-
-
-def argument_meant(name: str, known: Sequence[str]) -> str:
-    """What to append to the error of an unknown keyword argument."""
-    if ours := option_meant(name, known):
-        return f" (did you mean {ours}?)"
-    other = name.replace("_", "-")
-    places = [place for place, names in _other_names()["elsewhere"].items() if other in names.split()]
-    return f"; use {places[0]}" if places else did_you_mean(name, known) or f"; it takes {', '.join(known) or 'none'}"
-
-
-def checked_call(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Decorate a function so that a wrong call is a `UsageError` that names the argument, and what to give."""
-    shape = signature(function)
-    arguments = {name: one.annotation for name, one in shape.parameters.items() if name not in ("self", "cls")}
-    known = [name for name in arguments if shape.parameters[name].kind != Parameter.VAR_KEYWORD]
-    for keywords in arguments.keys() - known:  # `**options: Unpack[Keywords]`
-        known += get_args(arguments.pop(keywords))[0].__annotations__
-
-    @wraps(function)
-    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if unknown := [name for name in kwargs if name not in known]:
-            raise UsageError(f"{function.__name__} has no argument {unknown[0]!r}{argument_meant(unknown[0], known)}")
-        try:
-            given = shape.bind(*args, **kwargs).arguments
-        except TypeError as error:
-            raise UsageError(f"{function.__name__}: {error}; it takes {', '.join(known) or 'none'}") from None
-        for name, annotation in arguments.items():
-            several = shape.parameters[name].kind == Parameter.VAR_POSITIONAL
-            for value in given.get(name, ()) if several else [given[name]] if name in given else ():
-                if wanted := _wanted(annotation, value):
-                    shown = " ".join(repr(value).split())
-                    raise UsageError(f"{function.__name__}: {name} is {shown:.60}; give {wanted}")
-        return function(*args, **kwargs)
-
-    return checked
-
-
-def _wanted(annotation: Any, value: object) -> str | None:
-    """What an argument has to be, if the value is something else, as far as classes, numbers and names tell."""
-    union = isinstance(annotation, UnionType) or get_origin(annotation) is Union
-    described: dict[str, None] = {}
-    for kind in get_args(annotation) if union else (annotation,):
-        plain = get_origin(kind) or kind
-        if plain is Literal:
-            fits, text = isinstance(value, str) and value in get_args(kind), " or ".join(map(repr, get_args(kind)))
-        elif plain in _NUMBERS:
-            fits, text = isinstance(value, _NUMBERS[plain]) and not isinstance(value, bool), "a number"
-        elif plain in (str, PathLike, NoneType) or getattr(plain, "__module__", "").startswith("segvoc."):
-            fits, text = isinstance(value, plain), _other_names()["made by"].get(plain.__name__, f"a {plain.__name__}")
-        else:
-            return None
-        if fits:
-            return None
-        described[text] = None
-    return " or ".join(described)
-
-
-_NUMBERS: dict[Any, Any] = {int: Integral, float: Real}
 
 
 def install_line(extra: str) -> str:

@@ -64,11 +64,11 @@ def test_hints_and_warnings_go_to_standard_error_and_refuse_nothing(segvoc_comma
 def test_what_was_seen_is_said(segvoc_command: Command) -> None:
     done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "cup, table, submarine")
     (line,) = done.out.splitlines()
-    assert "confidence 0." in line and "; not found: submarine -> out/" in line
+    assert "; expected accuracy " in line and "; not found: submarine -> out/" in line
     report = read_json("out/coffee.json")
-    assert (report["not_found"], report["unsure"]) == (["submarine"], False) and report["mean_confidence"] > 0.12
+    assert (report["not_found"], report["unsure"]) == (["submarine"], False) and report["quality"] > 0.12
     done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "tax return, inflation")
-    assert "; unsure 0." in done.out and "segvoc: hint: low confidence everywhere" in done.err
+    assert "; unsure: expected accuracy " in done.out and "segvoc: hint: low confidence everywhere" in done.err
     assert read_json("out/coffee.json")["unsure"]
 
 

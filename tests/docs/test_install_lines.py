@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "annotate" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def install_lines() -> dict[str, str]:
@@ -28,7 +28,7 @@ LINES = {line: page for line, page in install_lines().items() if not line.starts
 
 
 def test_pages_install_what_a_clone_has() -> None:
-    assert {".", ". ./annotate", '".[torch]"'} <= LINES.keys()
+    assert {".", ". ./annotate", '".[torch]"', '. "./annotate[cvat]"'} <= LINES.keys()
     assert not [line for line in LINES if re.search(r"\bsegvoc\b", line) and "/" not in line]
 
 

@@ -95,7 +95,7 @@ def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pyte
         monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
         for name in ("anna/car-parts", "anna/car-parts@v2"):
             segvoc.push(segvoc.load_network("tiny", dtype="float32"), name, weights=True)
-    if name == "videos":
+    if name in ("videos", "examples"):
         write_video(Path("video.mp4"), 6)
     if name == "formats":
         with segvoc.DatasetWriter("coco", "coco-panoptic") as dataset:

@@ -144,12 +144,12 @@ def test_figures_are_what_they_say() -> None:
     assert figures(maps - 9, facts)[1][-1] > 2
 
 
-def test_quality_is_the_mean_confidence_and_low_for_words_that_are_not_there() -> None:
+def test_quality_is_the_mean_of_the_confidence_and_low_for_words_that_are_not_there() -> None:
     model = open_tiny()
     good, bad = (model.segment(COFFEE, words) for words in ("cup, table", "inflation, tax return"))
     assert good.quality is not None and bad.quality is not None
     assert good.quality == pytest.approx(good.confidence.mean(), abs=1e-4) and good.quality > 0.6 > 0.3 > bad.quality
-    assert good.report()["quality"] == good.quality and bad.is_unsure and not good.is_unsure
+    assert good.report()["quality"] == good.quality and bad.unsure and not good.unsure
     rejected = model.segment(COFFEE, "cup, table", background="auto")
     labeled = rejected.labels != UNLABELED
     assert rejected.quality == pytest.approx(rejected.confidence[labeled].mean(), abs=1e-4)
@@ -157,7 +157,7 @@ def test_quality_is_the_mean_confidence_and_low_for_words_that_are_not_there() -
 
 def test_a_single_word_has_the_score_as_its_confidence_and_no_quality() -> None:
     result = open_tiny().segment(COFFEE, "cup")
-    assert result.quality is None and not result.is_unsure and 0.3 < result.confidence[result.mask("cup")].mean() < 0.95
+    assert result.quality is None and not result.unsure and 0.3 < result.confidence[result.mask("cup")].mean() < 0.95
 
 
 def test_a_threshold_is_one_of_the_confidence() -> None:
@@ -338,7 +338,7 @@ def test_a_network_with_other_weights_decides_by_its_scores_alone(tmp_path: Path
     again = segvoc.load(tmp_path / "mine.safetensors", device="cpu")
     assert again.traits.decision == trained.traits.decision and again.origin[TRAINING] == {"recipe": "finetune"}
     result = again.segment(COFFEE, "cup, table")
-    assert result.quality is None and not result.is_unsure
+    assert result.quality is None and not result.unsure
 
 
 @pytest.mark.parametrize(

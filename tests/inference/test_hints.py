@@ -42,6 +42,7 @@ def written(words: object, **options: bool) -> list[str]:
         (["cat | wall"], '"cat, wall"'),
         (["cat\uff0cwall\u3001sofa"], '"cat, wall, sofa"'),
         ("cat dog", 'use commas: "cat, dog"'),
+        ("black dog and brick wall", 'use commas: "black dog, brick wall"'),
         (["cup", "Background"], "--background Background"),
         (["cup", "blurred background"], "--background 'blurred background'"),
         (["cup", "Everything else"], "--background 'Everything else'"),
@@ -63,6 +64,10 @@ def test_words_that_a_model_was_not_taught_are_named() -> None:
     (hint,) = map(str, known_word_hints(["cat"], ["rust", "dent"]))
     assert hint == "none of the words that this model was taught (rust, dent) is used"
     assert known_word_hints(["Rust"], ["rust", "dent"]) == []
+
+
+def test_hints_print_as_sentences() -> None:
+    assert repr((Hint(("leave it, or give ", ("threshold", 0))),)) == "(leave it, or give threshold=0,)"
 
 
 @pytest.mark.parametrize(

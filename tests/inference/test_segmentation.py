@@ -70,12 +70,11 @@ def test_report_is_what_the_contract_says_and_confidence_that_is_no_number_is_nu
         "model": "tiny",
         "dtype": "float32",
         "classes": [
-            {"id": 0, "name": "cat", "color": colors[0], "pixels": 2, "fraction": 0.333333, "mean_confidence": 0.1},
-            {"id": 1, "name": "sofa", "color": colors[1], "pixels": 0, "fraction": 0.0, "mean_confidence": None},
-            {"id": 2, "name": "wall", "color": colors[2], "pixels": 3, "fraction": 0.5, "mean_confidence": 0.733333},
+            {"id": 0, "name": "cat", "color": colors[0], "pixels": 2, "fraction": 0.333333, "confidence": 0.1},
+            {"id": 1, "name": "sofa", "color": colors[1], "pixels": 0, "fraction": 0.0, "confidence": None},
+            {"id": 2, "name": "wall", "color": colors[2], "pixels": 3, "fraction": 0.5, "confidence": 0.733333},
         ],
         "unlabeled": 1,
-        "mean_confidence": 0.48,
         "quality": None,
         "not_found": ["sofa"],
         "unsure": False,
@@ -84,7 +83,7 @@ def test_report_is_what_the_contract_says_and_confidence_that_is_no_number_is_nu
     }
     result = _segmentation(np.array([[0, 1]]), ("a", "b"))
     result.confidence[0] = np.nan, np.inf
-    assert [entry["mean_confidence"] for entry in result.report()["classes"]] == [None, None]
+    assert [entry["confidence"] for entry in result.report()["classes"]] == [None, None]
 
 
 @pytest.mark.parametrize("background", [None, "Wall", "other"])
@@ -92,7 +91,7 @@ def test_report_is_what_the_contract_says_and_confidence_that_is_no_number_is_nu
 def test_it_is_unsure_where_its_report_is(background: str | None, unsure_below: float | None) -> None:
     labels = np.array([[0, 0, 2], [UNLABELED, 2, 2]])
     result = replace(_segmentation(labels, WORDS), background=background, unsure_below=unsure_below)
-    assert result.is_unsure == result.report()["unsure"]
+    assert result.unsure == result.report()["unsure"]
 
 
 def test_boxes_polygons_and_crops_are_of_each_component() -> None:
@@ -211,9 +210,9 @@ def test_legend_counts_what_does_not_fit() -> None:
 def test_repr_is_one_short_line() -> None:
     result = _segmentation(_halves(), WORDS, source="photo.jpg")
     shares = "wall 50%, cat 49%, 1% unlabeled"
-    assert repr(result) == f"<Segmentation 'photo.jpg', 300 x 200: {shares}; confidence 0.50; not found: sofa>"
+    assert repr(result) == f"<Segmentation 'photo.jpg', 300 x 200: {shares}; mean confidence 0.50; not found: sofa>"
     many = _segmentation(np.arange(12).reshape(3, 4), tuple(f"word {i}" for i in range(12)))
-    assert repr(many).endswith("word 4 8%, 7 more; confidence 0.50>")
+    assert repr(many).endswith("word 4 8%, 7 more; mean confidence 0.50>")
     assert "100% unlabeled" in repr(_segmentation(np.full((2, 2), UNLABELED), WORDS))
 
 
@@ -225,8 +224,8 @@ def _small(parts: bool = True) -> Segmentation:
 
 def test_report_lists_every_part_that_was_asked_for() -> None:
     report = _small().report()
-    none = {"pixels": 0, "fraction": 0.0, "mean_confidence": None}
-    two = {"pixels": 2, "fraction": 0.333333, "mean_confidence": 0.25}
+    none = {"pixels": 0, "fraction": 0.0, "confidence": None}
+    two = {"pixels": 2, "fraction": 0.333333, "confidence": 0.25}
     assert report["parts"] == [
         {"id": 0, "object": "cat", "part": "head", "name": "cat's head", **two},
         {"id": 1, "object": "cat", "part": "tail", "name": "cat's tail", **none},

@@ -223,7 +223,7 @@ def _check_command(written: Written, command: Command, *options: object) -> None
     report = json.loads(json.dumps(ours.report()))
     for one, other in zip(found["classes"], report["classes"], strict=True):
         assert one["color"] == other["color"]  # gray for the background
-        assert one["mean_confidence"] == pytest.approx(other["mean_confidence"], abs=1e-3)
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-3)
 
 
 def read_by_training(written: Written, command: Command) -> None:

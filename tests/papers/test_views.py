@@ -117,7 +117,7 @@ def test_where_two_maps_differ_and_by_which_words():
     facts = found.facts()
     assert facts["differing"] == 0.5
     assert facts["models"][0]["fractions"] == {"truck": 0.25, "runway": 0.375, "sky": 0.375}
-    assert [model["mean_confidence"] for model in facts["models"]] == [0.75, 0.25]
+    assert [model["confidence"] for model in facts["models"]] == [0.75, 0.25]
 
 
 NAMES = tuple(f"{color} {thing}" for color in ("red", "blue", "old") for thing in ("cat", "sofa", "wall", "cup"))

@@ -242,7 +242,7 @@ def test_a_large_image_is_labeled_in_tiles_and_the_rest_as_a_whole():
     tiled = NumpySegmenter().segment(drawn_image(size=(300, 200)), WORDS, tile=2048)
     np.testing.assert_array_equal(labels_of(Image.open(io.BytesIO(found.content)), ""), tiled.labels)
     report = tiled.report()
-    for name in ("width", "height", "unlabeled", "not_found", "mean_confidence"):
+    for name in ("width", "height", "unlabeled", "not_found", "quality"):
         assert told[name] == report[name]
     assert [entry["pixels"] for entry in told["classes"]] == [entry["pixels"] for entry in report["classes"]]
     np.testing.assert_array_equal(decoded(told["classes"][0]), tiled.labels == 0)

@@ -213,9 +213,9 @@ test("figures count pixels, parts only where the word is still the one that was 
   const answer = { ...draft(["0001"], [0, 1, 2], 0.6), parts };
   const labeling = new Labeling(answer, edits, context(["cat", "wall", "dog"]));
   const [cat, wall, dog] = figures(labeling);
-  assert.deepEqual([cat.pixels, cat.fraction, cat.meanConfidence], [2, 0.5, 0.6]);
-  assert.deepEqual([wall.pixels, wall.meanConfidence], [2, 0.8]);
-  assert.deepEqual([dog.pixels, dog.meanConfidence], [0, null]);
+  assert.deepEqual([cat.pixels, cat.fraction, cat.confidence], [2, 0.5, 0.6]);
+  assert.deepEqual([wall.pixels, wall.confidence], [2, 0.8]);
+  assert.deepEqual([dog.pixels, dog.confidence], [0, null]);
   assert.deepEqual(partFigures(labeling).map(({ name, pixels }) => [name, pixels]), [["cat's head", 1]]);
 });
 

@@ -106,6 +106,8 @@ class PublishedFile:
     """SPDX identifier of the license."""
     license_note: str = ""
     """Notes on the license, for example contradicting pages."""
+    learned_from: str = ""
+    """The data that it was trained on, and who says so; "" if nobody does."""
     sources: tuple[SourcePage, ...]
 
     @property
@@ -139,6 +141,10 @@ class UnconfirmedFile:
     page: str
     reason: str
     """The unconfirmed fact."""
+    license: str = ""
+    """License of the weights, as for a `PublishedFile`, like what follows; "" if none is stated."""
+    license_note: str = ""
+    learned_from: str = ""
 
 
 def known_file(sha256: str) -> PublishedFile | None:

@@ -14,16 +14,9 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from segvoc.cli.output import echo, show_hints
-from segvoc.errors import (
-    LabelingWarning,
-    SegvocError,
-    UsageError,
-    did_you_mean,
-    install_line,
-    naming_torch,
-    option_meant,
-)
+from segvoc.errors import LabelingWarning, SegvocError, UsageError, install_line, naming_torch
 from segvoc.runtime import process_settings
+from segvoc.runtime.suggestions import did_you_mean, option_meant
 from segvoc.runtime.version import __version__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

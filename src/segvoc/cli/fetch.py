@@ -7,9 +7,10 @@ import click
 from segvoc.checkpoints.fetching import cached, check_space, fetch, transfer_size
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.cli.output import echo, example
-from segvoc.errors import CheckpointError, UsageError, did_you_mean
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.catalog import catalog
 from segvoc.runtime.progress import aligned
+from segvoc.runtime.suggestions import did_you_mean
 
 
 @click.command("fetch", epilog=example("segvoc fetch cat-seg-b", more=f"Files: {', '.join(PUBLISHED)}."))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
+from segvoc.checkpoints.terms import NOT_STATED, sources_of, terms, terms_of_training
 from segvoc.cli.options import setting_option
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError, missing_extra
@@ -39,6 +40,12 @@ def info_command(model: str, as_json: bool, options: Sequence[str]) -> None:
 
 
 def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
+    """Describe a model or a published file: `_described`, and "terms", what its licenses allow."""
+    facts = _described(model, options)
+    return {**facts, "terms": _terms(model, facts["weights"])}
+
+
+def _described(model: str, options: Sequence[str]) -> dict[str, Any]:
     """Describe a model or a published file.
 
     Keys: "name", "summary", "parameters" (all, trainable, and per component) and "weights"; files add "preset", and
@@ -125,6 +132,19 @@ def _weights(name: str) -> dict[str, Any]:
     return _published(PUBLISHED[listed.published])
 
 
+def _terms(model: str, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """What the licenses of the code, of a model's weights and of what these learned from allow."""
+    unconfirmed = catalog().models[model].unconfirmed if model in catalog().models else None
+    file = PUBLISHED.get(weights.get("name", ""))
+    if weights["status"] == "not published" and unconfirmed is not None:
+        file = UNCONFIRMED[unconfirmed]
+    if file is not None:
+        return terms(file.license, [file.learned_from] if file.learned_from else [], file.license_note)
+    if sources := sources_of(weights):
+        return terms(weights.get("license", ""), list(sources.values()))
+    return terms_of_training()
+
+
 def _of_file(path: str, record: Mapping[str, Any]) -> dict[str, Any]:
     said = ("preset", "options", "configuration", "status", "classes", "background", "taught")
     facts = {key: value for key, value in record.items() if key not in said}
@@ -175,7 +195,8 @@ def _encoders(file: PublishedFile | UnconfirmedFile) -> dict[str, Any]:
     if isinstance(file, PublishedFile):
         wanted = ("name", "filename", "sha256", "license", "page", "on_disk")
         return {key: value for key, value in _published(file).items() if key in wanted}
-    return {"name": file.name, "summary": file.summary, "page": file.page, "not_fetched": file.reason}
+    license = {"license": file.license or NOT_STATED}
+    return {"name": file.name, "summary": file.summary, **license, "page": file.page, "not_fetched": file.reason}
 
 
 def _on_disk(path: Path) -> str:

@@ -9,8 +9,9 @@ import click
 from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options
 from segvoc.cli.output import echo, example, is_first_process, worse_line
 from segvoc.data.unlabeled import unlabeled_row
-from segvoc.errors import UsageError, did_you_mean
+from segvoc.errors import UsageError
 from segvoc.models.catalog import catalog
+from segvoc.runtime.suggestions import did_you_mean
 from segvoc.storage.journal import read_journal
 from segvoc.storage.records import parse_settings
 from segvoc.training.trackers import TRACKERS, Wandb

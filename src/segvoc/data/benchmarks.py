@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segvoc.data.labeled_images import LabeledImage, LabeledImages, class_names, read_class_list
-from segvoc.errors import UsageError, counted, did_you_mean, one_line
+from segvoc.errors import UsageError, counted, one_line
 from segvoc.inference.label_options import LabelKeywords
+from segvoc.runtime.suggestions import did_you_mean
 from segvoc.storage.files import read_json, write_json
 from segvoc.storage.records import check_amounts, from_json, to_json
 from segvoc.vocabulary import Vocabulary

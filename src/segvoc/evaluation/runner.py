@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.errors import InputError, UsageError, checked_call
+from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.objects import compared_objects
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
@@ -31,6 +31,7 @@ from segvoc.runtime.distributed import Processes
 from segvoc.runtime.hardware import peak_gigabytes
 from segvoc.runtime.process_settings import float32_products
 from segvoc.runtime.progress import Progress, print_line, printable
+from segvoc.runtime.suggestions import checked_call
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import write_json
@@ -129,7 +130,7 @@ def evaluate(
         failures = segment_and_score(
             segmenter, mine, lambda truth, _, score: work.finish(score.stem, truth.stamp, score.to_json()), count
         )
-        gathered = processes.gather((failures, peak_memory(getattr(model, "device", None))))
+        gathered = processes.gather((failures, peak_memory(model)))
         content = Report()
         if processes.first:
             scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, decode), images)
@@ -266,10 +267,10 @@ def _current_scores(done: DoneItems[ImageScore], images: Sequence[EvaluationImag
     return {stem: score for stem, score in current if score is not None}
 
 
-def peak_memory(device: torch.device | None) -> float:
-    """Peak memory so far: of the GPU if the device is one, else of the process [GB]."""
-    if device is not None and device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
+def peak_memory(model: Segmenter) -> float:
+    """Peak memory so far: of the GPU if the model is on one, else of the process [GB]."""
+    if model_device(model) == "cuda":
+        return torch.cuda.max_memory_allocated(str(model.device)) / 1e9
     return peak_gigabytes()
 
 

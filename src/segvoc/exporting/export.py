@@ -23,7 +23,7 @@ from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.word_encoder import lexicon_of
-from segvoc.errors import UsageError, checked_call, missing_extra
+from segvoc.errors import UsageError, missing_extra
 from segvoc.exporting.decision_programs import decision_files, decision_programs
 from segvoc.exporting.programs import (
     comes_apart,
@@ -55,6 +55,7 @@ from segvoc.models.weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.runtime.arrays import to_numpy
+from segvoc.runtime.suggestions import checked_call
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
 

@@ -50,6 +50,12 @@ IMAGE_SUFFIXES = frozenset(_TGA_SUFFIXES).union(
 )
 """File suffixes (lower case) of images in a folder."""
 
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf"),
+    *(".flv", ".ogv", ".3gp", ".3g2", ".mxf", ".y4m"),
+)
+"""File suffixes (lower case) of videos."""
+
 DICOM_SUFFIXES = (".dcm", ".dicom")
 """File suffixes of medical images, which aren't supported."""
 
@@ -101,12 +107,12 @@ def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
                 with _without_pillows_limit():
                     return factory(file, "")
         except Exception as error:
-            _refuse_dicom(file, name)  # the first 128 bytes of DICOM may look like a TIFF
+            _refuse_other_kinds(file, name)  # the first 128 bytes of DICOM may look like a TIFF
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
                 with contextlib.suppress(*TIFF_ERRORS):
                     return TagsOnly(file, error)
             raise damaged_image(name, image_format, error) from None
-    _refuse_dicom(file, name)
+    _refuse_other_kinds(file, name)
     name = "the file" if name == "the image" else name
     raise InputError(f"{name} is not an image in a known format; convert it to JPEG or PNG")
 
@@ -132,11 +138,15 @@ def load(image: Image.Image) -> None:
         image.load()
 
 
-def _refuse_dicom(file: BinaryIO | io.BytesIO, name: str) -> None:
-    """Raise an error for a DICOM file, by its signature or, since old files have none, by its name."""
+def _refuse_other_kinds(file: BinaryIO | io.BytesIO, name: str) -> None:
+    """Raise an error for a DICOM file, by its signature or, since old files have none, its name; and for a video."""
     file.seek(0)
-    if file.read(132)[128:] == b"DICM" or name.rstrip("'\"").lower().endswith(DICOM_SUFFIXES):
+    lower = name.rstrip("'\"").lower()
+    if file.read(132)[128:] == b"DICM" or lower.endswith(DICOM_SUFFIXES):
         raise InputError(f"{name} is a DICOM file, which isn't supported; {DICOM_EXPORT}")
+    if lower.endswith(VIDEO_SUFFIXES):
+        how = f"segvoc.label_video(model, {name}, words), or `segvoc segment` with --words"
+        raise InputError(f"{name} is a video, not an image; label it by {how}")
 
 
 @cache

@@ -9,12 +9,13 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from segvoc.errors import UsageError, checked_call
+from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_given
 from segvoc.inference.edges import IMAGE_PROGRAM, connected_cells, shipped_program
 from segvoc.inference.protocols import SHIPPED_VIEW
 from segvoc.inference.windows import views
 from segvoc.runtime.arrays import sigmoid
+from segvoc.runtime.suggestions import checked_call
 
 PROGRAM = "clicks.onnx"
 """From the shipped image encoder's features of a view, clicks and the current mask to the mask."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
-from segvoc.errors import UsageError, checked_call
+from segvoc.errors import UsageError
 from segvoc.inference.decision import PLAIN_DECISION, Decision
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol, Protocols, Window
@@ -20,6 +20,7 @@ from segvoc.inference.taught.taught_words import TaughtWords, probe_image
 from segvoc.inference.windows import views
 from segvoc.layers.selection import requested_selection
 from segvoc.runtime.arrays import Array
+from segvoc.runtime.suggestions import checked_call
 from segvoc.vocabulary import folded
 
 
@@ -120,6 +121,11 @@ class Engine(ABC):
     @abstractmethod
     def dtype(self) -> str:
         """Precision of most of the network's computations: "float32", "bfloat16", ..."""
+
+    @property
+    def device(self) -> object:
+        """Where the network runs: "cpu", or the `torch.device` of a PyTorch network."""
+        return "cpu"
 
     @property
     def batches_ahead(self) -> int:

@@ -14,7 +14,7 @@ from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.inference.decision import FILL, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.reports import LabelStatistics
+from segvoc.inference.reports import LabelStatistics, Summary
 from segvoc.lexicon import Lexicon
 from segvoc.vocabulary import Vocabulary, folded
 
@@ -39,6 +39,9 @@ REMEMBERED = 1024
 
 _SEPARATORS = re.compile(r"[;|\t\n\uff1b\uff0c\u3001\u060c\u061b]|\s\.\s|\.$")
 """Separators that people use instead of commas; also in Chinese, Japanese and Arabic, and Grounding DINO's periods."""
+
+_AND = re.compile(r"\s+(?:and|or|&)\s+", re.IGNORECASE)
+"""What stands between the words of a phrase."""
 
 _NOTHING = re.compile(r"(the )?([a-z]+ )?background|(everything|anything|all) else|the (rest|others)")
 """What people write for pixels of none of their words."""
@@ -70,9 +73,9 @@ def find_hints(
         same = " has no effect on this image, which "
         found.append(Hint((("window", job.options.window), same, ("window", "auto"), " sees in the same way")))
     about = job.result_metadata
-    summary = statistics.summary(about["words"], about["background"], about["unsure_below"])
+    summary = Summary.of(statistics, about["words"], about["background"], about["unsure_below"])
     better = None if job.taught is not None else job.query.rules.decision.better
-    return (*quality_hints(summary["quality"], better, is_unsure=summary["unsure"]), *found)
+    return (*quality_hints(summary.quality, better, is_unsure=summary.unsure), *found)
 
 
 def quality_hints(quality: float | None, better: str | None, *, is_unsure: bool) -> list[Hint]:
@@ -161,7 +164,8 @@ def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True) -> Sequence[
         return [Hint((f'"{word}" is a single class with synonyms; for separate classes, {each}',))]
     if not (vocabulary.is_line and " " in word):
         return []
-    return [Hint((f'"{word}" is taken as a single word; for separate words, use commas: "{", ".join(word.split())}"',))]
+    listed = ", ".join(_AND.split(word) if _AND.search(word) else word.split())
+    return [Hint((f'"{word}" is taken as a single word; for separate words, use commas: "{listed}"',))]
 
 
 def color_hints(words: Sequence[str], lexicon: Lexicon) -> list[Hint]:

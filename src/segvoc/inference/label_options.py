@@ -10,13 +10,14 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from segvoc.errors import UsageError, argument_meant
+from segvoc.errors import UsageError
 from segvoc.imaging.stretching import Stretch
 from segvoc.inference.decision import AUTO
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.layers.selection import KeepClasses, requested_selection
+from segvoc.runtime.suggestions import argument_meant
 from segvoc.storage.records import field_types, field_value
 from segvoc.vocabulary import as_word, folded
 

@@ -15,7 +15,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import word_colors
 from segvoc.vocabulary import folded
 
-SUMMARY = ("mean_confidence", "quality", "not_found", "unsure")
+SUMMARY = ("quality", "not_found", "unsure")
 """Fields of a report about all words together."""
 
 _AT_ONCE = 1 << 18
@@ -72,12 +72,12 @@ class LabelStatistics:
         return int(self.pixels[UNLABELED])
 
     def entry(self, label: int) -> dict[str, Any]:
-        """The report's entry of a label: "pixels", their "fraction", "mean_confidence" (None without pixels)."""
+        """The report's entry of a label: "pixels", their "fraction", mean "confidence" (None without pixels)."""
         count = int(self.pixels[label])
         return {
             "pixels": count,
             "fraction": round(count / self.total, 6),
-            "mean_confidence": _mean(float(self.confidence[label]), count),
+            "confidence": _mean(float(self.confidence[label]), count),
         }
 
     def listed(self, number: int, *, compact: bool) -> list[int]:
@@ -91,31 +91,58 @@ class LabelStatistics:
             for label in self.listed(len(words), compact=compact)
         ]
 
-    def summary(self, words: Sequence[str], background: str | None, unsure_below: float | None) -> dict[str, Any]:
-        """The report's summary of all words except the background.
 
-        "mean_confidence" (None without pixels), "quality": the same where it is known to be the expected pixel accuracy
-        (None elsewhere), the words without pixels ("not_found"), and "unsure": whether the mean is so low that perhaps
-        none of the words is in the image.
-        """
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What there is to say about all words of an image or a video except the background."""
+
+    confidence: float | None
+    """Mean confidence of their pixels; None without pixels."""
+    unsure_below: float | None
+    not_found: list[str]
+    """The words without pixels."""
+
+    @property
+    def quality(self) -> float | None:
+        """That mean where it is the expected share of right pixels."""
+        return None if self.unsure_below is None else self.confidence
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the quality is so low that perhaps none of the words is in the image."""
+        return self.quality is not None and self.unsure_below is not None and self.quality < self.unsure_below
+
+    @classmethod
+    def of(
+        cls, statistics: LabelStatistics, words: Sequence[str], background: str | None, unsure_below: float | None
+    ) -> "Summary":
+        """Summarize the statistics of labels; see `LabeledFile`."""
         none = None if background is None else folded(background)
         own = [label for label, word in enumerate(words) if folded(word) != none]
-        mean = _mean(float(self.confidence[own].sum()), int(self.pixels[own].sum()))
-        unsure = mean is not None and unsure_below is not None and mean < unsure_below
-        missing = [words[label] for label in own if not self.pixels[label]]
-        quality = None if unsure_below is None else mean
-        return {"mean_confidence": mean, "quality": quality, "not_found": missing, "unsure": unsure}
+        return cls(
+            confidence=_mean(float(statistics.confidence[own].sum()), int(statistics.pixels[own].sum())),
+            unsure_below=unsure_below,
+            not_found=[words[label] for label in own if not statistics.pixels[label]],
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """Its part of a report: `SUMMARY`."""
+        return {name: getattr(self, name) for name in SUMMARY}
+
+    def notes(self) -> list[str]:
+        """Lines for people: the quality, or else the mean confidence, and the absent words."""
+        lines = [] if self.confidence is None else [f"mean confidence {self.confidence:.2f}"]
+        if self.quality is not None:
+            lines = [f"{'unsure: ' * self.unsure}expected accuracy {100 * self.quality:.0f} %"]
+        if missing := [word.split(", ")[0] for word in self.not_found]:  # of a word with synonyms the first
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            lines.append(f"not found: {', '.join(missing[:5])}{more}")
+        return lines
 
 
-def summary_notes(summary: Mapping[str, Any]) -> list[str]:
-    """Format `LabelStatistics.summary` for people: the confidence, and the absent words."""
-    # of a word with synonyms the first
-    mean, missing = summary["mean_confidence"], [word.split(", ")[0] for word in summary["not_found"]]
-    lines = [] if mean is None else [f"{'unsure' if summary['unsure'] else 'confidence'} {mean:.2f}"]
-    if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        lines.append(f"not found: {', '.join(missing[:5])}{more}")
-    return lines
+def summary_of(result: Any) -> Summary:
+    """Summarize a `Segmentation` or `LabeledFile`."""
+    return Summary.of(result.statistics, result.words, result.background, result.unsure_below)
 
 
 def report_fields(result: Any, statistics: LabelStatistics, classes: list[Any], **parts: list[Any]) -> dict[str, Any]:
@@ -126,7 +153,7 @@ def report_fields(result: Any, statistics: LabelStatistics, classes: list[Any], 
         "classes": classes,
         **parts,
         "unlabeled": statistics.unlabeled,
-        **statistics.summary(result.words, result.background, result.unsure_below),
+        **summary_of(result).fields(),
         "seconds": round(result.seconds, 3),
     }
 
@@ -147,7 +174,7 @@ class LabeledFile:
     model: str
     dtype: str
     unsure_below: float | None = None
-    """Mean confidence below which perhaps none of the words is in it; None if unknown."""
+    """Quality below which perhaps none of the words is in it; None where the confidence is no probability."""
     hints: tuple[Hint, ...] = ()
     """What there is to say about its words and their labels."""
     seconds: float
@@ -164,9 +191,8 @@ class LabeledFile:
         return report_fields(self, self.statistics, classes) | {"hints": list(map(str, self.hints))}
 
     def notes(self) -> list[str]:
-        """The confidence, the absent words and the hints, a line each."""
-        summary = self.statistics.summary(self.words, self.background, self.unsure_below)
-        return [*summary_notes(summary), *map(str, self.hints)]
+        """The quality, the absent words and the hints, a line each."""
+        return [*summary_of(self).notes(), *map(str, self.hints)]
 
 
 def json_text(report: dict[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
 from PIL import Image
 
-from segvoc.errors import Hint, OutputError, UsageError, checked_call, did_you_mean, missing_package, no_attribute
+from segvoc.errors import Hint, OutputError, UsageError, missing_package
 from segvoc.imaging.annotations import (
     MaskForm,
     categories,
@@ -40,9 +40,10 @@ from segvoc.imaging.overlay import (
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.tiff_tags import place_of
-from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_notes
+from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_of
 from segvoc.lexicon import surfaces_among
 from segvoc.runtime.progress import print_line
+from segvoc.runtime.suggestions import Called, checked_call, did_you_mean, no_attribute
 from segvoc.storage.atomic_writes import check_names, write_atomically
 from segvoc.storage.files import write_json
 from segvoc.vocabulary import Part, folded
@@ -139,7 +140,7 @@ class Segmentation:
     background: str | None = None
     """The word that stands for "none of the others", if the call named one."""
     unsure_below: float | None = None
-    """Mean confidence below which perhaps none of the words is in the image; None if unknown."""
+    """Quality below which perhaps none of the words is in the image; None where the confidence is no probability."""
     hints: tuple[Hint, ...] = ()
     """What suggests that other words or options were meant."""
 
@@ -153,7 +154,7 @@ class Segmentation:
         unlabeled = self.statistics.unlabeled
         rest = [f"{share_text(unlabeled / self.labels.size)} unlabeled"] if unlabeled else []
         source = f"{self.source!r}, " if self.source else ""
-        summary = "; ".join([", ".join([*shares, *more, *rest]), *summary_notes(self._summary)])
+        summary = "; ".join([", ".join([*shares, *more, *rest]), *summary_of(self).notes()])
         return f"<Segmentation {source}{self.width} x {self.height}: {summary}>"
 
     def _repr_jpeg_(self) -> bytes:
@@ -248,6 +249,9 @@ class Segmentation:
             confidence = self._mean_confidence(region)
             boxes.append(ObjectBox(self.words[region.label], left, top, left + width, top + height, confidence))
         return boxes
+
+    if not TYPE_CHECKING:
+        boxes = Called(boxes)
 
     @functools.cached_property
     def objects(self) -> "list[ImageObject]":
@@ -362,8 +366,8 @@ class Segmentation:
         Args:
             alpha: weight of the colors, in [0, 1].
             names: write names into regions with enough room.
-            legend: list the classes, largest first, the mean confidence and absent words: in a corner, or beside the
-                image from seven classes on.
+            legend: list the classes, largest first, the quality and absent words: in a corner, or beside the image from
+                seven classes on.
             max_pixels: downscale larger images to about this many pixels (default: full size).
 
         Returns:
@@ -386,7 +390,7 @@ class Segmentation:
             pixels = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BOX))
             regions = replace(regions, labels=nearest(regions.labels, size))
         style = OverlayStyle(alpha=alpha, names=names, legend=legend)
-        return draw_overlay(pixels, regions, style, summary_notes(self._summary))
+        return draw_overlay(pixels, regions, style, summary_of(self).notes())
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
@@ -396,13 +400,12 @@ class Segmentation:
 
         Returns:
             "image" (its name as given, None for an image from memory), "width", "height", "model", "dtype", "classes",
-            "unlabeled" (pixels), "mean_confidence" of all words except the background, "quality" (see there), the words
-            "not_found", whether the model is "unsure" (see `unsure_below`), "seconds", and "hints". "classes" lists
-            every word: its "id" in the label map, "name", "color" (RGB), "pixels", their "fraction" of the image, and
-            their "mean_confidence" (None without pixels). All "pixels" and "unlabeled" add up to width x height. If
-            parts were requested, "parts" follows "classes": for every part its "id" in the part map, "object" (None for
-            any object), "part" and "name", then the same statistics. With objects, each of the "classes" has its number
-            of "objects".
+            "unlabeled" (pixels), "quality" and "unsure" (see there), the words "not_found", "seconds", and "hints".
+            "classes" lists every word: its "id" in the label map, "name", "color" (RGB), "pixels", their "fraction" of
+            the image, and their mean "confidence" (None without pixels). All "pixels" and "unlabeled" add up to width x
+            height. If parts were requested, "parts" follows "classes": for every part its "id" in the part map,
+            "object" (None for any object), "part" and "name", then the same statistics. With objects, each of the
+            "classes" has its number of "objects".
         """
         statistics, parts = self.statistics, {}
         if (of_parts := self._part_statistics) is not None:
@@ -415,8 +418,8 @@ class Segmentation:
         return report_fields(self, statistics, classes, **parts) | {"hints": list(map(str, self.hints))}
 
     def notes(self) -> list[str]:
-        """The confidence, the absent words and the hints, a line each."""
-        return [*summary_notes(self._summary), *map(str, self.hints)]
+        """The quality, the absent words and the hints, a line each."""
+        return [*summary_of(self).notes(), *map(str, self.hints)]
 
     def to_supervision(self) -> "supervision.Detections":
         """Convert to `supervision.Detections`, for that library's annotators, trackers and zones.
@@ -504,12 +507,12 @@ class Segmentation:
         None where the confidence is no probability of being right: for a single word, and for models that have neither
         a fitted confidence nor taught words. None without a labeled pixel, too.
         """
-        return self._summary["quality"]
+        return summary_of(self).quality
 
     @property
-    def is_unsure(self) -> bool:
-        """Whether perhaps none of the words is in the image: "unsure" of `report`."""
-        return bool(self._summary["unsure"])
+    def unsure(self) -> bool:
+        """Whether the quality is so low that perhaps none of the words is in the image."""
+        return summary_of(self).unsure
 
     @functools.cached_property
     def object_counts(self) -> tuple[int, ...] | None:
@@ -518,10 +521,6 @@ class Segmentation:
             return None
         counts = object_counts(self.labels, self.object_map)
         return tuple(counts.get(index, 0) for index in range(len(self.words)))
-
-    @property
-    def _summary(self) -> dict[str, Any]:
-        return self.statistics.summary(self.words, self.background, self.unsure_below)
 
     @functools.cached_property
     def statistics(self) -> LabelStatistics:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
 
-from segvoc.errors import InputError, UsageError, checked_call, no_attribute
+from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
 from segvoc.inference.engine import Engine
@@ -30,6 +30,7 @@ from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tiled import TiledLabeling
+from segvoc.runtime.suggestions import checked_call, no_attribute
 from segvoc.vocabulary import Vocabulary, folded
 
 GivenSource = ImageSource | EncodedImage

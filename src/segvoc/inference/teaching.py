@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.errors import UsageError, checked_call
+from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import MUCH_UNLABELED, UNLABELED, UNLABELED_NAME
 from segvoc.inference.edges import MOST_WORDS
 from segvoc.inference.label_options import LabelOptions
@@ -39,6 +39,7 @@ from segvoc.inference.taught.learning import (
 from segvoc.inference.taught.taught_words import TaughtWords, TeachingRecord, mean_features
 from segvoc.inference.windows import views
 from segvoc.runtime.arrays import Array, array_namespace
+from segvoc.runtime.suggestions import checked_call
 from segvoc.runtime.version import __version__
 from segvoc.vocabulary import Vocabulary
 

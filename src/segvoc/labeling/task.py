@@ -14,7 +14,7 @@ from segvoc.imaging.reading import file_name
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.reports import LabeledFile, summary_notes
+from segvoc.inference.reports import LabeledFile, summary_of
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.formats.dataset import Dataset
@@ -202,7 +202,7 @@ def summary_line(result: Segmentation | LabeledFile, files: ResultFiles) -> str:
     """The human-readable summary: words and parts with the most pixels, absent words, and the result files."""
     report = result.report(compact=True)
     kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
-    return f"{result.source}: {'; '.join(['; parts: '.join(kinds), *summary_notes(report)])} -> {files.shown}"
+    return f"{result.source}: {'; '.join(['; parts: '.join(kinds), *summary_of(result).notes()])} -> {files.shown}"
 
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:

@@ -15,12 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import InputError, missing_extra
-from segvoc.imaging.image_formats import reason
-
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .asf .flv .ogv .3gp .3g2 .mxf .y4m".split()
-)
-"""File suffixes (lower case) of videos."""
+from segvoc.imaging.image_formats import VIDEO_SUFFIXES, reason
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,mxf,yuv4mpegpipe"
 """FFmpeg's names of the supported containers. Others are excluded on purpose: they include programs, and playlists that

@@ -27,6 +27,8 @@ class ListedModel:
     """Whether its weights ship with segvoc."""
     published: str | None
     """The weights file for `segvoc fetch`; None if it can't be fetched."""
+    unconfirmed: str | None
+    """Published weights that aren't fetched, since they can't be checked."""
     encoders: tuple[str, ...]
     """Published files that its training starts from."""
     fetches_encoders: bool

@@ -16,7 +16,7 @@ from segvoc.checkpoints.published import PublishedFile, known_file
 from segvoc.checkpoints.strict import check_values
 from segvoc.encoders.base import TOWERS
 from segvoc.encoders.official_clip import is_plain_clip
-from segvoc.errors import CheckpointError, UsageError, checked_call
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import lowest_precision
@@ -29,6 +29,7 @@ from segvoc.models.weights import architecture, fitted, is_custom, naming_file
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import clip_state
 from segvoc.networks.syn_seg import holds_decoder, is_decoder_alone
+from segvoc.runtime.suggestions import checked_call
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import file_sha256
 

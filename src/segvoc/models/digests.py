@@ -40,5 +40,4 @@ def weights_digest(model: Segmenter) -> str | None:
 
 def model_device(model: Segmenter) -> str:
     """The kind of device that a model runs on: "cpu", "cuda", ..."""
-    device = getattr(model, "device", None)
-    return "cpu" if device is None else device.type
+    return str(model.device).partition(":")[0]

@@ -57,7 +57,7 @@ def spec_of_file(path: str | os.PathLike[str], name: str, preset: str | None = N
         if preset is None:
             raise CheckpointError(
                 f"{path!r} is no model of segvoc; give a preset with it as weights (--weights), or if `segvoc teach` "
-                "wrote it, as words (--taught, model.with_taught), or convert it"
+                "wrote it, as words (--taught, model.with_taught(segvoc.TaughtWords.load(path))), or convert it"
             )
         return ModelSpec(name=name, preset=preset, source="file", path=path)
     if file.preset not in PRESETS:

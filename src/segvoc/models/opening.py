@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from segvoc.checkpoints.hub import Token
-from segvoc.errors import UsageError, checked_call, install_line, naming_torch
+from segvoc.errors import UsageError, install_line, naming_torch
 from segvoc.inference.engine import AnyEngine
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
@@ -14,6 +14,7 @@ from segvoc.models.resolving import SHIPPED_PROGRAMS, resolve
 from segvoc.models.shipped import open_tiny
 from segvoc.models.spec import ModelSpec
 from segvoc.runtime.hardware import DtypeName, Optimize, may_have_gpu
+from segvoc.runtime.suggestions import checked_call
 
 if TYPE_CHECKING:
     import torch

@@ -122,6 +122,8 @@ class Preset:
     record: str | None = None
     """JSON file in the same folder that documents their origin."""
     published: PublishedFile | None = None
+    unconfirmed: UnconfirmedFile | None = None
+    """Published weights that aren't fetched."""
     encoders: tuple[PublishedFile | UnconfirmedFile, ...] = ()
     """Published encoders that training starts from, in the order of `--encoder-weights`."""
     how_to_get: str = ""
@@ -176,6 +178,7 @@ def _clip_preset(
             configuration.encoder.input_size, configuration.encoder.stride
         ),
         published=published,
+        unconfirmed=unconfirmed,
         encoders=(towers.file,),
         how_to_get=(
             f"{_none_published(unconfirmed)}; train them, or give a checkpoint that the released code has trained, "
@@ -219,6 +222,7 @@ def _frozen_preset(
 ) -> Preset:
     """A published CLIP alone, in windows of its training size."""
     published = file if isinstance(file, PublishedFile) else None
+    unconfirmed = file if isinstance(file, UnconfirmedFile) else None
     return Preset(
         summary=f"{title} alone, without training, in windows of {encoder.input_size} px",
         configuration=ClipNetworkConfig(encoder=encoder, aggregation=replace(CAT_SEG, kind="none"), prompts="imagenet"),
@@ -228,8 +232,9 @@ def _frozen_preset(
         decision=FROZEN_DECISION,
         cosine_logits=FROZEN_LOGITS,
         published=published,
+        unconfirmed=unconfirmed,
         encoders=(file,),
-        how_to_get="" if published else f"{_none_published(UNCONFIRMED[file.name])}; give those of {title}",
+        how_to_get="" if published else f"{_none_published(unconfirmed)}; give those of {title}",
         from_official=partial(network_state, cosines=FROZEN_LOGITS),
     )
 
@@ -248,6 +253,7 @@ def _err_preset(
 ) -> Preset:
     is_vit = encoder == "vit_b16"
     start = OPENAI_B.start if is_vit else f"open_clip's {encoder}_320"
+    unconfirmed = None if is_vit else UNCONFIRMED["err-seg"]
     return Preset(
         summary=f"ERR-Seg with {towers} at {side} px, for many words",
         family="ERR-Seg",
@@ -255,10 +261,11 @@ def _err_preset(
         build=builders.build_err_seg,
         templates_of=lambda configuration: (CLIP_TEMPLATE,),
         protocols_of=lambda configuration: protocols.err_protocols(configuration.side, configuration.votes),
+        unconfirmed=unconfirmed,
         encoders=(encoders,),
         how_to_get=(
-            f"{_none_published(None if is_vit else UNCONFIRMED['err-seg'])}; train them, or give a checkpoint of its "
-            f"authors' code (its towers start from {start})"
+            f"{_none_published(unconfirmed)}; train them, or give a checkpoint of its authors' code (its towers start "
+            f"from {start})"
         ),
         from_official=err_seg_state,
     )
@@ -306,6 +313,7 @@ def _part_preset(
         templates_of=lambda configuration: IMAGENET_TEMPLATES,
         protocols_of=lambda configuration: protocols.part_protocols(448),
         decision=HALF,
+        unconfirmed=unconfirmed,
         encoders=(PUBLISHED["openai-clip-b"], PUBLISHED["dinov2-s"]),
         how_to_get=(
             f"{_none_published(unconfirmed)}; {released}; train them from OpenAI's ViT-B-16.pt and DINOv2's ViT-S/14"

@@ -146,6 +146,11 @@ def _shared(name: str, shared: SharedModel, get: GetFile) -> ModelSpec:
 
 def _in_file(path: str, name: str, preset: str | None = None) -> ModelSpec:
     """The model of a weights file, for a preset (None: that of its header)."""
+    if path.lower().endswith(".words.safetensors") and find_spec("torch") is None:
+        raise CheckpointError(
+            f"{path!r} has taught words, and no model; load the model that they were taught to, then "
+            f"model.with_taught(segvoc.TaughtWords.load({path!r})), or on the command line --taught"
+        )
     with naming_torch():
         from segvoc.models.headers import spec_of_file
 

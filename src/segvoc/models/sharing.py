@@ -19,10 +19,11 @@ from segvoc.checkpoints.hub import (
     SharedModel,
     Token,
 )
-from segvoc.errors import UsageError, checked_call, counted
+from segvoc.errors import UsageError, counted
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
+from segvoc.runtime.suggestions import checked_call
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import write_json

@@ -199,7 +199,7 @@ class RegionFigures(BaseModel):
 
     pixels: int
     fraction: float
-    mean_confidence: float | None = Field(description="Mean probability of its pixels; null without pixels.")
+    confidence: float | None = Field(description="Mean confidence of its pixels; null without pixels.")
     rle: Mask
 
 
@@ -226,7 +226,7 @@ class ObjectAnswer(BaseModel):
 
     name: str = Field(description="Its class.")
     box: list[int] = Field(description="x0, y0, x1, y1 [px]; x1 and y1 are exclusive.", examples=[[60, 40, 210, 160]])
-    score: float = Field(description="Mean probability of its pixels.")
+    score: float = Field(description="Mean confidence of its pixels.")
     pixels: int
     rle: Mask
 
@@ -250,8 +250,10 @@ class SegmentAnswer(BaseModel):
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were requested.")
     objects: list[ObjectAnswer] | None = Field(None, description="Only if objects were requested.")
     unlabeled: int = Field(description="Pixels without a class.")
-    mean_confidence: float | None = Field(description="Mean over all words except the background; null without pixels.")
-    quality: float | None = Field(description="Expected pixel accuracy; null where the model can't tell.")
+    quality: float | None = Field(
+        description="Expected share of right pixels: the mean confidence of the words but the background; null where "
+        "confidence is no probability."
+    )
     not_found: list[str] = Field(description="The words without pixels.")
     unsure: bool = Field(description="Whether perhaps none of the words is in the image.")
     seconds: float = Field(description="Time for labeling the image [s].")

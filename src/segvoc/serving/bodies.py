@@ -23,9 +23,9 @@ from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as FormFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from segvoc.errors import option_meant
 from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
 from segvoc.inference.part_labels import words_with_objects
+from segvoc.runtime.suggestions import option_meant
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.labeler import LabelQuery
 from segvoc.serving.settings import PIECE_BYTES, TEXT_BYTES, ServiceSettings

@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from segvoc.errors import UsageError, checked_call
+from segvoc.errors import UsageError
 from segvoc.models.presets import find_preset
 from segvoc.models.resolving import resolve
 from segvoc.models.weights import architecture
@@ -20,6 +20,7 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.err_seg import ErrSegConfig
 from segvoc.networks.syn_seg import SynSegConfig
 from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig
+from segvoc.runtime.suggestions import checked_call
 from segvoc.training.recipe import (
     CaptionConfig,
     DataConfig,

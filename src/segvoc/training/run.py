@@ -19,7 +19,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.checkpoints.origins import content_hash
-from segvoc.errors import UsageError, checked_call
+from segvoc.errors import UsageError
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, taught_tensors
 from segvoc.models.loading import find_device
@@ -28,6 +28,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, join_processes
 from segvoc.runtime.process_settings import float32_products
 from segvoc.runtime.progress import announced, print_line
+from segvoc.runtime.suggestions import checked_call
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.records import to_json

@@ -66,7 +66,7 @@ def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
         report = expected.report(compact=True)
         assert row["image"] == f"{source}/{row['key']}"
         for found, entry in zip(row["classes"], report["classes"], strict=True):
-            assert all(found[name] == entry[name] for name in ("name", "fraction", "mean_confidence"))
+            assert all(found[name] == entry[name] for name in ("name", "fraction", "confidence"))
         assert row["unlabeled"] == report["unlabeled"]
 
 

@@ -61,7 +61,7 @@ def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words,
     for report in (ours, theirs):
         report.pop("seconds")
         for entry in report["classes"]:
-            entry["mean_confidence"] = round(entry["mean_confidence"] or 0, 4)
+            entry["confidence"] = round(entry["confidence"] or 0, 4)
     assert ours == theirs
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"photo.json", "photo.overlay.png", "photo.png"}
     with Image.open(tmp_path / "out" / "photo.overlay.png") as overlay:

@@ -228,22 +228,22 @@ export interface Figures {
   readonly pixels: number;
   /** Share of the image's pixels, in [0, 1]. */
   readonly fraction: number;
-  /** In [0, 1]; null for a word without pixels, and for parts. */
-  readonly meanConfidence: number | null;
+  /** Mean confidence of these pixels, in [0, 1]; null for a word without pixels, and for parts. */
+  readonly confidence: number | null;
 }
 
 export function figures({ words, labels, tally }: Labeling): Figures[] {
   return words.map(({ id, name, color }) => {
     const pixels = tally.pixels[id];
-    const meanConfidence = pixels ? tally.confidence[id] / 255 / pixels : null;
-    return { id, name, color, pixels, fraction: pixels / labels.length, meanConfidence };
+    const confidence = pixels ? tally.confidence[id] / 255 / pixels : null;
+    return { id, name, color, pixels, fraction: pixels / labels.length, confidence };
   });
 }
 
 export function partFigures({ found: { parts }, labels, tally }: Labeling): Figures[] {
   const count = (id: number) => ({ pixels: tally.parts[id], fraction: tally.parts[id] / labels.length });
   const color = (id: number) => parts?.colors[id] ?? NO_COLOR;
-  return (parts?.names ?? []).map(({ name }, id) => ({ id, name, color: color(id), ...count(id), meanConfidence: null }));
+  return (parts?.names ?? []).map(({ name }, id) => ({ id, name, color: color(id), ...count(id), confidence: null }));
 }
 
 /** Side of the squares whose doubt is added up, as a share of the image's shorter side. */

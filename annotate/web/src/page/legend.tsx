@@ -8,7 +8,7 @@ import type { Session } from "../session/session";
 import { Button, IconButton, Swatch } from "./buttons";
 import { type Page, percent, plural } from "./page";
 
-/** Mean confidence below which none of the words may be in the image: 0.03 to 0.11 on nonsense, 0.24 on photographs. */
+/** Mean confidence below which perhaps none of the words is in the image: 0.03 to 0.11 on nonsense, 0.24 on photographs. */
 const UNSURE = 0.12;
 
 export function Legend({ page: { session } }: { page: Page }) {
@@ -26,7 +26,7 @@ export function Legend({ page: { session } }: { page: Page }) {
     <>
       {certainty < UNSURE && (
         <p class="help" role="status">
-          Unsure nearly everywhere ({certainty.toFixed(2)}): perhaps none of these words is in the image.
+          Unsure: mean confidence {certainty.toFixed(2)}; perhaps none of these words is in the image.
         </p>
       )}
       <ul class="legend" aria-labelledby="legend">
@@ -81,7 +81,7 @@ interface LegendRowProps {
   isShown: boolean;
 }
 
-function LegendRow({ session, image, entry: { id, name, color, fraction, meanConfidence }, isShown }: LegendRowProps) {
+function LegendRow({ session, image, entry: { id, name, color, fraction, confidence }, isShown }: LegendRowProps) {
   const shown = firstName(name);
   const objects = image.objects.value.filter(({ label }) => label === id).length;
   return (
@@ -100,7 +100,7 @@ function LegendRow({ session, image, entry: { id, name, color, fraction, meanCon
       {objects > 0 && <span class="share objects">{plural(objects, "object")}</span>}
       <span class="share">{percent(fraction)}</span>
       <span class="share" title="Mean confidence">
-        <span class="hidden">mean confidence</span> {meanConfidence?.toFixed(2)}
+        <span class="hidden">mean confidence</span> {confidence?.toFixed(2)}
       </span>
       <IconButton
         icon={isShown ? "look" : "hidden"}

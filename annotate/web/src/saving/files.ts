@@ -181,11 +181,11 @@ export function report(labeling: Labeling, image: string): string {
   return `${JSON.stringify(content, null, 1)}\n`;
 }
 
-function numbers({ pixels, fraction, meanConfidence }: Figures) {
+function numbers({ pixels, fraction, confidence }: Figures) {
   return {
     pixels,
     fraction: rounded(fraction, DIGITS.fraction),
-    mean_confidence: meanConfidence === null ? null : rounded(meanConfidence, DIGITS.confidence),
+    confidence: confidence === null ? null : rounded(confidence, DIGITS.confidence),
   };
 }
 

@@ -29,9 +29,10 @@ from segvoc.data.datasets.map_folders import (
 from segvoc.data.datasets.maps import PROJECT_FORMAT, is_project, read_project
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.errors import SkippedShapesWarning, UsageError, checked_call
+from segvoc.errors import SkippedShapesWarning, UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
+from segvoc.runtime.suggestions import checked_call
 
 _MOST_NEAR = 50
 """Max subfolders to search on each of two levels if a folder isn't a dataset."""

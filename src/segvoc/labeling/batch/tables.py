@@ -104,7 +104,7 @@ def _schema(settings: Mapping[str, Any]) -> Any:
 
     text, share = pa.string(), pa.float64()
     region = [("id", pa.int32()), ("name", text), ("counts", text)]
-    region += [("pixels", pa.int64()), ("fraction", share), ("mean_confidence", share)]
+    region += [("pixels", pa.int64()), ("fraction", share), ("confidence", share)]
     of_object = [("name", text), ("counts", text), ("pixels", pa.int64()), ("score", share)]
     of_object += [("box", pa.list_(pa.int32()))]
     has_parts, has_objects = settings.get("parts") is not None, bool(settings.get("objects"))
