@@ -16,11 +16,12 @@ from typing import BinaryIO, Literal
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
-from segvoc.errors import InputError, SegvocError, did_you_mean
+from segvoc.errors import InputError, SegvocError
 from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, has_deep_colors, identified, reason
 from segvoc.imaging.stretching import Stretch
 from segvoc.imaging.tiff_tags import (
+from segvoc.runtime.suggestions import did_you_mean
     GDAL_NODATA,
     PLACE_TAGS,
     RPC,
