@@ -21,7 +21,6 @@ import { save } from "./saving/files";
 import { Exports } from "./session/exports";
 import { Improvement } from "./session/improvement";
 import { Labeler } from "./session/labeler";
-import { People } from "./session/people";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
 import { networkFailure, WorkerCalls } from "./worker_calls";
@@ -92,11 +91,10 @@ async function start(): Promise<void> {
   labeler.start();
   const improvement = new Improvement(session, api);
   const exports = api && new Exports(session, api, (name, content) => save({ name, content }));
-  const people = api && new People(session, api);
   const clicks = offered.browser?.clicks;
   const clicking = new WorkerCalls<ClickFunctions>(address("clicks.js"), networkFailure);
   const control = new StageControl(session, clicks ? new Clicker(clicking, address(clicks)) : null);
-  render(<App page={{ session, labeler, improvement, exports, people, control, places, useKey, user }} />, root);
+  render(<App page={{ session, labeler, improvement, api, exports, control, places, useKey, user }} />, root);
   // the strip doesn't wait for it
   void session.openLast();
   // a service keeps what several tabs do apart

@@ -4,7 +4,7 @@ import { afterEach, test } from "node:test";
 import { folded } from "../src/labels/synonyms";
 import { unpacked } from "../src/labels/layer";
 import { baseOf } from "../src/project/rebasing";
-import { Outbox, type UnsentWork } from "../src/project/outbox";
+import { Outbox, type Unsent, type UnsentWork } from "../src/project/outbox";
 import { newState } from "../src/project/structure";
 import { Database } from "../src/project/database";
 import type { Item } from "../src/session/item";
@@ -21,34 +21,34 @@ function work(image: string): UnsentWork {
   return { kind: "work", image, base: baseOf(0, null, state), change: image, state };
 }
 
-test("what is refused holds up its own image alone, images take turns, and other content is tried again", () => {
-  const outbox = new Outbox();
-  const add = (image: string) => outbox.add(image, { unsent: work(image), sent: null, refused: null, by: "" });
-  const [a, b] = ["a", "b", "c"].map(add);
-  const next = (isReady = true) => outbox.next(() => isReady)?.key;
-  assert.deepEqual([next(), next(false)], ["a", undefined]);
-  a.refused = "no";
-  assert.deepEqual([next(), outbox.waiting, outbox.refusals.map(({ image, reason }) => [image, reason])], ["b", 2, [["a", "no"]]]);
+test("what is refused holds up its own image alone, images take turns, and other content is tried again", async () => {
+  const outbox = new Outbox(await Database.open());
+  const add = <Kind extends Unsent>(unsent: Kind) => outbox.add<Kind>({ unsent, sent: null, refused: null, by: "" });
+  const [a, b, c] = ["a", "b", "c"].map((image) => add(work(image)));
+  const next = (isReady = true) => outbox.next(() => isReady);
+  assert.deepEqual([next(), next(false)], [a, null]);
+  outbox.refuse(a, "no");
+  assert.deepEqual([next(), outbox.waiting.value, outbox.refused.value.map(({ image, reason }) => [image, reason])], [b, 2, [["a", "no"]]]);
   outbox.postpone(b);
-  assert.equal(next(), "c");
-  outbox.held.add("c");
-  assert.equal(next(), "b");
-  outbox.amend(a, { ...a.unsent, change: "2" });
-  assert.equal(next(), "a");
+  assert.equal(next(), c);
+  c.isHeld = true;
+  assert.equal(next(), b);
+  void outbox.amend(a, a.unsent);
+  assert.equal(next(), a);
   // work doesn't wait for a removal that was refused
-  outbox.drop(a);
-  const removal = outbox.add("removal", { unsent: { ...work("a"), kind: "removal", isRemoved: true }, sent: null, refused: null, by: "" });
+  void outbox.drop(a);
+  const removal = add({ ...work("a"), kind: "removal", isRemoved: true });
   assert.ok(outbox.isRemoved("a"));
-  add("a");
-  removal.refused = "no";
-  outbox.drop(b);
-  assert.deepEqual([next(), outbox.isRemoved("a")], ["a", false]);
+  const again = add(work("a"));
+  outbox.refuse(removal, "no");
+  void outbox.drop(b);
+  assert.deepEqual([next(), outbox.isRemoved("a")], [again, false]);
   // words come first, unless the service can't take them now
   const project = { name: "", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
-  const words = outbox.add("words", { unsent: { kind: "project", base: project, project, change: "3" }, sent: null, refused: null, by: "" });
-  assert.equal(next(), "words");
+  const words = add({ kind: "project", base: project, project, change: "3" });
+  assert.equal(next(), words);
   outbox.postpone(words);
-  assert.equal(next(), "a");
+  assert.equal(next(), again);
 });
 
 /** Labels a project by two words; its last image is open. */

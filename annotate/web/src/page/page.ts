@@ -2,10 +2,10 @@
 
 import type { Signal } from "@preact/signals";
 
+import type { ProjectApi } from "../project/api";
 import type { Exports } from "../session/exports";
 import type { Improvement } from "../session/improvement";
 import type { Labeler } from "../session/labeler";
-import type { People } from "../session/people";
 import type { Session } from "../session/session";
 import type { Place } from "../session/settings";
 import type { StageControl } from "./stage/control";
@@ -14,13 +14,13 @@ export interface Page {
   readonly session: Session;
   readonly labeler: Labeler;
   readonly improvement: Improvement;
-  /** Datasets that the service makes, and who labels what; null: there is no project on a service. */
+  /** The project on a service, and datasets that it makes; null: the project is this browser's. */
+  readonly api: ProjectApi | null;
   readonly exports: Exports | null;
-  readonly people: People | null;
   readonly control: StageControl;
   readonly places: readonly Place[];
   readonly useKey: (key: string) => void;
-  /** The name of who labels, for the service's project; null: the project is this browser's. */
+  /** The name of who labels, for the service's project. */
   readonly user: Signal<string> | null;
 }
 

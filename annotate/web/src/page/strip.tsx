@@ -7,7 +7,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
 import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
-import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, TextForm } from "./buttons";
+import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, Table, TextForm, useAddress } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, percent, plural } from "./page";
 import { PeopleDialog, PersonFilter } from "./people";
@@ -15,6 +15,7 @@ import { PeopleDialog, PersonFilter } from "./people";
 export function Strip({ page }: { page: Page }) {
   const { session, labeler } = page;
   const [isAsking, setAsking] = useState(false);
+  const [isEmptying, setEmptying] = useState(false);
   const [isFinding, setFinding] = useState(false);
   const [hasProgress, setProgress] = useState(false);
   const [hasPeople, setPeople] = useState(false);
@@ -49,9 +50,10 @@ export function Strip({ page }: { page: Page }) {
           <Button text={`Try ${failed.length} images again`} onClick={() => labeler.retry(failed)} />
         )}
         {removed && mayChange && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
+        {removed && session.store.may("administer") && <Button text="Empty the trash" kind="link" onClick={() => setEmptying(true)} />}
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
         <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
-        {page.people && <Button text="People" kind="link" onClick={() => setPeople(true)} />}
+        {page.api && <Button text="People" kind="link" onClick={() => setPeople(true)} />}
         {mayChange && <FileButton label="Add" onFiles={(files) => void session.add(files)} />}
         {!session.store.isShared && <Button text="Clear all" kind="link" onClick={() => setAsking(true)} />}
       </div>
@@ -63,6 +65,17 @@ export function Strip({ page }: { page: Page }) {
         <p class="help">
           This window keeps nothing: {session.store.isShared ? "leave it open until all changes are saved." : "save your results before you close it."}
         </p>
+      )}
+      {isEmptying && (
+        <Question
+          title={`Delete ${plural(session.removed.value.length, "removed image")} for good?`}
+          yes="Delete"
+          no="Keep"
+          onYes={() => void session.emptyTrash()}
+          onClose={() => setEmptying(false)}
+        >
+          Nobody can put them back then: their photographs, labels and corrections are deleted.
+        </Question>
       )}
       {isAsking && (
         <Question
@@ -117,7 +130,7 @@ function DoneButton({ page: { session } }: { page: Page }) {
               label="What has to be changed"
               text={comment}
               submit="Send it back"
-              field={{ type: "text", required: true, maxLength: 2000 }}
+              field={{ type: "text", required: true, maxLength: 2000, autofocus: true }}
               onSubmit={send}
             />
           </Dialog>
@@ -128,6 +141,7 @@ function DoneButton({ page: { session } }: { page: Page }) {
     <Button
       text="Done"
       icon="done"
+      kind="primary"
       title="Lock this image, and go to the next one (N)"
       reason={session.locked.value}
       onClick={() => session.finish()}
@@ -155,7 +169,7 @@ function Entries({ page }: { page: Page }) {
 
 function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Page }) {
   const isChosen = session.chosen.value === item;
-  const address = useThumbnail(item);
+  const address = useAddress(() => item.thumbnail(), item);
   const state = item.state.value;
   const isDone = item.isDone.value;
   const { review } = item.summary.value;
@@ -198,22 +212,6 @@ const BEYOND = 8;
 
 /** How many there are before the size of the list is known. */
 const AT_FIRST = 24;
-
-/** The address of an image's thumbnail, for as long as it is needed; null: not there yet. */
-function useThumbnail(item: Item): string | null {
-  const [address, setAddress] = useState<string | null>(null);
-  useEffect(() => {
-    let isGone = false;
-    const made = item.thumbnail().then((content) => URL.createObjectURL(content), () => null);
-    void made.then((one) => isGone || setAddress(one));
-    return () => {
-      isGone = true;
-      setAddress(null);
-      void made.then((one) => one && URL.revokeObjectURL(one));
-    };
-  }, [item]);
-  return address;
-}
 
 /**
  * Which entries of a list that scrolls sideways are in sight, and the room of those that are left out [px]; the chosen
@@ -319,6 +317,10 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
   );
   const done = progress.done + progress.accepted;
   const hasObjects = words.some(({ objects }) => objects > 0);
+  const list = (word: number) => {
+    session.listing.look({ word });
+    onClose();
+  };
   return (
     <Dialog title="Progress" onClose={onClose}>
       <p>
@@ -333,42 +335,17 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
       <progress aria-label="Images that are done" max={Math.max(1, images)} value={done} />
       <p class="help">People decided {percent(decided)} of the labeled pixels.</p>
       {words.length > 0 && (
-        <div class="figures" tabIndex={0} role="region" aria-label="Words">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Word</th>
-                <th scope="col">Pixels</th>
-                <th scope="col">Images</th>
-                <th scope="col">Done</th>
-                {hasObjects && <th scope="col">Objects</th>}
-              </tr>
-            </thead>
-            <tbody>
-              {words.map(({ word, fraction, images: shown, done: ended, objects }) => (
-                <tr key={word.id}>
-                  <th scope="row">
-                    <button
-                      type="button"
-                      class="link"
-                      title="List the images that show it"
-                      onClick={() => {
-                        session.listing.look({ word: word.id });
-                        onClose();
-                      }}
-                    >
-                      <Swatch color={word.color} /> {firstName(word.name)}
-                    </button>
-                  </th>
-                  <td>{percent(fraction)}</td>
-                  <td>{shown}</td>
-                  <td>{ended}</td>
-                  {hasObjects && <td>{objects}</td>}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Words"
+          head={["Word", "Pixels", "Images", "Done", ...(hasObjects ? ["Objects"] : [])]}
+          rows={words.map(({ word, fraction, images: shown, done: ended, objects }) => [
+            <button type="button" class="link" title="List the images that show it" onClick={() => list(word.id)}>
+              <Swatch color={word.color} /> {firstName(word.name)}
+            </button>,
+            ...[percent(fraction), shown, ended],
+            ...(hasObjects ? [objects] : []),
+          ])}
+        />
       )}
     </Dialog>
   );

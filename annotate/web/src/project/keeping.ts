@@ -1,9 +1,9 @@
 /** An answer of a model by words' ids, labels from what is known of an image, and their summary. */
 
 import type { Segmentation } from "../backend";
-import { correctionWith, Edits, objectsWith, withOtherIds } from "../labels/edits";
+import { correctionWith, Edits, idsOf, objectsWith, withOtherIds } from "../labels/edits";
 import { type Context, doubtfulPlaces, type Draft, Labeling, NONE } from "../labels/labeling";
-import { mapped } from "../labels/layer";
+import { mapped, unpacked, valuesOf } from "../labels/layer";
 import { objectFigures } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import type { Base } from "./outbox";
@@ -45,6 +45,12 @@ export function renumbered<Some extends Partial<Work> & { readonly base?: Base }
     ...(edits && { edits: withOtherIds(edits, ids) }),
     ...(settled && { settled: { ...settled, labels: mapped(settled.labels, now) } }),
   };
+}
+
+/** The words that a change gives to pixels. */
+export function wordsOf({ draft, edits, settled }: Partial<Work>): number[] {
+  const painted = edits ? idsOf(unpacked(edits.layer)) : [];
+  return [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ? unpacked(settled.labels) : []), ...painted].filter((id) => id !== NONE);
 }
 
 type Summary = Pick<ImageState, "corrected" | "pixels" | "unlabeled" | "uncertainty" | "least_certain" | "objects">;

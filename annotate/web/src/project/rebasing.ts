@@ -1,8 +1,7 @@
 /** Unsent changes on top of what others made meanwhile. */
 
-import { editsOf, idsOf, NO_OBJECTS, type SavedEdits } from "../labels/edits";
-import { NONE } from "../labels/labeling";
-import { difference, empty, packed, unpacked, valuesOf } from "../labels/layer";
+import { editsOf, NO_OBJECTS, type SavedEdits } from "../labels/edits";
+import { difference, empty, packed, unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import type { Base, UnsentWork } from "./outbox";
 import type { Choice, ImageState, Project, Work } from "./structure";
@@ -106,10 +105,4 @@ export function rebased(change: UnsentWork, theirs: Work, state: ImageState | nu
   const both = now.map((value, at) => (mine[at] !== before[at] ? mine[at] : value));
   const objects = bothObjects(unsent.base.objects, kept.edits.objects, base.objects, mine.length);
   return { ...kept, edits: editsOf(packed(both), objects) };
-}
-
-/** The words that a change gives to pixels. */
-export function wordsOf({ draft, edits, settled }: Partial<Work>): number[] {
-  const painted = edits ? idsOf(unpacked(edits.layer)) : [];
-  return [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ? unpacked(settled.labels) : []), ...painted].filter((id) => id !== NONE);
 }

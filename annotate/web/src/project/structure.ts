@@ -3,7 +3,7 @@
  * whether it is done. Folders, zips, the service and the browser all keep this structure.
  */
 
-import { signal } from "@preact/signals";
+import { type ReadonlySignal, signal } from "@preact/signals";
 
 import { BitmapPicture, type Picture } from "../imaging/picture";
 import { decodeImage } from "../imaging/reading";
@@ -133,6 +133,11 @@ export interface ImageEntry {
   readonly state: ImageState;
 }
 
+/** @param order its place among the images; without it, it is the last. */
+export function imageEntry(state: ImageState, order = Number.MAX_SAFE_INTEGER): ImageEntry {
+  return { id: state.id!, order, removed: null, state };
+}
+
 export interface OpenedProject {
   /** null: it is new. */
   readonly project: Project | null;
@@ -210,19 +215,22 @@ export interface Conflict {
 export type Choice = "mine" | "theirs" | "both";
 
 export abstract class Store {
-  /** Whether a project is still there when the page is opened again. */
-  abstract readonly isLasting: boolean;
   /** Whether others may change the project at the same time. */
   abstract readonly isShared: boolean;
   /** Changes that are safe in this browser, and wait for the service; a store in the browser has none. */
-  readonly waiting = signal(0);
+  readonly waiting: ReadonlySignal<number> = signal(0);
   /** Whether the service can't take them just now. */
-  readonly isAway = signal(false);
-  readonly refused = signal<readonly Refusal[]>([]);
+  readonly isAway: ReadonlySignal<boolean> = signal(false);
+  readonly refused: ReadonlySignal<readonly Refusal[]> = signal([]);
   readonly role = signal<Role>("administer");
   protected watcher: Watcher | null = null;
 
   constructor(protected readonly database: Database) {}
+
+  /** Whether a project is still there when the page is opened again. */
+  get isLasting(): boolean {
+    return this.database.isLasting;
+  }
 
   abstract open(): Promise<OpenedProject>;
 
@@ -262,6 +270,7 @@ export abstract class Store {
   async sent(): Promise<void> {}
   /** Give the pixels of a word to another one in all images, by their ids, and remove it. */
   abstract merge(word: number, into: number): Promise<void>;
+  /** Delete removed images for good. */
   abstract forget(ids: readonly string[]): Promise<void>;
 
   may(role: Role): boolean {

@@ -328,6 +328,17 @@ export class Session {
     if (this.opening.value === before) await this.open(item);
   }
 
+  /** Deletes removed images for good. */
+  async emptyTrash(): Promise<void> {
+    try {
+      await this.sent();
+      await this.store.forget(this.removed.value.map(({ id }) => id));
+      this.removed.value = [];
+    } catch (failure) {
+      this.problem.value = sentence(failure);
+    }
+  }
+
   async clear(): Promise<void> {
     const items = [...this.items.value, ...this.removed.value];
     this.items.value = [];
@@ -443,11 +454,11 @@ export class Session {
     }
     if (before) before.item.picture = null;
     if (image) image.item.picture = image.picture;
-    this.store.hold(image?.item.id ?? null);
     this.current.value = image;
     this.opening.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
+    this.store.hold(image?.item.id ?? null);
     this.writer.write("current", () => this.tryWrite(() => this.store.put("current", image?.item.id)));
     const listed = this.listing.listed.value,
       at = image ? listed.indexOf(image.item) : -1;
@@ -467,7 +478,7 @@ export class Session {
     try {
       return await write();
     } catch (failure) {
-      if (!isFull(failure)) throw failure;
+      if (!isFull(failure) || this.store.isShared) throw failure;
       const removed = this.removed.value;
       this.removed.value = [];
       await this.store.forget(removed.map(({ id }) => id));
