@@ -88,8 +88,8 @@ function returnToStage({ target, detail, currentTarget }: TargetedMouseEvent<HTM
   if (isClick) currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
 }
 
-/** The open image's name, its place in the strip, and what its reviewer said, or else what the tool does. */
-function Title({ page: { control, session } }: { page: Page }) {
+/** The open image's name, its place in the strip, and what its reviewer said. */
+function Title({ page: { session } }: { page: Page }) {
   const listed = session.listing.listed.value;
   const item = session.chosen.value;
   const review = item?.summary.value.review;
@@ -105,7 +105,6 @@ function Title({ page: { control, session } }: { page: Page }) {
         <TypedInput text={String(listed.indexOf(item!) + 1)} onTyped={go} field={{ type: "number", min: 1, max: listed.length }} />
         of {listed.length}
       </label>
-      {!review && <span class="help review">{control.tool.value.help}</span>}
       {review && (
         <span class={review.verdict === "accepted" ? "review" : "review error"} title={review.comment}>
           {review.verdict === "accepted" ? "Accepted" : "Sent back"}

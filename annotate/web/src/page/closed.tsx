@@ -19,7 +19,7 @@ export function Closed({ problem, needsKey, onTry }: { problem: string; needsKey
   }, [problem, onTry]);
   return (
     <main class="welcome">
-      <h2>The project can't be opened yet</h2>
+      <h2>{needsKey ? "Type your API key" : "The project can't be opened yet"}</h2>
       <p role="alert">{problem}</p>
       {needsKey && <KeyForm onKey={onTry} />}
     </main>
@@ -44,7 +44,7 @@ export function KeyForm({ onKey }: { onKey: OnKey }) {
       label="API key of the service"
       text={key}
       submit="Use it"
-      field={{ type: "password", autocomplete: "off" }}
+      field={{ type: "password", autocomplete: "off", autofocus: true }}
       onSubmit={() => onKey(key.value.trim())}
     />
   );

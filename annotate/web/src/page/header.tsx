@@ -70,7 +70,7 @@ function Help({ page, onClose }: { page: Page; onClose: () => void }) {
             ? `Work is kept in the folder of the project “${session.name.value}” on the machine that serves this page: labels/ has a PNG label map of each image. What the service doesn't have yet waits in this browser.`
             : "Images, words and corrections stay in this browser until you remove them; “Save project” takes them along."}
         </p>
-        <h3>Keys, while the image has the focus</h3>
+        <h3>Keys: letters and digits anywhere, all others while the image has the focus</h3>
         <KeyList keys={KEYS} />
         <Shortcuts page={page} />
         <h3>Tools</h3>

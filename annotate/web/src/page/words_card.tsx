@@ -220,7 +220,8 @@ function WordDialog({ word, onChange, onClose }: WordDialogProps) {
         label="Name; “=” adds synonyms"
         text={text}
         submit="Done"
-        field={{ type: "text", autocapitalize: "none" }}
+        // whoever types at once gives another name
+        field={{ type: "text", autocapitalize: "none", autofocus: true, onFocus: ({ currentTarget }) => currentTarget.select() }}
         onSubmit={() => {
           onClose();
           onChange(text.value);

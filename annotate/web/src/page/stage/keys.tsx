@@ -88,13 +88,19 @@ function showBare({ isBare }: StageControl): void {
   for (const kind of ["keyup", "blur"]) addEventListener(kind, end, { signal: ending.signal });
 }
 
-/** Undo and redo, wherever the focus is, unless a text is edited; false: the keys mean something else. */
-export function pressAnywhere(
-  control: StageControl,
-  { key, ctrlKey, metaKey, shiftKey, target }: KeyboardEvent,
-): boolean {
+/** What is typed into, so that letters mean nothing else there. */
+const FIELDS = "select, input:not([type=checkbox], [type=radio], [type=range], [type=file])";
+
+/** Undo, redo, letters and digits mean the same wherever the focus is, unless something is typed; false: nothing. */
+export function pressAnywhere(control: StageControl, event: KeyboardEvent): boolean {
+  const { altKey, ctrlKey, key, metaKey, shiftKey, target } = event;
   const isText = target instanceof HTMLInputElement && ["text", "password"].includes(target.type);
-  if (isText || !(ctrlKey || metaKey)) return false;
+  if (!(ctrlKey || metaKey)) {
+    const isField = (target as Element).matches(FIELDS) || document.querySelector("dialog[open]") !== null;
+    // what the stage has taken was its own
+    return !event.defaultPrevented && !isField && !altKey && key.length === 1 && key !== " " && pressStage(control, event);
+  }
+  if (isText) return false;
   const letter = key.toLowerCase();
   if (letter === "y" || (letter === "z" && shiftKey)) control.retrace("redo");
   else if (letter === "z") control.retrace("undo");

@@ -119,9 +119,14 @@ export class PolygonTool extends Tool {
   options() {
     return (
       <>
+        <Button
+          text="Finish"
+          kind="primary"
+          reason={this.corners.value.length < 3 ? "A polygon has at least three corners" : null}
+          onClick={() => this.close()}
+        />
         <WordChoice work={this.work} />
         <Toggle text="Snap" value={this.isSnapping} />
-        <Button text="Finish" reason={this.corners.value.length < 3 ? "A polygon has at least three corners" : null} onClick={() => this.close()} />
         {this.chosen.value !== null && (
           <Button text="Take corner away" onClick={() => this.remove(this.chosen.value!)} />
         )}

@@ -24,6 +24,7 @@ import { BoxTool } from "./box_tool";
 export class RegionTool extends BoxTool {
   readonly icon = "region";
   readonly label = "Give a region another word";
+  override readonly short = "Region";
   readonly key = "r";
   readonly help = "Click a region to give it another word; drag a box around several.";
   override readonly keys: readonly Key[] = [["Drag", "choose all regions in a box"]];
@@ -195,6 +196,7 @@ const WAYS = [
 export class EraserTool extends Tool {
   readonly icon = "eraser";
   readonly label = "Magic eraser";
+  override readonly short = "Eraser";
   readonly key = "e";
   readonly help =
     "Click a region to take it away: the words around it grow into its place, each pixel gets the nearest one.";
