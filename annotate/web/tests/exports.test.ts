@@ -29,7 +29,7 @@ test("an export is followed until its file is saved", async () => {
   const stop = exports.jobs.subscribe((jobs) => void [...jobs.values()].forEach(({ finished }) => seen.push(finished)));
   await exports.start("voc");
   stop();
-  assert.deepEqual(asked, ["POST /exports", "GET /exports/a", "GET /exports/a", "exports/a/file"]);
+  assert.deepEqual(asked, ["POST /exports", "GET /exports/a", "GET /exports/a", "/exports/a/file"]);
   assert.deepEqual([seen, saved], [[0, 2, 3], ["street voc.zip"]]);
   assert.equal(session.problem.value, "Not exported: b.png is damaged");
   assert.equal(exports.jobs.value.size, 0);

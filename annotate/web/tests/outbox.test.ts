@@ -1,17 +1,14 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
-import { folded } from "../src/labels/synonyms";
 import { unpacked } from "../src/labels/layer";
 import { baseOf } from "../src/project/rebasing";
 import { Outbox, type Unsent, type UnsentWork } from "../src/project/outbox";
 import { newState } from "../src/project/structure";
 import { Database } from "../src/project/database";
-import type { Item } from "../src/session/item";
 import { entryOf } from "../src/project/words";
 import { lookFor } from "../src/session/settings";
 import { withWords } from "../src/words/list";
-import { seeded } from "./labeled";
 import { type Fate, idle, people, Person, ProjectService, until } from "./project_service";
 
 afterEach(() => people.splice(0).forEach((person) => person.close()));
@@ -188,128 +185,9 @@ test("a word that can't be renamed any more keeps its name, and its author is to
   assert.match(anna.session.problem.value!, /^“cat” keeps its name: another word is “Roof” by now/);
 });
 
-/** Opens an image in a tab, however often that fails. */
-async function show({ session }: Person, id: string): Promise<Item> {
-  const item = session.items.value.find((one) => one.id === id)!;
-  while (session.current.value?.item !== item) await session.open(item);
-  return item;
-}
-
 function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 2000));
 }
-
-/** Whether the service has all of a tab's changes; those that it refused are tried again. */
-function isSettled({ store }: Person): boolean {
-  for (const refusal of store.refused.value) store.retry(refusal);
-  return !store.waiting.value && !store.refused.value.length;
-}
-
-/** What a tab painted in its pixel since the page last said that all is saved. */
-interface Pixel {
-  readonly at: number;
-  possible: string[];
-}
-
-test("two people with three tabs lose nothing, whatever is lost, refused or killed", async () => {
-  let kills = 0,
-    refusals = 0;
-  for (let seed = 1; seed <= 24; seed++) {
-    const below = seeded(seed * 7919),
-      fates = seeded(seed * 104729);
-    const service = new ProjectService("a.png", "own-0.png", "own-1.png", "own-2.png");
-    const anna = await Person.of(service);
-    await anna.label("floor", "cat", "wall");
-    await idle(anna);
-    const tabs = [anna, await Person.of(service, "administer", anna.database), await Person.of(service, "administer", await Database.open())];
-    await idle(...tabs);
-    const pixels = tabs.map((_, number) => [0, 1].map((side): Pixel => ({ at: 2 * number + side, possible: ["floor"] })));
-    const added = new Set<string>();
-    const isDone = [false, false, false];
-    let isOffline = false;
-    service.fate = () => {
-      const dice = fates(100);
-      return isOffline || dice < 12 ? (fates(2) ? "lost" : "unanswered") : "answered";
-    };
-    const settled = (number: number) => {
-      if (tabs[number].session.writer.pending.value) return;
-      for (const pixel of pixels[number]) pixel.possible = pixel.possible.slice(-1);
-    };
-    for (let step = 0; step < 40; step++) {
-      const number = below(3),
-        tab = tabs[number],
-        kind = below(20);
-      settled(number);
-      const words = tab.session.settings.words.value;
-      if (kind < 9 && tab.session.current.value?.item.id === "a.png") {
-        const pixel = pixels[number][below(2)],
-          word = words[below(words.length)];
-        tab.paint(pixel.at, word);
-        pixel.possible.push(folded(word));
-      } else if (kind < 11) {
-        const word = ["lamp", " Lamp", "door", "DOOR", "caf\u00e9", "Cafe\u0301", "roof"][below(7)].trim();
-        lookFor(tab.session.settings, withWords(words, [word]).words);
-        if (tab.session.current.value?.item.id === "a.png") {
-          const pixel = pixels[number][below(2)];
-          tab.paint(pixel.at, word);
-          pixel.possible.push(folded(word));
-        }
-        await until(() => !tab.session.writer.pending.value);
-        added.add(folded(word));
-      } else if (kind < 13) isOffline = !isOffline;
-      else if (kind === 13) service.fail("PUT", "/work/a.png", "refused");
-      else if (kind === 14 && !isOffline) {
-        // one tab, or both of a browser
-        const killed = number < 2 && below(2) ? [number, 1 - number] : [number];
-        kills += killed.length;
-        for (const one of killed) tabs[one].kill();
-        isOffline = false;
-        for (const one of killed) {
-          while (!(await tabs[one].open().then(() => true, () => false)));
-          await show(tabs[one], "a.png");
-          // the first has what both left, which the second is to go on from
-          await until(() => killed.length === 1 || isSettled(tabs[one]), `seed ${seed} has sent what was left`);
-        }
-        if (killed.length > 1) await until(() => killed.every((one) => tabs[one].isIdle), `seed ${seed} shows what was left`);
-        // what was shown as saved is there; what wasn't may be
-        for (const one of killed)
-          for (const pixel of pixels[one]) {
-            const now = folded(tabs[one].labels[pixel.at]);
-            assert.ok(pixel.possible.includes(now), `seed ${seed}: pixel ${pixel.at} is ${now}, not ${pixel.possible}`);
-            pixel.possible = [now];
-          }
-      } else if (kind < 17 && !isOffline) {
-        const item = await show(tab, `own-${number}.png`);
-        if (!tab.session.isLabeled.value) await tab.session.take(item, { ...item.summary.value, ...answer }, "question");
-        assert.equal(item.isDone.value, isDone[number], `seed ${seed}`);
-        if (isDone[number]) tab.session.reopen();
-        else void tab.session.finish();
-        isDone[number] = !isDone[number];
-        await until(() => !tab.session.writer.pending.value);
-        await show(tab, "a.png");
-      }
-      for (let ticks = below(30); ticks > 0; ticks--) await new Promise((resolve) => setImmediate(resolve));
-    }
-    service.fate = () => "answered";
-    tabs.forEach((_, number) => settled(number));
-    await until(() => {
-      for (const { session, store } of tabs) {
-        session.conflict.value?.answer("both");
-        refusals += store.refused.value.length;
-        for (const refusal of store.refused.value) store.retry(refusal);
-      }
-      return tabs.every(({ isIdle, store }) => isIdle && !store.refused.value.length);
-    }, `seed ${seed} is idle`);
-    const labels = service.labels("a.png").map(folded);
-    for (const { at, possible } of pixels.flat()) assert.ok(possible.includes(labels[at]), `seed ${seed}: pixel ${at} is ${labels[at]}, not ${possible}`);
-    const names = service.project.words.map(({ name }) => folded(name));
-    assert.equal(new Set(names).size, names.length);
-    for (const word of added) assert.ok(names.includes(word), `seed ${seed}: ${word} is lost`);
-    assert.deepEqual(isDone.map((_, number) => service.states.get(`own-${number}.png`)!.done), isDone, `seed ${seed}`);
-    people.splice(0).forEach((person) => person.close());
-  }
-  assert.ok(kills >= 20 && refusals > 0, `${kills} kills, ${refusals} refusals`);
-});
 
 test("on a shared computer, what waits goes under the name of who made it, and waits for that key", async () => {
   const service = new ProjectService("a.png");

@@ -389,5 +389,12 @@ test("a page takes over what holds after older files were put back on the servic
   await until(() => anna.labels[1] === "floor" && ben.labels[2] === "floor");
   anna.paint(3, "wall");
   await idle(anna, ben);
-  assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], Array(3).fill(["floor", "floor", "floor", "wall", "floor", "floor"]));
+  const labels = ["floor", "floor", "floor", "wall", "floor", "floor"];
+  assert.deepEqual([service.labels("a.png"), anna.labels, ben.labels], Array(3).fill(labels));
+  // words that were merged since are apart again, also in an image that nobody changed
+  const apart = service.backup();
+  await ben.session.merge(2, 0);
+  await until(() => anna.labels[3] === "floor");
+  service.restore(apart);
+  await until(() => `${anna.labels}` === `${labels}` && `${ben.labels}` === `${labels}`);
 });

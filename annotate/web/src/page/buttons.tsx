@@ -140,7 +140,8 @@ export function TypedInput({ text, onTyped, field }: TypedInputProps) {
 
 interface TextFormProps {
   label: string;
-  text: Signal<string>;
+  /** What is typed, if others change it, too. */
+  text?: Signal<string>;
   submit: string;
   field?: InputHTMLAttributes;
   onSubmit: (text: string) => void;
@@ -148,16 +149,18 @@ interface TextFormProps {
 }
 
 export function TextForm({ label, text, submit, onSubmit, field = { type: "text" }, children }: TextFormProps) {
+  const own = useSignal(""),
+    typed = text ?? own;
   const send = (event: Event) => {
     event.preventDefault();
-    onSubmit(text.value);
+    onSubmit(typed.value);
   };
-  const type = ({ currentTarget: { value } }: TargetedEvent<HTMLInputElement>) => (text.value = value);
+  const type = ({ currentTarget: { value } }: TargetedEvent<HTMLInputElement>) => (typed.value = value);
   return (
     <form class="column" onSubmit={send}>
       <label class="field">
         {label}
-        <input value={text.value} onInput={type} {...field} />
+        <input value={typed.value} onInput={type} {...field} />
       </label>
       {children}
       <button type="submit" class="primary">

@@ -1,6 +1,5 @@
 /** What is there instead of the page: while the service's project can't be opened, or another tab has the work. */
 
-import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { Button, TextForm } from "./buttons";
@@ -38,14 +37,12 @@ export function Elsewhere() {
 }
 
 export function KeyForm({ onKey }: { onKey: OnKey }) {
-  const key = useSignal("");
   return (
     <TextForm
       label="API key of the service"
-      text={key}
       submit="Use it"
       field={{ type: "password", autocomplete: "off", autofocus: true }}
-      onSubmit={() => onKey(key.value.trim())}
+      onSubmit={(key) => onKey(key.trim())}
     />
   );
 }

@@ -34,12 +34,12 @@ export function Header({ page }: { page: Page }) {
       <SavedState page={page} />
       <Refused page={page} />
       <span class="gap" />
-      {page.user && (
+      {page.served && (
         <label class="user">
           <span>Your name</span>
           <TypedInput
-            text={page.user.value}
-            onTyped={(text) => (page.user!.value = text.trim())}
+            text={page.served.user.value}
+            onTyped={(text) => (page.served!.user.value = text.trim())}
             field={{ type: "text", autocomplete: "name" }}
           />
         </label>

@@ -4,14 +4,14 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { firstName } from "../labels/synonyms";
-import { FEWEST, type ImprovementProgress } from "../session/improvement";
+import { FEWEST, type Improvement, type ImprovementProgress } from "../session/improvement";
 import { Button, Check, Table } from "./buttons";
-import { type Page, percent, plural } from "./page";
+import { percent, plural } from "./page";
 
 /** Images from which on words usually get better. */
 const ENOUGH = 5;
 
-export function Improve({ page: { improvement } }: { page: Page }) {
+export function Improve({ improvement }: { improvement: Improvement }) {
   const finetune = useSignal(false);
   useEffect(() => void improvement.look(), []);
   if (!improvement.isOffered) return null;

@@ -1,6 +1,5 @@
 /** Who labels what: counts, dealing images out, and how well two people agree on the same images. */
 
-import { useSignal } from "@preact/signals";
 import { useState } from "preact/hooks";
 
 import { sentence } from "../backend";
@@ -56,7 +55,7 @@ function counts({ items }: Session): (readonly [string, { images: number; done: 
 
 export function PeopleDialog({ page, onClose }: { page: Page; onClose: () => void }) {
   const { session } = page,
-    api = page.api!;
+    { api } = page.served!;
   const [problem, setProblem] = useState<string | null>(null);
   const [found, setFound] = useState<Agreement | null>(null);
   /** Does something once the service has all changes. */
@@ -97,18 +96,16 @@ interface AssignFormProps {
 }
 
 /** Deals the images that are found out to people, in turn. */
-function AssignForm({ page: { api, session }, attempt }: AssignFormProps) {
-  const names = useSignal("");
+function AssignForm({ page: { served, session }, attempt }: AssignFormProps) {
   const [isCopy, setCopy] = useState(false);
   const { matching } = session.listing;
   const send = (text: string) => {
     const people = text.split(",").map((name) => name.trim()).filter(Boolean);
-    attempt(() => api!.json("POST", "/assigned", { body: { images: matching.map(({ id }) => id), people, copies: isCopy } }));
+    attempt(() => served!.api.json("POST", "/assigned", { body: { images: matching.map(({ id }) => id), people, copies: isCopy } }));
   };
   return (
     <TextForm
       label={`Who labels the ${plural(matching.length, "listed image")}, in turn`}
-      text={names}
       submit="Assign"
       field={{ type: "text", placeholder: "anna, ben; empty: nobody" }}
       onSubmit={send}

@@ -34,7 +34,7 @@ export function Refused({ page: { session } }: { page: Page }) {
       {isOpen.value && (
         <Dialog title="Refused changes" onClose={() => (isOpen.value = false)}>
           <p>The service doesn't take these changes. They are kept in this browser until you decide; all others are sent.</p>
-          <ul class="refusals">
+          <ul class="column refusals">
             {refused.map((refusal) => (
               <li key={refusal.key}>
                 <strong>{titleOf(refusal)}</strong>

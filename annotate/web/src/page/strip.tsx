@@ -1,6 +1,6 @@
 /** The images as a strip, with what became of each: found, counted, put in order. */
 
-import { useComputed, useSignal } from "@preact/signals";
+import { useComputed } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
@@ -8,17 +8,13 @@ import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
 import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
 import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, Table, TextForm, useAddress } from "./buttons";
-import { Dialog, Question } from "./dialog";
+import { ask, Dialog } from "./dialog";
 import { type Page, percent, plural } from "./page";
 import { PeopleDialog, PersonFilter } from "./people";
 
 export function Strip({ page }: { page: Page }) {
   const { session, labeler } = page;
-  const [isAsking, setAsking] = useState(false);
-  const [isEmptying, setEmptying] = useState(false);
   const [isFinding, setFinding] = useState(false);
-  const [hasProgress, setProgress] = useState(false);
-  const [hasPeople, setPeople] = useState(false);
   const counts = useComputed(() => {
     const items = session.items.value;
     return {
@@ -35,6 +31,22 @@ export function Strip({ page }: { page: Page }) {
   const count = session.settings.words.value.length
     ? `${labeled} of ${plural(items.length, "image")} labeled`
     : plural(items.length, "image");
+  const askToEmpty = () =>
+    ask(page, {
+      title: `Delete ${plural(session.removed.value.length, "removed image")} for good?`,
+      yes: "Delete",
+      no: "Keep",
+      onYes: () => void session.emptyTrash(),
+      children: "Nobody can put them back then: their photographs, labels and corrections are deleted.",
+    });
+  const askToClear = () =>
+    ask(page, {
+      title: "Clear all?",
+      yes: "Remove everything",
+      no: "Keep it",
+      onYes: () => void session.clear(),
+      children: "All images, words, taught words and corrections are removed from this browser. Files that you saved stay.",
+    });
   return (
     <section class="strip" aria-label="Images">
       <div class="row">
@@ -50,102 +62,44 @@ export function Strip({ page }: { page: Page }) {
           <Button text={`Try ${failed.length} images again`} onClick={() => labeler.retry(failed)} />
         )}
         {removed && mayChange && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
-        {removed && session.store.may("administer") && <Button text="Empty the trash" kind="link" onClick={() => setEmptying(true)} />}
+        {removed && session.store.may("administer") && <Button text="Empty the trash" kind="link" onClick={askToEmpty} />}
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
-        <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
-        {page.api && <Button text="People" kind="link" onClick={() => setPeople(true)} />}
+        <IconButton icon="chart" label="Progress" onClick={() => (page.dialog.value = (close) => <ProgressDialog page={page} onClose={close} />)} />
+        {page.served && <Button text="People" kind="link" onClick={() => (page.dialog.value = (close) => <PeopleDialog page={page} onClose={close} />)} />}
         {mayChange && <FileButton label="Add" onFiles={(files) => void session.add(files)} />}
-        {!session.store.isShared && <Button text="Clear all" kind="link" onClick={() => setAsking(true)} />}
+        {!session.store.isShared && <Button text="Clear all" kind="link" onClick={askToClear} />}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
       <Entries page={page} />
-      {hasPeople && <PeopleDialog page={page} onClose={() => setPeople(false)} />}
-      {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
       {!session.store.isLasting && (
         <p class="help">
           This window keeps nothing: {session.store.isShared ? "leave it open until all changes are saved." : "save your results before you close it."}
         </p>
       )}
-      {isEmptying && (
-        <Question
-          title={`Delete ${plural(session.removed.value.length, "removed image")} for good?`}
-          yes="Delete"
-          no="Keep"
-          onYes={() => void session.emptyTrash()}
-          onClose={() => setEmptying(false)}
-        >
-          Nobody can put them back then: their photographs, labels and corrections are deleted.
-        </Question>
-      )}
-      {isAsking && (
-        <Question
-          title="Clear all?"
-          yes="Remove everything"
-          no="Keep it"
-          onYes={() => void session.clear()}
-          onClose={() => setAsking(false)}
-        >
-          All images, words, taught words and corrections are removed from this browser. Files that you saved stay.
-        </Question>
-      )}
     </section>
   );
 }
 
-function DoneButton({ page: { session } }: { page: Page }) {
-  const [isAsking, setAsking] = useState(false);
-  const comment = useSignal("");
+function DoneButton({ page: { dialog, session } }: { page: Page }) {
   const summary = session.current.value?.item.summary.value;
-  const send = (text: string) => {
-    setAsking(false);
-    comment.value = "";
-    void session.review("sent back", text);
-  };
-  if (summary?.done)
-    return (
-      <>
-        <Button
-          text="Reopen"
-          icon="unlock"
-          title="Let tools change this image again"
-          onClick={() => session.reopen()}
-        />
-        {!summary.review && (
-          <Button
-            text="Accept"
-            icon="accepted"
-            title="Nothing is left to change"
-            onClick={() => session.review("accepted")}
-          />
-        )}
-        <Button
-          text="Send back"
-          icon="undo"
-          title="Say what has to be changed, and reopen it"
-          onClick={() => setAsking(true)}
-        />
-        {isAsking && (
-          <Dialog title={`Send back “${summary.image}”`} onClose={() => setAsking(false)}>
-            <TextForm
-              label="What has to be changed"
-              text={comment}
-              submit="Send it back"
-              field={{ type: "text", required: true, maxLength: 2000, autofocus: true }}
-              onSubmit={send}
-            />
-          </Dialog>
-        )}
-      </>
-    );
+  if (!summary?.done)
+    return <Button text="Done" icon="done" kind="primary" title="Lock this image, and go to the next one (N)" reason={session.locked.value} onClick={() => session.finish()} />;
+  const sendBack = (close: () => void) => (
+    <Dialog title={`Send back “${summary.image}”`} onClose={close}>
+      <TextForm
+        label="What has to be changed"
+        submit="Send it back"
+        field={{ type: "text", required: true, maxLength: 2000, autofocus: true }}
+        onSubmit={(comment) => (close(), void session.review("sent back", comment))}
+      />
+    </Dialog>
+  );
   return (
-    <Button
-      text="Done"
-      icon="done"
-      kind="primary"
-      title="Lock this image, and go to the next one (N)"
-      reason={session.locked.value}
-      onClick={() => session.finish()}
-    />
+    <>
+      <Button text="Reopen" icon="unlock" title="Let tools change this image again" onClick={() => session.reopen()} />
+      {!summary.review && <Button text="Accept" icon="accepted" title="Nothing is left to change" onClick={() => session.review("accepted")} />}
+      <Button text="Send back" icon="undo" title="Say what has to be changed, and reopen it" onClick={() => (dialog.value = sendBack)} />
+    </>
   );
 }
 

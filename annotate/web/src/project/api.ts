@@ -2,7 +2,7 @@
 
 import { KeyError, PageError, TransientError } from "../backend";
 import { refusal, refused, send } from "../service/requests";
-import type { ImageState, Project, Role, Verdict } from "./structure";
+import type { ImageState, Project, Role } from "./structure";
 import type { Rows } from "./work_file";
 
 export interface ServedProject extends Project {
@@ -70,13 +70,8 @@ export class ProjectApi {
     return this.json("GET", "");
   }
 
-  /** @param change id of a change, here and below: the service makes it once, however often it is sent. */
   put({ name, words, options }: Project, revision: number, change: string): Promise<ServedProject> {
-    return this.json("PUT", `?change=${change}`, { revision, body: { name, words, options } });
-  }
-
-  merge(word: number, into: number, change: string): Promise<ServedProject> {
-    return this.json("POST", `/merged?change=${change}`, { body: { word, into } });
+    return this.json("PUT", "", { revision, change, body: { name, words, options } });
   }
 
   changes(after: number, signal: AbortSignal): Promise<Changes> {
@@ -86,7 +81,7 @@ export class ProjectApi {
   async add(file: File, name: string, change: string): Promise<ImageState> {
     const form = new FormData();
     form.append("image", file, name);
-    const answer = await this.json<{ added: ImageState[]; problems: string[] }>("POST", `/images?change=${change}`, { body: form });
+    const answer = await this.json<{ added: ImageState[]; problems: string[] }>("POST", "/images", { change, body: form });
     if (answer.added[0]) return answer.added[0];
     throw new PageError(answer.problems[0] ?? `The service didn't take “${name}”.`);
   }
@@ -94,7 +89,7 @@ export class ProjectApi {
   /** The work file of an image; null: there is none yet. */
   async work(id: string): Promise<Uint8Array<ArrayBuffer> | null> {
     try {
-      return new Uint8Array(await (await this.ask("GET", `/work/${encodeURIComponent(id)}`)).arrayBuffer());
+      return new Uint8Array(await (await this.ask("GET", pathOf("work", id))).arrayBuffer());
     } catch (failure) {
       if (failure instanceof MissingError) return null;
       throw failure;
@@ -115,30 +110,16 @@ export class ProjectApi {
     rows: Rows | null = null,
   ): Promise<ImageState> {
     const kept = `${hasDraft ? "" : "&draft=kept"}${rows ? `&rows=${rows[0]}-${rows[1]}` : ""}`;
-    const path = `/work/${encodeURIComponent(id)}?done=${done}${kept}&change=${change}`;
-    return this.json("PUT", path, { revision, body: content });
-  }
-
-  async remove(id: string, change: string): Promise<null> {
-    await this.ask("DELETE", `/images/${encodeURIComponent(id)}?change=${change}`);
-    return null;
-  }
-
-  putReview(id: string, verdict: Verdict, comment: string, revision: number, change: string): Promise<ImageState> {
-    return this.json("PUT", `/review/${encodeURIComponent(id)}?change=${change}`, { revision, body: { verdict, comment } });
-  }
-
-  restore(id: string, change: string): Promise<ImageState> {
-    return this.json("POST", `/restored/${encodeURIComponent(id)}?change=${change}`);
+    return this.json("PUT", `${pathOf("work", id)}?done=${done}${kept}`, { revision, change, body: content });
   }
 
   /** A file of an image, such as its thumbnail. */
   fileOf(id: string, kind: string, query = ""): Promise<Blob> {
-    return this.download(`${kind}/${encodeURIComponent(id)}${query}`);
+    return this.download(pathOf(kind, id) + query);
   }
 
   async download(path: string): Promise<Blob> {
-    return (await this.ask("GET", `/${path}`)).blob();
+    return (await this.ask("GET", path)).blob();
   }
 
   async json<Answer>(method: string, path: string, options: Options = {}): Promise<Answer> {
@@ -149,7 +130,7 @@ export class ProjectApi {
    * @throws ConflictError somebody else was faster.
    * @throws PageError the service refuses, or can't be reached.
    */
-  private async ask(method: string, path: string, { revision, body, signal }: Options = {}): Promise<Response> {
+  private async ask(method: string, path: string, { revision, change, body, signal }: Options = {}): Promise<Response> {
     const headers = new Headers();
     if (this.user) headers.set("X-Segvoc-User", encodeURIComponent(this.user));
     if (this.project) headers.set("X-Segvoc-Project", this.project.id);
@@ -159,7 +140,9 @@ export class ProjectApi {
     if (body && !isForm) headers.set("Content-Type", isFile ? "application/zip" : "application/json");
     const sent = body && (isFile || isForm ? body : JSON.stringify(body));
     const init = { method, headers, ...(sent && { body: sent }), ...(signal && { signal }) };
-    const response = await send(`${this.address.href}${path}`, this.key, init);
+    const address = new URL(this.address.href + path);
+    if (change !== undefined) address.searchParams.set("change", change);
+    const response = await send(address, this.key, init);
     if (response.ok) return response;
     const { status } = response;
     const { code, message, current, project } = await refused(response);
@@ -176,8 +159,15 @@ export class ProjectApi {
   }
 }
 
+/** The path of what the service has of an image, such as its work. */
+export function pathOf(kind: string, id: string): string {
+  return `/${kind}/${encodeURIComponent(id)}`;
+}
+
 interface Options {
   readonly revision?: number;
+  /** The id of a change: the service makes it once, however often it is sent. */
+  readonly change?: string;
   /** A form, a zip, or what is sent as JSON. */
   readonly body?: FormData | Uint8Array<ArrayBuffer> | object;
   readonly signal?: AbortSignal;

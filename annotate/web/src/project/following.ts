@@ -5,7 +5,7 @@ import type { ProjectApi, ServedProject } from "./api";
 import { type Connection, Loop, pause } from "./connection";
 import { renumbered } from "./keeping";
 import type { Outbox } from "./outbox";
-import { baseOf, type Known, rebasedProject } from "./rebasing";
+import { type Known, rebasedProject } from "./rebasing";
 import { type ImageState, imageEntry, NO_WORK, type Project, type Watcher } from "./structure";
 import type { WorkPacker } from "./work_packer";
 import { mergedIds, type RebasedWords } from "./words";
@@ -67,9 +67,8 @@ export class Follower {
     return this.images.get(id)?.known ?? this.remember(id, await this.read(id));
   }
 
-  remember(id: string, { base, work, rule }: Known): Known {
-    const known = { base, work, rule },
-      record = this.images.get(id);
+  remember(id: string, known: Known): Known {
+    const record = this.images.get(id);
     if (!record) return known;
     record.known = known;
     this.images.delete(id);
@@ -80,20 +79,19 @@ export class Follower {
   }
 
   /** @param isChanged whether the service is known to have work, whatever the known state says. */
-  async read(id: string, isChanged = false): Promise<Known & { readonly state: ImageState | null }> {
+  async read(id: string, isChanged = false): Promise<Known & { readonly state?: ImageState }> {
     const record = this.images.get(id);
     const content = isChanged || record?.state.revision !== 0 ? await this.api.work(id) : null;
     const { vocabulary, rule = null } = this.watcher?.context() ?? { vocabulary: this.served.words };
     const found = content && (await this.packer.unpack(content, vocabulary, rule));
-    const { state = null, work = NO_WORK, ids = [], madeBy = null } = found ?? {};
+    const { state, work = NO_WORK, ids = [], madeBy = null } = found ?? {};
     // words of others come before what is painted with them, so that no new word of this page has their ids
     if (!ids.every((one) => this.served.words.some((word) => word.id === one))) {
       const served = await this.api.get();
       this.watcher?.context();
       await this.takeProject(served, this.outbox.project?.unsent.base);
     }
-    const size = state ?? record?.state ?? { width: 0, height: 0 };
-    return { base: baseOf(state?.revision ?? 0, work.edits, size), work, state, rule: madeBy };
+    return { revision: state?.revision ?? 0, work, rule: madeBy, ...(state && { state }) };
   }
 
   /** @param base what this page's unsent version was made from, which goes on top; without it, that is done when it is sent. */
@@ -124,7 +122,7 @@ export class Follower {
   renumber(ids: ReadonlyMap<number, number>): void {
     if (!ids.size) return;
     for (const record of this.images.values())
-      if (record.known) record.known = { ...renumbered(record.known, ids), work: renumbered(record.known.work, ids) };
+      if (record.known) record.known = { ...record.known, work: renumbered(record.known.work, ids) };
     this.outbox.renumber(ids);
   }
 
@@ -183,7 +181,10 @@ export class Follower {
     const before = record.state;
     if (state.revision < before.revision && !isBack) return;
     record.state = state;
-    if (before.revision !== state.revision) Object.assign(record, { isStale: true, known: isBack ? null : record.known });
+    // words in what is cached may have been merged, and be apart again
+    const isOther = before.revision !== state.revision || (isBack && record.known !== null);
+    if (isBack) record.known = null;
+    if (isOther) record.isStale = true;
     // who labels it may be another
     else if (before.person !== state.person && !this.outbox.shown(id)) this.watcher!.onState(id, state, false);
   }

@@ -1,7 +1,7 @@
 /** An answer of a model by words' ids, labels from what is known of an image, and their summary. */
 
 import type { Segmentation } from "../backend";
-import { correctionWith, Edits, idsOf, objectsWith, withOtherIds } from "../labels/edits";
+import { Edits, idsOf, withOtherIds } from "../labels/edits";
 import { type Context, doubtfulPlaces, type Draft, Labeling, NONE } from "../labels/labeling";
 import { mapped, unpacked, valuesOf } from "../labels/layer";
 import { objectFigures } from "../labels/objects";
@@ -40,7 +40,7 @@ export function renumbered<Some extends Partial<Work> & { readonly base?: Base }
   const now = (id: number) => ids.get(id) ?? id;
   return {
     ...work,
-    ...(base && { base: { ...base, corrections: mapped(base.corrections, (code) => correctionWith(code, ids)), objects: objectsWith(base.objects, ids) } }),
+    ...(base && { base: { ...base, ...withOtherIds(base, ids) } }),
     ...(draft && { draft: { ...draft, labels: draft.labels.map(now), words: [...new Set(draft.words.map(now))] } }),
     ...(edits && { edits: withOtherIds(edits, ids) }),
     ...(settled && { settled: { ...settled, labels: mapped(settled.labels, now) } }),
@@ -55,10 +55,10 @@ export function wordsOf({ draft, edits, settled }: Partial<Work>): number[] {
 
 type Summary = Pick<ImageState, "corrected" | "pixels" | "unlabeled" | "uncertainty" | "least_certain" | "objects">;
 
-export function summaryOf(labeling: Labeling): Summary {
+export function summaryOf(labeling: Labeling, figures = objectFigures(labeling)): Summary {
   const { labels, tally, words } = labeling;
   const objects: Record<string, number> = {};
-  for (const { label } of objectFigures(labeling)) objects[label] = (objects[label] ?? 0) + 1;
+  for (const { label } of figures) objects[label] = (objects[label] ?? 0) + 1;
   const undecided = labels.length - tally.corrected;
   const doubt = tally.doubt.reduce((sum, one) => sum + one, 0) / 255;
   const [least] = doubtfulPlaces(labeling, 1, 0);

@@ -6,16 +6,14 @@
 import { signal } from "@preact/signals";
 
 import { idsOf, type SavedEdits } from "../labels/edits";
-import { type PackedLayer, unpacked } from "../labels/layer";
+import { unpacked } from "../labels/layer";
 import type { Database, Entry } from "./database";
 import { renumbered, wordsOf } from "./keeping";
 import type { Change, Project, Refusal } from "./structure";
 
-export interface Base {
+/** What was decided in the version of an image that a change was made from, without a history. */
+export interface Base extends SavedEdits {
   readonly revision: number;
-  /** Its corrections and objects. */
-  readonly corrections: PackedLayer;
-  readonly objects: SavedEdits["objects"];
 }
 
 /** Work on an image, on top of what the service had. */
@@ -183,7 +181,7 @@ export class Outbox {
   renumber(ids: ReadonlyMap<number, number>): void {
     for (const entry of this.entries) {
       const { unsent } = entry;
-      if (unsent.kind !== "work" || ![...wordsOf(unsent), ...idsOf(unpacked(unsent.base.corrections))].some((id) => ids.has(id))) continue;
+      if (unsent.kind !== "work" || ![...wordsOf(unsent), ...idsOf(unpacked(unsent.base.layer))].some((id) => ids.has(id))) continue;
       void this.amend(entry, renumbered(unsent, ids)).catch(() => {});
     }
   }

@@ -3,13 +3,14 @@
 import { PageError } from "../backend";
 import { type Picture, TILED_PIXELS, TiledPicture } from "../imaging/picture";
 import type { Size } from "../labels/runs";
-import type { ProjectApi, ServedProject } from "./api";
+import { pathOf, type ProjectApi, type ServedProject } from "./api";
 import { Connection, pause } from "./connection";
 import type { Database } from "./database";
 import { Follower, isSameProject } from "./following";
 import { renumbered } from "./keeping";
 import { takeLeft } from "./left";
 import { Outbox, type QueuedEntry, type Unsent, type UnsentProject, type UnsentRemoval, type UnsentWork } from "./outbox";
+import { baseOf } from "./rebasing";
 import { Sender } from "./sending";
 import { imageEntry, newState, Store, withChange } from "./structure";
 import type { Change, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
@@ -107,13 +108,14 @@ export class RemoteStore extends Store {
 
   async work(id: string): Promise<Work> {
     const { follower } = this;
-    const { base, work, rule } = await this.connection.answer(() => follower.read(id));
+    const read = await this.connection.answer(() => follower.read(id));
     // the service has no history of what can be undone
     const edits = await this.database.get("edits", id);
-    const own = edits && edits.revision === base.revision ? renumbered({ ...work, edits }, mergedIds(follower.served.words)) : work;
+    const isNewest = edits && edits.revision === read.revision;
+    const work = isNewest ? renumbered({ ...read.work, edits }, mergedIds(follower.served.words)) : read.work;
     const known = follower.images.get(id)?.known;
     // the base of the open image changes only together with the image; a change may have been sent meanwhile
-    const newest = known && known.base.revision > base.revision ? known : { base, rule, work: own };
+    const newest = known && known.revision > read.revision ? known : { ...read, work };
     if (id !== follower.held || !known) follower.remember(id, newest);
     return withChange(newest.work, this.outbox.shown(id)?.unsent);
   }
@@ -123,13 +125,11 @@ export class RemoteStore extends Store {
   }
 
   async save({ id }: ImageEntry, { state, ...content }: Change): Promise<void> {
-    const entry = this.outbox.shown(id);
-    // the service counts pixels itself
-    if (!Object.keys(content).length) return void (entry && (entry.unsent = { ...entry.unsent, state }));
     // at once if it can be, since a removal comes after it
-    const { base } = entry?.unsent ?? this.follower.images.get(id)?.known ?? (await this.follower.known(id));
-    const before = this.outbox.shown(id);
-    return this.queue<UnsentWork>(before, { ...(before?.unsent ?? { kind: "work", image: id, base }), ...content, state });
+    const known = this.outbox.shown(id) ? null : (this.follower.images.get(id)?.known ?? (await this.follower.known(id)));
+    const entry = this.outbox.shown(id);
+    const before = entry?.unsent ?? { kind: "work" as const, image: id, base: baseOf(known!.revision, known!.work.edits, state) };
+    return this.queue<UnsentWork>(entry, { ...before, ...content, state });
   }
 
   async saveRemoved({ id, removed, state }: ImageEntry): Promise<void> {
@@ -144,14 +144,14 @@ export class RemoteStore extends Store {
     this.checkReady();
     const { revision } = this.follower.images.get(id)!.state,
       change = this.outbox.id();
-    this.follower.takeState(id, await this.connection.answer(() => this.api.putReview(id, verdict, comment, revision, change)));
+    this.follower.takeState(id, await this.connection.answer(() => this.api.json("PUT", pathOf("review", id), { revision, change, body: { verdict, comment } })));
     await this.connection.answer(() => this.follower.show(id));
   }
 
   async merge(word: number, into: number): Promise<void> {
     this.checkReady();
     const change = this.outbox.id();
-    await this.follower.takeProject(await this.connection.answer(() => this.api.merge(word, into, change)));
+    await this.follower.takeProject(await this.connection.answer(() => this.api.json<Project>("POST", "/merged", { change, body: { word, into } })));
   }
 
   override async sent(): Promise<void> {
@@ -169,10 +169,6 @@ export class RemoteStore extends Store {
   async forget(): Promise<void> {
     this.checkReady();
     await this.connection.answer(() => this.api.json("DELETE", "/removed"));
-  }
-
-  override download(path: string): Promise<Blob> {
-    return this.api.download(path);
   }
 
   override close(): void {

@@ -4,13 +4,13 @@ import type { Signal } from "@preact/signals";
 
 import { RoleError, sentence } from "../backend";
 import { textOf } from "../labels/labeling";
-import { ConflictError, isPassing, MissingError, type ProjectApi } from "./api";
+import { ConflictError, isPassing, MissingError, pathOf, type ProjectApi } from "./api";
 import { type Connection, Loop } from "./connection";
 import type { Follower } from "./following";
 import { wordsOf } from "./keeping";
 import type { Outbox, QueuedEntry, Unsent, UnsentProject, UnsentRemoval, UnsentWork } from "./outbox";
 import { baseOf, changedRows, collides, rebased, remaining } from "./rebasing";
-import { type Choice, imageEntry, type Project, type Role, ROLES, withChange } from "./structure";
+import { type Choice, imageEntry, type ImageState, type Project, type Role, ROLES, withChange } from "./structure";
 import type { WorkPacker } from "./work_packer";
 import { entryOf } from "./words";
 
@@ -157,7 +157,7 @@ export class Sender {
     if (record && !isOlder) record.state = state;
     // of an older one the number isn't known: what is left is put together with theirs
     const next = baseOf(isNewest ? state.revision : base.revision, work.edits, state);
-    if (entry.isShown) follower.remember(id, { base: next, work, rule });
+    if (entry.isShown) follower.remember(id, { revision: next.revision, work, rule });
     const left = remaining(entry.unsent, sent, next);
     entry.sent = null;
     if (left) return this.outbox.amend(entry, left);
@@ -171,10 +171,13 @@ export class Sender {
     const { change, image, isRemoved } = entry.unsent;
     const api = this.api.as(entry.by);
     try {
-      const state = isRemoved ? await api.remove(image, change) : await api.restore(image, change);
-      // of what was in the trash only the name is known
-      if (state) this.follower.take(image, state);
-      if (state) this.follower.watcher!.onState(image, state, true);
+      if (isRemoved) await api.json("DELETE", pathOf("images", image), { change });
+      else {
+        // of what was in the trash only the name is known
+        const state = await api.json<ImageState>("POST", pathOf("restored", image), { change });
+        this.follower.take(image, state);
+        this.follower.watcher!.onState(image, state, true);
+      }
     } catch (failure) {
       // somebody was faster
       if (!(failure instanceof MissingError)) throw failure;
@@ -202,7 +205,7 @@ export class Sender {
       watcher = follower.watcher!;
     const { image: id, edits, settled, base } = entry.unsent;
     const theirs = await this.connection.answer(() => follower.read(id, true));
-    const their = baseOf(theirs.base.revision, theirs.work.edits, entry.unsent.state);
+    const their = baseOf(theirs.revision, theirs.work.edits, entry.unsent.state);
     const isCrowded = edits && collides(base, edits, their);
     const isLocked = theirs.work.settled !== null && settled !== null;
     let choice: Choice = "both";
@@ -213,11 +216,11 @@ export class Sender {
     }
     await follower.idle(id);
     // from here on the user can't paint meanwhile
-    const next = rebased(entry.unsent, theirs.work, theirs.state, choice);
+    const next = rebased(entry.unsent, theirs.work, theirs.state ?? null, choice);
     const written = next ? this.outbox.amend(entry, { ...(isLocked && { settled: null }), ...next }) : this.outbox.drop(entry);
     // a change that the page doesn't show doesn't hide what it shows
     if (entry.isShown) {
-      follower.remember(id, { ...theirs, base: their });
+      follower.remember(id, theirs);
       watcher.onWork(id, withChange(theirs.work, next ? entry.unsent : undefined));
       if (!next && theirs.state) watcher.onState(id, theirs.state, true);
     }

@@ -44,8 +44,7 @@ export interface ImageState extends Size {
   /** Which image it is on a service; its name may be given to another one. */
   readonly id?: string;
   readonly image: string;
-  /** The id of the image of which it is a copy for a second person, and who labels it. */
-  readonly copy_of?: string | null;
+  /** Who labels it. */
   readonly person?: string | null;
   /** Grows with every change, and never comes twice; 0: nothing is known but the image. */
   readonly revision: number;
@@ -283,11 +282,6 @@ export abstract class Store {
   /** The work on an image with what was refused of it. */
   async refusedWork({ image }: Refusal): Promise<Change> {
     throw new Error(`nothing of ${image} was refused`);
-  }
-
-  /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */
-  download(_path: string): Promise<Blob> | null {
-    return null;
   }
 
   /** What the page keeps for itself: all settings; the image that is open; the files of taught words. */

@@ -43,7 +43,7 @@ export class Exports {
         job = await this.api.json("GET", `/exports/${job.id}`);
       }
       if (job.state !== "done") return;
-      this.save(`${this.session.name.value} ${format}.zip`, await this.api.download(`exports/${job.id}/file`));
+      this.save(`${this.session.name.value} ${format}.zip`, await this.api.download(`/exports/${job.id}/file`));
       this.forget(format);
       if (job.problems.length) this.session.problem.value = `Not exported: ${job.problems.join("; ")}`;
     } catch (failure) {

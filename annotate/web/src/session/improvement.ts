@@ -45,19 +45,18 @@ export class Improvement {
     };
   });
 
-  /** @param api null: there is no project on a service. */
   constructor(
     private readonly session: Session,
-    private readonly api: ProjectApi | null,
+    private readonly api: ProjectApi,
   ) {}
 
   get isOffered(): boolean {
-    return this.api !== null && this.session.model.value !== null && this.session.store.may("administer");
+    return this.session.model.value !== null && this.session.store.may("administer");
   }
 
   async look(): Promise<void> {
     try {
-      if (this.api) await this.follow(this.ask("GET"));
+      await this.follow(this.ask("GET"));
     } catch {
       // it says so itself when it is asked to improve
     }
@@ -79,7 +78,7 @@ export class Improvement {
   }
 
   private ask(method: string, body?: object): Promise<ImprovementProgress> {
-    return this.api!.json(method, "/improvement", body && { body });
+    return this.api.json(method, "/improvement", body && { body });
   }
 
   /** Ask the service how far it is until it has ended; its new words come as a change of the project. */

@@ -61,7 +61,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
         <IconButton icon="fit" label="Show all of the image" onClick={() => control.fit()} />
         <IconButton icon="plus" label="Zoom in" onClick={() => control.zoom(1.5)} />
       </div>
-      {control.finding.value !== null && <WordFinder page={page} />}
+      {control.isFinding.value && <WordFinder page={page} />}
       {frame.current && tool.panel?.(frame.current.getBoundingClientRect())}
     </div>
   );
@@ -236,12 +236,7 @@ export function Toolbar({ page }: { page: Page }) {
           onClick={() => control.doubts.next()}
         />
       </div>
-      <div class="options">
-        {locked === null && tool.options?.()}
-        <span class="help" title={locked ?? tool.help}>
-          {locked ?? tool.help}
-        </span>
-      </div>
+      <div class="options">{locked === null && tool.options ? tool.options() : <span class="help">{locked ?? tool.help}</span>}</div>
     </div>
   );
 }
