@@ -144,26 +144,24 @@ export const STRAIGHT = 3,
 /** Longer than any distance in a map that is measured. */
 const NEVER = 60_000;
 
-/** Visits all places, there and back, each with those beside it that come before it on the way; -1: the border. */
-function sweep({ width, height }: Size, straight: number, diagonal: number, visit: (at: number, from: number, step: number) => void): void {
-  const placeOf = (x: number, y: number) => (x >= 0 && y >= 0 && x < width && y < height ? y * width + x : -1);
-  for (const way of [1, -1])
-    for (let count = 0; count < width * height; count++) {
-      const at = way > 0 ? count : width * height - 1 - count;
-      const x = at % width,
-        y = (at - x) / width;
-      visit(at, placeOf(x - way, y), straight);
-      visit(at, placeOf(x, y - way), straight);
-      for (const column of [x - 1, x + 1]) visit(at, placeOf(column, y - way), diagonal);
-    }
-}
-
 /** How far each place is from the nearest one with another value, or from the border. */
 export function distances(values: Uint16Array, size: Size, straight: number, diagonal: number): Uint16Array {
+  const { width, height } = size;
   const far = new Uint16Array(values.length).fill(NEVER);
-  sweep(size, straight, diagonal, (at, from, step) => {
-    far[at] = Math.min(far[at], values[from] === values[at] ? far[from] + step : step);
-  });
+  const reach = (at: number, x: number, y: number, step: number) => {
+    const isSame = x >= 0 && y >= 0 && x < width && y < height && values[y * width + x] === values[at];
+    far[at] = Math.min(far[at], isSame ? far[y * width + x] + step : step);
+  };
+  // first from those beside a place that come before it, and then, on the way back, from those that come after it
+  for (const way of [1, -1])
+    for (let count = 0; count < far.length; count++) {
+      const at = way > 0 ? count : far.length - 1 - count;
+      const x = at % width,
+        y = (at - x) / width;
+      reach(at, x - way, y, straight);
+      reach(at, x, y - way, straight);
+      for (const column of [x - 1, x + 1]) reach(at, column, y - way, diagonal);
+    }
   return far;
 }
 
@@ -189,20 +187,37 @@ const FAR = 2 ** 30;
 export function surroundings(labels: Uint16Array, runs: Runs, size: Size): Map<number, Runs> {
   const around = boxOf(runs, size.width);
   if (!around) return new Map();
-  const patch = new Patch(size.width, grown(around, 1, size)),
-    { values: nearest } = patch;
-  for (let place = 0; place < nearest.length; place++) nearest[place] = labels[patch.pixel(place)];
-  const far = new Int32Array(nearest.length);
+  const { left, top, right, bottom } = around;
+  // one pixel around it, even where the image ends, so that every pixel of it has neighbors
+  const patch = new Patch(size.width, { left: left - 1, top: top - 1, right: right + 1, bottom: bottom + 1 });
+  const { width, height, values: nearest } = patch;
+  const distance = new Int32Array(width * height).fill(FAR);
+  const inside = grown(around, 1, size);
+  for (let y = inside.top; y < inside.bottom; y++) {
+    const [from, to] = [inside.left, inside.right].map((x) => y * size.width + x);
+    nearest.set(labels.subarray(from, to), patch.place(from));
+    distance.fill(0, patch.place(from), patch.place(from) + to - from);
+  }
   for (let run = 0; run < runs.length; run += 2) {
     const at = patch.place(runs[run]);
-    far.fill(FAR, at, at + runs[run + 1]);
+    distance.fill(FAR, at, at + runs[run + 1]);
   }
-  sweep(patch, STRAIGHT, DIAGONAL, (at, from, step) => {
-    if (from < 0 || far[from] + step >= far[at]) return;
-    far[at] = far[from] + step;
+  const relax = (at: number, from: number, step: number) => {
+    if (distance[from] + step >= distance[at]) return;
+    distance[at] = distance[from] + step;
     nearest[at] = nearest[from];
-  });
-  if (far[patch.place(runs[0])] >= FAR) return new Map();
+  };
+  // from those before a pixel, and then, on the way back, from those after it
+  for (const way of [1, -1])
+    for (let y = way > 0 ? 1 : height - 2; y > 0 && y + 1 < height; y += way)
+      for (let x = way > 0 ? 1 : width - 2, at = y * width + x; x > 0 && x + 1 < width; x += way, at += way) {
+        if (!distance[at]) continue;
+        relax(at, at - way, STRAIGHT);
+        relax(at, at - way * width, STRAIGHT);
+        relax(at, at - way * (width + 1), DIAGONAL);
+        relax(at, at - way * (width - 1), DIAGONAL);
+      }
+  if (distance[patch.place(runs[0])] >= FAR) return new Map();
   return split(runs, (pixel) => nearest[patch.place(pixel)]);
 }
 
