@@ -44,11 +44,13 @@ def test_list_without_quotes_is_answered_with_quotes(segment: Command) -> None:
 def test_hints_and_warnings_go_to_standard_error_and_refuse_nothing(segvoc_command: Command) -> None:
     frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
     frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
-    done = segvoc_command("segment", "moving.gif", "--words", "кошка", "--json").ok()
+    done = segvoc_command("segment", "moving.gif", "--words", "кошка мышка", "--json").ok()
     assert done.out.count("\n") == 1
-    assert "segvoc: hint: pixels where a single word is unlikely are unlabeled; --threshold 0 gives" in done.err
+    assert 'segvoc: hint: "кошка мышка" is taken as a single word; for separate words, use commas' in done.err
     assert "segvoc: warning: 'moving.gif' has several frames, of which only the first is labeled" in done.err
-    assert 'segvoc: warning: the model was trained on English words and probably doesn\'t know "кошка"' in done.err
+    assert (
+        'segvoc: warning: the model was trained on English words and probably doesn\'t know "кошка мышка"' in done.err
+    )
 
 
 def test_what_was_seen_is_said(segvoc_command: Command) -> None:

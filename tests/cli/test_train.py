@@ -10,9 +10,10 @@ from PIL import Image
 
 import segvoc
 from segvoc.checkpoints.files import read_header
+from segvoc.cli.train import gains
 from segvoc.imaging.reading import read_image
 from segvoc.models.presets import PRESETS
-from segvoc.training.recipes import RECIPES
+from segvoc.training.recipes import RECIPES, finetune
 from tests.cli.command import read_json
 from tests.data.captions.drawn_sets import write_captions
 from tests.loopback_hub import use_hub
@@ -70,14 +71,14 @@ def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tiny_networ
     drawn_images(tmp_path / "set", 10)
     small = "--set crop_size=64 --set short_sides=64,80 --set views=2 --device cpu --steps 150".split()
     outcome = segvoc_command("train", "finetune", *FOLDERS, "--model", "tiny", "--out", "run", *small).ok()
-    path, figures = outcome.out.splitlines()
+    path, figures, *_ = outcome.out.splitlines()
     assert path == "run/model.safetensors"
     assert re.fullmatch(
         r"on 2 held-out images: mean IoU [\d.]+ -> [\d.]+ %, pixel accuracy [\d.]+ -> [\d.]+ %", figures
     )
     run = tmp_path / "run"
     validation = lines_of(run / "validation.jsonl")
-    best = max(validation, key=lambda line: line["mean_iou"])
+    best = max(validation, key=lambda line: line["mean_iou"] + line["pixel_accuracy"])
     assert validation[0]["step"] == 0 and len(validation) > 2 and best["mean_iou"] > validation[0]["mean_iou"]
     assert len(list((run / "before_after").iterdir())) == 2
     trained, shipped = segvoc.load(run / "model.safetensors", device="cpu"), tiny_network
@@ -236,3 +237,30 @@ def test_the_run_records_a_transform_of_the_working_directory_and_goes_on_with_n
     problems = {"mine_for_the_test": "MODULE:FUNCTION", "mine_for_the_test:blue": "no function", "nope:f": "nope"}
     for name, problem in problems.items():
         segvoc_command(*call, "--transform", name).refused(problem)
+
+
+@pytest.mark.parametrize(
+    ("after", "last"),
+    [
+        ((0.2, 0.6), "on 3 held-out images: mean IoU 10.0 -> 20.0 %, pixel accuracy 50.0 -> 60.0 %"),
+        ((0.4, 0.3), "worse than before on held-out images: pixel accuracy 50.0 -> 30.0 %; see"),
+        ((0.1, 0.4), "no better than before on 3 held-out images, so nothing was learned; see"),
+    ],
+)
+def test_what_fell_by_training_is_said_last(tmp_path, after, last):
+    lines = [
+        {"step": step, "mean_iou": miou, "pixel_accuracy": accuracy, "outside": {}}
+        for step, (miou, accuracy) in enumerate([(0.1, 0.5), after])
+    ]
+    (tmp_path / "validation.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    for method in ("words", "network"):
+        *_, said = gains(tmp_path, finetune("tiny", images=30, method=method), are_shapes=False)
+        assert said.startswith(last) and ("curves.png" in said) == ("see" in last)
+
+
+def test_what_is_outside_of_all_shapes_is_said_after_training(tmp_path):
+    line = {"step": 0, "mean_iou": 0.1, "pixel_accuracy": 0.1}
+    lines = [{**line, "outside": {}}, {"step": 5, "mean_iou": 0.2, "pixel_accuracy": 0.2, "outside": {"door": 0.5}}]
+    (tmp_path / "validation.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    *_, said = gains(tmp_path, finetune("tiny", images=30), are_shapes=True)
+    assert said == "outside of all shapes, not scored: 50.0% of the pixels, labeled door 50.0%"

@@ -129,7 +129,7 @@ def test_a_run_labels_its_background_as_its_validation_does(tmp_path):
     chosen = recipe(8, steps=40, eval_every=40, patience=0)
     how = {"start": Start(weights="random"), "validation": images, "device": "cpu", "progress": False}
     result = train(chosen, images, tmp_path / "run", **how)
-    assert tuned(tmp_path / "run").record.has_none
+    assert tuned(tmp_path / "run").record.background == "ground"
     model = segvoc.load(result.weights, device="cpu")
     right = total = 0
     for number in range(len(images)):
@@ -209,7 +209,9 @@ def test_settings_follow_from_the_number_of_images_and_the_method():
     assert facts == [(0, 6, 920, 0), (3, 6, 1020, 2), (50, 1, 3000, 2)]
     shorter = finetune("tiny", images=30, steps=50)
     assert (shorter.optimizer.steps, shorter.runtime.eval_every) == (50, 10)
-    assert finetune("tiny", method="network") == RECIPES["tiny"]()
+    whole = finetune("tiny", method="network")
+    assert (whole.optimizer, whole.objective) == (RECIPES["tiny"]().optimizer, RECIPES["tiny"]().objective)
+    assert (whole.data.num_val_images, whole.runtime.eval_first, whole.runtime.patience) == (3, True, 5)
     whole, words = (finetune("cat-seg-b", method=method) for method in ("network", "words"))
     assert whole == finetune("cat-seg-b") and whole.method == "network"
     assert words.method == "words" and words.data.crop_size == whole.data.crop_size

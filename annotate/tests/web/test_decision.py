@@ -63,11 +63,11 @@ def test_a_page_decides_by_all_rules_as_python(site: Site, taught: TaughtWords, 
         for words in calls:
             is_found(site, image, words, in_python(np.asarray(image.convert("RGB")), words.split(", ")))
     drawn = Image.fromarray(drawn_examples(6).images[5])
-    for has_none in (False, True):
-        learned = replace(taught, record=replace(taught.record, has_none=has_none))
+    for background in (None, "brick", "none of them"):
+        learned = replace(taught, record=replace(taught.record, background=background))
         path = tmp_path / "a.words.safetensors"
         learned.save(path)
-        for words in ("Sky", "grass, cat, wall"):
+        for words in ("Sky", "grass, cat, wall", "Brick, grass, sky", "none of them, sky"):
             result = tiny().with_taught(learned).segment(np.asarray(drawn), words.split(", "))
             is_found(site, drawn.convert("RGBA"), words, result, path.read_bytes())
 

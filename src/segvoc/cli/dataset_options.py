@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.cli.options import Decorator, bundle_options
+from segvoc.cli.output import echo, is_first_process
 from segvoc.errors import UsageError
 from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
 
@@ -70,6 +71,8 @@ class DatasetOptions:
     rename: tuple[str, ...]
     drop: tuple[str, ...]
     stretch: str | None
+    background: str | None
+    """See `segvoc.read_dataset`."""
 
     @property
     def named(self) -> bool:
@@ -83,22 +86,23 @@ class DatasetOptions:
     def read(
         self,
         *,
-        background: str | None = None,
         owner: str | None = None,
         skip: str | None = None,
         beside: Mapping[str, object] = MappingProxyType({}),
     ) -> "LabeledImages":
-        """Read the images; `UsageError` if options are missing or exclude each other, or the images can't be read.
+        """Read the images, and say what to know of their labels (`LabeledImages.remarks`).
 
-        `background` is the class that stands for "none of the others". For folders, `owner` is the object that the
-        classes are parts of, and `skip` a folder of results inside `images`; datasets exclude the options `beside`.
+        `UsageError`: options are missing or exclude each other, or the images can't be read.
+
+        For folders, `owner` is the object that the classes are parts of, and `skip` a folder of results inside
+        `images`; datasets exclude the options `beside`.
         """
         given = self.given()
         if self.paths:
             given |= {option: value for option, value in beside.items() if value}
             if wrong := [option for option in ("--labels", "--classes", *beside) if option in given]:
                 raise UsageError(f"--dataset includes labels and classes; leave out {', '.join(wrong)}")
-            images = self._datasets(background)
+            images = self._datasets()
         else:
             if alone := [option for option in ("--dataset-format", "--split", "--rename", "--drop") if option in given]:
                 raise UsageError(f"{alone[0]} needs --dataset; add it, or leave {alone[0]} out")
@@ -108,10 +112,13 @@ class DatasetOptions:
             from segvoc.data.labeled_images import LabeledImages
 
             folders = (str(self.images), str(self.labels), str(self.classes))
-            images = LabeledImages.from_folders(*folders, background=background, owner=owner, skip=skip)
-        return images if self.stretch is None else images.stretched(self.stretch)
+            images = LabeledImages.from_folders(*folders, background=self.background, owner=owner, skip=skip)
+        images = images if self.stretch is None else images.stretched(self.stretch)
+        for line in images.remarks() if is_first_process() else ():
+            echo(f"segvoc: {line}", err=True)
+        return images
 
-    def _datasets(self, background: str | None) -> "LabeledImages":
+    def _datasets(self) -> "LabeledImages":
         from segvoc.data.datasets.opening import read_dataset
         from segvoc.data.labeled_images import LabeledImages
 
@@ -124,7 +131,7 @@ class DatasetOptions:
         drop = [word.strip() for words in self.drop for word in words.split(",") if word.strip()]
         formats, splits = self._for_each("--dataset-format", self.formats), self._for_each("--split", self.splits)
         sets = [
-            read_dataset(path, format, images=self.images, split=split or None, background=background)
+            read_dataset(path, format, images=self.images, split=split or None, background=self.background)
             for path, format, split in zip(self.paths, formats, splits, strict=True)
         ]
         return LabeledImages.joined(sets, rename=rename, drop=drop) if len(sets) > 1 or rename or drop else sets[0]
@@ -193,6 +200,12 @@ _OPTIONS: Mapping[str, Decorator] = {
     ),
     "stretch": click.option(
         "--stretch", metavar="B,W", help="Values of 16-bit images to map to black and white, such as 0,4095."
+    ),
+    "background": click.option(
+        "--background",
+        metavar="NAME",
+        help="The class of pixels outside of all shapes (COCO, YOLO, ...); of label maps, the class that means "
+        "'none of the others'.",
     ),
 }
 

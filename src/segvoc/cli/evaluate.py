@@ -18,7 +18,7 @@ from segvoc.cli.dataset_options import (
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import UsageError
-from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
+from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
 from segvoc.runtime.progress import announced
 from segvoc.storage.files import strict_json
 
@@ -39,7 +39,7 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc p
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for the report; an unfinished report is resumed.")
 @model_options(*NETWORK_OPTIONS, "network", "taught")
-@given_options(*IMAGE_OPTIONS)
+@given_options(*(name for name in IMAGE_OPTIONS if name != "background"))  # it is that of the labels
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
 @click.option(
     "--substring-guide/--exact-guide",
@@ -71,16 +71,15 @@ def evaluate_command(
     scores are comparable. If interrupted, run the same command again to resume. Under torchrun, the processes share
     the images.
     """
-    background = LabelOptions(**given).background_name
     if dataset.named and benchmarks:
         given_too = next(option for option in dataset.given() if option != "--stretch")
         raise UsageError(f"--benchmark and {given_too} can't be combined; evaluate them in two calls")
     if not dataset.named:
-        _check_benchmarks(benchmarks, data, {**dataset.given(), "--object": owner, "--background": background})
+        _check_benchmarks(benchmarks, data, {**dataset.given(), "--object": owner})
     elif data is not None:
         raise UsageError("--data is for benchmarks; name one with --benchmark, or leave out --data")
     _refuse_writing_among([folder for folder in (dataset.images, dataset.labels, *dataset.paths) if folder], out)
-    images = dataset.read(background=background, owner=owner, beside={"--object": owner}) if dataset.named else None
+    images = dataset.read(owner=owner, beside={"--object": owner}) if dataset.named else None
     from segvoc.evaluation.report import origin_of
     from segvoc.evaluation.runner import evaluate  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -141,9 +140,6 @@ def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) 
         echo(score_table(list(reports.values())))
         for folder in [out] if len(reports) == 1 else [out / name for name in reports]:
             echo(f"-> {folder / 'index.html'}")
-    for report in reports.values():
-        if report["data"]["absent"] is not None:
-            echo(f"segvoc: {report['data']['absent']}", err=True)
     failed = sum(report["data"]["failed"] for report in reports.values())
     if failed:
         images = "1 image" if failed == 1 else f"{failed} images"

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -13,6 +13,11 @@ from segvoc.runtime.progress import printable
 def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
     """Print text to standard output or error, with control characters escaped."""
     click.echo(printable(str(text)), err=err, nl=nl)
+
+
+def is_first_process() -> bool:
+    """Whether this process prints: under `torchrun` only that of rank 0 does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def flag(name: str, value: object) -> str:
@@ -35,6 +40,18 @@ def show_hints(hints: Sequence[Hint | LabelingWarning]) -> None:
     """Print hints to standard error, each as one line."""
     for hint in hints:
         echo(f"segvoc: hint: {' '.join(hint.written(flag).split())}", err=True)
+
+
+def worse_line(scores: Mapping[str, tuple[float | None, float | None]], fix: str) -> str | None:
+    """What fell on held-out images by learning, and what to do, in a line; None if nothing did.
+
+    `scores` are those before and after [%], by name.
+    """
+    both = [
+        (name, before, after) for name, (before, after) in scores.items() if before is not None and after is not None
+    ]
+    fell = [f"{name} {before:.1f} -> {after:.1f} %" for name, before, after in both if after < before]
+    return f"worse than before on held-out images: {', '.join(fell)}; {fix}" if fell else None
 
 
 def example(*calls: str, more: str = "") -> str:

@@ -1,6 +1,6 @@
 """`segvoc teach`: learns words from labeled images, and scores them on held-out images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,8 @@ import click
 
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
-from segvoc.cli.output import echo, example
+from segvoc.cli.output import echo, example, worse_line
+from segvoc.data.unlabeled import unlabeled_row
 from segvoc.runtime.progress import Progress, aligned, announced, printable
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
@@ -36,8 +37,6 @@ def teach_command(
     """
     with announced("reading the dataset"):
         examples = dataset.read()
-    if (line := examples.absent_classes()) is not None:
-        echo(f"segvoc: {line}", err=True)
     from segvoc.inference.teaching import teach
 
     with ExitStack() as stack:
@@ -50,19 +49,29 @@ def teach_command(
         echo(strict_json(to_json(taught.record)))
         return
     echo("\n".join(_table(taught.record)))
+    if (row := unlabeled_row(taught.record.unlabeled, are_shapes=examples.are_shapes)) is not None:
+        echo(row)
     if taught.record.edges:
         echo("Edge refinement on (it scored better); disable with --no-edges")
-    kept = [word.name for word in taught.record.words if word.keeps_text]
-    if kept:
-        echo(f"segvoc: no better few-shot, so they keep their text: {', '.join(kept)}", err=True)
-    worse = [
-        word.name
-        for word in taught.record.words
-        if not word.keeps_text and word.before is not None and word.after is not None and word.after < word.before
-    ]
-    if worse:
-        echo(f"segvoc: worse, also by their text beside the others: {', '.join(worse)}", err=True)
+    for line in _losses(taught.record):
+        echo(f"segvoc: {line}", err=True)
     echo(f"-> {out}")
+
+
+def _losses(record: "TeachingRecord") -> Iterator[str]:
+    """What is no better by the examples, in lines, and what to try."""
+    if kept := [word.name for word in record.words if word.keeps_text]:
+        yield f"no better few-shot, so they keep their text: {', '.join(kept)}"
+    both = [(word, word.before, word.after) for word in record.words if not word.keeps_text]
+    worse = [word.name for word, before, after in both if None not in (before, after) and after < before]
+    if worse:
+        yield f"worse, also by their text beside the others: {', '.join(worse)}"
+    scores = {
+        "mean IoU": (record.miou_before, record.miou),
+        "pixel accuracy": (record.accuracy_before, record.accuracy),
+    }
+    if (line := worse_line(scores, "label more images, and what surrounds the words")) is not None:
+        yield line
 
 
 def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:

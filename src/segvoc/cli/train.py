@@ -1,6 +1,5 @@
 """`segvoc train`: trains a network by a paper's recipe, or fine-tunes on your own images."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options
-from segvoc.cli.output import echo, example
+from segvoc.cli.output import echo, example, is_first_process, worse_line
+from segvoc.data.unlabeled import unlabeled_row
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
+from segvoc.storage.journal import read_journal
 from segvoc.storage.records import parse_settings
 from segvoc.training.trackers import TRACKERS, Wandb
 
@@ -43,7 +44,6 @@ FINETUNE = "finetune"
 @dataset_options
 @click.option("--captions", metavar="PATH", help="Captions of your images: COCO's captions JSON, or WebDataset's tars.")
 @click.option("--features", metavar="DIR", help="Cache for the embeddings of phrases, shared by runs.")
-@click.option("--background", metavar="NAME", help="The class that means 'none of the others'.")
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
 @click.option("--objects", metavar="DIR", help="Object maps, if parts don't cover their objects (part networks only).")
 @click.option(
@@ -83,7 +83,6 @@ def train_command(
     recipe: str,
     captions: str | None,
     features: str | None,
-    background: str | None,
     owner: str | None,
     objects: str | None,
     object_classes: str | None,
@@ -114,6 +113,7 @@ def train_command(
             f"recipe {recipe!r} is unknown{did_you_mean(recipe, known)}; it is finetune or one of {others}"
         )
     callbacks = _callbacks(trackers, track_project)
+    from segvoc.data.labeled_images import LabeledImages
     from segvoc.data.training.augmentations import named_transform
     from segvoc.training.run import train  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, configured
@@ -133,17 +133,15 @@ def train_command(
     validation = None
     if chosen is not None and chosen.supervision == "captions":
         of_labels = {option: value for option, value in dataset.given().items() if option != "--images"}
-        _refuse({**of_labels, "--background": background, "--data": data, **of_parts}, f"{recipe} learns from captions")
+        _refuse({**of_labels, "--data": data, **of_parts}, f"{recipe} learns from captions")
         images = _captioned(dataset.images, captions, features)
     elif chosen is None or dataset.named or not chosen.data.dataset:
         _refuse(of_captions, f"{recipe} learns from label maps")
         beside = {"--data": data, **of_parts}
-        images = dataset.read(background=background, owner=owner, skip=out, beside=beside)
+        images = dataset.read(owner=owner, skip=out, beside=beside)
         if data is not None:
             raise UsageError("both --data and your own folders are given; give one of them")
         chosen = chosen or recipe_for(len(images))
-        if (line := images.absent_classes()) is not None:
-            echo(f"segvoc: {line}", err=True)
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
         _refuse({**of_parts, **dataset.given()}, f"{recipe} learns from prepared data")
@@ -166,9 +164,8 @@ def train_command(
         callbacks=callbacks,
     )
     _say(f"{out}/model.safetensors")
-    if chosen.method == "words":
-        for line in _gains(Path(out), chosen.data.num_val_images):
-            _say(line)
+    for line in gains(Path(out), chosen, are_shapes=isinstance(images, LabeledImages) and images.are_shapes):
+        _say(line)
 
 
 def _callbacks(trackers: Sequence[str], project: str | None) -> "list[Callback] | None":
@@ -217,20 +214,31 @@ def _captioned(images: str | None, captions: str | None, features: str | None) -
     return CaptionFiles(captions=captions, images=images, features=None if features is None else Path(features))
 
 
-def _gains(run: Path, held_out: int) -> Iterator[str]:
-    """Scores before and after tuning words, if images were held out."""
-    from segvoc.inference.taught.taught_words import TaughtWords
-    from segvoc.training.tuning import TUNED_WORDS_FILE
+def gains(run: Path, recipe: "Recipe", *, are_shapes: bool) -> Iterator[str]:
+    """Scores before and after on held-out images, what fell, and what is outside of all labels."""
+    from segvoc.training.run_folder import kept_validation
 
-    if not held_out or not (run / TUNED_WORDS_FILE).exists():
+    if not (held_out := recipe.data.num_val_images):
         return
-    record = TaughtWords.load(run / TUNED_WORDS_FILE).record
-    pairs = (("mean IoU", record.miou_before, record.miou), ("pixel accuracy", record.accuracy_before, record.accuracy))
-    changes = ", ".join(f"{what} {before:.1f} -> {after:.1f} %" for what, before, after in pairs if after is not None)
+    lines = list(read_journal(run / "validation.jsonl", is_whole=lambda line: line.get("mean_iou") is not None))
+    if not lines:
+        return
+    first, kept = lines[0], kept_validation(lines, recipe.runtime.patience)
+    names = (("mean IoU", "mean_iou"), ("pixel accuracy", "pixel_accuracy"))
+    scores = {name: (100 * first[key], 100 * kept[key]) for name, key in names if first["step"] == 0}
+    fix = f"see {run / 'curves.png'}; label more images, and what surrounds the classes (--background NAME)"
+    if scores and kept["step"] == 0:
+        yield f"no better than before on {held_out} held-out images, so nothing was learned; {fix}"
+        return
+    changes = ", ".join(f"{what} {before:.1f} -> {after:.1f} %" for what, (before, after) in scores.items())
     yield f"on {held_out} held-out images: {changes}"
+    if (row := unlabeled_row(kept["outside"], are_shapes=are_shapes)) is not None:
+        yield row
+    if (line := worse_line(scores, fix)) is not None:
+        yield line
 
 
 def _say(line: str) -> None:
-    """Print a line; under `torchrun`, only rank 0 prints."""
-    if os.environ.get("RANK", "0") == "0":
+    """Print a line, once."""
+    if is_first_process():
         echo(line)

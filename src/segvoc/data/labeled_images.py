@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
+from segvoc.data.unlabeled import unlabeled_remark
 from segvoc.errors import InputError, UsageError, checked_call, did_you_mean
 from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.label_maps import UNLABELED, LabelTable, label_table, read_label_map
@@ -52,8 +53,8 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".PNG", ".TIF", ".TIFF")
 _GENERIC_FOLDERS = frozenset("images image imgs img photos pictures jpegimages val train test".split())
 """Generic folder names, unsuitable as names of sets."""
 
-ABSENCE_IMAGES = 300
-"""Max images to read when looking for absent classes."""
+SAMPLED_IMAGES, LEAST_SAMPLED = 300, 50
+"""Most and fewest images to read when looking for absent classes and for pixels without a class."""
 
 
 class ImageAndLabels(NamedTuple):
@@ -157,6 +158,8 @@ class LabeledImages:
     """The images, sorted by stem."""
     background: str | None = None
     """The class that stands for "none of the others", if there is one."""
+    are_shapes: bool = False
+    """Whether labels are shapes, which needn't cover an image: pixels outside are the background's, or unlabeled."""
     object_maps: "LabeledImages | None" = None
     """For classes that are parts: label maps of the objects, which also cover pixels that belong to no part (the rest
     of the dog). Images and maps are matched by stem."""
@@ -288,6 +291,7 @@ class LabeledImages:
             vocabulary=Vocabulary(words),
             images=tuple(sorted(images, key=lambda image: image.stem)),
             background=backgrounds[0] if backgrounds else None,
+            are_shapes=any(one.are_shapes for one in sets),
         )
 
     def stretched(self, stretch: str) -> "LabeledImages":
@@ -299,24 +303,29 @@ class LabeledImages:
         values = Stretch.parsed(stretch)
         return replace(self, images=tuple(replace(image, stretch=values) for image in self.images))
 
-    def absent_classes(self) -> str | None:
-        """A line that names classes absent from the labels, except the background; None if all occur.
+    def remarks(self) -> list[str]:
+        """What to know of the labels before they are used, in lines: classes and pixels that have no labels.
 
-        Large sets are sampled (`ABSENCE_IMAGES` images). Unreadable images are skipped.
+        The background may have no pixels. Large sets are sampled (`SAMPLED_IMAGES` images), until all classes are
+        found in `LEAST_SAMPLED`. Unreadable images are skipped.
         """
         left = {label for label, word in enumerate(self.vocabulary.words) if word != self.background}
-        chosen = self.images[:: max(1, -(-len(self) // ABSENCE_IMAGES))]
+        chosen = self.images[:: max(1, -(-len(self) // SAMPLED_IMAGES))]
         unlabeled = pixels = 0
-        for image in chosen:
-            if not left:
-                return None
+        for number, image in enumerate(chosen):
+            if not left and number >= LEAST_SAMPLED:
+                break
             with suppress(InputError):
                 labels = image.read_labels(image.size(), len(self.vocabulary))
                 left -= set(np.unique(labels).tolist())
                 unlabeled, pixels = unlabeled + int(np.count_nonzero(labels == UNLABELED)), pixels + labels.size
+        if not pixels:
+            return []
         names = [word for label, word in enumerate(self.vocabulary.words) if label in left]
         looked_at = "" if len(chosen) == len(self) else f" (in {len(chosen)} of {len(self)} images)"
-        return absence_line(names, len(self.vocabulary), unlabeled, pixels, looked_at) if pixels else None
+        absent = absence_line(names, len(self.vocabulary), unlabeled, pixels, looked_at)
+        much = unlabeled_remark(unlabeled / pixels, are_shapes=self.are_shapes)
+        return [line for line in (absent, much) if line is not None]
 
     def __len__(self) -> int:
         """Number of images."""

@@ -1,7 +1,8 @@
 """Metrics: the confusion matrix, its scores, and the scores of parts."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -27,8 +28,13 @@ class Confusion:
     prediction: Int64[np.ndarray, " N"]
     """The predicted class of each pair, in [0, K]; K is "unlabeled"."""
     pixels: Int64[np.ndarray, " N"]
-    ignored: int = 0
-    """Pixels without a true class; no other count includes them."""
+    outside: Mapping[int, int] = field(default_factory=dict)
+    """Pixels without a true class, by predicted class; no other count includes them."""
+
+    @property
+    def ignored(self) -> int:
+        """Pixels without a true class."""
+        return sum(self.outside.values())
 
     @classmethod
     def count(
@@ -41,14 +47,14 @@ class Confusion:
         if truth.shape != prediction.shape:
             sizes = " and ".join(" x ".join(map(str, labels.shape[::-1])) for labels in (truth, prediction))
             raise ValueError(f"the truth and the prediction have {sizes} pixels; compare maps of one size")
-        known = truth != UNLABELED
-        true, predicted = truth[known].astype(np.int64), prediction[known].astype(np.int64)
-        for what, labels in (("truth", true), ("prediction", predicted[predicted != UNLABELED])):
+        for what, labels in (("truth", truth), ("prediction", prediction)):
+            labels = labels[labels != UNLABELED]
             if labels.size and labels.max() >= classes:
                 raise ValueError(f"the {what} has label {labels.max()}, but there are only {classes} classes")
-        predicted[predicted == UNLABELED] = classes
-        codes, pixels = _counted(true * (classes + 1) + predicted, classes * (classes + 1))
-        return cls._of(codes, pixels, classes, int(truth.size - true.size))
+        known, predicted = truth != UNLABELED, np.minimum(prediction, classes, dtype=np.int64)
+        codes, pixels = _counted(truth[known] * np.int64(classes + 1) + predicted[known], classes * (classes + 1))
+        outside = (counts.tolist() for counts in _counted(predicted[~known], classes + 1))
+        return cls._of(codes, pixels, classes, dict(zip(*outside, strict=True)))
 
     @classmethod
     def total(cls, confusions: Iterable["Confusion"], classes: int) -> "Confusion":
@@ -59,13 +65,13 @@ class Confusion:
         pairs = [confusion.truth * (classes + 1) + confusion.prediction for confusion in confusions]
         codes, places = np.unique(np.concatenate([np.zeros(0, np.int64), *pairs]), return_inverse=True)
         pixels = np.concatenate([np.zeros(0, np.int64), *(entry.pixels for entry in confusions)])
-        ignored = sum(confusion.ignored for confusion in confusions)
-        return cls._of(codes, _summed(places, pixels, len(codes)), classes, ignored)
+        outside = sum((Counter(confusion.outside) for confusion in confusions), Counter[int]())
+        return cls._of(codes, _summed(places, pixels, len(codes)), classes, dict(sorted(outside.items())))
 
     @classmethod
-    def _of(cls, codes: np.ndarray, pixels: np.ndarray, classes: int, ignored: int) -> "Confusion":
+    def _of(cls, codes: np.ndarray, pixels: np.ndarray, classes: int, outside: Mapping[int, int]) -> "Confusion":
         truth, prediction = np.divmod(codes, classes + 1)
-        return cls(classes=classes, truth=truth, prediction=prediction, pixels=pixels, ignored=ignored)
+        return cls(classes=classes, truth=truth, prediction=prediction, pixels=pixels, outside=outside)
 
     def dense(self) -> Int64[np.ndarray, "K K1"]:
         """The matrix: rows are true classes, columns are predicted classes; the last column is "unlabeled"."""

@@ -10,11 +10,13 @@ import numpy as np
 import PIL
 
 from segvoc.data.labeled_images import absence_line
+from segvoc.data.unlabeled import unlabeled_row
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.objects import object_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.score_tables import PLAIN_COLUMNS, verdict
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, ImageScore
+from segvoc.imaging.label_maps import UNLABELED_NAME
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.presets import PRESETS
 
@@ -86,6 +88,7 @@ def build_report(
             "ignored_pixels": confusion.ignored,
             "unlabeled_predictions": confusion.unlabeled(),
             "absent": _absent(task, confusion),
+            "outside": _outside(task, confusion),
             "source": dict(task.source),
         },
         **{name: defined(getattr(scores, name)) for _, name in PLAIN_COLUMNS},
@@ -106,6 +109,8 @@ def build_report(
         | {"numpy": np.__version__, "pillow": PIL.__version__},
         "latency_seconds": _latency([score.seconds for score in scored]),
     }
+    shares = {word: share / 100 for word, share in report["data"]["outside"].items()}
+    report["data"]["outside_row"] = unlabeled_row(shares, are_shapes=task.images.are_shapes)
     report["verdict"] = "" if task.benchmark is None else verdict(report, published_weights=origin.published)
     return report
 
@@ -117,6 +122,14 @@ def _absent(task: EvaluationTask, confusion: Confusion) -> str | None:
     seen = zip(task.classes, confusion.truth_pixels(), strict=True)
     names = [word for word, pixels in seen if not pixels and word != task.images.background]
     return absence_line(names, len(task.classes), confusion.ignored, int(confusion.pixels.sum()) + confusion.ignored)
+
+
+def _outside(task: EvaluationTask, confusion: Confusion) -> dict[str, float]:
+    """What pixels of your own images that have no label were labeled: shares of all pixels by word, in percent."""
+    if task.benchmark is not None:
+        return {}
+    names, pixels = (*task.classes, UNLABELED_NAME), int(confusion.pixels.sum()) + confusion.ignored
+    return {names[label]: 100 * count / pixels for label, count in confusion.outside.items()}
 
 
 def _kept_classes(protocol: EvaluationProtocol, words: int, scored: Sequence[ImageScore]) -> int | float | None:

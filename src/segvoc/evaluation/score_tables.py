@@ -52,9 +52,10 @@ def write_summary(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> dic
 
 
 def score_table(reports: Sequence[Mapping[str, Any]]) -> str:
-    """The scores in percent as a table for a terminal, next to published ones."""
+    """The scores in percent as a table for a terminal, next to published ones; and what isn't scored, if it is much."""
+    outside = [printable(row) for report in reports if (row := report["data"]["outside_row"]) is not None]
     verdicts = [f"{report['data']['title']}: {printable(report['verdict'])}" for report in reports if report["verdict"]]
-    return "\n".join([*(line for kind in _by_kind(reports) for line in _table(kind)), *verdicts])
+    return "\n".join([*(line for kind in _by_kind(reports) for line in _table(kind)), *outside, *verdicts])
 
 
 def _by_kind(reports: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

@@ -224,11 +224,12 @@ class ImageScore:
 def _packed(confusion: Confusion | None) -> dict[str, Any] | None:
     if confusion is None:
         return None
-    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(confusion).items()}
+    arrays = {name: value.tolist() for name, value in vars(confusion).items() if isinstance(value, np.ndarray)}
+    return {"classes": confusion.classes, **arrays, "outside": list(confusion.outside.items())}
 
 
 def _unpacked(entry: Mapping[str, Any] | None) -> Any:
     if entry is None:
         return None
     arrays = {name: np.array(entry[name], np.int64) for name in ("truth", "prediction", "pixels")}
-    return Confusion(**{**entry, **arrays})
+    return Confusion(classes=entry["classes"], **arrays, outside={word: pixels for word, pixels in entry["outside"]})

@@ -42,6 +42,12 @@ UNLABELED = 65_535
 UNLABELED_8_BIT = 255
 """The value of an unlabeled pixel in an 8-bit label map."""
 
+UNLABELED_NAME = "unlabeled"
+"""What tables call such pixels."""
+
+MUCH_UNLABELED = 1 / 3
+"""Share of unlabeled pixels from which labeled images may show more than their classes."""
+
 
 def write_label_map(
     path: str | os.PathLike[str], labels: UInt16[np.ndarray, "H W"], colors: UInt8[np.ndarray, "K 3"]

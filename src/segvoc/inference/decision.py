@@ -74,6 +74,10 @@ class Decision:
     """The rule by which a pixel of an object gets one of its parts."""
     confidence: ConfidenceModel | None = None
     """How likely labels are right; None: the confidence is the sigmoid of a label's score."""
+    better: str | None = None
+    """The network that labels an image better than this one, and what it costs, for hints; None: none is known."""
+    tells_colors: bool = True
+    """Whether "red car" wins a red car from "white car"."""
     unsure_below: float = 0.22
     """Expected share of right pixels below which perhaps none of the words is in an image."""
     windows: tuple[Window, ...] = ()

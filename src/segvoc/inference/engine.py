@@ -158,7 +158,7 @@ class Engine(ABC):
     @property
     def own_words(self) -> tuple[str, ...]:
         """The words that the model was trained on and taught, if any; `segment` asks for them by default."""
-        taught = (word.name for one in self.taught for word in one.record.words)
+        taught = (name for one in self.taught for name in one.known)
         names: dict[str, str] = {}
         for name in (*self.known_words, *taught):
             names.setdefault(folded(name), name)
@@ -167,16 +167,17 @@ class Engine(ABC):
     @property
     def own_background(self) -> str | None:
         """The word among them that means "none of the others"."""
-        return self.known_background if self.known_background in self.own_words else None
+        found = [self.known_background, *(one.record.background for one in self.taught)]
+        return next((name for name in reversed(found) if name in self.own_words), None)
 
     def taught_among(self, words: Iterable[str]) -> tuple[TaughtWords, ...]:
-        """The results of teaching that any of the words is from."""
+        """The results of teaching that any of the words is from, but for their background."""
         asked = set(map(folded, words)) if self.taught else set[str]()
-        return tuple(one for one in self.taught if not asked.isdisjoint(map(folded, one.words)))
+        return tuple(one for one in self.taught if not asked.isdisjoint(map(folded, one.foreground)))
 
     def learned_background(self, taught: Iterable[TaughtWords]) -> bool:
         """Whether what shows none of the words was learned: by the network, or with words that were taught to it."""
-        return self.traits.has_background or any(one.record.has_none for one in taught)
+        return self.traits.has_background or any(one.record.background is not None for one in taught)
 
     def probed_features(self) -> FeatureArrays:
         """Features of a synthetic image, the fingerprint by which taught words recognize their model.

@@ -2,31 +2,37 @@
 
 import re
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
+from segvoc.encoders.word_encoder import lexicon_of
 from segvoc.errors import Hint, LabelingWarning, warn_caller
-from segvoc.imaging.label_maps import UNLABELED
-from segvoc.inference.decision import AUTO, Background, Rules
+from segvoc.inference.decision import FILL, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
+from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import LabelStatistics
+from segvoc.lexicon import Lexicon
 from segvoc.vocabulary import Vocabulary, folded
 
-SURROUNDINGS_SHARE = 1 / 3
-"""Share of an image in which stand-ins for the background beat all words from which the background is hinted at."""
+GOOD = 0.6
+"""Expected share of right pixels from which nothing better is proposed."""
+
+UNLABELED_SHARE, NAMED_SHARE, MOST_NAMED = 0.1, 0.04, 2
+"""Share of an image without a label from which words for it are looked for; the least share that such a word wins, and
+how many are named."""
 
 COARSE = 8
-"""Sides of an image relative to those of the map by which that share is estimated."""
+"""Sides of an image relative to those of the map by which these shares are estimated."""
 
-SURE = 0.6
-"""Mean confidence from which the words of a call cover its image, so that surroundings aren't looked for."""
+COLORS = frozenset("black blue brown gray green grey pink purple red white yellow".split())
+"""The basic color terms of English (Berlin and Kay, 1969), but for "orange", which is a fruit, too."""
 
-UNLABELED_SHARE = 0.1
-"""Share of an image without a label from which words for the rest of it are hinted at."""
+MOST_SAID = 5
+"""Hints of a list of images to say; each result has its own."""
 
 REMEMBERED = 1024
 """Hints of a model's calls to remember."""
@@ -54,20 +60,30 @@ def find_hints(
     fills = job.options.threshold is None and job.words.background is None and job.query.parts is None
     unlabeled = statistics.unlabeled / statistics.total
     if vocabulary.words != known_words:
-        found += word_hints(vocabulary, fills_image=fills, is_found=unlabeled < 1)
+        found += word_hints(vocabulary, fills_image=fills)
         found += known_word_hints(vocabulary.words, known_words) if known_words else []
-        if fills and job.query.is_open:
-            wholes = [job.query.queried.words[at] for at in job.query.group("unnamed wholes")]
-            found += unlabeled_hints(wholes, unlabeled)
-        elif fills and image is not None and float(statistics.confidence.sum()) / statistics.total < SURE:
-            found += surroundings_hints(share_of_surroundings(job, image()))
+        if not job.engine.traits.decision.tells_colors:
+            found += color_hints(vocabulary.first_names, lexicon_of(job.words.encode))
+        if fills and image is not None and unlabeled >= UNLABELED_SHARE:
+            found += unlabeled_hints(unnamed_words(job, image()))
     if job.window_is_named and image is not None and job.has_plain_window(image()):
         same = " has no effect on this image, which "
         found.append(Hint((("window", job.options.window), same, ("window", "auto"), " sees in the same way")))
     about = job.result_metadata
-    if statistics.summary(about["words"], about["background"], about["unsure_below"])["unsure"]:
-        found.append(Hint(("low confidence everywhere; your words may not be in this image",)))
-    return tuple(found)
+    summary = statistics.summary(about["words"], about["background"], about["unsure_below"])
+    better = None if job.taught is not None else job.query.rules.decision.better
+    return (*quality_hints(summary["quality"], better, is_unsure=summary["unsure"]), *found)
+
+
+def quality_hints(quality: float | None, better: str | None, *, is_unsure: bool) -> list[Hint]:
+    """What labels an image better if many of its labels may be wrong: a network, examples, or clicks."""
+    absent = "your words may not be in this image"
+    if quality is None or quality >= GOOD:
+        return [Hint((f"low confidence everywhere; {absent}",))] if is_unsure else []
+    start = f"low confidence everywhere; {absent}; if they are," if is_unsure else "many of these labels may be wrong;"
+    network = "" if better is None else f"the network {better}, then "
+    fixes = f"{network}teaching the words from a few labeled images (segvoc teach), or clicks (segvoc click)"
+    return [Hint((f"{start} what helps is {fixes}",))]
 
 
 class HintWarnings:
@@ -80,12 +96,12 @@ class HintWarnings:
     def __reduce__(self) -> tuple[object, ...]:
         return HintWarnings, ()  # locks can't be copied, and what this process said isn't another's
 
-    def warn(self, counts: Mapping[Hint, int], total: int) -> None:
-        """Warn the caller of each hint, with the number of images that have it, of a `total`.
+    def warn(self, counts: Counter[Hint], total: int) -> None:
+        """Warn the caller of the most common hints, with the number of images that have each, of a `total`.
 
         Of a single image, which may be one of a loop, only what hasn't been said yet.
         """
-        for hint, images in counts.items():
+        for hint, images in counts.most_common(MOST_SAID):
             if self._is_new(hint) or total > 1:
                 warn_caller(LabelingWarning(hint, images, total))
 
@@ -99,51 +115,38 @@ class HintWarnings:
         return is_new
 
 
-def share_of_surroundings(job: LabelingJob, image: ImageViews) -> float:
-    """Share of an image in which stand-ins for the background (wall, sky, ...) are likelier than all words.
-
-    It is 0 for a model without such words (`Decision.stand_ins`), and for a single word.
-    """
-    decision = job.engine.traits.decision
-    if decision.stand_ins is None or len(job.words) < 2:
-        return 0.0
-    common = tuple(group[0] for group in decision.common)
-    few = replace(decision.stand_ins, words=common or decision.stand_ins.words)  # all of them take as long as a call
-    decision = replace(decision, stand_ins=few, common=(), wholes=(), confidence=None)
-    rules = Rules(background=Background(kind="unlabeled", threshold=0.0), decision=decision)
+def unnamed_words(job: LabelingJob, image: ImageViews) -> list[str]:
+    """Common surroundings that win a part of what a call leaves unlabeled, those that win the most first."""
+    query, decision = job.query, job.engine.traits.decision
+    others = [query.queried.words[at] for at in query.group("others")]
+    if not others or query.parts is not None:
+        return []
+    words = job.words.vocabulary.with_words(*others)
+    rules = Rules(background=FILL, decision=replace(decision, common=(), wholes=(), stand_ins=None, confidence=None))
+    prepared = PreparedVocabulary(job.words.encode, words, None, None)
     height, width = (max(1, round(side / COARSE)) for side in image.pixels.shape[:2])
-    found = job.with_rules(rules).class_labels(image.views, (height, width))
-    return float(np.mean(found.labels == UNLABELED))
+    filling = replace(job, words=prepared, rules=rules, hints=None, options=replace(job.options, edges=False))
+    found = filling.class_labels(image.views, (height, width))
+    shares = np.bincount(found.labels.ravel(), minlength=len(words))[: len(words)] / found.labels.size
+    largest = [at for at in np.argsort(-shares, kind="stable") if at >= len(job.words) and shares[at] >= NAMED_SHARE]
+    return [words.words[at] for at in largest[:MOST_NAMED]]
 
 
-def surroundings_hints(share: float) -> list[Hint]:
-    """A hint at the background if surroundings are likelier than all words in a third of an image."""
-    if share < SURROUNDINGS_SHARE:
+def unlabeled_hints(words: Sequence[str]) -> list[Hint]:
+    """A hint at words for what is unlabeled."""
+    if not words:
         return []
-    auto, other = ("background", AUTO), ("background", "other")
-    start = "much of the image may not match any of your words; "
-    return [Hint((start, auto, " leaves it unlabeled, ", other, " names it"))]
-
-
-def unlabeled_hints(wholes: Sequence[str], share: float) -> list[Hint]:
-    """A hint at words for what is unlabeled, `wholes` or surroundings, if that is a tenth of an image or more."""
-    if share < UNLABELED_SHARE:
-        return []
-    if wholes:
-        listed = " or ".join(f'"{whole}"' for whole in wholes)
-        return [Hint((f"pixels of no part are unlabeled; add {listed} to your words to label the rest of it",))]
-    start, end = "surroundings that none of your words names are unlabeled; name them, or ", " labels every pixel"
-    return [Hint((start, ("threshold", 0), end))]
+    listed = " and ".join(f'"{word}"' for word in words)
+    return [Hint((f"what none of your words names is unlabeled, probably {listed}; add words for it",))]
 
 
 @lru_cache(maxsize=16)
-def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True, is_found: bool = False) -> Sequence[Hint]:
+def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True) -> Sequence[Hint]:
     """Hints about words that probably mean something else; usually empty.
 
     Args:
         vocabulary: the words.
         fills_image: whether every pixel gets a word, since neither a background nor a threshold is set.
-        is_found: whether any of the words is in the image.
     """
     words = vocabulary.words
     hints = [_separator_hint(word) for word in words if _SEPARATORS.search(word)]
@@ -156,12 +159,19 @@ def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True, is_found: bo
     if ", " in word:
         each = "give each its own entry (in a file, its own line)"
         return [Hint((f'"{word}" is a single class with synonyms; for separate classes, {each}',))]
-    rest, is_phrase = " gives it the whole image", vocabulary.is_line and " " in word
-    if is_found and not is_phrase:
+    if not (vocabulary.is_line and " " in word):
         return []
-    if is_phrase:
-        rest += f'; for separate words, use commas: "{", ".join(word.split())}"'
-    return [Hint(("pixels where a single word is unlikely are unlabeled; ", ("threshold", 0), rest))]
+    return [Hint((f'"{word}" is taken as a single word; for separate words, use commas: "{", ".join(word.split())}"',))]
+
+
+def color_hints(words: Sequence[str], lexicon: Lexicon) -> list[Hint]:
+    """A hint if words tell things of one kind apart by their color, for a model that hardly does."""
+    split = [(word, *word.split(maxsplit=1)) for word in words if " " in word]
+    colored = {word: rest for word, first, rest in split if folded(first) in COLORS}
+    known = [word for word, rest in colored.items() if lexicon.kind_of(word) == lexicon.kind_of(rest)]
+    if not known:
+        return []
+    return [Hint((f'"{known[0]}": this model hardly tells colors apart; "{colored[known[0]]}" is found better',))]
 
 
 def _separator_hint(word: str) -> Hint:

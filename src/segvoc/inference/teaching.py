@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError, checked_call
-from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.label_maps import MUCH_UNLABELED, UNLABELED, UNLABELED_NAME
 from segvoc.inference.edges import MOST_WORDS
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
@@ -38,13 +38,14 @@ from segvoc.inference.taught.learning import (
 )
 from segvoc.inference.taught.taught_words import TaughtWords, TeachingRecord, mean_features
 from segvoc.inference.windows import views
+from segvoc.runtime.arrays import Array, array_namespace
 from segvoc.runtime.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 OnTeaching = Callable[[str, int, int], None]
 
-MOST_EDGE_IMAGES = 8
-"""Maximum number of images that decide whether maps of taught words are refined by default."""
+TRIED_IMAGES = 8
+"""Maximum number of images that newly taught words are tried on: with refined maps, and where there are no labels."""
 
 
 @runtime_checkable
@@ -54,6 +55,11 @@ class LabeledExamples(Protocol):
     @property
     def vocabulary(self) -> Vocabulary:
         """The words; the index of a word is its label."""
+        ...
+
+    @property
+    def background(self) -> str | None:
+        """The word that means "none of the others", if there is one."""
         ...
 
     def __len__(self) -> int: ...
@@ -75,7 +81,8 @@ def teach(
 ) -> TaughtWords:
     """Learn words from labeled images: a small classifier per word on features of the frozen encoder.
 
-    If it scores better still, a word's text embedding is also mixed with embeddings of its image regions.
+    If it scores better still, a word's text embedding is also mixed with embeddings of its image regions. The images'
+    background, such as the pixels outside all shapes (`segvoc.read_dataset`), is learned by its appearance alone.
 
         taught = segvoc.teach(model, segvoc.LabeledImages.from_folders("images/", "labels/", "classes.json"))
         better = model.with_taught(taught)
@@ -135,6 +142,7 @@ def teach(
             segvoc=__version__,
             share=(0.0, *SHARES)[learned.share],
             temperature=fitted_temperature(learned.held_out),
+            background=images.background,
         ),
         weights=(classifiers.weights @ components.basis.T).astype(np.float16),
         bias=classifiers.bias,
@@ -143,33 +151,40 @@ def teach(
         probe=mean_features(probed),
         toward=None if toward is None else toward.astype(np.float16),
     )
-    if (lift := lift_by_edges(model, taught, images, np.concatenate(parts).tolist(), on_step)) is None:
+    chosen = spread(np.concatenate(parts).tolist())
+    if (lift := lift_by_edges(model, taught, images, chosen, on_step)) is not None:
+        temperature = fitted_temperature(learned.held_out, lift)
+        taught = replace(taught, record=replace(taught.record, edges=True, temperature=temperature))
+    if seen.unlabeled <= MUCH_UNLABELED:
         return taught
-    temperature = fitted_temperature(learned.held_out, lift)
-    return replace(taught, record=replace(taught.record, edges=True, temperature=temperature))
+    unlabeled = labels_outside(model.with_taught(taught), images, chosen, on_step)
+    return replace(taught, record=replace(taught.record, unlabeled=unlabeled))
+
+
+def spread(images: Sequence[int]) -> Sequence[int]:
+    """At most `TRIED_IMAGES` of images, evenly spread."""
+    return sorted(images)[:: -(-len(images) // TRIED_IMAGES)]
 
 
 def lift_by_edges(
-    model: Segmenter, taught: TaughtWords, images: LabeledExamples, held_out: Sequence[int], on_step: OnTeaching
+    model: Segmenter, taught: TaughtWords, images: LabeledExamples, chosen: Sequence[int], on_step: OnTeaching
 ) -> float | None:
     """If newly taught words score better with refined edges: how much more the accuracy rises by them than confidence.
 
-    It is measured on some of the images at the indices `held_out`, in [-1, 1]. That they also taught the words favors
-    plain and refined maps alike.
+    It is measured on the images at the indices `chosen`, in [-1, 1]. That they also taught the words favors plain and
+    refined maps alike.
     """
     word_count = len(images.vocabulary)
-    if not model.traits.refines_edges or word_count > MOST_WORDS:
+    if not model.traits.refines_edges or word_count > MOST_WORDS or not taught.words:
         return None
     model, pixels, confidence = model.with_taught(taught), np.zeros((2, 3, word_count)), np.zeros(2)
     words = model.encode(images.vocabulary)
-    chosen = sorted(held_out)[:: -(-len(held_out) // MOST_EDGE_IMAGES)]
     on_step("trying edges", 0, len(chosen))
     for number, index in enumerate(chosen):
         image, labels = images.read(index)
         known = labels != UNLABELED
         for which, edges in enumerate((False, True)):
-            options = LabelOptions(edges=edges, keep_classes="all", threshold=0.0)
-            (result,) = model.start([image], words, options=options)()
+            (result,) = model.start([image], words, options=LabelOptions(edges=edges, keep_classes="all"))()
             pixels[which] += pixel_counts(labels[known], result.labels[known], word_count)
             confidence[which] += result.confidence[known].sum(dtype=np.float64)
         on_step("trying edges", number + 1, len(chosen))
@@ -177,6 +192,25 @@ def lift_by_edges(
     if fine.value(plain) <= BETTER:
         return None
     return (fine.accuracy - plain.accuracy) / 100 - float(np.diff(confidence)[0] / pixels[0, 1].sum())
+
+
+def labels_outside(
+    model: Segmenter, images: LabeledExamples, chosen: Sequence[int], on_step: OnTeaching
+) -> dict[str, float]:
+    """What pixels without a label get from a model, in the images at the indices `chosen`.
+
+    By word, its share of all their pixels; the largest first.
+    """
+    words, pixels = model.encode(images.vocabulary), np.zeros(len(images.vocabulary) + 1)
+    on_step("labeling what has no label", 0, len(chosen))
+    for number, index in enumerate(chosen):
+        image, labels = images.read(index)
+        (result,) = model.start([image], words, options=LabelOptions())()
+        found = np.minimum(result.labels[labels == UNLABELED], len(words))
+        pixels += np.bincount(found, minlength=len(pixels)) / labels.size / len(chosen)
+        on_step("labeling what has no label", number + 1, len(chosen))
+    names = (*images.vocabulary.words, UNLABELED_NAME)
+    return {names[at]: round(float(pixels[at]), 4) for at in np.argsort(-pixels, kind="stable") if pixels[at] > 0}
 
 
 class _Examples:
@@ -189,6 +223,13 @@ class _Examples:
         self.text = model.encode_words(images.vocabulary)
         self.protocol = replace(model.protocols["single"], selection=None)
         self.pixels, self.shown = (np.zeros(len(images.vocabulary), np.int64) for _ in range(2))
+        self.seen = 0
+        """Pixels of the images."""
+
+    @property
+    def unlabeled(self) -> float:
+        """Share of pixels without a label."""
+        return 1 - float(self.pixels.sum()) / max(self.seen, 1)
 
     def parts(self, labeled: Sequence[int] | Int[np.ndarray, " _"], seed: int) -> HeldOutParts:
         """Cross-validation folds of the labeled images."""
@@ -212,9 +253,7 @@ class _Examples:
         self.on_step("reading images", 0, len(self.images))
         kept: list[Cells] = []
         for index, features, labels in self._labeled("reading images"):
-            logits, *others = (
-                self.model.compare(features, text, self.protocol)[0] for text in (self.text, *texts.get(index, ()))
-            )
+            logits, *others = (self._logits(features, text) for text in (self.text, *texts.get(index, ())))
             cells = sampled_cells(read_features(features), logits, labels, index, size, random, others)
             if cells is not None:
                 kept.append(cells)
@@ -223,10 +262,21 @@ class _Examples:
                 self.shown += of_word > 0
         return kept
 
+    def _logits(self, features: FeatureArrays, text: EncodedWords) -> Array:
+        """The words' logits; 0 for the background, as in queries of taught words."""
+        logits = self.model.compare(features, text, self.protocol)[0]
+        if self.images.background is None:
+            return logits
+        none = self.images.vocabulary.words.index(self.images.background)
+        logits = array_namespace(logits).asarray(logits, copy=True)
+        logits[:, none] = 0.0
+        return logits
+
     def _labeled(self, task: str) -> Iterator[tuple[int, FeatureArrays, np.ndarray]]:
         """Index, features and labels of each image that has labels; reports the progress of a task."""
         for index in range(len(self.images)):
             image, labels = self.images.read(index)
+            self.seen += labels.size if task == "reading images" else 0
             if (labels != UNLABELED).any():
                 yield index, self.model.encode_views(views(image, self.protocol)[:1]), labels
             self.on_step(task, index + 1, len(self.images))

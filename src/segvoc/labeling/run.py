@@ -39,6 +39,7 @@ from segvoc.errors import (
 )
 from segvoc.imaging.rasters import is_raster
 from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, skipped_files_line
+from segvoc.inference.hints import MOST_SAID
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import TileTask
@@ -307,7 +308,7 @@ def _from_processes(
             with suppress(ProcessError):  # the end of the process
                 while True:
                     _next_outcome(connection, process, counts)
-        for hint, images in counts.items():
+        for hint, images in counts.most_common(MOST_SAID):
             warnings.warn(LabelingWarning(hint, images, sum(map(len, batches))), stacklevel=3)
     finally:
         for _, connection in workers:

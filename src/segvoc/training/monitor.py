@@ -16,6 +16,7 @@ from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask, GroundTruth, ImageScore
+from segvoc.imaging.label_maps import UNLABELED_NAME
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
@@ -26,7 +27,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.callbacks import Callback, CallbackList, RunEvaluation
 from segvoc.training.objectives import TERMS
 from segvoc.training.recipe import Recipe
-from segvoc.training.run_folder import RunFolder
+from segvoc.training.run_folder import RunFolder, validation_score
 
 
 def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> None:
@@ -163,8 +164,7 @@ class Monitor:
     def validate(self, step: int) -> float | None:
         """Segment the validation images in the window `auto`; write scores to `validation.jsonl`, overlays and curves.
 
-        Each process handles its share of the images, so all must call this. Returns the mean IoU in [0, 1]; None
-        without labels.
+        Each process handles its share of the images, so all must call this. Returns their score (`validation_score`).
         """
         validation, folder = self.validation, self.folder.path / "images" / f"step_{step:06d}"
 
@@ -180,7 +180,7 @@ class Monitor:
             self.warn(f"passed over: {problem}")
         scores: dict[str, Any] = {}
         if words:
-            scores = _scores(Confusion.total((counts for counts, _ in gathered if counts), len(words)))
+            scores = _scores(Confusion.total((counts for counts, _ in gathered if counts), len(words)), words)
         if self.processes.first:
             if scores:
                 self.folder.note("validation.jsonl", {"step": step, **scores})
@@ -195,7 +195,7 @@ class Monitor:
                     images={path.relative_to(folder).with_suffix("").as_posix(): path for path in drawn},
                 )
             )
-        return scores.get("mean_iou")
+        return validation_score(scores)
 
     def _draw(self) -> None:
         if self.processes.first and importlib.util.find_spec("matplotlib") is not None:
@@ -204,10 +204,16 @@ class Monitor:
             self._drawn = True
 
 
-def _scores(counts: Confusion) -> dict[str, Any]:
-    """Pixel accuracy, mean IoU over the classes that occur, and IoU per class, in [0, 1]; None without labels."""
+def _scores(counts: Confusion, words: Sequence[str]) -> dict[str, Any]:
+    """Pixel accuracy, mean IoU over the classes that occur, and IoU per class, in [0, 1]; None without labels.
+
+    "outside" has what pixels without a label got, as shares of all pixels by word.
+    """
+    names, pixels = (*words, UNLABELED_NAME), int(counts.pixels.sum()) + counts.ignored
+    outside = {names[label]: round(count / pixels, 4) for label, count in counts.outside.items()}
     scores = counts.scores()
     if not counts.truth_pixels().any():
-        return {"pixel_accuracy": None, "mean_iou": None}
+        return {"pixel_accuracy": None, "mean_iou": None, "outside": outside}
     iou = [None if np.isnan(one) else round(float(one) / 100, 4) for one in scores.iou]
-    return {"pixel_accuracy": scores.pixel_accuracy / 100, "mean_iou": scores.miou / 100, "iou": iou}
+    exact = {"pixel_accuracy": scores.pixel_accuracy / 100, "mean_iou": scores.miou / 100}
+    return {**exact, "iou": iou, "outside": outside}

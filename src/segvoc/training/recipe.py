@@ -196,8 +196,8 @@ class RuntimeConfig(_Group):
     eval_first: bool = False
     """Whether to validate before the first step, too."""
     patience: int = 0
-    """Early stopping: validations in a row without a better mean IoU; the best weights are saved. 0: run to the end and
-    save the last weights."""
+    """Early stopping: validations in a row without a better sum of mean IoU and pixel accuracy; the best weights are
+    saved. 0: run to the end and save the last weights."""
     max_bad_steps: int = 5
     """Stop the run after this many consecutive steps without a finite loss."""
 

@@ -283,6 +283,9 @@ def finetune(model: str, *, images: int = 30, steps: int | None = None, method: 
     pixels, and swap left and right in mirror images. Without `--weights`, a network with published weights starts
     from these (`--set init_from=encoders`: from its encoders alone).
 
+    A tenth of the images, and at least two, are held out to keep the best weights, which may be those that the run
+    starts from, unless there are fewer than eight images.
+
     Args:
         model: what `segvoc.load` takes, except for an exported folder.
         images: number of labeled images, which determines the settings of tuned words.
@@ -310,24 +313,37 @@ def finetune(model: str, *, images: int = 30, steps: int | None = None, method: 
             dataset="",
             swap_left_right=True,
             save_every=100,
-            eval_every=0,
         )
     if method == "words":
         recipe = tuned_words(recipe, images, steps)
-    elif steps is not None:
-        recipe = recipe.with_settings(steps=steps)
+    else:
+        recipe = recipe if steps is None else recipe.with_settings(steps=steps)
+        recipe = _validated(recipe, images, patience=_VALIDATIONS)
     return replace(recipe, model=model, network=network)
+
+
+_VALIDATIONS = 5
+"""Validations of a fine-tuning, after the first."""
+
+
+def _validated(recipe: Recipe, images: int, *, patience: int) -> Recipe:
+    """Hold out a tenth of the images, and at least two, to keep the best weights; none of fewer than eight."""
+    held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
+    return recipe.with_settings(
+        num_val_images=held_out,
+        eval_every=max(1, recipe.optimizer.steps // _VALIDATIONS),
+        eval_first=True,
+        patience=patience if held_out else 0,
+    )
 
 
 def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe:
     """Tune words on the features of a recipe's network: a small pyramid, and a classifier for each word.
 
-    Fewer images get more views each; more images get more steps. A tenth, and at least two, are held out to choose
-    the best weights, unless there are fewer than eight images. There are five validations.
+    Fewer images get more views each; more images get more steps.
     """
-    held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
     steps = min(3000, 900 + 4 * images) if steps is None else steps
-    return replace(
+    recipe = replace(
         recipe,
         method="words",
         optimizer=OptimizerConfig(
@@ -339,12 +355,10 @@ def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe
             max_grad_norm=1.0,
             trainable="none",
         ),
-        data=replace(recipe.data, num_val_images=held_out),
         words=TunedWordsConfig(views=max(1, min(6, round(180 / images)))),
-        runtime=RuntimeConfig(
-            num_workers=2, save_every=100, eval_every=max(1, steps // 5), eval_first=True, patience=2 if held_out else 0
-        ),
+        runtime=RuntimeConfig(num_workers=2, save_every=100),
     )
+    return _validated(recipe, images, patience=2)
 
 
 def _on_labels(preset: str) -> Recipe:

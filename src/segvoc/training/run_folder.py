@@ -17,7 +17,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -57,6 +57,22 @@ OF_CALLBACKS = "kept"
 
 STATE = frozenset("step weights optimizer scaler best random_states unreadable".split())
 """Keys of a checkpoint."""
+
+
+def validation_score(line: Mapping[str, Any]) -> float | None:
+    """By what validations (lines of validation.jsonl) are compared: the sum of mean IoU and pixel accuracy.
+
+    None without labels. Of a background that takes half of the pixels, the mean IoU alone says little.
+    """
+    return None if line.get("mean_iou") is None else line["mean_iou"] + line["pixel_accuracy"]
+
+
+def kept_validation(lines: Sequence[dict[str, Any]], patience: int) -> dict[str, Any]:
+    """The validation of the weights that a run keeps: the best with early stopping, else the last; {} if none."""
+    scored = [line for line in lines if validation_score(line) is not None]
+    if patience and scored:
+        return max(scored, key=lambda line: validation_score(line) or 0.0)
+    return (scored or [*lines] or [{}])[-1]
 
 
 class RunFolder:

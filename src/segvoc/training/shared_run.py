@@ -13,7 +13,7 @@ from segvoc.models.sharing import ScoreTable, ShareableModel
 from segvoc.storage.atomic_writes import write_path_atomically
 from segvoc.storage.files import read_json
 from segvoc.storage.journal import read_journal
-from segvoc.training.run_folder import MODEL_FILE
+from segvoc.training.run_folder import MODEL_FILE, kept_validation, validation_score
 
 RECORD = "training.json"
 """File of the record in a shared model."""
@@ -40,11 +40,8 @@ def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, imag
     validation = list(read_journal(path / "validation.jsonl", is_whole=lambda line: "step" in line))
     data, recipe = config.get("images", {}), config["recipe"]
     held_out = len(data["validation"]) if data and recipe["data"]["num_val_images"] else 0
-    # the step whose weights were saved: the best with early stopping, else the last
-    scored = [line for line in validation if line.get("mean_iou") is not None]
-    saved = (scored or validation or [{}])[-1]
-    if scored and recipe["runtime"]["patience"]:
-        saved = max(scored, key=lambda line: line["mean_iou"])
+    scored = [line for line in validation if validation_score(line) is not None]
+    saved = kept_validation(validation, recipe["runtime"]["patience"])
     # without commands, which contain local paths
     sessions = [{key: value for key, value in one.items() if key != "command"} for one in config["sessions"]]
     copy = partial(write_path_atomically, write=partial(shutil.copyfile, path / MODEL_FILE))

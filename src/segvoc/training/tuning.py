@@ -42,6 +42,7 @@ from segvoc.training.caption_task import CaptionData
 from segvoc.training.loop import ForwardPass
 from segvoc.training.objectives import TrainingObjective, is_labeled
 from segvoc.training.recipe import Recipe, TunedWordsConfig
+from segvoc.training.run_folder import kept_validation
 from segvoc.training.training_data import LabelData
 
 
@@ -307,7 +308,7 @@ class Tuning:
             accuracy=_percent(after.get("pixel_accuracy")),
             segvoc=__version__,
             pyramid_channels=self.data.recipe.words.pyramid_channels,
-            has_none=self.data.training_set.images.background is not None,
+            background=self.data.training_set.images.background,
         )
         return TaughtWords(
             record=record,
@@ -329,15 +330,13 @@ class Tuning:
 
         `weights` are the loop's final ones, the best if images are held out; `scores` the lines of validation.jsonl.
         """
-        scored = [line for line in scores if line["mean_iou"] is not None]
-        best = (scored or scores)[-1]["step"]
-        if self.data.recipe.runtime.patience and scored:
-            best = max(scored, key=lambda line: line["mean_iou"])["step"]
-            if best == 0:
-                return None, 0
+        patience = self.data.recipe.runtime.patience
+        best = kept_validation(scores, patience)["step"]
+        if patience and best == 0:
+            return None, 0
         prefix = "aggregation."
         self.tuned.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-        words = self.words([line for line in scored if line["step"] in (0, best)])
+        words = self.words([line for line in scores if line["step"] in (0, best) and line["mean_iou"] is not None])
         validation, learned = self.data.validation.images, self.data.training_set.images
         if {one.identity for one in validation.images}.isdisjoint(one.identity for one in learned.images):
             temperature = held_out_temperature(self.plain(best), words, validation)

@@ -582,9 +582,9 @@ def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
     save(tmp_path / "labels/a.png", values)
     write(tmp_path / "classes.json", ["background", "object"])
     places = (tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
-    line = segvoc.LabeledImages.from_folders(*places).absent_classes()
-    assert line is not None and "no pixel is labeled: object; 33% of the pixels are unlabeled (255" in line
-    assert segvoc.LabeledImages.from_folders(*places, background="object").absent_classes() is None
+    (line,) = segvoc.LabeledImages.from_folders(*places).remarks()
+    assert "no pixel is labeled: object; 33% of the pixels are unlabeled (255" in line
+    assert segvoc.LabeledImages.from_folders(*places, background="object").remarks() == []
 
 
 # ---- out and back

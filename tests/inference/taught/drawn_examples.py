@@ -18,6 +18,7 @@ class DrawnExamples:
     images: list[np.ndarray]
     labels: list[np.ndarray]
     vocabulary: Vocabulary
+    background: str | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -113,7 +113,7 @@ export class Model {
     const known = [...this.own.map((one) => one.taught), ...taught.map((id) => this.taught.get(id)!)];
     const byExamples = TaughtQuery.of(known, words);
     const contest = byExamples
-      ? taughtContest(words, byExamples.hasNone)
+      ? taughtContest(words, byExamples.none === words.length)
       : await this.decision.contest(words, async (some) => embeddingsTensor(await this.embedded(some)));
     const text = await this.embedded([...words, ...contest.unasked]);
     const embeddings = byExamples?.embeddings(text) ?? text;
@@ -126,8 +126,6 @@ export class Model {
     const values = byExamples?.added(byText, [rows, columns], word, fittingMaps(known, features)) ?? byText;
     if (!values.every(Number.isFinite))
       throw new PageError("The model's output for this image is not finite; export the model again in float32.");
-    // of taught words, what shows none of them has a map of zeros
-    if (byExamples) values.fill(0, words.length * rows * columns);
     const coarse = { values, classes, rows, columns };
     const raw = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;

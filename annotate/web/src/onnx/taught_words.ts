@@ -15,7 +15,7 @@ const PYRAMID = "pyramid.";
 /** What records may say: of all words, and of each. */
 const FIELDS = {
   record:
-    "model words channels images penalty miou_before miou accuracy_before accuracy segvoc pyramid_channels share edges temperature has_none format",
+    "model words channels images penalty miou_before miou accuracy_before accuracy segvoc pyramid_channels share edges temperature background unlabeled format",
   word: "name images pixels before after keeps_text",
 };
 
@@ -41,7 +41,7 @@ export interface TaughtWords extends Required<Pick<TeachingRecord, Known>> {
   readonly pyramid: FeaturePyramid | null;
 }
 
-type Known = "model" | "channels" | "share" | "edges" | "temperature" | "has_none";
+type Known = "model" | "channels" | "share" | "edges" | "temperature" | "background";
 
 /** What the file says of its words, as far as the page reads it. */
 interface TeachingRecord {
@@ -57,8 +57,8 @@ interface TeachingRecord {
   readonly edges?: boolean;
   /** Temperature of the softmax that gives their confidence. */
   readonly temperature?: number;
-  /** Whether "none of the words" was learned, too: it is likeliest where the logits of all words are below 0. */
-  readonly has_none?: boolean;
+  /** The class that means "none of the others", if it was learned: its logit is 0 in place of its text's. */
+  readonly background?: string | null;
 }
 
 interface Entry {
@@ -95,11 +95,11 @@ export function readTaughtWords(name: string, content: Uint8Array): TaughtWords 
   if (!scale.every((value) => value > 0)) throw damaged;
   const ofPyramid = Object.entries(arrays).filter(([key]) => key.startsWith(PYRAMID));
   const pyramid = Object.fromEntries(ofPyramid.map(([key, values]) => [key.slice(PYRAMID.length), values]));
-  const { model, channels, share = 0, edges = false, temperature = 1, has_none = false } = record;
+  const { model, channels, share = 0, edges = false, temperature = 1, background = null } = record;
   const words = { words: taughtNames(record), shown: record.words.map(({ name }) => name) };
   const network = record.pyramid_channels ? (pyramid as FeaturePyramid) : null;
   const learned = { weights, bias, mean, scale, probe, toward, pyramid: network };
-  return { model, channels, share, edges, temperature, has_none, ...words, ...learned };
+  return { model, channels, share, edges, temperature, background, ...words, ...learned };
 }
 
 function taughtNames({ words }: TeachingRecord): string[] {

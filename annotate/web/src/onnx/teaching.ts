@@ -39,6 +39,9 @@ interface Classifier {
 export class TaughtQuery {
   private constructor(
     private readonly classifiers: readonly Classifier[],
+    /** Index of the map for "none of the words", which stands behind the words if none of these is its name; null: a
+     * file learned none, or the words fill the image. */
+    readonly none: number | null,
     /** Whether the query has words that no image showed when the others were taught. */
     private readonly hasStrangers: boolean,
   ) {}
@@ -47,21 +50,27 @@ export class TaughtQuery {
   static of(taught: readonly TaughtWords[], words: readonly string[]): TaughtQuery | null {
     const places = new Map(taught.flatMap((one) => one.words.map((word, row) => [folded(word), { one, row }] as const)));
     const shown = new Set(taught.flatMap((one) => one.shown.map(folded)));
+    const backgrounds = new Set(taught.flatMap(({ background }) => (background === null ? [] : [folded(background)])));
+    const others = words.filter((word) => !backgrounds.has(folded(word)));
+    const learned = taught.filter((one) => others.some((word) => places.get(folded(word))?.one === one))
+      .findLast(({ background }) => background !== null);
+    const named = learned && words.length > 1 ? words.findIndex((word) => backgrounds.has(folded(word))) : -1;
     const classifiers = [...words.entries()].flatMap(([index, word]) => {
-      const place = places.get(folded(word));
+      const place = index === named ? undefined : places.get(folded(word));
       return place ? [classifier(place.one, place.row, index)] : [];
     });
-    return classifiers.length ? new TaughtQuery(classifiers, !words.every((word) => shown.has(folded(word)))) : null;
+    const hasStrangers = words.some((word, index) => index !== named && !shown.has(folded(word)));
+    if (!learned || (words.length > 1 && named < 0))
+      return classifiers.length ? new TaughtQuery(classifiers, null, hasStrangers) : null;
+    const none = named < 0 ? words.length : named;
+    const row = learned.words.map(folded).indexOf(folded(learned.background!));
+    const own = row < 0 ? [] : [{ ...classifier(learned, row, none), toward: null }];
+    return new TaughtQuery([...classifiers, ...own], none, hasStrangers);
   }
 
   /** Whether maps should follow the edges: they do if that is better for all words. */
   get edges(): boolean {
     return this.classifiers.every(({ file }) => file.edges);
-  }
-
-  /** Whether the words learned a map for "none of them". */
-  get hasNone(): boolean {
-    return this.classifiers.some(({ file }) => file.has_none);
   }
 
   /** Temperature of the query's confidence: the highest of the files'. */
@@ -108,6 +117,8 @@ export class TaughtQuery {
       return place === undefined ? [] : [{ ...one, place }];
     });
     const result = logits.slice();
+    const none = this.none === null ? undefined : placeOf.get(this.none);
+    if (none !== undefined) result.fill(0, none * cells, (none + 1) * cells);
     if (!here.length) return result;
     const read = new Map<TaughtWords, readonly FeatureMap[]>();
     for (const file of new Set(here.map((one) => one.file))) {
@@ -118,8 +129,8 @@ export class TaughtQuery {
     for (const { place, file, weights, bias } of here) {
       const scores = scored(read.get(file)!, weights, bias, rows, columns);
       for (let cell = 0, to = place * cells; cell < cells; cell++, to++) {
-        highest.before[cell] = Math.max(highest.before[cell], logits[to]);
-        result[to] = logits[to] + scores[cell];
+        highest.before[cell] = Math.max(highest.before[cell], result[to]);
+        result[to] += scores[cell];
         highest.after[cell] = Math.max(highest.after[cell], result[to]);
       }
     }

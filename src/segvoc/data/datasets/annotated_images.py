@@ -138,7 +138,7 @@ class ParsedDataset:
     images: Sequence[AnnotatedImage]
     background: str | None = None
     """The format's background class; ignored unless it is one of the names."""
-    has_outside: bool = True
+    are_shapes: bool = True
     """Whether the labels are shapes, which don't cover the image, rather than maps."""
     left_out: str | None = None
     """How many annotations were left out, and why."""
@@ -156,7 +156,7 @@ class ParsedDataset:
         if background is None and self.background in own:
             background = self.background
         background = None if background is None else as_word(background)
-        if background is not None and self.has_outside:
+        if background is not None and self.are_shapes:
             own += [background] if background not in own else []
             about["outside"] = own.index(background)
         try:
@@ -173,7 +173,13 @@ class ParsedDataset:
                 twice = ValueError(f"it has {files[image.image]} entries of the image {str(image.image)!r}")
                 image = broken(image.labels, stem, twice)
             images.append(replace(image, stem=stem, **about))
-        return LabeledImages(name=name, vocabulary=vocabulary, images=tuple(images), background=background)
+        return LabeledImages(
+            name=name,
+            vocabulary=vocabulary,
+            images=tuple(images),
+            background=background,
+            are_shapes=self.are_shapes,
+        )
 
 
 def checked_size(size: tuple[int, int], stated: tuple[int, ...] | None) -> None:

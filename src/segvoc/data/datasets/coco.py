@@ -143,7 +143,7 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
     return ParsedDataset(
         names=[entry.text("name").strip() for entry in categories],
         images=images_read if panoptic else in_pixels(images_read, path),
-        has_outside=not panoptic,
+        are_shapes=not panoptic,
         left_out=left_out,
     )
 

@@ -161,7 +161,7 @@ def _found_rows(
     images = [
         _RowImage(image=place, labels=place, stem=place.name, row=row, **about) for row, place in enumerate(places)
     ]
-    return ParsedDataset(names=table.names, images=images, has_outside=False)
+    return ParsedDataset(names=table.names, images=images, are_shapes=False)
 
 
 def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None) -> tuple[str, str]:

@@ -113,7 +113,7 @@ def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterab
         path = maps.get(stem + ending, maps_folder / f"{stem}{ending}.png")
         image = folder / images.get(stem, f"{stem}{naming.image_ending}.jpg")
         paired.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=naming.map_file(path, table)))
-    return ParsedDataset(names=table.names, images=paired, has_outside=False)
+    return ParsedDataset(names=table.names, images=paired, are_shapes=False)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

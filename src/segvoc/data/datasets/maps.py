@@ -159,4 +159,4 @@ def read_project(source: DatasetSource) -> ParsedDataset:
     if not images:
         raise UsageError(f"no image of the project {str(folder)!r} is done; mark images as done on its page (N)")
     background = background if isinstance(background, str) else None
-    return ParsedDataset(names=table.names, images=images, background=background, has_outside=False)
+    return ParsedDataset(names=table.names, images=images, background=background, are_shapes=False)

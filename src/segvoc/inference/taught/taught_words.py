@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -147,8 +147,12 @@ class TeachingRecord:
     """Whether maps refined by the image's edges scored better on some of the images, so that they are the default."""
     temperature: float = 1.0
     """Temperature of the confidence (`softmax_logits`), fitted on held-out images; 1 without any."""
-    has_none: bool = False
-    """Whether "none of the words" was learned, too: it is likeliest where the logits of all words are below 0."""
+    background: str | None = None
+    """The class that means "none of the others", if it was learned, too. Its logit is 0 in place of its text's, plus
+    the score of its classifier, if it is one of `words`: any name for it gives the same labels."""
+    unlabeled: Mapping[str, float] = field(default_factory=dict)
+    """If more than a third of the examples' pixels have no label: what these get with the words, in some of the images,
+    as shares of all pixels by word."""
     format: int = TAUGHT_FORMAT
     """Version of the file."""
 
@@ -182,6 +186,25 @@ class TaughtWords:
     def words(self) -> tuple[str, ...]:
         """The words that have a classifier."""
         return tuple(word.name for word in self.record.words if not word.keeps_text)
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Those of them that aren't the background."""
+        background = folded(self.record.background or "")
+        return tuple(word for word in self.words if folded(word) != background)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All words that the examples show, and the background."""
+        names, background = [word.name for word in self.record.words], self.record.background
+        return tuple(names if background is None or background in names else [*names, background])
+
+    @property
+    def background_row(self) -> int | None:
+        """The row of the background's classifier; None if it has none."""
+        names = list(map(folded, self.words))
+        background = folded(self.record.background or "")
+        return names.index(background) if background in names else None
 
     def __repr__(self) -> str:
         words = ", ".join(self.words[:5]) + (f" and {len(self.words) - 5} more" if len(self.words) > 5 else "")
@@ -321,7 +344,7 @@ class TaughtQuery:
     temperature: float
     """Temperature of the query's confidence: the highest of the files'."""
     none: int | None = None
-    """Index of the query's map for "none of the words", whose logit is 0, if the files learned it."""
+    """Index of the query's map for "none of the words", if a file learned it (`TeachingRecord.background`)."""
 
     @classmethod
     def of(
@@ -334,25 +357,28 @@ class TaughtQuery:
         places = {
             folded(word): (number, row) for number, one in enumerate(taught) for row, word in enumerate(one.words)
         }
-        known = {folded(word.name) for one in taught for word in one.record.words}
+        known = {folded(name) for one in taught for name in one.known}
         words = list(map(folded, words))
-        found = [index for index, word in enumerate(words) if word in places and index != none]
+        found = {index: places[word] for index, word in enumerate(words) if word in places and index != none}
+        learned = [number for number, _ in found.values() if taught[number].record.background is not None]
+        is_learned = none is not None and bool(learned)
+        if is_learned and (row := taught[max(learned)].background_row) is not None:
+            found[none] = max(learned), row
         if not found:
             return None
         sources: dict[int, list[tuple[int, int]]] = {}
         shares, toward = np.zeros(len(found), np.float32), list[np.ndarray]()
-        for place, index in enumerate(found):
-            number, row = places[words[index]]
+        for place, index in enumerate(sorted(found)):
+            number, row = found[index]
             sources.setdefault(number, []).append((place, row))
-            if (by := taught[number].toward) is not None:
+            if (by := taught[number].toward) is not None and index != none:
                 shares[place] = taught[number].record.share
                 toward.append(by[row])
         records = [taught[number].record for number in sources]
-        is_learned = none is not None and any(record.has_none for record in records)
         named = [word for index, word in enumerate(words) if index != none or not is_learned]
         return cls(
             has_untaught_words=len(known.intersection(named)) < asked - is_learned,
-            indices=np.array(found),
+            indices=np.array(sorted(found)),
             places=np.array([place for rows in sources.values() for place, _ in rows]),
             scores=tuple(_scores_of(taught[number], [row for _, row in rows]) for number, rows in sources.items()),
             shares=shares,
@@ -376,17 +402,21 @@ class TaughtQuery:
     ) -> Float[Array, "N P h w"]:
         """Add the classifiers' scores to the logits of the P kept words, indices of the query's (None: all).
 
-        Logits of untaught words are unchanged. The features are those of the same views.
+        Logits of untaught words are unchanged; that of "none of the words" is first set to 0. The features are those of
+        the same views.
         """
         features, grid = read_features(features), (logits.shape[2], logits.shape[3])
         xp, where = array_namespace(logits), device(logits)
         scores = xp.concat([of_file(features, grid) for of_file in self.scores], axis=1)
         scores = scores[:, xp.asarray(np.argsort(self.places), device=where)]
-        if kept is None:
-            logits = self._added(logits, xp.asarray(self.indices, device=where), scores)
-            if self.none is not None:
+        if self.none is not None:
+            logits = xp.asarray(logits, copy=True)
+            if kept is None:
                 logits[:, self.none] = 0.0
-            return logits
+            else:
+                logits = xp.where((kept == self.none)[:, :, None, None], xp.zeros_like(logits), logits)
+        if kept is None:
+            return self._added(logits, xp.asarray(self.indices, device=where), scores)
         views: list[Array] = []
         for number in range(logits.shape[0]):
             _, *both = np.intersect1d(np.asarray(kept[number, :].tolist()), self.indices, return_indices=True)
@@ -394,9 +424,6 @@ class TaughtQuery:
             view = logits[number : number + 1, ...]
             if places.shape[0]:
                 view = self._added(view, places, scores[number : number + 1, ...][:, of_scores])
-            if self.none is not None:
-                is_none = (kept[number, :] == self.none)[None, :, None, None]
-                view = xp.where(is_none, xp.zeros_like(view), view)
             views.append(view)
         return xp.concat(views) if len(views) > 1 else views[0]
 
