@@ -69,7 +69,8 @@ async function start(): Promise<void> {
     render(<Closed problem={problem} needsKey={false} onTry={() => {}} />, root);
   });
   const packer = new WorkPacker(new WorkerCalls(address("work.js")));
-  const store = api && served ? new RemoteStore(api, database, packer, served) : new BrowserStore(database);
+  const remote = api && served && new RemoteStore(api, database, packer, served);
+  const store = remote ?? new BrowserStore(database);
   const session = new Session(store);
   await session.restore();
   addEventListener("beforeunload", (event) => {
@@ -87,7 +88,7 @@ async function start(): Promise<void> {
   const clicks = offered.browser?.clicks;
   const clicking = new WorkerCalls<ClickFunctions>(address("clicks.js"), networkFailure);
   const control = new StageControl(session, clicks ? new Clicker(clicking, address(clicks)) : null);
-  render(<App page={{ session, labeler, served: api && servedBy(api, session), control, places, dialog: signal(null), useKey }} />, root);
+  render(<App page={{ session, labeler, served: api && remote && servedBy(api, remote, session), control, places, dialog: signal(null), useKey }} />, root);
   // the strip doesn't wait for it
   void session.openLast();
   // a service keeps what several tabs do apart
@@ -103,14 +104,14 @@ async function start(): Promise<void> {
   channel.postMessage("opened");
 }
 
-function servedBy(api: ProjectApi, session: Session): Served {
+function servedBy(api: ProjectApi, store: RemoteStore, session: Session): Served {
   const user = signal(api.user);
   effect(() => {
     api.user = user.value;
     localStorage.setItem(USER, user.value);
   });
   const exports = new Exports(session, api, (name, content) => save({ name, content }));
-  return { api, user, exports, improvement: new Improvement(session, api) };
+  return { api, store, user, exports, improvement: new Improvement(session, api) };
 }
 
 /** What the service answers; one that asks for a key, or can't be reached, is asked again. */

@@ -25,7 +25,7 @@ test("what is refused holds up its own image alone, images take turns, and other
   const next = (isReady = true) => outbox.next(() => isReady);
   assert.deepEqual([next(), next(false)], [a, null]);
   outbox.refuse(a, "no");
-  assert.deepEqual([next(), outbox.waiting.value, outbox.refused.value.map(({ image, reason }) => [image, reason])], [b, 2, [["a", "no"]]]);
+  assert.deepEqual([next(), outbox.waiting.value, outbox.refused.value], [b, 2, [a]]);
   outbox.postpone(b);
   assert.equal(next(), c);
   c.isHeld = true;
@@ -72,14 +72,14 @@ test("an annotator's removal is refused, shown and given back, and strokes of ot
   anna.paint(1, "cat");
   await idle(anna);
   assert.deepEqual([service.labels("b.png")[1], service.trash.size], ["cat", 0]);
-  const refusals = () => anna.store.refused.value.map(({ image, isRemoved, reason }) => [image, isRemoved, /role administer/.test(reason)]);
-  assert.deepEqual(refusals(), [["a.png", true, true]]);
+  const refusals = () => anna.store.refused.value.map(({ unsent, refused }) => [unsent.kind, unsent.kind !== "project" && unsent.image, /role administer/.test(refused!)]);
+  assert.deepEqual(refusals(), [["removal", "a.png", true]]);
   assert.deepEqual(anna.session.items.value.map(({ id }) => id).sort(), ["a.png", "b.png"]);
   // what the role may not do isn't offered any more
   assert.deepEqual([anna.store.may("administer"), anna.store.may("annotate")], [false, true]);
   anna.close();
   await anna.open();
-  assert.deepEqual([refusals(), anna.session.items.value.length], [[["a.png", true, true]], 2]);
+  assert.deepEqual([refusals(), anna.session.items.value.length], [[["removal", "a.png", true]], 2]);
   await anna.session.open(anna.session.items.value.find(({ id }) => id === "a.png")!);
   anna.paint(2, "cat");
   await idle(anna);
@@ -101,8 +101,8 @@ test("somebody who may only look sees each change refused, and nothing is lost u
   lookFor(guest.session.settings, ["floor", "cat", "lamp"]);
   await until(() => guest.store.refused.value.length === 2);
   assert.ok(!guest.session.canCorrect.value);
-  const stroke = guest.store.refused.value.find(({ kind }) => kind === "work")!;
-  assert.deepEqual([...unpacked((await guest.store.refusedWork(stroke)).edits!.layer)], [0, 3, 0, 0, 0, 0]);
+  const stroke = guest.store.refused.value.map(({ unsent }) => unsent).find((unsent) => unsent.kind === "work")!;
+  assert.deepEqual([...unpacked((await guest.store.workWith(stroke)).edits!.layer)], [0, 3, 0, 0, 0, 0]);
   for (const refusal of guest.store.refused.value) await guest.store.discard(refusal);
   await until(() => guest.labels[1] === "floor");
   assert.deepEqual(guest.session.settings.words.value, ["floor", "cat"]);
@@ -126,7 +126,7 @@ test("a word isn't kept twice; words that are refused hold up the strokes that n
   await until(() => service.labels("b.png")[1] === "cat" && anna.store.refused.value.length === 1);
   anna.paint(2, "lamp");
   await until(() => !anna.session.writer.pending.value);
-  assert.deepEqual([anna.store.refused.value[0].kind, anna.store.waiting.value], ["project", 1]);
+  assert.deepEqual([anna.store.refused.value[0].unsent.kind, anna.store.waiting.value], ["project", 1]);
   anna.close();
   await anna.open();
   assert.deepEqual(anna.store.refused.value.length, 1);
@@ -147,7 +147,7 @@ test("a change that is refused once is kept over a reload, tried again, and othe
   anna.kill();
   await anna.open();
   await idle(anna);
-  assert.equal(anna.store.refused.value[0].image, "b.png");
+  assert.equal((anna.store.refused.value[0].unsent as UnsentWork).image, "b.png");
   anna.store.retry(anna.store.refused.value[0]);
   await idle(anna);
   assert.deepEqual([anna.store.refused.value, service.labels("b.png")[1]], [[], "cat"]);

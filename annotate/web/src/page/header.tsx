@@ -32,7 +32,7 @@ export function Header({ page }: { page: Page }) {
         </div>
       )}
       <SavedState page={page} />
-      <Refused page={page} />
+      {page.served && <Refused session={page.session} store={page.served.store} />}
       <span class="gap" />
       {page.served && (
         <label class="user">

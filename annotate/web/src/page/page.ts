@@ -4,6 +4,7 @@ import type { Signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 
 import type { ProjectApi } from "../project/api";
+import type { RemoteStore } from "../project/remote_store";
 import type { Exports } from "../session/exports";
 import type { Improvement } from "../session/improvement";
 import type { Labeler } from "../session/labeler";
@@ -14,6 +15,7 @@ import type { StageControl } from "./stage/control";
 /** What only a project on a service has. */
 export interface Served {
   readonly api: ProjectApi;
+  readonly store: RemoteStore;
   readonly exports: Exports;
   readonly improvement: Improvement;
   /** The name of who labels. */

@@ -9,7 +9,7 @@ import { idsOf, type SavedEdits } from "../labels/edits";
 import { unpacked } from "../labels/layer";
 import type { Database, Entry } from "./database";
 import { renumbered, wordsOf } from "./keeping";
-import type { Change, Project, Refusal } from "./structure";
+import type { Change, Project } from "./structure";
 
 /** What was decided in the version of an image that a change was made from, without a history. */
 export interface Base extends SavedEdits {
@@ -70,7 +70,7 @@ const PROJECT = "";
 export class Outbox {
   /** Changes that wait for the service, or are being sent. */
   readonly waiting = signal(0);
-  readonly refused = signal<readonly Refusal[]>([]);
+  readonly refused = signal<readonly QueuedEntry[]>([]);
   /** Images take turns in this order; of an image, the oldest change is first. */
   entries: readonly QueuedEntry[] = [];
   private last = 0;
@@ -94,6 +94,11 @@ export class Outbox {
     this.entries = unsent.kind === "project" ? [entry, ...this.entries] : [...this.entries, entry];
     this.count();
     return entry;
+  }
+
+  /** Keeps a change, in place of an earlier version of it if there is one. @param by who makes it. */
+  put<Kind extends Unsent>(entry: QueuedEntry<Kind> | null, unsent: Omit<Kind, "change">, by: string): Promise<void> {
+    return this.amend(entry ?? this.add<Kind>({ unsent: unsent as Kind, sent: null, refused: null, by }), unsent);
   }
 
   /** Other content for a change, which is tried again. */
@@ -129,8 +134,8 @@ export class Outbox {
 
   /** Whether an image will be removed once everything is sent. */
   isRemoved(image: string): boolean {
-    const removals = this.of(image).flatMap(({ unsent, refused }) => (unsent.kind === "removal" && refused === null ? [unsent] : []));
-    return removals.at(-1)?.isRemoved ?? false;
+    const last = this.of(image).findLast(({ unsent, refused }) => unsent.kind === "removal" && refused === null);
+    return last?.unsent.kind === "removal" && last.unsent.isRemoved;
   }
 
   of(queue: string): QueuedEntry[] {
@@ -190,12 +195,7 @@ export class Outbox {
     const { firsts } = this;
     const isWaiting = ({ unsent, refused }: QueuedEntry) => refused === null && firsts.get(queueOf(unsent))!.refused === null;
     this.waiting.value = this.entries.filter(isWaiting).length;
-    this.refused.value = this.entries.flatMap(({ key, unsent, refused: reason }) => {
-      if (reason === null) return [];
-      const isRemoved = unsent.kind === "removal" && unsent.isRemoved;
-      const [image, name] = unsent.kind === "project" ? [null, null] : [unsent.image, unsent.state.image];
-      return [{ key, image, name, kind: unsent.kind, isRemoved, reason }];
-    });
+    this.refused.value = this.entries.filter(({ refused }) => refused !== null);
   }
 }
 

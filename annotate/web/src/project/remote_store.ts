@@ -13,7 +13,7 @@ import { Outbox, type QueuedEntry, type Unsent, type UnsentProject, type UnsentR
 import { baseOf } from "./rebasing";
 import { Sender } from "./sending";
 import { imageEntry, newState, Store, withChange } from "./structure";
-import type { Change, ImageEntry, ImageState, OpenedProject, Project, Refusal, Verdict, Watcher, Work } from "./structure";
+import type { Change, ImageEntry, ImageState, OpenedProject, Project, Verdict, Watcher, Work } from "./structure";
 import type { WorkPacker } from "./work_packer";
 import { mergedIds } from "./words";
 
@@ -176,15 +176,15 @@ export class RemoteStore extends Store {
     super.close();
   }
 
-  override retry({ key }: Refusal): void {
-    const entry = this.refusedEntry(key);
+  /** Sends what was refused again. */
+  retry(entry: QueuedEntry): void {
     if (entry.unsent.kind === "removal" && entry.unsent.isRemoved) this.watcher!.onRemoved(entry.unsent.image);
     this.sender.retry(entry);
   }
 
-  override async discard({ key }: Refusal): Promise<void> {
-    const entry = this.refusedEntry(key),
-      { unsent } = entry;
+  /** Gives up what was refused: the image or the words are what the service has then. */
+  async discard(entry: QueuedEntry): Promise<void> {
+    const { unsent } = entry;
     await this.outbox.drop(entry);
     if (unsent.kind === "project") this.watcher!.onProject(this.follower.served);
     const record = unsent.kind === "work" && this.follower.images.get(unsent.image);
@@ -193,19 +193,15 @@ export class RemoteStore extends Store {
     this.follower.follow(unsent.image);
   }
 
-  override async refusedWork({ key }: Refusal): Promise<Change> {
-    const { unsent } = this.refusedEntry(key);
-    if (unsent.kind !== "work") throw new Error("it is no work on an image");
-    const known = await this.follower.known(unsent.image);
-    return { state: unsent.state, ...withChange(known.work, unsent) };
-  }
-
-  private refusedEntry(key: string): QueuedEntry {
-    return this.outbox.entries.find((entry) => entry.key === key)!;
+  /** The work on an image with what was refused of it. */
+  async workWith(unsent: UnsentWork): Promise<Work> {
+    return withChange((await this.follower.known(unsent.image)).work, unsent);
   }
 
   private queue<Kind extends Unsent>(entry: QueuedEntry<Kind> | null, unsent: Omit<Kind, "change">): Promise<void> {
-    return this.sender.queue(entry, unsent, this.opened.user ?? this.api.user);
+    const written = this.outbox.put(entry, unsent, this.opened.user ?? this.api.user);
+    this.sender.send();
+    return written;
   }
 }
 

@@ -32,14 +32,6 @@ export class Sender {
     if (this.follower.watcher) this.sending.start();
   }
 
-  /** Keeps a change, in place of an earlier version of it if there is one, and sends it. @param by who makes it. */
-  queue<Kind extends Unsent>(entry: QueuedEntry<Kind> | null, unsent: Omit<Kind, "change">, by: string): Promise<void> {
-    const kept = entry ?? this.outbox.add<Kind>({ unsent: unsent as Kind, sent: null, refused: null, by });
-    const written = this.outbox.amend(kept, unsent);
-    this.send();
-    return written;
-  }
-
   /** Sends what was refused again. */
   retry(entry: QueuedEntry): void {
     void this.outbox.retry(entry).catch(() => {});

@@ -12,6 +12,7 @@ import type { Context, Draft, Word } from "../labels/labeling";
 import type { PackedLayer } from "../labels/layer";
 import type { Point, Size } from "../labels/runs";
 import type { Database } from "./database";
+import type { QueuedEntry } from "./outbox";
 
 export interface ProjectOptions {
   readonly model?: string;
@@ -161,19 +162,6 @@ export function withChange(work: Work, { draft, edits, settled }: Partial<Work> 
   };
 }
 
-/** A change that the service refuses: it is kept, and holds up no other image's. */
-export interface Refusal {
-  readonly key: string;
-  /** The image's id and name; null: it is one of the words or options. */
-  readonly image: string | null;
-  readonly name: string | null;
-  readonly kind: "work" | "removal" | "project";
-  /** Whether it removes the image. */
-  readonly isRemoved: boolean;
-  /** Why, as one sentence. */
-  readonly reason: string;
-}
-
 /** What an API key may do; each role may do what those before it may. */
 export const ROLES = ["read", "annotate", "administer"] as const;
 export type Role = (typeof ROLES)[number];
@@ -220,7 +208,8 @@ export abstract class Store {
   readonly waiting: ReadonlySignal<number> = signal(0);
   /** Whether the service can't take them just now. */
   readonly isAway: ReadonlySignal<boolean> = signal(false);
-  readonly refused: ReadonlySignal<readonly Refusal[]> = signal([]);
+  /** Changes that it refuses: they are kept, and hold up no other image's. */
+  readonly refused: ReadonlySignal<readonly QueuedEntry[]> = signal([]);
   readonly role = signal<Role>("administer");
   protected watcher: Watcher | null = null;
 
@@ -274,14 +263,6 @@ export abstract class Store {
 
   may(role: Role): boolean {
     return ROLES.indexOf(this.role.value) >= ROLES.indexOf(role);
-  }
-
-  /** Send what was refused again, or give it up: the image or the words are what the service has then. */
-  retry(_refusal: Refusal): void {}
-  async discard(_refusal: Refusal): Promise<void> {}
-  /** The work on an image with what was refused of it. */
-  async refusedWork({ image }: Refusal): Promise<Change> {
-    throw new Error(`nothing of ${image} was refused`);
   }
 
   /** What the page keeps for itself: all settings; the image that is open; the files of taught words. */
