@@ -24,7 +24,7 @@ test("what is refused holds up its own image alone, images take turns, and other
   const [a, b, c] = ["a", "b", "c"].map((image) => add(work(image)));
   const next = (isReady = true) => outbox.next(() => isReady);
   assert.deepEqual([next(), next(false)], [a, null]);
-  outbox.refuse(a, "no");
+  void outbox.mark(a, "no");
   assert.deepEqual([next(), outbox.waiting.value, outbox.refused.value], [b, 2, [a]]);
   outbox.postpone(b);
   assert.equal(next(), c);
@@ -37,7 +37,7 @@ test("what is refused holds up its own image alone, images take turns, and other
   const removal = add({ ...work("a"), kind: "removal", isRemoved: true });
   assert.ok(outbox.isRemoved("a"));
   const again = add(work("a"));
-  outbox.refuse(removal, "no");
+  void outbox.mark(removal, "no");
   void outbox.drop(b);
   assert.deepEqual([next(), outbox.isRemoved("a")], [again, false]);
   // words come first, unless the service can't take them now

@@ -39,10 +39,10 @@ export class Follower {
   private readonly showing: Loop;
 
   constructor(
-    private readonly api: ProjectApi,
-    private readonly packer: WorkPacker,
-    private readonly connection: Connection,
-    private readonly outbox: Outbox,
+    readonly api: ProjectApi,
+    readonly packer: WorkPacker,
+    readonly connection: Connection,
+    readonly outbox: Outbox,
     served: ServedProject,
     /** Called with an image that is there again. */
     private readonly onBack: (id: string) => void,

@@ -1,23 +1,17 @@
 /** Takes over what closed pages left in the browser's database, and didn't send. */
 
-import type { Connection } from "./connection";
 import type { Database, Entry } from "./database";
 import { type Follower, keptName } from "./following";
 import { renumbered } from "./keeping";
-import { keptEntry, type Outbox, type UnsentProject } from "./outbox";
+import { keptEntry, type UnsentProject } from "./outbox";
 import { rebasedProject } from "./rebasing";
 
 /** @param user the name of the reader's key: what somebody else's key made waits for that; null: there are no keys. */
-export async function takeLeft(
-  database: Database,
-  outbox: Outbox,
-  follower: Follower,
-  { signal }: Connection,
-  user: string | null,
-): Promise<void> {
+export async function takeLeft(database: Database, follower: Follower, user: string | null): Promise<void> {
+  const { connection, outbox } = follower;
   // of tabs that are opened at once, one takes it
   const take = async () => {
-    const open = await openTabs(outbox.tab, signal);
+    const open = await openTabs(outbox.tab, connection.signal);
     const all = (await database.getEntries("outbox")).filter(([key]) => !open.has(tabOf(key)));
     const isOther = ([, { by }]: (typeof all)[number]) => user !== null && by !== user;
     for (const name of new Set(all.filter(isOther).map(([, { by }]) => by)))

@@ -104,17 +104,13 @@ export class Outbox {
   /** Other content for a change, which is tried again. */
   amend<Kind extends Unsent>(entry: QueuedEntry<Kind>, unsent: Omit<Kind, "change">): Promise<void> {
     entry.unsent = { ...unsent, change: this.id() } as Kind;
-    return this.retry(entry);
+    return this.mark(entry, null);
   }
 
-  retry(entry: QueuedEntry): Promise<void> {
-    entry.refused = null;
+  /** @param refused why the service doesn't take it; null: it is tried again. */
+  mark(entry: QueuedEntry, refused: string | null): Promise<void> {
+    entry.refused = refused;
     return this.write(entry);
-  }
-
-  refuse(entry: QueuedEntry, reason: string): void {
-    entry.refused = reason;
-    void this.write(entry).catch(() => {});
   }
 
   write(entry: QueuedEntry): Promise<void> {

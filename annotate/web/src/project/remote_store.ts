@@ -40,7 +40,7 @@ export class RemoteStore extends Store {
     this.connection = new Connection((problem) => this.watcher!.onProblem(problem && `${problem} ${keeps}`));
     this.outbox = new Outbox(database);
     this.follower = new Follower(api, packer, this.connection, this.outbox, opened, (id) => this.sender.retryMissing(id));
-    this.sender = new Sender(api, packer, this.connection, this.outbox, this.follower, this.role);
+    this.sender = new Sender(this.follower, this.role);
     ({ waiting: this.waiting, refused: this.refused } = this.outbox);
     this.isAway = this.connection.isAway;
   }
@@ -49,7 +49,7 @@ export class RemoteStore extends Store {
     const { follower, opened: served, outbox } = this;
     if (served.role) this.role.value = served.role;
     follower.tell(...served.problems);
-    await takeLeft(this.database, outbox, follower, this.connection, served.user ?? null);
+    await takeLeft(this.database, follower, served.user ?? null);
     follower.renumber(mergedIds(served.words));
     for (const state of served.images) follower.take(state.id!, state);
     const isGone = ({ id }: ImageState) => outbox.isRemoved(id!);

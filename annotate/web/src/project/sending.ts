@@ -5,27 +5,24 @@ import type { Signal } from "@preact/signals";
 import { RoleError, sentence } from "../backend";
 import { textOf } from "../labels/labeling";
 import { ConflictError, isPassing, MissingError, pathOf, type ProjectApi } from "./api";
-import { type Connection, Loop } from "./connection";
+import { Loop } from "./connection";
 import type { Follower } from "./following";
 import { wordsOf } from "./keeping";
 import type { Outbox, QueuedEntry, Unsent, UnsentProject, UnsentRemoval, UnsentWork } from "./outbox";
 import { baseOf, changedRows, collides, rebased, remaining } from "./rebasing";
 import { type Choice, imageEntry, type ImageState, type Project, type Role, ROLES, withChange } from "./structure";
-import type { WorkPacker } from "./work_packer";
 import { entryOf } from "./words";
 
 export class Sender {
+  private readonly outbox: Outbox;
   private readonly sending: Loop;
 
   constructor(
-    private readonly api: ProjectApi,
-    private readonly packer: WorkPacker,
-    private readonly connection: Connection,
-    private readonly outbox: Outbox,
     private readonly follower: Follower,
     private readonly role: Signal<Role>,
   ) {
-    this.sending = new Loop(connection, () => this.sendNext(), true);
+    this.outbox = follower.outbox;
+    this.sending = new Loop(follower.connection, () => this.sendNext(), true);
   }
 
   send(): void {
@@ -34,7 +31,7 @@ export class Sender {
 
   /** Sends what was refused again. */
   retry(entry: QueuedEntry): void {
-    void this.outbox.retry(entry).catch(() => {});
+    void this.outbox.mark(entry, null).catch(() => {});
     this.send();
   }
 
@@ -57,7 +54,7 @@ export class Sender {
       }
       this.refuse(entry, failure);
     }
-    this.connection.reached();
+    this.follower.connection.reached();
     return true;
   }
 
@@ -87,7 +84,8 @@ export class Sender {
     const isGone = failure instanceof MissingError && unsent.kind === "work";
     // what a model found can be found again
     if (isGone && !unsent.edits && unsent.settled === undefined) return void this.outbox.drop(entry).catch(() => {});
-    this.outbox.refuse(entry, isGone ? `“${unsent.state.image}” was removed by somebody; put it back to go on with it.` : sentence(failure));
+    const reason = isGone ? `“${unsent.state.image}” was removed by somebody; put it back to go on with it.` : sentence(failure);
+    void this.outbox.mark(entry, reason).catch(() => {});
     if (unsent.kind !== "removal") return;
     // the service still has it, or doesn't
     if (unsent.isRemoved) watcher!.onAdded(imageEntry(images.get(unsent.image)?.state ?? unsent.state));
@@ -103,7 +101,7 @@ export class Sender {
     const isAgain = entry.sent !== null;
     entry.sent = sent;
     try {
-      return await request(this.api.as(entry.by));
+      return await request(this.follower.api.as(entry.by));
     } catch (failure) {
       const isConflict = failure instanceof ConflictError;
       // if it was sent before, a refusal doesn't say that it isn't there
@@ -137,7 +135,7 @@ export class Sender {
     const hasDraft = Boolean(sent.draft) || base.revision === 0;
     const rule = textOf(context.rule);
     const rows = hasDraft || known.rule !== rule ? null : changedRows(known, sent, work);
-    const content = await this.packer.pack(sent.state, work, context, hasDraft, rows);
+    const content = await follower.packer.pack(sent.state, work, context, hasDraft, rows);
     const state = await this.put(entry, sent, (api) => api.putWork(id, content, base.revision, work.settled !== null, hasDraft, change, rows));
     if (state instanceof ConflictError) return void this.resolved(entry);
     watcher.context();
@@ -161,7 +159,7 @@ export class Sender {
 
   private async deliverRemoval(entry: QueuedEntry<UnsentRemoval>): Promise<void> {
     const { change, image, isRemoved } = entry.unsent;
-    const api = this.api.as(entry.by);
+    const api = this.follower.api.as(entry.by);
     try {
       if (isRemoved) await api.json("DELETE", pathOf("images", image), { change });
       else {
@@ -185,7 +183,7 @@ export class Sender {
     try {
       await this.resolve(entry);
     } catch (failure) {
-      if (!this.connection.signal.aborted) this.refuse(entry, failure);
+      if (!this.follower.connection.signal.aborted) this.refuse(entry, failure);
     }
     entry.isHeld = false;
     this.send();
@@ -196,7 +194,7 @@ export class Sender {
     const { follower } = this,
       watcher = follower.watcher!;
     const { image: id, edits, settled, base } = entry.unsent;
-    const theirs = await this.connection.answer(() => follower.read(id, true));
+    const theirs = await follower.connection.answer(() => follower.read(id, true));
     const their = baseOf(theirs.revision, theirs.work.edits, entry.unsent.state);
     const isCrowded = edits && collides(base, edits, their);
     const isLocked = theirs.work.settled !== null && settled !== null;
