@@ -120,7 +120,7 @@ def reported(title: str, model: str = "small") -> dict[str, Any]:
     return scores | {
         **{"parts": None, "objects": None},
         "model": {"name": model, "weights": "random"},
-        "data": {"title": title, "evaluated": 3, "images": 3},
+        "data": {"title": title, "evaluated": 3, "images": 3, "outside_row": None},
         "protocol": {"window": "auto", "kept_classes": None},
         **{"published": [], "verdict": "", "latency_seconds": {"median": 0.1234}},
     }

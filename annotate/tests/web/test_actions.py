@@ -165,6 +165,25 @@ def test_everything_is_corrected_with_the_keyboard_alone(coffee: Site):
     assert set(after[after != brushed]) <= {1}
 
 
+def test_keys_work_from_the_start_and_beside_the_image_but_not_where_something_is_typed(coffee: Site):
+    brush = coffee.tab.get_by_role("button", name="Brush", pressed=True)
+    coffee.tab.reload()
+    coffee.done()
+    coffee.tab.keyboard.press("b")
+    brush.wait_for()
+    coffee.tab.get_by_label("Words to look for").press("v")
+    coffee.tab.get_by_label("Words to look for").fill("")
+    coffee.tab.get_by_role("heading", name="What is where").click()
+    coffee.tab.keyboard.press("n")
+    coffee.tab.get_by_role("button", name="coffee.jpg, done").wait_for()
+    coffee.press("Reopen")
+    brush.wait_for()
+    coffee.press("Help")
+    coffee.tab.keyboard.press("n")
+    coffee.press("Close")
+    assert coffee.tab.get_by_role("button", name="coffee.jpg, done").count() == 0
+
+
 def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee: Site):
     coffee.drop(coffee.photos / "rocket.jpg")
     coffee.shows("2 of 2 images labeled")

@@ -55,6 +55,10 @@ def test_a_removed_image_comes_back_with_its_corrections(served: Site):
     served.done()
     assert (served.labels() == corrected).all()
     assert served.tab.get_by_role("button", name="Put back").count() == 0
+    served.press("Remove coffee.jpg")
+    served.press("Empty the trash")
+    served.press("Delete", exact=True)
+    served.tab.get_by_role("button", name="Put back").wait_for(state="detached")
 
 
 def test_the_tab_that_was_opened_last_has_the_work_and_no_correction_is_lost(served: Site):

@@ -26,6 +26,10 @@ def test_the_image_comes_first_and_everything_can_be_hit(served: Site):
     for tool in ("Look", "Brush", "Polygon", "Click an object", "Objects"):
         site.press(tool, exact=True)
         assert site.tab.evaluate(SMALL) == [], tool
+    # the button that ends a click is in sight, wherever the options were scrolled
+    site.press("Click an object")
+    site.tab.locator(".toolbar .options").evaluate("options => (options.scrollLeft = options.scrollWidth)")
+    assert site.tab.get_by_role("button", name="Give the word").bounding_box()["x"] < 100
     site.press("Help")
     site.tab.get_by_text("Change keys").click()
     assert site.tab.evaluate(SMALL) == []
@@ -70,4 +74,8 @@ def test_gray_tools_say_why_and_lead_on(served: Site):
     title = site.tab.get_by_role("button", name="Brush").get_attribute("title")
     assert title == "Brush (B): This image is done, and locked until you reopen it."
     site.press("Reopen")
+    # tools have names, and where they have no options is what they do
+    assert site.tab.get_by_role("toolbar").inner_text().split()[:3] == ["Look", "Region", "Click"]
+    site.press("Look", exact=True)
+    site.shows("Point at the image to read it.", ".toolbar .options")
     assert site.tab.get_by_role("button", name="Brush").is_enabled()

@@ -33,7 +33,8 @@ def test_what_a_role_may_not_do_is_not_offered_and_a_refused_change_holds_up_no_
         route.fulfill(response=answer, **({} if project is None else {"json": {**project, "role": "administer"}}))
 
     anna.tab.goto(anna.address)
-    anna.tab.get_by_label("API key of the service").fill(KEY)
+    anna.shows("Type your API key")
+    anna.tab.keyboard.type(KEY)
     anna.press("Use it")
     anna.type("cup, table")
     anna.done()

@@ -143,6 +143,13 @@ def test_datasets_are_jobs_and_images_are_listed_by_person(anna: Site, street: P
     anna.all_saved()
     with zipfile.ZipFile(anna.saved("YOLO segmentation")) as archive:
         assert {"data.yaml", "labels/coffee.txt", "images/coffee.jpg"} <= set(archive.namelist())
+    # an open image that isn't looked for isn't dealt out
+    anna.press("Find images")
+    anna.tab.get_by_label("File name").fill("rock")
+    anna.press("People", exact=True)
+    anna.tab.get_by_label("Who labels the 1 listed image, in turn").wait_for()
+    anna.press("Close")
+    anna.press("Show all", exact=True)
     anna.press("People", exact=True)
     anna.tab.get_by_label("Who labels the 2 listed images, in turn").fill("anna, ben")
     anna.press("Assign")
@@ -198,8 +205,9 @@ def test_words_are_merged_for_everybody(anna: Site, street: Path):
     anna.paint_line("mug", 0.3)
     anna.all_saved()
     anna.tab.get_by_role("list", name="Words").get_by_role("button", name="mug", exact=True).click()
-    anna.tab.get_by_label("Name;").fill("Cup")
-    anna.tab.get_by_label("Name;").press("Enter")
+    # what is typed at once is the new name
+    anna.tab.keyboard.type("Cup")
+    anna.tab.keyboard.press("Enter")
     anna.press("Merge them")
     anna.shows("“mug” is “cup” now.")
     anna.shows_line(0.3, 0)
@@ -211,11 +219,24 @@ def test_words_are_merged_for_everybody(anna: Site, street: Path):
     anna.shows_line(0.3, 0)
 
 
+def test_what_was_removed_is_deleted_for_good_once_the_trash_is_emptied(anna: Site, street: Path):
+    begin(anna, "cup, table")
+    anna.press("Remove rocket.jpg")
+    anna.all_saved()
+    anna.press("Empty the trash")
+    anna.press("Delete", exact=True)
+    anna.tab.get_by_role("button", name="Put back").wait_for(state="detached")
+    assert not any(path.is_file() for path in (street / "trash").rglob("*"))
+    anna.tab.reload()
+    anna.done()
+    assert anna.tab.get_by_role("button", name="trash").count() == 0
+
+
 def test_a_number_that_is_typed_stays_while_the_page_changes(anna: Site) -> None:
     begin(anna, "cup, table")
     place = anna.tab.get_by_label("Go to image")
     place.fill("2")
-    # what the tool does stands beside the number; a click of a program leaves the focus where it is
+    # a click of a program leaves the focus where it is
     anna.tab.get_by_role("button", name="Polygon", exact=True).evaluate("button => button.click()")
     anna.tab.get_by_role("button", name="Polygon", exact=True, pressed=True).wait_for()
     assert place.input_value() == "2"

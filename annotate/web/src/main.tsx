@@ -10,6 +10,7 @@ import { Clicker } from "./onnx/clicker";
 import type { NetworkFunctions } from "./onnx/worker";
 import { App } from "./page/app";
 import { Closed, Elsewhere } from "./page/closed";
+import type { Served } from "./page/page";
 import { StageControl } from "./page/stage/control";
 import { ProjectApi } from "./project/api";
 import { BrowserStore } from "./project/browser_store";
@@ -21,7 +22,6 @@ import { save } from "./saving/files";
 import { Exports } from "./session/exports";
 import { Improvement } from "./session/improvement";
 import { Labeler } from "./session/labeler";
-import { People } from "./session/people";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
 import { networkFailure, WorkerCalls } from "./worker_calls";
@@ -69,7 +69,8 @@ async function start(): Promise<void> {
     render(<Closed problem={problem} needsKey={false} onTry={() => {}} />, root);
   });
   const packer = new WorkPacker(new WorkerCalls(address("work.js")));
-  const store = api && served ? new RemoteStore(api, database, packer, served) : new BrowserStore(database);
+  const remote = api && served && new RemoteStore(api, database, packer, served);
+  const store = remote ?? new BrowserStore(database);
   const session = new Session(store);
   await session.restore();
   addEventListener("beforeunload", (event) => {
@@ -83,20 +84,11 @@ async function start(): Promise<void> {
     keep(key);
     void labeler.load();
   };
-  const user = api && signal(api.user);
-  effect(() => {
-    if (!user || user.value === api.user) return;
-    api.user = user.value;
-    localStorage.setItem(USER, user.value);
-  });
   labeler.start();
-  const improvement = new Improvement(session, api);
-  const exports = api && new Exports(session, api, (name, content) => save({ name, content }));
-  const people = api && new People(session, api);
   const clicks = offered.browser?.clicks;
   const clicking = new WorkerCalls<ClickFunctions>(address("clicks.js"), networkFailure);
   const control = new StageControl(session, clicks ? new Clicker(clicking, address(clicks)) : null);
-  render(<App page={{ session, labeler, improvement, exports, people, control, places, useKey, user }} />, root);
+  render(<App page={{ session, labeler, served: api && remote && servedBy(api, remote, session), control, places, dialog: signal(null), useKey }} />, root);
   // the strip doesn't wait for it
   void session.openLast();
   // a service keeps what several tabs do apart
@@ -110,6 +102,16 @@ async function start(): Promise<void> {
     render(<Elsewhere />, root);
   };
   channel.postMessage("opened");
+}
+
+function servedBy(api: ProjectApi, store: RemoteStore, session: Session): Served {
+  const user = signal(api.user);
+  effect(() => {
+    api.user = user.value;
+    localStorage.setItem(USER, user.value);
+  });
+  const exports = new Exports(session, api, (name, content) => save({ name, content }));
+  return { api, store, user, exports, improvement: new Improvement(session, api) };
 }
 
 /** What the service answers; one that asks for a key, or can't be reached, is asked again. */

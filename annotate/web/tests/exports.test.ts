@@ -3,8 +3,8 @@ import { test } from "node:test";
 
 import { signal } from "@preact/signals";
 
-import type { ExportJob, ProjectApi } from "../src/project/api";
-import { Exports } from "../src/session/exports";
+import type { ProjectApi } from "../src/project/api";
+import { type ExportJob, Exports } from "../src/session/exports";
 import type { Session } from "../src/session/session";
 
 const JOB: ExportJob = { id: "a", format: "voc", state: "running", images: 3, finished: 0, problems: [], message: null };
@@ -16,9 +16,7 @@ function made(states: readonly Partial<ExportJob>[]) {
   const left = [...states];
   const next = async () => ({ ...JOB, ...left.shift() });
   const api = {
-    startExport: (format: string) => (asked.push(`start ${format}`), next()),
-    export: (id: string) => (asked.push(`look ${id}`), next()),
-    removeExport: async (id: string) => (asked.push(`remove ${id}`), JOB),
+    json: async (method: string, path: string) => (asked.push(`${method} ${path}`), method === "DELETE" ? JOB : next()),
     download: async (path: string) => (asked.push(path), new Blob(["zip"])),
   } as unknown as ProjectApi;
   const session = { sent: async () => {}, name: signal("street"), problem: signal<string | null>(null) } as unknown as Session;
@@ -31,7 +29,7 @@ test("an export is followed until its file is saved", async () => {
   const stop = exports.jobs.subscribe((jobs) => void [...jobs.values()].forEach(({ finished }) => seen.push(finished)));
   await exports.start("voc");
   stop();
-  assert.deepEqual(asked, ["start voc", "look a", "look a", "exports/a/file"]);
+  assert.deepEqual(asked, ["POST /exports", "GET /exports/a", "GET /exports/a", "/exports/a/file"]);
   assert.deepEqual([seen, saved], [[0, 2, 3], ["street voc.zip"]]);
   assert.equal(session.problem.value, "Not exported: b.png is damaged");
   assert.equal(exports.jobs.value.size, 0);
@@ -44,7 +42,7 @@ test("an export that is canceled saves nothing, and one that failed stays until 
   await running.exports.start("voc");
   await running.exports.cancel(JOB);
   await end;
-  assert.deepEqual([running.asked, running.saved], [["start voc", "remove a"], []]);
+  assert.deepEqual([running.asked, running.saved], [["POST /exports", "DELETE /exports/a"], []]);
   const failed = made([{ state: "failed", message: "the disk is full" }]);
   await failed.exports.start("voc");
   assert.equal(failed.exports.jobs.value.get("voc")!.message, "the disk is full");

@@ -1,17 +1,14 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
-import { folded } from "../src/labels/synonyms";
 import { unpacked } from "../src/labels/layer";
 import { baseOf } from "../src/project/rebasing";
-import { Outbox, type UnsentWork } from "../src/project/outbox";
+import { Outbox, type Unsent, type UnsentWork } from "../src/project/outbox";
 import { newState } from "../src/project/structure";
 import { Database } from "../src/project/database";
-import type { Item } from "../src/session/item";
 import { entryOf } from "../src/project/words";
 import { lookFor } from "../src/session/settings";
 import { withWords } from "../src/words/list";
-import { seeded } from "./labeled";
 import { type Fate, idle, people, Person, ProjectService, until } from "./project_service";
 
 afterEach(() => people.splice(0).forEach((person) => person.close()));
@@ -21,34 +18,34 @@ function work(image: string): UnsentWork {
   return { kind: "work", image, base: baseOf(0, null, state), change: image, state };
 }
 
-test("what is refused holds up its own image alone, images take turns, and other content is tried again", () => {
-  const outbox = new Outbox();
-  const add = (image: string) => outbox.add(image, { unsent: work(image), sent: null, refused: null, by: "" });
-  const [a, b] = ["a", "b", "c"].map(add);
-  const next = (isReady = true) => outbox.next(() => isReady)?.key;
-  assert.deepEqual([next(), next(false)], ["a", undefined]);
-  a.refused = "no";
-  assert.deepEqual([next(), outbox.waiting, outbox.refusals.map(({ image, reason }) => [image, reason])], ["b", 2, [["a", "no"]]]);
+test("what is refused holds up its own image alone, images take turns, and other content is tried again", async () => {
+  const outbox = new Outbox(await Database.open());
+  const add = <Kind extends Unsent>(unsent: Kind) => outbox.add<Kind>({ unsent, sent: null, refused: null, by: "" });
+  const [a, b, c] = ["a", "b", "c"].map((image) => add(work(image)));
+  const next = (isReady = true) => outbox.next(() => isReady);
+  assert.deepEqual([next(), next(false)], [a, null]);
+  void outbox.mark(a, "no");
+  assert.deepEqual([next(), outbox.waiting.value, outbox.refused.value], [b, 2, [a]]);
   outbox.postpone(b);
-  assert.equal(next(), "c");
-  outbox.held.add("c");
-  assert.equal(next(), "b");
-  outbox.amend(a, { ...a.unsent, change: "2" });
-  assert.equal(next(), "a");
+  assert.equal(next(), c);
+  c.isHeld = true;
+  assert.equal(next(), b);
+  void outbox.amend(a, a.unsent);
+  assert.equal(next(), a);
   // work doesn't wait for a removal that was refused
-  outbox.drop(a);
-  const removal = outbox.add("removal", { unsent: { ...work("a"), kind: "removal", isRemoved: true }, sent: null, refused: null, by: "" });
+  void outbox.drop(a);
+  const removal = add({ ...work("a"), kind: "removal", isRemoved: true });
   assert.ok(outbox.isRemoved("a"));
-  add("a");
-  removal.refused = "no";
-  outbox.drop(b);
-  assert.deepEqual([next(), outbox.isRemoved("a")], ["a", false]);
+  const again = add(work("a"));
+  void outbox.mark(removal, "no");
+  void outbox.drop(b);
+  assert.deepEqual([next(), outbox.isRemoved("a")], [again, false]);
   // words come first, unless the service can't take them now
   const project = { name: "", revision: 1, words: [], options: { parts: "", threshold: 0, background: null } };
-  const words = outbox.add("words", { unsent: { kind: "project", base: project, project, change: "3" }, sent: null, refused: null, by: "" });
-  assert.equal(next(), "words");
+  const words = add({ kind: "project", base: project, project, change: "3" });
+  assert.equal(next(), words);
   outbox.postpone(words);
-  assert.equal(next(), "a");
+  assert.equal(next(), again);
 });
 
 /** Labels a project by two words; its last image is open. */
@@ -75,14 +72,14 @@ test("an annotator's removal is refused, shown and given back, and strokes of ot
   anna.paint(1, "cat");
   await idle(anna);
   assert.deepEqual([service.labels("b.png")[1], service.trash.size], ["cat", 0]);
-  const refusals = () => anna.store.refused.value.map(({ image, isRemoved, reason }) => [image, isRemoved, /role administer/.test(reason)]);
-  assert.deepEqual(refusals(), [["a.png", true, true]]);
+  const refusals = () => anna.store.refused.value.map(({ unsent, refused }) => [unsent.kind, unsent.kind !== "project" && unsent.image, /role administer/.test(refused!)]);
+  assert.deepEqual(refusals(), [["removal", "a.png", true]]);
   assert.deepEqual(anna.session.items.value.map(({ id }) => id).sort(), ["a.png", "b.png"]);
   // what the role may not do isn't offered any more
   assert.deepEqual([anna.store.may("administer"), anna.store.may("annotate")], [false, true]);
   anna.close();
   await anna.open();
-  assert.deepEqual([refusals(), anna.session.items.value.length], [[["a.png", true, true]], 2]);
+  assert.deepEqual([refusals(), anna.session.items.value.length], [[["removal", "a.png", true]], 2]);
   await anna.session.open(anna.session.items.value.find(({ id }) => id === "a.png")!);
   anna.paint(2, "cat");
   await idle(anna);
@@ -104,8 +101,8 @@ test("somebody who may only look sees each change refused, and nothing is lost u
   lookFor(guest.session.settings, ["floor", "cat", "lamp"]);
   await until(() => guest.store.refused.value.length === 2);
   assert.ok(!guest.session.canCorrect.value);
-  const stroke = guest.store.refused.value.find(({ kind }) => kind === "work")!;
-  assert.deepEqual([...unpacked((await guest.store.refusedWork(stroke)).edits!.layer)], [0, 3, 0, 0, 0, 0]);
+  const stroke = guest.store.refused.value.map(({ unsent }) => unsent).find((unsent) => unsent.kind === "work")!;
+  assert.deepEqual([...unpacked((await guest.store.workWith(stroke)).edits!.layer)], [0, 3, 0, 0, 0, 0]);
   for (const refusal of guest.store.refused.value) await guest.store.discard(refusal);
   await until(() => guest.labels[1] === "floor");
   assert.deepEqual(guest.session.settings.words.value, ["floor", "cat"]);
@@ -129,7 +126,7 @@ test("a word isn't kept twice; words that are refused hold up the strokes that n
   await until(() => service.labels("b.png")[1] === "cat" && anna.store.refused.value.length === 1);
   anna.paint(2, "lamp");
   await until(() => !anna.session.writer.pending.value);
-  assert.deepEqual([anna.store.refused.value[0].kind, anna.store.waiting.value], ["project", 1]);
+  assert.deepEqual([anna.store.refused.value[0].unsent.kind, anna.store.waiting.value], ["project", 1]);
   anna.close();
   await anna.open();
   assert.deepEqual(anna.store.refused.value.length, 1);
@@ -150,7 +147,7 @@ test("a change that is refused once is kept over a reload, tried again, and othe
   anna.kill();
   await anna.open();
   await idle(anna);
-  assert.equal(anna.store.refused.value[0].image, "b.png");
+  assert.equal((anna.store.refused.value[0].unsent as UnsentWork).image, "b.png");
   anna.store.retry(anna.store.refused.value[0]);
   await idle(anna);
   assert.deepEqual([anna.store.refused.value, service.labels("b.png")[1]], [[], "cat"]);
@@ -188,128 +185,9 @@ test("a word that can't be renamed any more keeps its name, and its author is to
   assert.match(anna.session.problem.value!, /^“cat” keeps its name: another word is “Roof” by now/);
 });
 
-/** Opens an image in a tab, however often that fails. */
-async function show({ session }: Person, id: string): Promise<Item> {
-  const item = session.items.value.find((one) => one.id === id)!;
-  while (session.current.value?.item !== item) await session.open(item);
-  return item;
-}
-
 function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 2000));
 }
-
-/** Whether the service has all of a tab's changes; those that it refused are tried again. */
-function isSettled({ store }: Person): boolean {
-  for (const refusal of store.refused.value) store.retry(refusal);
-  return !store.waiting.value && !store.refused.value.length;
-}
-
-/** What a tab painted in its pixel since the page last said that all is saved. */
-interface Pixel {
-  readonly at: number;
-  possible: string[];
-}
-
-test("two people with three tabs lose nothing, whatever is lost, refused or killed", async () => {
-  let kills = 0,
-    refusals = 0;
-  for (let seed = 1; seed <= 24; seed++) {
-    const below = seeded(seed * 7919),
-      fates = seeded(seed * 104729);
-    const service = new ProjectService("a.png", "own-0.png", "own-1.png", "own-2.png");
-    const anna = await Person.of(service);
-    await anna.label("floor", "cat", "wall");
-    await idle(anna);
-    const tabs = [anna, await Person.of(service, "administer", anna.database), await Person.of(service, "administer", await Database.open())];
-    await idle(...tabs);
-    const pixels = tabs.map((_, number) => [0, 1].map((side): Pixel => ({ at: 2 * number + side, possible: ["floor"] })));
-    const added = new Set<string>();
-    const isDone = [false, false, false];
-    let isOffline = false;
-    service.fate = () => {
-      const dice = fates(100);
-      return isOffline || dice < 12 ? (fates(2) ? "lost" : "unanswered") : "answered";
-    };
-    const settled = (number: number) => {
-      if (tabs[number].session.writer.pending.value) return;
-      for (const pixel of pixels[number]) pixel.possible = pixel.possible.slice(-1);
-    };
-    for (let step = 0; step < 40; step++) {
-      const number = below(3),
-        tab = tabs[number],
-        kind = below(20);
-      settled(number);
-      const words = tab.session.settings.words.value;
-      if (kind < 9 && tab.session.current.value?.item.id === "a.png") {
-        const pixel = pixels[number][below(2)],
-          word = words[below(words.length)];
-        tab.paint(pixel.at, word);
-        pixel.possible.push(folded(word));
-      } else if (kind < 11) {
-        const word = ["lamp", " Lamp", "door", "DOOR", "caf\u00e9", "Cafe\u0301", "roof"][below(7)].trim();
-        lookFor(tab.session.settings, withWords(words, [word]).words);
-        if (tab.session.current.value?.item.id === "a.png") {
-          const pixel = pixels[number][below(2)];
-          tab.paint(pixel.at, word);
-          pixel.possible.push(folded(word));
-        }
-        await until(() => !tab.session.writer.pending.value);
-        added.add(folded(word));
-      } else if (kind < 13) isOffline = !isOffline;
-      else if (kind === 13) service.fail("PUT", "/work/a.png", "refused");
-      else if (kind === 14 && !isOffline) {
-        // one tab, or both of a browser
-        const killed = number < 2 && below(2) ? [number, 1 - number] : [number];
-        kills += killed.length;
-        for (const one of killed) tabs[one].kill();
-        isOffline = false;
-        for (const one of killed) {
-          while (!(await tabs[one].open().then(() => true, () => false)));
-          await show(tabs[one], "a.png");
-          // the first has what both left, which the second is to go on from
-          await until(() => killed.length === 1 || isSettled(tabs[one]), `seed ${seed} has sent what was left`);
-        }
-        if (killed.length > 1) await until(() => killed.every((one) => tabs[one].isIdle), `seed ${seed} shows what was left`);
-        // what was shown as saved is there; what wasn't may be
-        for (const one of killed)
-          for (const pixel of pixels[one]) {
-            const now = folded(tabs[one].labels[pixel.at]);
-            assert.ok(pixel.possible.includes(now), `seed ${seed}: pixel ${pixel.at} is ${now}, not ${pixel.possible}`);
-            pixel.possible = [now];
-          }
-      } else if (kind < 17 && !isOffline) {
-        const item = await show(tab, `own-${number}.png`);
-        if (!tab.session.isLabeled.value) await tab.session.take(item, { ...item.summary.value, ...answer }, "question");
-        assert.equal(item.isDone.value, isDone[number], `seed ${seed}`);
-        if (isDone[number]) tab.session.reopen();
-        else void tab.session.finish();
-        isDone[number] = !isDone[number];
-        await until(() => !tab.session.writer.pending.value);
-        await show(tab, "a.png");
-      }
-      for (let ticks = below(30); ticks > 0; ticks--) await new Promise((resolve) => setImmediate(resolve));
-    }
-    service.fate = () => "answered";
-    tabs.forEach((_, number) => settled(number));
-    await until(() => {
-      for (const { session, store } of tabs) {
-        session.conflict.value?.answer("both");
-        refusals += store.refused.value.length;
-        for (const refusal of store.refused.value) store.retry(refusal);
-      }
-      return tabs.every(({ isIdle, store }) => isIdle && !store.refused.value.length);
-    }, `seed ${seed} is idle`);
-    const labels = service.labels("a.png").map(folded);
-    for (const { at, possible } of pixels.flat()) assert.ok(possible.includes(labels[at]), `seed ${seed}: pixel ${at} is ${labels[at]}, not ${possible}`);
-    const names = service.project.words.map(({ name }) => folded(name));
-    assert.equal(new Set(names).size, names.length);
-    for (const word of added) assert.ok(names.includes(word), `seed ${seed}: ${word} is lost`);
-    assert.deepEqual(isDone.map((_, number) => service.states.get(`own-${number}.png`)!.done), isDone, `seed ${seed}`);
-    people.splice(0).forEach((person) => person.close());
-  }
-  assert.ok(kills >= 20 && refusals > 0, `${kills} kills, ${refusals} refusals`);
-});
 
 test("on a shared computer, what waits goes under the name of who made it, and waits for that key", async () => {
   const service = new ProjectService("a.png");

@@ -4,10 +4,9 @@ import { test } from "node:test";
 import { Edits, editsOf } from "../src/labels/edits";
 import { NONE } from "../src/labels/labeling";
 import { packed, unpacked } from "../src/labels/layer";
-import { labelingOf, summaryOf } from "../src/project/keeping";
+import { labelingOf, renumbered, summaryOf, wordsOf } from "../src/project/keeping";
 import type { UnsentWork } from "../src/project/outbox";
-import { baseOf, changedRows, collides, type Known, rebased, wordsOf } from "../src/project/rebasing";
-import { renumbered } from "../src/project/keeping";
+import { baseOf, changedRows, collides, type Known, rebased } from "../src/project/rebasing";
 import { newState, stem, uniqueName, withChange, type Work } from "../src/project/structure";
 import { decodeWork, encodeWork } from "../src/project/work_file";
 import { rebasedWords, withLookedFor } from "../src/project/words";
@@ -69,7 +68,7 @@ test("corrections of two people are put together, and a collision is seen", () =
   const their = { ...state, revision: 5, answers: "theirs" };
   const both = rebased(unsent, work([...theirs]), their, "both")!;
   assert.deepEqual(layer(both), [3, 4, 0, 3, 0, 0]);
-  assert.deepEqual([both.base.revision, [...unpacked(both.base.corrections)], both.state.answers], [5, [...theirs], "theirs"]);
+  assert.deepEqual([both.base.revision, [...unpacked(both.base.layer)], both.state.answers], [5, [...theirs], "theirs"]);
   assert.deepEqual(layer(rebased(unsent, work([...theirs]), their, "mine")), [...mine]);
   assert.equal(rebased(unsent, work([...theirs]), their, "theirs"), null);
   const moved = renumbered(unsent, new Map([[1, 7]]));
@@ -118,14 +117,14 @@ test("of a large image the rows are sent that changed, also where it becomes don
   const edits = new Edits(size.width, size.height),
     before: Work = { draft: null, edits: edits.saved, settled: null };
   const base = baseOf(1, before.edits, size),
-    known = { base, work: before, rule };
+    known = { revision: 1, work: before, rule };
   const unsent: UnsentWork = { kind: "work", image: "a.png", change: "1", base, state: newState("a.png", size) };
   const rows = (change: Partial<UnsentWork>, of: Known = known) => changedRows(of, { ...unsent, ...change }, withChange(of.work, change));
   edits.paint(Int32Array.of(1_000_000, 300), 2);
   edits.finish();
   const [top, bottom] = rows({ edits: edits.saved })!;
   assert.ok(top <= 500 && 501 <= bottom && bottom - top < 300);
-  const settled = { labels: base.corrections, rule };
+  const settled = { labels: base.layer, rule };
   assert.deepEqual(rows({ settled }), [0, 1]);
   assert.deepEqual(rows({ settled, edits: edits.saved }), [top, bottom]);
   assert.equal(rows({ settled: { ...settled, rule: "before" } }), null);

@@ -6,6 +6,8 @@ import { decode } from "fast-png";
 
 import { ProjectApi } from "../src/project/api";
 import { Database, type Entry } from "../src/project/database";
+import type { Loop } from "../src/project/connection";
+import type { Outbox } from "../src/project/outbox";
 import { RemoteStore } from "../src/project/remote_store";
 import { folded } from "../src/labels/synonyms";
 import { type ImageState, newState, type Project, type Review, type Role, ROLES } from "../src/project/structure";
@@ -332,7 +334,7 @@ export class Person {
   /** The tab ends at once, whatever goes on: it neither writes nor sends or hears anything any more. */
   kill(): void {
     this.isKilled.value = true;
-    locks.delete(`segvoc ${(this.store as unknown as { tab: string }).tab}`);
+    locks.delete(`segvoc ${this.inside.outbox.tab}`);
   }
 
   async label(...words: string[]): Promise<void> {
@@ -356,16 +358,20 @@ export class Person {
     return Array.from(labeling.labels, (id) => labeling.word(id).name);
   }
 
+  private get inside() {
+    return this.store as unknown as { outbox: Outbox; sender: { sending: Loop }; follower: { showing: Loop; sequence: number } };
+  }
+
   /** Whether the page knows of every change of the service. */
   get isHeard(): boolean {
-    return (this.store as unknown as Record<"sequence", number>).sequence === this.service.history.length;
+    return this.inside.follower.sequence === this.service.history.length;
   }
 
   /** Whether nothing waits, and everything of the service is shown. */
   get isIdle(): boolean {
-    const inside = this.store as unknown as Record<"isSending" | "isFollowing", unknown>;
-    const isSent = this.isKilled.value || (!this.store.waiting.value && !this.session.writer.pending.value && !inside.isSending);
-    return isSent && !inside.isFollowing && this.isHeard;
+    const { follower, sender } = this.inside;
+    const isSent = this.isKilled.value || (!this.store.waiting.value && !this.session.writer.pending.value && !sender.sending.isRunning);
+    return isSent && !follower.showing.isRunning && this.isHeard;
   }
 }
 

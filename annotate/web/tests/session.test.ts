@@ -118,7 +118,7 @@ test("only a full browser empties the trash; what fails is written again, and to
   assert.deepEqual([saved, forgotten, session.removed.value], [2, ["a", "b"], []]);
 });
 
-test("an image that is cleared right after a stroke doesn't come back when the stroke is counted", async () => {
+test("an image that is cleared right after a stroke doesn't come back", async () => {
   const { session, backend } = await started("a");
   backend.asked[0].answer(ANSWER);
   await pause();

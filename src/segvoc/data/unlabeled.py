@@ -7,9 +7,6 @@ from segvoc.imaging.label_maps import MUCH_UNLABELED, UNLABELED_NAME
 SHOWN = 5
 """Number of words to list."""
 
-LEAST = 0.01
-"""Share of pixels without a label below which they aren't worth a row."""
-
 
 def unlabeled_remark(share: float, *, are_shapes: bool) -> str | None:
     """What it means that a share of the pixels has no label, in one line; None up to a third (`MUCH_UNLABELED`)."""
@@ -28,11 +25,11 @@ def row_title(are_shapes: bool) -> str:
 
 
 def unlabeled_row(shares: Mapping[str, float], *, are_shapes: bool) -> str | None:
-    """The pixels without a label and the words that they get, in one line; None if they are few.
+    """The pixels without a label and the words that they get, in one line; None up to a third (`MUCH_UNLABELED`).
 
     `shares` are of all pixels, by word.
     """
-    if (share := sum(shares.values())) < LEAST:
+    if (share := sum(shares.values())) <= MUCH_UNLABELED:
         return None
     largest = sorted(shares.items(), key=lambda one: -one[1])
     listed = ", ".join(f"{word} {of_all:.1%}" for word, of_all in largest[:SHOWN])

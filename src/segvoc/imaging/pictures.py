@@ -21,7 +21,6 @@ from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, has_deep_colors, identified, reason
 from segvoc.imaging.stretching import Stretch
 from segvoc.imaging.tiff_tags import (
-from segvoc.runtime.suggestions import did_you_mean
     GDAL_NODATA,
     PLACE_TAGS,
     RPC,
@@ -32,6 +31,7 @@ from segvoc.runtime.suggestions import did_you_mean
     tags_of,
     world_file,
 )
+from segvoc.runtime.suggestions import did_you_mean
 
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA_BANDS, _SAMPLE_FORMAT = 258, 259, 262, 277, 284, 338, 339
 _BYTE_COUNTS = (279, 325)

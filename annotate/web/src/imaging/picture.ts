@@ -210,6 +210,15 @@ export function allPixels(picture: Picture): Promise<Pixels> {
   return picture.pixels(whole(picture), picture);
 }
 
+/** RGBA of a part of an open picture on cells of a size: at once, as far as it is loaded. */
+export function sampled(picture: Picture, box: Box, size: Size): Uint8ClampedArray {
+  const draw = (context: OffscreenCanvasRenderingContext2D) => {
+    context.imageSmoothingQuality = "medium";
+    picture.draw(context, box, { x: 0, y: 0, ...size });
+  };
+  return read(size, draw).data;
+}
+
 function read(size: Size, draw: (context: OffscreenCanvasRenderingContext2D, size: Size) => void): Pixels {
   const { width, height } = size;
   try {

@@ -26,12 +26,8 @@ export async function decodeImage(file: Blob, name: string, most = MOST_PIXELS):
   const { width, height } = bitmap;
   if (width * height <= most) return bitmap;
   bitmap.close();
-  throw new PageError(tooLarge(name, width * height, most));
-}
-
-export function tooLarge(name: string, pixels: number, most: number): string {
-  const has = Math.ceil(pixels / 1e6);
-  return `“${name}” has ${has} megapixels; this page edits at most ${most / 1e6}. Scale it down, or use “segvoc segment --tile”.`;
+  const has = Math.ceil((width * height) / 1e6);
+  throw new PageError(`“${name}” has ${has} megapixels; this page edits at most ${most / 1e6}. Scale it down, or use “segvoc segment --tile”.`);
 }
 
 /**

@@ -69,35 +69,25 @@ export interface SavedEdits {
   };
 }
 
-export const NO_OBJECTS: SavedEdits["objects"] = { layer: null, ids: [] };
-
 /** Corrections without a history. */
-export function editsOf(layer: PackedLayer, objects: SavedEdits["objects"] = NO_OBJECTS): SavedEdits {
+export function editsOf(layer: PackedLayer, objects: SavedEdits["objects"] = { layer: null, ids: [] }): SavedEdits {
   return { layer, done: [], undone: [], objects };
-}
-
-/** A correction whose word has another id. */
-export function correctionWith(code: number, ids: ReadonlyMap<number, number>): number {
-  const word = wordOf(code),
-    now = word === null ? undefined : ids.get(word);
-  return now === undefined ? code : codeOf(now, code & LOOSE ? "loose" : "firm");
 }
 
 /** Corrections, their history included, in which some words have other ids. */
 export function withOtherIds(edits: SavedEdits, ids: ReadonlyMap<number, number>): SavedEdits {
-  const code = (before: number) => correctionWith(before, ids);
+  const code = (before: number) => {
+    const now = ids.get(wordOf(before)!);
+    return now === undefined ? before : codeOf(now, before & LOOSE ? "loose" : "firm");
+  };
   const steps = (all: readonly Step[]) =>
     all.map(({ runs, objects }) => ({ runs: runs.map((number, at) => (at % STRETCH < 2 ? number : code(number))), objects }));
   return {
     layer: mapped(edits.layer, code),
     done: steps(edits.done),
     undone: steps(edits.undone),
-    objects: objectsWith(edits.objects, ids),
+    objects: { ...edits.objects, ids: edits.objects.ids.map((id) => ids.get(id!) ?? id) },
   };
-}
-
-export function objectsWith(objects: SavedEdits["objects"], ids: ReadonlyMap<number, number>): SavedEdits["objects"] {
-  return { ...objects, ids: objects.ids.map((id) => ids.get(id!) ?? id) };
 }
 
 export class Edits {
@@ -223,8 +213,8 @@ export class Edits {
     const step = this[from].pop();
     if (!step) return null;
     this[to].push(step);
-    const runs = Int32Array.from(this.codes[way](step.runs)),
-      objects = Int32Array.from(this.numbers?.[way](step.objects) ?? []);
+    const runs = Int32Array.from(this.codes.retrace(step.runs, way)),
+      objects = Int32Array.from(this.numbers?.retrace(step.objects, way) ?? []);
     const left = pixelsIn(step.runs) + pixelsIn(step.objects) - pixelsIn(runs) - pixelsIn(objects);
     return this.change({ runs, objects }, left);
   }

@@ -113,34 +113,26 @@ export class Layer {
   }
 
   /**
-   * Take changes back where pixels still have what they gave: the last one first, since a pixel may be in several.
-   * Returns what changed, as stretches.
+   * Take changes back, the last one first since a pixel may be in several, or make them again, where pixels still have what
+   * they had then; returns what changed, as stretches.
    */
-  undo(changes: Int32Array): number[] {
-    const changed: number[] = [];
-    for (let at = changes.length - STRETCH; at >= 0; at -= STRETCH)
-      this.exchange(changes[at], changes[at + 1], changes[at + 3], changes[at + 2], changed);
-    return changed;
-  }
-
-  /** Make changes again where pixels still have what was there before them; returns what changed, as stretches. */
-  redo(changes: Int32Array): number[] {
-    const changed: number[] = [];
-    for (let at = 0; at < changes.length; at += STRETCH)
-      this.exchange(changes[at], changes[at + 1], changes[at + 2], changes[at + 3], changed);
-    return changed;
-  }
-
-  private exchange(start: number, length: number, before: number, after: number, changes: number[]): void {
-    const { values } = this;
-    for (let at = start; at < start + length;) {
-      const first = at,
-        isOf = values[at] === before;
-      while (at < start + length && (values[at] === before) === isOf) at++;
-      if (!isOf) continue;
-      changes.push(first, at - first, before, after);
-      this.set(first, at - first, after);
+  retrace(changes: Int32Array, way: "undo" | "redo"): number[] {
+    const { values } = this,
+      changed: number[] = [];
+    for (let step = 0; step < changes.length; step += STRETCH) {
+      const place = way === "undo" ? changes.length - STRETCH - step : step;
+      const [start, length, one, other] = changes.subarray(place, place + STRETCH);
+      const [before, after] = way === "undo" ? [other, one] : [one, other];
+      for (let at = start; at < start + length;) {
+        const first = at,
+          isOf = values[at] === before;
+        while (at < start + length && (values[at] === before) === isOf) at++;
+        if (!isOf) continue;
+        changed.push(first, at - first, before, after);
+        this.set(first, at - first, after);
+      }
     }
+    return changed;
   }
 
   /** All values, which nothing changes any more. */

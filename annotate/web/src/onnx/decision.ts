@@ -10,7 +10,10 @@ import { type Maps, strongestClass } from "./strongest_class";
 /** Pixels that are decided at a time. */
 const CHUNK = 1 << 18;
 
-/** Probability below which a single word isn't there, where nothing stands for what is beside it. */
+/**
+ * Probability below which a single word isn't there, where nothing stands for what is beside it: `DEFAULT_THRESHOLD` of
+ * `segvoc.inference.decision`, which holds for calls of any model, so that no `segvoc.json` has it.
+ */
 const UNLIKELY = 0.5;
 
 /** By its name in `segvoc.json`; a folder without a program doesn't have its rule. */

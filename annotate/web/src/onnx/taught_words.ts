@@ -1,9 +1,8 @@
 /** Reads files of taught words: classifiers of words on a model's features, which `segvoc teach` writes. */
 
 import { PageError } from "../backend";
-import { CLASS_LOGITS, firstName } from "./feature_maps";
+import { CLASS_LOGITS, firstName, float16 } from "./feature_maps";
 import { GROUPS, pyramidShapes, type FeaturePyramid } from "./feature_pyramid";
-import { float16 } from "./float16";
 
 export const HEADER = "segvoc_taught";
 

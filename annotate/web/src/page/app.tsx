@@ -41,6 +41,7 @@ export function App({ page }: { page: Page }) {
   return (
     <div class={isOver ? "page over" : "page"}>
       <Header page={page} />
+      {page.dialog.value?.(() => (page.dialog.value = null))}
       {session.conflict.value && <ConflictDialog page={page} question={session.conflict.value} />}
       <main>
         <section class="work" aria-label="Image" onClick={returnToStage}>
@@ -71,7 +72,7 @@ export function App({ page }: { page: Page }) {
             <h2 id="legend">What is where</h2>
             <Legend page={page} />
           </section>
-          <Improve page={page} />
+          {page.served && <Improve improvement={page.served.improvement} />}
           <section class="card" aria-labelledby="save">
             <h2 id="save">Save</h2>
             <SavePanel page={page} />
@@ -88,7 +89,7 @@ function returnToStage({ target, detail, currentTarget }: TargetedMouseEvent<HTM
   if (isClick) currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
 }
 
-/** The open image's name, its place in the strip, and what its reviewer said, or else what the tool does. */
+/** The open image's name, its place in the strip, and what its reviewer said, or else what a tool with options does. */
 function Title({ page: { control, session } }: { page: Page }) {
   const listed = session.listing.listed.value;
   const item = session.chosen.value;
@@ -105,7 +106,7 @@ function Title({ page: { control, session } }: { page: Page }) {
         <TypedInput text={String(listed.indexOf(item!) + 1)} onTyped={go} field={{ type: "number", min: 1, max: listed.length }} />
         of {listed.length}
       </label>
-      {!review && <span class="help review">{control.tool.value.help}</span>}
+      {!review && control.tool.value.options && <span class="help review">{control.tool.value.help}</span>}
       {review && (
         <span class={review.verdict === "accepted" ? "review" : "review error"} title={review.comment}>
           {review.verdict === "accepted" ? "Accepted" : "Sent back"}

@@ -2,6 +2,7 @@
 
 import { type Signal, useSignal } from "@preact/signals";
 import type { ComponentChildren, InputHTMLAttributes, TargetedEvent } from "preact";
+import { useEffect, useState } from "preact/hooks";
 
 import { css } from "../imaging/palette";
 /** A path for each icon, on 24 × 24 units. */
@@ -52,6 +53,8 @@ interface IconButtonProps {
   icon: IconName;
   /** What it does; it appears beside the pointer, with the key that does the same. */
   label: string;
+  /** What stands below the icon, and is a part of the label. */
+  name?: string;
   shortcut?: string;
   /** Whether the Tab key passes it over, since arrow keys lead to it. */
   isSkipped?: boolean;
@@ -62,33 +65,36 @@ interface IconButtonProps {
   reason?: string | null;
 }
 
-export function IconButton({ icon, label, shortcut, isSkipped, onClick, isPressed, reason = null }: IconButtonProps) {
-  const name = shortcut ? `${label} (${shortcut.toUpperCase()})` : label;
+export function IconButton({ icon, label, name, shortcut, isSkipped, onClick, isPressed, reason = null }: IconButtonProps) {
+  const told = shortcut ? `${label} (${shortcut.toUpperCase()})` : label;
   return (
     <button
       type="button"
-      class="icon-button"
+      class={name ? "icon-button named" : "icon-button"}
       aria-label={label}
-      title={reason === null ? name : `${name}: ${reason}`}
+      title={reason === null ? told : `${told}: ${reason}`}
       aria-pressed={isPressed}
       tabIndex={isSkipped ? -1 : 0}
       disabled={reason !== null}
       onClick={onClick}
     >
       <Icon name={icon} />
+      {name}
     </button>
   );
 }
 
-type OnHold = (isHeld: boolean) => void;
+interface HoldButtonProps extends Pick<IconButtonProps, "icon" | "label" | "name"> {
+  onHold: (isHeld: boolean) => void;
+}
 
 /** A button that acts as long as it is held, with a pointer or with keys. */
-export function HoldButton({ icon, label, onHold }: { icon: IconName; label: string; onHold: OnHold }) {
+export function HoldButton({ icon, label, name, onHold }: HoldButtonProps) {
   const end = () => onHold(false);
   return (
     <button
       type="button"
-      class="icon-button hold"
+      class="icon-button named hold"
       aria-label={label}
       title={label}
       onPointerDown={(event) => {
@@ -103,6 +109,7 @@ export function HoldButton({ icon, label, onHold }: { icon: IconName; label: str
       onBlur={end}
     >
       <Icon name={icon} />
+      {name}
     </button>
   );
 }
@@ -133,7 +140,8 @@ export function TypedInput({ text, onTyped, field }: TypedInputProps) {
 
 interface TextFormProps {
   label: string;
-  text: Signal<string>;
+  /** What is typed, if others change it, too. */
+  text?: Signal<string>;
   submit: string;
   field?: InputHTMLAttributes;
   onSubmit: (text: string) => void;
@@ -141,16 +149,18 @@ interface TextFormProps {
 }
 
 export function TextForm({ label, text, submit, onSubmit, field = { type: "text" }, children }: TextFormProps) {
+  const own = useSignal(""),
+    typed = text ?? own;
   const send = (event: Event) => {
     event.preventDefault();
-    onSubmit(text.value);
+    onSubmit(typed.value);
   };
-  const type = ({ currentTarget: { value } }: TargetedEvent<HTMLInputElement>) => (text.value = value);
+  const type = ({ currentTarget: { value } }: TargetedEvent<HTMLInputElement>) => (typed.value = value);
   return (
     <form class="column" onSubmit={send}>
       <label class="field">
         {label}
-        <input value={text.value} onInput={type} {...field} />
+        <input value={typed.value} onInput={type} {...field} />
       </label>
       {children}
       <button type="submit" class="primary">
@@ -196,6 +206,60 @@ export function RemoveButton({ name, onClick }: { name: string; onClick: () => v
       <Icon name="close" />
     </button>
   );
+}
+
+interface TableProps {
+  label: string;
+  /** Whether the label is seen. */
+  hasCaption?: boolean;
+  head?: readonly string[];
+  /** The cells of each row, of which the first says what it is about. */
+  rows: readonly (readonly ComponentChildren[])[];
+}
+
+export function Table({ label, hasCaption = false, head = [], rows }: TableProps) {
+  return (
+    <div class="figures" tabIndex={0} role="region" aria-label={label}>
+      <table>
+        <caption class={hasCaption ? "help" : "hidden"}>{label}</caption>
+        <thead>
+          <tr>
+            {head.map((name) => (
+              <th key={name} scope="col">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(([name, ...cells], row) => (
+            <tr key={row}>
+              <th scope="row">{name}</th>
+              {cells.map((cell, at) => (
+                <td key={at}>{cell}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** An address of content for an image on the page, for as long as it is needed; null: it isn't there yet, or is missing. */
+export function useAddress(read: () => Promise<Blob>, of: unknown): string | null {
+  const [address, setAddress] = useState<string | null>(null);
+  useEffect(() => {
+    let isGone = false;
+    const made = read().then((content) => URL.createObjectURL(content), () => null);
+    void made.then((one) => isGone || setAddress(one));
+    return () => {
+      isGone = true;
+      setAddress(null);
+      void made.then((one) => one && URL.revokeObjectURL(one));
+    };
+  }, [of]);
+  return address;
 }
 
 interface SelectProps<Value extends string> {

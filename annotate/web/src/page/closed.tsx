@@ -1,6 +1,5 @@
 /** What is there instead of the page: while the service's project can't be opened, or another tab has the work. */
 
-import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { Button, TextForm } from "./buttons";
@@ -19,7 +18,7 @@ export function Closed({ problem, needsKey, onTry }: { problem: string; needsKey
   }, [problem, onTry]);
   return (
     <main class="welcome">
-      <h2>The project can't be opened yet</h2>
+      <h2>{needsKey ? "Type your API key" : "The project can't be opened yet"}</h2>
       <p role="alert">{problem}</p>
       {needsKey && <KeyForm onKey={onTry} />}
     </main>
@@ -38,14 +37,12 @@ export function Elsewhere() {
 }
 
 export function KeyForm({ onKey }: { onKey: OnKey }) {
-  const key = useSignal("");
   return (
     <TextForm
       label="API key of the service"
-      text={key}
       submit="Use it"
-      field={{ type: "password", autocomplete: "off" }}
-      onSubmit={() => onKey(key.value.trim())}
+      field={{ type: "password", autocomplete: "off", autofocus: true }}
+      onSubmit={(key) => onKey(key.trim())}
     />
   );
 }

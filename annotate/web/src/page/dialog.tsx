@@ -5,6 +5,7 @@ import { useId, useLayoutEffect, useRef } from "preact/hooks";
 
 import type { Point } from "../labels/runs";
 import { Button, IconButton } from "./buttons";
+import type { Page } from "./page";
 
 interface DialogProps {
   title: string;
@@ -18,6 +19,10 @@ interface QuestionProps extends Omit<DialogProps, "at"> {
   yes: string;
   no?: string;
   onYes: () => void;
+}
+
+export function ask({ dialog }: Page, question: Omit<QuestionProps, "onClose">): void {
+  dialog.value = (close) => <Question {...question} onClose={close} />;
 }
 
 export function Question({ yes, no = "Cancel", onYes, onClose, children, ...props }: QuestionProps) {

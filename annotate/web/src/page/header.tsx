@@ -32,14 +32,14 @@ export function Header({ page }: { page: Page }) {
         </div>
       )}
       <SavedState page={page} />
-      <Refused page={page} />
+      {page.served && <Refused session={page.session} store={page.served.store} />}
       <span class="gap" />
-      {page.user && (
+      {page.served && (
         <label class="user">
           <span>Your name</span>
           <TypedInput
-            text={page.user.value}
-            onTyped={(text) => (page.user!.value = text.trim())}
+            text={page.served.user.value}
+            onTyped={(text) => (page.served!.user.value = text.trim())}
             field={{ type: "text", autocomplete: "name" }}
           />
         </label>
@@ -70,7 +70,7 @@ function Help({ page, onClose }: { page: Page; onClose: () => void }) {
             ? `Work is kept in the folder of the project “${session.name.value}” on the machine that serves this page: labels/ has a PNG label map of each image. What the service doesn't have yet waits in this browser.`
             : "Images, words and corrections stay in this browser until you remove them; “Save project” takes them along."}
         </p>
-        <h3>Keys, while the image has the focus</h3>
+        <h3>Keys: letters and digits anywhere, all others while the image has the focus</h3>
         <KeyList keys={KEYS} />
         <Shortcuts page={page} />
         <h3>Tools</h3>

@@ -4,15 +4,14 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { firstName } from "../labels/synonyms";
-import type { ImprovementProgress } from "../project/api";
-import { FEWEST } from "../session/improvement";
-import { Button, Check } from "./buttons";
-import { type Page, percent, plural } from "./page";
+import { FEWEST, type Improvement, type ImprovementProgress } from "../session/improvement";
+import { Button, Check, Table } from "./buttons";
+import { percent, plural } from "./page";
 
 /** Images from which on words usually get better. */
 const ENOUGH = 5;
 
-export function Improve({ page: { improvement } }: { page: Page }) {
+export function Improve({ improvement }: { improvement: Improvement }) {
   const finetune = useSignal(false);
   useEffect(() => void improvement.look(), []);
   if (!improvement.isOffered) return null;
@@ -69,38 +68,12 @@ export function Improve({ page: { improvement } }: { page: Page }) {
 
 function Scores({ images, scores }: { images: number; scores: NonNullable<ImprovementProgress["scores"]> }) {
   const { before, after, keep_text } = scores;
-  return (
-    <table class="scores">
-      <caption>IoU [%] on corrected images that were held out of the {images}</caption>
-      <thead>
-        <tr>
-          <th scope="col">word</th>
-          <th scope="col">by text</th>
-          <th scope="col">now</th>
-        </tr>
-      </thead>
-      <tbody>
-        {Object.entries(before.words).map(([name, score]) => {
-          const now = keep_text.includes(name) ? "unchanged (text was better)" : shown(after.words[name] ?? null);
-          return <ScoreRow key={name} name={firstName(name)} before={shown(score)} now={now} />;
-        })}
-      </tbody>
-      <tfoot>
-        <ScoreRow name="mean" before={shown(before.miou)} now={shown(after.miou)} />
-        <ScoreRow name="right pixels" before={shown(before.accuracy)} now={shown(after.accuracy)} />
-      </tfoot>
-    </table>
-  );
-}
-
-function ScoreRow({ name, before, now }: { name: string; before: string; now: string }) {
-  return (
-    <tr>
-      <th scope="row">{name}</th>
-      <td>{before}</td>
-      <td>{now}</td>
-    </tr>
-  );
+  const rows = Object.entries(before.words).map(([name, score]) => {
+    const now = keep_text.includes(name) ? "unchanged (text was better)" : shown(after.words[name] ?? null);
+    return [firstName(name), shown(score), now];
+  });
+  rows.push(["mean", shown(before.miou), shown(after.miou)], ["right pixels", shown(before.accuracy), shown(after.accuracy)]);
+  return <Table label={`IoU [%] on corrected images that were held out of the ${images}`} hasCaption head={["word", "by text", "now"]} rows={rows} />;
 }
 
 function shown(score: number | null): string {

@@ -100,7 +100,7 @@ function LegendRow({ session, image, entry: { id, name, color, fraction, confide
       {objects > 0 && <span class="share objects">{plural(objects, "object")}</span>}
       <span class="share">{percent(fraction)}</span>
       <span class="share" title="Mean confidence">
-        <span class="hidden">mean confidence</span> {confidence?.toFixed(2)}
+        {percent(confidence ?? 0)} sure
       </span>
       <IconButton
         icon={isShown ? "look" : "hidden"}

@@ -1,27 +1,37 @@
 /** What every component of the page works with. */
 
 import type { Signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 
+import type { ProjectApi } from "../project/api";
+import type { RemoteStore } from "../project/remote_store";
 import type { Exports } from "../session/exports";
 import type { Improvement } from "../session/improvement";
 import type { Labeler } from "../session/labeler";
-import type { People } from "../session/people";
 import type { Session } from "../session/session";
 import type { Place } from "../session/settings";
 import type { StageControl } from "./stage/control";
 
+/** What only a project on a service has. */
+export interface Served {
+  readonly api: ProjectApi;
+  readonly store: RemoteStore;
+  readonly exports: Exports;
+  readonly improvement: Improvement;
+  /** The name of who labels. */
+  readonly user: Signal<string>;
+}
+
 export interface Page {
   readonly session: Session;
   readonly labeler: Labeler;
-  readonly improvement: Improvement;
-  /** Datasets that the service makes, and who labels what; null: there is no project on a service. */
-  readonly exports: Exports | null;
-  readonly people: People | null;
+  /** null: the project is this browser's. */
+  readonly served: Served | null;
   readonly control: StageControl;
   readonly places: readonly Place[];
+  /** The dialog that is open, given how to close it; null: none. */
+  readonly dialog: Signal<((close: () => void) => ComponentChildren) | null>;
   readonly useKey: (key: string) => void;
-  /** The name of who labels, for the service's project; null: the project is this browser's. */
-  readonly user: Signal<string> | null;
 }
 
 export function plural(count: number, noun: string): string {

@@ -1,16 +1,30 @@
 /** Who labels what: counts, dealing images out, and how well two people agree on the same images. */
 
-import { useSignal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { sentence } from "../backend";
 import { firstName } from "../labels/synonyms";
-import type { Agreement } from "../project/api";
-import type { People } from "../session/people";
+import type { ProjectApi } from "../project/api";
 import type { Session } from "../session/session";
-import { Button, Check, Select, TextForm } from "./buttons";
+import { Button, Check, Select, Table, TextForm, useAddress } from "./buttons";
 import { Dialog } from "./dialog";
 import { type Page, percent, plural } from "./page";
+
+/** How well two people agree on the same images; shares in [0, 1], null: there is nothing to compare. */
+export interface Agreement {
+  /** The worst first; `other`: the copy of the image. */
+  readonly pairs: readonly {
+    readonly image: string;
+    readonly other: string;
+    readonly by: readonly [string, string];
+    readonly same: number;
+    readonly miou: number | null;
+  }[];
+  readonly same: number | null;
+  readonly miou: number | null;
+  /** IoU of each word. */
+  readonly words: Readonly<Record<string, number | null>>;
+}
 
 /** Narrows the strip to the images of a person; it isn't there while nobody has any. */
 export function PersonFilter({ session }: { session: Session }) {
@@ -28,13 +42,27 @@ export function PersonFilter({ session }: { session: Session }) {
   );
 }
 
+/** How many images each person has, and how many of them are done; nobody is "". */
+function counts({ items }: Session): (readonly [string, { images: number; done: number }])[] {
+  const found = new Map<string, { images: number; done: number }>();
+  for (const { summary, isDone } of items.value) {
+    const person = summary.value.person ?? "";
+    const { images, done } = found.get(person) ?? { images: 0, done: 0 };
+    found.set(person, { images: images + 1, done: done + Number(isDone.value) });
+  }
+  return [...found].sort(([one], [other]) => one.localeCompare(other));
+}
+
 export function PeopleDialog({ page, onClose }: { page: Page; onClose: () => void }) {
-  const people = page.people!;
+  const { session } = page,
+    { api } = page.served!;
   const [problem, setProblem] = useState<string | null>(null);
   const [found, setFound] = useState<Agreement | null>(null);
+  /** Does something once the service has all changes. */
   const attempt = async (act: () => Promise<unknown>) => {
     setProblem(null);
     try {
+      await session.sent();
       await act();
     } catch (failure) {
       setProblem(sentence(failure));
@@ -42,41 +70,22 @@ export function PeopleDialog({ page, onClose }: { page: Page; onClose: () => voi
   };
   return (
     <Dialog title="People" onClose={onClose}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Person</th>
-            <th scope="col">Images</th>
-            <th scope="col">Done</th>
-          </tr>
-        </thead>
-        <tbody>
-          {people.counts.value.map(([name, { images, done }]) => (
-            <tr key={name}>
-              <th scope="row">
-                <button
-                  type="button"
-                  class="link"
-                  title="List these images"
-                  onClick={() => (page.session.listing.look({ person: name }), onClose())}
-                >
-                  {name || "nobody"}
-                </button>
-              </th>
-              <td>{images}</td>
-              <td>{done}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-      {people.mayAssign && <AssignForm page={page} attempt={attempt} />}
-      <Button text="Compare two people" onClick={() => attempt(async () => setFound(await people.agreement()))} />
+      <Table
+        label="People"
+        head={["Person", "Images", "Done"]}
+        rows={counts(session).map(([name, { images, done }]) => [
+          <Button text={name || "nobody"} kind="link" title="List these images" onClick={() => (session.listing.look({ person: name }), onClose())} />,
+          ...[images, done],
+        ])}
+      />
+      {session.store.may("administer") && <AssignForm page={page} attempt={attempt} />}
+      <Button text="Compare two people" onClick={() => attempt(async () => setFound(await api.json("GET", "/agreement")))} />
       {problem && (
         <p class="error" role="alert">
           {problem}
         </p>
       )}
-      {found && <AgreementTable found={found} people={people} />}
+      {found && <AgreementTable found={found} api={api} />}
     </Dialog>
   );
 }
@@ -86,18 +95,17 @@ interface AssignFormProps {
   attempt: (act: () => Promise<unknown>) => void;
 }
 
-function AssignForm({ page: { people, session }, attempt }: AssignFormProps) {
-  const names = useSignal("");
+/** Deals the images that are found out to people, in turn. */
+function AssignForm({ page: { served, session }, attempt }: AssignFormProps) {
   const [isCopy, setCopy] = useState(false);
-  const listed = session.listing.listed.value.length;
+  const { matching } = session.listing;
   const send = (text: string) => {
-    const chosen = text.split(",").map((name) => name.trim()).filter(Boolean);
-    attempt(() => people!.assign(chosen, isCopy));
+    const people = text.split(",").map((name) => name.trim()).filter(Boolean);
+    attempt(() => served!.api.json("POST", "/assigned", { body: { images: matching.map(({ id }) => id), people, copies: isCopy } }));
   };
   return (
     <TextForm
-      label={`Who labels the ${plural(listed, "listed image")}, in turn`}
-      text={names}
+      label={`Who labels the ${plural(matching.length, "listed image")}, in turn`}
       submit="Assign"
       field={{ type: "text", placeholder: "anna, ben; empty: nobody" }}
       onSubmit={send}
@@ -109,59 +117,29 @@ function AssignForm({ page: { people, session }, attempt }: AssignFormProps) {
   );
 }
 
-function AgreementTable({ found: { pairs, words, miou, same }, people }: { found: Agreement; people: People }) {
+function AgreementTable({ found: { pairs, words, miou, same }, api }: { found: Agreement; api: ProjectApi }) {
   const [copy, setCopy] = useState<string | null>(null);
   return (
     <>
       <p>
         {plural(pairs.length, "image")}: {share(same)} of the pixels have the same word; mean IoU {share(miou)}.
       </p>
-      <div class="figures" tabIndex={0} role="region" aria-label="Agreement">
-        <table>
-          <tbody>
-            {Object.entries(words).map(([name, iou]) => (
-              <tr key={name}>
-                <th scope="row">{firstName(name)}</th>
-                <td>{share(iou)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-        <table>
-          <tbody>
-            {pairs.map(({ image, other, by, same: equal }) => (
-              <tr key={other}>
-                <th scope="row">
-                  <button type="button" class="link" title="Show where they differ" onClick={() => setCopy(other)}>
-                    {image}
-                  </button>
-                </th>
-                <td>{by.join(", ")}</td>
-                <td>{share(equal)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {copy !== null && <Differences key={copy} copy={copy} people={people} />}
+      <Table label="IoU of each word" rows={Object.entries(words).map(([name, iou]) => [firstName(name), share(iou)])} />
+      <Table
+        label="Images of two people"
+        rows={pairs.map(({ image, other, by, same: equal }) => [
+          <Button text={image} kind="link" title="Show where they differ" onClick={() => setCopy(other)} />,
+          ...[by.join(", "), share(equal)],
+        ])}
+      />
+      {copy !== null && <Differences copy={copy} api={api} />}
     </>
   );
 }
 
-function Differences({ copy, people }: { copy: string; people: People }) {
-  const [address, setAddress] = useState<string | null>(null);
-  useEffect(() => {
-    let made: string | null = null,
-      isGone = false;
-    people.differences(copy).then(
-      (content) => isGone || setAddress((made = URL.createObjectURL(content))),
-      () => {},
-    );
-    return () => {
-      isGone = true;
-      if (made) URL.revokeObjectURL(made);
-    };
-  }, []);
+/** The photograph in gray, with the pixels where a copy and its original differ in red. */
+function Differences({ copy, api }: { copy: string; api: ProjectApi }) {
+  const address = useAddress(() => api.fileOf(copy, "differences"), copy);
   return address && <img class="differences" src={address} alt={`Where the labels of ${copy} differ, in red`} />;
 }
 

@@ -3,17 +3,19 @@
 import { useSignal } from "@preact/signals";
 
 import { sentence } from "../backend";
-import type { Refusal } from "../project/structure";
+import type { Unsent } from "../project/outbox";
+import type { RemoteStore } from "../project/remote_store";
 import { save } from "../saving/files";
 import { refusedZip } from "../saving/project_file";
+import type { Session } from "../session/session";
 import { Button } from "./buttons";
 import { Dialog } from "./dialog";
-import { type Page, plural } from "./page";
+import { plural } from "./page";
 
-export function Refused({ page: { session } }: { page: Page }) {
+export function Refused({ session, store }: { session: Session; store: RemoteStore }) {
   const isOpen = useSignal(false),
     problem = useSignal("");
-  const refused = session.store.refused.value;
+  const refused = store.refused.value;
   if (!refused.length) return null;
   const act = async (what: () => unknown) => {
     problem.value = "";
@@ -34,17 +36,17 @@ export function Refused({ page: { session } }: { page: Page }) {
       {isOpen.value && (
         <Dialog title="Refused changes" onClose={() => (isOpen.value = false)}>
           <p>The service doesn't take these changes. They are kept in this browser until you decide; all others are sent.</p>
-          <ul class="refusals">
-            {refused.map((refusal) => (
-              <li key={refusal.key}>
-                <strong>{titleOf(refusal)}</strong>
-                <p class="error">{refusal.reason}</p>
+          <ul class="column refusals">
+            {refused.map(({ key, unsent, refused: reason }, at) => (
+              <li key={key}>
+                <strong>{titleOf(unsent)}</strong>
+                <p class="error">{reason}</p>
                 <div class="row">
-                  <Button text="Try again" kind="primary" onClick={() => session.store.retry(refusal)} />
-                  {refusal.kind !== "removal" && (
-                    <Button text="Save as file" onClick={() => act(async () => save(await refusedZip(session, refusal)))} />
+                  <Button text="Try again" kind="primary" onClick={() => store.retry(refused[at])} />
+                  {unsent.kind !== "removal" && (
+                    <Button text="Save as file" onClick={() => act(async () => save(await refusedZip(session, store, unsent)))} />
                   )}
-                  <Button text="Discard" onClick={() => act(() => session.store.discard(refusal))} />
+                  <Button text="Discard" onClick={() => act(() => store.discard(refused[at]))} />
                 </div>
               </li>
             ))}
@@ -58,7 +60,8 @@ export function Refused({ page: { session } }: { page: Page }) {
   );
 }
 
-function titleOf({ name, kind, isRemoved }: Refusal): string {
-  if (kind === "project") return "Words and options";
-  return kind === "work" ? `Labels of “${name}”` : isRemoved ? `Removing “${name}”` : `Putting “${name}” back`;
+function titleOf(unsent: Unsent): string {
+  if (unsent.kind === "project") return "Words and options";
+  const name = `“${unsent.state.image}”`;
+  return unsent.kind === "work" ? `Labels of ${name}` : unsent.isRemoved ? `Removing ${name}` : `Putting ${name} back`;
 }

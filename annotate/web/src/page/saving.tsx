@@ -5,23 +5,31 @@ import { useEffect, useState } from "preact/hooks";
 import { sentence } from "../backend";
 import { everything, fileOf, FORMATS, save } from "../saving/files";
 import { loadProject, projectZip } from "../saving/project_file";
+import type { Exports } from "../session/exports";
 import type { Item } from "../session/item";
 import { Button, FileButton } from "./buttons";
 import { Dialog, Question } from "./dialog";
-import { ExportButtons, ExportJobs } from "./exports";
 import { type Page, plural } from "./page";
+
+/** Formats of `segvoc project export`, and what they are called. */
+const DATASETS: readonly (readonly [string, string])[] = [
+  ["coco-instances", "COCO instances"],
+  ["coco-panoptic", "COCO panoptic"],
+  ["yolo-seg", "YOLO segmentation"],
+  ["voc", "Pascal VOC"],
+  ["cvat", "CVAT"],
+  ["labelme", "LabelMe"],
+  ["label-studio", "Label Studio"],
+];
 
 type Pack = typeof everything;
 
 export function SavePanel({ page }: { page: Page }) {
-  const { session, labeler } = page;
-  const { isShared } = session.store;
+  const { labeler, served, session } = page;
   /** How much of what is being packed is there; null: nothing is packed. */
   const [share, setShare] = useState<number | null>(null);
   const isBusy = share !== null,
     packing = isBusy ? "Something is being packed; wait for it" : null;
-  /** What waits until it is known which images are packed. */
-  const [pending, setPending] = useState<{ readonly pack: Pack } | null>(null);
   const image = session.current.value,
     items = session.items.value,
     offered = session.offered.value;
@@ -34,14 +42,12 @@ export function SavePanel({ page }: { page: Page }) {
     }
     setShare(null);
   };
-  const saveZip = (name: string, path: string) =>
-    void busy(async () => save({ name: `${name}.zip`, content: await session.store.download(path)! }));
-  const saveAll = (pack: Pack, chosen: readonly Item[]) => {
-    setPending(null);
-    void busy(async () => save(await pack(session, chosen, setShare)));
+  const saveAll = (pack: Pack, chosen: readonly Item[]) => void busy(async () => save(await pack(session, chosen, setShare)));
+  const ask = (pack: Pack) => {
+    if (items.every((item) => labeler.isLabeled(item))) saveAll(pack, items);
+    // it isn't known yet which images are packed
+    else page.dialog.value = (close) => <UnlabeledDialog page={page} onSave={(chosen) => (close(), saveAll(pack, chosen))} onClose={close} />;
   };
-  const ask = (pack: Pack) =>
-    items.every((item) => labeler.isLabeled(item)) ? saveAll(pack, items) : setPending({ pack });
   const open = (file: File) =>
     void busy(async () => {
       session.offered.value = null;
@@ -67,8 +73,8 @@ export function SavePanel({ page }: { page: Page }) {
       </div>
       <h3 id="save-all">All images</h3>
       <div class="downloads" role="group" aria-labelledby="save-all">
-        <ExportButtons page={page} />
-        {!isShared && (
+        {served && DATASETS.map(([format, called]) => <Button key={format} text={called} file="ZIP" title="All labeled images" onClick={() => served.exports.start(format)} />)}
+        {!served && (
           <Button
             text="Everything"
             file="ZIP"
@@ -82,18 +88,18 @@ export function SavePanel({ page }: { page: Page }) {
           file="ZIP"
           title="Images, words, labels and corrections, to go on elsewhere"
           reason={items.length ? packing : "There are no images yet"}
-          onClick={() => (isShared ? saveZip(session.name.value, "archive") : ask(projectZip))}
+          onClick={() => (served ? busy(async () => save({ name: `${session.name.value}.zip`, content: await served.api.download("/archive") })) : ask(projectZip))}
         />
       </div>
-      <ExportJobs page={page} />
-      {!isShared && (
+      {served && <ExportJobs exports={served.exports} />}
+      {!served && (
         <FileButton
           label="Open project"
           accept=".zip"
           onFiles={([file]) => (items.length ? (session.offered.value = file) : open(file))}
         />
       )}
-      {offered && !isShared && (
+      {offered && !served && (
         <Question
           title={`Open “${offered.name}”?`}
           yes="Open it"
@@ -106,10 +112,32 @@ export function SavePanel({ page }: { page: Page }) {
         </Question>
       )}
       {isBusy && <progress aria-label="Packing" max="1" {...(share > 0 && { value: share })} />}
-      {pending && (
-        <UnlabeledDialog page={page} onSave={(chosen) => saveAll(pending.pack, chosen)} onClose={() => setPending(null)} />
-      )}
     </>
+  );
+}
+
+/** How far the datasets are that the service makes. */
+function ExportJobs({ exports }: { exports: Exports }) {
+  return (
+    <div role="status">
+      {[...exports.jobs.value.values()].map((job) => {
+        const called = DATASETS.find(([format]) => format === job.format)![1];
+        const isRunning = job.state === "running";
+        return (
+          <div class="running" key={job.id}>
+            <p class={isRunning ? "help" : "error"}>
+              {called}: {isRunning ? `${job.finished} of ${job.images} images` : (job.message ?? job.state)}
+            </p>
+            {isRunning && <progress aria-label={called} max={job.images} value={job.finished} />}
+            <Button
+              text={isRunning ? "Cancel" : "Close"}
+              label={`${isRunning ? "Cancel" : "Close"} ${called}`}
+              onClick={() => exports.cancel(job)}
+            />
+          </div>
+        );
+      })}
+    </div>
   );
 }
 

@@ -1,23 +1,20 @@
 /** The images as a strip, with what became of each: found, counted, put in order. */
 
-import { useComputed, useSignal } from "@preact/signals";
+import { useComputed } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
 import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
-import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, TextForm } from "./buttons";
-import { Dialog, Question } from "./dialog";
+import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, Table, TextForm, useAddress } from "./buttons";
+import { ask, Dialog } from "./dialog";
 import { type Page, percent, plural } from "./page";
 import { PeopleDialog, PersonFilter } from "./people";
 
 export function Strip({ page }: { page: Page }) {
   const { session, labeler } = page;
-  const [isAsking, setAsking] = useState(false);
   const [isFinding, setFinding] = useState(false);
-  const [hasProgress, setProgress] = useState(false);
-  const [hasPeople, setPeople] = useState(false);
   const counts = useComputed(() => {
     const items = session.items.value;
     return {
@@ -34,6 +31,22 @@ export function Strip({ page }: { page: Page }) {
   const count = session.settings.words.value.length
     ? `${labeled} of ${plural(items.length, "image")} labeled`
     : plural(items.length, "image");
+  const askToEmpty = () =>
+    ask(page, {
+      title: `Delete ${plural(session.removed.value.length, "removed image")} for good?`,
+      yes: "Delete",
+      no: "Keep",
+      onYes: () => void session.emptyTrash(),
+      children: "Nobody can put them back then: their photographs, labels and corrections are deleted.",
+    });
+  const askToClear = () =>
+    ask(page, {
+      title: "Clear all?",
+      yes: "Remove everything",
+      no: "Keep it",
+      onYes: () => void session.clear(),
+      children: "All images, words, taught words and corrections are removed from this browser. Files that you saved stay.",
+    });
   return (
     <section class="strip" aria-label="Images">
       <div class="row">
@@ -49,89 +62,44 @@ export function Strip({ page }: { page: Page }) {
           <Button text={`Try ${failed.length} images again`} onClick={() => labeler.retry(failed)} />
         )}
         {removed && mayChange && <Button text={`Put back ${removed.name}`} onClick={() => session.putBack()} />}
+        {removed && session.store.may("administer") && <Button text="Empty the trash" kind="link" onClick={askToEmpty} />}
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
-        <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
-        {page.people && <Button text="People" kind="link" onClick={() => setPeople(true)} />}
+        <IconButton icon="chart" label="Progress" onClick={() => (page.dialog.value = (close) => <ProgressDialog page={page} onClose={close} />)} />
+        {page.served && <Button text="People" kind="link" onClick={() => (page.dialog.value = (close) => <PeopleDialog page={page} onClose={close} />)} />}
         {mayChange && <FileButton label="Add" onFiles={(files) => void session.add(files)} />}
-        {!session.store.isShared && <Button text="Clear all" kind="link" onClick={() => setAsking(true)} />}
+        {!session.store.isShared && <Button text="Clear all" kind="link" onClick={askToClear} />}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
       <Entries page={page} />
-      {hasPeople && <PeopleDialog page={page} onClose={() => setPeople(false)} />}
-      {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
       {!session.store.isLasting && (
         <p class="help">
           This window keeps nothing: {session.store.isShared ? "leave it open until all changes are saved." : "save your results before you close it."}
         </p>
       )}
-      {isAsking && (
-        <Question
-          title="Clear all?"
-          yes="Remove everything"
-          no="Keep it"
-          onYes={() => void session.clear()}
-          onClose={() => setAsking(false)}
-        >
-          All images, words, taught words and corrections are removed from this browser. Files that you saved stay.
-        </Question>
-      )}
     </section>
   );
 }
 
-function DoneButton({ page: { session } }: { page: Page }) {
-  const [isAsking, setAsking] = useState(false);
-  const comment = useSignal("");
+function DoneButton({ page: { dialog, session } }: { page: Page }) {
   const summary = session.current.value?.item.summary.value;
-  const send = (text: string) => {
-    setAsking(false);
-    comment.value = "";
-    void session.review("sent back", text);
-  };
-  if (summary?.done)
-    return (
-      <>
-        <Button
-          text="Reopen"
-          icon="unlock"
-          title="Let tools change this image again"
-          onClick={() => session.reopen()}
-        />
-        {!summary.review && (
-          <Button
-            text="Accept"
-            icon="accepted"
-            title="Nothing is left to change"
-            onClick={() => session.review("accepted")}
-          />
-        )}
-        <Button
-          text="Send back"
-          icon="undo"
-          title="Say what has to be changed, and reopen it"
-          onClick={() => setAsking(true)}
-        />
-        {isAsking && (
-          <Dialog title={`Send back “${summary.image}”`} onClose={() => setAsking(false)}>
-            <TextForm
-              label="What has to be changed"
-              text={comment}
-              submit="Send it back"
-              field={{ type: "text", required: true, maxLength: 2000 }}
-              onSubmit={send}
-            />
-          </Dialog>
-        )}
-      </>
-    );
+  if (!summary?.done)
+    return <Button text="Done" icon="done" kind="primary" title="Lock this image, and go to the next one (N)" reason={session.locked.value} onClick={() => session.finish()} />;
+  const sendBack = (close: () => void) => (
+    <Dialog title={`Send back “${summary.image}”`} onClose={close}>
+      <TextForm
+        label="What has to be changed"
+        submit="Send it back"
+        field={{ type: "text", required: true, maxLength: 2000, autofocus: true }}
+        onSubmit={(comment) => (close(), void session.review("sent back", comment))}
+      />
+    </Dialog>
+  );
   return (
-    <Button
-      text="Done"
-      icon="done"
-      title="Lock this image, and go to the next one (N)"
-      reason={session.locked.value}
-      onClick={() => session.finish()}
-    />
+    <>
+      <Button text="Reopen" icon="unlock" title="Let tools change this image again" onClick={() => session.reopen()} />
+      {!summary.review && <Button text="Accept" icon="accepted" title="Nothing is left to change" onClick={() => session.review("accepted")} />}
+      <Button text="Send back" icon="undo" title="Say what has to be changed, and reopen it" onClick={() => (dialog.value = sendBack)} />
+    </>
   );
 }
 
@@ -155,7 +123,7 @@ function Entries({ page }: { page: Page }) {
 
 function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Page }) {
   const isChosen = session.chosen.value === item;
-  const address = useThumbnail(item);
+  const address = useAddress(() => item.thumbnail(), item);
   const state = item.state.value;
   const isDone = item.isDone.value;
   const { review } = item.summary.value;
@@ -198,22 +166,6 @@ const BEYOND = 8;
 
 /** How many there are before the size of the list is known. */
 const AT_FIRST = 24;
-
-/** The address of an image's thumbnail, for as long as it is needed; null: not there yet. */
-function useThumbnail(item: Item): string | null {
-  const [address, setAddress] = useState<string | null>(null);
-  useEffect(() => {
-    let isGone = false;
-    const made = item.thumbnail().then((content) => URL.createObjectURL(content), () => null);
-    void made.then((one) => isGone || setAddress(one));
-    return () => {
-      isGone = true;
-      setAddress(null);
-      void made.then((one) => one && URL.revokeObjectURL(one));
-    };
-  }, [item]);
-  return address;
-}
 
 /**
  * Which entries of a list that scrolls sideways are in sight, and the room of those that are left out [px]; the chosen
@@ -319,6 +271,10 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
   );
   const done = progress.done + progress.accepted;
   const hasObjects = words.some(({ objects }) => objects > 0);
+  const list = (word: number) => {
+    session.listing.look({ word });
+    onClose();
+  };
   return (
     <Dialog title="Progress" onClose={onClose}>
       <p>
@@ -333,42 +289,17 @@ function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: (
       <progress aria-label="Images that are done" max={Math.max(1, images)} value={done} />
       <p class="help">People decided {percent(decided)} of the labeled pixels.</p>
       {words.length > 0 && (
-        <div class="figures" tabIndex={0} role="region" aria-label="Words">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Word</th>
-                <th scope="col">Pixels</th>
-                <th scope="col">Images</th>
-                <th scope="col">Done</th>
-                {hasObjects && <th scope="col">Objects</th>}
-              </tr>
-            </thead>
-            <tbody>
-              {words.map(({ word, fraction, images: shown, done: ended, objects }) => (
-                <tr key={word.id}>
-                  <th scope="row">
-                    <button
-                      type="button"
-                      class="link"
-                      title="List the images that show it"
-                      onClick={() => {
-                        session.listing.look({ word: word.id });
-                        onClose();
-                      }}
-                    >
-                      <Swatch color={word.color} /> {firstName(word.name)}
-                    </button>
-                  </th>
-                  <td>{percent(fraction)}</td>
-                  <td>{shown}</td>
-                  <td>{ended}</td>
-                  {hasObjects && <td>{objects}</td>}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Words"
+          head={["Word", "Pixels", "Images", "Done", ...(hasObjects ? ["Objects"] : [])]}
+          rows={words.map(({ word, fraction, images: shown, done: ended, objects }) => [
+            <button type="button" class="link" title="List the images that show it" onClick={() => list(word.id)}>
+              <Swatch color={word.color} /> {firstName(word.name)}
+            </button>,
+            ...[percent(fraction), shown, ended],
+            ...(hasObjects ? [objects] : []),
+          ])}
+        />
       )}
     </Dialog>
   );

@@ -11,7 +11,7 @@ import { lookFor } from "../session/settings";
 import { objectsOf, partsOf, partsProblem, splitWords, takenBy, typed, withoutPart, withWords } from "../words/list";
 import type { TypedPart } from "../words/list";
 import { Button, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
-import { Dialog, Question } from "./dialog";
+import { ask, Dialog } from "./dialog";
 import { type Page, plural } from "./page";
 
 interface Note {
@@ -19,15 +19,8 @@ interface Note {
   readonly undo?: () => void;
 }
 
-/** Words from which on they have a search, and a height that the reader chooses. */
+/** Words from which on they have a search, and not all are in sight. */
 const MANY = 12;
-
-interface PendingQuestion {
-  readonly title: string;
-  readonly text: string;
-  readonly yes: string;
-  readonly act: () => void;
-}
 
 export function WordsField({ page }: { page: Page }) {
   const { settings } = page.session;
@@ -35,30 +28,17 @@ export function WordsField({ page }: { page: Page }) {
   const words = settings.words.value;
   const [text, setText] = useState("");
   const [note, setNote] = useState<Note | null>(null);
-  const [edited, setEdited] = useState<Word | null>(null);
-  const [question, setQuestion] = useState<PendingQuestion | null>(null);
   const field = useRef<HTMLInputElement>(null);
   const list = useRef<HTMLUListElement>(null);
   const [wanted, setWanted] = useState("");
   const isLong = words.length > MANY,
-    height = settings.wordsHeight.value;
+    isLow = isLong && !settings.showsAllWords.value;
   const isFound = ({ name }: Word) => !isLong || name.toLowerCase().includes(wanted.trim().toLowerCase());
 
   useEffect(() => {
     // the word that was added last is in sight
     if (list.current) list.current.scrollTop = list.current.scrollHeight;
   }, [words.length]);
-  useEffect(() => {
-    const element = list.current;
-    if (!isLong || !height || !element) return;
-    const observer = new ResizeObserver(() => {
-      // its own handle sets this
-      const dragged = Number.parseFloat(element.style.height);
-      if (dragged !== settings.wordsHeight.peek() && element.offsetHeight) settings.wordsHeight.value = dragged;
-    });
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, [isLong, height === 0]);
 
   const { session } = page;
   const mayChange = session.store.may("annotate");
@@ -78,7 +58,7 @@ export function WordsField({ page }: { page: Page }) {
       field.current?.focus();
     };
     const text = "Nobody looks for what is removed any more, in any image. Pixels that people gave it keep it.";
-    if (session.store.isShared) setQuestion({ title: `Remove ${what} for everybody?`, yes: "Remove", text, act });
+    if (session.store.isShared) ask(page, { title: `Remove ${what} for everybody?`, yes: "Remove", onYes: act, children: text });
     else act();
   };
   const rename = ({ id, name }: Word, given: string) => {
@@ -95,24 +75,22 @@ export function WordsField({ page }: { page: Page }) {
         setNote({ text: sentence(failure) });
       }
     };
-    setQuestion({
+    ask(page, {
       title: `Merge “${from}” into “${into}”?`,
       yes: "Merge them",
-      text: `“${into}” is a word already. All pixels of “${from}” become “${into}”, in all images, done or not.`,
-      act: () => void act(),
+      onYes: () => void act(),
+      children: `“${into}” is a word already. All pixels of “${from}” become “${into}”, in all images, done or not.`,
     });
   };
+  const edit = (word: Word) =>
+    (page.dialog.value = (close) => <WordDialog word={word.name} onChange={(changed) => rename(word, changed)} onClose={close} />);
 
   return (
     <div class="words">
       <div class="heading">
         <label for="words">Words to look for</label>
         {isLong && (
-          <Button
-            text={height ? `Show all ${words.length}` : "Show fewer"}
-            kind="link"
-            onClick={() => (settings.wordsHeight.value = height ? 0 : 144)}
-          />
+          <Button text={isLow ? `Show all ${words.length}` : "Show fewer"} kind="link" onClick={() => (settings.showsAllWords.value = isLow)} />
         )}
         {words.length > 1 && mayChange && (
           <Button text="Remove all" kind="link" label="Remove all words" onClick={() => remove(...words)} />
@@ -129,16 +107,11 @@ export function WordsField({ page }: { page: Page }) {
           />
         )}
         {words.length > 0 && (
-          <ul
-            ref={list}
-            class={isLong && height ? "long" : ""}
-            style={isLong && height ? { height: `${height}px` } : {}}
-            aria-label="Words"
-          >
+          <ul ref={list} class={isLow ? "long" : ""} aria-label="Words">
             {entries.map((word, at) => (
               // the number that chooses the word
               <li key={word.id} hidden={!isFound(word)} style={{ counterSet: `word ${at + 1}` }}>
-                <button type="button" class="name" title="Rename, or add synonyms" disabled={!mayChange} onClick={() => setEdited(word)}>
+                <button type="button" class="name" title="Rename, or add synonyms" disabled={!mayChange} onClick={() => edit(word)}>
                   <Swatch color={word.color} />
                   {firstName(word.name)}
                   {names(word.name).length > 1 && <span class="more">+{names(word.name).length - 1}</span>}
@@ -192,14 +165,6 @@ export function WordsField({ page }: { page: Page }) {
           )}
         </p>
       )}
-      {edited !== null && (
-        <WordDialog word={edited.name} onChange={(changed) => rename(edited, changed)} onClose={() => setEdited(null)} />
-      )}
-      {question && (
-        <Question title={question.title} yes={question.yes} onYes={question.act} onClose={() => setQuestion(null)}>
-          {question.text}
-        </Question>
-      )}
     </div>
   );
 }
@@ -220,7 +185,8 @@ function WordDialog({ word, onChange, onClose }: WordDialogProps) {
         label="Name; “=” adds synonyms"
         text={text}
         submit="Done"
-        field={{ type: "text", autocapitalize: "none" }}
+        // whoever types at once gives another name
+        field={{ type: "text", autocapitalize: "none", autofocus: true, onFocus: ({ currentTarget }) => currentTarget.select() }}
         onSubmit={() => {
           onClose();
           onChange(text.value);

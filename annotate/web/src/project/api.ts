@@ -2,7 +2,7 @@
 
 import { KeyError, PageError, TransientError } from "../backend";
 import { refusal, refused, send } from "../service/requests";
-import type { ImageState, Project, Role, Verdict } from "./structure";
+import type { ImageState, Project, Role } from "./structure";
 import type { Rows } from "./work_file";
 
 export interface ServedProject extends Project {
@@ -27,53 +27,6 @@ export interface Changes {
   /** By id. */
   readonly states: Readonly<Record<string, ImageState>>;
   readonly project?: Project;
-}
-
-/** How well two people agree on the same images; shares in [0, 1], null: there is nothing to compare. */
-export interface Agreement {
-  /** The worst first; `other`: the copy of the image. */
-  readonly pairs: readonly {
-    readonly image: string;
-    readonly other: string;
-    readonly by: readonly [string, string];
-    readonly same: number;
-    readonly miou: number | null;
-  }[];
-  readonly same: number | null;
-  readonly miou: number | null;
-  /** IoU of each word. */
-  readonly words: Readonly<Record<string, number | null>>;
-}
-
-/** A dataset that the service makes, or has made. */
-export interface ExportJob {
-  readonly id: string;
-  readonly format: string;
-  readonly state: "running" | "done" | "failed" | "canceled";
-  readonly images: number;
-  readonly finished: number;
-  readonly problems: readonly string[];
-  readonly message: string | null;
-}
-
-/** IoU and right pixels on images that were held out [%]; null: none shows the word. */
-interface Scores {
-  readonly miou: number | null;
-  readonly accuracy: number | null;
-  readonly words: Readonly<Record<string, number | null>>;
-}
-
-/** How far the service is with learning from the images that are done, or how it ended. */
-export interface ImprovementProgress {
-  readonly state: "none" | "running" | "done" | "failed" | "canceled";
-  readonly stage: string | null;
-  /** Of all work, in [0, 1]. */
-  readonly share: number | null;
-  readonly images: number;
-  /** `keep_text`: words that keep their text alone, as examples made them worse; null: there is nothing to gain. */
-  readonly scores: { readonly before: Scores; readonly after: Scores; readonly keep_text: readonly string[] } | null;
-  readonly message: string | null;
-  readonly can_finetune: boolean;
 }
 
 /** What is to be changed has another revision than this page knows. */
@@ -114,49 +67,29 @@ export class ProjectApi {
   }
 
   get(): Promise<ServedProject> {
-    return this.json<ServedProject>("GET", "");
+    return this.json("GET", "");
   }
 
-  /** @param change id of a change, here and below: the service makes it once, however often it is sent. */
   put({ name, words, options }: Project, revision: number, change: string): Promise<ServedProject> {
-    const body = JSON.stringify({ name, words, options });
-    return this.json<ServedProject>("PUT", `?change=${change}`, { revision, body });
-  }
-
-  merge(word: number, into: number, change: string): Promise<ServedProject> {
-    return this.json<ServedProject>("POST", `/merged?change=${change}`, { body: JSON.stringify({ word, into }) });
+    return this.json("PUT", "", { revision, change, body: { name, words, options } });
   }
 
   changes(after: number, signal: AbortSignal): Promise<Changes> {
-    return this.json<Changes>("GET", `/changes?after=${after}&wait=${WAIT}`, { signal });
+    return this.json("GET", `/changes?after=${after}&wait=${WAIT}`, { signal });
   }
 
   async add(file: File, name: string, change: string): Promise<ImageState> {
     const form = new FormData();
     form.append("image", file, name);
-    const answer = await this.json<{ added: ImageState[]; problems: string[] }>("POST", `/images?change=${change}`, { body: form });
+    const answer = await this.json<{ added: ImageState[]; problems: string[] }>("POST", "/images", { change, body: form });
     if (answer.added[0]) return answer.added[0];
     throw new PageError(answer.problems[0] ?? `The service didn't take “${name}”.`);
-  }
-
-  file(id: string): Promise<Blob> {
-    return this.download(`images/${encodeURIComponent(id)}`);
-  }
-
-  thumbnail(id: string): Promise<Blob> {
-    return this.download(`thumbnails/${encodeURIComponent(id)}`);
-  }
-
-  /** A tile of a large image; without a place, all of it at the size at which it is labeled. */
-  tile(id: string, place: { readonly level: number; readonly row: number; readonly column: number } | null = null): Promise<Blob> {
-    const query = place ? `?level=${place.level}&row=${place.row}&column=${place.column}` : "";
-    return this.download(`tiles/${encodeURIComponent(id)}${query}`);
   }
 
   /** The work file of an image; null: there is none yet. */
   async work(id: string): Promise<Uint8Array<ArrayBuffer> | null> {
     try {
-      return new Uint8Array(await (await this.ask("GET", `/work/${encodeURIComponent(id)}`)).arrayBuffer());
+      return new Uint8Array(await (await this.ask("GET", pathOf("work", id))).arrayBuffer());
     } catch (failure) {
       if (failure instanceof MissingError) return null;
       throw failure;
@@ -177,64 +110,19 @@ export class ProjectApi {
     rows: Rows | null = null,
   ): Promise<ImageState> {
     const kept = `${hasDraft ? "" : "&draft=kept"}${rows ? `&rows=${rows[0]}-${rows[1]}` : ""}`;
-    const path = `/work/${encodeURIComponent(id)}?done=${done}${kept}&change=${change}`;
-    return this.json<ImageState>("PUT", path, { revision, body: content, type: "application/zip" });
+    return this.json("PUT", `${pathOf("work", id)}?done=${done}${kept}`, { revision, change, body: content });
   }
 
-  async remove(id: string, change: string): Promise<void> {
-    await this.ask("DELETE", `/images/${encodeURIComponent(id)}?change=${change}`);
-  }
-
-  putReview(id: string, verdict: Verdict, comment: string, revision: number, change: string): Promise<ImageState> {
-    const body = JSON.stringify({ verdict, comment });
-    return this.json<ImageState>("PUT", `/review/${encodeURIComponent(id)}?change=${change}`, { revision, body });
-  }
-
-  restore(id: string, change: string): Promise<ImageState> {
-    return this.json("POST", `/restored/${encodeURIComponent(id)}?change=${change}`);
-  }
-
-  improvement(): Promise<ImprovementProgress> {
-    return this.json("GET", "/improvement");
-  }
-
-  improve(finetune: boolean): Promise<ImprovementProgress> {
-    return this.json("POST", "/improvement", { body: JSON.stringify({ finetune }) });
-  }
-
-  cancelImprovement(): Promise<ImprovementProgress> {
-    return this.json("DELETE", "/improvement");
-  }
-
-  startExport(format: string): Promise<ExportJob> {
-    return this.json("POST", "/exports", { body: JSON.stringify({ format, all: true }) });
-  }
-
-  export(id: string): Promise<ExportJob> {
-    return this.json("GET", `/exports/${id}`);
-  }
-
-  removeExport(id: string): Promise<ExportJob> {
-    return this.json("DELETE", `/exports/${id}`);
-  }
-
-  assign(images: readonly string[], people: readonly string[], copies: boolean): Promise<unknown> {
-    return this.json("POST", "/assigned", { body: JSON.stringify({ images, people, copies }) });
-  }
-
-  agreement(): Promise<Agreement> {
-    return this.json("GET", "/agreement");
-  }
-
-  differences(copy: string): Promise<Blob> {
-    return this.download(`differences/${encodeURIComponent(copy)}`);
+  /** A file of an image, such as its thumbnail. */
+  fileOf(id: string, kind: string, query = ""): Promise<Blob> {
+    return this.download(pathOf(kind, id) + query);
   }
 
   async download(path: string): Promise<Blob> {
-    return (await this.ask("GET", `/${path}`)).blob();
+    return (await this.ask("GET", path)).blob();
   }
 
-  private async json<Answer>(method: string, path: string, options: Options = {}): Promise<Answer> {
+  async json<Answer>(method: string, path: string, options: Options = {}): Promise<Answer> {
     return (await (await this.ask(method, path, options)).json()) as Answer;
   }
 
@@ -242,14 +130,19 @@ export class ProjectApi {
    * @throws ConflictError somebody else was faster.
    * @throws PageError the service refuses, or can't be reached.
    */
-  private async ask(method: string, path: string, { revision, body, type, signal }: Options = {}): Promise<Response> {
+  private async ask(method: string, path: string, { revision, change, body, signal }: Options = {}): Promise<Response> {
     const headers = new Headers();
     if (this.user) headers.set("X-Segvoc-User", encodeURIComponent(this.user));
     if (this.project) headers.set("X-Segvoc-Project", this.project.id);
     if (revision !== undefined) headers.set("If-Match", `"${revision}"`);
-    if (body !== undefined && !(body instanceof FormData)) headers.set("Content-Type", type ?? "application/json");
-    const init = { method, headers, ...(body !== undefined && { body }), ...(signal && { signal }) };
-    const response = await send(`${this.address.href}${path}`, this.key, init);
+    const isFile = body instanceof Uint8Array,
+      isForm = body instanceof FormData;
+    if (body && !isForm) headers.set("Content-Type", isFile ? "application/zip" : "application/json");
+    const sent = body && (isFile || isForm ? body : JSON.stringify(body));
+    const init = { method, headers, ...(sent && { body: sent }), ...(signal && { signal }) };
+    const address = new URL(this.address.href + path);
+    if (change !== undefined) address.searchParams.set("change", change);
+    const response = await send(address, this.key, init);
     if (response.ok) return response;
     const { status } = response;
     const { code, message, current, project } = await refused(response);
@@ -266,9 +159,16 @@ export class ProjectApi {
   }
 }
 
+/** The path of what the service has of an image, such as its work. */
+export function pathOf(kind: string, id: string): string {
+  return `/${kind}/${encodeURIComponent(id)}`;
+}
+
 interface Options {
   readonly revision?: number;
-  readonly body?: string | FormData | Uint8Array<ArrayBuffer>;
-  readonly type?: string;
+  /** The id of a change: the service makes it once, however often it is sent. */
+  readonly change?: string;
+  /** A form, a zip, or what is sent as JSON. */
+  readonly body?: FormData | Uint8Array<ArrayBuffer> | object;
   readonly signal?: AbortSignal;
 }

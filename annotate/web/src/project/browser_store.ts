@@ -12,10 +12,6 @@ const LONGEST_REMOVED = 7 * 24 * 3600e3;
 export class BrowserStore extends Store {
   readonly isShared = false;
 
-  get isLasting(): boolean {
-    return this.database.isLasting;
-  }
-
   async open(): Promise<OpenedProject> {
     const project = (await this.database.get("settings", "project")) as Project | undefined;
     const all = await this.database.getAll("images");

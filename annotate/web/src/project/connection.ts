@@ -68,6 +68,31 @@ export class Connection {
   }
 }
 
+/** Repeats a step while there is something to do, and again whenever there may be more. */
+export class Loop {
+  isRunning = false;
+  private isAsked = false;
+
+  /** @param step false: there is nothing more to do. */
+  constructor(
+    private readonly connection: Connection,
+    private readonly step: () => Promise<boolean>,
+    private readonly isReported = false,
+  ) {}
+
+  start(): void {
+    this.isAsked = true;
+    if (this.isRunning) return;
+    this.isRunning = true;
+    const step = async () => {
+      this.isAsked = false;
+      const goesOn = await this.step();
+      return (this.isRunning = goesOn || this.isAsked);
+    };
+    void this.connection.repeat(step, this.isReported);
+  }
+}
+
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

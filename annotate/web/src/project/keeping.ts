@@ -1,9 +1,9 @@
 /** An answer of a model by words' ids, labels from what is known of an image, and their summary. */
 
 import type { Segmentation } from "../backend";
-import { correctionWith, Edits, objectsWith, withOtherIds } from "../labels/edits";
+import { Edits, idsOf, withOtherIds } from "../labels/edits";
 import { type Context, doubtfulPlaces, type Draft, Labeling, NONE } from "../labels/labeling";
-import { mapped } from "../labels/layer";
+import { mapped, unpacked, valuesOf } from "../labels/layer";
 import { objectFigures } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import type { Base } from "./outbox";
@@ -40,19 +40,25 @@ export function renumbered<Some extends Partial<Work> & { readonly base?: Base }
   const now = (id: number) => ids.get(id) ?? id;
   return {
     ...work,
-    ...(base && { base: { ...base, corrections: mapped(base.corrections, (code) => correctionWith(code, ids)), objects: objectsWith(base.objects, ids) } }),
+    ...(base && { base: { ...base, ...withOtherIds(base, ids) } }),
     ...(draft && { draft: { ...draft, labels: draft.labels.map(now), words: [...new Set(draft.words.map(now))] } }),
     ...(edits && { edits: withOtherIds(edits, ids) }),
     ...(settled && { settled: { ...settled, labels: mapped(settled.labels, now) } }),
   };
 }
 
+/** The words that a change gives to pixels. */
+export function wordsOf({ draft, edits, settled }: Partial<Work>): number[] {
+  const painted = edits ? idsOf(unpacked(edits.layer)) : [];
+  return [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ? unpacked(settled.labels) : []), ...painted].filter((id) => id !== NONE);
+}
+
 type Summary = Pick<ImageState, "corrected" | "pixels" | "unlabeled" | "uncertainty" | "least_certain" | "objects">;
 
-export function summaryOf(labeling: Labeling): Summary {
+export function summaryOf(labeling: Labeling, figures = objectFigures(labeling)): Summary {
   const { labels, tally, words } = labeling;
   const objects: Record<string, number> = {};
-  for (const { label } of objectFigures(labeling)) objects[label] = (objects[label] ?? 0) + 1;
+  for (const { label } of figures) objects[label] = (objects[label] ?? 0) + 1;
   const undecided = labels.length - tally.corrected;
   const doubt = tally.doubt.reduce((sum, one) => sum + one, 0) / 255;
   const [least] = doubtfulPlaces(labeling, 1, 0);

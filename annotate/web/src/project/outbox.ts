@@ -1,17 +1,19 @@
 /**
- * Changes that the service doesn't have yet: a queue for each image, and one for the project's words and options. What is
- * refused holds up its own queue alone. Nothing here waits, sends or writes.
+ * Changes that the service doesn't have yet, kept in the browser's database, so that neither a closed page nor a stopped
+ * service loses them: a queue for each image, and one for the project's words and options. Nothing here sends.
  */
 
-import type { SavedEdits } from "../labels/edits";
-import type { PackedLayer } from "../labels/layer";
-import type { Change, Project, Refusal } from "./structure";
+import { signal } from "@preact/signals";
 
-export interface Base {
+import { idsOf, type SavedEdits } from "../labels/edits";
+import { unpacked } from "../labels/layer";
+import type { Database, Entry } from "./database";
+import { renumbered, wordsOf } from "./keeping";
+import type { Change, Project } from "./structure";
+
+/** What was decided in the version of an image that a change was made from, without a history. */
+export interface Base extends SavedEdits {
   readonly revision: number;
-  /** Its corrections and objects. */
-  readonly corrections: PackedLayer;
-  readonly objects: SavedEdits["objects"];
 }
 
 /** Work on an image, on top of what the service had. */
@@ -23,7 +25,7 @@ export interface UnsentWork extends Change {
   readonly change: string;
 }
 
-interface UnsentRemoval {
+export interface UnsentRemoval {
   readonly kind: "removal";
   readonly image: string;
   readonly change: string;
@@ -44,75 +46,96 @@ export type Unsent = UnsentWork | UnsentRemoval | UnsentProject;
 
 /** A change as the database has it. */
 export interface KeptEntry<Kind extends Unsent = Unsent> {
-  readonly unsent: Kind;
+  unsent: Kind;
   /** The version that may be on the service, since its answer didn't come; it is sent again before any other. */
-  readonly sent: Kind | null;
+  sent: Kind | null;
   /** Why the service doesn't take it; null: nothing is known against it. */
-  readonly refused: string | null;
+  refused: string | null;
   /** Who made it: the name of a key, or the one that was typed. */
   readonly by: string;
 }
 
 export interface QueuedEntry<Kind extends Unsent = Unsent> extends KeptEntry<Kind> {
   readonly key: string;
-  unsent: Kind;
-  sent: Kind | null;
-  refused: string | null;
   /** Whether the page shows it, so that what is painted next includes it. */
   readonly isShown: boolean;
+  /** Whether it is being put together with what others did: nothing of its queue is sent meanwhile. */
+  isHeld: boolean;
+  /** Ends when the database has its newest version. */
+  written: Promise<void>;
 }
 
 const PROJECT = "";
 
 export class Outbox {
-  /** By image, in the order in which they are sent; the oldest change of each is first. */
-  private readonly queues = new Map<string, QueuedEntry[]>();
-  /** Queues of which nothing is sent: their first change is being put together with what others did. */
-  readonly held = new Set<string>();
+  /** Changes that wait for the service, or are being sent. */
+  readonly waiting = signal(0);
+  readonly refused = signal<readonly QueuedEntry[]>([]);
+  /** Images take turns in this order; of an image, the oldest change is first. */
+  entries: readonly QueuedEntry[] = [];
+  private last = 0;
 
-  add<Kind extends Unsent>(key: string, kept: KeptEntry<Kind>): QueuedEntry<Kind> {
-    const { unsent } = kept,
-      queue = queueOf(unsent);
-    const isShown = unsent.kind === "work" && !this.shown(queue);
-    const entry = { key, ...kept, isShown };
-    const entries = [...this.of(queue), entry],
-      others = [...this.queues].filter(([other]) => other !== queue);
+  constructor(
+    private readonly database: Database,
+    /** Which tab of the browser this is. */
+    readonly tab = `${Date.now()}-${Math.random()}`,
+  ) {}
+
+  /** An id that no change had. */
+  id(): string {
+    return `${this.tab}-${String(++this.last).padStart(6, "0")}`;
+  }
+
+  add<Kind extends Unsent>(kept: KeptEntry<Kind>): QueuedEntry<Kind> {
+    const { unsent } = kept;
+    const isShown = unsent.kind === "work" && !this.shown(unsent.image);
+    const entry = { ...kept, key: `${this.tab} ${this.id()}`, isShown, isHeld: false, written: Promise.resolve() };
     // words come before what is painted with them
-    if (queue === PROJECT) this.queues.clear();
-    this.queues.set(queue, entries);
-    for (const [other, known] of others) this.queues.set(other, known);
+    this.entries = unsent.kind === "project" ? [entry, ...this.entries] : [...this.entries, entry];
+    this.count();
     return entry;
+  }
+
+  /** Keeps a change, in place of an earlier version of it if there is one. @param by who makes it. */
+  put<Kind extends Unsent>(entry: QueuedEntry<Kind> | null, unsent: Omit<Kind, "change">, by: string): Promise<void> {
+    return this.amend(entry ?? this.add<Kind>({ unsent: unsent as Kind, sent: null, refused: null, by }), unsent);
+  }
+
+  /** Other content for a change, which is tried again. */
+  amend<Kind extends Unsent>(entry: QueuedEntry<Kind>, unsent: Omit<Kind, "change">): Promise<void> {
+    entry.unsent = { ...unsent, change: this.id() } as Kind;
+    return this.mark(entry, null);
+  }
+
+  /** @param refused why the service doesn't take it; null: it is tried again. */
+  mark(entry: QueuedEntry, refused: string | null): Promise<void> {
+    entry.refused = refused;
+    return this.write(entry);
+  }
+
+  write(entry: QueuedEntry): Promise<void> {
+    this.count();
+    return (entry.written = this.database.write([keptEntry(entry)]));
   }
 
   /** The unsent version of the project. */
   get project(): QueuedEntry<UnsentProject> | null {
-    return (this.queues.get(PROJECT)?.[0] as QueuedEntry<UnsentProject> | undefined) ?? null;
+    return (this.of(PROJECT)[0] as QueuedEntry<UnsentProject> | undefined) ?? null;
   }
 
   /** Unsent work that the page shows. */
   shown(image: string): QueuedEntry<UnsentWork> | null {
-    const isIt = ({ isShown }: QueuedEntry) => isShown;
-    return (this.queues.get(image)?.find(isIt) as QueuedEntry<UnsentWork> | undefined) ?? null;
+    return (this.of(image).find(({ isShown }) => isShown) as QueuedEntry<UnsentWork> | undefined) ?? null;
   }
 
   /** Whether an image will be removed once everything is sent. */
   isRemoved(image: string): boolean {
-    const removals = this.of(image).flatMap(({ unsent, refused }) => (unsent.kind === "removal" && refused === null ? [unsent] : []));
-    return removals.at(-1)?.isRemoved ?? false;
+    const last = this.of(image).findLast(({ unsent, refused }) => unsent.kind === "removal" && refused === null);
+    return last?.unsent.kind === "removal" && last.unsent.isRemoved;
   }
 
-  of(image: string): readonly QueuedEntry[] {
-    return this.queues.get(image) ?? [];
-  }
-
-  get entries(): readonly QueuedEntry[] {
-    return [...this.queues.values()].flat();
-  }
-
-  /** Other content for a change, which is tried again. */
-  amend<Kind extends Unsent>(entry: QueuedEntry<Kind>, unsent: Kind): void {
-    entry.unsent = unsent;
-    entry.refused = null;
+  of(queue: string): QueuedEntry[] {
+    return this.entries.filter(({ unsent }) => queueOf(unsent) === queue);
   }
 
   /**
@@ -121,53 +144,62 @@ export class Outbox {
    * @param isReady whether the service knows the words of a change.
    */
   next(isReady: (unsent: Unsent) => boolean): QueuedEntry | null {
-    for (const [queue, entries] of this.queues) {
-      const first = firstOf(entries);
-      if (first?.refused === null && !this.held.has(queue) && isReady(first.unsent)) return first;
+    const isHeld = (queue: string) => this.of(queue).some((entry) => entry.isHeld);
+    const found = [...this.firsts].find(([queue, { unsent, refused }]) => refused === null && isReady(unsent) && !isHeld(queue));
+    return found?.[1] ?? null;
+  }
+
+  /** The first change of each queue: work doesn't wait for a removal that was refused. */
+  private get firsts(): ReadonlyMap<string, QueuedEntry> {
+    const firsts = new Map<string, QueuedEntry>();
+    for (const entry of this.entries) {
+      const { unsent, refused } = entry,
+        queue = queueOf(unsent);
+      if (!firsts.has(queue) && (unsent.kind !== "removal" || refused === null)) firsts.set(queue, entry);
     }
-    return null;
+    return firsts;
   }
 
   /** The answer to a change didn't come: others are tried before it is sent again. */
   postpone({ unsent }: QueuedEntry): void {
-    const queue = queueOf(unsent),
-      entries = this.queues.get(queue);
-    if (!this.queues.delete(queue)) return;
-    this.queues.set(queue, entries!);
+    const queue = this.of(queueOf(unsent));
+    this.entries = [...this.entries.filter((entry) => !queue.includes(entry)), ...queue];
   }
 
-  /** The service has a change, or nobody wants it any more. */
-  drop(entry: QueuedEntry): void {
-    const queue = queueOf(entry.unsent);
-    const left = this.of(queue).filter((one) => one !== entry);
-    this.queues.delete(queue);
-    if (left.length) this.queues.set(queue, left);
+  /** The service has a change, or nobody wants it any more. @param edits whose history is kept, with the service's revision. */
+  async drop(entry: QueuedEntry, edits: SavedEdits | null = null, revision = 0): Promise<void> {
+    this.postpone(entry);
+    this.entries = this.entries.filter((one) => one !== entry);
+    this.count();
+    const gone: Entry = { store: "outbox", key: entry.key };
+    const hasHistory = edits && edits.done.length + edits.undone.length > 0;
+    const history: Entry[] = hasHistory ? [{ store: "edits", key: queueOf(entry.unsent), value: { ...edits, revision } }] : [];
+    // without room for the history it is lost, and nothing else
+    await this.database.write([gone, ...history]).catch(() => this.database.write([gone]));
   }
 
-  /** Changes that wait for the service, or are being sent. */
-  get waiting(): number {
-    const counts = [...this.queues.values()].map((entries) => {
-      const isBlocked = (firstOf(entries)?.refused ?? null) !== null;
-      return isBlocked ? 0 : entries.filter(({ refused }) => refused === null).length;
-    });
-    return counts.reduce((sum, count) => sum + count, 0);
+  /** Gives words other ids. */
+  renumber(ids: ReadonlyMap<number, number>): void {
+    for (const entry of this.entries) {
+      const { unsent } = entry;
+      if (unsent.kind !== "work" || ![...wordsOf(unsent), ...idsOf(unpacked(unsent.base.layer))].some((id) => ids.has(id))) continue;
+      void this.amend(entry, renumbered(unsent, ids)).catch(() => {});
+    }
   }
 
-  get refusals(): Refusal[] {
-    return this.entries.flatMap(({ key, unsent, refused: reason }) => {
-      if (reason === null) return [];
-      const isRemoved = unsent.kind === "removal" && unsent.isRemoved;
-      const [image, name] = unsent.kind === "project" ? [null, null] : [unsent.image, unsent.state.image];
-      return [{ key, image, name, kind: unsent.kind, isRemoved, reason }];
-    });
+  private count(): void {
+    const { firsts } = this;
+    const isWaiting = ({ unsent, refused }: QueuedEntry) => refused === null && firsts.get(queueOf(unsent))!.refused === null;
+    this.waiting.value = this.entries.filter(isWaiting).length;
+    this.refused.value = this.entries.filter(({ refused }) => refused !== null);
   }
 }
 
-/** The change of a queue that comes first: work doesn't wait for a removal that was refused. */
-function firstOf(entries: readonly QueuedEntry[]): QueuedEntry | undefined {
-  return entries.find(({ refused, unsent }) => refused === null || unsent.kind !== "removal");
-}
-
-export function queueOf(unsent: Unsent): string {
+function queueOf(unsent: Unsent): string {
   return unsent.kind === "project" ? PROJECT : unsent.image;
+}
+
+export function keptEntry({ key, unsent, sent, refused, by }: QueuedEntry): Entry {
+  // a version that the outbox has is enough
+  return { store: "outbox", key, value: { unsent, sent: sent?.change === unsent.change ? null : sent, refused, by } };
 }

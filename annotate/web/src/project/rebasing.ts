@@ -1,8 +1,7 @@
 /** Unsent changes on top of what others made meanwhile. */
 
-import { editsOf, idsOf, NO_OBJECTS, type SavedEdits } from "../labels/edits";
-import { NONE } from "../labels/labeling";
-import { difference, empty, packed, unpacked, valuesOf } from "../labels/layer";
+import { editsOf, type SavedEdits } from "../labels/edits";
+import { difference, empty, packed, unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import type { Base, UnsentWork } from "./outbox";
 import type { Choice, ImageState, Project, Work } from "./structure";
@@ -11,14 +10,14 @@ import { rebasedWords, type RebasedWords } from "./words";
 
 /** What the service has of an image. */
 export interface Known {
-  readonly base: Base;
+  readonly revision: number;
   readonly work: Work;
   /** The rule by which its label map was made, as a text; null: that isn't known. */
   readonly rule: string | null;
 }
 
 export function baseOf(revision: number, edits: SavedEdits | null, { width, height }: Size): Base {
-  return { revision, corrections: edits?.layer ?? empty(width * height), objects: edits?.objects ?? NO_OBJECTS };
+  return { revision, ...editsOf(edits?.layer ?? empty(width * height), edits?.objects) };
 }
 
 /** What is left of a change once an earlier version of it is on the service; null: nothing. */
@@ -32,11 +31,11 @@ export function remaining({ draft, edits, settled, ...rest }: UnsentWork, sent: 
 }
 
 /** The rows of a large image that a change gives other labels; null: perhaps all. */
-export function changedRows({ base, work: before, rule }: Known, { base: of, edits, settled, state: { width, height } }: UnsentWork, work: Work): Rows | null {
+export function changedRows({ revision, work: before, rule }: Known, { base: of, edits, settled, state: { width, height } }: UnsentWork, work: Work): Rows | null {
   const isOther = [before, work].some((one) => one.settled !== null && one.settled.rule !== rule);
   const hasObjects = before.edits?.objects.layer || edits?.objects.layer;
-  if (!isLarge({ width, height }) || isOther || hasObjects || of.revision !== base.revision) return null;
-  const range = edits ? difference(of.corrections, edits.layer) : null;
+  if (!isLarge({ width, height }) || isOther || hasObjects || of.revision !== revision) return null;
+  const range = edits ? difference(of.layer, edits.layer) : null;
   // an image that is done, or open again, has the same labels
   if (!range) return settled === undefined ? null : [0, 1];
   return [Math.floor(range[0] / width), Math.ceil(range[1] / width)];
@@ -55,7 +54,7 @@ export function rebasedProject(base: Project, mine: Project, theirs: Project): O
 
 /** Whether two people gave a pixel different words, or both changed its object. */
 export function collides(base: Base, mine: SavedEdits, theirs: Base): boolean {
-  const [before, own, other] = [base.corrections, mine.layer, theirs.corrections].map(unpacked);
+  const [before, own, other] = [base, mine, theirs].map(({ layer }) => unpacked(layer));
   if (own.some((value, at) => value !== before[at] && other[at] !== before[at] && value !== other[at])) return true;
   const [numbers, owns, others] = [base, mine, theirs].map(({ objects }) => numbersOf(objects, own.length));
   return owns.some((value, at) => value !== numbers[at] && others[at] !== numbers[at] && (value > 0 || others[at] > 0));
@@ -97,7 +96,7 @@ export function rebased(change: UnsentWork, theirs: Work, state: ImageState | nu
   const base = baseOf(state?.revision ?? 0, theirs.edits, unsent.state);
   if (choice === "mine") return { ...unsent, base };
   const { settled, ...others } = unsent;
-  const [before, now] = [unsent.base.corrections, base.corrections].map(unpacked);
+  const [before, now] = [unsent.base.layer, base.layer].map(unpacked);
   const isSeen = !settled || before.every((value, at) => value === now[at]);
   const kept = isSeen ? { ...unsent, base } : { ...others, base, state: { ...others.state, done: false } };
   if (!kept.edits) return isSeen || kept.draft ? kept : null;
@@ -106,10 +105,4 @@ export function rebased(change: UnsentWork, theirs: Work, state: ImageState | nu
   const both = now.map((value, at) => (mine[at] !== before[at] ? mine[at] : value));
   const objects = bothObjects(unsent.base.objects, kept.edits.objects, base.objects, mine.length);
   return { ...kept, edits: editsOf(packed(both), objects) };
-}
-
-/** The words that a change gives to pixels. */
-export function wordsOf({ draft, edits, settled }: Partial<Work>): number[] {
-  const painted = edits ? idsOf(unpacked(edits.layer)) : [];
-  return [...valuesOf(draft?.labels ?? []), ...valuesOf(settled ? unpacked(settled.labels) : []), ...painted].filter((id) => id !== NONE);
 }

@@ -3,7 +3,7 @@
  * whether it is done. Folders, zips, the service and the browser all keep this structure.
  */
 
-import { signal } from "@preact/signals";
+import { type ReadonlySignal, signal } from "@preact/signals";
 
 import { BitmapPicture, type Picture } from "../imaging/picture";
 import { decodeImage } from "../imaging/reading";
@@ -12,6 +12,7 @@ import type { Context, Draft, Word } from "../labels/labeling";
 import type { PackedLayer } from "../labels/layer";
 import type { Point, Size } from "../labels/runs";
 import type { Database } from "./database";
+import type { QueuedEntry } from "./outbox";
 
 export interface ProjectOptions {
   readonly model?: string;
@@ -44,8 +45,7 @@ export interface ImageState extends Size {
   /** Which image it is on a service; its name may be given to another one. */
   readonly id?: string;
   readonly image: string;
-  /** The id of the image of which it is a copy for a second person, and who labels it. */
-  readonly copy_of?: string | null;
+  /** Who labels it. */
   readonly person?: string | null;
   /** Grows with every change, and never comes twice; 0: nothing is known but the image. */
   readonly revision: number;
@@ -133,6 +133,11 @@ export interface ImageEntry {
   readonly state: ImageState;
 }
 
+/** @param order its place among the images; without it, it is the last. */
+export function imageEntry(state: ImageState, order = Number.MAX_SAFE_INTEGER): ImageEntry {
+  return { id: state.id!, order, removed: null, state };
+}
+
 export interface OpenedProject {
   /** null: it is new. */
   readonly project: Project | null;
@@ -155,19 +160,6 @@ export function withChange(work: Work, { draft, edits, settled }: Partial<Work> 
     edits: edits ?? work.edits,
     settled: settled === undefined ? work.settled : settled,
   };
-}
-
-/** A change that the service refuses: it is kept, and holds up no other image's. */
-export interface Refusal {
-  readonly key: string;
-  /** The image's id and name; null: it is one of the words or options. */
-  readonly image: string | null;
-  readonly name: string | null;
-  readonly kind: "work" | "removal" | "project";
-  /** Whether it removes the image. */
-  readonly isRemoved: boolean;
-  /** Why, as one sentence. */
-  readonly reason: string;
 }
 
 /** What an API key may do; each role may do what those before it may. */
@@ -210,19 +202,23 @@ export interface Conflict {
 export type Choice = "mine" | "theirs" | "both";
 
 export abstract class Store {
-  /** Whether a project is still there when the page is opened again. */
-  abstract readonly isLasting: boolean;
   /** Whether others may change the project at the same time. */
   abstract readonly isShared: boolean;
   /** Changes that are safe in this browser, and wait for the service; a store in the browser has none. */
-  readonly waiting = signal(0);
+  readonly waiting: ReadonlySignal<number> = signal(0);
   /** Whether the service can't take them just now. */
-  readonly isAway = signal(false);
-  readonly refused = signal<readonly Refusal[]>([]);
+  readonly isAway: ReadonlySignal<boolean> = signal(false);
+  /** Changes that it refuses: they are kept, and hold up no other image's. */
+  readonly refused: ReadonlySignal<readonly QueuedEntry[]> = signal([]);
   readonly role = signal<Role>("administer");
   protected watcher: Watcher | null = null;
 
   constructor(protected readonly database: Database) {}
+
+  /** Whether a project is still there when the page is opened again. */
+  get isLasting(): boolean {
+    return this.database.isLasting;
+  }
 
   abstract open(): Promise<OpenedProject>;
 
@@ -262,23 +258,11 @@ export abstract class Store {
   async sent(): Promise<void> {}
   /** Give the pixels of a word to another one in all images, by their ids, and remove it. */
   abstract merge(word: number, into: number): Promise<void>;
+  /** Delete removed images for good. */
   abstract forget(ids: readonly string[]): Promise<void>;
 
   may(role: Role): boolean {
     return ROLES.indexOf(this.role.value) >= ROLES.indexOf(role);
-  }
-
-  /** Send what was refused again, or give it up: the image or the words are what the service has then. */
-  retry(_refusal: Refusal): void {}
-  async discard(_refusal: Refusal): Promise<void> {}
-  /** The work on an image with what was refused of it. */
-  async refusedWork({ image }: Refusal): Promise<Change> {
-    throw new Error(`nothing of ${image} was refused`);
-  }
-
-  /** A zip that the service makes, of the project or of a dataset; null: the page makes it. */
-  download(_path: string): Promise<Blob> | null {
-    return null;
   }
 
   /** What the page keeps for itself: all settings; the image that is open; the files of taught words. */

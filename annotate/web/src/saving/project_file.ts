@@ -7,7 +7,9 @@ import { PageError, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { objectMap } from "../labels/objects";
 import { labelingOf } from "../project/keeping";
-import { type ImageState, NO_WORK, type Project, type Refusal, stem, withChange, type Work } from "../project/structure";
+import type { UnsentProject, UnsentWork } from "../project/outbox";
+import type { RemoteStore } from "../project/remote_store";
+import { type ImageState, type Project, stem, type Work } from "../project/structure";
 import { decodeWork, encodeWork, labelsPng } from "../project/work_file";
 import type { Vocabulary } from "../project/words";
 import { Item } from "../session/item";
@@ -36,17 +38,16 @@ export async function projectZip(
 }
 
 /** What a service refused, as a project of one image that can be opened, or as one of the words alone. */
-export async function refusedZip(session: Session, refusal: Refusal): Promise<OfferedFile> {
-  const { image, kind, name } = refusal;
+export async function refusedZip(session: Session, store: RemoteStore, unsent: UnsentWork | UnsentProject): Promise<OfferedFile> {
   async function* files() {
     yield projectJson(session);
-    if (image === null || kind !== "work") return;
-    const { state, ...change } = await session.store.refusedWork(refusal);
+    if (unsent.kind === "project") return;
     // the service may not have the image any more
-    const file = await session.store.file(image).catch(() => null);
-    yield* imageFiles(session, state, withChange(NO_WORK, change), file);
+    const file = await store.file(unsent.image).catch(() => null);
+    yield* imageFiles(session, unsent.state, await store.workWith(unsent), file);
   }
-  return { name: `${stem(name ?? session.name.value)} refused.zip`, content: await zipped(files()) };
+  const name = unsent.kind === "project" ? session.name.value : stem(unsent.state.image);
+  return { name: `${name} refused.zip`, content: await zipped(files()) };
 }
 
 function projectJson(session: Session): ZippedFile {

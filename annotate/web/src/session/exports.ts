@@ -3,9 +3,20 @@
 import { signal } from "@preact/signals";
 
 import { sentence } from "../backend";
-import type { ExportJob, ProjectApi } from "../project/api";
+import type { ProjectApi } from "../project/api";
 import { pause } from "../project/connection";
 import type { Session } from "./session";
+
+/** A dataset that the service makes, or has made. */
+export interface ExportJob {
+  readonly id: string;
+  readonly format: string;
+  readonly state: "running" | "done" | "failed" | "canceled";
+  readonly images: number;
+  readonly finished: number;
+  readonly problems: readonly string[];
+  readonly message: string | null;
+}
 
 /** How often the service is asked how far it is [ms]. */
 const LOOK = 500;
@@ -25,14 +36,14 @@ export class Exports {
     if (this.jobs.value.get(format)?.state === "running") return;
     try {
       await this.session.sent();
-      let job = await this.api.startExport(format);
+      let job = await this.api.json<ExportJob>("POST", "/exports", { body: { format, all: true } });
       for (this.show(job); job.state === "running"; this.show(job)) {
         await pause(LOOK);
         if (!this.jobs.value.has(format)) return;
-        job = await this.api.export(job.id);
+        job = await this.api.json("GET", `/exports/${job.id}`);
       }
       if (job.state !== "done") return;
-      this.save(`${this.session.name.value} ${format}.zip`, await this.api.download(`exports/${job.id}/file`));
+      this.save(`${this.session.name.value} ${format}.zip`, await this.api.download(`/exports/${job.id}/file`));
       this.forget(format);
       if (job.problems.length) this.session.problem.value = `Not exported: ${job.problems.join("; ")}`;
     } catch (failure) {
@@ -44,7 +55,7 @@ export class Exports {
   /** Cancel a job, or put a failed one away. */
   async cancel({ format, id }: ExportJob): Promise<void> {
     this.forget(format);
-    await this.api.removeExport(id).catch(() => {});
+    await this.api.json("DELETE", `/exports/${id}`).catch(() => {});
   }
 
   private show(job: ExportJob): void {

@@ -35,6 +35,11 @@ export class Listing {
     return this.inOrder.value.filter((item) => item === chosen || isWanted(item.summary.value, wanted));
   });
 
+  /** The listed images but an open one that isn't wanted. */
+  get matching(): readonly Item[] {
+    return this.listed.value.filter(({ summary }) => isWanted(summary.value, this.wanted.value));
+  }
+
   look(change: Partial<Wanted>): void {
     this.wanted.value = { ...this.wanted.value, ...change };
   }

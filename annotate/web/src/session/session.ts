@@ -21,9 +21,8 @@ import { type ConflictQuestion, onceReporter, watcherOf } from "./watching";
 
 const MOST_LISTED = 8;
 
-/** Delay between an edit and counting the image's pixels, and before a failed write is tried again [ms]. */
-const PAUSE = 300,
-  AGAIN = 1000;
+/** Delay before a failed write is tried again [ms]. */
+const AGAIN = 1000;
 
 const NO_ROOM = "The browser has no more room for this page; save your results, and remove some images.";
 
@@ -71,7 +70,6 @@ export class Session {
   private readonly reportWrites = onceReporter(this.problem);
   private readonly reportOpening = onceReporter(this.problem);
   private isClosed = false;
-  private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
   constructor(readonly store: Store) {
     this.listing = new Listing(this.items, this.chosen);
@@ -163,7 +161,6 @@ export class Session {
 
   /** Waits until all changes are written but for some `own` of the caller, and the service has those that it takes. */
   async sent(own = 0): Promise<void> {
-    this.count();
     await this.writer.idle(own);
     await this.store.sent();
   }
@@ -223,7 +220,6 @@ export class Session {
     if (untracked(() => this.current.value?.item) === item) return;
     this.reportOpening(null);
     try {
-      this.count();
       // a stroke ends where it began
       const untilIdle = async () => {
         while (this.current.value?.edits.isBegun && this.opening.value === item) await pause(20);
@@ -258,7 +254,6 @@ export class Session {
   }
 
   private settle(image: OpenImage): void {
-    this.count();
     const labeling = image.labeling.value!;
     const settled = { labels: packed(labeling.labels), rule: textOf(contextOf(this.settings).rule) };
     batch(() => {
@@ -303,7 +298,6 @@ export class Session {
     const at = this.listing.listed.value.indexOf(item);
     this.nearby.drop(item);
     // its last changes come first
-    this.count();
     this.writer.flush();
     this.items.value = this.items.value.filter((other) => other !== item);
     this.removed.value = [...this.removed.value, item];
@@ -326,6 +320,17 @@ export class Session {
     await this.untilWritten(() => this.store.saveRemoved(item.entry()));
     // the user may have chosen another one meanwhile
     if (this.opening.value === before) await this.open(item);
+  }
+
+  /** Deletes removed images for good. */
+  async emptyTrash(): Promise<void> {
+    try {
+      await this.sent();
+      await this.store.forget(this.removed.value.map(({ id }) => id));
+      this.removed.value = [];
+    } catch (failure) {
+      this.problem.value = sentence(failure);
+    }
   }
 
   async clear(): Promise<void> {
@@ -376,28 +381,16 @@ export class Session {
   }
 
   async keptWork(item: Item): Promise<Work> {
-    this.count();
     this.writer.flush();
     return this.store.work(item.id);
   }
 
   keepEdits(image: OpenImage, change: Partial<Work> = {}): void {
-    if (image.item.isDone.value) return;
+    const { item, labeling, objects } = image;
+    if (item.isDone.value) return;
     // corrected or not, imported labels are listed as imported
-    const source = image.item.isImported ? "import" : "person";
-    this.keep(image.item, { ...change, edits: image.edits.saved }, { source });
-    if (this.counting?.image !== image) this.count();
-    clearTimeout(this.counting?.timer);
-    this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
-  }
-
-  private count(): void {
-    const { counting } = this;
-    this.counting = null;
-    if (!counting) return;
-    clearTimeout(counting.timer);
-    const { item, labeling } = counting.image;
-    if (labeling.value && !item.isDone.value) this.keep(item, {}, summaryOf(labeling.value));
+    const source = item.isImported ? "import" : "person";
+    this.keep(item, { ...change, edits: image.edits.saved }, { source, ...(labeling.value && summaryOf(labeling.value, objects.value)) });
   }
 
   private keep(item: Item, change: Partial<Work>, state: Partial<ImageState>): void {
@@ -443,11 +436,11 @@ export class Session {
     }
     if (before) before.item.picture = null;
     if (image) image.item.picture = image.picture;
-    this.store.hold(image?.item.id ?? null);
     this.current.value = image;
     this.opening.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
+    this.store.hold(image?.item.id ?? null);
     this.writer.write("current", () => this.tryWrite(() => this.store.put("current", image?.item.id)));
     const listed = this.listing.listed.value,
       at = image ? listed.indexOf(image.item) : -1;
@@ -456,7 +449,6 @@ export class Session {
 
   /** Stops writing: another tab took over. */
   close(): void {
-    this.count();
     this.writer.flush();
     this.isClosed = true;
     this.store.close();
@@ -467,7 +459,7 @@ export class Session {
     try {
       return await write();
     } catch (failure) {
-      if (!isFull(failure)) throw failure;
+      if (!isFull(failure) || this.store.isShared) throw failure;
       const removed = this.removed.value;
       this.removed.value = [];
       await this.store.forget(removed.map(({ id }) => id));
@@ -490,9 +482,8 @@ export class Session {
   /** Writes; what fails is tried again until it is written. */
   private async untilWritten(write: () => Promise<void>): Promise<void> {
     if ((await this.tryWrite(write)) || this.isClosed) return;
-    const pause = new Promise((resolve) => setTimeout(resolve, AGAIN));
     // it counts as pending meanwhile
-    void this.writer.counted(() => pause.then(() => this.untilWritten(write)));
+    void this.writer.counted(() => pause(AGAIN).then(() => this.untilWritten(write)));
   }
 }
 

@@ -32,8 +32,8 @@ export function makeSettings() {
     radius: signal(12),
     /** Whether objects that are clicked leave pixels alone that a person drew or clicked. */
     keepsCorrected: signal(true),
-    /** Height of a long list of words [px]; 0: that of all its words. */
-    wordsHeight: signal(144),
+    /** Whether a long list of words is as high as all of them. */
+    showsAllWords: signal(false),
     place: signal<Place | null>(null),
     theme: signal<Theme>("system"),
   };

@@ -8,7 +8,6 @@ import type { ChangedKeys } from "../../session/settings";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
 import type { Key } from "./tool";
-import { chooseFound } from "./word_choice";
 import { frameChosen, frameRegion } from "./workbench";
 
 /** What keys mean beside those of the tools. */
@@ -39,7 +38,6 @@ const STEP = 12;
 
 /** Do what a key of the focused stage means; false: it means nothing. */
 export function pressStage(control: StageControl, event: KeyboardEvent): boolean {
-  if (control.finding.value !== null) return pressFinder(control, control.finding.value, event);
   if (control.tool.value.press?.(event)) return true;
   const { shiftKey } = event;
   const key = meaningOf(control.session.settings.keys.value, event.key);
@@ -55,7 +53,7 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "0") control.fit();
   else if (key === "z") frameRegion(control, control.cursor.value);
   else if (key === "Z") frameChosen(control);
-  else if (key === "w" || key === "W" || key === "/") control.finding.value = "";
+  else if (key === "w" || key === "W" || key === "/") control.isFinding.value = true;
   else if (key === "h" || key === "H" || key === "\\") showBare(control);
   else if (key === "j" || key === "J") control.doubts.next();
   else if (key === "?") control.help.value = true;
@@ -63,16 +61,6 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
   else if (key.toLowerCase() === "n") void control.session.finish();
   else return key === "Escape" && control.leave();
-  return true;
-}
-
-/** Keys that come before the list of words has the focus are for it, and never for a tool. */
-function pressFinder(control: StageControl, typed: string, { key }: KeyboardEvent): boolean {
-  const { finding } = control;
-  if (key.length === 1) finding.value = typed + key;
-  else if (key === "Backspace") finding.value = typed.slice(0, -1);
-  else if (key === "Escape") finding.value = null;
-  else if (key === "Enter") chooseFound(control, typed);
   return true;
 }
 
@@ -88,13 +76,20 @@ function showBare({ isBare }: StageControl): void {
   for (const kind of ["keyup", "blur"]) addEventListener(kind, end, { signal: ending.signal });
 }
 
-/** Undo and redo, wherever the focus is, unless a text is edited; false: the keys mean something else. */
-export function pressAnywhere(
-  control: StageControl,
-  { key, ctrlKey, metaKey, shiftKey, target }: KeyboardEvent,
-): boolean {
+/** What is typed into, so that letters mean nothing else there. */
+const FIELDS = "select, input:not([type=checkbox], [type=radio], [type=range], [type=file])";
+
+/** Undo, redo, letters and digits mean the same wherever the focus is, unless something is typed; false: nothing. */
+export function pressAnywhere(control: StageControl, event: KeyboardEvent): boolean {
+  const { altKey, ctrlKey, key, metaKey, shiftKey, target } = event;
   const isText = target instanceof HTMLInputElement && ["text", "password"].includes(target.type);
-  if (isText || !(ctrlKey || metaKey)) return false;
+  if (!(ctrlKey || metaKey)) {
+    const isField = (target as Element).matches(FIELDS) || document.querySelector("dialog[open]") !== null;
+    const isFree = control.session.current.value !== null && !isField && !altKey && key.length === 1 && key !== " ";
+    // what the stage has taken was its own
+    return isFree && !event.defaultPrevented && pressStage(control, event);
+  }
+  if (isText) return false;
   const letter = key.toLowerCase();
   if (letter === "y" || (letter === "z" && shiftKey)) control.retrace("redo");
   else if (letter === "z") control.retrace("undo");

@@ -61,7 +61,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
         <IconButton icon="fit" label="Show all of the image" onClick={() => control.fit()} />
         <IconButton icon="plus" label="Zoom in" onClick={() => control.zoom(1.5)} />
       </div>
-      {control.finding.value !== null && <WordFinder page={page} />}
+      {control.isFinding.value && <WordFinder page={page} />}
       {frame.current && tool.panel?.(frame.current.getBoundingClientRect())}
     </div>
   );
@@ -199,6 +199,7 @@ export function Toolbar({ page }: { page: Page }) {
             key={one.key}
             icon={one.icon}
             label={one.label}
+            name={one.short ?? one.label}
             shortcut={keys[one.key] ?? one.key}
             isPressed={one === tool}
             isSkipped={one !== tool}
@@ -210,32 +211,32 @@ export function Toolbar({ page }: { page: Page }) {
           <IconButton
             icon="click"
             label="Click an object"
+            name="Click"
             reason="not here, since the page was built without ONNX Runtime (make web brings it)"
             onClick={() => {}}
           />
         )}
       </div>
       <div class="group">
-        <IconButton icon="undo" label="Undo" reason={locked ?? (image?.edits.canUndo ? null : "nothing was changed")} onClick={() => control.retrace("undo")} />
-        <IconButton icon="redo" label="Redo" reason={locked ?? (image?.edits.canRedo ? null : "nothing was undone")} onClick={() => control.retrace("redo")} />
+        <IconButton icon="undo" label="Undo" name="Undo" reason={locked ?? (image?.edits.canUndo ? null : "nothing was changed")} onClick={() => control.retrace("undo")} />
+        <IconButton icon="redo" label="Redo" name="Redo" reason={locked ?? (image?.edits.canRedo ? null : "nothing was undone")} onClick={() => control.retrace("redo")} />
       </div>
       <div class="group">
         <HoldButton
           icon="bare"
           label="Hold to see the image without its labels"
+          name="Image"
           onHold={(isHeld) => (control.isBare.value = isHeld)}
         />
         <IconButton
           icon="doubt"
           label="Least certain place"
+          name="Least certain"
           reason={session.isLabeled.value ? null : "the image isn't labeled yet"}
           onClick={() => control.doubts.next()}
         />
       </div>
-      <div class="options">
-        {locked !== null && <span class="help">{locked}</span>}
-        {locked === null && tool.options?.()}
-      </div>
+      <div class="options">{locked === null && tool.options ? tool.options() : <span class="help">{locked ?? tool.help}</span>}</div>
     </div>
   );
 }

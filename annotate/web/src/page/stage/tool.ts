@@ -27,6 +27,8 @@ export type Key = readonly [string, string];
 export abstract class Tool {
   abstract readonly icon: IconName;
   abstract readonly label: string;
+  /** What stands below its icon, if that isn't its label. */
+  readonly short?: string;
   abstract readonly key: string;
   abstract readonly help: string;
   readonly keys: readonly Key[] = [];

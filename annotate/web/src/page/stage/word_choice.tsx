@@ -1,6 +1,5 @@
 /** Chooses the word of the tools: from a menu, or by its letters. */
 
-import { type Signal, useSignal } from "@preact/signals";
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import type { Color } from "../../imaging/palette";
@@ -27,19 +26,17 @@ export function WordChoice({ work }: { work: Workbench }) {
         value={choice === undefined ? FOUND : String(choice ?? NOTHING)}
         onChange={(key) => work.choose(choiceOf(key))}
       />
-      <IconButton icon="find" label="Find a word by its letters" onClick={() => (work.finding.value = "")} />
+      <IconButton icon="find" label="Find a word by its letters" onClick={() => (work.isFinding.value = true)} />
     </>
   );
 }
 
 export function WordFinder({ page: { control, session } }: { page: Page }) {
-  const { finding } = control;
-  const close = () => (finding.value = null);
+  const close = () => (control.isFinding.value = false);
   return (
     <Dialog title="The word of the tools" onClose={close}>
       <WordList
         label="Find a word"
-        typed={finding}
         options={optionsOf(session.settings, null)}
         onKeep={close}
         onChoose={(key) => {
@@ -49,12 +46,6 @@ export function WordFinder({ page: { control, session } }: { page: Page }) {
       />
     </Dialog>
   );
-}
-
-/** Choose the word for the tools that a text finds first. */
-export function chooseFound(work: Workbench, text: string): void {
-  work.choose(choiceOf(offered(optionsOf(work.session.settings, null), text)[0].key));
-  work.finding.value = null;
 }
 
 /** @param has id of the word that the pixels have, which isn't offered; null: none. */
@@ -83,8 +74,6 @@ interface Option {
 
 interface WordListProps {
   label: string;
-  /** What is typed; it may have been typed before the list is there. */
-  typed?: Signal<string | null>;
   options: readonly Option[];
   /** What can be done with a text that is no word yet. */
   addition?: ((text: string) => string | null) | undefined;
@@ -98,10 +87,8 @@ interface WordListProps {
 
 const NEW = "new ";
 
-export function WordList({ label, typed: begun, options, addition, onChoose, onAdd, onKeep, current }: WordListProps) {
-  const own = useSignal<string | null>("");
-  const typed = begun ?? own,
-    text = typed.value ?? "";
+export function WordList({ label, options, addition, onChoose, onAdd, onKeep, current }: WordListProps) {
+  const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const id = useId();
   const field = useRef<HTMLInputElement>(null);
@@ -141,7 +128,7 @@ export function WordList({ label, typed: begun, options, addition, onChoose, onA
         autofocus={matchMedia("(pointer: fine)").matches}
         value={text}
         onInput={(event) => {
-          typed.value = event.currentTarget.value;
+          setText(event.currentTarget.value);
           setAt(0);
         }}
         onKeyDown={(event) => {

@@ -25,8 +25,8 @@ export interface Region {
 }
 
 export class Workbench extends Navigation {
-  /** What was typed to find a word; null: the list of words isn't open. */
-  readonly finding = signal<string | null>(null);
+  /** Whether the list is open in which a word is found. */
+  readonly isFinding = signal(false);
   /** What the tools paint: the word that was chosen, or else the first. */
   readonly choice = computed<Choice>(() => {
     const words = lookedFor(this.session.settings.vocabulary.value),

@@ -35,6 +35,7 @@ type Step = { readonly click: Click } | { readonly box: Box };
 export class ClickTool extends BoxTool {
   readonly icon = "click";
   readonly label = "Click an object";
+  override readonly short = "Click";
   readonly key = "c";
   readonly help = "Click an object, or drag a box around it; click what is missing, and right-click what is too much.";
   override readonly keys: readonly Key[] = [
@@ -145,11 +146,11 @@ export class ClickTool extends BoxTool {
   options() {
     return (
       <>
+        <Button text="Give the word" kind="primary" reason={this.found.value.length ? null : "Click an object first"} onClick={() => this.give()} />
         <WordChoice work={this.work} />
         <Toggle text="Take out" value={this.removes} />
         <Toggle text="Keep what was drawn" value={this.work.session.settings.keepsCorrected} />
         <Button text="Take back" reason={this.isBegun ? null : "Nothing was clicked yet"} onClick={() => this.takeBack()} />
-        <Button text="Give the word" reason={this.found.value.length ? null : "Click an object first"} onClick={() => this.give()} />
         <span class="message" role="status">
           {this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isStuck ? "No better by clicks: draw the rest." : "")}
           {this.isProtected.value && (

@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 
 import type { View } from "../../../imaging/names";
+import { sampled } from "../../../imaging/picture";
 import { corners, type Costs, edgeCosts, strongestNear, wayBetween } from "../../../labels/live_wire";
 import { nearestOn, type Point, polygon, type Size } from "../../../labels/runs";
 import type { OpenImage } from "../../../session/open_image";
@@ -119,9 +120,14 @@ export class PolygonTool extends Tool {
   options() {
     return (
       <>
+        <Button
+          text="Finish"
+          kind="primary"
+          reason={this.corners.value.length < 3 ? "A polygon has at least three corners" : null}
+          onClick={() => this.close()}
+        />
         <WordChoice work={this.work} />
         <Toggle text="Snap" value={this.isSnapping} />
-        <Button text="Finish" reason={this.corners.value.length < 3 ? "A polygon has at least three corners" : null} onClick={() => this.close()} />
         {this.chosen.value !== null && (
           <Button text="Take corner away" onClick={() => this.remove(this.chosen.value!)} />
         )}
@@ -249,11 +255,7 @@ class Snapping {
     const view = { x: left, y: top, scale: cell };
     const inside = { ...view, costs: size };
     if (!hasInside(inside, place, 0) || !hasInside(inside, other, 0)) return null;
-    const context = new OffscreenCanvas(size.width, size.height).getContext("2d", { willReadFrequently: true })!;
-    context.imageSmoothingQuality = "medium";
-    const [across, down] = [size.width * cell, size.height * cell];
-    image.picture.draw(context, { left, top, right: left + across, bottom: top + down }, { x: 0, y: 0, ...size });
-    const { data } = context.getImageData(0, 0, size.width, size.height);
+    const data = sampled(image.picture, { left, top, right: left + size.width * cell, bottom: top + size.height * cell }, size);
     const ends = {
       left: left === 0,
       top: top === 0,

@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 
+import { sampled } from "../../../imaging/picture";
 import { regionsIn, surroundings } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
 import { cellsOf, fitted, runsOfCells, type Way } from "../../../labels/fitting";
@@ -24,6 +25,7 @@ import { BoxTool } from "./box_tool";
 export class RegionTool extends BoxTool {
   readonly icon = "region";
   readonly label = "Give a region another word";
+  override readonly short = "Region";
   readonly key = "r";
   readonly help = "Click a region to give it another word; drag a box around several.";
   override readonly keys: readonly Key[] = [["Drag", "choose all regions in a box"]];
@@ -79,11 +81,8 @@ export class RegionTool extends BoxTool {
       width: Math.max(1, Math.round((box.right - box.left) * scale)),
       height: Math.max(1, Math.round((box.bottom - box.top) * scale)),
     };
-    const context = new OffscreenCanvas(size.width, size.height).getContext("2d", { willReadFrequently: true })!;
-    image.picture.draw(context, box, { x: 0, y: 0, ...size });
-    const { data } = context.getImageData(0, 0, size.width, size.height);
     const cells = cellsOf(runs, width, box, size);
-    const mask = fitted(cells, data, size, way, Math.max(2, Math.round(reach * scale)));
+    const mask = fitted(cells, sampled(image.picture, box, size), size, way, Math.max(2, Math.round(reach * scale)));
     if (!mask) return false;
     const changed = mask.map((inside, at) => Number(inside !== cells[at]));
     const touched = split(runsOfCells(changed, width, box, size), (pixel) => labeling.labels[pixel] === picked.id);
@@ -195,6 +194,7 @@ const WAYS = [
 export class EraserTool extends Tool {
   readonly icon = "eraser";
   readonly label = "Magic eraser";
+  override readonly short = "Eraser";
   readonly key = "e";
   readonly help =
     "Click a region to take it away: the words around it grow into its place, each pixel gets the nearest one.";
