@@ -53,6 +53,8 @@ export interface Segmentation extends Size {
   readonly dtype: string;
   /** Time spent on the image and its words [s]. */
   readonly seconds: number;
+  /** Expected share of right pixels; null: the confidence is no probability, or the answer isn't fresh. */
+  readonly quality: number | null;
 }
 
 export interface PartMap {

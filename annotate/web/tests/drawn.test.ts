@@ -202,7 +202,7 @@ async function drawn(seed: number, actions: number): Promise<number> {
       case 9: {
         if (served !== at) break;
         const item = await show(tab, `own-${who}.png`);
-        if (!session.isLabeled.value) await session.take(item, { ...item.summary.value, ...ANSWER, words: session.settings.words.value.slice(0, 1) }, "question");
+        if (!session.isLabeled.value) await session.take(item, { ...item.summary.value, ...ANSWER, quality: null, words: session.settings.words.value.slice(0, 1) }, "question");
         assert.equal(item.isDone.value, here.done[who], told);
         if (here.done[who]) session.reopen();
         else void session.finish();

@@ -18,7 +18,7 @@ export function map(...rows: readonly string[]): { labels: Uint16Array; width: n
 export function found(rows: readonly string[], words: readonly string[], confidence = 0.8): Segmentation {
   const image = map(...rows);
   const certain = new Uint8Array(image.labels.length).fill(Math.round(255 * confidence));
-  return { ...image, confidence: certain, words, parts: null, model: "tiny", dtype: "float32", seconds: 0.12345 };
+  return { ...image, confidence: certain, words, parts: null, model: "tiny", dtype: "float32", seconds: 0.12345, quality: null };
 }
 
 /** The same by the ids of some words. */

@@ -53,7 +53,7 @@ async function opened(service: ProjectService, person: Person, last = "b.png"): 
   await person.label("floor", "cat");
   await idle(person);
   await person.session.open(person.session.items.value.find(({ id }) => id === last)!);
-  await person.session.take(person.session.current.value!.item, { ...person.session.current.value!.item.summary.value, ...answer }, "question");
+  await person.session.take(person.session.current.value!.item, { ...person.session.current.value!.item.summary.value, ...answer, quality: null }, "question");
   await idle(person);
   assert.ok(service.states.get(last)!.revision);
 }

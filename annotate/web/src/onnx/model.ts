@@ -131,7 +131,11 @@ export class Model {
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
     const labels = await this.decision.labels(contest, maps, word, height, width);
     const { name: model, dtype } = this.description;
-    return { width, height, ...labels, words, parts: null, model, dtype };
+    // as Python's `result.quality`: where the confidence is fitted, or taught words share a cell's probability
+    const labeled = labels.confidence.filter((_, at) => labels.labels[at] !== 65535);
+    const isProbability = words.length > 1 && (byExamples !== null || contest.isFitted) && labeled.length > 0;
+    const quality = isProbability ? labeled.reduce((sum, one) => sum + one, 0) / (255 * labeled.length) : null;
+    return { width, height, ...labels, words, parts: null, model, dtype, quality };
   }
 
   private async logits(

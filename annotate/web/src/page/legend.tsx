@@ -11,6 +11,9 @@ import { type Page, percent, plural } from "./page";
 /** Mean confidence below which perhaps none of the words is in the image: 0.03 to 0.11 on nonsense, 0.24 on photographs. */
 const UNSURE = 0.12;
 
+/** Expected share of right pixels from which nothing better is proposed, as in Python's hints. */
+const GOOD = 0.6;
+
 export function Legend({ page: { session } }: { page: Page }) {
   const image = session.current.value,
     labeling = image?.labeling.value;
@@ -21,12 +24,19 @@ export function Legend({ page: { session } }: { page: Page }) {
   const isShown = session.visible(labeling);
   const parts = image.partFigures.value.filter(({ pixels }) => pixels);
   const certainty = 1 - (image.item.summary.value.uncertainty ?? 0);
+  const { quality } = labeling.found;
   const unlabeled = labeling.labels.length - all.reduce((sum, { pixels }) => sum + pixels, 0);
   return (
     <>
       {certainty < UNSURE && (
         <p class="help" role="status">
           Unsure: mean confidence {certainty.toFixed(2)}; perhaps none of these words is in the image.
+        </p>
+      )}
+      {quality !== null && quality < GOOD && certainty >= UNSURE && (
+        <p class="help" role="status">
+          Many of these labels may be wrong (expected accuracy {percent(quality)}): a larger network labels this image
+          better; so does this one after <i>Improve</i> has taught it from a few images that are done, or your clicks.
         </p>
       )}
       <ul class="legend" aria-labelledby="legend">

@@ -27,6 +27,7 @@ const NOTHING_FOUND: Draft = {
   model: "",
   dtype: "",
   seconds: 0,
+  quality: null,
 };
 
 export function labelingOf(size: Size, { draft, edits, settled }: Work, context: Context): Labeling {

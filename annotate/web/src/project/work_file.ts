@@ -150,7 +150,8 @@ function draftOf(files: Unzipped, state: ImageState, vocabulary: Vocabulary, pai
   words.delete(NONE);
   const { width, height } = size;
   const parts = partsOf(files["parts.png"], size);
-  return { width, height, labels, confidence, words: [...words], parts, model: modelOf(state), dtype: "", seconds: 0 };
+  const answered = { parts, model: modelOf(state), dtype: "", seconds: 0, quality: null };
+  return { width, height, labels, confidence, words: [...words], ...answered };
 }
 
 /** The model that the page asked, of which a work file tells no more than this. */

@@ -106,6 +106,7 @@ interface Report {
   readonly classes: readonly { readonly name: string }[];
   readonly parts?: readonly PartName[];
   readonly seconds: number;
+  readonly quality?: number | null;
 }
 
 /** @throws PageError the answer isn't what this page knows. */
@@ -135,6 +136,7 @@ function read(files: Unzipped): Segmentation {
     model: report.model,
     dtype: report.dtype ?? "float32",
     seconds: report.seconds,
+    quality: report.quality ?? null,
   };
 }
 
