@@ -13,7 +13,8 @@ runtime.progress serving.admission serving.answers serving.app serving.bodies se
 serving.server serving.settings"""
 
 IMAGES_AND_FORMATS = """data.datasets.maps data.datasets.opening data.labeled_images imaging.annotations
-imaging.connected_regions imaging.image_formats imaging.label_maps imaging.palette imaging.reading imaging.result_paths
+imaging.connected_regions imaging.image_formats imaging.label_maps imaging.palette imaging.pictures
+imaging.reading imaging.result_paths
 inference.edges inference.label_options labeling.formats.dataset"""
 
 PROGRAMS_OF_THE_PAGE = """inference.clicks inference.exported.manifest inference.exported.segmenter models.catalog

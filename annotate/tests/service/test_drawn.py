@@ -37,7 +37,7 @@ from tests.processes import free_port
 from tests.serving.services import drawn_image, png
 
 SEEDS = [int(seed) for seed in os.environ.get("SEGVOC_DRAWN_SEEDS", "1").split()]
-ACTIONS = 300
+ACTIONS = 300 if "SEGVOC_DRAWN_SEEDS" in os.environ else 120
 
 PEOPLE = ("anna", "ben", "cleo")
 TABS = [(person, number) for person in PEOPLE for number in (1, 2)]
