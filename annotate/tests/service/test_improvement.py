@@ -27,11 +27,11 @@ from segvoc.storage.records import to_json
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from segvoc_annotate.service.improvement import IMPROVED_FILE, Improvement, ImprovementState
-from segvoc_annotate.service.improving import corrected_places, done_images, why_no_finetuning
+from segvoc_annotate.service.improving import IMPROVEMENT_STAGES, corrected_places, done_images, why_no_finetuning
 from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
 from tests.inference.small_network import small_segmenter
-from tests.inference.taught.drawn_examples import drawn_examples
+from tests.inference.taught.drawn_examples import UNLABELED, drawn_examples
 from tests.serving.services import png
 
 ADDRESS = "/v1/project/improvement"
@@ -108,6 +108,14 @@ def test_images_that_nobody_corrected_teach_and_do_not_judge(project: Project) -
     running = ImprovementState(state="running", images=3)
     ended = Improvement(project, small_segmenter).finish(to_json(taught.record) | {"held_out": 0}, running)
     assert "scores" not in ended and "none of the done images was corrected" in str(ended["message"])
+
+
+def test_teaching_has_no_stage_whose_share_of_the_work_is_unknown() -> None:
+    examples, stages = drawn_examples(3), set[str]()
+    for labels in examples.labels:
+        labels[: labels.shape[0] // 3], labels[-labels.shape[0] // 3 :] = UNLABELED, UNLABELED
+    taught = segvoc.teach(small_segmenter(), examples, keep_worse=True, on_step=lambda stage, *_: stages.add(stage))
+    assert taught.record.unlabeled and "labeling what has no label" in stages <= IMPROVEMENT_STAGES.keys()
 
 
 def test_a_job_is_joined_and_canceled_and_leaves_nothing(project: Project) -> None:

@@ -28,7 +28,8 @@ IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
     "finding regions": (0.05, 0.3),
     "reading images": (0.3, 0.6),
     "fitting classifiers": (0.6, 0.9),
-    "trying edges": (0.9, 1.0),
+    "trying edges": (0.9, 0.95),
+    "labeling what has no label": (0.95, 1.0),
     "computing features": (0.05, 0.4),
     "fine-tuning": (0.4, 1.0),
 }
