@@ -86,7 +86,7 @@ class EdgeNetwork(nn.Module):
         tap_0: Float[Tensor, "B 48 h//2 w//2"],
         appearance: Float[Tensor, "B 472 h//4 w//4"],
     ) -> Float[Tensor, "B 9*11 h w"]:
-        """The weights of each cell's 3 x 3 neighbors: of each step, then of each of the four cells it is upsampled to."""
+        """The weights of each cell's 3 x 3 neighbors in each step, then for each of its four cells at stride 2."""
         fine = F.relu(self.fine(pixels / 127.5 - 1))
         x = self.coarse(fine)
         for number, (name, one) in enumerate(zip(FEATURES, (tap_1, tap_0, appearance), strict=True)):

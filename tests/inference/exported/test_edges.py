@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import segvoc
-from segvoc.inference import teaching
 from segvoc.inference import edges as edges_module
+from segvoc.inference import teaching
 from segvoc.inference.edges import (
     EDGE_WEIGHTS,
     EDGES,
