@@ -36,7 +36,7 @@ from segvoc.inference.taught.taught_words import (
     probe_image,
 )
 from segvoc.inference.windows import ViewLogits
-from segvoc.lexicon import Lexicon, trained_lexicon
+from segvoc.encoders.lexicon import Lexicon, trained_lexicon
 from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.runtime.arrays import bilinear
 from segvoc.storage.files import SHIPPED

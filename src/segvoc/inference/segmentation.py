@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
 from PIL import Image
 
+from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import Hint, OutputError, UsageError, missing_package
 from segvoc.imaging.annotations import (
     MaskForm,
@@ -41,7 +42,6 @@ from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.tiff_tags import place_of
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_of
-from segvoc.lexicon import surfaces_among
 from segvoc.runtime.progress import print_line
 from segvoc.runtime.suggestions import Called, checked_call, did_you_mean, no_attribute
 from segvoc.storage.atomic_writes import check_names, write_atomically
@@ -442,7 +442,7 @@ class Segmentation:
         """Convert to a COCO dataset of one image, as in the format "coco-instances".
 
         Each object is an annotation; for words without objects, each connected component, or for stuff (sky, wall, ...,
-        see `segvoc.lexicon`) the whole mask.
+        see `segvoc.encoders.lexicon`) the whole mask.
 
         Args:
             masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.25 pixels of pixel edges.

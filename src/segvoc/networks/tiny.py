@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder
+from segvoc.encoders.lexicon import trained_lexicon
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.layers.aggregation import DecoderSizes, cost_volumes
@@ -23,7 +24,6 @@ from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.layers.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
-from segvoc.lexicon import trained_lexicon
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Order
 from segvoc.storage.records import check_range
