@@ -19,9 +19,9 @@ from segvoc.inference.pixel_labels import UNLABELED, search_classes, selected_cl
 from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
+from segvoc.models.decisions import TINY_CONFIDENCE, TINY_DECISION
 from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
-from segvoc.models.presets import TINY_CONFIDENCE, TINY_DECISION
 from segvoc.models.shipped import open_tiny
 from segvoc.models.spec import ModelSpec
 from segvoc.storage.files import SHIPPED
