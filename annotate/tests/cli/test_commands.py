@@ -83,17 +83,28 @@ def test_images_are_assigned_and_two_people_compared(segvoc_command: Command) ->
     segvoc_command("project", "agreement", "street").refused("--copies --to NAME")
     with Project("street") as project:
         for name, labels in (("sub/c.png", np.zeros((40, 60))), ("sub/c (cleo).png", np.eye(40, 60))):
-            project.write(name, LabelWork.of_labels(labels.astype(np.uint16)), expected=0)
-    told = segvoc_command("project", "agreement", "street", "--all", "--out", "differences")
+            by = "cleo" if "cleo" in name else "lead"  # it is assigned to anna
+            project.write(name, LabelWork.of_labels(labels.astype(np.uint16)), expected=0, by=by)
+            project.set_done(name, True, expected=project.state(project.image(name)).revision, by=by)
+        project.review("sub/c.png", "accepted", "", expected=project.state(project.image("sub/c.png")).revision)
+    told = segvoc_command("project", "agreement", "street", "--out", "differences")
     assert [line.split() for line in told.out.splitlines()[1:]] == [
         ["cat", "98.3", "%"],
         ["sofa", "0.0", "%"],
         ["mean", "49.2", "%"],
         ["same", "pixels", "98.3", "%"],
         ["image", "by", "and", "IoU", "same", "pixels"],
-        ["sub/c.png", "anna", "cleo", "49.2", "%", "98.3", "%"],
+        ["sub/c.png", "lead", "cleo", "49.2", "%", "98.3", "%"],
     ]
     assert Path("differences/sub/c (cleo).png.png").exists()
+    told = segvoc_command("project", "people", "street", "--csv", "work.csv").out.splitlines()
+    assert told[0].split() == "person assigned done images actions minutes gold IoU same pixels".split()
+    assert [line.split()[0] for line in told[1:]] == ["anna", "ben", "cleo", "lead"]
+    assert told[3].split() == ["cleo", "1", "1", "0", "0", "0.0", "1", "49.2", "%", "98.3", "%"]
+    assert len(Path("work.csv").read_text().splitlines()) == 3
+    segvoc_command("project", "assign", "street", "--to", "anna", "--images", "*", "--copies").refused(
+        "'a.png' is anna's already"
+    )
     assert segvoc_command("project", "assign", "street", "--to", "", "--images", "*").out == "nobody: 4 images\n"
 
 
