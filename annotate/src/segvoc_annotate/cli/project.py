@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -342,25 +342,37 @@ def empty_trash(folder: str) -> None:
         echo(f"{counted(opened.empty_trash(), 'image')} deleted")
 
 
-@project.command(epilog=example("segvoc project backup facades --out facades.zip"))
+@project.command(epilog=example("segvoc project backup facades backups --keep 7"))
 @click.argument("folder", metavar="DIR")
-@click.option("--out", metavar="FILE", help="The zip.  [default: DIR.zip]")
-def backup(folder: str, out: str | None) -> None:
-    """Save DIR with its images, labels, assignments, history and trash as one zip, also while it is in use.
+@click.argument("dest", metavar="[DEST]", required=False)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Add a backup with the time in its name to the folder DEST, and delete all but the N newest of this project.",
+)
+def backup(folder: str, dest: str | None, keep: int | None) -> int:
+    """Save DIR with its images, labels, assignments, history and trash as the zip DEST (default: DIR.zip).
 
-    Each file is whole; changes during the backup may be in it or not. Reopen it with `segvoc annotate FILE` or on the
-    page.
+    It may be in use meanwhile: each file is whole; changes during the backup may be in it or not. Reopen it with
+    `segvoc annotate DEST` or on the page.
+
+    With --keep, a backup has its name only when it is whole, and others are deleted after that: those alone that such a
+    call made of this project (NAME.ID.TIME.zip).
     """
-    from segvoc.storage.atomic_writes import write_atomically
-    from segvoc_annotate.projects.archive import archived
+    from segvoc_annotate.projects.archive import backup_path, delete_backups, write_backup
     from segvoc_annotate.projects.folder import ProjectFolder
 
+    if keep is not None and dest is None:
+        raise UsageError("--keep needs the folder of the backups: segvoc project backup DIR DEST --keep N")
     opened = ProjectFolder(folder)
-    target = f"{opened.folder}.zip" if out is None else out
-
-    def write(file: BinaryIO) -> None:
-        for piece in archived(opened):
-            file.write(piece)
-
-    write_atomically(target, write)
+    target = Path(f"{opened.folder}.zip" if dest is None else dest)
+    if keep is not None:
+        target = backup_path(opened, target)
+    problems = write_backup(opened, target)
+    for problem in problems:
+        echo(f"segvoc: error: not in the backup: {problem}", err=True)
     echo(f"-> {target}")
+    for path in delete_backups(opened, target, keep) if keep is not None else ():
+        echo(f"deleted {path}")
+    return 1 if problems else 0

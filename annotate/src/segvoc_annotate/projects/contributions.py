@@ -4,9 +4,10 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from segvoc.storage.records import to_json
 from segvoc_annotate.projects.agreement import gold_scores
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.records import DOCUMENTED
@@ -76,7 +77,7 @@ def contributions(project: ProjectFolder, *, on_step: Callable[[int, int], None]
     index, scores = project.index, gold_scores(project, on_step=on_step)
     by, names = index.labelers(), {state.id: state.image for state in states}
     done = {(by.get(state.id) or state.by or "", state.id) for state in states if state.done}
-    actions = {(person, id_): work for person, id_, *work in index.actions(PAUSE)}
+    actions = index.actions(PAUSE)
     pairs = {(pair.by[1], pair.other): pair for score in scores.values() for pair in score.pairs}
     images = list[ImageWork]()
     for person, id_ in actions.keys() | done:
@@ -120,5 +121,5 @@ def as_csv(images: Iterable[ImageWork]) -> bytes:
     text = io.StringIO(newline="")
     rows = csv.writer(text)
     rows.writerow(field.name for field in fields(ImageWork))
-    rows.writerows(map(astuple, images))
+    rows.writerows(to_json(one).values() for one in images)
     return text.getvalue().encode()

@@ -307,14 +307,14 @@ class Index:
         query = "SELECT image_id, by, max(seq) FROM changes WHERE what IN ('labels', 'done') GROUP BY image_id"
         return {image: by for image, by, _ in self._rows(query)}
 
-    def actions(self, pause: int) -> list[tuple[str, str, str, int, int]]:
-        """What people did on the page: name, image's id, its last name, number of actions, seconds of work.
+    def actions(self, pause: int) -> dict[tuple[str, str], tuple[str, int, int]]:
+        """What people did on the page, by name and image's id: its last name, number of actions, seconds of work.
 
         An action is a saved change of an image's labels, or of what was said of them. The time since the same person's
         last one is work on the later one's image, but for gaps of more than `pause` [s].
         """
         rows = self._rows(_ACTIONS, pause)
-        return [(by, id_, image, actions, seconds) for by, id_, image, actions, seconds, _ in rows]
+        return {(by, id_): (image, actions, seconds) for by, id_, image, actions, seconds, _ in rows}
 
     # ---- the trash
 
