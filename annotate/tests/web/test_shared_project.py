@@ -161,6 +161,8 @@ def test_datasets_are_jobs_and_images_are_listed_by_person(anna: Site, street: P
     anna.press("People", exact=True)
     anna.press("Compare two people")
     anna.shows("no image is done by two people")
+    anna.press("Time and gold scores")
+    anna.tab.get_by_role("region", name="What people did").get_by_role("row", name="ben").wait_for()
 
 
 @pytest.fixture
