@@ -213,7 +213,9 @@ def failure_of(error: Exception) -> ServiceFailure | None:
     """The failure to show to the client; None for internal errors."""
     if isinstance(error, RequestValidationError):
         problem = error.errors()[0]
-        return ServiceFailure("invalid_request", f"{problem['loc'][-1]}: {problem['msg']}; see /openapi.json")
+        name = problem["loc"][-1]
+        said = f"{name} is missing" if problem["type"] == "missing" else f"{name}: {problem['msg']}"
+        return ServiceFailure("invalid_request", f"{said}; see /openapi.json")
     if isinstance(error, ConflictError):
         code, status = ("done", 409) if isinstance(error, ImageDoneError) else ("conflict", 412)
         headers, details = etag(error.current.revision), {"current": strict_json(to_json(error.current))}
