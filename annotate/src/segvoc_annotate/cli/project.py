@@ -317,7 +317,7 @@ def backup(folder: str, out: str | None) -> None:
     page.
     """
     from segvoc.storage.atomic_writes import write_atomically
-    from segvoc_annotate.projects.archive import archived
+    from segvoc_annotate.projects.archive import archived, note_backup
     from segvoc_annotate.projects.folder import ProjectFolder
 
     opened = ProjectFolder(folder)
@@ -328,4 +328,5 @@ def backup(folder: str, out: str | None) -> None:
             file.write(piece)
 
     write_atomically(target, write)
+    note_backup(opened.folder)
     echo(f"-> {target}")

@@ -24,6 +24,9 @@ from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 HISTORY_FILE = "history.jsonl"
 """The changes of a project in its zip, one per line."""
 
+BACKUP_MARK = ".segvoc/backup"
+"""An empty file, whose time is that of the last backup."""
+
 PARTS = ("images", "labels", "objects", "taught", TRASH, "work")
 """Folders in a project's zip, besides `project.json` and `history.jsonl`."""
 
@@ -43,6 +46,20 @@ def archived(project: ProjectFolder, *, has_trash: bool = True) -> Iterator[byte
     for name, path in _files(project, has_trash):
         yield from stream.add(name, path)
     yield from stream.end()
+
+
+def note_backup(folder: Path) -> None:
+    """Note that a project's folder was backed up just now, where it can be written."""
+    with suppress(OSError):
+        (folder / BACKUP_MARK).touch()
+
+
+def last_backup(folder: Path) -> float:
+    """When `note_backup` was called last [s since 1970]; 0: never."""
+    try:
+        return (folder / BACKUP_MARK).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _files(project: ProjectFolder, has_trash: bool) -> Iterator[tuple[str, Path]]:

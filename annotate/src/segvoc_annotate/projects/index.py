@@ -57,6 +57,21 @@ PRAGMA user_version = {_VERSION};
 """
 """`stem` is folded: images that share it would share a label map. The `_file` columns are `stamp_of` the files."""
 
+STATES = ("unlabeled", "labeled", "sent back", "done", "accepted")
+"""An image is in one of them; one that is done isn't accepted yet."""
+
+_STATES_QUERY = """
+SELECT max(name), kind, count(*) FROM (
+    SELECT name, CASE
+        WHEN json_extract(state, '$.revision') = 0 THEN 'unlabeled'
+        WHEN json_extract(state, '$.done') AND json_extract(state, '$.review.verdict') = 'accepted' THEN 'accepted'
+        WHEN json_extract(state, '$.done') THEN 'done'
+        WHEN json_extract(state, '$.review.verdict') = 'sent back' THEN 'sent back'
+        ELSE 'labeled'
+    END AS kind FROM images WHERE state IS NOT NULL AND name > ? ORDER BY name LIMIT 2000
+) GROUP BY kind
+"""
+
 
 def stamp_of(path: Path) -> str:
     """A text that changes when a file is replaced or written; empty if it doesn't exist."""
@@ -252,6 +267,15 @@ class Index:
         """Why images can't be used, in order."""
         return [line for (line,) in self._rows("SELECT problem FROM images WHERE problem IS NOT NULL ORDER BY name")]
 
+    def images_by_state(self) -> dict[str, int]:
+        """How many images are in each of `STATES`; read in pieces, between which others have their turn."""
+        counts, last = dict.fromkeys(STATES, 0), ""
+        while rows := self._rows(_STATES_QUERY, last):
+            for name, kind, count in rows:
+                last = max(last, name)
+                counts[kind] += count
+        return counts
+
     # ---- history
 
     def log(
@@ -282,6 +306,11 @@ class Index:
         """The changes after that of a number, in order; 0: all."""
         rows = self._rows("SELECT * FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", after, most)
         return [Change(**dict(zip(Change.__dataclass_fields__, row, strict=True))) for row in rows]
+
+    def changes_by_kind(self, after: int, last: int) -> dict[ChangeKind, int]:
+        """How many changes of each kind came after that of a number, up to another one."""
+        query = "SELECT what, count(*) FROM changes WHERE seq > ? AND seq <= ? GROUP BY what"
+        return dict(self._rows(query, after, last))
 
     def history(self) -> Iterator[Change]:
         """All changes, read in pieces."""

@@ -107,6 +107,8 @@ class ProjectAddresses:
         self.project = Project(folder)
         self.taught = TaughtModel(self.project, service)
         self.max_pixels = MAX_EDITED_PIXELS
+        self.waiting: list[str] = []
+        """The names of those whose requests wait for changes, which take none of the slots of requests."""
         self.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
         self._router, self._route_class = app.router, _route_class(self.project)
 
