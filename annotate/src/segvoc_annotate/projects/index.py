@@ -33,6 +33,8 @@ INDEX_FILE = "index.sqlite"
 _VERSION = 2
 _BUSY_SECONDS = 10.0
 """Wait for readers in other processes, without a write-ahead log [s]."""
+_COUNTING_SECONDS = 1.0
+"""The same of who only counts."""
 
 MOST_CHANGES = 10_000
 """Max changes in an answer."""
@@ -61,15 +63,13 @@ STATES = ("unlabeled", "labeled", "sent back", "done", "accepted")
 """An image is in one of them; one that is done isn't accepted yet."""
 
 _STATES_QUERY = """
-SELECT max(name), kind, count(*) FROM (
-    SELECT name, CASE
-        WHEN json_extract(state, '$.revision') = 0 THEN 'unlabeled'
-        WHEN json_extract(state, '$.done') AND json_extract(state, '$.review.verdict') = 'accepted' THEN 'accepted'
-        WHEN json_extract(state, '$.done') THEN 'done'
-        WHEN json_extract(state, '$.review.verdict') = 'sent back' THEN 'sent back'
-        ELSE 'labeled'
-    END AS kind FROM images WHERE state IS NOT NULL AND name > ? ORDER BY name LIMIT 2000
-) GROUP BY kind
+SELECT CASE
+    WHEN json_extract(state, '$.revision') = 0 THEN 'unlabeled'
+    WHEN json_extract(state, '$.done') AND json_extract(state, '$.review.verdict') = 'accepted' THEN 'accepted'
+    WHEN json_extract(state, '$.done') THEN 'done'
+    WHEN json_extract(state, '$.review.verdict') = 'sent back' THEN 'sent back'
+    ELSE 'labeled'
+END AS kind, count(*) FROM images WHERE state IS NOT NULL GROUP BY kind
 """
 
 
@@ -267,15 +267,6 @@ class Index:
         """Why images can't be used, in order."""
         return [line for (line,) in self._rows("SELECT problem FROM images WHERE problem IS NOT NULL ORDER BY name")]
 
-    def images_by_state(self) -> dict[str, int]:
-        """How many images are in each of `STATES`; read in pieces, between which others have their turn."""
-        counts, last = dict.fromkeys(STATES, 0), ""
-        while rows := self._rows(_STATES_QUERY, last):
-            for name, kind, count in rows:
-                last = max(last, name)
-                counts[kind] += count
-        return counts
-
     # ---- history
 
     def log(
@@ -306,11 +297,6 @@ class Index:
         """The changes after that of a number, in order; 0: all."""
         rows = self._rows("SELECT * FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", after, most)
         return [Change(**dict(zip(Change.__dataclass_fields__, row, strict=True))) for row in rows]
-
-    def changes_by_kind(self, after: int, last: int) -> dict[ChangeKind, int]:
-        """How many changes of each kind came after that of a number, up to another one."""
-        query = "SELECT what, count(*) FROM changes WHERE seq > ? AND seq <= ? GROUP BY what"
-        return dict(self._rows(query, after, last))
 
     def history(self) -> Iterator[Change]:
         """All changes, read in pieces."""
@@ -352,6 +338,18 @@ class Index:
         self._rows("DELETE FROM facts WHERE name = ?", name)
         if value is not None:
             self._rows("INSERT INTO facts VALUES (?, ?)", name, strict_json(value))
+
+
+def read_counts(path: Path, after: int) -> tuple[Mapping[str, int], list[tuple[ChangeKind, int, int]]]:
+    """The images in each of `STATES`; and for each kind of change after a number, how many and the last one's number.
+
+    It waits for no change that is being made. Raises the errors of `_failure`.
+    """
+    changes = "SELECT what, count(*), max(seq) FROM changes WHERE seq > ? GROUP BY what"
+    address = f"file:{quote(os.fsencode(path))}?mode=ro"
+    with _errors(path), closing(sqlite3.connect(address, uri=True, timeout=_COUNTING_SECONDS)) as database:
+        images = dict.fromkeys(STATES, 0) | dict(database.execute(_STATES_QUERY).fetchall())
+        return images, database.execute(changes, [after]).fetchall()
 
 
 def _connected(path: Path) -> sqlite3.Connection:

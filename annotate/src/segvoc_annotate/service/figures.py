@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from segvoc import SegvocError
 from segvoc.serving.middleware import FIELDS, LOGGER
 from segvoc_annotate.projects.archive import last_backup
+from segvoc_annotate.projects.index import read_counts
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ChangeKind
 
@@ -28,7 +29,7 @@ class ProjectFigures(Collector):
     """What is asked of the project whenever the metrics are read, and counts of its jobs.
 
     `waiting` has the names of those whose requests wait for changes, one for each request. Figures that can't be read
-    now, such as those of a volume that is away, are left out.
+    now, such as those of a volume that is away, are left out, and none waits for a change that is being made.
     """
 
     def __init__(self, project: Project, waiting: Sequence[str], registry: CollectorRegistry) -> None:
@@ -65,24 +66,20 @@ class ProjectFigures(Collector):
             volume = shutil.disk_usage(project.folder)
             yield _gauge("volume_bytes", "Size of the volume of the project.", volume.total)
             yield _gauge("free_bytes", "Free space of the volume of the project.", volume.free)
-        with suppress(SegvocError):
-            images = GaugeMetricFamily("segvoc_project_images", "Images of the project.", labels=["state"])
-            for state, count in project.index.images_by_state().items():
-                images.add_metric([state], count)
-            yield images
-            yield self._counted_changes()
-
-    def _counted_changes(self) -> CounterMetricFamily:
-        with self._reading:
-            last = self.project.index.seq
-            for what, count in self.project.index.changes_by_kind(self._seq, last).items():
+        images = GaugeMetricFamily("segvoc_project_images", "Images of the project.", labels=["state"])
+        about = "Changes of the project since the service started."
+        changes = CounterMetricFamily("segvoc_project_changes", about, labels=["what"])
+        with suppress(SegvocError), self._reading:
+            by_state, new = read_counts(project.index.path, self._seq)
+            for what, count, last in new:
                 self._changes[what] += count
-            self._seq = last
-            about = "Changes of the project since the service started."
-            changes = CounterMetricFamily("segvoc_project_changes", about, labels=["what"])
+                self._seq = max(self._seq, last)
+            for state, count in by_state.items():
+                images.add_metric([state], count)
             for what, count in self._changes.items():
                 changes.add_metric([what], count)
-            return changes
+        yield images
+        yield changes
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
