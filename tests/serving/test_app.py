@@ -78,7 +78,7 @@ def test_a_stuck_model_is_unhealthy():
         end = time.monotonic() + 300
         while client.get("/healthz").status_code != 503 and time.monotonic() < end:
             time.sleep(0.02)
-        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 503
+        assert failure(client.get("/healthz")) == failure(client.get("/readyz")) == "stuck"
         model.gate.set()
 
 
@@ -92,7 +92,7 @@ def test_metrics_count_requests_by_address_and_status():
     for request in (
         "POST /v1/segment 200  numpy",
         "POST /v1/segment 422 invalid_request ",
-        "other other 404 not_found ",
+        "GET other 404 not_found ",
         "HEAD /readyz 200  ",
     ):
         method, route, status, code, model = request.split(" ")
@@ -106,6 +106,43 @@ def test_metrics_count_requests_by_address_and_status():
         and "segvoc_open_requests 1.0" in text
         and "no/such" not in text
     )
+
+
+def test_refused_requests_have_the_route_that_they_were_meant_for(caplog, tmp_path):
+    caplog.handler.setFormatter(JsonLines())
+    (tmp_path / "keys").write_text(f"anna: {'a' * 20}\nben: {'b' * 20} label 1/min\n")
+    with (
+        in_process(api_key_file=tmp_path / "keys", max_bytes=100, requests=1) as client,
+        caplog.at_level(logging.INFO, "segvoc.serving"),
+    ):
+        anna, ben = ({"Authorization": f"Bearer {letter * 20}"} for letter in "ab")
+        segment(client)  # without a key
+        segment(client, headers=ben)
+        segment(client, headers=ben)
+        client.get("/v1/segment", headers=anna)
+        client.request("BREW", "/v1/models", headers=anna)
+        with client.app.state.service.request_slot():
+            segment(client, headers=anna)
+        client.get(f"/wp-admin/{'x' * 200}?key=secret")
+        text = client.get("/metrics", headers=anna).text
+    refused = (
+        ("POST", "/v1/segment", 401, "unauthorized"),
+        ("POST", "/v1/segment", 413, "too_large"),
+        ("POST", "/v1/segment", 429, "too_many"),
+        ("GET", "/v1/segment", 405, "method_not_allowed"),
+        ("other", "/v1/models", 405, "method_not_allowed"),
+        ("POST", "/v1/segment", 503, "busy"),
+        ("GET", "other", 404, "not_found"),
+    )
+    lines = [line for line in map(json.loads, caplog.text.splitlines()) if line["message"] == "request"]
+    told = [(line["method"], line["route"], line["status"], line["code"]) for line in lines]
+    assert told[: len(refused)] == [*refused]
+    for method, route, status, code in refused:
+        labels = f'code="{code}",method="{method}",model="",route="{route}",status="{status}"'
+        assert f"segvoc_requests_total{{{labels}}} 1.0" in text
+        assert f'segvoc_request_seconds_count{{route="{route}",status="{status}"}} 1.0' in text
+    assert [line.get("path") for line in lines[: len(refused)]] == [None] * 6 + [f"/wp-admin/{'x' * 90}"]
+    assert "wp-admin" not in text and "secret" not in caplog.text
 
 
 def test_request_ids_are_the_callers_or_new():
@@ -136,7 +173,7 @@ def test_the_log_has_a_line_of_json_for_each_request_but_of_probes_their_failure
     assert "code" not in done and done["bytes_received"] > len(png())
     assert done["bytes"] > 0 and done["time"].endswith("Z")
     assert 0 <= done["queue_milliseconds"] <= done["milliseconds"]
-    assert (failed["route"], failed["status"], failed["code"]) == ("/readyz", 503, "busy")
+    assert (failed["route"], failed["status"], failed["code"]) == ("/readyz", 503, "stuck")
     assert [line["route"] for line in all_lines] == ["/v1/segment", *PROBES, "/readyz"]
 
 

@@ -27,16 +27,17 @@ EVERYTHING = (
 
 
 def rendered(settings: str = "") -> dict[str, Any]:
-    """The objects that helm makes, by kind."""
+    """The objects that helm makes, by kind; of two Services, that of the metrics is "metrics"."""
     command = ["helm", "template", "labels", str(CHART), "--set", f"keys.existingSecret=keys,{settings}"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {one["kind"]: one for one in yaml.safe_load_all(text) if one}
+    objects = [one for one in yaml.safe_load_all(text) if one]
+    return {"metrics" if one["metadata"]["name"].endswith("-metrics") else one["kind"]: one for one in objects}
 
 
 @pytest.mark.skipif(shutil.which("helm") is None, reason="needs helm")
 def test_rendered_objects_refer_to_one_another():
     plain, objects = rendered(), rendered(EVERYTHING)
-    assert set(plain) == {"Deployment", "Service", "PersistentVolumeClaim", "NetworkPolicy"}
+    assert set(plain) == {"Deployment", "Service", "metrics", "PersistentVolumeClaim", "NetworkPolicy"}
     policy = plain["NetworkPolicy"]["spec"]
     assert policy["egress"] == [] and policy["policyTypes"] == ["Ingress", "Egress"]
     assert "from" not in policy["ingress"][0]
@@ -66,14 +67,23 @@ def test_rendered_objects_refer_to_one_another():
     assert len(set(sums)) == 3
     assert objects["PrometheusRule"]["spec"] == yaml.safe_load((CHART / "files/alerts.yaml").read_text("utf-8"))
     assert json.loads(objects["ConfigMap"]["data"]["segvoc.json"])["uid"] == "segvoc"
-    labels, service = pod["metadata"]["labels"], objects["Service"]
-    selectors = [objects[kind]["spec"]["selector"]["matchLabels"] for kind in ("PodDisruptionBudget", "ServiceMonitor")]
+    labels, service, metrics = pod["metadata"]["labels"], objects["Service"], objects["metrics"]
+    digest = f"sha256:{64 * 'a'}"
+    (pinned,) = rendered(f"image.digest={digest}")["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert (container["image"], pinned["image"]) == ("segvoc:cpu", f"segvoc@{digest}")
+    # whatever type the Service has, only http is offered outside
+    outside = rendered("service.type=LoadBalancer")
+    assert [port["name"] for port in outside["Service"]["spec"]["ports"]] == ["http"]
+    assert outside["metrics"]["spec"]["type"] == "ClusterIP"
+    assert metrics["spec"]["selector"] == service["spec"]["selector"]
+    selectors = [objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]]
     selectors.append(objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"])
     assert all(selector.items() <= labels.items() for selector in [*selectors, service["spec"]["selector"]])
     monitor = objects["ServiceMonitor"]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+    selected = monitor["spec"]["selector"]["matchLabels"].items()
+    assert selected <= metrics["metadata"]["labels"].items() and not selected <= service["metadata"]["labels"].items()
+    assert [monitor["spec"]["endpoints"][0]["port"]] == [port["name"] for port in metrics["spec"]["ports"]]
     (queue, cpu) = objects["HorizontalPodAutoscaler"]["spec"]["metrics"]
     wanted = {"type": "AverageValue", "averageValue": "4"}
     assert queue["pods"] == {"metric": {"name": "segvoc_queue"}, "target": wanted}
@@ -89,6 +99,8 @@ def test_rendered_objects_refer_to_one_another():
         {"network": {"enabled": True, "unknown": 1}},
         {"ingress": {"enabled": True, "host": "labels.example.org", "tlsSecret": ""}},
         {"unknown": 1},
+        {"image": {"repository": "segvoc", "tag": f"sha256:{64 * 'a'}"}},
+        {"image": {"repository": "segvoc", "digest": "cpu"}},
         {"env": {"SEGVOC_QUEUE": "32"}},
         {"volumeMounts": [{"name": "models"}]},
     ],
@@ -97,6 +109,15 @@ def test_the_schema_takes_the_values_and_refuses_wrong_ones(wrong: dict[str, Any
     jsonschema.validate(VALUES, SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(VALUES | wrong, SCHEMA)
+
+
+def test_metrics_have_a_service_of_their_own_that_stays_inside_and_a_digest_is_one():
+    outside, inside = (CHART / "templates/service.yaml").read_text("utf-8").split("\n---\n")
+    assert "type: {{ .Values.service.type }}" in outside and "targetPort: metrics" not in outside
+    assert "type: ClusterIP" in inside and "targetPort: metrics" in inside and ".Values" not in inside
+    jsonschema.validate(VALUES | {"image": {"repository": "segvoc", "digest": f"sha256:{64 * 'a'}"}}, SCHEMA)
+    helpers = (CHART / "templates/_helpers.tpl").read_text("utf-8")
+    assert "{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag }}" in helpers
 
 
 def test_the_templates_use_the_values_that_there_are_and_options_that_the_command_has():

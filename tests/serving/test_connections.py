@@ -22,7 +22,7 @@ from segvoc.models.opening import load_network
 from segvoc.models.shipped import open_tiny
 from segvoc.serving.server import bound_socket
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.serving.services import FORM, GatedSegmenter, form, labeled, listening, part, png, post
+from tests.serving.services import FORM, GatedSegmenter, failure, form, labeled, listening, part, png, post
 from tests.test_package import SAMPLES
 
 WORDS = ["cat", "person", "cup", "sky", "wall"]
@@ -111,7 +111,7 @@ def test_four_clients_get_the_labels_of_one(tiny, keep):
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
-def test_behind_nginx_one_address_does_not_keep_others_waiting_and_bodies_are_limited():
+def test_behind_nginx_one_address_does_not_keep_others_waiting_and_what_is_refused_is_json():
     """With the site of deploy/, while one address has open uploads and slow headers."""
     with listening(NumpySegmenter()) as port, behind_nginx(f"http://127.0.0.1:{port}") as address:
         assert answered(address) == ASKED
@@ -132,6 +132,13 @@ def test_behind_nginx_one_address_does_not_keep_others_waiting_and_bodies_are_li
                 answer = http.client.HTTPResponse(not_http)
                 answer.begin()
                 assert (answer.status, json.loads(answer.read())["error"]["code"]) == (400, "bad_request")
+        for path, header, code in (("/" + 9000 * "a", "", 414), ("/", 9000 * "a", 431)):
+            long = httpx2.get(address + path, headers={"X-Long": header})
+            assert (long.status_code, failure(long)) == (code, "too_large")
+            assert ("address" if code == 414 else "headers") in long.json()["error"]["message"]
+        # without a project it isn't there, and the service says so; nginx doesn't send callers to another address
+        for path in ("/v1/project", "/v1/project/changes"):
+            assert failure(httpx2.get(address + path)) == "not_found"
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")

@@ -83,7 +83,12 @@ def open_tab(browser: Any, photos: Path, tmp_path: Path, screen: str) -> Iterato
     contexts = []
 
     def opened(address: str) -> Site:
-        context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
+        context = browser.new_context(
+            **SIZES[screen],
+            accept_downloads=True,
+            reduced_motion="reduce",
+            ignore_https_errors=True,  # a proxy's certificate is made for a test
+        )
         contexts.append(context)
         context.set_default_timeout(TIMEOUT)
         site = Site(context.new_page(), address, tmp_path, photos)

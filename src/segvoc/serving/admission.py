@@ -11,12 +11,12 @@ from time import monotonic
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segvoc.errors import UsageError
 from segvoc.serving.answers import ServiceFailure
-from segvoc.serving.middleware import FIELDS, LOGGER, PUBLIC_PATHS, failure_response
+from segvoc.serving.middleware import FIELDS, LOGGER, PUBLIC_PATHS, failure_response, matching_route
 from segvoc.serving.settings import ROLES, KeyHolder, ServiceSettings
 from segvoc.storage.resume import stamp_of
 
@@ -117,7 +117,7 @@ class Admission:
         try:
             if not (keys := self._keys.holders()):
                 check_origin(headers, scope["method"], self._origins)
-            elif scope["path"] not in PUBLIC_PATHS and self._is_of_api(scope):
+            elif scope["path"] not in PUBLIC_PATHS and matching_route(self.routes, scope) is not None:
                 holder = state["key"] = self._holder(keys, scope["path"], headers)
                 name = holder.name
                 if self._open[name] >= self._most:
@@ -134,10 +134,6 @@ class Admission:
             await self.app(scope, receive, send)
         finally:
             self._open[name] -= 1
-
-    def _is_of_api(self, scope: Scope) -> bool:
-        # a route may modify the scope that it matches
-        return any(route.matches({**scope})[0] is not Match.NONE for route in self.routes)
 
     def _holder(self, keys: Mapping[bytes, KeyHolder], path: str, headers: Headers) -> KeyHolder:
         scheme, credentials = get_authorization_scheme_param(headers.get("authorization"))

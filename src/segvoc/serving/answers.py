@@ -127,6 +127,7 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "queue_full": (429, "The queue is full; try again after the time in Retry-After."),
     "internal": (500, "Internal error; find the request id in the service's log."),
     "busy": (503, "Too many requests are open, or the wait was too long; try again after the time in Retry-After."),
+    "stuck": (503, "The model doesn't end a batch; the service has to be restarted."),
     "timeout": (504, "Labeling took too long."),
 }
 """Error codes: the HTTP status and meaning of each."""

@@ -249,7 +249,7 @@ def create_app(open_models: Sequence[Callable[[], Segmenter]], settings: Service
             allow_headers=["Accept", "Authorization", "Content-Type", "If-Match", ID_HEADER],
             expose_headers=[MODEL_HEADER, ID_HEADER, "ETag", "Retry-After"],
         )
-    app.add_middleware(Observation, metrics=metrics, log_probes=settings.log_probes)
+    app.add_middleware(Observation, metrics=metrics, routes=app.routes, log_probes=settings.log_probes)
     return app
 
 
@@ -303,7 +303,7 @@ def _add_status_routes(app: FastAPI, service: Service) -> None:
         if service.stopping and request.url.path == READY:
             raise ServiceFailure("busy", "the service is stopping; ask another one", retry_after=1)
         if not service.is_healthy:
-            raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
+            raise ServiceFailure("stuck", "the model is stuck in a batch; restart the service")
         return JSONResponse({"status": "ok"})
 
     for path, answer in ((METRICS, metrics), (HEALTH, health), (READY, health)):

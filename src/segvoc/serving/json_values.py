@@ -65,6 +65,8 @@ def naming_fields(fix: str) -> Iterator[None]:
             ours = option_meant(place, re.findall(r"\w+", fix))
             meant = f" (did you mean {ours}?)" if ours else f"; {fix}"
             raise ServiceFailure("invalid_request", f"unknown field {place!r}{meant}") from None
+        if problem["type"] == "missing":
+            raise ServiceFailure("invalid_request", f"{place} is missing; send it") from None
         if len(same) > 1 and problem["type"] in _SAID:
             raise ServiceFailure("invalid_request", f"{place} {_SAID[problem['type']]}") from None
         said = problem["msg"].removeprefix("Value error, ")

@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segvoc.errors import LabelingWarning, missing_package
@@ -55,6 +55,14 @@ ID_HEADER = "X-Request-ID"
 
 GONE = 499
 """Status in logs and metrics if the client disconnected before the response."""
+
+OTHER = "other"
+"""In metrics: a route that the service doesn't have, and a method that none of its routes has."""
+
+LONGEST_PATH = 100
+"""Of an unknown route, in the log."""
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -117,7 +125,9 @@ class ServiceMetrics:
         of_request = "route", "method", "status", "code", "model"
         self.requests = counter("requests", "Requests that were answered; code: of the error.", *of_request)
         self.key_requests = counter("key_requests", "Requests with a valid API key.", "key", "status")
-        self.request_seconds = histogram("request_seconds", "Time from headers to the end of the answer.", "route")
+        self.request_seconds = histogram(
+            "request_seconds", "Time from headers to the end of the answer.", "route", "status"
+        )
         self.open = gauge("open_requests", "Requests that are open.")
         self.waiting = gauge("queue", "Images that wait for the model.", "model")
         self.wait_seconds = histogram("queue_seconds", "Time that an image waited for the model.", "model")
@@ -150,6 +160,12 @@ def failure_response(failure: ServiceFailure) -> Response:
     return Response(failure.body(REQUEST_ID.get()), failure.status, failure.headers, JSON)
 
 
+def matching_route(routes: Sequence[BaseRoute], scope: Scope) -> BaseRoute | None:
+    """The route of a request's path, whatever its method."""
+    # a route may modify the scope that it matches
+    return next((route for route in routes if route.matches({**scope})[0] is not Match.NONE), None)
+
+
 def send_traces() -> None:
     """Send the spans that FastAPI makes of every request where OTEL_EXPORTER_OTLP_ENDPOINT says.
 
@@ -170,10 +186,10 @@ def send_traces() -> None:
 
 
 class Observation:
-    """Middleware that observes all requests, and adds security headers to the responses."""
+    """Middleware that observes all requests to `routes` and others, and adds security headers to the responses."""
 
-    def __init__(self, app: ASGIApp, metrics: ServiceMetrics, *, log_probes: bool) -> None:
-        self.app, self.metrics, self._log_probes = app, metrics, log_probes
+    def __init__(self, app: ASGIApp, metrics: ServiceMetrics, routes: Sequence[BaseRoute], *, log_probes: bool) -> None:
+        self.app, self.metrics, self._routes, self._log_probes = app, metrics, routes, log_probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -223,17 +239,21 @@ class Observation:
 
     def _observe(self, scope: Scope, work: RequestWork, status: int, seconds: float, sizes: Mapping[str, int]) -> None:
         """Count and log a request."""
-        matched = scope.get("route")
-        # the template of the route: requests can't create metric labels
-        route, method = (matched.path, scope["method"]) if isinstance(matched, Route) else ("other", "other")
+        # what was refused before it was routed has a route, too
+        matched = scope.get("route") or matching_route(self._routes, scope)
+        # its template, and a method that there is: requests can't create metric labels
+        route = matched.path if isinstance(matched, Route) else OTHER
+        method = scope["method"] if scope["method"] in _METHODS else OTHER
         self.metrics.requests.labels(route, method, str(status), work.code, work.model).inc()
-        self.metrics.request_seconds.labels(route).observe(seconds)
+        self.metrics.request_seconds.labels(route, str(status)).observe(seconds)
         holder: KeyHolder | None = scope.get("state", {}).get("key")
         if holder is not None:
             self.metrics.key_requests.labels(holder.name, str(status)).inc()
         if route in PROBES and status < 400 and not self._log_probes:
             return
         fields: dict[str, object] = {"route": route, "method": method, "status": status}
+        if route == OTHER:
+            fields["path"] = scope["path"][:LONGEST_PATH]
         if work.code:
             fields["code"] = work.code
         if work.model:

@@ -58,7 +58,7 @@ class LabelStudioRoutes:
 
     async def _health(self) -> Response:
         if not self._service.labeler.is_healthy:
-            raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
+            raise ServiceFailure("stuck", "the model is stuck in a batch; restart the service")
         return JSONResponse({"status": "UP", "model_class": self._service.labeler.model.name})
 
     async def _setup(self, request: Request) -> Response:

@@ -26,6 +26,9 @@ from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 HISTORY_FILE = "history.jsonl"
 """The changes of a project in its zip, one per line."""
 
+BACKUP_MARK = ".segvoc/backup"
+"""An empty file, whose time is that of the last backup."""
+
 PARTS = ("images", "labels", "objects", "taught", TRASH, "work")
 """Folders in a project's zip, besides `project.json` and `history.jsonl`."""
 
@@ -60,6 +63,8 @@ def write_backup(project: ProjectFolder, path: Path) -> list[str]:
             file.write(piece)
 
     write_atomically(path, write)
+    with suppress(OSError):  # a folder that can't be written
+        (project.folder / BACKUP_MARK).touch()
     unusable = (project.index.image(name) for name in project.index.names(unusable=True))
     return [row.problem for row in unusable if row is not None and row.state is None and row.problem is not None]
 
@@ -81,6 +86,14 @@ def delete_backups(project: ProjectFolder, made: Path, keep: int) -> list[Path]:
     for path in deleted:
         remove(path)
     return deleted
+
+
+def last_backup(folder: Path) -> float:
+    """When the project in a folder was backed up last [s since 1970]; 0: never."""
+    try:
+        return (folder / BACKUP_MARK).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _files(project: ProjectFolder, has_trash: bool) -> Iterator[tuple[str, Path]]:

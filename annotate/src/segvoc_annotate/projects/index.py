@@ -33,6 +33,8 @@ INDEX_FILE = "index.sqlite"
 _VERSION = 2
 _BUSY_SECONDS = 10.0
 """Wait for readers in other processes, without a write-ahead log [s]."""
+_COUNTING_SECONDS = 1.0
+"""The same of who only counts."""
 
 MOST_CHANGES = 10_000
 """Max changes in an answer."""
@@ -56,6 +58,19 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
 """`stem` is folded: images that share it would share a label map. The `_file` columns are `stamp_of` the files."""
+
+STATES = ("unlabeled", "labeled", "sent back", "done", "accepted")
+"""An image is in one of them; one that is done isn't accepted yet."""
+
+_STATES_QUERY = """
+SELECT CASE
+    WHEN json_extract(state, '$.revision') = 0 THEN 'unlabeled'
+    WHEN json_extract(state, '$.done') AND json_extract(state, '$.review.verdict') = 'accepted' THEN 'accepted'
+    WHEN json_extract(state, '$.done') THEN 'done'
+    WHEN json_extract(state, '$.review.verdict') = 'sent back' THEN 'sent back'
+    ELSE 'labeled'
+END AS kind, count(*) FROM images WHERE state IS NOT NULL GROUP BY kind
+"""
 
 
 _ACTIONS = """
@@ -349,6 +364,18 @@ class Index:
         self._rows("DELETE FROM facts WHERE name = ?", name)
         if value is not None:
             self._rows("INSERT INTO facts VALUES (?, ?)", name, strict_json(value))
+
+
+def read_counts(path: Path, after: int) -> tuple[Mapping[str, int], list[tuple[ChangeKind, int, int]]]:
+    """The images in each of `STATES`; and for each kind of change after a number, how many and the last one's number.
+
+    It waits for no change that is being made. Raises the errors of `_failure`.
+    """
+    changes = "SELECT what, count(*), max(seq) FROM changes WHERE seq > ? GROUP BY what"
+    address = f"file:{quote(os.fsencode(path))}?mode=ro"
+    with _errors(path), closing(sqlite3.connect(address, uri=True, timeout=_COUNTING_SECONDS)) as database:
+        images = dict.fromkeys(STATES, 0) | dict(database.execute(_STATES_QUERY).fetchall())
+        return images, database.execute(changes, [after]).fetchall()
 
 
 def _connected(path: Path) -> sqlite3.Connection:

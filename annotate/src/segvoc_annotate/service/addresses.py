@@ -107,6 +107,8 @@ class ProjectAddresses:
         self.project = Project(folder)
         self.taught = TaughtModel(self.project, service)
         self.max_pixels = MAX_EDITED_PIXELS
+        self.waiting: list[str] = []
+        """The names of those whose requests wait for changes, which take none of the slots of requests."""
         self.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
         self._router, self._route_class = app.router, _route_class(self.project)
 
@@ -213,7 +215,9 @@ def failure_of(error: Exception) -> ServiceFailure | None:
     """The failure to show to the client; None for internal errors."""
     if isinstance(error, RequestValidationError):
         problem = error.errors()[0]
-        return ServiceFailure("invalid_request", f"{problem['loc'][-1]}: {problem['msg']}; see /openapi.json")
+        name = problem["loc"][-1]
+        said = f"{name} is missing" if problem["type"] == "missing" else f"{name}: {problem['msg']}"
+        return ServiceFailure("invalid_request", f"{said}; see /openapi.json")
     if isinstance(error, ConflictError):
         code, status = ("done", 409) if isinstance(error, ImageDoneError) else ("conflict", 412)
         headers, details = etag(error.current.revision), {"current": strict_json(to_json(error.current))}

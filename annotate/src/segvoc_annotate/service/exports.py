@@ -16,7 +16,7 @@ from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import DOCUMENTED, NotInProjectError, now
-from segvoc_annotate.service.worker_process import Job, reporting
+from segvoc_annotate.service.worker_process import Job, OnEnd, reporting
 
 AT_ONCE, KEPT = 2, 4
 """Max running exports of a project, and exports of each person that are kept."""
@@ -58,8 +58,8 @@ class ExportState:
 class Exports:
     """The exports of a project: the last few, with their zips in its folder until `stop`, or the next start."""
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
+    def __init__(self, project: Project, on_end: OnEnd) -> None:
+        self.project, self._on_end = project, on_end
         self._guard = threading.Lock()
         self._jobs: dict[str, _Job] = {}
         self._folder = project.folder / FOLDER
@@ -68,6 +68,10 @@ class Exports:
     def states(self) -> list[ExportState]:
         """All exports, the last one first."""
         return [job.state for job in reversed([*self._jobs.values()])]
+
+    def running(self) -> int:
+        """How many run."""
+        return sum(state.state == "running" for state in self.states())
 
     def start(self, format_: str, *, only_done: bool, by: str) -> ExportState:
         """Start an export, or return the caller's running one that is the same; `UsageError` as `ProjectExport`.
@@ -90,7 +94,9 @@ class Exports:
             state = ExportState(
                 id=secrets.token_hex(8), format=format_, all=not only_done, images=len(export.states), by=by, at=now()
             )
-            job = self._jobs[state.id] = _Job(self.project.folder, self._folder / f"{state.id}.zip", state)
+            job = self._jobs[state.id] = _Job(
+                self.project.folder, self._folder / f"{state.id}.zip", state, self._on_end
+            )
             job.start()
             return state
 
@@ -135,8 +141,8 @@ class Exports:
 class _Job(Job):
     state: ExportState
 
-    def __init__(self, folder: Path, path: Path, state: ExportState) -> None:
-        super().__init__(state, export_zip, folder, path, state.format, not state.all)
+    def __init__(self, folder: Path, path: Path, state: ExportState, on_end: OnEnd) -> None:
+        super().__init__(state, on_end, export_zip, folder, path, state.format, not state.all)
         self.path = path
 
     def told(self, kind: str, *values: Any) -> Mapping[str, Any]:

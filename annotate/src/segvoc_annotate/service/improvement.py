@@ -14,7 +14,7 @@ from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import DOCUMENTED, now
 from segvoc_annotate.service.improving import TUNING_PREFIX, ImprovementOrder, done_images, improve
-from segvoc_annotate.service.worker_process import Job
+from segvoc_annotate.service.worker_process import Job, OnEnd
 
 TAUGHT_FOLDER = "taught"
 IMPROVED_FILE = f"{TAUGHT_FOLDER}/improved.words.safetensors"
@@ -77,8 +77,8 @@ class ImprovementState:
 class Improvement:
     """The improvement job of a project, in a separate process; the folder stores its last outcome.
 
-    `open_model` is picklable; `on_taught` is called in the job's thread when the project has new taught words. The
-    number of images chooses the fine-tuning `steps` (None).
+    `open_model` is picklable; `on_taught` is called in the job's thread when the project has new taught words, `on_end`
+    as in `Job`. The number of images chooses the fine-tuning `steps` (None).
     """
 
     def __init__(
@@ -86,9 +86,11 @@ class Improvement:
         project: Project,
         open_model: Callable[..., Segmenter],
         on_taught: Callable[[], None] = lambda: None,
+        on_end: OnEnd = lambda *_: None,
         steps: int | None = None,
     ) -> None:
         self.project, self.open_model, self.on_taught, self.steps = project, open_model, on_taught, steps
+        self.on_end = on_end
         self.folder = project.folder / TAUGHT_FOLDER
         self._guard = threading.Lock()
         self._job: _Job | None = None
@@ -177,7 +179,7 @@ class _Job(Job):
             finetune=state.finetune,
             steps=improvement.steps,
         )
-        super().__init__(state, improve, improvement.open_model, order)
+        super().__init__(state, improvement.on_end, improve, improvement.open_model, order)
         self._improvement = improvement
 
     def told(self, kind: str, *values: Any) -> Mapping[str, Any]:

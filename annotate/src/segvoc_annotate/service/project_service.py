@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from segvoc_annotate.projects.merging import follow_merges
 from segvoc_annotate.service.addresses import ProjectAddresses
 from segvoc_annotate.service.dataset_routes import add_dataset_routes
 from segvoc_annotate.service.exports import Exports
+from segvoc_annotate.service.figures import EXPORT, IMPROVE, ProjectFigures
 from segvoc_annotate.service.image_routes import add_image_routes
 from segvoc_annotate.service.improvement import Improvement
 from segvoc_annotate.service.improvement_routes import add_improvement_routes
@@ -28,8 +30,13 @@ class ProjectService:
 
     def __init__(self, app: FastAPI, service: Service, limits: AnnotateSettings, folder: Path) -> None:
         self._at = at = ProjectAddresses(app, service, limits, folder)
-        self._exports = Exports(at.project)
-        self._improvement = Improvement(at.project, service.open_models[0], at.taught.follow_from_thread)
+        figures = ProjectFigures(at.project, at.waiting, service.metrics.registry)
+        self._exports = Exports(at.project, partial(figures.ended, EXPORT))
+        self._improvement = Improvement(
+            at.project, service.open_models[0], at.taught.follow_from_thread, partial(figures.ended, IMPROVE)
+        )
+        figures.running.labels(EXPORT).set_function(self._exports.running)
+        figures.running.labels(IMPROVE).set_function(lambda: self._improvement.state().state == "running")
         self._merging: asyncio.Task[None] | None = None
         self._ending = threading.Event()
         add_record_routes(at, self._follow_merges)

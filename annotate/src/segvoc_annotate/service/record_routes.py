@@ -27,7 +27,6 @@ LOOK_SECONDS = 0.1
 def add_record_routes(at: ProjectAddresses, follow_merges: Callable[[], None]) -> None:
     """Add the routes."""
     project, most = at.project, at.limits.watchers
-    watching = asyncio.Semaphore(most)  # long polls take none of the slots of requests
 
     @at.route("GET", role="read", answer=ProjectAnswer)
     async def get_project(request: Request) -> Response:
@@ -60,17 +59,21 @@ def add_record_routes(at: ProjectAddresses, follow_merges: Callable[[], None]) -
     @at.route("GET", "/changes", role="read", answer=ChangesAnswer, takes_slot=False)
     async def get_changes(
         request: Request,
+        user: User,
         after: Annotated[int, Query(ge=0, lt=MOST_REVISIONS)] = 0,
         wait: Annotated[float, Query(ge=0)] = 0.0,
     ) -> Response:
-        if watching.locked():
+        if len(at.waiting) >= most:
             raise ServiceFailure("busy", f"{most} requests wait for changes; try again later", retry_after=5)
-        async with watching:
+        at.waiting.append(user)
+        try:
             if project.index.seq == after and wait:
                 await unless_gone(request, _change(at, after, min(wait, WATCHING_SECONDS)))
                 at.service.keys.check(request.state.key)
             answer = await asyncio.to_thread(_changes_after, at, after)
             await at.taught.follow()  # clients that learn of new words get labels by them
+        finally:
+            at.waiting.remove(user)
         return Response(answer, media_type="application/json")
 
 

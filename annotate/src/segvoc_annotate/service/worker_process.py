@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,20 +23,23 @@ NEWS_SECONDS = 0.25
 CANCEL_SECONDS = 10.0
 """Grace period of a canceled job [s]."""
 
+OnEnd = Callable[[Any, float], None]
+
 _INTERNAL = "internal error; see the service's log"
 
 
 class Job(threading.Thread):
     """Runs `target(*arguments, connection)` in a process of its own, and follows what it sends.
 
-    `state` is a record with the fields `state` ("running" until the job ends) and `message`.
+    `state` is a record with the fields `state` ("running" until the job ends) and `message`; at the end, `on_end` is
+    called with it and the time that the job took [s].
     """
 
     state: Any
 
-    def __init__(self, state: Any, target: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, state: Any, on_end: OnEnd, target: Callable[..., None], *arguments: Any) -> None:
         super().__init__(name="segvoc-job", daemon=True)
-        self.state, self._target, self._arguments = state, target, arguments
+        self.state, self._on_end, self._target, self._arguments = state, on_end, target, arguments
         self._end: Mapping[str, Any] | None = None
 
     def told(self, kind: str, *values: Any) -> Mapping[str, Any]:
@@ -53,6 +57,7 @@ class Job(threading.Thread):
 
     def run(self) -> None:
         """Follow the process until it ends."""
+        began = time.monotonic()
         try:
             last = self._followed()
         except Exception as error:
@@ -62,6 +67,7 @@ class Job(threading.Thread):
             last = replace(self.state, state="failed", message=message)
         with suppress(OSError, SegvocError):
             last = self.ended(last)
+        self._on_end(last, time.monotonic() - began)
         self.state = last
 
     def _followed(self) -> Any:

@@ -14,6 +14,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- define "segvoc.metrics" -}}
+app.kubernetes.io/component: metrics
+{{- end }}
+
+{{- define "segvoc.image" -}}
+{{ .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag }}{{ end }}
+{{- end }}
+
 {{- define "segvoc.secret" -}}
 {{- .Values.keys.existingSecret | default (printf "%s-keys" (include "segvoc.name" .)) }}
 {{- end }}
