@@ -1,5 +1,6 @@
 """Who labels what, and how well two people agree."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from itertools import count
@@ -21,7 +22,7 @@ from segvoc_annotate.projects.merging import follow_merges
 from segvoc_annotate.projects.people import assign
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import NotInProjectError
-from segvoc_annotate.projects.work_files import LabelWork, packed_work
+from segvoc_annotate.projects.work_files import CORRECTIONS_ENTRY, LABELS_ENTRY, LabelWork, packed_work
 from segvoc_annotate.service.improving import done_images
 from tests.serving.services import drawn_image, png
 
@@ -157,12 +158,16 @@ def test_actions_and_time_are_those_of_people(street: Project, monkeypatch: pyte
         corrected = np.full(SIZE, 0 if answers else 2, np.uint16)
         work = LabelWork(labels=drawn_labels(0), corrections=corrected, answers=answers)
         content = packed_work(work, name, street.record.colors)
-        expected = street.state(street.image(name)).revision
-        file = BytesIO(content.content(content.state))
-        street.receive(name, file, expected=expected, by=by, done=done, change=f"c{next(changes)}")
+        planes = {
+            key: png for key, png in content.planes.items() if answers or key in (LABELS_ENTRY, CORRECTIONS_ENTRY)
+        }
+        file = BytesIO(replace(content, planes=planes).content(content.state))
+        about = {"done": done, "change": f"c{next(changes)}", "keep_draft": answers is None}
+        street.receive(name, file, expected=street.state(street.image(name)).revision, by=by, **about)
 
     act(0, "anna", "a.png", answers="cat")  # the model labels what nobody looks at
-    act(30, "anna", "c.png", answers="cat")
+    act(20, "anna", "c.png", answers="cat")
+    act(30, "ben", "c.png", answers="cat")  # on two pages
     act(100, "anna", "a.png")
     act(120, "ben", "c.png")
     act(130, "anna", "a.png")

@@ -19,6 +19,7 @@ from annotate.tests.web.conftest import SIZES, OpenTab
 from annotate.tests.web.fake_service import tiny
 from annotate.tests.web.site import Site, check, has_line
 from segvoc.vocabulary import Vocabulary
+from segvoc_annotate.projects.contributions import contributions
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
@@ -123,6 +124,9 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(open_tab: Open
     project = ProjectFolder(street)
     told = [(change.what, change.by) for change in project.index.changes(0) if change.image == "coffee.jpg"]
     assert ("labels", "anna") in told and told[-1] == ("labels", "someone")
+    # what the pages' models found is nobody's work, and ben has no name
+    acted = [(one.person, one.image, one.actions) for one in contributions(project).images]
+    assert acted == [("anna", "coffee.jpg", 2), ("someone", "coffee.jpg", 1)]
     # a word of each of them, and nobody's is lost
     anna.type("floor")
     ben.type("wall")
