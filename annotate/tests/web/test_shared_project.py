@@ -128,7 +128,7 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(open_tab: Open
     ben.type("wall")
     for one in (anna, ben):
         for word in ("floor", "wall"):
-            one.tab.get_by_role("button", name=f"Remove {word}").wait_for()
+            one.has_word(word)
     # what is done is locked for the other one
     anna.done()
     anna.all_saved()
@@ -213,7 +213,7 @@ def test_words_are_merged_for_everybody(anna: Site, street: Path):
     anna.shows_line(0.3, 0)
     assert [word.name for word in ProjectFolder(street).record.present] == ["cup", "table"]
     # what is removed stays where somebody painted it
-    anna.press("Remove cup")
+    anna.remove_word("cup")
     anna.press("Remove", exact=True)
     anna.shows("Removed “cup”.")
     anna.shows_line(0.3, 0)

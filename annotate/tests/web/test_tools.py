@@ -125,8 +125,8 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def ready(site: Site) -> None:
-    site.tab.locator(".toolbar button:enabled", has_text="Give the word").wait_for()
-    site.tab.locator(".toolbar").get_by_text("Looking").wait_for(state="detached")
+    site.tab.locator(".options button:enabled", has_text="Give the word").wait_for()
+    site.tab.locator(".stage").get_by_text("Looking").wait_for(state="detached")
 
 
 def test_an_object_that_is_clicked_gets_the_word_as_one_action(served: Site, screen: str):
@@ -159,7 +159,7 @@ def test_an_object_that_is_clicked_gets_the_word_as_one_action(served: Site, scr
     taps(*site.place(*CUP))
     ready(site)
     site.press("Give the word")
-    given = site.tab.locator(".toolbar button:disabled", has_text="Give the word")
+    given = site.tab.locator(".options button:disabled", has_text="Give the word")
     over = site.tab.get_by_role("button", name="Paint over")
     over.or_(given).first.wait_for()
     kept = site.labels()
@@ -217,5 +217,5 @@ def test_a_region_that_only_got_another_word_gives_way_to_a_click(served: Site):
     ready(served)
     served.tab.get_by_role("combobox").first.select_option("cup")
     served.press("Give the word")
-    served.tab.locator(".toolbar button:disabled", has_text="Give the word").wait_for()
+    served.tab.locator(".options button:disabled", has_text="Give the word").wait_for()
     assert (served.labels() != before).mean() > 0.02
