@@ -206,6 +206,16 @@ class Site:
                 return image
         raise AssertionError("the stage looks otherwise")
 
+    def pointed_once(self, holds: Callable[[np.ndarray], object]) -> np.ndarray:
+        """What the stage shows, RGB, as soon as it is so; the pointer stays where it is."""
+        for _ in range(600):
+            self.tab.evaluate(_TWO_FRAMES)
+            seen = self.tab.locator(".stage canvas").screenshot()
+            image = np.array(Image.open(io.BytesIO(seen)).convert("RGB")).astype(int)
+            if holds(image):
+                return image
+        raise AssertionError("the stage doesn't show what is pointed at")
+
     def stage_key(self, *keys: str) -> None:
         self.tab.get_by_role("application").focus()
         for key in keys:

@@ -61,6 +61,11 @@ def test_a_long_list_of_words_is_searched_and_keeps_its_height(served: Site):
     # words keep the numbers that choose them
     number = str(MANY_WORDS.index("red thing") + 1)
     assert site.tab.locator(".word-rows li:visible", has_text="red thing").locator("kbd").inner_text() == number
+    # a number that another digit may follow is shown while it is typed
+    site.stage_key("3")
+    site.shows("3_", ".typed")
+    site.tab.locator(".typed", has_text=MANY_WORDS[2]).wait_for()
+    site.tab.locator(".typed").wait_for(state="detached")
     # what is looked for isn't added
     site.tab.get_by_label("Opacity of the colors").focus()
     site.tab.get_by_label("Words to look for").fill("")

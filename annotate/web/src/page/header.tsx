@@ -106,7 +106,13 @@ function SavedState({ page: { session } }: { page: Page }) {
   const waiting = store.waiting.value;
   const state = writer.pending.value > 0 ? "saving" : waiting ? "waiting" : "saved";
   const isAway = waiting > 0 && store.isAway.value;
-  if (!store.may("annotate")) return <span class="saved">Your key may look, and change nothing</span>;
+  const mayLook = "Your key may look, and change nothing";
+  if (!store.may("annotate"))
+    return (
+      <span class="saved away" title={mayLook}>
+        <span>{mayLook}</span>
+      </span>
+    );
   const waits = `${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} for the service`;
   return (
     <span class={isAway ? "saved away" : "saved"} data-state={state}>

@@ -172,7 +172,7 @@ function WordRow({ page, image, word: { id, name, color }, number, figures, isHi
           type="button"
           class="pick"
           aria-pressed={control.choice.value === id}
-          aria-label={`Choose ${shown} for the tools`}
+          aria-label={`${key}: choose ${shown} for the tools`}
           title={`Choose it for the tools (${key})`}
           onClick={() => control.choose(id)}
         >
