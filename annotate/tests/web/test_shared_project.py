@@ -132,7 +132,7 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(open_tab: Open
     ben.type("wall")
     for one in (anna, ben):
         for word in ("floor", "wall"):
-            one.tab.get_by_role("button", name=f"Remove {word}").wait_for()
+            one.has_word(word)
     # what is done is locked for the other one
     anna.done()
     anna.all_saved()
@@ -219,7 +219,7 @@ def test_words_are_merged_for_everybody(anna: Site, street: Path):
     anna.shows_line(0.3, 0)
     assert [word.name for word in ProjectFolder(street).record.present] == ["cup", "table"]
     # what is removed stays where somebody painted it
-    anna.press("Remove cup")
+    anna.remove_word("cup")
     anna.press("Remove", exact=True)
     anna.shows("Removed “cup”.")
     anna.shows_line(0.3, 0)
@@ -264,9 +264,15 @@ def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: Path):
     anna.press("Send it back")
     anna.shows("Sent back by someone: the spoon")
     anna.shows_line(0.3, 1)
-    anna.press("Find images")
-    anna.tab.get_by_label("State").select_option("Sent back")
+    # it is found, with who says what, from another image, too
+    anna.go_to("rocket.jpg")
+    anna.press("1 sent back")
+    anna.tab.get_by_role("button", name="coffee.jpg, Sent back by someone: the spoon").wait_for()
+    anna.is_open("coffee.jpg")
     anna.tab.get_by_text("1 of 2 images", exact=True).wait_for()
+    assert anna.tab.locator(".entry .caption").inner_text() == "someone: the spoon"
+    anna.press("1 sent back")
+    assert anna.tab.locator(".thumbnail").count() == 2
     anna.stage_key("n")
     anna.press("Accept")
     anna.shows("Accepted by someone")
