@@ -198,15 +198,15 @@ function ViewPanel({ page }: { page: Page }) {
         </label>
       )}
       <label class="heading">
-        <span>Colors of the page</span>
-        <Select label="Colors of the page" options={THEMES} value={theme.value} onChange={(value) => (theme.value = value)} />
+        <span>Page colors</span>
+        <Select label="Page colors" options={THEMES} value={theme.value} onChange={(value) => (theme.value = value)} />
       </label>
     </div>
   );
 }
 
 const THEMES: readonly (readonly [Theme, string])[] = [
-  ["system", "as the system's"],
+  ["system", "as the system"],
   ["light", "light"],
   ["dark", "dark"],
 ];
