@@ -231,7 +231,7 @@ export function Toolbar({ page }: { page: Page }) {
   const locked = session.locked.value;
   return (
     <>
-      <div class="tools" role="toolbar" aria-label="Tools">
+      <div class="toolbar tools" role="toolbar" aria-label="Tools">
         <div class="group" onKeyDown={moveAlong}>
           {control.tools.map((one) => (
             <IconButton
@@ -277,7 +277,7 @@ export function Toolbar({ page }: { page: Page }) {
           />
         </div>
       </div>
-      <div class="options" role="group" aria-label="Options of the tool">
+      <div class="toolbar options" role="group" aria-label="Options of the tool">
         {locked === null && tool.options ? tool.options() : <span class="help">{locked ?? tool.help}</span>}
       </div>
     </>
