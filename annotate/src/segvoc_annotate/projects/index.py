@@ -74,13 +74,13 @@ END AS kind, count(*) FROM images WHERE state IS NOT NULL GROUP BY kind
 
 
 _ACTIONS = """
-SELECT by, coalesce(image_id, image) AS one, image, count(*), coalesce(sum(gap) FILTER (WHERE gap BETWEEN 0 AND ?), 0),
-    max(seq)
-FROM (
-    SELECT *, strftime('%s', at) - lag(strftime('%s', at)) OVER (PARTITION BY by ORDER BY seq) AS gap FROM changes
-    WHERE what IN ('labels', 'done', 'reopened', 'accepted', 'sent back') AND image IS NOT NULL AND change IS NOT NULL
-)
-GROUP BY by, one ORDER BY by, image
+SELECT by, one, image, count(*), coalesce(sum(gap) FILTER (WHERE gap BETWEEN 0 AND ?), 0), max(seq) FROM (
+    SELECT by, one, image, seq, time - lag(time) OVER (PARTITION BY by ORDER BY seq) AS gap FROM (
+        SELECT by, coalesce(image_id, image) AS one, image, seq, strftime('%s', at) AS time FROM changes
+        WHERE what IN ('labels', 'done', 'reopened', 'accepted', 'sent back')
+            AND image IS NOT NULL AND change IS NOT NULL
+    )
+) GROUP BY by, one
 """
 """A change of the page has an id; merges of words and imports have none."""
 

@@ -227,7 +227,7 @@ class LabelChanges(RecordChanges):
             what = "done" if state.done else "reopened"
         elif before.review is not None and before.review.verdict == "accepted" and state.review is None:
             what = "no longer accepted"
-        elif has_draft and state.corrected == before.corrected:
+        elif has_draft and not state.done and state.corrected == before.corrected:
             what = "draft"
         change = None if self.index.has(state.change, state.id) else state.change
         self.index.log(what, by=state.by or SOMEONE, image=state.image, revision=state.revision, change=change)
