@@ -94,12 +94,12 @@ export function OpenProject({ session }: { session: Session }) {
   return <FileButton label="Open project" icon="folder" accept=".zip" onFiles={([file]) => (session.offered.value = file)} />;
 }
 
-/** Lists the images that were sent back; it isn't there without any. */
+/** Lists the images that were sent back; it isn't there without any, unless these are listed still. */
 function SentBack({ session }: { session: Session }) {
   const { chosen, items, listing } = session;
   const back = items.value.filter(({ summary }) => progressOf(summary.value) === "sent back");
   const isPressed = listing.wanted.value.progress === "sent back";
-  if (!back.length) return null;
+  if (!back.length && !isPressed) return null;
   const list = () => {
     listing.wanted.value = isPressed ? EVERYTHING : { ...EVERYTHING, progress: "sent back" };
     if (!isPressed && !back.includes(chosen.value!)) void session.open(back[0]);
