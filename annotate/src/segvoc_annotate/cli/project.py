@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from segvoc import UsageError, Vocabulary
+from segvoc import OutputError, UsageError, Vocabulary
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import counted
@@ -328,5 +328,8 @@ def backup(folder: str, out: str | None) -> None:
             file.write(piece)
 
     write_atomically(target, write)
-    note_backup(opened.folder)
+    try:
+        note_backup(opened.folder)
+    except OutputError as error:
+        echo(f"segvoc: the project's metrics don't know of this backup: {error}", err=True)
     echo(f"-> {target}")

@@ -49,9 +49,11 @@ def archived(project: ProjectFolder, *, has_trash: bool = True) -> Iterator[byte
 
 
 def note_backup(folder: Path) -> None:
-    """Note that a project's folder was backed up just now, where it can be written."""
-    with suppress(OSError):
-        (folder / BACKUP_MARK).touch()
+    """Note that a project's folder was backed up just now; `OutputError` if it can't be written."""
+    mark = folder / BACKUP_MARK
+    with writing(mark):
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
 
 
 def last_backup(folder: Path) -> float:
