@@ -88,6 +88,8 @@ def test_the_metrics_follow_the_rules_of_promtool(text: str) -> None:
             assert any(sample.labels.get("le") == "+Inf" for sample in family.samples) or not samples
             assert all("le" in sample.labels for sample in family.samples if sample.name.endswith("_bucket"))
     assert {"segvoc_build_info", "segvoc_model_info", "segvoc_reload_failures"} <= names
+    if shutil.which("promtool") is not None:
+        subprocess.run(["promtool", "check", "metrics"], input=text, text=True, check=True)
 
 
 @pytest.mark.parametrize(("place", "expression"), expressions())
