@@ -79,7 +79,7 @@ fuzz: install  ## send the service 5,000 requests made from its description, and
 		tests/serving/test_openapi.py tests/serving/test_hostile.py $(ARGS)
 
 kills: install  ## end every command at its writes a thousand times, let 240 writes fail, and let it go on
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m hardening.kills $(ARGS)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.hardening.kills $(ARGS)
 
 rehearsal: install  ## run every recipe of the papers in small, from archives to a table of verdicts: build/rehearsal
 	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m papers.rehearsal $(ARGS)

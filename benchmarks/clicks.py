@@ -1,6 +1,7 @@
 """Clicks that a scripted annotator needs for regions of photographs, and what a click takes.
 
     python -m benchmarks.clicks [--photos ../shared/data/photos]
+    python -m benchmarks.clicks objects [--photos ../shared/data/photos]    # what `benchmarks/objects.py` counts
     python -m benchmarks.clicks --images voc/images --labels voc/labels --classes voc/classes.json [--count 10]
 
 The annotator clicks the middle of the region, then the middle of the largest connected error, at most 20 times. Each
@@ -24,6 +25,7 @@ import numpy as np
 
 import segvoc
 from benchmarks.machine import keep
+from benchmarks.objects import count_objects
 from segvoc.inference.clicks import ClickedImage
 from tools.clicks.clicker import iou_of, next_click
 from tools.clicks.views import is_held_out, regions_of
@@ -145,7 +147,11 @@ def main() -> None:
     for name in ("images", "labels", "classes"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--count", type=int, default=10, help="photographs of --images, evenly chosen by name")
+    parser.add_argument("what", nargs="?", choices=("clicks", "objects"), default="clicks")
     chosen = parser.parse_args()
+    if chosen.what == "objects":
+        count_objects(chosen.photos)
+        return
     if chosen.images:
         images = segvoc.LabeledImages.from_folders(chosen.images, chosen.labels, chosen.classes)
         places = range(0, len(images), max(1, len(images) // chosen.count))[: chosen.count]

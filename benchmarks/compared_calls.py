@@ -21,8 +21,8 @@ from benchmarks.official_code import LONGEST, build_official
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.layers.class_selection import SelectedLogits, scatter_to_all
 from segvoc.layers.selection import DROPPED, ClassSelection
-from segvoc.models.builders import weightless
 from segvoc.models.presets import find_preset
+from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes
 from segvoc.training.cuda_passes import CudaPasses

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.evaluation.protocol import ERR_SEG_KEPT
-from segvoc.inference.protocols import ERR_SELECTION
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.err_seg import ERR_SELECTION
 
 
 def multiply_adds_of(work: Callable[[], object]) -> int:

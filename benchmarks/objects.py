@@ -1,6 +1,6 @@
 """Objects that connected components find in photographs, and how many there were with perfect splits.
 
-    python -m benchmarks.objects [--photos ../shared/data/photos]
+    python -m benchmarks.clicks objects [--photos ../shared/data/photos]
 
 `tiny` labels each photograph with the words of its own objects, as a person would who looks at it: by default, where
 surroundings of a few words are unlabeled, and with `background="auto"`. An object is found if one of its word has an
@@ -9,7 +9,6 @@ right: no rule that only divides labels finds many more. Nothing is drawn by cha
 photographs.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Iterator
@@ -97,15 +96,9 @@ def _renamed(one: dict[str, Any], numbers: list[int]) -> dict[str, Any]:
     return {**one, **named, "segments": {str(numbers[int(label)]): counts for label, counts in one["segments"].items()}}
 
 
-def main() -> None:
+def count_objects(photos: Path) -> None:
     """Measure, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
-    rows = measured([*outlined_photos(parser.parse_args().photos)])
+    rows = measured([*outlined_photos(photos)])
     for row in rows:
         print(row)
     keep("objects", rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -28,10 +28,10 @@ from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.opening import load_network
+from segvoc.networks.base import NetworkConfig
 from segvoc.networks.tiny import TinyConfig
 from segvoc.storage.records import to_json
 from segvoc.storage.resume import ResumableWork, read_done

@@ -34,13 +34,13 @@ from segvoc.inference.windows import views
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, WindowBlock
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.selection import ClassSelection
-from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.loading import find_device
 from segvoc.models.network_segmenter import classes_at_a_time
 from segvoc.models.presets import find_preset
 from segvoc.models.resolving import resolve
+from segvoc.models.weightless import weightless
 from segvoc.models.weights import architecture
-from segvoc.networks.base import CostAggregation
+from segvoc.networks.base import CostAggregation, NetworkConfig
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.choices import ConcatenatedStreams, PaperExpertFusion, SoftmaxClassAggregation
 from segvoc.networks.err_seg import ErrAggregation

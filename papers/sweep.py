@@ -21,10 +21,10 @@ from segvoc.evaluation.report import ModelOrigin, origin_of
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, parse_option
-from segvoc.models.builders import weightless
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.opening import load_network
 from segvoc.models.resolving import resolve
+from segvoc.models.weightless import weightless
 from segvoc.models.weights import architecture
 
 ModelLoader = Callable[[Mapping[str, object]], tuple[NetworkSegmenter, ModelOrigin]]

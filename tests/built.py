@@ -6,9 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from segvoc.encoders.official_clip import towers_state
-from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
-from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.base import NetworkConfig, SegmentationNetwork
 from segvoc.storage.records import with_settings
 
 

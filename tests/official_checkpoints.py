@@ -14,11 +14,11 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.inference.protocols import frozen_clip_protocols
-from segvoc.models.builders import build_aggregation
-from segvoc.models.presets import PRESETS, Preset
+from segvoc.models.preset import Preset
+from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.clip_network import ClipNetworkConfig, EvaEncoders, frozen_clip_protocols
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 from tests.loopback_hub import LoopbackHub
 from tests.networks.golden_stages import CLIP, FAMILIES, SMALL, TINY_VIT, tiny_network, tiny_weights

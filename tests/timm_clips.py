@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
-from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.choices import build_aggregation
 from tests.built import loaded
 from tests.golden_sets import GoldenCase, compact_case, golden_input, golden_parameter
 

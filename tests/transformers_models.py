@@ -14,8 +14,7 @@ from segvoc.encoders.clip_with_dino import DinoTokens
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.vit import PixelStatistics, VitConfig
-from segvoc.models.builders import build_decoder
-from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSeg
+from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSeg, build_decoder
 from tests.golden_sets import GoldenCase, compact_case, golden_input, golden_parameter
 
 VERSIONS = ("4.57.6", "5.23.0")

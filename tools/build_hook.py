@@ -35,7 +35,7 @@ MADE = {
         "weights/tiny.safetensors",
     ),
     "make clicks": ("weights/clicks.json", "weights/clicks.onnx", "weights/clicks_image.onnx"),
-    "make edges": ("weights/edges.json", "weights/edges.onnx"),
+    "make edges": ("weights/edge_weights.onnx", "weights/edges.json", "weights/edges.onnx"),
 }
 """What is made, by the command that makes it; paths below the package."""
 

@@ -4,9 +4,10 @@ python -m tools.make_catalog
 """
 
 from segvoc.checkpoints.published import PublishedFile
-from segvoc.models.builders import weightless
 from segvoc.models.catalog import CATALOG, Catalog, ListedModel
-from segvoc.models.presets import PRESETS, Preset
+from segvoc.models.preset import Preset
+from segvoc.models.presets import PRESETS
+from segvoc.models.weightless import weightless
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
 from segvoc.training.recipes import RECIPES

@@ -22,19 +22,19 @@ from torch.nn import functional as F
 from segvoc.exporting.onnx_files import write_onnx
 from segvoc.exporting.programs import Program
 from segvoc.inference.clicks import PROGRAM
-from segvoc.inference.edges import EDGES, IMAGE_PROGRAM
+from segvoc.inference.edges import EDGE_WEIGHTS, EDGES, IMAGE_PROGRAM
 from segvoc.inference.exported.manifest import ExportManifest
 from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from tools.clicks import views as click_views
 from tools.clicks.network import ClickNetwork
 from tools.edges.maps import COUNTS, HELD_OUT, TAUGHT
-from tools.edges.network import FEATURES, EdgeNetwork
+from tools.edges.network import FEATURES, STEPS, EdgeNetwork, refine
 from tools.tiny.photos import DATA_SETS
 
 Named = Mapping[str, Tensor]
 
-PROGRAMS = {"edges": EDGES, "clicks": PROGRAM}
+FILES = {"edges": (EDGE_WEIGHTS, EDGES), "clicks": (PROGRAM, IMAGE_PROGRAM)}
 
 
 class _Named(nn.Module):
@@ -48,18 +48,28 @@ class _Named(nn.Module):
         return {self.output: self.call(self.network, inputs)}
 
 
-def edge_program(network: nn.Module) -> Program:
-    """The edge refiner on views; gives "refined"."""
+def edge_programs(network: nn.Module) -> list[Program]:
+    """The edge refiner in two halves: what reads views gives "weights", what reads these and maps gives "refined"."""
     # sizes that differ, so that none is taken for another
     views, words, rows, columns = 2, 5, 28, 24
-    shapes = {"maps": (words, 4), "pixels": (3, 16)}
-    shapes |= {name: (FEATURES[name], cells) for name, cells in zip(FEATURES, (4, 2, 1), strict=True)}
-    inputs = {name: torch.rand(views, count, rows * cells, columns * cells) for name, (count, cells) in shapes.items()}
     view, row, column = Dim("views"), Dim("rows", min=4, max=256), Dim("columns", min=4, max=256)
-    free = {name: {0: view, 2: cells * row, 3: cells * column} for name, (_, cells) in shapes.items()}
-    free["maps"][1] = Dim("words")
-    module = _Named(network, "refined", lambda network, named: network(**named))
-    return Program(module=module.eval(), inputs=inputs, free=free)
+    of_views = {"pixels": (3, 16)}
+    of_views |= {name: (FEATURES[name], cells) for name, cells in zip(FEATURES, (4, 2, 1), strict=True)}
+    of_maps = {"maps": (words, 4), "weights": (9 * (len(STEPS) + 4), 4)}
+
+    def program(output: str, call: Callable[[Any, Named], Tensor], shapes: Mapping[str, tuple[int, int]]) -> Program:
+        inputs = {
+            name: torch.rand(views, size, rows * cells, columns * cells) for name, (size, cells) in shapes.items()
+        }
+        free = {name: {0: view, 2: cells * row, 3: cells * column} for name, (_, cells) in shapes.items()}
+        if "maps" in free:
+            free["maps"][1] = Dim("words")
+        return Program(module=_Named(network, output, call).eval(), inputs=inputs, free=free)
+
+    return [
+        program("weights", lambda network, named: network.weights(**named), of_views),
+        program("refined", lambda _, named: refine(**named), of_maps),
+    ]
 
 
 def _clicked(network: ClickNetwork, named: Named) -> Tensor:
@@ -129,17 +139,19 @@ def write_record(name: str, date: str | None, files: Sequence[Path], origin: Map
 def main() -> None:
     """Parse the command line, load the trained weights, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=PROGRAMS)
+    parser.add_argument("name", choices=FILES)
     parser.add_argument("--network", type=Path, help="trained weights; by default build/NAME/network.pt")
-    parser.add_argument("--out", type=Path, help="the program; by default the one that ships")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="the folder; by default the one that ships")
     parser.add_argument("--date", help="the day on which it was trained")
     chosen = parser.parse_args()
     network = EdgeNetwork() if chosen.name == "edges" else ClickNetwork()
     network.load_state_dict(torch.load(chosen.network or Path("build", chosen.name, "network.pt")))
-    files = [chosen.out or SHIPPED / PROGRAMS[chosen.name]]
-    write_onnx(edge_program(network) if chosen.name == "edges" else click_program(network), files[0], ())
-    if chosen.name == "clicks":
-        files.append(files[0].with_name(IMAGE_PROGRAM))
+    files = [chosen.out / name for name in FILES[chosen.name]]
+    if chosen.name == "edges":
+        for program, file in zip(edge_programs(network), files, strict=True):
+            write_onnx(program, file, ())
+    else:
+        write_onnx(click_program(network), files[0], ())
         files[1].write_bytes(cut_tiny())
     write_record(chosen.name, chosen.date, files, origin(chosen.name))
 

@@ -10,7 +10,7 @@ SOURCES = Path(__file__).resolve().parents[1] / "src"
 
 COMMANDS_AND_ROUTES = """cli.dataset_options cli.options cli.output cli.serve runtime.process_settings
 runtime.progress serving.admission serving.answers serving.app serving.bodies serving.labeler serving.middleware
-serving.server serving.settings"""
+serving.schemas serving.server serving.settings"""
 
 IMAGES_AND_FORMATS = """data.datasets.maps data.datasets.opening data.labeled_images imaging.annotations
 imaging.connected_regions imaging.image_formats imaging.label_maps imaging.palette imaging.pictures

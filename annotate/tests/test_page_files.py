@@ -156,7 +156,12 @@ def test_browsers_get_tiny_where_the_page_can_run_it(page):
         assert client.get("/backends.json").json()["browser"] == {"model": "model/", "clicks": "clicks/"}
         manifest = client.get("/model/segvoc.json").json()
         assert manifest["name"] == "tiny"
-        assert {"edges.onnx", manifest["words"][0]["program"], manifest["text"]["tokenizer"]} < set(manifest["files"])
+        assert {
+            "edge_weights.onnx",
+            "edges.onnx",
+            manifest["words"][0]["program"],
+            manifest["text"]["tokenizer"],
+        } < set(manifest["files"])
         for name, about in manifest["files"].items():
             assert int(client.head(f"/model/{name}").headers["content-length"]) == about["bytes"]
         assert client.get("/model/tiny.json").status_code == 404

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
+from segvoc.encoders.lexicon import Lexicon, trained_lexicon
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.confidence import coarse_maps, fact_rows
@@ -36,7 +37,6 @@ from segvoc.inference.taught.taught_words import (
     probe_image,
 )
 from segvoc.inference.windows import ViewLogits
-from segvoc.lexicon import Lexicon, trained_lexicon
 from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.runtime.arrays import bilinear
 from segvoc.storage.files import SHIPPED

@@ -24,13 +24,13 @@ from segvoc.evaluation import report_page
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
-from segvoc.models.presets import PRESETS, Preset
-from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders, OpenAIEncoders
+from segvoc.models.preset import Preset
+from segvoc.models.presets import PRESETS
+from segvoc.networks.base import NetworkConfig, SegmentationNetwork
+from segvoc.networks.clip_network import ClipNetworkConfig, EvaEncoders, OpenAIEncoders, clip_segmentation_network
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
-from segvoc.networks.part_cat_seg import PartNetworkConfig
-from segvoc.networks.syn_seg import SynSeg, SynSegConfig
+from segvoc.networks.part_cat_seg import PartNetworkConfig, part_segmentation_network
+from segvoc.networks.syn_seg import SynSeg, SynSegConfig, build_decoder
 from segvoc.training import training_data
 from tests.data.scene_originals import stems_of
 

@@ -8,7 +8,7 @@ import pytest
 
 from segvoc.cli.options import ModelOptions
 from segvoc.labeling.batch import run
-from segvoc.labeling.batch.count import SourceCount
+from segvoc.labeling.batch.count import Estimate, Rest, SourceCount
 from tests.cli.command import WORDS, Command
 from tests.labeling.batch.runs import Loop, folder_of, quick, rows_of
 from tests.lazy_modules import lazily
@@ -64,9 +64,28 @@ def test_a_dry_run_counts_tries_and_writes_nothing(batch: Command) -> None:
     (images,) = re.findall(r"^a sample on a worker of 2 cores: (\S+) images/s$", rate)
     (total,) = re.findall(r"^the rest: (\S+) hours of a worker, so \S+ hours with 1 worker, 2 cores$", hours)
     assert float(total) == pytest.approx(40 / float(images) / 3600, rel=0.02)
+    done = batch("many", "--out", "out", *WORDS, "--dry-run", "--price", "3600000")
+    *_, hours, price = done.out.splitlines()
+    (total,) = re.findall(r"^the rest: (\S+) hours", hours)
+    (asked,) = re.findall(r"^the price: (\S+), at 3.6e\+06 for each hour of 1 machine$", price)
+    assert float(asked.replace(",", "")) == pytest.approx(3_600_000 * float(total), rel=0.01)
     batch("many", "--out", "out", *WORDS)
     done = batch("many", "--out", "out", *WORDS, "--dry-run")
     assert done.out == "done before: 40 images, of which 0 failed\nto label: 0 images in 0 files, 0 B\n"
+
+
+def test_a_dry_run_says_what_it_does_as_it_goes(batch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segvoc.runtime.progress.FIRST_LINE", 0.0)
+    monkeypatch.setattr("segvoc.runtime.progress.LINE_EVERY", 0.0)
+    done = batch("in", "--out", "out", *WORDS, "--dry-run")
+    assert "counting: 2 files" in done.err
+    batch("in", "--out", "out", *WORDS, "--price", "1.20").refused("--price is only for --dry-run")
+
+
+def test_a_price_is_of_the_machines_that_the_workers_take() -> None:
+    rest = Rest(files=7200, bytes=10, sample=())
+    estimate = Estimate(rest=rest, images=7200, seconds=3.0, workers=3, cores=6.0, machines=2)
+    assert list(estimate.lines(1.2))[-1] == "the price: 4.80, at 1.2 for each hour of 2 machines"
 
 
 def test_files_of_a_million_images_are_warned_of(batch: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.presets import PRESETS
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.networks.clip_network import ClipNetworkConfig
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from tests.cli.command import WORDS, Command
 from tests.networks.test_part_cat_seg import small as small_part_network

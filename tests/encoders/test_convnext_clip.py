@@ -14,7 +14,7 @@ from segvoc.encoders.convnext_clip import (
     ConvNextClipImageEncoder,
     convnext_clip_states,
 )
-from segvoc.models.builders import weightless
+from segvoc.models.weightless import weightless
 from tests.golden_sets import TOLERANCE, err_case
 from tests.networks.contract import make_image
 

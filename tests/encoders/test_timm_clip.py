@@ -19,7 +19,7 @@ from segvoc.encoders.official_clip import is_plain_clip, towers_state
 from segvoc.encoders.timm_clip import build_timm_clip
 from segvoc.encoders.vit import TIMM_CLIPS, TimmClipName
 from segvoc.errors import CheckpointError, PromptTruncatedWarning, UsageError
-from segvoc.models.builders import weightless
+from segvoc.models.weightless import weightless
 from tests.images import one_line_error
 from tests.networks.contract import make_image
 from tests.timm_clips import IMAGES, SIDE, filled, image_encoder, open_clips, small_tokenizer, text_encoder, weights

@@ -11,15 +11,18 @@ import torch
 
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.encoders.prompts import IMAGENET_TEMPLATES
+from segvoc.encoders.prompts import CLIP_TEMPLATE, IMAGENET_TEMPLATES
 from segvoc.evaluation import report_page
 from segvoc.evaluation.protocol import NO_PAPER, evaluation_protocol, published_protocol
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.inference import protocols
 from segvoc.models import opening
 from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE
+from segvoc.models.presets import PRESETS
+from segvoc.networks.clip_network import clip_protocols
+from segvoc.networks.err_seg import err_protocols
+from segvoc.networks.part_cat_seg import part_protocols
+from segvoc.networks.syn_seg import SYN_TEMPLATE, syn_protocols
 from segvoc.storage.records import with_settings
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command
@@ -53,9 +56,7 @@ def err_seg() -> NetworkSegmenter:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = small_err_seg()
-    model = NetworkSegmenter(
-        name="err-seg-b", network=network, protocols=protocols.err_protocols(64), templates=(CLIP_TEMPLATE,)
-    )
+    model = NetworkSegmenter(name="err-seg-b", network=network, protocols=err_protocols(64), templates=(CLIP_TEMPLATE,))
     return model
 
 
@@ -98,12 +99,12 @@ def test_every_published_score_has_a_published_protocol():
 
 def protocol_of(preset: str, name: str, *, has_background: bool = False, **settings: Any):
     """The protocol of a preset's own windows and prompts on a benchmark."""
-    clip = protocols.clip_protocols(384, 16)
-    windows = {"CAT-Seg": clip, "PCA-Seg": clip, "SynSeg": protocols.syn_protocols()}
+    clip = clip_protocols(384, 16)
+    windows = {"CAT-Seg": clip, "PCA-Seg": clip, "SynSeg": syn_protocols()}
     network = NetworkSegmenter(
         name=preset,
         network=small_network(0),
-        protocols=windows.get(PRESETS[preset].family or "", protocols.part_protocols(448)),
+        protocols=windows.get(PRESETS[preset].family or "", part_protocols(448)),
         templates=PRESETS[preset].templates,
     )
     network.traits = replace(network.traits, has_background=has_background)

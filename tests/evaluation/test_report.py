@@ -15,12 +15,12 @@ from PIL import Image
 
 from segvoc.data import benchmarks
 from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS
+from segvoc.encoders.prompts import CLIP_TEMPLATE
 from segvoc.evaluation import report_page
 from segvoc.evaluation.report import ModelOrigin
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.score_tables import comparison, markdown_rows, score_table
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.models.presets import CLIP_TEMPLATE
 from tests.evaluation.drawn_sets import WORDS, draw_set, task_of
 from tests.inference.small_network import small_segmenter
 

@@ -14,12 +14,10 @@ from filelock import FileLock
 
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.vit import vit_b16
-from segvoc.inference.protocols import clip_protocols
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models.builders import build_clip_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
+from segvoc.networks.clip_network import ClipNetworkConfig, OpenAIEncoders, clip_protocols
 from tests.timm_clips import small_network_on
 
 # With the oldest PyTorch that segvoc takes, the extra `export` can't be installed.
@@ -46,7 +44,7 @@ def small_cat_seg(one_pooling: bool = False) -> NetworkSegmenter:
     aggregation = replace(
         CAT_SEG, blocks=1, dim=32, guidance_dim=16, heads=2, window=4, pad_classes=8, decoder_sizes=sizes
     )
-    network = build_clip_network(ClipNetworkConfig(encoder=OpenAIEncoders(vit=vit), aggregation=aggregation))
+    network = ClipNetworkConfig(encoder=OpenAIEncoders(vit=vit), aggregation=aggregation).build()
     network.text_encoder = ClipTextEncoder(
         ClipTextConfig(channels=64, width=64, layers=1, heads=2, quick_gelu=True, fine_tuned="qv")
     )

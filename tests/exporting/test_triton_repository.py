@@ -47,7 +47,7 @@ def test_the_layout_and_that_segvoc_takes_it(repository: Path) -> None:
     np.testing.assert_array_equal(one.labels, other.labels)
     names = [f"tiny_{name}" for name in ("image", "text", "words", *(f"decide_{name}" for name in DECISION_PROGRAMS))]
     expected = {f"{name}/1/model.{end}" for name in names for end in ("onnx", "weights")}
-    expected |= {"tiny/1/.keep", "tokenizer.json", "edges.onnx"}
+    expected |= {"tiny/1/.keep", "tokenizer.json", "edge_weights.onnx", "edges.onnx"}
     expected |= {f"{name}/config.pbtxt" for name in ("tiny", *names)}
     about = json.loads((repository / "segvoc.json").read_text())
     assert set(about["files"]) == expected

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from hardening.faults import ERRORS, Fault, Killed, faults, killed_copies
-from hardening.kills import torn
-from hardening.works import WORKS, Work, inside
 from segvoc.cli.options import ModelOptions
 from segvoc.errors import OutputError
 from segvoc.labeling.batch import run as batch_run
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, read_journal
+from tests.hardening.faults import ERRORS, Fault, Killed, faults, killed_copies
+from tests.hardening.kills import torn
+from tests.hardening.works import WORKS, Work, inside
 from tests.images import one_line_error
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,9 +29,9 @@ FIXES = {"ENOSPC": "free some space", "EDQUOT": "free some space", "EROFS": "ano
 
 
 def kills(*arguments: str) -> list[dict[str, Any]]:
-    """Rows that `python -m hardening.kills` prints; its children are forked from a process that did nothing else."""
+    """Rows that `tests.hardening.kills` prints; its children are forked from a process that did nothing else."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "SEGVOC_CACHE": "off"}
-    command = [sys.executable, "-W", "ignore", "-m", "hardening.kills", *arguments]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.hardening.kills", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert "Traceback" not in done.stderr, done.stderr
     return list(map(json.loads, done.stdout.splitlines()))

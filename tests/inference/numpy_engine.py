@@ -7,19 +7,20 @@ from typing import Any
 import numpy as np
 
 from segvoc.encoders.word_encoder import PromptedWordEncoder
-from segvoc.inference import protocols
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding
 from segvoc.inference.segmenter import Segmenter
+from segvoc.networks.clip_network import clip_protocols, frozen_clip_protocols
+from segvoc.networks.syn_seg import syn_protocols
 
 CHANNELS = 12
 
-_CLIP = protocols.clip_protocols(64, 16)
+_CLIP = clip_protocols(64, 16)
 _SMALL = {"loader": LoaderResize(shortest=160, longest=640), "sliding": Sliding(canvas=160, window=96, stride=64)}
 PROTOCOLS: Protocols = {
     **_CLIP,
     "official": replace(_CLIP["official"], **_SMALL),
-    "tcl": protocols.frozen_clip_protocols(64)["auto"],
-    "official-single": protocols.syn_protocols()["official"],
+    "tcl": frozen_clip_protocols(64)["auto"],
+    "official-single": syn_protocols()["official"],
 }
 """A protocol of each kind: resized views, sliding windows, strides, tiles."""
 

@@ -13,14 +13,15 @@ from torch.nn import functional as F
 from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.vit import vit_b16
 from segvoc.inference import windows
-from segvoc.inference.protocols import WINDOWS, Protocol, Protocols, Window, clip_protocols
+from segvoc.inference.protocols import WINDOWS, Protocol, Protocols, Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import Preset
+from segvoc.models.preset import Preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggregationConfig, OpenAIEncoders
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.clip_network import ClipNetworkConfig, OpenAIEncoders, clip_protocols
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 
 CONFIG = CostAggregationConfig(
     order="parallel",

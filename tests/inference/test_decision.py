@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import segvoc
+from segvoc.encoders.lexicon import Lexicon, Whole
 from segvoc.errors import UsageError
 from segvoc.inference.confidence import IMAGE_FIGURES, WORD_FIGURES, figures
 from segvoc.inference.decision import Decision, Rules, StandIns, WordTable, competition
@@ -18,10 +19,9 @@ from segvoc.inference.pixel_labels import UNLABELED, search_classes, selected_cl
 from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
-from segvoc.lexicon import Lexicon, Whole
+from segvoc.models.decisions import TINY_CONFIDENCE, TINY_DECISION
 from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
-from segvoc.models.presets import TINY_CONFIDENCE, TINY_DECISION
 from segvoc.models.shipped import open_tiny
 from segvoc.models.spec import ModelSpec
 from segvoc.storage.files import SHIPPED

@@ -15,10 +15,10 @@ from PIL import Image
 import segvoc
 from segvoc.cli.output import flag
 from segvoc.data.labeled_images import class_names
+from segvoc.encoders.lexicon import trained_lexicon
 from segvoc.errors import Hint, LabelingWarning
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.hints import REMEMBERED, HintWarnings, color_hints, known_word_hints, quality_hints, word_hints
-from segvoc.lexicon import trained_lexicon
 from segvoc.models.presets import PRESETS
 from segvoc.models.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary

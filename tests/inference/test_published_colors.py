@@ -12,11 +12,14 @@ from PIL import Image
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.label_maps import labels_of
-from segvoc.inference import protocols
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocols, Window
 from segvoc.inference.segmentation import Segmentation
-from segvoc.models.presets import tiny_protocols
+from segvoc.networks.clip_network import clip_protocols, frozen_clip_protocols
+from segvoc.networks.err_seg import err_protocols
+from segvoc.networks.part_cat_seg import part_protocols
+from segvoc.networks.syn_seg import clip_seg_protocols, syn_protocols
+from segvoc.networks.tiny import tiny_protocols
 from tests.evaluation.drawn_sets import draw_set, scores_of, task_of
 from tests.images import squares
 from tests.imaging.test_color_profiles import rgb_profile, tagged
@@ -99,12 +102,12 @@ def test_evaluations_read_by_the_window(tmp_path: Path) -> None:
 
 
 PUBLISHED: dict[str, Protocols] = {
-    "CAT-Seg": protocols.clip_protocols(384, 16),
-    "PartCATSeg": protocols.part_protocols(448),
-    "ERR-Seg": protocols.err_protocols(640),
-    "SynSeg": protocols.syn_protocols(),
-    "CLIPSeg": protocols.clip_seg_protocols(),
-    "CLIP": protocols.frozen_clip_protocols(224),
+    "CAT-Seg": clip_protocols(384, 16),
+    "PartCATSeg": part_protocols(448),
+    "ERR-Seg": err_protocols(640),
+    "SynSeg": syn_protocols(),
+    "CLIPSeg": clip_seg_protocols(),
+    "CLIP": frozen_clip_protocols(224),
     "tiny": tiny_protocols(),
 }
 

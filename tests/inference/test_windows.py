@@ -9,11 +9,12 @@ from PIL import Image
 
 from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.inference import windows
-from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles, clip_protocols
+from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles
 from segvoc.inference.smoothing import FORGOTTEN, Smoothing
 from segvoc.inference.windows import MEAN_COLOR, ViewLogits, merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
+from segvoc.networks.clip_network import clip_protocols
 from tests.inference.small_network import COMMON_WINDOWS, small_segmenter, views
 from tests.networks.contract import assert_alike
 from tests.networks.small_syn_seg import small_syn_seg

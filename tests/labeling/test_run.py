@@ -22,7 +22,9 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling import run as run_module
 from segvoc.labeling.images import ImageTask
-from segvoc.labeling.run import LabelingRun, image_work, label_in_processes, label_inputs
+from segvoc.labeling.journals import image_work
+from segvoc.labeling.processes import label_in_processes
+from segvoc.labeling.run import LabelingRun, label_inputs
 from segvoc.labeling.task import FolderWork, Labeled, Labeling, Outcome, Planned
 from segvoc.models.shipped import open_tiny
 from segvoc.storage.resume import RESUME_FOLDER
@@ -177,12 +179,16 @@ def slow() -> Segmenter:
 )
 def test_the_death_of_a_process_is_told(out, load, told):
     with pytest.raises(ProcessError, match=told):
-        list(label_in_processes(task_into(out, load=load, jobs=2), small_segmenter(), [noisy_images(out, 1)]))
+        list(
+            label_in_processes(
+                label_inputs, task_into(out, load=load, jobs=2), small_segmenter(), [noisy_images(out, 1)]
+            )
+        )
 
 
 def test_wrong_call_is_told_before_the_first_image_or_process(out: Path) -> None:
     task = task_into(out, load=killed, options=LabelOptions(window="tcl"), jobs=2)
-    for call in (label_inputs, label_in_processes):
+    for call in (label_inputs, partial(label_in_processes, label_inputs)):
         with pytest.raises(UsageError, match="window='tcl' is unknown"):
             call(task, small_segmenter(), [])
 
@@ -190,7 +196,9 @@ def test_wrong_call_is_told_before_the_first_image_or_process(out: Path) -> None
 @pytest.mark.slow
 def test_caller_that_wants_no_more_ends_the_processes(out: Path) -> None:
     batches = [[image] for image in noisy_images(out, 40)]
-    with closing(label_in_processes(task_into(out, load=slow, jobs=2), small_segmenter(), batches)) as outcomes:
+    with closing(
+        label_in_processes(label_inputs, task_into(out, load=slow, jobs=2), small_segmenter(), batches)
+    ) as outcomes:
         next(outcomes)
     reports = list(out.glob("*.json"))
     assert 1 <= len(reports) < 40

@@ -13,8 +13,8 @@ from segvoc.layers.class_selection import count_votes, gather_classes, kept_clas
 from segvoc.layers.maps import windows_of
 from segvoc.layers.precision import Float32Parts, reduce_precision
 from segvoc.layers.selection import DROPPED, ClassSelection, Votes
-from segvoc.models.builders import weightless
 from segvoc.models.presets import PRESETS
+from segvoc.models.weightless import weightless
 from segvoc.networks.pca_seg import ExpertParser
 from tests.golden_sets import ERR_FOLDER, err_record
 

@@ -15,7 +15,7 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.presets import PRESETS
 from segvoc.models.resolving import resolve
 from segvoc.models.shipped import copy_tiny
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
+from segvoc.networks.clip_network import ClipNetworkConfig, OpenAIEncoders
 from tests.images import one_line_error
 from tests.official_checkpoints import small_preset
 from tests.transformers_models import small_clipseg, weights_of

@@ -21,11 +21,11 @@ from segvoc.errors import UsageError
 from segvoc.inference.decision import FILL, PLAIN_DECISION, Rules
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.selection import AUTO_SELECTION
-from segvoc.models.builders import weightless
 from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.shipped import open_tiny
+from segvoc.models.weightless import weightless
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import assert_same_results, small_segmenter

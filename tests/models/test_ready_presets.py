@@ -19,13 +19,13 @@ from segvoc.errors import CheckpointError
 from segvoc.inference import windows
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
-from segvoc.models.builders import build_aggregation
 from segvoc.models.conversion import convert
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.opening import load_network
 from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.clip_network import ClipNetworkConfig
 from segvoc.vocabulary import Vocabulary
 from tests.golden_sets import TOLERANCE
 from tests.inference.small_network import views

@@ -23,12 +23,12 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
 from segvoc.exporting import export as exporting
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.inference.protocols import part_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.taught import learning
 from segvoc.models.conversion import convert
-from segvoc.models.presets import PRESETS, Preset
-from segvoc.networks.part_cat_seg import PCA_PART
+from segvoc.models.preset import Preset
+from segvoc.models.presets import PRESETS
+from segvoc.networks.part_cat_seg import PCA_PART, part_protocols
 from segvoc.storage.records import to_json
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import finetune

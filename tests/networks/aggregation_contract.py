@@ -10,8 +10,8 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.selection import DROPPED, ClassSelection
-from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.training.objectives import StreamSimilarity

@@ -25,9 +25,9 @@ from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
 from segvoc.layers.selection import ClassSelection
-from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.official_weights import aggregation_state, aggregator_name, network_state
 from segvoc.networks.pca_seg import PCA_SEG

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.models.builders import build_decoder
-from segvoc.networks.syn_seg import ConditionedDecoderConfig, SynSeg
+from segvoc.networks.syn_seg import ConditionedDecoderConfig, SynSeg, build_decoder
 from tests.networks.aggregation_contract import VIT, text_tower
 
 TAPS = (0, 1, 2)

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvoc.errors import UsageError
-from segvoc.models.builders import build_aggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG, LastStream
-from segvoc.networks.choices import FUSIONS, fusion_of
+from segvoc.networks.choices import FUSIONS, build_aggregation, fusion_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from tests.built import built

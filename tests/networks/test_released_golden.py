@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
-from segvoc.inference.protocols import Protocol, clip_protocols
+from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import merged
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.clip_network import clip_protocols
 from segvoc.networks.official_weights import aggregator_name
 from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, compact_case, full_case
 from tests.inference.small_network import views

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from segvoc.encoders.base import ClassifiedFeatures
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes, cost_volume
-from segvoc.models.builders import build_tiny
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.tiny import (
     TWO_BLOCKS,
@@ -95,7 +94,7 @@ def test_sizes_out_of_range_are_refused(wrong):
 @torch.inference_mode()
 def test_known_classes_add_a_cost_that_counts(aggregation: TinyAggregationConfig) -> None:
     torch.manual_seed(0)
-    network = build_tiny(TinyConfig(aggregation=aggregation)).eval()
+    network = TinyConfig(aggregation=aggregation).build().eval()
     image, text = 255 * torch.rand(1, 3, 64, 96), torch.randn(5, 1, 384)
     logits = network(image, text)
     assert logits.shape[:2] == (1, 5) and logits.isfinite().all()

@@ -15,10 +15,10 @@ from papers.compare import Disagreement
 from papers.costs import cost_views, forward_single_view
 from papers.experts import PrincipalDirections, canonical_correlations, expert_redundancy
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.protocols import err_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.selection import ClassSelection
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.networks.err_seg import err_protocols
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import views

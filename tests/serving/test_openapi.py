@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from segvoc.inference.label_options import OPTION_TEXTS
-from segvoc.serving.bodies import FORM_OPTIONS
+from segvoc.serving.schemas import FORM_OPTIONS
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.lazy_modules import lazily
 from tests.serving.services import drawn_image, in_process, listening, png

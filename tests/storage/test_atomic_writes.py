@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 import pytest
 
-from hardening.faults import killed_copies
 from segvoc.errors import OutputError
 from segvoc.storage.atomic_writes import folder_in_the_making, write_atomically, write_bytes, write_path_atomically
 from segvoc.storage.files import read_json, strict_json, write_json
+from tests.hardening.faults import killed_copies
 from tests.images import one_line_error
 
 

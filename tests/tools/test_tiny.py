@@ -9,7 +9,7 @@ from PIL import Image
 
 import segvoc
 from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.models.presets import TINY_CONFIDENCE
+from segvoc.models.decisions import TINY_CONFIDENCE
 from tools.tiny.confidence import ABSENT_WEIGHT, Labeled, confidence, fitted, labeled
 from tools.tiny.confidence import scores as scores_of_confidence
 from tools.tiny.held_out import HeldOut

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hardening.faults import Killed
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import PartTrainingSet, ShardedSampler, TrainingSet
 from segvoc.layers.aggregation import DecoderSizes
@@ -26,6 +25,7 @@ from segvoc.training.loop import ForwardPass, Passes, Training, TrainingTask
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.training_data import LabelTask, class_words
+from tests.hardening.faults import Killed
 from tests.inference.small_network import Letters, Patches, small_network
 from tests.networks.small_syn_seg import small_syn_seg
 

@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from hardening.faults import Killed
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
 from segvoc.errors import InputError, OutputError, TrainingError, UsageError
@@ -31,6 +30,7 @@ from segvoc.training.monitor import Monitor
 from segvoc.training.objectives import PartObjective
 from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
+from tests.hardening.faults import Killed
 from tests.images import one_line_error
 from tests.inference.small_network import small_network
 from tests.networks.contract import NoDeviceWaits

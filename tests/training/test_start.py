@@ -14,10 +14,9 @@ from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.models.builders import part_segmentation_network
 from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.part_cat_seg import PART_CAT_SEG
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, part_segmentation_network
 from segvoc.storage.files import SHIPPED
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune

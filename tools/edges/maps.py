@@ -18,7 +18,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import views
-from segvoc.models.presets import SURROUNDINGS
+from segvoc.models.decisions import SURROUNDINGS
 from segvoc.storage.atomic_writes import write_atomically
 from tools.edges.network import FEATURES
 from tools.tiny.photos import NO_WORD, Folders

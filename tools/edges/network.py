@@ -77,6 +77,16 @@ class EdgeNetwork(nn.Module):
         appearance: Float[Tensor, "B 472 h//4 w//4"],
     ) -> Float[Tensor, "B K 2*h 2*w"]:
         """Refine the maps; `pixels` are in [0, 255]."""
+        return refine(maps, self.weights(pixels, tap_1, tap_0, appearance))
+
+    def weights(
+        self,
+        pixels: Float[Tensor, "B 3 4*h 4*w"],
+        tap_1: Float[Tensor, "B 24 h w"],
+        tap_0: Float[Tensor, "B 48 h//2 w//2"],
+        appearance: Float[Tensor, "B 472 h//4 w//4"],
+    ) -> Float[Tensor, "B 9*11 h w"]:
+        """The weights of each cell's 3 x 3 neighbors in each step, then for each of its four cells at stride 2."""
         fine = F.relu(self.fine(pixels / 127.5 - 1))
         x = self.coarse(fine)
         for number, (name, one) in enumerate(zip(FEATURES, (tap_1, tap_0, appearance), strict=True)):
@@ -87,12 +97,22 @@ class EdgeNetwork(nn.Module):
             x = block(x)
         x = F.relu(x)
         query, key, biases = self.query(x), self.key(x), self.bias(x).split(9, dim=1)
+        logits = []
         for distance, sharpness, bias in zip(STEPS, self.sharpness, biases, strict=True):
             alike = [(query * one).sum(dim=1, keepdim=True) for one in neighbors(key, distance)]
-            maps = mean(neighbors(maps, distance), torch.cat(alike, dim=1) * sharpness + bias)
-        around, quarters = neighbors(maps, 1), self.upsampling(torch.cat([x, F.pixel_unshuffle(fine, 2)], dim=1))
-        divided = torch.stack([mean(around, logits) for logits in quarters.split(9, dim=1)], dim=2)
-        return F.pixel_shuffle(divided.flatten(1, 2), 2)
+            logits.append(torch.cat(alike, dim=1) * sharpness + bias)
+        logits += self.upsampling(torch.cat([x, F.pixel_unshuffle(fine, 2)], dim=1)).split(9, dim=1)
+        return torch.cat([softmax(one) for one in logits], dim=1)
+
+
+def refine(maps: Float[Tensor, "B K h w"], weights: Float[Tensor, "B 9*11 h w"]) -> Float[Tensor, "B K 2*h 2*w"]:
+    """Refine maps of words by `EdgeNetwork.weights`."""
+    steps = weights.split(9, dim=1)
+    for distance, step in zip(STEPS, steps, strict=False):
+        maps = mean(neighbors(maps, distance), step)
+    around = neighbors(maps, 1)
+    divided = torch.stack([mean(around, quarter) for quarter in steps[len(STEPS) :]], dim=2)
+    return F.pixel_shuffle(divided.flatten(1, 2), 2)
 
 
 def neighbors(x: Float[Tensor, "B C h w"], distance: int) -> list[Float[Tensor, "B C h w"]]:
@@ -102,14 +122,15 @@ def neighbors(x: Float[Tensor, "B C h w"], distance: int) -> list[Float[Tensor, 
     return [padded[..., rows, columns] for rows in ranges for columns in ranges]
 
 
-def mean(around: Sequence[Float[Tensor, "B C h w"]], logits: Float[Tensor, "B 9 h w"]) -> Float[Tensor, "B C h w"]:
-    """The softmax-weighted mean of nine maps, accumulated one at a time to stay in the processor's caches.
-
-    ONNX Runtime's own softmax takes eight times as long along this axis.
-    """
+def softmax(logits: Float[Tensor, "B 9 h w"]) -> Float[Tensor, "B 9 h w"]:
+    """The softmax over nine maps; ONNX Runtime's own takes eight times as long along this axis."""
     powers = (logits - reduce(torch.maximum, logits.split(1, dim=1)).detach()).exp()
-    weights = (powers / reduce(torch.add, powers.split(1, dim=1))).split(1, dim=1)
-    return reduce(torch.add, (one * weight for one, weight in zip(around, weights, strict=True)))
+    return powers / reduce(torch.add, powers.split(1, dim=1))
+
+
+def mean(around: Sequence[Float[Tensor, "B C h w"]], weights: Float[Tensor, "B 9 h w"]) -> Float[Tensor, "B C h w"]:
+    """The weighted mean of nine maps, accumulated one at a time to stay in the processor's caches."""
+    return reduce(torch.add, (one * weight for one, weight in zip(around, weights.split(1, dim=1), strict=True)))
 
 
 def _bilinear() -> Tensor:

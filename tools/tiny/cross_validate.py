@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from segvoc.models.presets import SURROUNDINGS
+from segvoc.models.decisions import SURROUNDINGS
 from tools.tiny.features import TrainingData
 from tools.tiny.model import SHIPPED, Model, Stages, train
 from tools.tiny.photos import DATA_SETS, MORE, Folders, Photo, command

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
-from segvoc.models.presets import TINY_SELECTION
-from segvoc.networks.tiny import TinyAggregation
+from segvoc.networks.tiny import TINY_SELECTION, TinyAggregation
 from segvoc.storage.atomic_writes import write_atomically
 from tools.tiny.features import TrainingData
 from tools.tiny.projections import Fits, ProjectionRecipe, Projections, fit_projections

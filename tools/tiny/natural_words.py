@@ -24,7 +24,7 @@ from jaxtyping import UInt16
 from tqdm import tqdm
 
 import segvoc
-from segvoc.models.presets import SURROUNDINGS
+from segvoc.models.decisions import SURROUNDINGS
 from segvoc.storage.files import write_json
 from tools.tiny.held_out import HeldOut, fold_command, fold_model, opened
 

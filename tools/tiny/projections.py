@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
-from segvoc.models.presets import SURROUNDINGS
+from segvoc.models.decisions import SURROUNDINGS
 from tools.tiny.features import Features, TrainingData
 from tools.tiny.optimization import Optimization
 from tools.tiny.photos import DATA_SETS, MORE, SHARES

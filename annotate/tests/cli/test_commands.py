@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from segvoc.errors import UsageError
 from segvoc.models.shipped import copy_tiny
 from segvoc.serving.settings import ServiceSettings
 from segvoc_annotate import static_page
+from segvoc_annotate.projects import archive
+from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ProjectOptions
 from segvoc_annotate.projects.work_files import LabelWork
@@ -40,7 +43,7 @@ def test_from_labels_to_a_dataset_and_back(segvoc_command: Command) -> None:
     assert [image["done"] for image in status["images"]] == [True, False]
     segvoc_command("project", "export", "street", "--format", "voc", "--out", "out").ok()
     assert Path("out/VOCdevkit/VOC2012/JPEGImages/a.jpg").exists()
-    segvoc_command("project", "backup", "street", "--out", "saved.zip").ok()
+    segvoc_command("project", "backup", "street", "saved.zip").ok()
     other = segvoc_command("project", "import", "other", "--dataset", "saved.zip")
     assert other.out == "-> other (2 images, 3 words)\n"
     (Path("photos") / "notes.txt").write_text("none")
@@ -65,7 +68,7 @@ def test_words_are_merged_and_images_reviewed(segvoc_command: Command) -> None:
     told = segvoc_command("project", "status", "street").out.splitlines()
     assert told[0] == "street: 1 images, 1 done, 0 labeled, 0 unlabeled, 1 accepted"
     assert told[2].split() == ["cat", "1", "-", "100.0", "%"]
-    segvoc_command("project", "backup", "street", "--out", "saved.zip").ok()
+    segvoc_command("project", "backup", "street", "saved.zip").ok()
     segvoc_command("project", "import", "other", "--dataset", "saved.zip").ok()
     review = Project("other").state(Project("other").image("a.png")).review
     assert review is not None and (review.verdict, review.by) == ("accepted", "ben")
@@ -83,17 +86,28 @@ def test_images_are_assigned_and_two_people_compared(segvoc_command: Command) ->
     segvoc_command("project", "agreement", "street").refused("--copies --to NAME")
     with Project("street") as project:
         for name, labels in (("sub/c.png", np.zeros((40, 60))), ("sub/c (cleo).png", np.eye(40, 60))):
-            project.write(name, LabelWork.of_labels(labels.astype(np.uint16)), expected=0)
-    told = segvoc_command("project", "agreement", "street", "--all", "--out", "differences")
+            by = "cleo" if "cleo" in name else "lead"  # it is assigned to anna
+            project.write(name, LabelWork.of_labels(labels.astype(np.uint16)), expected=0, by=by)
+            project.set_done(name, True, expected=project.state(project.image(name)).revision, by=by)
+        project.review("sub/c.png", "accepted", "", expected=project.state(project.image("sub/c.png")).revision)
+    told = segvoc_command("project", "agreement", "street", "--out", "differences")
     assert [line.split() for line in told.out.splitlines()[1:]] == [
         ["cat", "98.3", "%"],
         ["sofa", "0.0", "%"],
         ["mean", "49.2", "%"],
         ["same", "pixels", "98.3", "%"],
         ["image", "by", "and", "IoU", "same", "pixels"],
-        ["sub/c.png", "anna", "cleo", "49.2", "%", "98.3", "%"],
+        ["sub/c.png", "lead", "cleo", "49.2", "%", "98.3", "%"],
     ]
     assert Path("differences/sub/c (cleo).png.png").exists()
+    told = segvoc_command("project", "people", "street", "--csv", "work.csv").out.splitlines()
+    assert told[0].split() == "person assigned done images actions minutes gold IoU same pixels".split()
+    assert [line.split()[0] for line in told[1:]] == ["anna", "ben", "cleo", "lead"]
+    assert told[3].split() == ["cleo", "1", "1", "0", "0", "0.0", "1", "49.2", "%", "98.3", "%"]
+    assert len(Path("work.csv").read_text().splitlines()) == 3
+    segvoc_command("project", "assign", "street", "--to", "anna", "--images", "*", "--copies").refused(
+        "'a.png' is anna's already"
+    )
     assert segvoc_command("project", "assign", "street", "--to", "", "--images", "*").out == "nobody: 4 images\n"
 
 
@@ -163,6 +177,74 @@ def test_annotate_makes_a_project_and_opens_the_page(monkeypatch: pytest.MonkeyP
     assert served[1] == (Path.cwd() / "street", port)
     assert [word.name for word in Project("street").record.present] == ["cat", "sofa", "wall"]
     assert list(Project("street").images()) == ["a.png"]
+    # the line that made it goes on with it, whichever words were added
+    line = ("annotate", "street", "--no-browser", "--images")
+    Path("link").symlink_to("photos")
+    for images in ("photos", str(Path("photos").absolute()), "link"):
+        segvoc_command(*line, images, "--words", "cat, sofa").ok()
+    assert len(served) == 5
+    Path("others").mkdir()
+    segvoc_command(*line, "others", "--words", "cat, sofa").refused(
+        "street' has its images in", "photos', not in 'others'"
+    )
+    segvoc_command(*line, "photos", "--words", "cat, hedge").refused("no word 'hedge'", "words street --add 'hedge'")
+    Path("s.zip").touch()
+    segvoc_command("annotate", "s.zip", "--images", "photos").refused("'s.zip' has its own images")
+    assert [word.name for word in Project("street").record.present] == ["cat", "sofa", "wall"]
+
+
+def test_of_a_projects_backups_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch, segvoc_command: Command) -> None:
+    draw_photos("photos/a.png")
+    for folder in ("street", "other/street"):
+        Path(folder).parent.mkdir(exist_ok=True)
+        Project.create(folder, words=["cat"], images="photos").close()
+    ids = {folder: Project(folder).id for folder in ("street", "other/street")}
+    at = iter(range(100))
+    monkeypatch.setattr("segvoc_annotate.projects.archive.now", lambda: f"2026-01-01T00:00:{next(at):02}Z")
+
+    def left() -> list[str]:
+        return sorted(path.name for path in Path("backups").iterdir())
+
+    foreign = [".segvoc-1.tmp", f"street.{ids['street']}.zip", f"street.{ids['street']}.20260101T000000Z.zip.bak"]
+    for folder in ("street", "other/street", "street"):
+        told = segvoc_command("project", "backup", folder, "backups", "--keep", "2").out.splitlines()
+        assert len(told) == 1 and told[0].startswith("-> backups")
+    for name in foreign:
+        Path("backups", name).write_text("somebody else's")
+
+    def names(*kept: tuple[str, int]) -> list[str]:
+        return sorted([*foreign, *(f"street.{ids[folder]}.20260101T0000{at:02}Z.zip" for folder, at in kept)])
+
+    told = segvoc_command("project", "backup", "street", "backups", "--keep", "2").out.splitlines()
+    assert told[1:] == [f"deleted backups/street.{ids['street']}.20260101T000000Z.zip"]
+    assert left() == names(("other/street", 1), ("street", 2), ("street", 3))
+    # a clock that was put back doesn't delete what was just made
+    at = iter(range(1))
+    segvoc_command("project", "backup", "street", "backups", "--keep", "1").ok()
+    assert left() == names(("other/street", 1), ("street", 0))
+    # one that fails is none, and deletes nothing; neither does one without images
+    at = iter(range(50, 60))
+    real = archive.archived
+
+    def fails(project: ProjectFolder) -> Iterator[bytes]:
+        yield next(real(project))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive, "archived", fails)
+    segvoc_command("project", "backup", "street", "backups", "--keep", "1").failed(1, "free some space")
+    monkeypatch.setattr(archive, "archived", real)
+    Path("photos").rename("away")
+    segvoc_command("project", "backup", "street", "backups", "--keep", "1").refused(
+        "photos' does not exist; restore it"
+    )
+    assert left() == names(("other/street", 1), ("street", 0))
+    segvoc_command("project", "backup", "street", "--keep", "1").refused("backup DIR DEST --keep N")
+    # an image that isn't in it is told
+    Path("away").rename("photos")
+    Path("photos/b.png").write_bytes(b"no image")
+    told = segvoc_command("project", "backup", "street", "saved.zip")
+    assert (told.code, told.out) == (1, "-> saved.zip\n")
+    assert "error: not in the backup: '" in told.err and "photos/b.png' is not an image" in told.err
 
 
 def test_a_mistyped_name_asks_before_a_folder_is_made(monkeypatch: pytest.MonkeyPatch, segvoc_command: Command) -> None:

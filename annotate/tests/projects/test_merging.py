@@ -9,7 +9,6 @@ import pytest
 
 from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work, forget_place
 from annotate.tests.services import in_process
-from hardening.faults import killed_copies
 from segvoc import read_dataset, read_label_map
 from segvoc.errors import UsageError
 from segvoc_annotate.projects.agreement import agreement
@@ -18,6 +17,7 @@ from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.merging import follow_merges
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork, packed_work
+from tests.hardening.faults import killed_copies
 from tests.serving.services import drawn_image, png
 
 CAT, SOFA, WALL = 0, 1, 2

@@ -22,7 +22,6 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from annotate.tests.projects.drawn_projects import drawn_project, drawn_work, forget_place
-from hardening.faults import Fault, faults, killed_copies, writes_of
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.palette import class_colors
@@ -34,6 +33,7 @@ from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ConflictError, ImageState, NotInProjectError
 from segvoc_annotate.projects.work_files import read_work
+from tests.hardening.faults import Fault, faults, killed_copies, writes_of
 from tests.serving.services import drawn_image, png
 
 

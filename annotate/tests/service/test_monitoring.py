@@ -165,7 +165,7 @@ def test_the_figures_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         # what nothing is known of is 0: changes before the start, backups, people
         assert set(found) == {f"images {state}" for state in states} | {"free_bytes", "volume_bytes"}
 
-        assert project_command(["backup", str(project.folder)], standalone_mode=False) is None
+        assert not project_command(["backup", str(project.folder)], standalone_mode=False)
         seq = client.get("/v1/project").json()["seq"]
         polls = [
             threads.submit(client.get, f"/v1/project/changes?after={seq}&wait=25", headers={"X-Segvoc-User": name})

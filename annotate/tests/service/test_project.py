@@ -528,11 +528,20 @@ def test_images_are_assigned_and_two_people_compared(street: Path) -> None:
         for _ in range(2):  # the first answer was lost
             (copy,) = client.post("/v1/project/assigned?change=y", json=again).json()["images"]
         assert (copy["image"], copy["copy_of"], copy["person"]) == ("a (cleo).png", made["images"][0]["id"], "cleo")
-        put_work(client, "a.png", 0, done="true")
-        put_work(client, "a (cleo).png", 0, work_of(np.zeros_like(LABELS)), done="true")
+        refused = client.post("/v1/project/assigned", json={**again, "people": ["anna"]})
+        assert failure(refused) == "invalid_request" and "'a.png' is anna's already" in refused.text
+        accepted = put_work(client, "a.png", 0, user="lead", done="true", change="a").json()
+        other = work_of(np.zeros_like(LABELS))
+        put_work(client, "a (cleo).png", 0, other, user="cleo", done="true", change="b")
         found = client.get("/v1/project/agreement").json()
         assert (found["same"], found["words"]) == (0.5, {"cat": 0.5, "sofa, couch": 0.0})
-        assert found["pairs"][0]["by"] == ["anna", "cleo"]
+        assert found["pairs"][0]["by"] == ["lead", "cleo"]
+        told = client.get("/v1/project/people").json()["people"]
+        assert [(one["person"], one["actions"], one["gold"]) for one in told][1:3] == [("ben", 0, 0), ("cleo", 1, 0)]
+        headers = {"If-Match": f'"{accepted["revision"]}"', "X-Segvoc-User": "lead"}
+        client.put("/v1/project/review/a.png", json={"verdict": "accepted"}, headers=headers)
+        cleo, lead = client.get("/v1/project/people").json()["people"][2:]
+        assert (cleo["gold"], cleo["same"], lead["person"], lead["done"]) == (1, 0.5, "lead", 1)
         shown = client.get("/v1/project/differences/a%20(cleo).png")
         assert Image.open(io.BytesIO(shown.content)).size == (64, 48)
         assert failure(client.get("/v1/project/differences/a.png")) == "not_found"
@@ -551,6 +560,7 @@ def test_keys_have_roles(street: Path, tmp_path: Path) -> None:
         ("GET", "/v1/project/archive"): "read",
         ("POST", EXPORTS): "read",
         ("GET", "/v1/project/agreement"): "read",
+        ("GET", "/v1/project/people"): "administer",
         ("POST", "/v1/project/assigned"): "administer",
         ("PUT", "/v1/project"): "annotate",
         ("PUT", work): "annotate",

@@ -92,7 +92,7 @@ class Site:
         self.tab.evaluate(_SHOWS, [text, within, TIMEOUT])
 
     def is_open(self, name: str) -> None:
-        self.tab.locator(f".thumbnail[aria-current=true][title='{name}']").wait_for()
+        self.tab.locator(f".thumbnail[aria-current=true][title^='{name}']").wait_for()
 
     def go_to(self, name: str, state: str = "labeled") -> None:
         self.press(f"{name}, {state}")
@@ -101,9 +101,27 @@ class Site:
     def press(self, name: str, *, exact: bool = False) -> None:
         self.tab.get_by_role("button", name=name, exact=exact).click()
 
-    def saved(self, button: str) -> Path:
+    def has_word(self, name: str) -> None:
+        """Wait until a word is looked for, found or not."""
+        self.tab.locator(".word-rows .name", has_text=name).wait_for(state="attached")
+
+    def remove_word(self, name: str) -> None:
+        field = self.tab.get_by_label("Words to look for")
+        # what is typed narrows the list, in which words that weren't found are folded
+        field.fill(name)
+        self.press(f"Remove {name}", exact=True)
+        field.fill("")
+
+    def export(self, file: str) -> None:
+        self.press("Export", exact=True)
+        self.tab.get_by_role("dialog", name="Export").get_by_role("button", name=file).click()
+
+    def saved(self, file: str) -> Path:
+        return self.download(lambda: self.export(file))
+
+    def download(self, act: Callable[[], None]) -> Path:
         with self.tab.expect_download() as download:
-            self.tab.get_by_role("button", name=button).click()
+            act()
         path = self.folder / "saved" / download.value.suggested_filename
         download.value.save_as(path)
         return path
@@ -187,6 +205,16 @@ class Site:
             if seen == before and holds(image):
                 return image
         raise AssertionError("the stage looks otherwise")
+
+    def pointed_once(self, holds: Callable[[np.ndarray], object]) -> np.ndarray:
+        """What the stage shows, RGB, as soon as it is so; the pointer stays where it is."""
+        for _ in range(600):
+            self.tab.evaluate(_TWO_FRAMES)
+            seen = self.tab.locator(".stage canvas").screenshot()
+            image = np.array(Image.open(io.BytesIO(seen)).convert("RGB")).astype(int)
+            if holds(image):
+                return image
+        raise AssertionError("the stage doesn't show what is pointed at")
 
     def stage_key(self, *keys: str) -> None:
         self.tab.get_by_role("application").focus()

@@ -99,7 +99,7 @@ NAMES = ("coffee.jpg", "rocket.jpg", "chelsea.jpg")
 
 
 def listed(site: Site) -> list[str]:
-    return [entry.get_attribute("title") for entry in site.tab.locator(".thumbnail").all()]
+    return [entry.get_attribute("title").split("\n")[0] for entry in site.tab.locator(".thumbnail").all()]
 
 
 def choose(site: Site, what: str, option: str) -> None:

@@ -63,7 +63,7 @@ def test_a_large_image_is_shown_labeled_clicked_painted_and_saved(open_tab: Open
     assert 0 < (corrections > 0).mean() < 0.1
     site.press("Click an object")
     site.click(0.4, 0.5)
-    site.tab.locator(".toolbar button:enabled", has_text="Give the word").wait_for()
+    site.tab.locator(".options button:enabled", has_text="Give the word").wait_for()
     site.press("Give the word")
     site.all_saved()
     clicked, corrections = stored()

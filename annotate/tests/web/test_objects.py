@@ -28,9 +28,9 @@ def _annotations(site: Site, word: str) -> list[dict]:
 def test_a_region_becomes_two_objects_by_a_line_and_one_again(served: Site):
     served.open_and_label("coffee.jpg", "cup, table")
     before = served.labels()
-    served.press("Objects", exact=True)
+    served.press("Separate objects")
     served.press("Make objects of cup")
-    legend = served.tab.get_by_role("list", name="What is where")
+    legend = served.tab.get_by_role("list", name="Words", exact=True)
     legend.get_by_text("object", exact=False).first.wait_for()
     made = _annotations(served, "cup")
     large = max(made, key=lambda entry: entry["area"])
@@ -45,9 +45,7 @@ def test_a_region_becomes_two_objects_by_a_line_and_one_again(served: Site):
     assert sum(entry["area"] for entry in halves) == sum(entry["area"] for entry in made)
     report = json.loads(served.saved("Shares").read_text(encoding="utf-8"))
     assert [entry["objects"] for entry in report["classes"]] == [len(halves), 0]
-    with served.tab.expect_download() as download:
-        served.tab.get_by_role("group", name="This image").get_by_role("button", name="Objects").click()
-    with Image.open(download.value.path()) as opened:
+    with Image.open(served.saved("Objects")) as opened:
         numbers = np.unique(np.array(opened), return_counts=True)
     assert sorted(numbers[1][1:]) == sorted(entry["area"] for entry in halves)
     check(served, "objects")
@@ -67,9 +65,9 @@ def test_a_region_becomes_two_objects_by_a_line_and_one_again(served: Site):
     assert len(_annotations(served, "cup")) == len(made)
 
     # an image that is done keeps its objects: no tool and no key changes them
-    served.press("Objects", exact=True)
+    served.press("Separate objects")
     served.stage_key("n")
-    served.tab.get_by_role("button", name="Objects", exact=True).and_(served.tab.locator(":disabled")).wait_for()
+    served.tab.get_by_role("button", name="Separate objects").and_(served.tab.locator(":disabled")).wait_for()
     served.stage_key("s", "m", "Delete", "Control+z")
     assert len(_annotations(served, "cup")) == len(made)
     legend.get_by_text("object", exact=False).first.wait_for()

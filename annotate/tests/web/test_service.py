@@ -60,6 +60,6 @@ def test_a_service_asks_for_a_key_is_busy_and_refuses(served: Site, service: Fak
     served.done()
     served.type("teapot")
     served.tab.get_by_role("alert").filter(has_text="this is no word for a teapot").wait_for()
-    served.press("Remove teapot")
+    served.remove_word("teapot")
     served.done()
     assert served.tab.get_by_role("alert").count() == 0

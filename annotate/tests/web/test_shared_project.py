@@ -19,6 +19,7 @@ from annotate.tests.web.conftest import SIZES, OpenTab
 from annotate.tests.web.fake_service import tiny
 from annotate.tests.web.site import Site, check, has_line
 from segvoc.vocabulary import Vocabulary
+from segvoc_annotate.projects.contributions import contributions
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
@@ -123,12 +124,15 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(open_tab: Open
     project = ProjectFolder(street)
     told = [(change.what, change.by) for change in project.index.changes(0) if change.image == "coffee.jpg"]
     assert ("labels", "anna") in told and told[-1] == ("labels", "someone")
+    # what the pages' models found is nobody's work, and ben has no name
+    acted = [(one.person, one.image, one.actions) for one in contributions(project).images]
+    assert acted == [("anna", "coffee.jpg", 2), ("someone", "coffee.jpg", 1)]
     # a word of each of them, and nobody's is lost
     anna.type("floor")
     ben.type("wall")
     for one in (anna, ben):
         for word in ("floor", "wall"):
-            one.tab.get_by_role("button", name=f"Remove {word}").wait_for()
+            one.has_word(word)
     # what is done is locked for the other one
     anna.done()
     anna.all_saved()
@@ -161,6 +165,8 @@ def test_datasets_are_jobs_and_images_are_listed_by_person(anna: Site, street: P
     anna.press("People", exact=True)
     anna.press("Compare two people")
     anna.shows("no image is done by two people")
+    anna.press("Time and gold scores")
+    anna.tab.get_by_role("region", name="What people did").get_by_role("row", name="ben").wait_for()
 
 
 @pytest.fixture
@@ -213,7 +219,7 @@ def test_words_are_merged_for_everybody(anna: Site, street: Path):
     anna.shows_line(0.3, 0)
     assert [word.name for word in ProjectFolder(street).record.present] == ["cup", "table"]
     # what is removed stays where somebody painted it
-    anna.press("Remove cup")
+    anna.remove_word("cup")
     anna.press("Remove", exact=True)
     anna.shows("Removed “cup”.")
     anna.shows_line(0.3, 0)
@@ -258,9 +264,15 @@ def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: Path):
     anna.press("Send it back")
     anna.shows("Sent back by someone: the spoon")
     anna.shows_line(0.3, 1)
-    anna.press("Find images")
-    anna.tab.get_by_label("State").select_option("Sent back")
+    # it is found, with who says what, from another image, too
+    anna.go_to("rocket.jpg")
+    anna.press("1 sent back")
+    anna.tab.get_by_role("button", name="coffee.jpg, Sent back by someone: the spoon").wait_for()
+    anna.is_open("coffee.jpg")
     anna.tab.get_by_text("1 of 2 images", exact=True).wait_for()
+    assert anna.tab.locator(".entry .caption").inner_text() == "someone: the spoon"
+    anna.press("1 sent back")
+    assert anna.tab.locator(".thumbnail").count() == 2
     anna.stage_key("n")
     anna.press("Accept")
     anna.shows("Accepted by someone")

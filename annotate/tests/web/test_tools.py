@@ -125,8 +125,8 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def ready(site: Site) -> None:
-    site.tab.locator(".toolbar button:enabled", has_text="Give the word").wait_for()
-    site.tab.locator(".toolbar").get_by_text("Looking").wait_for(state="detached")
+    site.tab.locator(".options button:enabled", has_text="Give the word").wait_for()
+    site.tab.locator(".stage").get_by_text("Looking").wait_for(state="detached")
 
 
 def test_an_object_that_is_clicked_gets_the_word_as_one_action(served: Site, screen: str):
@@ -159,7 +159,7 @@ def test_an_object_that_is_clicked_gets_the_word_as_one_action(served: Site, scr
     taps(*site.place(*CUP))
     ready(site)
     site.press("Give the word")
-    given = site.tab.locator(".toolbar button:disabled", has_text="Give the word")
+    given = site.tab.locator(".options button:disabled", has_text="Give the word")
     over = site.tab.get_by_role("button", name="Paint over")
     over.or_(given).first.wait_for()
     kept = site.labels()
@@ -177,6 +177,24 @@ def test_an_object_that_is_clicked_gets_the_word_as_one_action(served: Site, scr
     assert not site.complaints
 
 
+def test_a_click_is_seen_before_it_is_made_and_enter_waits_for_what_it_finds(served: Site, screen: str):
+    served.open_and_label("coffee.jpg", "table, spoon")
+    served.press("Click an object")
+    before = served.labels()
+    plain = served.image_once()
+    # a finger has no place before it taps
+    if screen == "desktop":
+        served.tab.mouse.move(*served.place(*CUP))
+        served.pointed_once(lambda image: (image != plain).mean() > 0.02)
+        served.image_once(lambda image: (image != plain).mean() < 0.001)
+    assert (served.labels() == before).all()
+    served.click(*CUP)
+    served.tab.keyboard.press("Enter")
+    served.tab.get_by_role("button", name="Undo").and_(served.tab.locator(":enabled")).wait_for()
+    assert (served.labels() != before).mean() > 0.02
+    assert not served.complaints
+
+
 def test_words_change_places_and_a_box_gives_several_regions_a_word(served: Site):
     served.open_and_label("coffee.jpg", "cup, table, spoon")
     before = served.labels()
@@ -184,6 +202,14 @@ def test_words_change_places_and_a_box_gives_several_regions_a_word(served: Site
     served.click(0.05, 0.95)
     has = served.tab.get_by_role("heading", level=2).filter(has_text="Instead of").inner_text().split("“")[1][:-1]
     other = "cup" if has == "table" else "table"
+    # the dialog is beside the region, which shows the word that is pointed at
+    dialog = served.tab.get_by_role("dialog").bounding_box()
+    size = served.tab.viewport_size
+    assert dialog["x"] >= 0 and dialog["y"] >= 0
+    assert dialog["x"] + dialog["width"] <= size["width"] and dialog["y"] + dialog["height"] <= size["height"]
+    picked = served.pointed_once(lambda _: True)
+    served.tab.get_by_role("option", name="spoon").hover()
+    served.pointed_once(lambda image: (image != picked).mean() > 0.05)
     served.tab.get_by_label("Swap: what has that word").check()
     served.tab.get_by_role("option", name=other).click()
     ids = {"cup": 0, "table": 1, "spoon": 2}
@@ -217,5 +243,5 @@ def test_a_region_that_only_got_another_word_gives_way_to_a_click(served: Site):
     ready(served)
     served.tab.get_by_role("combobox").first.select_option("cup")
     served.press("Give the word")
-    served.tab.locator(".toolbar button:disabled", has_text="Give the word").wait_for()
+    served.tab.locator(".options button:disabled", has_text="Give the word").wait_for()
     assert (served.labels() != before).mean() > 0.02

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { boxed, boxOfPositive, clicked, connectedTo, nextView } from "../src/clicks/guess";
+import { boxed, boxOfPositive, clicked, connectedTo, glanced, nextView } from "../src/clicks/guess";
 import { positiveRuns, resampled, viewAround, type ViewNetwork } from "../src/clicks/guess";
 import type { Box } from "../src/labels/runs";
 import type { Grid } from "../src/onnx/feature_maps";
@@ -70,6 +70,8 @@ function finding(object: Box, asked: Box[]): ViewNetwork {
 test("a small object is clicked in the whole image, and then looked at closely", async () => {
   const asked: Box[] = [];
   const network = finding(box(400, 200, 500, 300), asked);
+  const glance = await glanced(network, { x: 450, y: 250, adds: true });
+  assert.deepEqual([asked.splice(0), glance.view], [[IMAGE], IMAGE]);
   const first = await clicked(network, null, { x: 450, y: 250, adds: true });
   // the rows of the network's grid are 6 px high
   const near = box(378, 177, 522, 321);

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { signal } from "@preact/signals";
+
 import { Edits } from "../src/labels/edits";
 import { doubtfulPlaces, Labeling } from "../src/labels/labeling";
 import { holds } from "../src/labels/runs";
 import { type ImageState, newState } from "../src/project/structure";
-import { EVERYTHING, isWanted, type Order, ordered, progressOf, statistics, type Wanted } from "../src/session/listing";
+import type { Item } from "../src/session/item";
+import { EVERYTHING, isWanted, Listing, type Order, ordered, progressOf, statistics, type Wanted } from "../src/session/listing";
 import { context, draft } from "./labeled";
 
 const WIDTH = 96,
@@ -87,6 +90,17 @@ test("images are found by who labels them", () => {
   assert.deepEqual(names("anna"), ["house.jpg"]);
   assert.deepEqual(names(""), ["Street 10.jpg", "street 9.jpg"]);
   assert.equal(names(null).length, 4);
+});
+
+test("an open image that doesn't match stays listed, and isn't dealt out", () => {
+  const items = STATES.map((one) => ({ summary: signal(one) }) as unknown as Item);
+  const listing = new Listing(signal(items), signal<Item | null>(items[2]));
+  assert.deepEqual(listing.matching, items);
+  listing.look({ text: "street" });
+  assert.deepEqual(listing.listed.value, [items[0], items[1], items[2]]);
+  assert.deepEqual(listing.matching, [items[0], items[1]]);
+  listing.look({ text: "house" });
+  assert.deepEqual(listing.matching, [items[2]]);
 });
 
 test("images are found by what reviewers said", () => {

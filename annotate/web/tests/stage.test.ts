@@ -3,7 +3,8 @@ import { test } from "node:test";
 
 import { StageControl } from "../src/page/stage/control";
 import { chooseWord, meaningOf } from "../src/page/stage/keys";
-import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
+import { beside, fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
+import type { Point } from "../src/labels/runs";
 import { context } from "./labeled";
 import { CLICK } from "../src/page/stage/tool";
 import { idle, Person, ProjectService, until } from "./project_service";
@@ -28,6 +29,22 @@ test("an image can't be lost by moving it", () => {
   assert.deepEqual(moved(fitted(IMAGE, STAGE), 50, 50, IMAGE, STAGE), fitted(IMAGE, STAGE));
 });
 
+test("a dialog stands beside what it is about, within the window", () => {
+  const window = { width: 1000, height: 600 },
+    dialog = { width: 300, height: 400 };
+  type Sides = readonly [number, number, number, number];
+  const at = ([left, top, right, bottom]: Sides, place = { x: left, y: top }) => beside({ left, top, right, bottom }, place, dialog, window);
+  const isApart = ({ x, y }: Point, [left, top, right, bottom]: Sides) =>
+    x >= 8 && y >= 8 && x + 300 <= 992 && y + 400 <= 592 && (x >= right || x + 300 <= left || y >= bottom || y + 400 <= top);
+  // in the middle, in corners, as long as the window is wide, and as high as it
+  for (const box of [[450, 250, 550, 350], [0, 0, 100, 100], [900, 500, 1000, 600], [0, 0, 1000, 150], [400, 0, 600, 600]] satisfies Sides[])
+    assert.ok(isApart(at(box), box), box.join());
+  // of two sides the one that is nearer to the press
+  assert.ok(at([400, 0, 600, 600], { x: 590, y: 300 }).x > 600 && at([400, 0, 600, 600], { x: 410, y: 300 }).x < 400);
+  // what leaves no room is covered as little as can be
+  assert.deepEqual(at([0, 0, 1000, 500], { x: 500, y: 490 }).y, 192);
+});
+
 test("keys that were changed mean what they were given, and nothing else", () => {
   const keys = { b: "p", "word car": "x" };
   assert.deepEqual(["p", "P", "b", "x", "v"].map((key) => meaningOf(keys, key)), ["b", "B", "", "word car", "v"]);
@@ -36,10 +53,13 @@ test("keys that were changed mean what they were given, and nothing else", () =>
 test("digits that follow each other choose a word beyond the ninth", () => {
   const chosen: unknown[] = [];
   const vocabulary = { value: context(Array.from({ length: 12 }, (_, at) => `word ${at + 1}`)).vocabulary };
-  const control = { session: { settings: { vocabulary } }, choose: (word: unknown) => chosen.push(word) } as unknown as StageControl;
+  const typed = { value: null as StageControl["typed"]["value"] };
+  const control = { session: { settings: { vocabulary } }, typed, choose: (word: unknown) => chosen.push(word) } as unknown as StageControl;
   const press = (key: string, time: number) => chooseWord(control, key, time);
+  press("1", 100);
+  assert.deepEqual([typed.value?.digits, chosen.pop()], ["1", 0]);
   assert.deepEqual([press("1", 1000), press("2", 1300), press("3", 1500), press("4", 3000), press("0", 9000)], [true, true, true, true, false]);
-  assert.deepEqual(chosen, [0, 11, 2, 3]);
+  assert.deepEqual([chosen, typed.value], [[0, 11, 2, 3], null]);
 });
 
 test("the mark of the open image changes together with the stage, and paging goes on from what is loading", async () => {

@@ -16,12 +16,12 @@ from segvoc.cli.options import (
     word_options,
 )
 from segvoc.cli.output import echo, example, show_hints
-from segvoc.errors import counted
+from segvoc.errors import UsageError, counted
 from segvoc.inference.hints import word_hints
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.work import Batch, Sink
-from segvoc.runtime.progress import Progress, print_line
+from segvoc.runtime.progress import Progress, announced, print_line
 from segvoc.vocabulary import PartVocabulary
 
 MANY_FILES = 1_000_000
@@ -62,6 +62,7 @@ MANY_FILES = 1_000_000
 @click.option("--shard-images", type=int, default=Batch.shard_images, metavar="N", help="Images of a worker's task.")
 @click.option("--retry-failed", is_flag=True, help="Label images that failed again.")
 @click.option("--dry-run", is_flag=True, help="Count the images, label a sample, and say what the rest takes.")
+@click.option("--price", type=FiniteRange(0), metavar="P", help="Price of a machine's hour, for --dry-run.")
 def batch_command(
     source: str,
     out: str,
@@ -71,6 +72,7 @@ def batch_command(
     chosen: ModelOptions,
     labels: LabelOptions,
     dry_run: bool,
+    price: float | None,
     **fields: Any,
 ) -> int:
     """Label all images of SOURCE with words, on a Ray cluster or on this machine.
@@ -81,6 +83,8 @@ def batch_command(
 
     Run the same command again to resume. Images that can't be read get a result with an error.
     """
+    if price is not None and not dry_run:
+        raise UsageError("--price is only for --dry-run; add it, or leave out the price")
     vocabulary = words.vocabulary()
     batch = Batch(
         source=source,
@@ -94,10 +98,12 @@ def batch_command(
     if vocabulary is not None:
         fills_image = labels.fills_image and parts is None
         show_hints(word_hints(vocabulary, fills_image=fills_image))
-    with BatchRun(batch, dry=dry_run) as run:
+    with announced("starting the workers and encoding the words"):
+        made = BatchRun(batch, dry=dry_run)
+    with made as run:
         for warning in run.warnings:
             print_line(f"segvoc: warning: {warning}")
-        return _estimate(run) if dry_run else _label(run)
+        return _estimate(run, price) if dry_run else _label(run)
 
 
 def _label(run: BatchRun) -> int:
@@ -124,11 +130,14 @@ def _label(run: BatchRun) -> int:
     return 1 if run.failed or run.problems else 0
 
 
-def _estimate(run: BatchRun) -> int:
-    estimate = run.estimate()
+def _estimate(run: BatchRun, price: float | None) -> int:
     if run.before:
         echo(f"done before: {run.before:,} images, of which {run.failed_before:,} failed")
-    for line in estimate.lines():
+    with Progress("counting", unit="file") as progress:
+        rest = run.rest(progress.update)
+    with announced("labeling a sample"):
+        estimate = run.estimate(rest)
+    for line in estimate.lines(price):
         echo(line)
     if run.batch.sink == "files" and estimate.images >= MANY_FILES:
         echo(_many_files(run))

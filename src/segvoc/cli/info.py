@@ -22,7 +22,7 @@ from segvoc.storage.files import SHIPPED, file_sha256
 from segvoc.storage.records import differences, parse_settings, to_json
 
 if TYPE_CHECKING:
-    from segvoc.models.presets import Preset
+    from segvoc.models.preset import Preset
 
 
 @click.command("info", epilog=example("segvoc info pca-seg-b"))
@@ -68,8 +68,8 @@ def _described(model: str, options: Sequence[str]) -> dict[str, Any]:
     if spec.source == "exported":
         return _of_folder(ExportedSegmenter(model))
 
-    from segvoc.models.builders import weightless  # here, since PyTorch takes seconds to import
     from segvoc.models.loading import find_device, find_dtype, keeps_labels_in_bfloat16
+    from segvoc.models.weightless import weightless  # here, since PyTorch takes seconds to import
     from segvoc.models.weights import architecture
 
     preset, configuration = architecture(spec)

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.data.unlabeled import unlabeled_remark
+from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.label_maps import UNLABELED, LabelTable, label_table, read_label_map
 from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
 from segvoc.imaging.stretching import Stretch
-from segvoc.lexicon import surfaces_among
 from segvoc.runtime.suggestions import checked_call, did_you_mean
 from segvoc.storage.files import named_alike
 from segvoc.storage.resume import Stamp, stamp_of

@@ -133,3 +133,6 @@ class PartWordEncoder:
 
 IMAGENET_TEMPLATES = tuple(Path(__file__).with_name("imagenet_templates.txt").read_text(encoding="utf-8").splitlines())
 """In their published order, which released weights rely on; `{}` stands for the word."""
+
+CLIP_TEMPLATE = "A photo of a {} in the scene"
+"""Prompt template of the published networks."""

@@ -10,8 +10,8 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
 from segvoc.checkpoints.origins import content_hash
+from segvoc.encoders.lexicon import Lexicon
 from segvoc.encoders.word_encoder import CPU_BATCH, PromptedWordEncoder, Tokenizer
-from segvoc.lexicon import Lexicon
 from segvoc.storage.files import digest_of
 
 GPU_BATCH = 256

@@ -13,8 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from segvoc.encoders.lexicon import Lexicon, plain_lexicon
 from segvoc.errors import UnknownWordWarning, warn_caller
-from segvoc.lexicon import Lexicon, plain_lexicon
 from segvoc.runtime.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.runtime.version import __version__
 from segvoc.storage.files import cache_folder, digest_of

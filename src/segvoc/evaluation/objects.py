@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt16
 
+from segvoc.encoders.lexicon import surfaces_among
 from segvoc.imaging.annotations import region_annotations
 from segvoc.imaging.connected_regions import Region, segments
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
-from segvoc.lexicon import surfaces_among
 
 Counts = dict[str, list[float]]
 """For the label of each class: the sum of the IoUs of its matched segments, and the numbers of matched, of other

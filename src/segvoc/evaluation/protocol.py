@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from segvoc.data.benchmarks import SEMANTIC
-from segvoc.encoders.prompts import IMAGENET_TEMPLATES
+from segvoc.encoders.prompts import CLIP_TEMPLATE, IMAGENET_TEMPLATES
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import LabelOptions
@@ -12,7 +12,9 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.selection import ClassSelection
 from segvoc.models.headers import CONFIGURATION
-from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE, Family
+from segvoc.models.preset import Family
+from segvoc.models.presets import PRESETS
+from segvoc.networks.syn_seg import SYN_TEMPLATE
 from segvoc.storage.records import differences, from_json, to_json
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 
 from segvoc.data.labeled_images import LabeledImages
+from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.metrics import Confusion, guided_parts
 from segvoc.evaluation.objects import compared_objects
@@ -25,7 +26,6 @@ from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, Evaluati
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.lexicon import surfaces_among
 from segvoc.models.digests import model_device, weights_digest
 from segvoc.runtime.distributed import Processes
 from segvoc.runtime.hardware import peak_gigabytes

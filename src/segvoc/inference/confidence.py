@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from array_api_compat import device
 from jaxtyping import Float
 
+from segvoc.encoders.lexicon import WordFacts
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
 from segvoc.layers.selection import DROPPED
-from segvoc.lexicon import WordFacts
 from segvoc.runtime.arrays import Array, array_namespace, sigmoid, strongest
 
 GRID = 56

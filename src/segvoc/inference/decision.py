@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Bool, Float, Float32, Int
 
+from segvoc.encoders.lexicon import Lexicon
 from segvoc.inference.confidence import ConfidenceModel
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import Window
-from segvoc.lexicon import Lexicon
 from segvoc.runtime.arrays import Array, array_namespace, normalized, sigmoid
 from segvoc.vocabulary import folded
 

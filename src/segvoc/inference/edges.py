@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 IMAGE_PROGRAM = "clicks_image.onnx"
 """From pixels to image features: the shipped image encoder without its heads for words; shares its weights."""
 
+EDGE_WEIGHTS = "edge_weights.onnx"
+"""From pixels and these features to the weights of neighboring cells, for maps of any words."""
+
 EDGES = "edges.onnx"
-"""From these features and maps of words to refined maps."""
+"""From these weights and maps of words to refined maps."""
 
 EDGE_FEATURES = ("tap_1", "tap_0", "appearance")
 """Image features it reads besides the pixels: the encoder's maps at stride 4, 8 and 16."""
@@ -44,10 +47,10 @@ def shipped_program(name: str) -> "OnnxProgram":
     return OnnxProgram(SHIPPED / name)
 
 
-def refined(
-    logits: Float[Array, "N K h w"], pixels: Float32[np.ndarray, "N 3 H W"], features: Mapping[str, Array] | None
-) -> Float32[np.ndarray, "N K _ _"]:
-    """Refine the maps of words, on any grid, by the views of the image, to stride 2 of the encoder's input size.
+def edge_weights(
+    pixels: Float32[np.ndarray, "N 3 H W"], features: Mapping[str, Array] | None
+) -> Float32[np.ndarray, "N 99 _ _"]:
+    """What refines maps of any words in views of an image: weights of the neighbors of cells.
 
     Its features of the views are computed here if they are None or without `EDGE_FEATURES`.
     """
@@ -55,9 +58,16 @@ def refined(
         height, width = SHIPPED_VIEW.input_size(*pixels.shape[2:])
         pixels = interpolated(interpolated(pixels, 2, height), 3, width)
         features = shipped_program(IMAGE_PROGRAM)({"pixels": pixels})
-    coarse = bilinear(as_float32(logits), (pixels.shape[2] // 4, pixels.shape[3] // 4))
     seen = {name: to_numpy(as_float32(features[name])) for name in EDGE_FEATURES}
-    return shipped_program(EDGES)({"pixels": pixels, "maps": to_numpy(coarse), **seen})["refined"]
+    return shipped_program(EDGE_WEIGHTS)({"pixels": pixels, **seen})["weights"]
+
+
+def refined(
+    logits: Float[Array, "N K _ _"], weights: Float32[np.ndarray, "N 99 h w"]
+) -> Float32[np.ndarray, "N K 2*h 2*w"]:
+    """Refine the maps of words, on any grid, by `edge_weights` of the same views."""
+    coarse = bilinear(as_float32(logits), (weights.shape[2], weights.shape[3]))
+    return shipped_program(EDGES)({"maps": to_numpy(coarse), "weights": weights})["refined"]
 
 
 def without_islands(maps: Float32[np.ndarray, "K h w"]) -> Float32[np.ndarray, "K h w"]:

@@ -4,7 +4,8 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count, islice
 
 import numpy as np
@@ -15,11 +16,12 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.reading import ImageSource, ImageTensor, image_name, read_given
 from segvoc.imaging.stretching import Stretch
+from segvoc.inference.edges import edge_weights
 from segvoc.inference.engine import EncoderIdentity, Engine
 from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.taught.features import FeatureArrays
 from segvoc.inference.windows import views
-from segvoc.runtime.arrays import Array, array_namespace
+from segvoc.runtime.arrays import Array, array_namespace, to_numpy
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,27 @@ class EncodedViews:
     """RGB with values in [0, 255]."""
     features: FeatureArrays
     """Maps (V C h w) by name, each on a grid of its own; see `Engine.encode_views`."""
+    refines_edges: bool = False
+    """See `ModelTraits.refines_edges`."""
+
+    @cached_property
+    def edge_weights(self) -> Float32[np.ndarray, "V 99 _ _"]:
+        """What refines maps of any words, see `segvoc.inference.edges.edge_weights`; computed at the first use."""
+        return edge_weights(to_numpy(self.pixels), self.features)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the pixels and features, and of `edge_weights`, if the model refines edges [bytes]."""
+        of_weights = 4 * 99 * (self.pixels.shape[2] // 4) * (self.pixels.shape[3] // 4) * len(self)
+        arrays = (self.pixels, *self.features.values())
+        return sum(array.nbytes for array in arrays) + (of_weights if self.refines_edges else 0)
 
     def __getitem__(self, some: slice) -> "EncodedViews":
         """Some of the views."""
         if some.start == 0 and some.stop >= len(self):
             return self
-        return EncodedViews(self.pixels[some, ...], {name: maps[some, ...] for name, maps in self.features.items()})
+        features = {name: maps[some, ...] for name, maps in self.features.items()}
+        return replace(self, pixels=self.pixels[some, ...], features=features)
 
     def __len__(self) -> int:
         """Number of views."""
@@ -74,7 +91,7 @@ class EncodedViews:
             return several[0]
         xp = array_namespace(several[0].pixels)
         features = {name: xp.concat([one.features[name] for one in several]) for name in several[0].features}
-        return cls(xp.concat([one.pixels for one in several]), features)
+        return replace(several[0], pixels=xp.concat([one.pixels for one in several]), features=features)
 
 
 def encode_pixels(
@@ -89,7 +106,10 @@ def encode_pixels(
         pixels = of_images[members[0]] if len(members) == 1 else xp.concat([of_images[index] for index in members])
         batches = [pixels[start : start + engine.batch, ...] for start in range(0, len(pixels), engine.batch)]
         whole = EncodedViews.joined(
-            [EncodedViews(batch, engine.encode_views(batch, complete=complete)) for batch in batches]
+            [
+                EncodedViews(batch, engine.encode_views(batch, complete=complete), engine.traits.refines_edges)
+                for batch in batches
+            ]
         )
         for number, index in enumerate(members):
             encoded[index] = whole[number * shape[0] : (number + 1) * shape[0]]
@@ -129,8 +149,7 @@ class EncodedImage:
     @property
     def nbytes(self) -> int:
         """Memory of the pixels, views and features [bytes]."""
-        arrays = (self.image.pixels, self.views.pixels, *self.views.features.values())
-        return sum(array.nbytes for array in arrays)
+        return self.image.pixels.nbytes + self.views.nbytes
 
     def __repr__(self) -> str:
         source = f"{self.image.source!r}, " if self.image.source else ""

@@ -9,13 +9,13 @@ from functools import lru_cache
 
 import numpy as np
 
+from segvoc.encoders.lexicon import Lexicon
 from segvoc.encoders.word_encoder import lexicon_of
 from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.inference.decision import FILL, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import LabelStatistics, Summary
-from segvoc.lexicon import Lexicon
 from segvoc.vocabulary import Vocabulary, folded
 
 GOOD = 0.6

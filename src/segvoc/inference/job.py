@@ -17,7 +17,7 @@ from segvoc.errors import Hint, InputError, UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.confidence import ConfidenceModel, coarse_maps, fact_rows
 from segvoc.inference.decision import Rules
-from segvoc.inference.edges import MOST_WORDS, refined, without_islands
+from segvoc.inference.edges import MOST_WORDS, edge_weights, refined, without_islands
 from segvoc.inference.encoded_image import (
     EncodedImage,
     EncodedViews,
@@ -399,7 +399,8 @@ class LabelingJob:
             for number, index in enumerate(members):
                 rows = slice(number * shape[0], (number + 1) * shape[0])
                 of_image = None if kept is None else kept[rows, ...]
-                outputs[index] = ViewLogits(logits[rows, ...], of_image, len(self.text))
+                finished = self._finished(logits[rows, ...], of_image, images[index])
+                outputs[index] = ViewLogits(finished, of_image, len(self.text))
         return [outputs[index] for index in range(len(images))]
 
     def _in_batches(self, views: EncodedViews) -> Maps:
@@ -414,19 +415,21 @@ class LabelingJob:
 
     def _compare(self, views: EncodedViews) -> Maps:
         logits, kept = self.engine.compare(views.features, self.text, self.protocol)
-        if self.taught is not None:
-            logits = self.taught(logits, kept, views.features)
+        return logits if self.taught is None else self.taught(logits, kept, views.features), kept
+
+    def _finished(self, logits: Array, kept: Array | None, views: EncodedViews) -> Array:
+        """An image's logits with its edges, as probabilities of taught words."""
         logits = self._with_edges(logits, kept, views) if self.edges else logits
-        if self.taught is not None and self._is_softmax:
-            logits = softmax_logits(logits, self.taught.temperature)
-        return logits, kept
+        if self.taught is None or not self._is_softmax:
+            return logits
+        return softmax_logits(logits, self.taught.temperature)
 
     def _with_edges(self, logits: Array, kept: Array | None, views: EncodedViews) -> Array:
         """The maps refined by the image's edges, without islands; as they are if there are too many words."""
         if logits.shape[1] > MOST_WORDS:
             return logits
-        features = views.features if self.engine.traits.refines_edges else None
-        fine = refined(logits, to_numpy(views.pixels), features)
+        is_kept = views.refines_edges  # other models have them only if they are asked for
+        fine = refined(logits, views.edge_weights if is_kept else edge_weights(to_numpy(views.pixels), None))
         for number, maps in enumerate(fine):  # parts may be as small as islands
             count = self.query.num_words
             words = slice(count) if kept is None else to_numpy(kept[number, ...]) < count

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, UInt16
 
+from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import UsageError
 from segvoc.imaging.connected_regions import Region, connected_regions
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
-from segvoc.lexicon import surfaces_among
 
 LEAST_SHARE, LEAST_PIXELS = 1 / 5000, 12
 """Minimum size of an object, as a share of the image and in pixels."""
@@ -33,7 +33,7 @@ def with_objects(
 
     Args:
         result: a labeled image.
-        words: the words with objects; None: all except stuff (sky, wall, ..., see `segvoc.lexicon`).
+        words: the words with objects; None: all except stuff (sky, wall, ..., see `segvoc.encoders.lexicon`).
         least: minimum size of an object [px]; None: a 5,000th of the image, at least 12.
         background: the word that stands for "none of the others", treated as stuff; None: that of the call.
 

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from segvoc.encoders.lexicon import WordFacts
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder, lexicon_of
 from segvoc.errors import UsageError
 from segvoc.inference.decision import (
@@ -23,7 +24,6 @@ from segvoc.inference.decision import (
 from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import Candidate, with_part_words, words_with_objects
 from segvoc.inference.protocols import Protocol
-from segvoc.lexicon import WordFacts
 from segvoc.runtime.arrays import Array
 from segvoc.storage.files import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary, folded, parts_by_object

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from segvoc.imaging.color_profiles import Colors
-from segvoc.layers.selection import PUBLISHED_VOTES, ClassSelection, Votes
+from segvoc.layers.selection import ClassSelection
 
 Window = Literal["auto", "single", "official", "official-single", "tcl", "fine"]
 """The protocol by which an image is segmented.
@@ -132,109 +132,3 @@ Protocols = dict[Window, Protocol]
 SHIPPED_VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
 """How the image encoder that ships with segvoc views an image; photographs up to 2:1 score at least as well squashed as
 at their aspect ratio."""
-
-
-def clip_protocols(size: int, patch_size: int) -> Protocols:
-    """Protocols of CAT-Seg and PCA-Seg, whose image encoders take squares of `size` pixels.
-
-    `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square and an even number of patches
-    per side (class aggregation pools 2 x 2 cells). Both test with detectron2's loader (`INPUT.FORMAT` is RGB).
-    """
-    single = Protocol(size=size)
-    loaded = replace(
-        single,
-        colors="stored",
-        loader=LoaderResize(shortest=640, longest=2560),
-        selection=ClassSelection(keep=256, by="similarity"),
-        sigmoid_first=True,
-    )
-    return {
-        "auto": replace(single, multiple=2 * patch_size, max_aspect=2.0),
-        "single": single,
-        "official": replace(loaded, sliding=Sliding(canvas=640, window=384, stride=256), pooling=(1, 1)),
-        "official-single": replace(loaded, pad_to=32),
-    }
-
-
-def part_protocols(size: int) -> Protocols:
-    """Protocols of PartCATSeg, whose image encoders each squash their input to a square.
-
-    The released code pads the loader's image to a multiple of 32 px and then squashes it. It never crops the padding
-    from the output, which is therefore shifted by up to 26 px against the image (`official-single`). `official`
-    squashes the image without padding. The loader is detectron2's.
-    """
-    single = Protocol(size=size)
-    official = Protocol(size=0, colors="stored", loader=LoaderResize(shortest=640, longest=768), sigmoid_first=True)
-    return {"auto": single, "single": single, "official": official, "official-single": replace(official, pad_to=32)}
-
-
-ERR_SELECTION = ClassSelection(fraction=0.25, least=16, keep=48)
-"""Class selection of ERR-Seg for an arbitrary vocabulary. It is ours: the paper only has a number per benchmark
-(`segvoc.evaluation.protocol`), and the bounds are the smallest and largest of these."""
-
-
-def err_protocols(size: int, votes: Votes = PUBLISHED_VOTES) -> Protocols:
-    """Protocols of ERR-Seg, whose image encoder takes squares of `size` pixels: detectron2's loader, then the square.
-
-    `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square.
-    """
-    single = Protocol(size=size, selection=replace(ERR_SELECTION, votes=votes))
-    official = replace(single, colors="stored", loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
-    return {
-        "auto": replace(single, multiple=32, max_aspect=2.0),
-        "single": single,
-        "official": official,
-        "official-single": official,
-    }
-
-
-def syn_protocols() -> Protocols:
-    """Protocols of SynSeg, whose image encoder takes squares of 224 pixels.
-
-    `official` is the paper's five views: 2 x 2 tiles and the whole image. `auto` uses the same views at the image's
-    aspect ratio, up to 2:1. There is no released code, so `official-single` equals `single`. `tcl` is the protocol of
-    competing methods, whose loader is mmcv's (mmsegmentation 0.27); the paper compares with their scores, so `official`
-    reads images alike.
-    """
-    single = Protocol(size=224)
-    official = replace(single, colors="stored", sliding=Tiles(), sigmoid_first=True)
-    return {
-        "auto": replace(official, colors="srgb", multiple=16, max_aspect=2.0),
-        "single": single,
-        "official": official,
-        "official-single": single,
-        "tcl": Protocol(
-            size=448,
-            colors="stored",
-            loader=LoaderResize(shortest=448, longest=2048),
-            sliding=Strides(window=448, stride=224),
-            sigmoid_first=True,
-        ),
-    }
-
-
-def clip_seg_protocols() -> Protocols:
-    """Protocols of CLIPSeg, which squashes every image to 352 x 352 pixels, in its authors' code and transformers.
-
-    The official windows read images as transformers' `load_image`; its authors open them with Pillow, and have no
-    profiles converted either.
-    """
-    squashed = Protocol(size=352)
-    official = replace(squashed, colors="stored")
-    return {"auto": squashed, "single": squashed, "official": official, "official-single": official}
-
-
-def frozen_clip_protocols(size: int) -> Protocols:
-    """Protocols of plain CLIP, whose image encoder was trained on squares of `size` pixels.
-
-    `auto` and `official` are the windows of SCLIP (Wang et al., arXiv:2312.01597) and NACLIP (Hajimiri et al.,
-    arXiv:2404.08181): the shorter side is 1.5 times that of a window, windows are half their side apart, and cosines
-    are averaged. Their encoder is ViT-B/16, with 336, 224 and 112 px, and their loader mmcv's (mmsegmentation 1.x).
-    """
-    single = Protocol(size=size)
-    slide = replace(
-        single,
-        loader=LoaderResize(shortest=size * 3 // 2, longest=2048),
-        sliding=Strides(window=size, stride=size // 2),
-    )
-    return {"auto": slide, "single": single, "official": replace(slide, colors="stored"), "official-single": single}

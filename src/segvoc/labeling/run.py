@@ -1,61 +1,43 @@
-"""A run of `segvoc segment`: plans and resumes its inputs, labels them in one or several processes, prints their lines.
+"""A run of `segvoc segment`: plans its inputs, labels those that no earlier call has finished, and prints their lines.
 
-Reading, inference and writing are concurrent. Finished inputs are recorded in the journals of the output folder, whose
-settings are those of `Task.settings`.
+Reading, inference and writing are concurrent.
 """
 
 import json
 import os
-import platform
 import re
-import warnings
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
-from itertools import chain
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from segvoc.errors import (
     DiskFullError,
-    Hint,
     InputError,
-    LabelingWarning,
     OutputError,
-    ProcessError,
-    PromptTruncatedWarning,
     SegvocError,
-    UnknownWordWarning,
     UsageError,
     one_line,
 )
 from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, skipped_files_line
 from segvoc.imaging.tiff_tags import is_raster
-from segvoc.inference.hints import MOST_SAID
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import TileTask
-from segvoc.labeling.formats.dataset import Dataset, EntryFiles
 from segvoc.labeling.images import ImageTask, batches_of
+from segvoc.labeling.journals import finish_dataset, image_work, place_of
+from segvoc.labeling.processes import label_in_processes
 from segvoc.labeling.task import FolderWork, Labeled, Labeling, Outcome, Planned, Task, result_stamp
 from segvoc.labeling.video_reading import is_video
 from segvoc.labeling.videos import VideoTask
-from segvoc.models.digests import model_device
-from segvoc.runtime import process_settings
 from segvoc.runtime.ordered_calls import run_ordered
 from segvoc.runtime.progress import Progress, print_line
-from segvoc.storage.atomic_writes import writing
-from segvoc.storage.files import digest_of, strict_json
-from segvoc.storage.journal import lock_folder
-from segvoc.storage.resume import RESUME_FOLDER, ResumableWork, RunSettings, Stamp, read_done, stamp_of
+from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import NO_WORDS, Vocabulary
 
 MAX_WAITING_RESULTS = 8
@@ -66,11 +48,6 @@ MAX_WAITING_PIXELS = 50_000_000
 
 _WRITERS = 4
 """Number of writer threads; they mostly wait for fsync."""
-
-_LAST_IMAGE = 30.0
-"""Timeout for a worker process to finish its current images [s]."""
-
-_JOURNALS = "images-*.jsonl"
 
 
 class LabelingRun:
@@ -122,7 +99,7 @@ class LabelingRun:
             unfinished = [(path, files) for path, files in planned if files.stem not in done]
             batches = batches_of(unfinished, model.batch)
             if min(call.jobs, len(batches)) > 1:
-                outcomes = label_in_processes(task, model, batches, work)
+                outcomes = label_in_processes(label_inputs, task, model, batches, work)
                 self.model = model = None
             else:
                 outcomes = label_inputs(task, model, unfinished, work)
@@ -213,9 +190,6 @@ def _earlier_report(files: ResultFiles) -> Outcome:
         return OutputError(f"{str(files.report)!r} of an earlier run can't be read ({one_line(error)}); try again")
 
 
-# ---- inputs in order
-
-
 def label_inputs(
     task: Task, model: Segmenter, planned: Sequence[Planned], work: FolderWork | None = None
 ) -> Generator[Outcome, None, None]:
@@ -258,169 +232,8 @@ def _written(task: Task, work: FolderWork | None, path: Path, files: ResultFiles
     try:
         labeled = task.write(result, files)
         if work is not None and labeled.is_whole:
-            image = None if task.labeling.dataset is None else _place_of(path)
+            image = None if task.labeling.dataset is None else place_of(path)
             work.finish(files.stem, result_stamp(path, read, files), image)
     except SegvocError as error:
         return error
     return labeled
-
-
-# ---- several processes
-
-
-def label_in_processes(
-    task: Task, model: Segmenter, batches: Sequence[Sequence[Planned]], work: FolderWork | None = None
-) -> Generator[Outcome, None, None]:
-    """Label batches of images like `label_inputs`, in several processes, which share the CPU's cores.
-
-    `model` validates words and options; each process loads a copy. The generator raises `ProcessError` if a process was
-    killed, or couldn't load the model; this call `UsageError` if words and options conflict, or the model is on a GPU.
-    """
-    if model_device(model) != "cpu":
-        raise UsageError("a GPU labels images in batches, not in several processes; leave out --jobs, or --device cpu")
-    label_inputs(task, model, []).close()
-    return _from_processes(task, batches, min(task.labeling.jobs, len(batches)), work)
-
-
-def _from_processes(
-    task: Task, batches: Sequence[Sequence[Planned]], jobs: int, work: FolderWork | None
-) -> Generator[Outcome, None, None]:
-    threads = max(1, (process_settings.onnx_threads() or process_settings.cores()) // max(1, jobs))
-    context = get_context("spawn")  # threads don't survive a fork
-    workers: list[tuple[BaseProcess, Connection]] = []
-    try:
-        for job in range(jobs):
-            ours, theirs = context.Pipe(duplex=False)
-            share = list(chain.from_iterable(batches[job::jobs]))
-            # each process has a journal of its own
-            begin = work and partial(ResumableWork, work.path.with_stem(f"{work.path.stem}-{job}"), work.key)
-            process = context.Process(target=_serve, args=(theirs, task, share, begin, threads), daemon=True)
-            with process_settings.interrupts_ignored():
-                process.start()
-            theirs.close()
-            workers.append((process, ours))
-        counts = Counter[Hint]()
-        for number, batch in enumerate(batches):
-            process, connection = workers[number % jobs]
-            for _ in batch:
-                yield _next_outcome(connection, process, counts)
-        for process, connection in workers:
-            with suppress(ProcessError):  # the end of the process
-                while True:
-                    _next_outcome(connection, process, counts)
-        for hint, images in counts.most_common(MOST_SAID):
-            warnings.warn(LabelingWarning(hint, images, sum(map(len, batches))), stacklevel=3)
-    finally:
-        for _, connection in workers:
-            connection.close()
-        for process, _ in workers:
-            process.join(_LAST_IMAGE)
-            process.kill()
-
-
-def _next_outcome(connection: Connection, process: BaseProcess, counts: Counter[Hint]) -> Outcome:
-    """The next outcome of a process; hints before it are counted, and other warnings passed on."""
-    while True:
-        try:
-            received = connection.recv()
-        except (EOFError, OSError):
-            process.join()
-            raise ProcessError(
-                f"{process_settings.exit_reason(process.exitcode)}; what it had finished is kept: "
-                "give --resume to go on, and fewer --jobs if memory is short"
-            ) from None
-        if isinstance(received, LabelingWarning):
-            counts[received.hint] += received.images
-        elif isinstance(received, Warning):
-            warnings.warn(received, stacklevel=4)
-        elif isinstance(received, ProcessError):  # of the whole process
-            raise received
-        else:
-            return received
-
-
-def _serve(
-    connection: Connection,
-    task: Task,
-    images: Sequence[Planned],
-    begin: Callable[[], FolderWork] | None,
-    threads: int,
-) -> None:
-    process_settings.exit_when_parent_dies()
-    process_settings.for_own_process(threads)
-    lock = Lock()
-
-    def send(message: object) -> None:
-        with lock:
-            connection.send(message)
-
-    # the parent has already warned about the words
-    for known in (PromptTruncatedWarning, UnknownWordWarning):
-        warnings.simplefilter("ignore", known)
-    warnings.simplefilter("always", LabelingWarning)
-    process_settings.ignore_warnings_of_image_libraries()
-    warnings.showwarning = lambda message, *_, **__: send(message)
-    # the parent has exited, or closed the pipe
-    with suppress(BrokenPipeError, ConnectionResetError):
-        try:
-            with nullcontext() if begin is None else begin() as work:
-                with closing(label_inputs(task, task.labeling.load(), images, work)) as outcomes:
-                    for outcome in outcomes:
-                        send(outcome)
-        except SegvocError as error:
-            send(ProcessError(str(error)))
-        except Exception as error:
-            send(ProcessError(f"a process failed with an unexpected {type(error).__name__}: {one_line(error)}"))
-
-
-# ---- the journals, and the dataset of all calls
-
-
-def image_work(labeling: Labeling, settings: RunSettings) -> FolderWork:
-    """Start the work of a call on its inputs (or a shard K/N), locked against other calls."""
-    out, shard = labeling.out, labeling.shard
-    name = f"images-{digest_of(sorted(map(os.path.realpath, labeling.inputs)), shard)[:16]}"
-    what, share = ("the same images", "stop it and share them: --shard 1/2 in one call and 2/2 in the other")
-    if shard is not None:
-        what, share = f"--shard {shard} of the same images", "give another --shard"
-    busy = f"another call is labeling {what} into {os.fspath(out)!r}; wait until it ends, or {share}"
-    return ResumableWork(Path(out, RESUME_FOLDER, f"{name}.jsonl"), settings, writers=_JOURNALS, busy=busy)
-
-
-def finish_dataset(
-    dataset: Dataset, words: Sequence[str], settings: RunSettings, inputs: Iterable[str], named: Iterable[Planned]
-) -> None:
-    """Write the dataset-wide files, from the results of all calls with the same settings so far.
-
-    Concurrent calls are serialized by a lock, so the last call sees all images. An image is in the dataset once: under
-    the stem that it has among the images `named` by this call (of all shards). One that has been removed from a folder
-    of the `inputs`, on this machine, has left the dataset, with its label files.
-    """
-    stems = {_place_of(path): files.stem for path, files in named}
-    folders = tuple(f"{_place_of(Path(source))}{os.sep}" for source in inputs if os.path.isdir(source))
-    with lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True):
-        images: dict[str, EntryFiles] = {}
-        journals = Path(dataset.folder, RESUME_FOLDER).glob(_JOURNALS)
-        for stem, (name, _, stamps), place in read_done(journals, settings):
-            files = dataset.files(stem, name)
-            if stamps != json.loads(strict_json([stamp_of(file) for file in files])):
-                continue
-            if place is not None and _has_left(place, stem, stems, folders):
-                for path in files.own:
-                    with writing(files.folder / path):
-                        (files.folder / path).unlink(missing_ok=True)
-            else:
-                images[stem] = files
-        if images:
-            dataset.finish(words, images.values())
-
-
-def _has_left(place: str, stem: str, stems: Mapping[str, str], folders: tuple[str, ...]) -> bool:
-    if place in stems:
-        return stems[place] != stem
-    return place.startswith(folders) and not os.path.lexists(place.partition(":")[2])
-
-
-def _place_of(path: Path) -> str:
-    """Machine and absolute path of a file or folder; another machine may have another file there."""
-    return f"{platform.node()}:{os.path.abspath(path)}"

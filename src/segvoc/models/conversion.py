@@ -20,11 +20,11 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import lowest_precision
-from segvoc.models.builders import weightless
 from segvoc.models.headers import CUSTOM, PARTS, configuration_record, words_of_model
 from segvoc.models.loading import require_network
-from segvoc.models.presets import Preset
+from segvoc.models.preset import Preset
 from segvoc.models.resolving import resolve
+from segvoc.models.weightless import weightless
 from segvoc.models.weights import architecture, fitted, is_custom, naming_file
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import clip_state

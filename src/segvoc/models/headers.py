@@ -14,10 +14,11 @@ from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords, is_half
-from segvoc.models.builders import NetworkConfig
-from segvoc.models.presets import PRESETS, Preset, find_preset
+from segvoc.models.preset import Preset
+from segvoc.models.presets import PRESETS, find_preset
 from segvoc.models.spec import ModelSpec
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
+from segvoc.networks.base import NetworkConfig
+from segvoc.networks.clip_network import ClipNetworkConfig, EvaEncoders
 from segvoc.storage.records import from_json, to_json
 
 CONFIGURATION = "configuration"

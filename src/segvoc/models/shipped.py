@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from segvoc.inference.edges import EDGES
+from segvoc.inference.edges import EDGE_WEIGHTS, EDGES
 from segvoc.inference.exported.manifest import ExportManifest
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.storage.files import SHIPPED
@@ -25,7 +25,7 @@ def copy_tiny(folder: Path) -> None:
     names = {name: name.removeprefix("tiny_") for name in (*shipped.program_files, *shipped.files_apart)}
     names[shipped.text.tokenizer] = "tokenizer.json"
     weights = {path.name: path.name for path in SHIPPED.glob("*.safetensors")}
-    for name, target in (names | weights | {EDGES: EDGES}).items():
+    for name, target in (names | weights | {name: name for name in (EDGE_WEIGHTS, EDGES)}).items():
         shutil.copyfile(SHIPPED / name, folder / target)
     shipped.renamed(names).write(folder)
 

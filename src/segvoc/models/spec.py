@@ -10,8 +10,7 @@ from segvoc.inference.engine import AnyEngine
 from segvoc.inference.taught.taught_words import TaughtWords
 
 if TYPE_CHECKING:
-    from segvoc.models.builders import NetworkConfig
-    from segvoc.networks.base import SegmentationNetwork
+    from segvoc.networks.base import NetworkConfig, SegmentationNetwork
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,12 @@ from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.models.builders import NetworkConfig, weightless
 from segvoc.models.headers import CUSTOM, PARTS, TAUGHT, recorded_configuration
-from segvoc.models.presets import PRESETS, Preset, find_preset
+from segvoc.models.preset import Preset
+from segvoc.models.presets import PRESETS, find_preset
 from segvoc.models.spec import ModelSpec
-from segvoc.networks.base import SegmentationNetwork
+from segvoc.models.weightless import weightless
+from segvoc.networks.base import NetworkConfig, SegmentationNetwork
 from segvoc.networks.official_weights import cosine_state
 from segvoc.storage.files import SHIPPED
 

@@ -4,7 +4,9 @@ Each paper defines its own order of spatial and class aggregation and its own fu
 `cat_seg.py`).
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Unpack, cast
 
 from einops import rearrange
@@ -15,13 +17,33 @@ from torch.nn import functional as F
 from segvoc.encoders.base import ImageFeatures, Tower
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.encoders.word_encoder import WordEncoder
-from segvoc.layers.aggregation import StageGuidance, cost_volumes
+from segvoc.inference.protocols import Protocols
+from segvoc.layers.aggregation import StageGuidance, UpsamplingDecoder, cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
 from segvoc.layers.shapes import ClassTokens, CostVolume, FeatureMaps, ImageGuidance, Images, Logits, PromptEmbeddings
-from segvoc.networks.choices import DECODERS, block_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(ABC):
+    """Configuration of a network: plain values, and what follows from them."""
+
+    input_size = 0
+    """Side of the images that a network with CLIP encoders reads [pixels]; 0 for other networks."""
+
+    @abstractmethod
+    def build(self) -> "SegmentationNetwork":
+        """Build the network, with random weights. Encoders are imported here: their libraries take seconds."""
+
+    @abstractmethod
+    def protocols(self) -> Protocols:
+        """The network's test protocols."""
+
+    @abstractmethod
+    def templates(self) -> tuple[str, ...]:
+        """Prompt templates; `{}` stands for the word."""
 
 
 class CostAggregation(Float32Parts):
@@ -29,19 +51,26 @@ class CostAggregation(Float32Parts):
 
     float32_parts = ("embed_cost",)
 
-    def __init__(self, config: CostAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        config: CostAggregationConfig,
+        channels: int,
+        block_of: Callable[[CostAggregationConfig], nn.Module],
+        decoder_of: Callable[[CostAggregationConfig], UpsamplingDecoder],
+    ) -> None:
         """Build the aggregation with random weights.
 
         Args:
             config: sizes and choices of layers.
             channels: channels of the embedding space that images and words share.
-            tap_channels: channels of the image encoder's taps, from coarse to fine.
+            block_of: builds a block (`choices.py`).
+            decoder_of: builds the decoder (`choices.py`).
         """
         super().__init__()
         self.embed_cost = nn.Conv2d(config.costs, config.dim, kernel_size=7, padding=3)
         self.guidance, self.text_guidance = config.build_guidance(channels)
         self.blocks = nn.ModuleList(block_of(config) for _ in range(config.blocks))
-        self.decoder = DECODERS[config.decoder](config.dim, tap_channels, config.decoder_sizes)
+        self.decoder = decoder_of(config)
 
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext

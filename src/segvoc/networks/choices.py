@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import (
     ClassAggregation,
@@ -25,9 +26,11 @@ from segvoc.layers.aggregation import (
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Fusion, Moments, RunChunks, Statistics, batch_moments
 from segvoc.layers.class_selection import SelectedLogits, select_classes
+from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.maps import pool
 from segvoc.layers.precision import without_autocast
 from segvoc.layers.shapes import BothStreams, ClassTokens, FeatureMaps, Logits, ParsedStreams, PromptEmbeddings
+from segvoc.networks.base import CostAggregation
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Decoder, Order
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
@@ -222,9 +225,26 @@ _MEAN = partial(ReducedExperts, reduce=torch.mean)
 _SUM = partial(ReducedExperts, reduce=torch.sum)
 
 
+def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
+    """Build the aggregation of a configuration, with random weights, for the features of an image encoder."""
+    tower = cast(ImageEncoder, image_encoder)
+    channels = tower.channels
+    if config.kind == "none":
+        return NoAggregation(CostSum(config.costs))
+    if config.kind == "features":
+        decoder = DECODERS[config.decoder](2 * channels, tower.tap_channels, config.decoder_sizes)
+        return FeatureAggregation(decoder)
+    return CostAggregation(config, channels, block_of, decoder_of(tower.tap_channels))
+
+
 def block_of(config: CostAggregationConfig) -> nn.Module:
     """Build a block with random weights."""
     return ORDERS[config.order](config)
+
+
+def decoder_of(tap_channels: Sequence[int]) -> Callable[[CostAggregationConfig], UpsamplingDecoder]:
+    """What builds a configuration's decoder, for an image encoder's taps, from coarse to fine."""
+    return lambda config: DECODERS[config.decoder](config.dim, tap_channels, config.decoder_sizes)
 
 
 def spatial_aggregation(config: CostAggregationConfig) -> SpatialAggregation:

@@ -9,8 +9,6 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
-from segvoc.encoders.vit import TIMM_CLIPS, Activation, TimmClipName, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.storage.records import check_range
@@ -84,81 +82,3 @@ class CostAggregationConfig:
             return NoGuidance(dim=1), NoGuidance(dim=-1)
         image = nn.Conv2d(self.appearance_channels or channels, self.guidance_dim, kernel_size=3, padding=1)
         return image, nn.Linear(channels, self.guidance_dim)
-
-
-class _VitEncoders:
-    """Shared by the ViT encoders."""
-
-    vit: VitConfig
-
-    @property
-    def input_size(self) -> int:
-        """Side of the images that the network reads [pixels]."""
-        return self.vit.input_size
-
-    @property
-    def stride(self) -> int:
-        """Side of a patch [pixels]."""
-        return self.vit.patch_size
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaEncoders(_VitEncoders):
-    """The image and text encoders of EVA02-CLIP."""
-
-    kind: Literal["eva"] = "eva"
-    vit: VitConfig
-    """Sizes of the image encoder; the text encoder matches its channels."""
-    dense: DenseMode = "csa"
-    """Attention of the last block in dense mode; it must match the mode that the weights were distilled in, if any."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenAIEncoders(_VitEncoders):
-    """The image and text encoders of OpenAI's CLIP."""
-
-    kind: Literal["openai"] = "openai"
-    vit: VitConfig
-    """Sizes of the image encoder; the text encoder matches its channels."""
-    dense: OpenAIDenseMode = "cat-seg"
-    """Attention of the last block in dense mode; networks with an aggregation were trained with CAT-Seg's."""
-    activation: Activation = "quick_gelu"
-    """Activation of the MLPs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimmEncoders:
-    """The image and text encoders of a CLIP with a timm image encoder."""
-
-    kind: TimmClipName = "siglip2-b"
-    """Name of the CLIP; its sizes are in `TIMM_CLIPS`."""
-    side: int | None = None
-    """Side of the images that the network reads [pixels]; None: the encoder's own."""
-
-    def __post_init__(self) -> None:
-        check_range(self, {"side": (1, 4096)})
-        if self.side is not None and self.side % self.stride:
-            raise UsageError(f"side={self.side} doesn't divide into cells of {self.stride} px; give a multiple of that")
-
-    @property
-    def input_size(self) -> int:
-        """Side of the images that the network reads [pixels]."""
-        return self.side or TIMM_CLIPS[self.kind].input_size
-
-    @property
-    def stride(self) -> int:
-        """Side of a cell [pixels]."""
-        return TIMM_CLIPS[self.kind].stride
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipNetworkConfig:
-    """A network with CLIP encoders: PCA-Seg, CAT-Seg, or the encoders alone."""
-
-    kind: Literal["clip"] = "clip"
-    encoder: EvaEncoders | OpenAIEncoders | TimmEncoders
-    """Image and text encoder."""
-    aggregation: CostAggregationConfig
-    """The aggregation between the encoders and the logits."""
-    prompts: Literal["scene", "imagenet"] = "scene"
-    """A single prompt template, or the mean of CLIP's 80 for ImageNet."""

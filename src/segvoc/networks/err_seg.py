@@ -18,16 +18,20 @@ from torch.nn import functional as F
 from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed, shapes_of, with_prefixes
 from segvoc.encoders.official_clip import is_plain_clip
+from segvoc.encoders.prompts import CLIP_TEMPLATE
+from segvoc.encoders.vit import vit_b16
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.protocols import LoaderResize, Protocol, Protocols
 from segvoc.layers.aggregation import DecoderSizes, StageGuidance, UpsamplingDecoder, UpsamplingStage, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes
+from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import on_maps, plus_shared, pool, resized, unpool
 from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
-from segvoc.layers.selection import PUBLISHED_VOTES, Votes
+from segvoc.layers.selection import PUBLISHED_VOTES, ClassSelection, Votes
 from segvoc.layers.shapes import ClassTokens, FeatureMaps, ImageGuidance, PromptEmbeddings, TextGuidance
-from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.base import NetworkConfig, SegmentationNetwork
 from segvoc.networks.official_weights import clip_state, cosine_state, split_terms
 from segvoc.storage.records import check_range
 
@@ -88,7 +92,7 @@ class ErrAggregationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrSegConfig:
+class ErrSegConfig(NetworkConfig):
     """Configuration of an ERR-Seg network."""
 
     kind: Literal["err-seg"] = "err-seg"
@@ -113,6 +117,61 @@ class ErrSegConfig:
             raise UsageError(f"side={self.side} is not a multiple of {STRIDE}, the coarsest stride; give {near}")
         if self.encoder == "vit_b16" and self.maps == "hierarchical":
             raise UsageError("encoder=vit_b16 has no map at a second stride; give maps=single")
+
+    def build(self) -> SegmentationNetwork:
+        """See `NetworkConfig.build`."""
+        from segvoc.encoders.clip_text import ClipTextEncoder, convnext_text, openai_text
+
+        is_vit = self.encoder == "vit_b16"
+        costs = 2 if self.maps == "hierarchical" else 1
+        if is_vit:  # a plain CLIP (Table 13)
+            from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+
+            image = OpenAIClipImageEncoder(replace(vit_b16(), input_size=self.side))
+            text = ClipTextEncoder(openai_text(image.channels))
+        else:
+            from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
+
+            sizes, layers = (convnext_base_w(), 12) if self.encoder == "convnext_base_w" else (convnext_large_d(), 16)
+            sizes = replace(sizes, input_size=self.side, stage_4_gradient=self.stage_4_gradient)
+            image = ConvNextClipImageEncoder(replace(sizes, hierarchical=self.maps == "hierarchical"))
+            text = ClipTextEncoder(convnext_text(image.channels, layers))
+        if self.aggregation.kind == "none":
+            return SegmentationNetwork(image, text, NoAggregation(CostSum(costs)))
+        lifts, guides, taps = (), image.tap_channels, image.tap_channels[1:]
+        if is_vit:  # its dense map and taps guide as in CAT-Seg; the paper doesn't say which maps do
+            guides, lifts, taps = (image.channels, *guides), VIT_LIFTS, (image.channels, *VIT_TAPS)
+        decoder = replace(self.aggregation.decoder_sizes, lifts=lifts, taps=taps)
+        aggregation = ErrAggregation(replace(self.aggregation, decoder_sizes=decoder), image.channels, guides, costs)
+        return SegmentationNetwork(image, text, aggregation)
+
+    def protocols(self) -> Protocols:
+        """See `err_protocols`."""
+        return err_protocols(self.side, self.votes)
+
+    def templates(self) -> tuple[str, ...]:
+        """The one of the published networks."""
+        return (CLIP_TEMPLATE,)
+
+
+ERR_SELECTION = ClassSelection(fraction=0.25, least=16, keep=48)
+"""Class selection of ERR-Seg for an arbitrary vocabulary. It is ours: the paper only has a number per benchmark
+(`segvoc.evaluation.protocol`), and the bounds are the smallest and largest of these."""
+
+
+def err_protocols(size: int, votes: Votes = PUBLISHED_VOTES) -> Protocols:
+    """Protocols of ERR-Seg, whose image encoder takes squares of `size` pixels: detectron2's loader, then the square.
+
+    `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square.
+    """
+    single = Protocol(size=size, selection=replace(ERR_SELECTION, votes=votes))
+    official = replace(single, colors="stored", loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
+    return {
+        "auto": replace(single, multiple=32, max_aspect=2.0),
+        "single": single,
+        "official": official,
+        "official-single": official,
+    }
 
 
 class StarMLP(nn.Module):

@@ -17,19 +17,20 @@ from torch.nn import functional as F
 
 from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed, shapes_of, with_prefixes
-from segvoc.encoders.base import ImageFeatures
+from segvoc.encoders.base import ImageEncoder, ImageFeatures
 from segvoc.encoders.official_clip import is_plain_clip, towers_state
-from segvoc.encoders.prompts import PartWordEncoder, PartWords
+from segvoc.encoders.prompts import IMAGENET_TEMPLATES, PartWordEncoder, PartWords
 from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.protocols import LoaderResize, Protocol, Protocols
 from segvoc.layers.aggregation import DecoderSizes, cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits
 from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.layers.shapes import ClassTokens, CostVolume, FeatureMaps, Images, Logits
-from segvoc.networks.base import CostAggregation, SegmentationNetwork
-from segvoc.networks.choices import block_of
+from segvoc.networks.base import CostAggregation, NetworkConfig, SegmentationNetwork
+from segvoc.networks.choices import block_of, build_aggregation, decoder_of
 from segvoc.networks.cost_aggregation_config import ClassAttention, CostAggregationConfig, Order
 from segvoc.networks.official_weights import (
     AGGREGATOR,
@@ -80,7 +81,7 @@ PCA_PART = replace(PART_CAT_SEG, order="parallel", fusion="experts")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartNetworkConfig:
+class PartNetworkConfig(NetworkConfig):
     """Configuration of a PartCATSeg network, or of PCA-Seg's part mode."""
 
     kind: Literal["part-network"] = "part-network"
@@ -90,6 +91,23 @@ class PartNetworkConfig:
     """Letters of the image encoder's projections that the recipe trains."""
     aggregation: PartAggregationConfig = PART_CAT_SEG
     """The aggregation between the encoders and the logits."""
+
+    def build(self) -> SegmentationNetwork:
+        """See `NetworkConfig.build`."""
+        from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+        from segvoc.encoders.clip_with_dino import ClipWithDino
+
+        image_encoder = ClipWithDino(self.vit, clip_tuned=self.clip_tuned)
+        text_encoder = ClipTextEncoder(replace(openai_text(self.vit.channels), fine_tuned=""))
+        return part_segmentation_network(self.aggregation, image_encoder, text_encoder)
+
+    def protocols(self) -> Protocols:
+        """See `part_protocols`."""
+        return part_protocols(448)
+
+    def templates(self) -> tuple[str, ...]:
+        """CLIP's 80 for ImageNet."""
+        return IMAGENET_TEMPLATES
 
 
 def none_vector(channels: int) -> Float[Tensor, " C"]:
@@ -121,7 +139,7 @@ class PartAggregation(CostAggregation):
     float32_parts = (*CostAggregation.float32_parts, "embed_specific", "none")
 
     def __init__(self, config: PartAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
-        super().__init__(config, channels, tap_channels)
+        super().__init__(config, channels, block_of, decoder_of(tap_channels))
         self.embed_specific = nn.Conv2d(config.prompts, config.dim, kernel_size=7, padding=3)
         self.specific_blocks = nn.ModuleList(block_of(config) for _ in range(config.blocks))
         self.project = nn.Linear(2 * config.dim, channels)
@@ -217,6 +235,29 @@ class PartNetwork(SegmentationNetwork):
         self, features: ImageFeatures, words: PartWords, context: AggregationContext
     ) -> tuple[Level, Level | None]:
         return self.aggregation.levels(features.cost_maps, words, features.guidance, context)
+
+
+def part_protocols(size: int) -> Protocols:
+    """Protocols of PartCATSeg, whose image encoders each squash their input to a square.
+
+    The released code pads the loader's image to a multiple of 32 px and then squashes it. It never crops the padding
+    from the output, which is therefore shifted by up to 26 px against the image (`official-single`). `official`
+    squashes the image without padding. The loader is detectron2's.
+    """
+    single = Protocol(size=size)
+    official = Protocol(size=0, colors="stored", loader=LoaderResize(shortest=640, longest=768), sigmoid_first=True)
+    return {"auto": single, "single": single, "official": official, "official-single": replace(official, pad_to=32)}
+
+
+def part_segmentation_network(
+    config: PartAggregationConfig, image_encoder: nn.Module, text_encoder: nn.Module
+) -> SegmentationNetwork:
+    """Build a network for objects and parts on these encoders."""
+    if config.kind == "none":
+        return SegmentationNetwork(image_encoder, text_encoder, build_aggregation(config, image_encoder))
+    tower = cast(ImageEncoder, image_encoder)
+    aggregation = PartAggregation(config, tower.channels, tower.tap_channels)
+    return PartNetwork(image_encoder, text_encoder, aggregation)
 
 
 _NONE = f"{PREDICTOR}non_object_embedding"

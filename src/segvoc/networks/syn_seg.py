@@ -8,7 +8,7 @@ and our choices.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -19,16 +19,17 @@ from torch.nn import functional as F
 
 from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, shapes_of, third, with_prefixes
-from segvoc.encoders.base import TokenEncoder, TokenFeatures
+from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures
 from segvoc.encoders.official_clip import is_plain_clip
 from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Strides, Tiles
 from segvoc.layers.aggregation import cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.precision import Float32Parts, at_least_float32, lowest_precision, without_autocast
 from segvoc.layers.shapes import Images, PromptEmbeddings
-from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.base import NetworkConfig, SegmentationNetwork
 from segvoc.networks.official_weights import clip_state
 from segvoc.storage.records import check_range
 
@@ -42,6 +43,22 @@ REFINED = 16
 
 FILM_WIDTH = 2
 """Width of the hidden layer of FiLM's MLP, in multiples of the decoder's channels; the paper only says "small"."""
+
+SYN_TEMPLATE = "a photo of a {}."
+"""Prompt template of TCL's evaluation; the SynSeg paper doesn't specify one."""
+
+TCL_TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+    "a photo of many {}.",
+    "a photo of {}s.",
+)
+"""Prompt templates of TCL's final evaluation: CLIP's seven best for ImageNet, and two more."""
 
 Tokens = Float[Tensor, "... L C"]
 """Tokens of (image, word) pairs: a global token, then one token per cell."""
@@ -75,7 +92,7 @@ class ConditionedDecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynSegConfig:
+class SynSegConfig(NetworkConfig):
     """Configuration of a SynSeg network."""
 
     kind: Literal["syn-seg"] = "syn-seg"
@@ -87,6 +104,60 @@ class SynSegConfig:
     """A single prompt template, TCL's nine, or the bare word as in CLIPSeg."""
     pixels: PixelStatistics = "clip"
     """Pixel normalization; CLIPSeg was trained with ImageNet's mean and standard deviation."""
+
+    def build(self) -> SegmentationNetwork:
+        """See `NetworkConfig.build`."""
+        from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+        from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+
+        image_encoder = OpenAIClipImageEncoder(self.vit, pixels=self.pixels)
+        # CLIPSeg's FiLM was trained on embeddings that are not normalized
+        text_encoder = ClipTextEncoder(replace(openai_text(self.vit.channels), unit_length=False))
+        return SynSeg(image_encoder, text_encoder, build_decoder(self.decoder, image_encoder))
+
+    def protocols(self) -> Protocols:
+        """See `syn_protocols`."""
+        return syn_protocols()
+
+    def templates(self) -> tuple[str, ...]:
+        """Those that `prompts` names."""
+        return {"one": (SYN_TEMPLATE,), "tcl": TCL_TEMPLATES, "bare": ("{}",)}[self.prompts]
+
+
+def syn_protocols() -> Protocols:
+    """Protocols of SynSeg, whose image encoder takes squares of 224 pixels.
+
+    `official` is the paper's five views: 2 x 2 tiles and the whole image. `auto` uses the same views at the image's
+    aspect ratio, up to 2:1. There is no released code, so `official-single` equals `single`. `tcl` is the protocol of
+    competing methods, whose loader is mmcv's (mmsegmentation 0.27); the paper compares with their scores, so `official`
+    reads images alike.
+    """
+    single = Protocol(size=224)
+    official = replace(single, colors="stored", sliding=Tiles(), sigmoid_first=True)
+    return {
+        "auto": replace(official, colors="srgb", multiple=16, max_aspect=2.0),
+        "single": single,
+        "official": official,
+        "official-single": single,
+        "tcl": Protocol(
+            size=448,
+            colors="stored",
+            loader=LoaderResize(shortest=448, longest=2048),
+            sliding=Strides(window=448, stride=224),
+            sigmoid_first=True,
+        ),
+    }
+
+
+def clip_seg_protocols() -> Protocols:
+    """Protocols of CLIPSeg, which squashes every image to 352 x 352 pixels, in its authors' code and transformers.
+
+    The official windows read images as transformers' `load_image`; its authors open them with Pillow, and have no
+    profiles converted either.
+    """
+    squashed = Protocol(size=352)
+    official = replace(squashed, colors="stored")
+    return {"auto": squashed, "single": squashed, "official": official, "official-single": official}
 
 
 class Synergy(NamedTuple):
@@ -241,6 +312,12 @@ class SynSeg(SegmentationNetwork):
         logits = decoder.decode(conditional, reduced, (side, side))
         cells = decoder.projector((conditional if decoder.pooled == "conditional" else reduced[0])[:, 1:])
         return decoder.synergy(cells, logits.sigmoid(), (side, side)), logits
+
+
+def build_decoder(config: ConditionedDecoderConfig, image_encoder: nn.Module) -> ConditionedDecoder:
+    """Build SynSeg's decoder for the tokens of an image encoder."""
+    tower = cast(ImageEncoder, image_encoder)
+    return ConditionedDecoder(config, tower.channels, tower.tap_channels)
 
 
 _DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")

@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import ClassifiedFeatures, ImageEncoder
+from segvoc.encoders.lexicon import trained_lexicon
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.encoders.word_encoder import WordEncoder
+from segvoc.inference.protocols import SHIPPED_VIEW, LoaderResize, Protocol, Protocols, Strides
 from segvoc.layers.aggregation import DecoderSizes, cost_volumes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Kept, SelectedLogits, select_classes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, without_autocast
+from segvoc.layers.selection import ClassSelection
 from segvoc.layers.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
-from segvoc.lexicon import trained_lexicon
-from segvoc.networks.base import CostAggregation, SegmentationNetwork
+from segvoc.networks.base import CostAggregation, NetworkConfig, SegmentationNetwork
+from segvoc.networks.choices import block_of, decoder_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Order
 from segvoc.storage.records import check_range
 
@@ -68,12 +71,53 @@ class TinyAggregationConfig(CostAggregationConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TinyConfig:
+class TinyConfig(NetworkConfig):
     """Configuration of a tiny network."""
 
     kind: Literal["tiny"] = "tiny"
     aggregation: TinyAggregationConfig = TinyAggregationConfig()
     """The aggregation between the encoders and the logits."""
+
+    def build(self) -> SegmentationNetwork:
+        """See `NetworkConfig.build`."""
+        from segvoc.encoders.efficientnet import EfficientNetLite
+        from segvoc.encoders.minilm import MiniLM
+
+        appearance = self.aggregation.appearance_channels is not None
+        return tiny_network(self, EfficientNetLite(own_appearance=appearance), MiniLM())
+
+    def protocols(self) -> Protocols:
+        """See `tiny_protocols`."""
+        return tiny_protocols()
+
+    def templates(self) -> tuple[str, ...]:
+        """The bare word."""
+        return ("{}",)
+
+
+TINY_SELECTION = ClassSelection(share=0.98, least=16)
+"""Class selection of `tiny`: keeps all of up to 16 words, otherwise those with nearly all votes."""
+
+
+def tiny_protocols() -> Protocols:
+    """Protocols of `tiny`; apart from `auto` and `fine`, every image is squashed to a square.
+
+    `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
+    """
+    side = SHIPPED_VIEW.size
+    single = Protocol(size=side, selection=TINY_SELECTION)
+    fine = replace(
+        single,
+        loader=LoaderResize(shortest=side, longest=8 * side),
+        sliding=Strides(window=side, stride=side * 3 // 4),
+    )
+    return {
+        "auto": replace(SHIPPED_VIEW, selection=TINY_SELECTION),
+        "single": single,
+        "official": single,
+        "official-single": single,
+        "fine": fine,
+    }
 
 
 TWO_BLOCKS = TinyAggregationConfig(
@@ -165,7 +209,7 @@ class TinyAggregation(TinyCosts, CostAggregation):
 
     def __init__(self, config: TinyAggregationConfig, channels: int, tap_channels: Sequence[int]) -> None:
         adds = config.skip == "sum"
-        super().__init__(replace(config, costs=config.costs + adds), channels, tap_channels)
+        super().__init__(replace(config, costs=config.costs + adds), channels, block_of, decoder_of(tap_channels))
         self.skip = FamiliarCostSum(config.costs, config.familiar_words, channels) if adds else None
         self.synthesized = SynthesizedClassifiers(config.known_classes, channels, config.sharpness)
         if adds:

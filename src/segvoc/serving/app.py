@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from segvoc.errors import SegvocError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.runtime.version import __version__
-from segvoc.serving import answers, bodies
+from segvoc.serving import answers, bodies, schemas
 from segvoc.serving.admission import Admission, ApiKeys
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, ServiceFailure, negotiated
 from segvoc.serving.image_cache import ImageCache
@@ -263,8 +263,8 @@ def _add_label_routes(app: FastAPI, service: Service) -> None:
         "report with a mask for each class (application/json), the label map (image/png), or both with the confidence "
         "and an overlay (application/zip). The request is a form, or JSON with the image in base64.",
         responses={200: {"model": answers.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
-        openapi_extra=bodies.described(
-            {bodies.FORM: bodies.SegmentRequest, bodies.JSON_BODY: bodies.JsonSegmentRequest}
+        openapi_extra=schemas.described(
+            {bodies.FORM: schemas.SegmentRequest, bodies.JSON_BODY: schemas.JsonSegmentRequest}
         ),
     )
     async def segment(request: Request) -> Response:

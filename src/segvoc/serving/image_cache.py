@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import UInt8
 
-from segvoc.inference.encoded_image import EncodedImage, EncodedViews, ReadImage, encode_pixels
+from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
@@ -92,7 +92,7 @@ class ImageCache:
         if image.nbytes > self._limit:
             return image
         features = {name: _copy(maps) for name, maps in image.views.features.items()}
-        image = replace(image, views=EncodedViews(_copy(image.views.pixels), features))
+        image = replace(image, views=replace(image.views, pixels=_copy(image.views.pixels), features=features))
         with self._lock:
             if key not in self._images:  # two models may share an image encoder
                 self._images[key] = image

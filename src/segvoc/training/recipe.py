@@ -13,9 +13,8 @@ from segvoc.data.training.augmentations import Augmentation
 from segvoc.encoders.base import TOWERS, Tower
 from segvoc.encoders.vit import projection_weights
 from segvoc.errors import UsageError
-from segvoc.models.builders import NetworkConfig, input_size_of
 from segvoc.models.presets import PRESETS, find_preset
-from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.base import NetworkConfig, SegmentationNetwork
 from segvoc.storage.records import check_range, parse_settings, with_settings
 
 Loss = Literal["released", "masked", "competing", "cross-entropy"]
@@ -292,7 +291,7 @@ class Recipe:
         )
         if recipe.network == network:
             return replace(recipe, network=self.network)
-        sides = [input_size_of(one) for one in (recipe.network, network)]
+        sides = [one.input_size for one in (recipe.network, network)]
         if sides[0] != sides[1] and not any(name.endswith(("crop_size", "resize_crop_to")) for name in settings):
             resized = 0 if sides[0] == recipe.data.crop_size else sides[0]
             recipe = replace(recipe, data=replace(recipe.data, resize_crop_to=resized))

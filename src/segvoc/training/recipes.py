@@ -16,7 +16,7 @@ from segvoc.errors import UsageError
 from segvoc.models.presets import find_preset
 from segvoc.models.resolving import resolve
 from segvoc.models.weights import architecture
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.networks.clip_network import ClipNetworkConfig
 from segvoc.networks.err_seg import ErrSegConfig
 from segvoc.networks.syn_seg import SynSegConfig
 from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig

@@ -16,12 +16,12 @@ from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.official_clip import PublishedTower
 from segvoc.encoders.vit import TIMM_CLIPS
 from segvoc.errors import UsageError
-from segvoc.models.builders import NetworkConfig
 from segvoc.models.catalog import is_own_path
 from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import Preset, find_preset
+from segvoc.models.preset import Preset
+from segvoc.models.presets import find_preset
 from segvoc.models.resolving import resolve
 from segvoc.models.spec import ModelSpec
 from segvoc.models.weights import (
@@ -35,8 +35,8 @@ from segvoc.models.weights import (
     shipped_weights,
     whole_state,
 )
-from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.networks.base import NetworkConfig, SegmentationNetwork
+from segvoc.networks.clip_network import ClipNetworkConfig
 from segvoc.networks.official_weights import clip_state
 from segvoc.networks.syn_seg import is_decoder_alone
 from segvoc.storage.files import SHIPPED, file_sha256

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 import segvoc
+from segvoc.inference import edges as edges_module
 from segvoc.inference import teaching
-from segvoc.inference.edges import EDGES, ISLAND, connected_cells, refined, without_islands
+from segvoc.inference.edges import (
+    EDGE_WEIGHTS,
+    EDGES,
+    ISLAND,
+    connected_cells,
+    edge_weights,
+    refined,
+    without_islands,
+)
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.shipped import open_tiny
@@ -32,7 +41,7 @@ def test_a_rough_border_moves_to_the_edge_in_the_image() -> None:
     truth = np.zeros((224, 224), np.int64)
     truth[:, 115:] = 1
     before = rough.argmax(axis=1)[0].repeat(2, 0).repeat(2, 1)
-    after = refined(rough, image, None)[0].argmax(axis=0)
+    after = refined(rough, edge_weights(image, None))[0].argmax(axis=0)
     assert (after != truth).mean() < 0.5 * (before != truth).mean()
 
 
@@ -40,10 +49,27 @@ def test_words_are_refined_alike_whatever_is_asked_beside_them() -> None:
     random = np.random.default_rng(0)
     image = random.uniform(0, 255, (1, 3, 96, 128)).astype(np.float32)
     maps = random.standard_normal((1, 20, 24, 32), np.float32)
-    whole = refined(maps, image, None)
-    np.testing.assert_allclose(refined(maps[:, 3:5], image, None), whole[:, 3:5], atol=1e-5)
+    weights = edge_weights(image, None)
+    whole = refined(maps, weights)
+    np.testing.assert_allclose(refined(maps[:, 3:5], weights), whole[:, 3:5], atol=1e-5)
     assert whole.min() >= maps.min() - 1e-4 and whole.max() <= maps.max() + 1e-4
-    assert (SHIPPED / EDGES).stat().st_size <= 2_000_000
+    assert sum((SHIPPED / name).stat().st_size for name in (EDGE_WEIGHTS, EDGES)) <= 2_000_000
+
+
+@pytest.mark.parametrize("window", ["auto", "fine"])
+def test_what_reads_the_image_alone_runs_once(monkeypatch, tiny: ExportedSegmenter, window) -> None:
+    runs, program = [], edges_module.shipped_program
+    monkeypatch.setattr(edges_module, "shipped_program", lambda name: runs.append(name) or program(name))
+    image = tiny.encode_image(SAMPLE, window=window)
+    before = image.nbytes
+    again = [tiny.segment(image, words).labels for words in (WORDS, WORDS[::-1])]
+    assert runs.count(EDGE_WEIGHTS) == 1 and runs.count(EDGES) == 2
+    assert image.nbytes == before  # what a cache counts when it takes the image
+    for words, labels in zip((WORDS, WORDS[::-1]), again, strict=True):
+        assert np.array_equal(tiny.segment(SAMPLE, words, window=window).labels, labels)
+    views = image.views
+    arrays = (views.pixels, *views.features.values(), views.edge_weights)
+    assert views.nbytes == sum(array.nbytes for array in arrays)
 
 
 @pytest.mark.parametrize("asked", [{}, {"parts": {"cat": ["head", "ear"]}}, {"taught": True}])

@@ -13,10 +13,10 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.precision import reduce_precision
-from segvoc.models.builders import build_aggregation
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.choices import build_aggregation
 from segvoc.networks.pca_seg import PCA_SEG
 from tests.images import one_line_error
 from tests.inference.small_network import COMMON_WINDOWS

@@ -59,7 +59,7 @@ class Loop:
 
     def __init__(self, stop_after: int | None = None, *, before_record: bool = False) -> None:
         self.left, self.before_record = stop_after, before_record
-        self.labeled, self.workers = 0, 1
+        self.labeled, self.workers, self.machines = 0, 1, 1
 
     def __call__(self, batch: Batch) -> "Loop":
         self.batch = batch

@@ -1,12 +1,13 @@
 """Batches on Ray, started once for all tests of this file."""
 
-import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,7 @@ ROOT = Path(__file__).parents[3]
 def started() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")
-        for name in ("AUTH_TOKEN", "BACKEND_LOG_LEVEL", "USAGE_STATS_ENABLED", "agent_register_timeout_ms"):
-            name = f"RAY_{name}"
+        for name in ("RAY_AUTH_TOKEN", *engine.SETTINGS):
             patch.setenv(name, os.environ.get(name, ""))  # put back afterwards
             patch.delenv(name)
         patch.setenv("HOME", "/proc/no-home")  # Ray writes nothing there
@@ -100,37 +100,76 @@ def test_a_shard_that_kills_its_worker_or_raises_costs_itself_alone(started: Non
     assert len(rows_of(tmp_path / "out")) == 8
 
 
-def test_what_ray_wraps_is_found() -> None:
-    inner = UsageError("the model differs")
-    outer = RuntimeError("a worker died")
-    outer.__cause__ = inner
-    assert engine._lost(outer) is inner
-    other = engine._lost(RuntimeError("\x1b[36ma worker died\x1b[39m\nTraceback"))
-    assert isinstance(other, ProcessError)
-    assert str(other) == "Ray can't go on (a worker died); run the same call again to go on"
+class NotingSegmenter(QuickSegmenter):
+    """Notes each process that loads it, and its niceness."""
+
+    def __init__(self, loads: Path) -> None:
+        super().__init__()
+        with loads.open("a") as file:
+            file.write(f"{os.getpid()} {os.nice(0)}\n")
+
+
+class DifferentSegmenter(QuickSegmenter):
+    """Another model than the one that encoded the words, as a node with other files would have."""
+
+    def __init__(self, known: Path) -> None:
+        super().__init__()
+        if known.exists():
+            raise UsageError("the model differs between nodes")
+        known.touch()
+
+
+def test_workers_keep_their_model_have_no_lower_priority_and_tell_their_errors(started: None, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", [f"{name}.jpg" for name in "abcdef"])
+    loads = tmp_path / "loads"
+    with BatchRun(ray_batch(source, tmp_path / "out", load=partial(NotingSegmenter, loads))) as done:
+        list(done)
+    noted = loads.read_text().splitlines()
+    assert done.problems == [] and len(noted) == 2  # of the words, and of three shards
+    assert {line.split()[1] for line in noted} == {str(os.nice(0))}
+
+    known = tmp_path / "known"
+    with (
+        BatchRun(ray_batch(source, tmp_path / "other", load=partial(DifferentSegmenter, known))) as done,
+        one_line_error(UsageError, "the model differs between nodes"),
+    ):
+        list(done)
+
+
+def test_a_run_ends_where_workers_die_with_every_task(
+    started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{engine.name}.MOST_DEATHS", 1)
+    monkeypatch.setattr(f"{engine.name}.MOST_LOST", 2)
+    source = folder_of(tmp_path / "in", [f"{name}.jpg" for name in "abcdef"])
+    for name in "abcdef":
+        (source / f"{name}.jpg").write_bytes(b"kill")
+    with (
+        BatchRun(ray_batch(source, tmp_path / "out", load=BrittleSegmenter)) as done,
+        one_line_error(ProcessError, "Ray can't go on", "run the same call again"),
+    ):
+        list(done)
+    assert len(done.problems) == 1
 
 
 def test_a_start_of_ray_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
-    class SlowNode(engine.Node):
-        def __init__(self) -> None:
-            raise TimeoutError("the node is not up after 30 s")
-
-        def kill_all_processes(self, *, check_alive: bool) -> None:
-            calls.append("kill")
+    started = list[subprocess.Popen[bytes]]()
 
     def start(**options: Any) -> None:
         calls.append("init")
         if len(calls) < 3:
-            SlowNode()
+            started.append(subprocess.Popen(["sleep", "100"]))
+            raise TimeoutError("the node is not up after 30 s")
 
-    monkeypatch.setattr(engine, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(f"{engine.name}.PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(engine.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(engine.ray, "init", start)
     monkeypatch.setattr(engine.ray, "shutdown", lambda: calls.append("shutdown"))
     engine.connect(ray_batch(Path("in"), Path("out")))
-    assert calls == ["init", "kill", "shutdown", "init"]
+    assert calls == ["init", "shutdown", "init"]
+    assert started[0].wait() == -signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -139,7 +178,7 @@ def test_no_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("Could not find any running Ray instance.\nMore")
 
     monkeypatch.setattr(engine.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(engine, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(f"{engine.name}.PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(engine.ray, "init", no_cluster)
     with one_line_error(UsageError, "'auto'", "--address"):
         engine.connect(ray_batch(Path("in"), Path("out"), address="auto"))
@@ -165,39 +204,56 @@ def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
         assert group is cluster["headGroupSpec"] or parsed["cpus"] <= int(container["resources"]["limits"]["cpu"])
 
 
+class SlowSegmenter(QuickSegmenter):
+    """Takes its time, so that there is some to kill."""
+
+    def segment_many(self, *arguments: Any, **options: Any) -> Any:
+        time.sleep(0.3)
+        return super().segment_many(*arguments, **options)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from segvoc.labeling.batch.run import BatchRun
+from tests.labeling.batch.test_engine import SlowSegmenter, ray_batch
+source, out, address = sys.argv[1:]
+with BatchRun(ray_batch(Path(source), Path(out), rows_a_file=2, load=SlowSegmenter, address=address or None)) as run:
+    for _ in run:
+        pass
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", ["driver", "worker"])
-def test_a_driver_that_is_killed_goes_on_when_called_again_and_a_worker_is_replaced(
-    tmp_path: Path, killed: str
-) -> None:
+@pytest.mark.parametrize("killed", ["worker", "driver", "agent"])
+def test_what_is_killed_loses_and_repeats_no_row(started: None, tmp_path: Path, killed: str) -> None:
     import psutil  # here, since it comes with Ray
 
     names = [f"{number:02}.jpg" for number in range(24)]
-    folder = folder_of(tmp_path / "photos", names)
-    options = "--words cat,wall --workers 1 --cpus 1 --shard-images 2 --rows-a-file 2".split()
-    call = [sys.executable, "-m", "segvoc", "batch", folder, "--out", tmp_path / "out", *options]
-    driver = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    children: list[psutil.Process] = []
+    source, out = folder_of(tmp_path / "photos", names), tmp_path / "out"
+    # an agent takes its cluster with it; the others share the one of these tests
+    address = "" if killed == "agent" else engine.ray.get_runtime_context().gcs_address
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, source, out, address])
+
+    def victims() -> list[psutil.Process]:
+        if killed == "driver":
+            return [psutil.Process(driver.pid)]
+        if killed == "agent":
+            return [one for one in psutil.Process(driver.pid).children() if one.name() == "raylet"]
+        return [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["ray::_do"]]
+
     try:
         end = time.monotonic() + 300
-        while len(list((tmp_path / "out").glob("*.parquet"))) < 3:
+        while len(list(out.glob("*.parquet"))) < 3 or not victims():
             assert driver.poll() is None and time.monotonic() < end
-            time.sleep(0.05)
-        children = psutil.Process(driver.pid).children(recursive=True)
-        if killed == "worker":
-            next(child for child in children if "_Label" in " ".join(child.cmdline())).kill()
-            assert driver.wait(300) == 0
-        else:
-            driver.kill()
-            driver.wait()
-        before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.parquet")}
-        assert (killed == "worker") == (len(before) == 12)
-        done = subprocess.run(call, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        assert "24 images ->" in done.stdout
+            time.sleep(0.02)
+        victims()[0].kill()
+        assert (driver.wait(300) == 0) == (killed == "worker")
     finally:
         driver.kill()
-        for process in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-    assert [row["key"] for row in rows_of(tmp_path / "out")] == names  # each once
+    before = len(list(out.glob("*.parquet")))
+    assert before == 12 if killed == "worker" else before < 12
+    with BatchRun(ray_batch(source, out, rows_a_file=2)) as run:
+        list(run)
+    assert (run.images, run.problems) == (24, [])
+    assert [row["key"] for row in rows_of(out)] == names  # each once

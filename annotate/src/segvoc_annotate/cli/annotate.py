@@ -1,15 +1,18 @@
 """`segvoc annotate`: a project in the browser."""
 
 import logging
+import os
 import socket
 import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +20,9 @@ from segvoc import UsageError
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, WordOptions, model_options, word_options
 from segvoc.cli.output import echo
 from segvoc.cli.serve import naming_fastapi
+
+if TYPE_CHECKING:
+    from segvoc_annotate.projects.project import Project
 
 HOST = "127.0.0.1"
 PORT = 8000
@@ -27,7 +33,10 @@ PORT = 8000
 @click.argument("folder", metavar="DIR")
 @word_options
 @click.option(
-    "--images", metavar="FOLDER", help="Leave the images in this folder; new ones are copied there (new projects)."
+    "--images",
+    metavar="FOLDER",
+    help="Leave a new project's images in this folder; new ones are copied there. An existing one must be of this "
+    "folder and have the words.",
 )
 @click.option("--model", metavar="NAME", help="The model, or a path, each time.  [default: the project's, else tiny]")
 @model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
@@ -49,6 +58,9 @@ def annotate(
     segvoc annotate street
     segvoc annotate street.zip
 
+    The first line may be given again, as in a script: it goes on with the project if its images are in this folder and
+    it has these words, whatever others were added since. Without --images, missing words are added.
+
     The page is for this machine only; `segvoc serve --project DIR` serves a project to others, with an API key.
     """
     from segvoc.data.datasets.maps import is_project
@@ -62,10 +74,13 @@ def annotate(
     vocabulary = words.vocabulary()
     names = () if vocabulary is None else vocabulary.words
     if is_project(folder) or folder.lower().endswith(".zip"):
-        if images is not None:
-            raise UsageError(f"{folder!r} is an existing project with known images; leave out --images")
+        if images is not None and not is_project(folder):
+            raise UsageError(f"{folder!r} has its own images; leave out --images")
         project = open_project(folder)
-        project.add_words(names)
+        if images is None:
+            project.add_words(names)
+        else:
+            _check_same(folder, project, images, names)
     else:
         if vocabulary is None and images is None:
             _ask_for_new(Path(folder))
@@ -96,6 +111,20 @@ def annotate(
         run([partial(chosen.open, model or options.model)], settings, host=HOST, port=port)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _check_same(folder: str, project: "Project", images: str, words: Sequence[str]) -> None:
+    """`UsageError` if a project isn't what its first line said: its images are elsewhere, or a word is missing."""
+    if os.path.realpath(images) != os.path.realpath(project.images_folder):
+        raise UsageError(
+            f"{folder!r} has its images in {str(project.images_folder)!r}, not in {images!r}; leave out --images"
+        )
+    known = {word.name for word in project.record.present}
+    if missing := [word for word in words if word not in known]:
+        raise UsageError(
+            f"{folder!r} has no word {missing[0]!r} (renamed, removed or never added); leave out --words, or add it: "
+            f"segvoc project words {folder} --add {missing[0]!r}"
+        )
 
 
 def _ask_for_new(folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def project() -> None:
     """Work with a project folder of `segvoc annotate`.
 
-    Only one process may write a project; export, status, agreement and backup only read it, also while it is served.
-    `--dataset DIR` of teach, train and evaluate reads its finished images.
+    Only one process may write a project; export, status, agreement, people and backup only read it, also while it is
+    served. `--dataset DIR` of teach, train and evaluate reads its finished images.
     """
 
 
@@ -232,7 +232,8 @@ def reviewers(folder: str, names: str | None) -> None:
 def assign(folder: str, people: str | None, patterns: Sequence[str], copies: bool) -> None:
     """Assign images of DIR to people, and count those of each; without --images, those that nobody has.
 
-    With --copies, --images are chosen among the originals, by default all.
+    With --copies, --images are chosen among the originals, by default all. Nobody gets a copy of an image that is
+    assigned to them, or that they labeled.
     """
     from segvoc_annotate.projects.folder import ProjectFolder
     from segvoc_annotate.projects.people import assign as assign_images
@@ -264,7 +265,8 @@ def assign(folder: str, people: str | None, patterns: Sequence[str], copies: boo
 def agreement(folder: str, other: str | None, all_: bool, out: str | None, as_json: bool) -> int:
     """Compare the labels of two people: of images of DIR and their copies (assign --copies), or of DIR and OTHER.
 
-    OTHER is another project that has images of the same names. Prints the IoU of each word, and the worst images.
+    OTHER is another project that has images of the same names. Prints the IoU of each word, and the worst images with
+    who labeled them: who changed their labels, or marked them as done, last.
     """
     from segvoc_annotate.projects.agreement import agreement as agreement_of
     from segvoc_annotate.projects.agreement import write_differences
@@ -293,6 +295,39 @@ def agreement(folder: str, other: str | None, all_: bool, out: str | None, as_js
     return 1 if found.problems else 0
 
 
+@project.command(epilog=example("segvoc project people street --csv work.csv"))
+@click.argument("folder", metavar="DIR")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write a row for each person and image.")
+def people(folder: str, csv_file: str | None) -> int:
+    """Tell what each person did in DIR: images, actions and time, and how well they label the gold set.
+
+    An action is a change of an image that the page saved: a stroke, another word for a region, an undo; done, reopened,
+    accepted, sent back. Time is that from a person's action to the next, which counts for the later one's image; more
+    than two minutes between them are a pause. What the model labels, merges of words and imports are no actions.
+
+    The gold set are the accepted images of which people label copies: give each annotator a copy of each
+    (assign --copies --to NAME). Done copies are compared with the accepted labels: mean IoU, and the share of equal
+    pixels.
+    """
+    from segvoc.storage.atomic_writes import write_bytes
+    from segvoc_annotate.projects.contributions import as_csv, contributions
+    from segvoc_annotate.projects.folder import ProjectFolder
+
+    with Progress("comparing", unit="image") as progress:
+        found = contributions(ProjectFolder(folder), on_step=progress.reach)
+    if csv_file is not None:
+        write_bytes(csv_file, as_csv(found.images))
+    for problem in found.problems:
+        echo(f"segvoc: error: {problem}", err=True)
+    rows = [["person", "assigned", "done", "images", "actions", "minutes", "gold", "IoU", "same pixels"]]
+    for one in found.people:
+        counts = map(str, (one.assigned, one.done, one.images, one.actions, f"{one.seconds / 60:.1f}", one.gold))
+        rows.append([_line(one.person), *counts, _percent(one.miou), _percent(one.same)])
+    for line in aligned(rows):
+        echo(line)
+    return 1 if found.problems else 0
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
@@ -307,29 +342,41 @@ def empty_trash(folder: str) -> None:
         echo(f"{counted(opened.empty_trash(), 'image')} deleted")
 
 
-@project.command(epilog=example("segvoc project backup facades --out facades.zip"))
+@project.command(epilog=example("segvoc project backup facades backups --keep 7"))
 @click.argument("folder", metavar="DIR")
-@click.option("--out", metavar="FILE", help="The zip.  [default: DIR.zip]")
-def backup(folder: str, out: str | None) -> None:
-    """Save DIR with its images, labels, assignments, history and trash as one zip, also while it is in use.
+@click.argument("dest", metavar="[DEST]", required=False)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Add a backup with the time in its name to the folder DEST, and delete all but the N newest of this project.",
+)
+def backup(folder: str, dest: str | None, keep: int | None) -> int:
+    """Save DIR with its images, labels, assignments, history and trash as the zip DEST (default: DIR.zip).
 
-    Each file is whole; changes during the backup may be in it or not. Reopen it with `segvoc annotate FILE` or on the
-    page.
+    It may be in use meanwhile: each file is whole; changes during the backup may be in it or not. Reopen it with
+    `segvoc annotate DEST` or on the page.
+
+    With --keep, a backup has its name only when it is whole, and others are deleted after that: those alone that such a
+    call made of this project (NAME.ID.TIME.zip).
     """
-    from segvoc.storage.atomic_writes import write_atomically
-    from segvoc_annotate.projects.archive import archived, note_backup
+    from segvoc_annotate.projects.archive import backup_path, delete_backups, note_backup, write_backup
     from segvoc_annotate.projects.folder import ProjectFolder
 
+    if keep is not None and dest is None:
+        raise UsageError("--keep needs the folder of the backups: segvoc project backup DIR DEST --keep N")
     opened = ProjectFolder(folder)
-    target = f"{opened.folder}.zip" if out is None else out
-
-    def write(file: BinaryIO) -> None:
-        for piece in archived(opened):
-            file.write(piece)
-
-    write_atomically(target, write)
+    target = Path(f"{opened.folder}.zip" if dest is None else dest)
+    if keep is not None:
+        target = backup_path(opened, target)
+    problems = write_backup(opened, target)
     try:
         note_backup(opened.folder)
     except OutputError as error:
         echo(f"segvoc: the project's metrics don't know of this backup: {error}", err=True)
+    for problem in problems:
+        echo(f"segvoc: error: not in the backup: {problem}", err=True)
     echo(f"-> {target}")
+    for path in delete_backups(opened, target, keep) if keep is not None else ():
+        echo(f"deleted {path}")
+    return 1 if problems else 0

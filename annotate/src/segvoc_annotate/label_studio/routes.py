@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse, Response
 from segvoc import InputError, LabelOptions, Segmentation, __version__
 from segvoc.serving.answers import ServiceFailure
 from segvoc.serving.app import Service, unless_gone
-from segvoc.serving.bodies import checked_query, discard_body, json_request
+from segvoc.serving.bodies import discard_body, json_request
 from segvoc.serving.labeler import EncodedVocabulary, LabelQuery
+from segvoc.serving.schemas import checked_query
 from segvoc.serving.settings import TEXT_BYTES
 from segvoc.storage.files import strict_json
 from segvoc_annotate.label_studio.host import TaskImages

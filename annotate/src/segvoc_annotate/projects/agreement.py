@@ -1,7 +1,9 @@
 """How well two people agree on the same images: by word, by image, and where they differ."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,7 +32,7 @@ class PairAgreement:
     other: str
     """The second image: a copy of the first one, or the image of this name in another project."""
     by: tuple[str, str]
-    """Who labels them."""
+    """Who labeled them (`Index.labelers`), whoever they are assigned to."""
     same: float
     """Share of the pixels with the same label, in [0, 1]."""
     miou: float | None
@@ -60,13 +62,12 @@ class _Side:
     """An image of a project."""
 
     project: ProjectFolder
-    name: str
+    state: ImageState
+    by: str = ""
 
     @property
-    def person(self) -> str:
-        """To whom it is assigned, or who changed it last."""
-        state = self.project.state(self.project.image(self.name))
-        return state.person or state.by or ""
+    def name(self) -> str:
+        return self.state.image
 
     def labels(self, words: Mapping[str, int]) -> UInt16[np.ndarray, "H W"]:
         """The place of each pixel's word; `len(words)`: unlabeled, or a removed word."""
@@ -101,18 +102,39 @@ def agreement(
             f"no image is {what} by two people; add copies for a second person: "
             "segvoc project assign DIR --copies --to NAME"
         )
-    words = _words(project, other)
+    number = count(1)
+    return _agreement(pairs, _words(project, other), lambda: on_step(next(number), len(pairs)))
+
+
+def gold_scores(
+    project: ProjectFolder, *, on_step: Callable[[int, int], None] = lambda *_: None
+) -> dict[str, Agreement]:
+    """How well each person agrees with the gold set: the images that are accepted, of which people labeled copies.
+
+    Only copies that are done count, for who labeled them. `on_step`: see `agreement`.
+    """
+    found = defaultdict[str, list[tuple[_Side, _Side]]](list)
+    for original, copy in _pairs(project, None, only_done=True):
+        if original.state.review is not None and original.state.review.verdict == "accepted":
+            found[copy.by].append((original, copy))
+    words, number, total = _words(project, None), count(1), sum(map(len, found.values()))
+    return {by: _agreement(pairs, words, lambda: on_step(next(number), total)) for by, pairs in found.items()}
+
+
+def _agreement(
+    pairs: Sequence[tuple[_Side, _Side]], words: Mapping[str, int], on_pair: Callable[[], None]
+) -> Agreement:
     total, found, problems = np.zeros((len(words) + 1,) * 2, np.int64), list[PairAgreement](), list[str]()
-    for number, (first, second) in enumerate(pairs, 1):
+    for first, second in pairs:
         try:
             counts = _counts(first, second, words)
         except SegvocError as error:
             problems.append(str(error))
             continue
         finally:
-            on_step(number, len(pairs))
+            on_pair()
         total += counts
-        by = first.person, second.person
+        by = first.by, second.by
         same, miou = _same(counts), _mean(_ious(counts))
         found.append(PairAgreement(image=first.name, other=second.name, by=by, same=same, miou=miou))
     ious = _ious(total)
@@ -132,16 +154,17 @@ def difference_map(project: ProjectFolder, name: str, other: ProjectFolder | Non
     `name` is that of a copy, or of the image in both projects. `NotInProjectError` if it has no other version;
     `UsageError` if their sizes differ.
     """
-    state = None if other is not None else project.state(project.image(name))
-    original = name if state is None else project.index.name_of(state.copy_of or "")
+    second = other or project
+    state = second.state(second.image(name))
+    original = name if other is not None else project.index.name_of(state.copy_of or "")
     if original is None:
         raise NotInProjectError(f"{name[:80]!r} is no copy of an image for a second person")
-    first, second = _Side(project, original), _Side(other or project, name if state is None else state.image)
+    image = project.image(original)
     words = _words(project, other)
-    pixels = read_image(project.image(original).path)
+    pixels = read_image(image.path)
     gray = np.asarray(Image.fromarray(pixels).convert("L"))
     shown = (gray // 2 + 96)[..., None].repeat(3, axis=2)
-    one, two = _compared(first, second, words)
+    one, two = _compared(_Side(project, project.state(image)), _Side(second, state), words)
     shown[one != two] = DIFFERENT
     return shown
 
@@ -154,18 +177,20 @@ def write_differences(found: Agreement, folder: Path, project: ProjectFolder, ot
 
 
 def _pairs(project: ProjectFolder, other: ProjectFolder | None, *, only_done: bool) -> Iterator[tuple[_Side, _Side]]:
-    def labeled(folder: ProjectFolder) -> dict[str, ImageState]:
-        states = (state for state in folder.states()[0] if state.revision and (state.done or not only_done))
-        return {state.image: state for state in states}
+    def labeled(folder: ProjectFolder) -> dict[str, _Side]:
+        states = [state for state in folder.states()[0] if state.revision and (state.done or not only_done)]
+        by = folder.index.labelers()
+        return {state.image: _Side(folder, state, by.get(state.id) or state.by or "") for state in states}
 
-    states = labeled(project)
+    sides = labeled(project)
     if other is not None:
-        yield from ((_Side(project, name), _Side(other, name)) for name in sorted(states.keys() & labeled(other)))
+        others = labeled(other)
+        yield from ((sides[name], others[name]) for name in sorted(sides.keys() & others.keys()))
         return
-    originals = {state.id: state.image for state in states.values()}
-    for copy in states.values():
-        if copy.copy_of in originals:
-            yield _Side(project, originals[copy.copy_of]), _Side(project, copy.image)
+    originals = {side.state.id: side for side in sides.values()}
+    for copy in sides.values():
+        if copy.state.copy_of in originals:
+            yield originals[copy.state.copy_of], copy
 
 
 def _words(project: ProjectFolder, other: ProjectFolder | None) -> dict[str, int]:

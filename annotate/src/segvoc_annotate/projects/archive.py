@@ -2,23 +2,25 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from segvoc import UsageError
 from segvoc.data.datasets.maps import PROJECT_FILE
-from segvoc.storage.atomic_writes import writing
+from segvoc.storage.atomic_writes import write_atomically, writing
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import TRASH, remove
 from segvoc_annotate.projects.index import INDEX_FILE, Index
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.records import MOST_REVISIONS, Change
+from segvoc_annotate.projects.records import MOST_REVISIONS, Change, now
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 
 HISTORY_FILE = "history.jsonl"
@@ -56,8 +58,44 @@ def note_backup(folder: Path) -> None:
         mark.touch()
 
 
+def write_backup(project: ProjectFolder, path: Path) -> list[str]:
+    """Write the zip of a project atomically; returns a line for each image that isn't in it, since it can't be used.
+
+    `UsageError` if the image folder is missing, `OutputError` if the zip can't be written.
+    """
+    if not project.images_folder.is_dir():
+        raise UsageError(project.listing()[1][0])
+
+    def write(file: BinaryIO) -> None:
+        for piece in archived(project):
+            file.write(piece)
+
+    write_atomically(path, write)
+    unusable = (project.index.image(name) for name in project.index.names(unusable=True))
+    return [row.problem for row in unusable if row is not None and row.state is None and row.problem is not None]
+
+
+def backup_path(project: ProjectFolder, folder: Path) -> Path:
+    """The path of a backup that is made now, in a folder of several: `NAME.ID.TIME.zip`."""
+    return folder / f"{project.folder.name}.{project.id}.{re.sub('[-:]', '', now())}.zip"
+
+
+def delete_backups(project: ProjectFolder, made: Path, keep: int) -> list[Path]:
+    """Delete a project's backups beside the one that was just `made` but the newest, so that `keep` are left.
+
+    Files that aren't named by `backup_path`, or are of another project, stay. Returns what was deleted.
+    """
+    named = re.compile(rf".+\.{re.escape(project.id)}\.([0-9]{{8}}T[0-9]{{6}}Z)\.zip")
+    times = {path: named.fullmatch(path.name) for path in made.parent.iterdir() if path != made and path.is_file()}
+    others = sorted((time[1], path) for path, time in times.items() if time is not None)
+    deleted = [path for _, path in others[: max(0, len(others) + 1 - keep)]]
+    for path in deleted:
+        remove(path)
+    return deleted
+
+
 def last_backup(folder: Path) -> float:
-    """When `note_backup` was called last [s since 1970]; 0: never."""
+    """When the project in a folder was backed up last [s since 1970]; 0: never."""
     try:
         return (folder / BACKUP_MARK).stat().st_mtime
     except OSError:

@@ -73,6 +73,18 @@ END AS kind, count(*) FROM images WHERE state IS NOT NULL GROUP BY kind
 """
 
 
+_ACTIONS = """
+SELECT by, coalesce(image_id, image) AS one, image, count(*), coalesce(sum(gap) FILTER (WHERE gap BETWEEN 0 AND ?), 0),
+    max(seq)
+FROM (
+    SELECT *, strftime('%s', at) - lag(strftime('%s', at)) OVER (PARTITION BY by ORDER BY seq) AS gap FROM changes
+    WHERE what IN ('labels', 'done', 'reopened', 'accepted', 'sent back') AND image IS NOT NULL AND change IS NOT NULL
+)
+GROUP BY by, one ORDER BY by, image
+"""
+"""A change of the page has an id; merges of words and imports have none."""
+
+
 def stamp_of(path: Path) -> str:
     """A text that changes when a file is replaced or written; empty if it doesn't exist."""
     try:
@@ -304,6 +316,20 @@ class Index:
         while found := self.changes(last):
             yield from found
             last = found[-1].seq
+
+    def labelers(self) -> dict[str, str]:
+        """Who labeled each image, by its id: who changed its labels, or marked it as done, last."""
+        query = "SELECT image_id, by, max(seq) FROM changes WHERE what IN ('labels', 'done') GROUP BY image_id"
+        return {image: by for image, by, _ in self._rows(query)}
+
+    def actions(self, pause: int) -> dict[tuple[str, str], tuple[str, int, int]]:
+        """What people did on the page, by name and image's id: its last name, number of actions, seconds of work.
+
+        An action is a saved change of an image's labels, or of what was said of them. The time since the same person's
+        last one is work on the later one's image, but for gaps of more than `pause` [s].
+        """
+        rows = self._rows(_ACTIONS, pause)
+        return {(by, id_): (image, actions, seconds) for by, id_, image, actions, seconds, _ in rows}
 
     # ---- the trash
 

@@ -78,7 +78,7 @@ class LabelChanges(RecordChanges):
             assert work is not None
             return work
 
-        return self._write(image.name, made, expected, by, done, change)
+        return self._write(image.name, made, expected, by, done, change, has_draft=not (keep_draft or rows))
 
     def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
         """Write an image's pixel data; see `receive`."""
@@ -110,6 +110,8 @@ class LabelChanges(RecordChanges):
         by: str,
         done: bool | None = None,
         change: str | None = None,
+        *,
+        has_draft: bool = False,
     ) -> ImageState:
         with self.threads:
             current, is_made = self._begun(name, expected, change)
@@ -121,7 +123,7 @@ class LabelChanges(RecordChanges):
             state = replace(_after(current, work.state, by, done=bool(done)), change=change)
             if done and current.review is not None and current.done and self._has_labels(work):
                 state = replace(state, review=current.review)
-            return self._store(work, current, state)
+            return self._store(work, current, state, has_draft=has_draft)
 
     def _begun(self, name: str, expected: int, change: str | None) -> tuple[ImageState, bool]:
         """The state of an image, and whether the change was made already; else the caller's revision is current."""
@@ -188,9 +190,15 @@ class LabelChanges(RecordChanges):
             return self.set_done(name, is_done, expected=expected, by=by, review=review, change=change)
 
     def _store(
-        self, work: PackedWork, before: ImageState, state: ImageState, *, has_new_labels: bool = True
+        self,
+        work: PackedWork,
+        before: ImageState,
+        state: ImageState,
+        *,
+        has_new_labels: bool = True,
+        has_draft: bool = False,
     ) -> ImageState:
-        """Write the files of an image, then its row."""
+        """Write the files of an image, then its row; `has_draft` is whether what the model found was sent."""
         files, name = ImageFiles.below(self.folder, state.image), state.image
         write_bytes(files.work, work.content(state))
         if has_new_labels:
@@ -200,7 +208,7 @@ class LabelChanges(RecordChanges):
             self._derive(files, work)
         with self.index.transaction():
             self.index.put(name, self._stamps(name), state)
-            self._log(before, state)
+            self._log(before, state, has_draft=has_draft)
         return state
 
     def _derive(self, files: ImageFiles, work: PackedWork) -> None:
@@ -211,7 +219,7 @@ class LabelChanges(RecordChanges):
         else:
             remove(files.objects)
 
-    def _log(self, before: ImageState, state: ImageState) -> None:
+    def _log(self, before: ImageState, state: ImageState, *, has_draft: bool = False) -> None:
         what: ChangeKind = "labels"
         if state.review is not None and state.review != before.review:
             what = state.review.verdict
@@ -219,6 +227,8 @@ class LabelChanges(RecordChanges):
             what = "done" if state.done else "reopened"
         elif before.review is not None and before.review.verdict == "accepted" and state.review is None:
             what = "no longer accepted"
+        elif has_draft and state.corrected == before.corrected:
+            what = "draft"
         change = None if self.index.has(state.change, state.id) else state.change
         self.index.log(what, by=state.by or SOMEONE, image=state.image, revision=state.revision, change=change)
 

@@ -1,7 +1,7 @@
 """Who labels which image of a project, and the copies of images that a second person labels, too."""
 
 from collections.abc import Iterable, Sequence
-from itertools import count, cycle
+from itertools import count, cycle, islice
 from pathlib import PurePosixPath
 
 from segvoc import UsageError
@@ -29,7 +29,8 @@ def assign(
         project: the project.
         images: the names or ids of its images.
         people: who labels them.
-        as_copies: leave the images to whom they belong, and add a copy of each without labels for its person.
+        as_copies: leave the images to whom they belong, and add a copy of each without labels for its person, who is
+            nobody that has the original or labeled it.
         by: who assigns them.
         change: the caller's id of the change; one that was made isn't made again.
 
@@ -38,7 +39,7 @@ def assign(
 
     Raises:
         NotInProjectError: the project has no such image.
-        UsageError: a name isn't one line of at most 64 characters, or there is nobody to copy for.
+        UsageError: a name isn't one line of at most 64 characters, or there is nobody to copy for. No copy is made.
     """
     people = [" ".join(person.split()) for person in people]
     for person in people:
@@ -48,20 +49,34 @@ def assign(
         raise UsageError("there is nobody to copy the images for; name somebody")
     states = [project.state(project.image(name)) for name in dict.fromkeys(images)]
     is_made = project.index.has(change)
-    copies = {(one.copy_of, one.person): one for one in project.states()[0]} if as_copies else {}
-    made = list[ImageState]()
-    for state, person in zip(states, cycle(people or [None]), strict=False):
-        original = state.copy_of or state.id
-        if is_made or (original, person) in copies:
-            made.append(copies.get((original, person), state))
-        elif as_copies and person is not None:
-            made.append(_copied(project, state, original, person, by))
-        else:
-            made.append(project.assign(state.id, person, by=by))
+    if as_copies:
+        copies = {(one.copy_of, one.person): one for one in project.states()[0]}
+        made = list[ImageState]()
+        for original, state, person in _turns(project, states, people):
+            if (copy := copies.get((original, person))) is None and not is_made:
+                copy = _copied(project, state, original, person, by)
+            made.append(copy or state)
+    else:
+        turns = zip(states, cycle(people or [None]), strict=False)
+        made = [state if is_made else project.assign(state.id, person, by=by) for state, person in turns]
     if change is not None and not is_made:
         with project.index.transaction():
             project.index.log("assigned", by=by, revision=project.record.revision, change=change)
     return made
+
+
+def _turns(project: Project, states: Sequence[ImageState], people: Sequence[str]) -> list[tuple[str, ImageState, str]]:
+    """For each photograph the id of its original, an image of it, and who gets a copy."""
+    known, labelers = {one.id: one for one in project.states()[0]}, project.index.labelers()
+    turns, found = cycle(people), list[tuple[str, ImageState, str]]()
+    for original, listed in {one.copy_of or one.id: one for one in states}.items():
+        state = known.get(original, listed)
+        taken = state.person, labelers.get(original)
+        if (person := next((one for one in islice(turns, len(people)) if one not in taken), None)) is None:
+            names = " and ".join(people)
+            raise UsageError(f"{state.image!r} is {names}'s already, or labeled by them; name others for its copy")
+        found.append((original, state, person))
+    return found
 
 
 def _copied(project: Project, state: ImageState, original: str, person: str, by: str) -> ImageState:

@@ -38,8 +38,10 @@ Verdict = Literal["accepted", "sent back"]
 
 _Mark = Literal["done", "reopened", Verdict, "no longer accepted"]
 
-ChangeKind = Literal["labels", _Mark, "added", "removed", "restored", "words", "improved", "assigned", "emptied"]
-"""Kind of a change; "no longer accepted": the labels of an accepted image changed."""
+_Whole = Literal["added", "removed", "restored", "words", "improved", "assigned", "emptied"]
+
+ChangeKind = Literal["labels", "draft", _Mark, _Whole]
+"""Kind of a change; "draft": the model labeled an image; "no longer accepted": an accepted image's labels changed."""
 
 DOCUMENTED = {"use_attribute_docstrings": True, "extra": "forbid"}
 """Setting of records that the service reads or answers: OpenAPI describes their fields by the docstrings."""

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.agreement import Agreement, agreement, difference_map
+from segvoc_annotate.projects.contributions import contributions
 from segvoc_annotate.projects.images import encoded
 from segvoc_annotate.projects.people import assign
 from segvoc_annotate.projects.records import ImageState
@@ -25,7 +26,7 @@ from segvoc_annotate.service.addresses import (
     state_answer,
 )
 from segvoc_annotate.service.bodies import sent_file
-from segvoc_annotate.service.schemas import AssignedAnswer, AssignedJson, DoneJson, ReviewJson
+from segvoc_annotate.service.schemas import AssignedAnswer, AssignedJson, DoneJson, PeopleAnswer, ReviewJson
 
 
 def add_label_routes(at: ProjectAddresses) -> None:
@@ -84,6 +85,13 @@ def add_label_routes(at: ProjectAddresses) -> None:
         """How well people agree on images and their copies that are done; with `all`, also on others."""
         async with at.decoding:
             return json_answer(to_json(await asyncio.to_thread(agreement, project, only_done=not all)))
+
+    @at.route("GET", "/people", role="administer", answer=PeopleAnswer)
+    async def get_people() -> Response:
+        """The actions and time of each person, and how well they label the gold set: copies of accepted images."""
+        async with at.decoding:
+            found = await asyncio.to_thread(contributions, project)
+        return json_answer({"people": [to_json(one) for one in found.people], "problems": found.problems})
 
     @at.route("GET", "/differences/{name:any}", role="read", file="image/png")
     async def get_differences(name: str) -> Response:

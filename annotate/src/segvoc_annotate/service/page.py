@@ -8,7 +8,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from segvoc.inference.clicks import PROGRAM
-from segvoc.inference.edges import EDGES, IMAGE_PROGRAM
+from segvoc.inference.edges import EDGE_WEIGHTS, EDGES, IMAGE_PROGRAM
 from segvoc.inference.exported.manifest import MANIFEST, ExportManifest
 from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.serving.answers import ServiceFailure
@@ -85,6 +85,6 @@ def _tiny_files() -> dict[str, Path]:
     """The files of `tiny` for browsers, by name in its folder."""
     manifest = ExportManifest.read(SHIPPED / TINY_MANIFEST)
     assert manifest.text is not None
-    names = [*manifest.program_files, manifest.text.tokenizer, EDGES]
+    names = [*manifest.program_files, manifest.text.tokenizer, EDGE_WEIGHTS, EDGES]
     weights = (path.name for path in SHIPPED.glob("*.safetensors"))
     return {name: SHIPPED / name for name in (*names, *weights)}

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from segvoc.serving.settings import TEXT_BYTES
+from segvoc_annotate.projects.contributions import PersonWork
 from segvoc_annotate.projects.records import (
     Change,
     ImageState,
@@ -149,3 +150,10 @@ class AssignedAnswer(BaseModel):
     """The images that were assigned, or their copies."""
 
     images: list[ImageState]
+
+
+class PeopleAnswer(BaseModel):
+    """What each person did."""
+
+    people: list[PersonWork]
+    problems: list[str] = Field(description="A line per copy that can't be scored, and per unusable image.")

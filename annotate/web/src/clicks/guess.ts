@@ -54,6 +54,11 @@ export async function boxed(network: ViewNetwork, box: Box): Promise<Guess> {
   return { clicks: [], box, view, logits: await network.run(view, inView([middle], view), mask) };
 }
 
+/** The object at a first click, as far as all of the image shows it. */
+export function glanced(network: ViewNetwork, click: Click): Promise<Guess> {
+  return inside(network, null, { clicks: [click], box: null, view: whole(network.image) });
+}
+
 /** The object after one more click; `onFirst` gets what a farther view shows of a small object before a closer one. */
 export async function clicked(
   network: ViewNetwork,

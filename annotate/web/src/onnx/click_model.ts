@@ -76,9 +76,18 @@ export class ClickModel implements ViewNetwork {
     return inputSize(this.protocol, bottom - top, right - left);
   }
 
+  /** Whether it was asked before what is seen in a view. */
+  knows(view: Box): boolean {
+    return this.seen.get(this.keyOf(view)) !== undefined;
+  }
+
+  private keyOf({ left, top, right, bottom }: Box): string {
+    return [this.id, left, top, right, bottom].join();
+  }
+
   /** What is seen in a view, which may be asked before it is clicked. */
   features(view: Box): Promise<Tensors> {
-    const key = [this.id, view.left, view.top, view.right, view.bottom].join();
+    const key = this.keyOf(view);
     const found = this.seen.get(key) ?? this.see(view);
     this.seen.set(key, found);
     return found;

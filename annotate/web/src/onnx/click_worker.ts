@@ -3,7 +3,7 @@
 import { expose, transfer } from "comlink";
 
 import type { Pixels } from "../backend";
-import { boxed, type Click, clicked, type Guess, positiveRuns } from "../clicks/guess";
+import { boxed, type Click, clicked, glanced, type Guess, positiveRuns } from "../clicks/guess";
 import { type Box, type Size, whole } from "../labels/runs";
 import { ClickModel, cut, type ReadPart } from "./click_model";
 import type { Found } from "./clicker";
@@ -32,6 +32,12 @@ const functions = {
   async look(): Promise<void> {
     const network = await model!;
     await network.features(whole(network.image));
+  },
+
+  /** What a click would find at first sight; null: the image wasn't looked at yet. */
+  async glance(click: Click): Promise<Found | null> {
+    const network = await model!;
+    return network.knows(whole(network.image)) ? found(network, await glanced(network, click)) : null;
   },
 
   /** @param onFirst gets a first answer, if the network looks more closely. */

@@ -32,6 +32,11 @@ export class Clicker {
     await this.ask(image, (worker) => worker.look());
   }
 
+  /** What a click would find at first sight; null: the image wasn't looked at yet. Fails as `click` does. */
+  glance(image: ImageSource, click: Click): Promise<Found | null> {
+    return this.ask(image, (worker) => worker.glance(click));
+  }
+
   /**
    * The object after one more click.
    *

@@ -6,7 +6,10 @@ import { regions } from "../labels/connected";
 import { forRuns, pixelsOf } from "../labels/runs";
 import { type Maps, strongestClass } from "./strongest_class";
 
-/** The program, in the folders of models whose features it reads. */
+/** The program that reads the image, in the folders of models whose features it reads: it gives weights of cells. */
+export const EDGE_WEIGHTS = "edge_weights.onnx";
+
+/** The program from these weights and maps to refined maps. */
 export const EDGES = "edges.onnx";
 
 const FEATURES = ["pixels", "tap_1", "tap_0", "appearance"];
@@ -14,14 +17,22 @@ const FEATURES = ["pixels", "tap_1", "tap_0", "appearance"];
 /** Connected cells of one word that are less than this share of the image take the word around them. */
 const ISLAND = 1e-3;
 
-export async function refined(
+/** What refines maps of any words in an image. */
+export async function edgeWeights(
   program: ort.InferenceSession,
   features: Readonly<Record<string, ort.Tensor>>,
+): Promise<ort.Tensor> {
+  const { weights } = await program.run(Object.fromEntries(FEATURES.map((name) => [name, features[name]])));
+  return weights;
+}
+
+export async function refined(
+  program: ort.InferenceSession,
+  weights: ort.Tensor,
   { values, classes, rows, columns }: Maps,
 ): Promise<Maps> {
   const maps = new ort.Tensor("float32", values, [1, classes, rows, columns]);
-  const seen = Object.fromEntries(FEATURES.map((name) => [name, features[name]]));
-  const { refined: fine } = await program.run({ ...seen, maps });
+  const { refined: fine } = await program.run({ weights, maps });
   return withoutIslands({ values: fine.data as Float32Array, classes, rows: fine.dims[2], columns: fine.dims[3] });
 }
 

@@ -10,7 +10,7 @@ import { firstName } from "../labels/synonyms";
 import { Decision, type Programs, taughtContest } from "./decision";
 import { checkedDescription, inputSize, selectionInputs, wordsProgram } from "./description";
 import type { Description, Protocol, SelectionInputs } from "./description";
-import { EDGES, refined } from "./edges";
+import { EDGE_WEIGHTS, EDGES, edgeWeights, refined } from "./edges";
 import { type FeatureMap, float16, readNames } from "./feature_maps";
 import { Lexicon } from "./lexicon";
 import { readFiles } from "./loading";
@@ -25,6 +25,8 @@ export interface SeenImage {
   readonly features: Features;
   readonly width: number;
   readonly height: number;
+  /** What refines maps of words, from the first ones on. */
+  edges?: ort.Tensor;
 }
 
 export class Model {
@@ -42,8 +44,8 @@ export class Model {
     private readonly image: ort.InferenceSession,
     private readonly words: ort.InferenceSession,
     private readonly text: ort.InferenceSession,
-    /** Refines edges, where the folder has the program. */
-    private readonly edges: ort.InferenceSession | undefined,
+    /** Refines edges, where the folder has the programs. */
+    private readonly edges: { readonly weigh: ort.InferenceSession; readonly apply: ort.InferenceSession } | undefined,
     /** The words that the exported model was taught. */
     private readonly own: readonly { readonly file: TaughtFile; readonly taught: TaughtWords }[],
     programs: Programs,
@@ -58,7 +60,7 @@ export class Model {
     const text = description.text!;
     const words = wordsProgram(description, description.protocols["auto"]);
     const decision = description.decision_programs;
-    const programs = [description.image, words, text.program, EDGES, ...Object.values(decision)].filter((name) => name in description.files);
+    const programs = [description.image, words, text.program, EDGE_WEIGHTS, EDGES, ...Object.values(decision)].filter((name) => name in description.files);
     const ownTaught = description.taught ?? [];
     const isWeights = (name: string) => !name.endsWith(".onnx") && name !== text.tokenizer && !ownTaught.includes(name);
     const weights = Object.keys(description.files).filter(isWeights);
@@ -79,9 +81,9 @@ export class Model {
       const { file, taught } = described(name, files.get(name)!);
       return { file: { ...file, name: "" }, taught };
     });
-    const { [description.image]: image, [words]: refine, [text.program]: encode, [EDGES]: edges } = sessions;
+    const { [description.image]: image, [words]: refine, [text.program]: encode, [EDGE_WEIGHTS]: weigh, [EDGES]: apply } = sessions;
     const byName = Object.fromEntries(Object.entries(decision).map(([name, file]) => [name, sessions[file]]));
-    return new Model(description, new Prompts(tokenizer, text), image, refine, encode, edges, own, byName);
+    return new Model(description, new Prompts(tokenizer, text), image, refine, encode, apply && { weigh, apply }, own, byName);
   }
 
   get info(): ModelInfo {
@@ -106,10 +108,8 @@ export class Model {
     return { features: { ...(await this.image.run({ pixels })), pixels }, width: image.width, height: image.height };
   }
 
-  async label(
-    { features, height, width }: SeenImage,
-    { words, taught }: Query,
-  ): Promise<Omit<Segmentation, "seconds">> {
+  async label(seen: SeenImage, { words, taught }: Query): Promise<Omit<Segmentation, "seconds">> {
+    const { features, height, width } = seen;
     const known = [...this.own.map((one) => one.taught), ...taught.map((id) => this.taught.get(id)!)];
     const byExamples = TaughtQuery.of(known, words);
     const contest = byExamples
@@ -127,7 +127,9 @@ export class Model {
     if (!values.every(Number.isFinite))
       throw new PageError("The model's output for this image is not finite; export the model again in float32.");
     const coarse = { values, classes, rows, columns };
-    const raw = this.edges && byExamples?.edges !== false ? await refined(this.edges, features, coarse) : coarse;
+    const isRefined = this.edges && byExamples?.edges !== false;
+    if (isRefined) seen.edges ??= await edgeWeights(this.edges.weigh, features);
+    const raw = isRefined ? await refined(this.edges.apply, seen.edges!, coarse) : coarse;
     const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
     const labels = await this.decision.labels(contest, maps, word, height, width);
     const { name: model, dtype } = this.description;

@@ -7,20 +7,18 @@ import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
 import { labelingOf } from "../project/keeping";
 import type { Work } from "../project/structure";
 import type { Session } from "../session/session";
-import { contextOf, lookFor } from "../session/settings";
+import { contextOf, lookFor, type Theme } from "../session/settings";
 import type { ConflictQuestion } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
-import { Button, Check, FileButton, IconButton, Toggle, TypedInput } from "./buttons";
+import { Button, Check, FileButton, IconButton, Select, Toggle, TypedInput } from "./buttons";
 import { KeyForm } from "./closed";
 import { Dialog } from "./dialog";
 import { Header } from "./header";
 import { Improve } from "./improve";
-import { Legend } from "./legend";
 import { type Page, plural } from "./page";
-import { SavePanel } from "./saving";
 import { pressAnywhere } from "./stage/keys";
-import { Stage, Toolbar } from "./stage/stage";
-import { Strip } from "./strip";
+import { Stage, Toolbar, Zoom } from "./stage/stage";
+import { OpenProject, reviewText, Strip } from "./strip";
 import { PartsField, TaughtField, WordsField } from "./words_card";
 
 export function App({ page }: { page: Page }) {
@@ -55,7 +53,7 @@ export function App({ page }: { page: Page }) {
           {!image && (session.items.value.length ? <div class="stage" style="--shape: 1.5" /> : <Welcome page={page} />)}
           <Strip page={page} />
         </section>
-        <div class="side words-side">
+        <div class="side">
           <section class="card" aria-label="Words">
             {labeler.needsKey.value && <KeyForm onKey={page.useKey} />}
             <WordsField page={page} />
@@ -63,20 +61,10 @@ export function App({ page }: { page: Page }) {
             <TaughtField page={page} />
             <Status page={page} />
           </section>
-          <section class="card settings" aria-label="Display">
+          <section class="card" aria-label="Display">
             <ViewPanel page={page} />
           </section>
-        </div>
-        <div class="side results">
-          <section class="card" aria-labelledby="legend">
-            <h2 id="legend">What is where</h2>
-            <Legend page={page} />
-          </section>
           {page.served && <Improve improvement={page.served.improvement} />}
-          <section class="card" aria-labelledby="save">
-            <h2 id="save">Save</h2>
-            <SavePanel page={page} />
-          </section>
         </div>
       </main>
     </div>
@@ -89,7 +77,7 @@ function returnToStage({ target, detail, currentTarget }: TargetedMouseEvent<HTM
   if (isClick) currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
 }
 
-/** The open image's name, its place in the strip, and what its reviewer said, or else what a tool with options does. */
+/** The open image's name, its place in the strip, how near it is looked at, and what its reviewer said. */
 function Title({ page: { control, session } }: { page: Page }) {
   const listed = session.listing.listed.value;
   const item = session.chosen.value;
@@ -99,22 +87,18 @@ function Title({ page: { control, session } }: { page: Page }) {
     if (chosen) void session.open(chosen);
   };
   return (
-    <div class="title">
-      <strong title={item?.name}>{item?.name}</strong>
-      <label>
-        <span class="hidden">Go to image</span>
-        <TypedInput text={String(listed.indexOf(item!) + 1)} onTyped={go} field={{ type: "number", min: 1, max: listed.length }} />
-        of {listed.length}
-      </label>
-      {!review && control.tool.value.options && <span class="help review">{control.tool.value.help}</span>}
-      {review && (
-        <span class={review.verdict === "accepted" ? "review" : "review error"} title={review.comment}>
-          {review.verdict === "accepted" ? "Accepted" : "Sent back"}
-          {review.by && ` by ${review.by}`}
-          {review.comment && `: ${review.comment}`}
-        </span>
-      )}
-    </div>
+    <>
+      <div class="title">
+        <strong title={item?.name}>{item?.name}</strong>
+        <label>
+          <span class="hidden">Go to image</span>
+          <TypedInput text={String(listed.indexOf(item!) + 1)} onTyped={go} field={{ type: "number", min: 1, max: listed.length }} />
+          of {listed.length}
+        </label>
+        <Zoom control={control} />
+      </div>
+      {review && <p class={review.verdict === "accepted" ? "review" : "review error"}>{reviewText(review)}</p>}
+    </>
   );
 }
 
@@ -126,6 +110,7 @@ function Welcome({ page: { session } }: { page: Page }) {
       <div class="row">
         <FileButton label="Choose images" isPrimary onFiles={(files) => void session.add(files)} />
         <Button text="Try an example" onClick={() => session.addExample()} />
+        <OpenProject session={session} />
       </div>
       <p class="help">
         {session.settings.place.value === "service"
@@ -178,7 +163,7 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
 
 /** How the result is shown, and which pixels keep their word: nothing here asks the model again. */
 function ViewPanel({ page }: { page: Page }) {
-  const { opacity, hasNames, rule } = page.session.settings;
+  const { opacity, hasNames, rule, theme } = page.session.settings;
   const [name, setName] = useState(rule.value.background ?? "background");
   const { threshold, background } = rule.value;
 
@@ -212,9 +197,19 @@ function ViewPanel({ page }: { page: Page }) {
           />
         </label>
       )}
+      <label class="heading">
+        <span>Page colors</span>
+        <Select label="Page colors" options={THEMES} value={theme.value} onChange={(value) => (theme.value = value)} />
+      </label>
     </div>
   );
 }
+
+const THEMES: readonly (readonly [Theme, string])[] = [
+  ["system", "as the system"],
+  ["light", "light"],
+  ["dark", "dark"],
+];
 
 function Slider({ label, value, onChange }: { label: string; value: number; onChange: (value: number) => void }) {
   return (

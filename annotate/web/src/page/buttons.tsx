@@ -22,7 +22,6 @@ export function Icon({ name }: { name: IconName }) {
 interface ButtonProps {
   text: string;
   icon?: IconName;
-  file?: string;
   /** Its accessible name, if the text alone doesn't say enough. */
   label?: string | undefined;
   title?: string | undefined;
@@ -32,7 +31,7 @@ interface ButtonProps {
   onClick: () => unknown;
 }
 
-export function Button({ text, icon, file, label, title, kind, reason = null, onClick }: ButtonProps) {
+export function Button({ text, icon, label, title, kind, reason = null, onClick }: ButtonProps) {
   return (
     <button
       type="button"
@@ -44,7 +43,6 @@ export function Button({ text, icon, file, label, title, kind, reason = null, on
     >
       {icon && <Icon name={icon} />}
       {text}
-      {file && <span class="type">{file}</span>}
     </button>
   );
 }
@@ -56,6 +54,8 @@ interface IconButtonProps {
   /** What stands below the icon, and is a part of the label. */
   name?: string;
   shortcut?: string;
+  /** What else is told beside the pointer. */
+  help?: string;
   /** Whether the Tab key passes it over, since arrow keys lead to it. */
   isSkipped?: boolean;
   onClick: () => void;
@@ -65,14 +65,14 @@ interface IconButtonProps {
   reason?: string | null;
 }
 
-export function IconButton({ icon, label, name, shortcut, isSkipped, onClick, isPressed, reason = null }: IconButtonProps) {
+export function IconButton({ icon, label, name, shortcut, help, isSkipped, onClick, isPressed, reason = null }: IconButtonProps) {
   const told = shortcut ? `${label} (${shortcut.toUpperCase()})` : label;
   return (
     <button
       type="button"
       class={name ? "icon-button named" : "icon-button"}
       aria-label={label}
-      title={reason === null ? told : `${told}: ${reason}`}
+      title={[told, reason ?? help].filter(Boolean).join(": ")}
       aria-pressed={isPressed}
       tabIndex={isSkipped ? -1 : 0}
       disabled={reason !== null}

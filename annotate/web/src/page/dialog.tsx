@@ -3,19 +3,19 @@
 import type { ComponentChildren } from "preact";
 import { useId, useLayoutEffect, useRef } from "preact/hooks";
 
-import type { Point } from "../labels/runs";
+import type { Point, Size } from "../labels/runs";
 import { Button, IconButton } from "./buttons";
 import type { Page } from "./page";
 
 interface DialogProps {
   title: string;
-  /** Where it appears on a wide screen [px of the window], or above that if it ends below; else in the middle. */
-  at?: Point | undefined;
+  /** Where its upper left corner is, given its size; without it, it is in the middle [px of the window]. */
+  place?: ((size: Size) => Point) | undefined;
   onClose: () => void;
   children: ComponentChildren;
 }
 
-interface QuestionProps extends Omit<DialogProps, "at"> {
+interface QuestionProps extends Omit<DialogProps, "place"> {
   yes: string;
   no?: string;
   onYes: () => void;
@@ -41,29 +41,33 @@ export function Question({ yes, no = "Cancel", onYes, onClose, children, ...prop
   );
 }
 
-export function Dialog({ title, at, onClose, children }: DialogProps) {
+export function Dialog({ title, place, onClose, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
+  /** Whether a press began beside it: the one that opened it isn't over yet. */
+  const isBeside = useRef(false);
 
   // no key comes between what opens it and its focus
   useLayoutEffect(() => {
     const dialog = element.current!;
     dialog.showModal();
-    if (at) dialog.style.top = `${Math.max(0, Math.min(at.y, innerHeight - dialog.offsetHeight))}px`;
+    const at = place?.({ width: dialog.offsetWidth, height: dialog.offsetHeight });
+    // what it shows later doesn't lead it out of the window
+    if (at) Object.assign(dialog.style, { left: `${at.x}px`, top: `${at.y}px`, maxHeight: `${innerHeight - at.y}px` });
     return () => dialog.close();
   }, []);
 
   return (
     <dialog
       ref={element}
-      class={at ? "beside" : ""}
-      style={at ? { left: `${at.x}px`, top: `${at.y}px` } : {}}
+      class={place ? "beside" : ""}
       aria-labelledby={heading}
       onCancel={(event) => {
         event.preventDefault();
         onClose();
       }}
-      onClick={(event) => event.target === event.currentTarget && onClose()}
+      onPointerDown={(event) => (isBeside.current = event.target === event.currentTarget)}
+      onClick={(event) => isBeside.current && event.target === event.currentTarget && onClose()}
     >
       <div class="dialog">
         <header>

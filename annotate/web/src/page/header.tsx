@@ -1,57 +1,56 @@
-/** The top of the page: where images are labeled, what is saved, the look, and help. */
+/** The top of the page: where images are labeled, what is saved, exports, and help. */
 
-import type { Place, Theme } from "../session/settings";
-import { IconButton, TypedInput } from "./buttons";
+import type { Place } from "../session/settings";
+import { Icon, IconButton, TypedInput } from "./buttons";
 import { Dialog } from "./dialog";
+import { ExportButton, ExportJobs } from "./export";
 import { type Page, plural } from "./page";
 import { Refused } from "./refused";
 import { KEYS, Shortcuts } from "./stage/keys";
 import type { Key } from "./stage/tool";
 
 const PLACES: Readonly<Record<Place, string>> = { browser: "On this device", service: "Service" };
-const NEXT: Readonly<Record<Theme, Theme>> = { system: "light", light: "dark", dark: "system" };
 
 export function Header({ page }: { page: Page }) {
-  const { place, theme } = page.session.settings;
+  const { place } = page.session.settings;
   const { help } = page.control;
   return (
-    <header class="top">
-      <h1>
-        <img src="icon.svg" alt="" />
-        segvoc
-      </h1>
-      {page.session.store.isShared && <span class="project-name">{page.session.name.value}</span>}
-      {page.places.length > 1 && (
-        <div class="switch" role="radiogroup" aria-label="Where images are labeled">
-          {page.places.map((one) => (
-            <label key={one}>
-              <input type="radio" name="place" checked={place.value === one} onChange={() => (place.value = one)} />
-              <span>{PLACES[one]}</span>
-            </label>
-          ))}
-        </div>
-      )}
-      <SavedState page={page} />
-      {page.served && <Refused session={page.session} store={page.served.store} />}
-      <span class="gap" />
-      {page.served && (
-        <label class="user">
-          <span>Your name</span>
-          <TypedInput
-            text={page.served.user.value}
-            onTyped={(text) => (page.served!.user.value = text.trim())}
-            field={{ type: "text", autocomplete: "name" }}
-          />
-        </label>
-      )}
-      <IconButton
-        icon={theme.value}
-        label={`Colors: ${theme.value}`}
-        onClick={() => (theme.value = NEXT[theme.value])}
-      />
-      <IconButton icon="help" label="Help" onClick={() => (help.value = true)} />
-      {help.value && <Help page={page} onClose={() => (help.value = false)} />}
-    </header>
+    <>
+      <header class="top">
+        <h1>
+          <img src="icon.svg" alt="" />
+          <span>segvoc</span>
+        </h1>
+        {page.session.store.isShared && <span class="project-name">{page.session.name.value}</span>}
+        {page.places.length > 1 && (
+          <div class="switch" role="radiogroup" aria-label="Where images are labeled">
+            {page.places.map((one) => (
+              <label key={one}>
+                <input type="radio" name="place" checked={place.value === one} onChange={() => (place.value = one)} />
+                <span>{PLACES[one]}</span>
+              </label>
+            ))}
+          </div>
+        )}
+        <SavedState page={page} />
+        {page.served && <Refused session={page.session} store={page.served.store} />}
+        <span class="gap" />
+        {page.served && (
+          <label class="user">
+            <span>Your name</span>
+            <TypedInput
+              text={page.served.user.value}
+              onTyped={(text) => (page.served!.user.value = text.trim())}
+              field={{ type: "text", autocomplete: "name", placeholder: "name" }}
+            />
+          </label>
+        )}
+        <ExportButton page={page} />
+        <IconButton icon="help" label="Help" onClick={() => (help.value = true)} />
+        {help.value && <Help page={page} onClose={() => (help.value = false)} />}
+      </header>
+      {page.served && <ExportJobs exports={page.served.exports} />}
+    </>
   );
 }
 
@@ -107,11 +106,18 @@ function SavedState({ page: { session } }: { page: Page }) {
   const waiting = store.waiting.value;
   const state = writer.pending.value > 0 ? "saving" : waiting ? "waiting" : "saved";
   const isAway = waiting > 0 && store.isAway.value;
-  if (!store.may("annotate")) return <span class="saved">Your key may look, and change nothing</span>;
+  const mayLook = "Your key may look, and change nothing";
+  if (!store.may("annotate"))
+    return (
+      <span class="saved away" title={mayLook}>
+        <span>{mayLook}</span>
+      </span>
+    );
   const waits = `${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} for the service`;
   return (
     <span class={isAway ? "saved away" : "saved"} data-state={state}>
-      {state === "saved" ? "All changes are saved" : state === "waiting" && isAway ? waits : "Saving…"}
+      {state === "saved" && <Icon name="done" />}
+      <span>{state === "saved" ? "All changes are saved" : state === "waiting" && isAway ? waits : "Saving…"}</span>
     </span>
   );
 }

@@ -69,11 +69,16 @@ export function Improve({ improvement }: { improvement: Improvement }) {
 function Scores({ images, scores }: { images: number; scores: NonNullable<ImprovementProgress["scores"]> }) {
   const { before, after, keep_text } = scores;
   const rows = Object.entries(before.words).map(([name, score]) => {
-    const now = keep_text.includes(name) ? "unchanged (text was better)" : shown(after.words[name] ?? null);
+    const now = keep_text.includes(name) ? "unchanged" : shown(after.words[name] ?? null);
     return [firstName(name), shown(score), now];
   });
   rows.push(["mean", shown(before.miou), shown(after.miou)], ["right pixels", shown(before.accuracy), shown(after.accuracy)]);
-  return <Table label={`IoU [%] on corrected images that were held out of the ${images}`} hasCaption head={["word", "by text", "now"]} rows={rows} />;
+  return (
+    <>
+      <Table label={`IoU [%] on corrected images that were held out of the ${images}`} hasCaption head={["word", "by text", "now"]} rows={rows} />
+      {keep_text.length > 0 && <p class="help">Unchanged are words that examples made worse: their text alone counts.</p>}
+    </>
+  );
 }
 
 function shown(score: number | null): string {

@@ -1,4 +1,4 @@
-/** Who labels what: counts, dealing images out, and how well two people agree on the same images. */
+/** Who labels what: counts, dealing images out, what people did, and how well two agree on the same images. */
 
 import { useState } from "preact/hooks";
 
@@ -24,6 +24,22 @@ export interface Agreement {
   readonly miou: number | null;
   /** IoU of each word. */
   readonly words: Readonly<Record<string, number | null>>;
+}
+
+/** What people did. */
+interface Work {
+  readonly people: readonly {
+    readonly person: string;
+    readonly done: number;
+    readonly actions: number;
+    readonly seconds: number;
+    /** Copies of accepted images that are done, and how well they agree with those; null: there are none. */
+    readonly gold: number;
+    readonly miou: number | null;
+    readonly same: number | null;
+  }[];
+  /** Images that can't be used or compared, a line each. */
+  readonly problems: readonly string[];
 }
 
 /** Narrows the strip to the images of a person; it isn't there while nobody has any. */
@@ -58,6 +74,7 @@ export function PeopleDialog({ page, onClose }: { page: Page; onClose: () => voi
     { api } = page.served!;
   const [problem, setProblem] = useState<string | null>(null);
   const [found, setFound] = useState<Agreement | null>(null);
+  const [work, setWork] = useState<Work | null>(null);
   /** Does something once the service has all changes. */
   const attempt = async (act: () => Promise<unknown>) => {
     setProblem(null);
@@ -79,12 +96,16 @@ export function PeopleDialog({ page, onClose }: { page: Page; onClose: () => voi
         ])}
       />
       {session.store.may("administer") && <AssignForm page={page} attempt={attempt} />}
+      {session.store.may("administer") && (
+        <Button text="Time and gold scores" onClick={() => attempt(async () => setWork(await api.json("GET", "/people")))} />
+      )}
       <Button text="Compare two people" onClick={() => attempt(async () => setFound(await api.json("GET", "/agreement")))} />
       {problem && (
         <p class="error" role="alert">
           {problem}
         </p>
       )}
+      {work && <WorkTable work={work} />}
       {found && <AgreementTable found={found} api={api} />}
     </Dialog>
   );
@@ -114,6 +135,30 @@ function AssignForm({ page: { served, session }, attempt }: AssignFormProps) {
         As copies without labels, to compare two people
       </Check>
     </TextForm>
+  );
+}
+
+function WorkTable({ work: { people, problems } }: { work: Work }) {
+  return (
+    <>
+      <p class="help">
+        Time between two actions of a person counts up to two minutes. Gold images are accepted ones: whoever labels a copy of
+        them is compared with the accepted labels.
+      </p>
+      <Table
+        label="What people did"
+        head={["Person", "Done", "Actions", "Minutes", "Gold images", "Same pixels", "IoU"]}
+        rows={people.map(({ person, done, actions, seconds, gold, same, miou }) => [
+          person,
+          ...[done, actions, Math.round(seconds / 60), gold, share(same), share(miou)],
+        ])}
+      />
+      {problems.map((problem) => (
+        <p class="error" key={problem}>
+          {problem}
+        </p>
+      ))}
+    </>
   );
 }
 

@@ -5,8 +5,10 @@ import type { RefObject } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { firstName } from "../labels/synonyms";
+import type { Review } from "../project/structure";
 import type { Item } from "../session/item";
-import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
+import { EVERYTHING, type Order, type Progress, progressOf, statistics } from "../session/listing";
+import type { Session } from "../session/session";
 import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, Table, TextForm, useAddress } from "./buttons";
 import { ask, Dialog } from "./dialog";
 import { type Page, percent, plural } from "./page";
@@ -57,6 +59,7 @@ export function Strip({ page }: { page: Page }) {
         {labeled < items.length && labeled > 0 && (
           <progress aria-label="Labeled images" max={items.length} value={labeled} />
         )}
+        <SentBack session={session} />
         {mayChange && <DoneButton page={page} />}
         {failed.length > 1 && (
           <Button text={`Try ${failed.length} images again`} onClick={() => labeler.retry(failed)} />
@@ -67,6 +70,7 @@ export function Strip({ page }: { page: Page }) {
         <IconButton icon="chart" label="Progress" onClick={() => (page.dialog.value = (close) => <ProgressDialog page={page} onClose={close} />)} />
         {page.served && <Button text="People" kind="link" onClick={() => (page.dialog.value = (close) => <PeopleDialog page={page} onClose={close} />)} />}
         {mayChange && <FileButton label="Add" onFiles={(files) => void session.add(files)} />}
+        <OpenProject session={session} />
         {!session.store.isShared && <Button text="Clear all" kind="link" onClick={askToClear} />}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
@@ -77,6 +81,39 @@ export function Strip({ page }: { page: Page }) {
         </p>
       )}
     </section>
+  );
+}
+
+/** What a reviewer said of an image. */
+export function reviewText({ verdict, by, comment }: Review): string {
+  return `${verdict === "accepted" ? "Accepted" : "Sent back"}${by ? ` by ${by}` : ""}${comment ? `: ${comment}` : ""}`;
+}
+
+export function OpenProject({ session }: { session: Session }) {
+  if (session.store.isShared) return null;
+  return <FileButton label="Open project" icon="folder" accept=".zip" onFiles={([file]) => (session.offered.value = file)} />;
+}
+
+/** Lists the images that were sent back; it isn't there without any. */
+function SentBack({ session }: { session: Session }) {
+  const { chosen, items, listing } = session;
+  const back = items.value.filter(({ summary }) => progressOf(summary.value) === "sent back");
+  const isPressed = listing.wanted.value.progress === "sent back";
+  if (!back.length) return null;
+  const list = () => {
+    listing.wanted.value = isPressed ? EVERYTHING : { ...EVERYTHING, progress: "sent back" };
+    if (!isPressed && !back.includes(chosen.value!)) void session.open(back[0]);
+  };
+  return (
+    <button
+      type="button"
+      class="sent-back"
+      aria-pressed={isPressed}
+      title={isPressed ? "List all images" : "List these images"}
+      onClick={list}
+    >
+      {back.length} sent back
+    </button>
   );
 }
 
@@ -126,7 +163,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
   const address = useAddress(() => item.thumbnail(), item);
   const state = item.state.value;
   const isDone = item.isDone.value;
-  const { review } = item.summary.value;
+  const { copy_of, person, review } = item.summary.value;
   const kind = isDone ? "done" : state.kind === "labeled" && !labeler.isLabeled(item) ? "waiting" : state.kind;
   const status = {
     waiting: "not labeled yet",
@@ -136,14 +173,20 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
     done: review ? "accepted" : "done",
   }[kind];
   const isBack = review?.verdict === "sent back";
+  const told = [
+    isBack ? reviewText(review) : status,
+    ...(copy_of ? ["a copy"] : []),
+    ...(person ? [`for ${person}`] : []),
+    ...(state.kind === "failed" ? [state.message] : []),
+  ];
   return (
-    <li class={`entry ${kind}`}>
+    <li class={`entry ${kind}${copy_of ? " copy" : ""}`}>
       <button
         type="button"
         class="thumbnail"
         aria-current={isChosen}
-        aria-label={`${item.name}, ${isBack ? "sent back" : status}`}
-        title={state.kind === "failed" ? state.message : item.name}
+        aria-label={[item.name, ...told].join(", ")}
+        title={[item.name, ...told].join("\n")}
         onClick={() => void session.open(item)}
       >
         {address && <img src={address} alt="" />}
@@ -151,6 +194,11 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
       {(isDone || isBack) && (
         <span class={isBack ? "mark back" : "mark"}>
           <Icon name={isBack ? "undo" : review ? "accepted" : "done"} />
+        </span>
+      )}
+      {(person || isBack) && (
+        <span class={isBack ? "caption error" : "caption"} aria-hidden="true">
+          {isBack ? [review.by, review.comment].filter(Boolean).join(": ") : `${copy_of ? "copy, " : ""}${person}`}
         </span>
       )}
       {kind === "failed" && (

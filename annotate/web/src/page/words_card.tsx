@@ -1,44 +1,34 @@
-/** What is looked for: words as chips, parts of objects, and files of taught words. */
+/** What is looked for: words, parts of objects, and files of taught words. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 
 import { sentence, type TaughtFile } from "../backend";
 import type { Word } from "../labels/labeling";
 import { firstName, names, promoted } from "../labels/synonyms";
-import { lookedFor } from "../project/words";
 import { lookFor } from "../session/settings";
 import { objectsOf, partsOf, partsProblem, splitWords, takenBy, typed, withoutPart, withWords } from "../words/list";
 import type { TypedPart } from "../words/list";
-import { Button, FileButton, RemoveButton, Swatch, TextForm } from "./buttons";
+import { Button, FileButton, RemoveButton, TextForm } from "./buttons";
 import { ask, Dialog } from "./dialog";
 import { type Page, plural } from "./page";
+import { WordRows } from "./word_rows";
 
 interface Note {
   readonly text: string;
   readonly undo?: () => void;
 }
 
-/** Words from which on they have a search, and not all are in sight. */
-const MANY = 12;
-
 export function WordsField({ page }: { page: Page }) {
   const { settings } = page.session;
-  const entries = lookedFor(settings.vocabulary.value);
   const words = settings.words.value;
   const [text, setText] = useState("");
   const [note, setNote] = useState<Note | null>(null);
   const field = useRef<HTMLInputElement>(null);
-  const list = useRef<HTMLUListElement>(null);
-  const [wanted, setWanted] = useState("");
-  const isLong = words.length > MANY,
-    isLow = isLong && !settings.showsAllWords.value;
-  const isFound = ({ name }: Word) => !isLong || name.toLowerCase().includes(wanted.trim().toLowerCase());
-
-  useEffect(() => {
-    // the word that was added last is in sight
-    if (list.current) list.current.scrollTop = list.current.scrollHeight;
-  }, [words.length]);
+  const wanted = text.trim().toLowerCase();
+  const isWanted = ({ name }: Pick<Word, "name">) => name.toLowerCase().includes(wanted);
+  // while something is typed that no word has, it is a new one
+  const isFinding = wanted !== "" && words.some((name) => isWanted({ name }));
 
   const { session } = page;
   const mayChange = session.store.may("annotate");
@@ -89,63 +79,34 @@ export function WordsField({ page }: { page: Page }) {
     <div class="words">
       <div class="heading">
         <label for="words">Words to look for</label>
-        {isLong && (
-          <Button text={isLow ? `Show all ${words.length}` : "Show fewer"} kind="link" onClick={() => (settings.showsAllWords.value = isLow)} />
-        )}
         {words.length > 1 && mayChange && (
           <Button text="Remove all" kind="link" label="Remove all words" onClick={() => remove(...words)} />
         )}
       </div>
-      <div class="box" onClick={(event) => event.target === event.currentTarget && field.current?.focus()}>
-        {isLong && (
-          <input
-            type="search"
-            aria-label="Find a word in the list"
-            placeholder="Find a word in the list"
-            value={wanted}
-            onInput={({ currentTarget: { value } }) => setWanted(value)}
-          />
-        )}
-        {words.length > 0 && (
-          <ul ref={list} class={isLow ? "long" : ""} aria-label="Words">
-            {entries.map((word, at) => (
-              // the number that chooses the word
-              <li key={word.id} hidden={!isFound(word)} style={{ counterSet: `word ${at + 1}` }}>
-                <button type="button" class="name" title="Rename, or add synonyms" disabled={!mayChange} onClick={() => edit(word)}>
-                  <Swatch color={word.color} />
-                  {firstName(word.name)}
-                  {names(word.name).length > 1 && <span class="more">+{names(word.name).length - 1}</span>}
-                </button>
-                {mayChange && <RemoveButton name={firstName(word.name)} onClick={() => remove(word.name)} />}
-              </li>
-            ))}
-          </ul>
-        )}
-        <input
-          id="words"
-          ref={field}
-          type="text"
-          autocomplete="off"
-          autocapitalize="none"
-          enterkeyhint="done"
-          aria-describedby="words-help"
-          placeholder={words.length ? "Add a word" : "cat, sofa, wall"}
-          value={text}
-          disabled={!mayChange}
-          onInput={({ currentTarget: { value } }) => (value.includes(",") ? add(value) : setText(value))}
-          onKeyDown={(event) => {
-            if (event.key === "Enter" && !event.isComposing) add(text);
-            if (event.key === "Backspace" && !text && words.length) remove(words[words.length - 1]);
-          }}
-          onBlur={() => text.trim() && add(text)}
-          onPaste={(event) => {
-            const pasted = event.clipboardData?.getData("text") ?? "";
-            if (!/[,\n\r]/.test(pasted)) return;
-            event.preventDefault();
-            add(`${text}${pasted}`);
-          }}
-        />
-      </div>
+      <input
+        id="words"
+        ref={field}
+        type="text"
+        autocomplete="off"
+        autocapitalize="none"
+        enterkeyhint="done"
+        aria-describedby="words-help"
+        placeholder={words.length ? "Add a word, or find one" : "cat, sofa, wall"}
+        value={text}
+        disabled={!mayChange}
+        onInput={({ currentTarget: { value } }) => (value.includes(",") ? add(value) : setText(value))}
+        onKeyDown={(event) => {
+          if (event.key === "Enter" && !event.isComposing) add(text);
+          if (event.key === "Backspace" && !text && words.length) remove(words[words.length - 1]);
+        }}
+        onBlur={() => text.trim() && !isFinding && add(text)}
+        onPaste={(event) => {
+          const pasted = event.clipboardData?.getData("text") ?? "";
+          if (!/[,\n\r]/.test(pasted)) return;
+          event.preventDefault();
+          add(`${text}${pasted}`);
+        }}
+      />
       <p id="words-help" class={words.length ? "hidden" : "help"}>
         Commas separate words, “=” synonyms; a list can be pasted. Each pixel gets the likeliest word: name the
         background too.
@@ -165,6 +126,13 @@ export function WordsField({ page }: { page: Page }) {
           )}
         </p>
       )}
+      <WordRows
+        page={page}
+        isWanted={(word) => !isFinding || isWanted(word)}
+        isNarrowed={isFinding}
+        onEdit={edit}
+        onRemove={({ name }) => remove(name)}
+      />
     </div>
   );
 }
@@ -184,7 +152,7 @@ function WordDialog({ word, onChange, onClose }: WordDialogProps) {
       <TextForm
         label="Name; “=” adds synonyms"
         text={text}
-        submit="Done"
+        submit="Rename"
         // whoever types at once gives another name
         field={{ type: "text", autocapitalize: "none", autofocus: true, onFocus: ({ currentTarget }) => currentTarget.select() }}
         onSubmit={() => {

@@ -47,6 +47,8 @@ export interface ImageState extends Size {
   readonly image: string;
   /** Who labels it. */
   readonly person?: string | null;
+  /** The id of the image of which it is a copy for a second person. */
+  readonly copy_of?: string | null;
   /** Grows with every change, and never comes twice; 0: nothing is known but the image. */
   readonly revision: number;
   /** Whether somebody is done with it: nothing changes its labels then. */

@@ -32,8 +32,6 @@ export function makeSettings() {
     radius: signal(12),
     /** Whether objects that are clicked leave pixels alone that a person drew or clicked. */
     keepsCorrected: signal(true),
-    /** Whether a long list of words is as high as all of them. */
-    showsAllWords: signal(false),
     place: signal<Place | null>(null),
     theme: signal<Theme>("system"),
   };

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from segvoc.encoders.lexicon import Lexicon
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.inference.engine import PLAIN, ModelTraits
 from segvoc.inference.protocols import Protocols
 from segvoc.inference.taught.taught_words import TaughtWords
-from segvoc.lexicon import Lexicon
 from segvoc.storage.atomic_writes import folder_in_the_making
 from segvoc.storage.files import file_sha256
 from segvoc.storage.records import check_amounts, from_json, leaves, to_json

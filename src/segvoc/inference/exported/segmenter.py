@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, Int, Int64
 
+from segvoc.encoders.lexicon import Lexicon
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.prompts import PartWordEncoder, PartWords
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
@@ -21,7 +22,6 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection import ClassSelection
-from segvoc.lexicon import Lexicon
 from segvoc.storage.files import digest_of
 from segvoc.vocabulary import Vocabulary, folded
 

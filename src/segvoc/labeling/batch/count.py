@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from segvoc.errors import SegvocError, counted
@@ -56,10 +56,11 @@ class Rest:
     """Some of them, drawn with equal probabilities, in the order of their names."""
 
     @classmethod
-    def of(cls, units: Iterable[Unit], most: int) -> "Rest":
-        """Count files, and draw at most so many of them: the same in each call."""
+    def of(cls, units: Iterable[Unit], most: int, counted: Callable[[], object]) -> "Rest":
+        """Count files, with a call of `counted` for each, and draw at most so many of them: the same in each call."""
         draw, sample, files, size = random.Random(0), list[Unit](), 0, 0
         for unit in units:
+            counted()
             files, size = files + 1, size + unit[1]
             if len(sample) < most:
                 sample.append(unit)
@@ -80,15 +81,20 @@ class Estimate:
     workers: int
     cores: float
     """Cores of all workers."""
+    machines: int
+    """Number of machines that they take."""
 
-    def lines(self) -> Iterator[str]:
-        """What a person wants to know."""
+    def lines(self, price: float | None = None) -> Iterator[str]:
+        """What a person wants to know, with the price of an hour of a machine."""
         yield f"to label: {self.images:,} images in {self.rest.files:,} files, {_size(self.rest.bytes)}"
         if self.seconds is not None:
             hours = self.seconds * self.images / 3600
             yield f"a sample on a worker of {self.cores / self.workers:g} cores: {1 / self.seconds:.3g} images/s"
             many = f"{counted(self.workers, 'worker')}, {self.cores:g} cores"
             yield f"the rest: {hours:.3g} hours of a worker, so {hours / self.workers:.3g} hours with {many}"
+            if price is not None:
+                total = hours / self.workers * self.machines * price
+                yield f"the price: {total:,.2f}, at {price:g} for each hour of {counted(self.machines, 'machine')}"
 
 
 def _size(number: float) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from importlib import import_module
@@ -104,12 +104,15 @@ class BatchRun(AbstractContextManager["BatchRun"]):
             self.problems.append(self._new_problems.popleft())
             yield self.problems[-1]
 
-    def estimate(self) -> Estimate:
-        """Count what is left, label a sample of it without writing, and estimate the rest."""
-        is_folder = self.source.kind == "images"
+    def rest(self, counted: Callable[[], object]) -> Rest:
+        """Count what is left, with a call of `counted` for each file."""
         units = self.source.units(self.problems.append)
         left = Remaining(log=self.log, is_whole=self._is_there, retry_failed=self.batch.retry_failed)
-        rest = Rest.of((unit for unit, _ in left.of(units)), SAMPLE if is_folder else 1)
+        most = SAMPLE if self.source.kind == "images" else 1
+        return Rest.of((unit for unit, _ in left.of(units)), most, counted)
+
+    def estimate(self, rest: Rest) -> Estimate:
+        """Label a sample of what is left without writing, and estimate the rest."""
         shard = Shard(
             address=self.source.address,
             kind=self.source.kind,
@@ -126,15 +129,16 @@ class BatchRun(AbstractContextManager["BatchRun"]):
             else:
                 self.problems.append(outcome)
         images = rest.files
-        if tried.images and not is_folder:
+        if tried.images and self.source.kind != "images":
             images = round(rest.bytes * tried.images / max(1, tried.source_bytes))
-        workers = self.engine.workers or 1
+        workers = self.engine.workers
         return Estimate(
             rest=rest,
             images=images,
             seconds=tried.seconds / tried.images if tried.images else None,
             workers=workers,
             cores=workers * self.batch.cpus,
+            machines=self.engine.machines,
         )
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import UsageError
 from segvoc.imaging.annotations import (
     categories,
@@ -27,7 +28,6 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.objects import consecutive
 from segvoc.inference.segmentation import Segmentation
-from segvoc.lexicon import surfaces_among
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import strict_json, write_json
 from segvoc.vocabulary import IGNORED_NAMES

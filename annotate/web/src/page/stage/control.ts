@@ -23,6 +23,8 @@ export class StageControl extends Workbench {
     return tool.isEditing && !this.image ? this.tools[0] : tool;
   });
   readonly help = signal(false);
+  /** The digits of a word's number that were typed, and when the last was [ms]; null: none is awaited. */
+  readonly typed = signal<{ readonly digits: string; readonly at: number } | null>(null);
   /** Whether the image is shown alone, while a key or a button is held. */
   readonly isBare = signal(false);
   readonly doubts = new Doubts(this);

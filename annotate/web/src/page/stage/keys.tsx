@@ -98,7 +98,7 @@ export function pressAnywhere(control: StageControl, event: KeyboardEvent): bool
 }
 
 /** What a changed key does: what another key does without changes, or the word after this is chosen. */
-const WORD = "word ";
+export const WORD = "word ";
 
 /** What can be changed besides the tools' keys. */
 const ACTIONS: readonly Key[] = [
@@ -117,10 +117,7 @@ export function meaningOf(keys: ChangedKeys, pressed: string): string {
 }
 
 /** Digits that follow each other within this time are one number [ms]. */
-const TOGETHER = 800;
-
-let number = "",
-  last = -Infinity;
+export const TOGETHER = 800;
 
 /** Choose a word by its key, or by its number; false: the key means something else. */
 export function chooseWord(control: StageControl, meaning: string, time: number): boolean {
@@ -132,12 +129,13 @@ export function chooseWord(control: StageControl, meaning: string, time: number)
     return true;
   }
   if (!/^\d$/.test(meaning)) return false;
-  const longer = time - last < TOGETHER ? number + meaning : meaning;
-  number = Number(longer) <= words.length ? longer : meaning;
-  last = time;
-  const word = words[Number(number) - 1];
+  const { value: before } = control.typed;
+  const longer = before && time - before.at < TOGETHER ? before.digits + meaning : meaning;
+  const digits = Number(longer) <= words.length ? longer : meaning;
+  control.typed.value = Number(digits) ? { digits, at: time } : null;
+  const word = words[Number(digits) - 1];
   if (word) control.choose(word.id);
-  return Number(number) > 0;
+  return Number(digits) > 0;
 }
 
 export function Shortcuts({ page: { control, session } }: { page: Page }) {

@@ -4,7 +4,7 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 
 import type { View } from "../../imaging/names";
 import { type DoubtfulPlace, doubtfulPlaces, type Labeling } from "../../labels/labeling";
-import { type Box, holds, pixelAt, type Point, type Size } from "../../labels/runs";
+import { type Box, distance, holds, pixelAt, type Point, type Size } from "../../labels/runs";
 import type { Session } from "../../session/session";
 
 export class Navigation {
@@ -157,6 +157,25 @@ function centered({ scale, x, y }: View, image: Size, stage: Size): View {
   const along = (start: number, length: number, room: number) =>
     length <= room ? (room - length) / 2 : Math.max(room - length - MARGIN, Math.min(MARGIN, start));
   return { scale, x: along(x, image.width * scale, stage.width), y: along(y, image.height * scale, stage.height) };
+}
+
+/** Distance of a dialog from what it is about, and from the edges of the window [CSS px]. */
+const APART = 12,
+  EDGE = 8;
+
+/** The upper left corner of a dialog that covers as little of a rectangle as it can, and is near a place; all in the window. */
+export function beside({ left, top, right, bottom }: Box, at: Point, { width, height }: Size, window: Size): Point {
+  const within = (place: number, most: number, least = 0) => Math.max(least, Math.min(most - least, place));
+  const places = [
+    [right + APART, at.y - height / 3],
+    [left - APART - width, at.y - height / 3],
+    [at.x - width / 2, bottom + APART],
+    [at.x - width / 2, top - APART - height],
+  ].map(([x, y]): Point => ({ x: within(x, window.width - width, width < window.width ? EDGE : 0), y: within(y, window.height - height, EDGE) }));
+  const covered = ({ x, y }: Point) =>
+    Math.max(0, Math.min(right, x + width) - Math.max(left, x)) * Math.max(0, Math.min(bottom, y + height) - Math.max(top, y));
+  const far = ({ x, y }: Point) => distance(at, { x: x + within(at.x - x, width), y: y + within(at.y - y, height) });
+  return places.sort((one, other) => covered(one) - covered(other) || far(one) - far(other))[0];
 }
 
 export class Doubts {

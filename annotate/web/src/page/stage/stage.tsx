@@ -8,11 +8,12 @@ import { drawnLabel } from "../../imaging/overlay";
 import { type Labeling, NONE } from "../../labels/labeling";
 import { grown } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
+import { lookedFor } from "../../project/words";
 import type { OpenImage } from "../../session/open_image";
 import { HoldButton, IconButton, Swatch } from "../buttons";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
-import { pressStage } from "./keys";
+import { pressStage, TOGETHER } from "./keys";
 import { toStage } from "./navigation";
 import { draw, Layers, shownColors, visiblePart } from "./painter";
 import { listen } from "./pointers";
@@ -56,14 +57,50 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
       <canvas ref={canvas} />
       {state.kind === "running" && <span class="working" />}
       <Reading control={control} image={image} />
-      <div class="zoom" role="group" aria-label="Zoom">
-        <IconButton icon="minus" label="Zoom out" onClick={() => control.zoom(1 / 1.5)} />
-        <IconButton icon="fit" label="Show all of the image" onClick={() => control.fit()} />
-        <IconButton icon="plus" label="Zoom in" onClick={() => control.zoom(1.5)} />
+      <Typed control={control} />
+      <div class="message" role="status">
+        {tool.message?.()}
       </div>
       {control.isFinding.value && <WordFinder page={page} />}
       {frame.current && tool.panel?.(frame.current.getBoundingClientRect())}
     </div>
+  );
+}
+
+export function Zoom({ control }: { control: StageControl }) {
+  return (
+    <div class="zoom" role="group" aria-label="Zoom">
+      <IconButton icon="minus" label="Zoom out" onClick={() => control.zoom(1 / 1.5)} />
+      <IconButton icon="fit" label="Show all of the image" onClick={() => control.fit()} />
+      <IconButton icon="plus" label="Zoom in" onClick={() => control.zoom(1.5)} />
+    </div>
+  );
+}
+
+/** The number of a word while it is typed, and the word that it chooses so far. */
+function Typed({ control }: { control: StageControl }) {
+  const typed = control.typed.value;
+  useEffect(() => {
+    if (!typed) return;
+    const timer = setTimeout(() => (control.typed.value = null), TOGETHER);
+    return () => clearTimeout(timer);
+  }, [typed]);
+  if (!typed) return null;
+  const words = lookedFor(control.session.settings.vocabulary.value),
+    word = words[Number(typed.digits) - 1];
+  return (
+    <output class="typed">
+      <kbd>
+        {typed.digits}
+        {10 * Number(typed.digits) <= words.length && "_"}
+      </kbd>
+      {word && (
+        <>
+          <Swatch color={word.color} />
+          {firstName(word.name)}
+        </>
+      )}
+    </output>
   );
 }
 
@@ -178,7 +215,8 @@ function Pixel({ labeling, pixel }: { labeling: NonNullable<OpenImage["labeling"
 /** Arrow keys go from tool to tool, of which the Tab key finds one. */
 function moveAlong({ key, target }: KeyboardEvent): void {
   const from = target as HTMLElement;
-  const to = key === "ArrowRight" ? "nextElementSibling" : key === "ArrowLeft" ? "previousElementSibling" : null;
+  const isNext = key === "ArrowRight" || key === "ArrowDown";
+  const to = isNext ? "nextElementSibling" : key === "ArrowLeft" || key === "ArrowUp" ? "previousElementSibling" : null;
   let next = to && (from[to] as HTMLButtonElement | null);
   while (to && next?.disabled) next = next[to] as HTMLButtonElement | null;
   next?.focus();
@@ -192,51 +230,56 @@ export function Toolbar({ page }: { page: Page }) {
   const keys = session.settings.keys.value;
   const locked = session.locked.value;
   return (
-    <div class="toolbar" role="toolbar" aria-label="Tools">
-      <div class="group" onKeyDown={moveAlong}>
-        {control.tools.map((one) => (
-          <IconButton
-            key={one.key}
-            icon={one.icon}
-            label={one.label}
-            name={one.short ?? one.label}
-            shortcut={keys[one.key] ?? one.key}
-            isPressed={one === tool}
-            isSkipped={one !== tool}
-            reason={one.isEditing ? locked : null}
-            onClick={() => control.select(one)}
+    <>
+      <div class="toolbar tools" role="toolbar" aria-label="Tools">
+        <div class="group" onKeyDown={moveAlong}>
+          {control.tools.map((one) => (
+            <IconButton
+              key={one.key}
+              icon={one.icon}
+              label={one.label}
+              name={one.short ?? one.label}
+              shortcut={keys[one.key] ?? one.key}
+              isPressed={one === tool}
+              isSkipped={one !== tool}
+              help={one.help}
+              reason={one.isEditing ? locked : null}
+              onClick={() => control.select(one)}
+            />
+          ))}
+          {!control.tools.some(({ key }) => key === "c") && (
+            <IconButton
+              icon="click"
+              label="Click an object"
+              name="Click"
+              reason="not here, since the page was built without ONNX Runtime (make web brings it)"
+              onClick={() => {}}
+            />
+          )}
+        </div>
+        <div class="group">
+          <IconButton icon="undo" label="Undo" name="Undo" reason={locked ?? (image?.edits.canUndo ? null : "nothing was changed")} onClick={() => control.retrace("undo")} />
+          <IconButton icon="redo" label="Redo" name="Redo" reason={locked ?? (image?.edits.canRedo ? null : "nothing was undone")} onClick={() => control.retrace("redo")} />
+        </div>
+        <div class="group">
+          <HoldButton
+            icon="bare"
+            label="Hold to see the original, without its labels"
+            name="Original"
+            onHold={(isHeld) => (control.isBare.value = isHeld)}
           />
-        ))}
-        {!control.tools.some(({ key }) => key === "c") && (
           <IconButton
-            icon="click"
-            label="Click an object"
-            name="Click"
-            reason="not here, since the page was built without ONNX Runtime (make web brings it)"
-            onClick={() => {}}
+            icon="doubt"
+            label="Least certain place"
+            name="Least certain"
+            reason={session.isLabeled.value ? null : "the image isn't labeled yet"}
+            onClick={() => control.doubts.next()}
           />
-        )}
+        </div>
       </div>
-      <div class="group">
-        <IconButton icon="undo" label="Undo" name="Undo" reason={locked ?? (image?.edits.canUndo ? null : "nothing was changed")} onClick={() => control.retrace("undo")} />
-        <IconButton icon="redo" label="Redo" name="Redo" reason={locked ?? (image?.edits.canRedo ? null : "nothing was undone")} onClick={() => control.retrace("redo")} />
+      <div class="toolbar options" role="group" aria-label="Options of the tool">
+        {locked === null && tool.options ? tool.options() : <span class="help">{locked ?? tool.help}</span>}
       </div>
-      <div class="group">
-        <HoldButton
-          icon="bare"
-          label="Hold to see the image without its labels"
-          name="Image"
-          onHold={(isHeld) => (control.isBare.value = isHeld)}
-        />
-        <IconButton
-          icon="doubt"
-          label="Least certain place"
-          name="Least certain"
-          reason={session.isLabeled.value ? null : "the image isn't labeled yet"}
-          onClick={() => control.doubts.next()}
-        />
-      </div>
-      <div class="options">{locked === null && tool.options ? tool.options() : <span class="help">{locked ?? tool.help}</span>}</div>
-    </div>
+    </>
   );
 }

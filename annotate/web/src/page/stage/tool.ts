@@ -3,7 +3,7 @@
 import type { ReadonlySignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 
-import type { Point } from "../../labels/runs";
+import type { Box, Point } from "../../labels/runs";
 import type { IconName } from "../buttons";
 import type { Pen } from "./painter";
 import type { Workbench } from "./workbench";
@@ -64,6 +64,8 @@ export abstract class Tool {
   }
   draw?(pen: Pen): void;
   options?(): ComponentChildren;
-  /** What it shows over the stage, whose corner is at a place of the window [CSS px]. */
-  panel?(corner: Point): ComponentChildren;
+  /** What it tells over the stage. */
+  message?(): ComponentChildren;
+  /** What it shows over the stage, which is at a place of the window [CSS px]. */
+  panel?(stage: Box): ComponentChildren;
 }

@@ -1,6 +1,6 @@
 /** Chooses the word of the tools: from a menu, or by its letters. */
 
-import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import type { Color } from "../../imaging/palette";
 import type { Choice } from "../../labels/edits";
@@ -81,15 +81,18 @@ interface WordListProps {
   onAdd?: (text: string) => void;
   /** What was typed is the word that holds already. */
   onKeep: () => void;
+  /** Told which option a pointer or a key is at; null: none. */
+  onLook?: (key: string | null) => void;
   /** The word that holds, which isn't listed. */
   current?: string | null;
 }
 
 const NEW = "new ";
 
-export function WordList({ label, options, addition, onChoose, onAdd, onKeep, current }: WordListProps) {
+export function WordList({ label, options, addition, onChoose, onAdd, onKeep, onLook, current }: WordListProps) {
   const [text, setText] = useState("");
-  const [at, setAt] = useState(0);
+  /** null: neither a pointer nor a key was at an option yet. */
+  const [at, setAt] = useState<number | null>(null);
   const id = useId();
   const field = useRef<HTMLInputElement>(null);
   // no key comes before it
@@ -104,7 +107,8 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, cu
   const wanted = text.trim().toLowerCase();
   const added = wanted && addition ? addition(text.trim()) : null;
   const listed = offered(options, text, added ? [{ key: NEW, text: added, names: [] }] : []);
-  const active = Math.min(at, listed.length - 1);
+  const active = Math.min(at ?? 0, listed.length - 1);
+  useEffect(() => onLook?.(at === null ? null : (listed[active]?.key ?? null)), [at, text]);
   const choose = ({ key }: Option) => (key === NEW ? onAdd?.(text) : onChoose(key));
   const move = (to: number) => {
     setAt(to);
@@ -129,7 +133,7 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, cu
         value={text}
         onInput={(event) => {
           setText(event.currentTarget.value);
-          setAt(0);
+          setAt(event.currentTarget.value ? 0 : null);
         }}
         onKeyDown={(event) => {
           if (event.isComposing) return;
@@ -141,7 +145,7 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, cu
           event.preventDefault();
         }}
       />
-      <ul id={id} class="list" role="listbox" aria-label="Words">
+      <ul id={id} class="list" role="listbox" aria-label="Words" onPointerLeave={() => setAt(null)}>
         {listed.map((option, place) => (
           <li
             key={option.key}

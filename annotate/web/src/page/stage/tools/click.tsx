@@ -1,13 +1,15 @@
 /** Finds an object by clicks on it and beside it, or by a box, and gives it the word. */
 
-import { effect, signal } from "@preact/signals";
+import { computed, effect, type ReadonlySignal, signal } from "@preact/signals";
 
 import { sentence } from "../../../backend";
 import type { Click, Guess } from "../../../clicks/guess";
-import { type Box, commonPixels, distance, pixelAt, pixelsOf, type Point, type Runs } from "../../../labels/runs";
+import { type Box, commonPixels, pixelAt, pixelsOf, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
+import type { Item } from "../../../session/item";
 import type { OpenImage } from "../../../session/open_image";
 import { Button, Toggle } from "../../buttons";
+import { toStage } from "../navigation";
 import type { Pen } from "../painter";
 import type { Key, Press } from "../tool";
 import { WordChoice } from "../word_choice";
@@ -23,11 +25,14 @@ const MARK = 5;
 /** How long the first image is open before it is looked at for clicks that may come [ms]. */
 const IDLE = 1500;
 
-/** How long the pointer rests at a place until it is shown what a click there finds [ms], and within which distance [CSS px]. */
-const REST = { time: 150, distance: 4 };
-
 /** Clicks after which one that changes less than this share of the object says that more won't do. */
 const STUCK = { clicks: 4, share: 0.01 };
+
+/** Where a click would begin an object. */
+interface Pointed {
+  readonly item: Item;
+  readonly click: Click;
+}
 
 /** A click that waits for its answer, or a box. */
 type Step = { readonly click: Click } | { readonly box: Box };
@@ -55,10 +60,11 @@ export class ClickTool extends BoxTool {
   private readonly problem = signal("");
   /** Whether all of the object was drawn before, and isn't painted over unasked. */
   private readonly isProtected = signal(false);
-  /** What a click at a place would find; null: the pointer doesn't rest there. */
-  private readonly foreseen = signal<{ readonly at: Point; readonly found: Found } | null>(null);
-  private resting: ReturnType<typeof setTimeout> | undefined;
-  private isForeseeing = false;
+  /** What a click at the pointer would find at first sight; null: it isn't known yet, or no object would begin there. */
+  private readonly foreseen = signal<Found | null>(null);
+  private isFollowing = false;
+  /** Whether the object gets the word as soon as it is found. */
+  private isGiven = false;
   override readonly seen = [this.found, this.first, this.waiting, this.corners, this.foreseen];
   private image: OpenImage | null = null;
   private idle: ReturnType<typeof setTimeout> | undefined;
@@ -85,13 +91,16 @@ export class ClickTool extends BoxTool {
       if (image && isChosen()) look();
       else if (image && this.isNew) this.idle = setTimeout(() => navigator.onLine && look(), IDLE);
     });
-    effect(() => {
+    const pointed = computed(() => {
       const { image } = work,
         at = work.cursor.value;
-      clearTimeout(this.resting);
-      if (!this.isForeseen(at)) this.foreseen.value = null;
-      if (!image || !at || !isChosen() || this.isBegun || this.corners.value || pixelAt(at, image.item) === null) return;
-      if (matchMedia("(pointer: fine)").matches) this.rest(image, at);
+      const isFree = isChosen() && !this.isBegun && !this.corners.value && matchMedia("(pointer: fine)").matches;
+      return isFree && image && at && pixelAt(at, image.item) !== null ? { item: image.item, click: { ...at, adds: true } } : null;
+    });
+    effect(() => {
+      if (pointed.value) void this.follow(pointed);
+      // a press that isn't dragged is a click on what is seen
+      else if (!this.corners.value) this.foreseen.value = null;
     });
     effect(() => {
       // cores that label other images keep clicks waiting
@@ -110,6 +119,11 @@ export class ClickTool extends BoxTool {
     if (!this.work.image || press.isSecondary || this.isBegun) return false;
     this.corners.value = [at, at];
     return true;
+  }
+
+  override drag(from: Point, to: Point): void {
+    this.foreseen.value = null;
+    super.drag(from, to);
   }
 
   protected boxed(box: Box): void {
@@ -133,7 +147,7 @@ export class ClickTool extends BoxTool {
   }
 
   draw(pen: Pen): void {
-    const last = this.first.value ?? this.found.value.at(-1) ?? this.foreseen.value?.found;
+    const last = this.first.value ?? this.found.value.at(-1) ?? this.foreseen.value;
     if (last) {
       pen.pixels(last.runs, "rgb(255 255 255 / 45%)");
       outline(pen, last.runs);
@@ -151,17 +165,29 @@ export class ClickTool extends BoxTool {
         <Toggle text="Take out" value={this.removes} />
         <Toggle text="Keep what was drawn" value={this.work.session.settings.keepsCorrected} />
         <Button text="Take back" reason={this.isBegun ? null : "Nothing was clicked yet"} onClick={() => this.takeBack()} />
-        <span class="message" role="status">
-          {this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isStuck ? "No better by clicks: draw the rest." : "")}
-          {this.isProtected.value && (
-            <>
-              All of it was drawn or clicked before.{" "}
-              <Button text="Paint over" kind="primary" onClick={() => this.give(false)} />
-            </>
-          )}
-        </span>
       </>
     );
+  }
+
+  /** A pulse at each click that waits for its answer. */
+  panel() {
+    const view = this.work.view.value;
+    return this.waiting.value.map((step, at) => {
+      if (!("click" in step)) return null;
+      const { x, y } = toStage(view, step.click);
+      return <span key={at} class="pulse" style={{ left: `${x}px`, top: `${y}px` }} />;
+    });
+  }
+
+  message() {
+    if (this.isProtected.value)
+      return (
+        <>
+          All of it was drawn or clicked before.{" "}
+          <Button text="Paint over" kind="primary" onClick={() => this.give(false)} />
+        </>
+      );
+    return this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isStuck ? "No better by clicks: draw the rest." : "");
   }
 
   private get isBegun(): boolean {
@@ -181,42 +207,25 @@ export class ClickTool extends BoxTool {
     return [...(this.found.value.at(-1)?.guess.clicks ?? []), ...waiting];
   }
 
-  private isForeseen(at: Point | null): boolean {
-    const { value } = this.foreseen;
-    if (!value || !at) return false;
-    return distance(value.at, at) * this.work.view.peek().scale < REST.distance;
-  }
-
-  private rest(image: OpenImage, at: Point): void {
-    clearTimeout(this.resting);
-    this.resting = setTimeout(() => void this.foresee(image, at), REST.time);
-  }
-
-  private async foresee(image: OpenImage, at: Point): Promise<void> {
-    // a click waits for one answer at most
-    if (this.foreseen.value || this.isForeseeing) return;
-    this.isForeseeing = true;
-    // what fails here is told when it is clicked
-    const found = await this.clicker.click(image.item, null, { ...at, adds: true }, () => {}).catch(() => null);
-    this.isForeseeing = false;
-    if (!found || image !== this.work.image || this.isBegun) return;
-    const now = this.work.cursor.peek();
-    this.foreseen.value = { at, found };
-    if (this.isForeseen(now)) return;
-    this.foreseen.value = null;
-    // the pointer may rest elsewhere meanwhile
-    if (now && pixelAt(now, image.item) !== null) this.rest(image, now);
+  /** Shows what would be found at the pointer, one place after the other, and always the newest: a click waits for one answer at most. */
+  private async follow(pointed: ReadonlySignal<Pointed | null>): Promise<void> {
+    if (this.isFollowing) return;
+    this.isFollowing = true;
+    for (let last: Pointed | null = null, next = pointed.peek(); next && next !== last; next = pointed.peek()) {
+      last = next;
+      // what fails here is told when it is clicked
+      const found = await this.clicker.glance(next.item, next.click).catch(() => null);
+      if (pointed.peek()?.item === next.item) this.foreseen.value = found;
+    }
+    this.isFollowing = false;
   }
 
   private ask(step: Step): void {
     this.problem.value = "";
     this.isProtected.value = false;
     this.image = this.work.image;
-    const { foreseen } = this;
-    if (!this.isBegun && "click" in step && step.click.adds && this.isForeseen(step.click)) {
-      this.found.value = [foreseen.value!.found];
-      return;
-    }
+    // until there is a better answer
+    if (!this.isBegun && "click" in step && step.click.adds) this.first.value = this.foreseen.value;
     this.waiting.value = [...this.waiting.value, step];
     if (this.waiting.value.length === 1) void this.answer();
   }
@@ -241,15 +250,19 @@ export class ClickTool extends BoxTool {
       this.waiting.value = this.waiting.value.slice(1);
       if (found) this.found.value = [...this.found.value, found];
     }
+    if (this.isGiven) this.give();
   }
 
   private takeBack(): void {
     const waiting = this.waiting.value;
+    this.isGiven = false;
     if (waiting.length) this.waiting.value = waiting.slice(0, -1);
     else this.found.value = this.found.value.slice(0, -1);
   }
 
   private give(keeps = this.work.session.settings.keepsCorrected.value): void {
+    this.isGiven = this.waiting.value.length > 0;
+    if (this.isGiven) return;
     const last = this.found.value.at(-1),
       { image } = this.work;
     if (!last || !image || image !== this.image) return;
@@ -265,6 +278,7 @@ export class ClickTool extends BoxTool {
     this.found.value = [];
     this.first.value = null;
     this.waiting.value = [];
+    this.isGiven = false;
     this.isProtected.value = false;
     this.removes.value = false; // another object begins with what belongs to it
   }

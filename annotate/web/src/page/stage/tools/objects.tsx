@@ -8,14 +8,14 @@ import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objec
 import { pixelAt, type Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { Button, Select } from "../../buttons";
-import { plural } from "../../page";
 import { toStage } from "../navigation";
 import { fourBytes, Layers, type Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 
 export class ObjectsTool extends Tool {
   readonly icon = "objects";
-  readonly label = "Objects";
+  readonly label = "Separate objects";
+  override readonly short = "Separate";
   readonly key = "o";
   readonly help = "Make objects of a word; click one to choose it, drag a line across objects to divide them.";
   override readonly keys: readonly Key[] = [
@@ -27,7 +27,7 @@ export class ObjectsTool extends Tool {
   /** Numbers of what is chosen; some may be gone. */
   private readonly picked = signal<readonly number[]>([]);
   private readonly line = signal<readonly Point[]>([]);
-  private readonly message = signal("");
+  private readonly problem = signal("");
   /** What was drawn last, and for what. */
   private drawn: { readonly of: readonly unknown[]; readonly layers: Layers } | null = null;
 
@@ -44,7 +44,7 @@ export class ObjectsTool extends Tool {
     const chosen = this.chosen.value;
     // fingers have no Shift
     const isMore = press.shiftKey || press.isTouch;
-    this.message.value = "";
+    this.problem.value = "";
     if (!number) this.picked.value = isMore ? chosen : [];
     else if (!isMore) this.picked.value = [number];
     else this.picked.value = chosen.includes(number) ? chosen.filter((one) => one !== number) : [...chosen, number];
@@ -76,7 +76,7 @@ export class ObjectsTool extends Tool {
   leave(): boolean {
     const wasBusy = this.picked.value.length > 0 || this.line.value.length > 0;
     this.picked.value = [];
-    this.message.value = "";
+    this.problem.value = "";
     this.cancel();
     return wasBusy;
   }
@@ -115,7 +115,6 @@ export class ObjectsTool extends Tool {
     const word = words.find(({ id }) => id === this.work.choice.value) ?? words[0];
     const name = word ? firstName(word.name) : "";
     const chosen = this.chosen.value;
-    const count = image.objects.value.filter(({ label }) => label === word?.id).length;
     return (
       <>
         <Select
@@ -128,11 +127,12 @@ export class ObjectsTool extends Tool {
         <Button text="Unite" reason={chosen.length < 2 ? "Choose two objects or more (Shift click)" : null} onClick={() => this.unite()} />
         <Button text="Divide" reason={chosen.length === 1 ? null : "Choose one object"} onClick={() => this.divide()} />
         <Button text="No object" reason={chosen.length ? null : "Choose an object"} onClick={() => this.dissolve()} />
-        <span role="status" class="message">
-          {this.message.value || (count ? `${name}: ${plural(count, "object")}` : "")}
-        </span>
       </>
     );
+  }
+
+  message() {
+    return this.problem.value;
   }
 
   private make({ id, name }: Figures): void {
@@ -165,7 +165,7 @@ export class ObjectsTool extends Tool {
   private change(how: (labeling: Labeling) => void, problem: string): boolean {
     const { image } = this.work;
     const isChanged = image?.change(how) ?? false;
-    this.message.value = isChanged ? "" : problem;
+    this.problem.value = isChanged ? "" : problem;
     if (image && isChanged) this.work.session.keepEdits(image);
     return isChanged;
   }

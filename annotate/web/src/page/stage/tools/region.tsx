@@ -8,14 +8,14 @@ import { regionsIn, surroundings } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
 import { cellsOf, fitted, runsOfCells, type Way } from "../../../labels/fitting";
 import { NONE } from "../../../labels/labeling";
-import { type Box, boxOf, forRuns, grown, type Point, split } from "../../../labels/runs";
+import { type Box, boxOf, forRuns, grown, type Point, type Size, split } from "../../../labels/runs";
 import { firstName, isSameName } from "../../../labels/synonyms";
 import { entryOf } from "../../../project/words";
 import { lookFor } from "../../../session/settings";
 import { splitWords, withWords } from "../../../words/list";
 import { Button, Select, Toggle } from "../../buttons";
 import { Dialog } from "../../dialog";
-import { toStage } from "../navigation";
+import { beside, toStage } from "../navigation";
 import type { Pen } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 import { choiceOf, optionsOf, WordList } from "../word_choice";
@@ -33,7 +33,9 @@ export class RegionTool extends BoxTool {
   readonly picked = signal<PickedRegion | null>(null);
   /** Whether the word that is chosen and that of the region change places in all of the image. */
   readonly swaps = signal(false);
-  override readonly seen = [this.picked, this.corners];
+  /** The word that is looked at in the list, whose color the region shows; null: none. */
+  readonly tried = signal<number | null>(null);
+  override readonly seen = [this.picked, this.corners, this.tried];
 
   tap(at: Point): void {
     const region = this.work.image && this.work.regionAt(at);
@@ -59,6 +61,7 @@ export class RegionTool extends BoxTool {
     const picked = this.picked.value,
       { image } = this.work;
     this.picked.value = null;
+    this.tried.value = null;
     if (!picked || !image) return;
     const isSwap = this.swaps.value && picked.id !== null && picked.id !== NONE && typeof choice === "number";
     this.swaps.value = false;
@@ -107,23 +110,22 @@ export class RegionTool extends BoxTool {
     const wasPicked = this.picked.value !== null || this.corners.value !== null;
     this.picked.value = null;
     this.swaps.value = false;
+    this.tried.value = null;
     this.cancel();
     return wasPicked;
   }
 
   draw(pen: Pen): void {
-    if (this.picked.value) pen.pixels(this.picked.value.runs, "rgb(255 255 255 / 55%)");
+    const word = this.work.session.settings.vocabulary.value.find(({ id }) => id === this.tried.value);
+    const color = word ? `rgb(${word.color.join(" ")} / 65%)` : "rgb(255 255 255 / 55%)";
+    if (this.picked.value) pen.pixels(this.picked.value.runs, color);
     if (this.corners.value) pen.box(...this.corners.value);
   }
 
-  panel(corner: Point) {
-    return this.picked.value && <RegionDialog tool={this} region={this.picked.value} corner={corner} />;
+  panel(stage: Box) {
+    return this.picked.value && <RegionDialog tool={this} region={this.picked.value} stage={stage} />;
   }
 }
-
-/** Width of the dialog beside a click, and its distance from it [CSS px]. */
-const WIDTH = 300,
-  APART = 24;
 
 /** How far a border moves to an edge at most, as a share of the image's longer side. */
 const REACH = 1 / 40;
@@ -138,30 +140,40 @@ interface PickedRegion extends Omit<Region, "id"> {
   readonly at: Point;
 }
 
-/** @param corner that of the stage [px of the window]. */
-function RegionDialog({ tool, region, corner }: { tool: RegionTool; region: PickedRegion; corner: Point }) {
+/** @param stage where it is in the window [CSS px]. */
+function RegionDialog({ tool, region, stage }: { tool: RegionTool; region: PickedRegion; stage: Box }) {
   const { session, view } = tool.work;
   const { words, vocabulary } = session.settings;
   const close = () => void tool.leave();
   const isOne = region.id !== null,
     has = region.id === null || region.id === NONE ? null : firstName(region.labeling.word(region.id).name);
   const [problem, setProblem] = useState("");
+  const figures = session.current.value!.figures.value;
+  const pixelsOfWord = ({ key }: { key: string }) => figures.find(({ id }) => id === Number(key))?.pixels ?? 0;
+  // the words of this image come first
+  const options = optionsOf(session.settings, region.id, isOne && has === null).sort((one, other) => pixelsOfWord(other) - pixelsOfWord(one));
   const fit = (way: Way) => tool.fit(way) || setProblem("Its border is at an edge already, or it is too thin.");
   const isKnown = (text: string) => words.value.some((word) => isSameName(firstName(word), text));
-  const { x, y } = toStage(view.value, region.at);
-  const at = {
-    x: Math.max(0, corner.x + x + APART + WIDTH > innerWidth ? corner.x + x - APART - WIDTH : corner.x + x + APART),
-    y: Math.max(0, corner.y + y - 2 * APART),
+  const inWindow = (at: Point) => {
+    const { x, y } = toStage(view.value, at);
+    return { x: Math.max(stage.left, Math.min(stage.right, stage.left + x)), y: Math.max(stage.top, Math.min(stage.bottom, stage.top + y)) };
+  };
+  const place = (size: Size) => {
+    const box = boxOf(region.runs, region.labeling.width)!;
+    const [from, to] = [inWindow({ x: box.left, y: box.top }), inWindow({ x: box.right, y: box.bottom })];
+    const part = { left: from.x, top: from.y, right: to.x, bottom: to.y };
+    return beside(part, inWindow(region.at), size, { width: innerWidth, height: innerHeight });
   };
   return (
-    <Dialog title={has === null ? `Give ${isOne ? "this region" : "these regions"} a word` : `Instead of “${has}”`} at={at} onClose={close}>
+    <Dialog title={has === null ? `Give ${isOne ? "this region" : "these regions"} a word` : `Instead of “${has}”`} place={place} onClose={close}>
       <WordList
         label="Find a word, or type another"
-        options={optionsOf(session.settings, region.id, isOne && has === null)}
+        options={options}
         current={has}
         addition={(text) => (isKnown(text) ? null : `Add “${text}”`)}
         onChoose={(key) => tool.give(choiceOf(key))}
         onKeep={close}
+        onLook={(key) => (tool.tried.value = Number(key ?? Number.NaN))}
         onAdd={(text) => {
           const [first] = splitWords(text);
           lookFor(session.settings, withWords(words.value, splitWords(text)).words);

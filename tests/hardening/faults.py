@@ -7,7 +7,7 @@ Tests let a call die in their own process, at some or all of its writes, each ti
     for folder in killed_copies(lambda folder: change(folder), original, tmp_path, most=5, seed=seed):
         check_whole(folder)
 
-`make kills` ends real processes by signals (`hardening.kills`).
+`make kills` ends real processes by signals (`tests.hardening.kills`).
 """
 
 import builtins

@@ -1,13 +1,15 @@
-/** What is saved as files: the open image, all images, and the project as one zip. */
+/** The Export button: a list of what is saved as files, of the open image, of all images, and the project as one zip. */
 
+import { useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 
 import { sentence } from "../backend";
-import { everything, fileOf, FORMATS, save } from "../saving/files";
+import type { Size } from "../labels/runs";
+import { everything, fileOf, type Format, FORMATS, save } from "../saving/files";
 import { loadProject, projectZip } from "../saving/project_file";
 import type { Exports } from "../session/exports";
 import type { Item } from "../session/item";
-import { Button, FileButton } from "./buttons";
+import { Button } from "./buttons";
 import { Dialog, Question } from "./dialog";
 import { type Page, plural } from "./page";
 
@@ -24,23 +26,21 @@ const DATASETS: readonly (readonly [string, string])[] = [
 
 type Pack = typeof everything;
 
-export function SavePanel({ page }: { page: Page }) {
+export function ExportButton({ page }: { page: Page }) {
   const { labeler, served, session } = page;
   /** How much of what is being packed is there; null: nothing is packed. */
-  const [share, setShare] = useState<number | null>(null);
-  const isBusy = share !== null,
-    packing = isBusy ? "Something is being packed; wait for it" : null;
-  const image = session.current.value,
-    items = session.items.value,
+  const share = useSignal<number | null>(null);
+  const items = session.items.value,
     offered = session.offered.value;
+  const setShare = (packed: number) => (share.value = packed);
   const busy = async (act: () => Promise<void>) => {
-    setShare(0);
+    share.value = 0;
     try {
       await act();
     } catch (failure) {
       session.problem.value = sentence(failure);
     }
-    setShare(null);
+    share.value = null;
   };
   const saveAll = (pack: Pack, chosen: readonly Item[]) => void busy(async () => save(await pack(session, chosen, setShare)));
   const ask = (pack: Pack) => {
@@ -54,52 +54,34 @@ export function SavePanel({ page }: { page: Page }) {
       session.problem.value = null;
       await loadProject(session, file, setShare);
     });
+  useEffect(() => {
+    if (offered && !served && !items.length) open(offered);
+  }, [offered]);
+
+  const saveProject = () =>
+    served ? busy(async () => save({ name: `${session.name.value}.zip`, content: await served.api.download("/archive") })) : ask(projectZip);
 
   return (
     <>
-      <h3 id="save-image">This image</h3>
-      {!session.isLabeled.value && <p class="help">Files appear here once the image is labeled.</p>}
-      <div class="downloads" role="group" aria-labelledby="save-image">
-        {image?.labeling.value &&
-          FORMATS.filter(({ isIn }) => !isIn || isIn(image)).map((format) => (
-            <Button
-              key={format.name}
-              text={format.name}
-              file={format.ending.split(".").at(-1)!.toUpperCase()}
-              title={format.explanation}
-              onClick={() => busy(async () => save(await fileOf(session, format)))}
+      {share.value !== null && <progress aria-label="Packing" max="1" {...(share.value > 0 && { value: share.value })} />}
+      <Button
+        text="Export"
+        icon="save"
+        title="Save labels as files, for other tools and to go on elsewhere"
+        reason={share.value === null ? null : "Something is being packed; wait for it"}
+        onClick={() =>
+          (page.dialog.value = (close) => (
+            <ExportList
+              page={page}
+              onFormat={(format) => busy(async () => save(await fileOf(session, format)))}
+              onEverything={() => ask(everything)}
+              onProject={saveProject}
+              onClose={close}
             />
-          ))}
-      </div>
-      <h3 id="save-all">All images</h3>
-      <div class="downloads" role="group" aria-labelledby="save-all">
-        {served && DATASETS.map(([format, called]) => <Button key={format} text={called} file="ZIP" title="All labeled images" onClick={() => served.exports.start(format)} />)}
-        {!served && (
-          <Button
-            text="Everything"
-            file="ZIP"
-            title="All formats of one image, for each image that is labeled"
-            reason={session.isLabeled.value ? packing : "Nothing is labeled yet"}
-            onClick={() => ask(everything)}
-          />
-        )}
-        <Button
-          text="Save project"
-          file="ZIP"
-          title="Images, words, labels and corrections, to go on elsewhere"
-          reason={items.length ? packing : "There are no images yet"}
-          onClick={() => (served ? busy(async () => save({ name: `${session.name.value}.zip`, content: await served.api.download("/archive") })) : ask(projectZip))}
-        />
-      </div>
-      {served && <ExportJobs exports={served.exports} />}
-      {!served && (
-        <FileButton
-          label="Open project"
-          accept=".zip"
-          onFiles={([file]) => (items.length ? (session.offered.value = file) : open(file))}
-        />
-      )}
-      {offered && !served && (
+          ))
+        }
+      />
+      {offered && !served && items.length > 0 && (
         <Question
           title={`Open “${offered.name}”?`}
           yes="Open it"
@@ -107,19 +89,58 @@ export function SavePanel({ page }: { page: Page }) {
           onYes={() => open(offered)}
           onClose={() => (session.offered.value = null)}
         >
-          {items.length > 0 &&
-            `It takes the place of the ${plural(items.length, "image")} here; save them first if you need them.`}
+          {`It takes the place of the ${plural(items.length, "image")} here; save them first if you need them.`}
         </Question>
       )}
-      {isBusy && <progress aria-label="Packing" max="1" {...(share > 0 && { value: share })} />}
     </>
   );
 }
 
-/** How far the datasets are that the service makes. */
-function ExportJobs({ exports }: { exports: Exports }) {
+interface ExportListProps {
+  page: Page;
+  onFormat: (format: Format) => void;
+  onEverything: () => void;
+  onProject: () => void;
+  onClose: () => void;
+}
+
+function ExportList({ page: { served, session }, onFormat, onEverything, onProject, onClose }: ExportListProps) {
+  const image = session.current.value;
+  const row = (name: string, file: string, about: string, act: () => void, reason: string | null = null) => (
+    <li key={name}>
+      <button type="button" title={reason ?? undefined} disabled={reason !== null} onClick={() => (onClose(), act())}>
+        <span>{name}</span>
+        <span class="type">{file}</span>
+        <span class="help">{about}</span>
+      </button>
+    </li>
+  );
+  // below its button, where there is room
+  const place = ({ width, height }: Size) => (width < innerWidth ? { x: innerWidth - width - 12, y: 52 } : { x: 0, y: innerHeight - height });
   return (
-    <div role="status">
+    <Dialog title="Export" place={place} onClose={onClose}>
+      <h3 id="export-image">This image</h3>
+      {!session.isLabeled.value && <p class="help">Its files appear here once it is labeled.</p>}
+      <ul class="formats" aria-labelledby="export-image">
+        {image?.labeling.value &&
+          FORMATS.filter(({ isIn }) => !isIn || isIn(image)).map((format) =>
+            row(format.name, format.ending.split(".").at(-1)!.toUpperCase(), format.explanation, () => onFormat(format)),
+          )}
+      </ul>
+      <h3 id="export-all">All labeled images</h3>
+      <ul class="formats" aria-labelledby="export-all">
+        {served && DATASETS.map(([format, called]) => row(called, "ZIP", "", () => served.exports.start(format)))}
+        {!served && row("Everything", "ZIP", "Each image in all formats", onEverything, session.isLabeled.value ? null : "Nothing is labeled yet")}
+        {row("Save project", "ZIP", "Images, words, labels and corrections, to go on elsewhere", onProject, session.items.value.length ? null : "There are no images yet")}
+      </ul>
+    </Dialog>
+  );
+}
+
+/** How far the datasets are that the service makes. */
+export function ExportJobs({ exports }: { exports: Exports }) {
+  return (
+    <div class="jobs" role="status">
       {[...exports.jobs.value.values()].map((job) => {
         const called = DATASETS.find(([format]) => format === job.format)![1];
         const isRunning = job.state === "running";

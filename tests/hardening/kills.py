@@ -1,6 +1,6 @@
 """A thousand kills, and disks that fail: every command is ended at its writes or at any time, and goes on.
 
-python -m hardening.kills [--kills 1000] [--faults 240] [--seed 0] [--only train]
+python -m tests.hardening.kills [--kills 1000] [--faults 240] [--seed 0] [--only train]
 """
 
 import argparse
@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from hardening.faults import ERRORS, SIGNALS, Fault, faults
-from hardening.works import WORKS, Work, import_all, inside
 from segvoc.errors import SegvocError
+from tests.hardening.faults import ERRORS, SIGNALS, Fault, faults
+from tests.hardening.works import WORKS, Work, import_all, inside
 
 PATIENCE = 120
 """Time that a call may take [s]."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segvoc.lexicon import plain_lexicon, surfaces_among, trained_lexicon
+from segvoc.encoders.lexicon import plain_lexicon, surfaces_among, trained_lexicon
 from segvoc.models.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from pathlib import Path
 
+from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import folded
 
 _AFTER_NOUN = re.compile(r"\s(?:with|in|on|at|for|from|by|behind|near|under|made of)\s")
@@ -178,7 +178,7 @@ def _singulars(name: str) -> Iterator[str]:
     return (name.removesuffix(plural) + ending for plural, ending in _PLURALS if name.endswith(plural))
 
 
-LEXICON_FILE = Path(__file__).parent / "weights" / "lexicon.json"
+LEXICON_FILE = SHIPPED / "lexicon.json"
 
 
 @cache
