@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,15 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.exporting import export as exporting
 from segvoc.exporting import onnx_files
 from segvoc.exporting.export import Comparison, compare_with_export, export
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.shipped import copy_tiny
 from segvoc.vocabulary import Vocabulary
 from tests.exporting.conftest import IMAGES, WORDS, assert_alike, small_cat_seg, small_timm_clip
 from tests.inference.taught.drawn_examples import drawn_examples
 from tests.timm_clips import ALL
+from tools.doc_examples import ROOT
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,25 @@ def test_published_windows_have_another_pooling(tmp_path: Path, untyped: None) -
         one.segment(IMAGES[0], WORDS[:5], window="official", return_probabilities=True) for one in (model, exported)
     )
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+
+
+def test_the_pipeline_of_the_documentation_gives_the_labels_that_it_says(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    copy_tiny(tmp_path / "model")
+    page = (ROOT / "docs/how_to/export.md").read_text("utf-8")
+    (pipeline,) = (
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "InferenceSession" in block
+    )
+    (call,) = re.findall(r"`segvoc\.load\(\"model/\"\)\.(segment\(.*?\))`", page)
+    for photo, unlabeled in (("chelsea.jpg", False), ("rocket.jpg", True)):
+        shutil.copy(ROOT / "samples" / photo, "photo.jpg")
+        exec(pipeline, found := {})
+        model, words = segvoc.load("model/"), found["words"]
+        result = eval(f"model.{call}", {"model": model, "words": words})
+        assert (result.labels == found["labels"]).mean() > 0.999
+        # as the page says, a model with a decision leaves what nobody named unlabeled
+        assert (model.segment("photo.jpg", words).labels == UNLABELED).all() == unlabeled
 
 
 def test_the_folder_says_what_it_is(folder: Path) -> None:

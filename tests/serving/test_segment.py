@@ -205,6 +205,7 @@ def test_a_form_needs_one_image_as_a_file(client):
     two = client.post("/v1/segment", files=[("image", ("a.png", png())), ("image", ("b.png", png()))])
     word_file = client.post("/v1/segment", files={"words": ("words.txt", b"cat")})
     assert [answer.status_code for answer in (no_image, text, two, word_file)] == [422, 422, 400, 422]
+    assert no_image.json()["error"]["message"] == "image is missing; send it"
     twice = client.post(
         "/v1/segment", files=[("image", ("a.png", png())), ("words", (None, "cat")), ("words", (None, "dog"))]
     )

@@ -97,6 +97,8 @@ def test_label_finish_and_reopen(street: Path) -> None:
         assert told.headers["etag"] == '"1"'
         assert [image["image"] for image in told.json()["images"]] == ["a.png", "sub/ü b.png"]
         assert client.get("/v1/project/work/a.png").status_code == 404
+        blind = client.put("/v1/project/done/a.png", json={"done": True})
+        assert blind.json()["error"]["message"] == "If-Match is missing; see /openapi.json"
         state = put_work(client, "sub/ü b.png", 0, user="Jörg").json()
         assert (state["revision"], state["by"], state["pixels"]) == (1, "Jörg", {"0": 1536, "1": 1536})
         found = client.get("/v1/project/work/sub%2F%C3%BC%20b.png")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc import UsageError, Vocabulary
+from segvoc import OutputError, UsageError, Vocabulary
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import counted
@@ -360,7 +360,7 @@ def backup(folder: str, dest: str | None, keep: int | None) -> int:
     With --keep, a backup has its name only when it is whole, and others are deleted after that: those alone that such a
     call made of this project (NAME.ID.TIME.zip).
     """
-    from segvoc_annotate.projects.archive import backup_path, delete_backups, write_backup
+    from segvoc_annotate.projects.archive import backup_path, delete_backups, note_backup, write_backup
     from segvoc_annotate.projects.folder import ProjectFolder
 
     if keep is not None and dest is None:
@@ -370,6 +370,10 @@ def backup(folder: str, dest: str | None, keep: int | None) -> int:
     if keep is not None:
         target = backup_path(opened, target)
     problems = write_backup(opened, target)
+    try:
+        note_backup(opened.folder)
+    except OutputError as error:
+        echo(f"segvoc: the project's metrics don't know of this backup: {error}", err=True)
     for problem in problems:
         echo(f"segvoc: error: not in the backup: {problem}", err=True)
     echo(f"-> {target}")

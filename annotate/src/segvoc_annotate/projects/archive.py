@@ -50,6 +50,14 @@ def archived(project: ProjectFolder, *, has_trash: bool = True) -> Iterator[byte
     yield from stream.end()
 
 
+def note_backup(folder: Path) -> None:
+    """Note that a project's folder was backed up just now; `OutputError` if it can't be written."""
+    mark = folder / BACKUP_MARK
+    with writing(mark):
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+
+
 def write_backup(project: ProjectFolder, path: Path) -> list[str]:
     """Write the zip of a project atomically; returns a line for each image that isn't in it, since it can't be used.
 
@@ -63,8 +71,6 @@ def write_backup(project: ProjectFolder, path: Path) -> list[str]:
             file.write(piece)
 
     write_atomically(path, write)
-    with suppress(OSError):  # a folder that can't be written
-        (project.folder / BACKUP_MARK).touch()
     unusable = (project.index.image(name) for name in project.index.names(unusable=True))
     return [row.problem for row in unusable if row is not None and row.state is None and row.problem is not None]
 

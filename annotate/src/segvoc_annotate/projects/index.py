@@ -374,7 +374,7 @@ def read_counts(path: Path, after: int) -> tuple[Mapping[str, int], list[tuple[C
     changes = "SELECT what, count(*), max(seq) FROM changes WHERE seq > ? GROUP BY what"
     address = f"file:{quote(os.fsencode(path))}?mode=ro"
     with _errors(path), closing(sqlite3.connect(address, uri=True, timeout=_COUNTING_SECONDS)) as database:
-        images = dict.fromkeys(STATES, 0) | dict(database.execute(_STATES_QUERY).fetchall())
+        images: dict[str, int] = {**dict.fromkeys(STATES, 0), **dict(database.execute(_STATES_QUERY).fetchall())}
         return images, database.execute(changes, [after]).fetchall()
 
 
