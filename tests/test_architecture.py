@@ -4,12 +4,12 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import pytest
 from PIL import Image
@@ -49,16 +49,51 @@ class Traced:
     """File and name of each function, in the order of first calls."""
     path: list[str] = field(default_factory=list)
     """Files on the call stack when a network is first entered, from the outermost inwards."""
+    stops: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
+    """By the title of a traced value, the functions that gave it another name or put it into an object, in order, from
+    the first object on: what is before parses it."""
+
+
+def place_of(frame: FrameType) -> tuple[str, str] | None:
+    """File and name of a function of the package, that of an outer function for one inside; else None."""
+    code = frame.f_code
+    if not code.co_filename.startswith(str(PACKAGE)):
+        return None
+    file = Path(code.co_filename).relative_to(REPOSITORY).as_posix()
+    return file, code.co_qualname.partition(".<locals>")[0]
+
+
+def note_stop(frame: FrameType, values: Mapping[str, object], stops: dict[str, dict[tuple[str, str], None]]) -> None:
+    """Note the function that returns, or the one that made the object that it initialized, for each value it holds."""
+
+    def is_held(held: Iterable[object], value: object) -> bool:
+        return any(type(one) is type(value) and one == value for one in held)
+
+    code, own, maker = frame.f_code, frame.f_locals.get("self"), frame
+    is_made = code.co_name == "__init__" and type(own).__module__.startswith("segvoc.")
+    if is_made and code.co_filename == "<string>" and frame.f_back is not None:  # of a dataclass
+        maker = frame.f_back
+    if (place := place_of(maker)) is None:
+        return
+    parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    named = [one for name, one in frame.f_locals.items() if name not in parameters] if maker is frame else []
+    fields = list(getattr(own, "__dict__", {}).values()) if is_made else []
+    for title, value in values.items():
+        if is_held(fields, value) or (title in stops and is_held(named, value)):
+            stops.setdefault(title, {})[place] = None
 
 
 @contextmanager
-def traced() -> Iterator[Traced]:
+def traced(values: Mapping[str, object] = MappingProxyType({})) -> Iterator[Traced]:
+    """Trace calls; `values`, by their titles on the page, are ones that nothing else is equal to."""
     found, seen = Traced(), dict[tuple[str, str], None]()
 
     def watch(frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(str(PACKAGE)):
-            seen[Path(code.co_filename).relative_to(REPOSITORY).as_posix(), code.co_qualname] = None
+        if event == "return" and values:
+            note_stop(frame, values, found.stops)
+        if event == "call" and (place := place_of(frame)) is not None:
+            seen[place] = None
             is_entry = code.co_name in ("forward", "selected_logits", "encoded") and not found.path
             if is_entry and "SegmentationNetwork" in [cls.__name__ for cls in type(frame.f_locals.get("self")).__mro__]:
                 found.path.extend(files_of_the_stack(frame))
@@ -93,7 +128,11 @@ def check_stops(title: str, calls: Traced, *, in_order: bool = True) -> None:
     stops = re.findall(r"`(src/[^`]+)`: `([^`]+)`", found[2])
     assert 0 < len(stops) <= int(found[1])
     places = [calls.functions.index(stop) for stop in stops]  # raises where a call doesn't pass one
-    assert not in_order or places == sorted(places), stops
+    # a file of weights is read where it stops
+    held = [stop for stop in calls.stops.get(title, ()) if "/checkpoints/" not in stop[0]]
+    assert set(held) <= set(stops), f"{title} stops where the page doesn't say so: {held}"
+    if in_order:
+        assert held == [stop for stop in stops if stop in held] if held else places == sorted(places), stops
 
 
 def test_segment_takes_the_way_of_the_page(tmp_path: Path) -> None:
@@ -112,13 +151,19 @@ def test_values_stop_where_the_page_says(tmp_path: Path, taught: TaughtWords) ->
     for name in ("a.png", "b.png"):
         Image.fromarray(squares()).save(tmp_path / "in" / name)
     call = ["segment", str(tmp_path / "in"), f"--words=cat, {taught.words[0]}", f"--out={tmp_path / 'out'}"]
-    call += ["--threshold=0.4", "--background=auto", "--keep-classes=2", "--parts=cat: head", "--dtype=bfloat16"]
-    with warnings.catch_warnings(), traced() as calls:
+    call += ["--threshold=0.4321", "--background=auto", "--keep-classes=1013", "--parts=cat: head", "--dtype=bfloat16"]
+    values = {
+        "`threshold` and `background`": 0.4321,
+        "`keep_classes`": 1013,
+        "`--weights`": str(weights),
+        "`--taught`": str(words),
+    }
+    with warnings.catch_warnings(), traced(values) as calls:
         warnings.simplefilter("ignore", LabelingWarning)  # squares are no cats
         call += [f"--taught={words}", f"--weights={weights}"]
         command_line(call, prog_name="segvoc", standalone_mode=False)
     check_stops("`threshold` and `background`", calls)
-    check_stops("`keep_classes`", calls, in_order=False)
+    check_stops("`keep_classes`", calls, in_order=False)  # it is checked before it is kept
     check_stops("`--taught`", calls)
     check_stops("`--weights`", calls)
     check_stops("`--dtype` and `--device`", calls, in_order=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -76,23 +76,6 @@ def vit_l14() -> VitConfig:
     )
 
 
-TimmClipName = Literal[
-    "siglip2-b",
-    "siglip2-l",
-    "siglip2-so400m",
-    "pe-core-t",
-    "pe-core-s",
-    "pe-core-b",
-    "pe-core-l",
-    "mobileclip-s1",
-    "mobileclip-s2",
-    "mobileclip2-s0",
-    "mobileclip2-s2",
-    "dinov3-l",
-]
-"""Names of CLIPs with timm image encoders."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class TimmClipSizes:
     """Sizes of a CLIP with a timm image encoder."""
@@ -131,7 +114,7 @@ def _mobileclip(model: str) -> TimmClipSizes:
     )
 
 
-TIMM_CLIPS: dict[TimmClipName, TimmClipSizes] = {
+TIMM_CLIPS: dict[str, TimmClipSizes] = {
     "siglip2-b": _vit("ViT-B-16-SigLIP2-384", "SigLIP 2 ViT-B/16", 384, 12),
     "siglip2-l": _vit("ViT-L-16-SigLIP2-384", "SigLIP 2 ViT-L/16", 384, 24),
     "siglip2-so400m": _vit("ViT-SO400M-16-SigLIP2-384", "SigLIP 2 ViT-So400m/16", 384, 27),
@@ -146,6 +129,12 @@ TIMM_CLIPS: dict[TimmClipName, TimmClipSizes] = {
     "dinov3-l": _vit(None, "DINOv3 ViT-L/16 with dino.txt", 384, 24, pretrained=224),
 }
 """All CLIPs with timm image encoders."""
+
+if TYPE_CHECKING:
+    TimmClipName = str
+else:
+    TimmClipName = Literal[*TIMM_CLIPS]
+"""Names of CLIPs with timm image encoders."""
 
 
 def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, int]:

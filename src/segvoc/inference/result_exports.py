@@ -59,7 +59,7 @@ def labelme_of(result: Any, file: str | os.PathLike[str] | None) -> dict[str, An
     annotation = labelme_content(result.labels, result.words, result.object_map, path=path, data=data)
     if file is not None:
         if result.source is not None and os.path.realpath(file) == os.path.realpath(result.source):
-            raise UsageError(f"{os.fspath(file)!r} is the image itresult; give a name that ends with .json")
+            raise UsageError(f"{os.fspath(file)!r} is the image itself; give a name that ends with .json")
         write_json(Path(file), annotation)
     return annotation
 

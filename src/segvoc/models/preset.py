@@ -170,7 +170,7 @@ can be compared, but probabilities are rough."""
 
 
 def frozen_preset(
-    title: str, encoder: EvaEncoders | OpenAIEncoders | TimmEncoders, file: PublishedFile | UnconfirmedFile
+    title: str, encoder: EvaEncoders | OpenAIEncoders | TimmEncoders, file: PublishedFile | UnconfirmedFile | None
 ) -> Preset:
     """A published CLIP alone, in windows of its training size."""
     published = file if isinstance(file, PublishedFile) else None
@@ -183,7 +183,7 @@ def frozen_preset(
         cosine_logits=FROZEN_LOGITS,
         published=published,
         unconfirmed=unconfirmed,
-        encoders=(file,),
+        encoders=() if file is None else (file,),
         how_to_get="" if published else f"{none_published(unconfirmed)}; give those of {title}",
         from_official=partial(network_state, cosines=FROZEN_LOGITS),
     )

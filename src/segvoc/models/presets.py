@@ -74,7 +74,7 @@ PRESETS: dict[str, Preset] = {
     "eva-clip-b": frozen_vit_preset("EVA02-CLIP-B/16", EVA_B.encoders, PUBLISHED["eva02-clip-b"]),
     "eva-clip-l": frozen_vit_preset("EVA02-CLIP-L/14", EVA_L.encoders, PUBLISHED["eva02-clip-l"]),
     **{
-        name: frozen_preset(sizes.title, TimmEncoders(kind=name, side=sizes.pretrained_size), UNCONFIRMED[name])
+        name: frozen_preset(sizes.title, TimmEncoders(kind=name, side=sizes.pretrained_size), UNCONFIRMED.get(name))
         for name, sizes in TIMM_CLIPS.items()
     },
 }

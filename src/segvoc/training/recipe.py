@@ -291,7 +291,7 @@ class Recipe:
         )
         if recipe.network == network:
             return replace(recipe, network=self.network)
-        sides = [one.input_size for one in (recipe.network, network)]
+        sides = [one.input_size if one else 0 for one in (recipe.network, network)]
         if sides[0] != sides[1] and not any(name.endswith(("crop_size", "resize_crop_to")) for name in settings):
             resized = 0 if sides[0] == recipe.data.crop_size else sides[0]
             recipe = replace(recipe, data=replace(recipe.data, resize_crop_to=resized))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.fetching import fetch
 from segvoc.checkpoints.files import WeightsFile, read_weights
-from segvoc.checkpoints.published import UNCONFIRMED, UnconfirmedFile, known_file
+from segvoc.checkpoints.published import UnconfirmedFile, known_file
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.official_clip import PublishedTower
@@ -155,7 +155,7 @@ def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) 
     if isinstance(configuration, ClipNetworkConfig) and isinstance(preset.configuration, ClipNetworkConfig):
         kind = configuration.encoder.kind
         if kind in TIMM_CLIPS:
-            encoders = (UNCONFIRMED[kind],)
+            encoders = find_preset(kind).encoders
         elif kind != preset.configuration.encoder.kind:
             raise UsageError(f"{model} with encoder={kind} has no default encoders; give --encoder-weights")
     if encoders is preset.encoders and preset.fetched_encoders:
