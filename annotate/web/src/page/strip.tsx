@@ -186,7 +186,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
         class="thumbnail"
         aria-current={isChosen}
         aria-label={[item.name, ...told].join(", ")}
-        title={[item.name, ...told].join("\n")}
+        title={state.kind === "failed" ? state.message : item.name}
         onClick={() => void session.open(item)}
       >
         {address && <img src={address} alt="" />}
@@ -197,7 +197,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
         </span>
       )}
       {(person || isBack) && (
-        <span class={isBack ? "caption error" : "caption"} aria-hidden="true">
+        <span class={isBack ? "caption error" : "caption"} title={told.join(", ")} aria-hidden="true">
           {isBack ? [review.by, review.comment].filter(Boolean).join(": ") : `${copy_of ? "copy, " : ""}${person}`}
         </span>
       )}
