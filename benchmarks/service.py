@@ -420,7 +420,7 @@ def labeled_by_workers(photos: Path, out: Path, workers: int, *, killed: bool) -
             assert process.poll() is None, "it ended before a worker could be killed; give more --images"
             time.sleep(0.05)
         children = psutil.Process(process.pid).children(recursive=True)
-        next(child for child in children if child.cmdline() == ["ray::_do"]).kill()
+        next(child for child in children if "ray::_do" in child.cmdline()).kill()
     code, seconds = process.wait(), time.perf_counter() - begin
     tables = sorted(out.glob("part-*"), key=lambda path: path.stat().st_mtime)
     keys = Counter(row["key"] for table in tables for row in parquet.read_table(table).to_pylist() if not row["error"])
