@@ -37,6 +37,7 @@ from segvoc.layers.maps import resized
 from segvoc.layers.shapes import ClassTokens, FeatureMaps, ImageGuidance, PromptEmbeddings, TextGuidance
 from segvoc.models.opening import load_network
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
+from segvoc.networks.choices import block_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.err_seg import SplitStage
 from segvoc.runtime.distributed import join_processes
@@ -139,15 +140,17 @@ def first_version(
     changes = {"appearance_channels": encoder.appearance_channels, "decoder_sizes": sizes, "guidance_dim": guidance_dim}
     config = replace(config, blocks=BLOCKS[order], **changes)
     kind = CostAggregation if cost_gradient else GuidanceAlone
-    aggregation = kind(config, encoder.channels, encoder.tap_channels)
-    aggregation.decoder = BilinearDecoder(config.dim, encoder.tap_channels, sizes)
     attention = {"dim": config.dim, "guidance_dim": guidance_dim, "heads": config.heads}
-    if order == "spatial":
-        blocks = (SpatialBlock(SpatialAggregation(**attention, window=config.window)) for _ in range(config.blocks))
-        aggregation.blocks = nn.ModuleList(blocks)
-    elif order == "joint":
-        blocks = (JointBlock(ClassAggregation(**attention, pad_classes=0)) for _ in range(config.blocks))
-        aggregation.blocks = nn.ModuleList(blocks)
+
+    def block(config: CostAggregationConfig) -> nn.Module:
+        if order == "spatial":
+            return SpatialBlock(SpatialAggregation(**attention, window=config.window))
+        return JointBlock(ClassAggregation(**attention, pad_classes=0)) if order == "joint" else block_of(config)
+
+    def decoder(config: CostAggregationConfig) -> UpsamplingDecoder:
+        return BilinearDecoder(config.dim, encoder.tap_channels, config.decoder_sizes)
+
+    aggregation = kind(config, encoder.channels, block, decoder)
     return SegmentationNetwork(encoder, network.text_encoder, aggregation, average_prompts=True)
 
 

@@ -27,7 +27,7 @@ from segvoc.layers.class_selection import scatter_to_all
 from segvoc.layers.selection import ClassSelection
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.choices import build_aggregation
+from segvoc.networks.choices import block_of, build_aggregation, decoder_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.official_weights import aggregation_state, aggregator_name, network_state
 from segvoc.networks.pca_seg import PCA_SEG
@@ -139,7 +139,7 @@ def aggregation(name: str, **changes) -> CostAggregation:
     if changes.get("pad_classes") == 0:
         shapes = {name: shape for name, shape in shapes.items() if ".padding_" not in name}
     config = replace(family.config, decoder_sizes=DecoderSizes(lifts=()), **changes)
-    module = CostAggregation(config, channels=512)
+    module = CostAggregation(config, 512, block_of, decoder_of(()))
     official = {name: golden_parameter(f"agg.{name}", tuple(shape)) for name, shape in shapes.items()}
     module.load_state_dict(aggregation_state(official, module))
     return module.eval()

@@ -4,7 +4,8 @@ A setting, NAME=VALUE, names a field by its dotted path, or by any unique suffix
 "blocks=2". For a field with several kinds, it selects the kind: "aggregation=none".
 
 A field holds a bool, int, float, str, a name of a `Literal`, a tuple, a mapping, another record, or a union of these.
-Unions of records are tagged by the field `kind`, a `Literal`.
+Unions of records are tagged by the field `kind`, a `Literal`; an abstract record stands for the union of those that
+inherit from it.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from inspect import isabstract
 from typing import Any, Literal, TypeVar
 
 from segvoc.errors import UsageError
@@ -166,9 +168,10 @@ def required_fields(cls: type) -> tuple[str, ...]:
 
 
 def union_members(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, or the type itself."""
+    """The members of a union, or the type itself; in place of an abstract record, the records that inherit from it."""
     is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    return typing.get_args(annotation) if is_union else (annotation,)
+    members = typing.get_args(annotation) if is_union else (annotation,)
+    return tuple(one for member in members for one in (member.__subclasses__() if isabstract(member) else (member,)))
 
 
 def choices(annotation: Any) -> tuple[Any, ...]:
