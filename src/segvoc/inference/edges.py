@@ -32,6 +32,9 @@ EDGES = "edges.onnx"
 EDGE_FEATURES = ("tap_1", "tap_0", "appearance")
 """Image features it reads besides the pixels: the encoder's maps at stride 4, 8 and 16."""
 
+CELL_WEIGHTS = 99
+"""Weights of a cell at stride 4: of its 3 x 3 neighbors, in seven steps and for each of its four cells at stride 2."""
+
 MOST_WORDS = 512
 """Maps of more words stay as they are: refined maps have 16 times as many cells."""
 

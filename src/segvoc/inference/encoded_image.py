@@ -16,7 +16,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.reading import ImageSource, ImageTensor, image_name, read_given
 from segvoc.imaging.stretching import Stretch
-from segvoc.inference.edges import edge_weights
+from segvoc.inference.edges import CELL_WEIGHTS, edge_weights
 from segvoc.inference.engine import EncoderIdentity, Engine
 from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.taught.features import FeatureArrays
@@ -69,7 +69,7 @@ class EncodedViews:
     @property
     def nbytes(self) -> int:
         """Memory of the pixels and features, and of `edge_weights`, if the model refines edges [bytes]."""
-        of_weights = 4 * 99 * (self.pixels.shape[2] // 4) * (self.pixels.shape[3] // 4) * len(self)
+        of_weights = 4 * CELL_WEIGHTS * (self.pixels.shape[2] // 4) * (self.pixels.shape[3] // 4) * len(self)
         arrays = (self.pixels, *self.features.values())
         return sum(array.nbytes for array in arrays) + (of_weights if self.refines_edges else 0)
 

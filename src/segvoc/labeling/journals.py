@@ -36,8 +36,8 @@ def finish_dataset(
     the stem that it has among the images `named` by this call (of all shards). One that has been removed from a folder
     of the `inputs`, on this machine, has left the dataset, with its label files.
     """
-    stems = {place_of(path): files.stem for path, files in named}
-    folders = tuple(f"{place_of(Path(source))}{os.sep}" for source in inputs if os.path.isdir(source))
+    stems = {recorded_path(path): files.stem for path, files in named}
+    folders = tuple(f"{recorded_path(Path(source))}{os.sep}" for source in inputs if os.path.isdir(source))
     with lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True):
         images: dict[str, EntryFiles] = {}
         journals = Path(dataset.folder, RESUME_FOLDER).glob(_JOURNALS)
@@ -61,6 +61,6 @@ def _has_left(place: str, stem: str, stems: Mapping[str, str], folders: tuple[st
     return place.startswith(folders) and not os.path.lexists(place.partition(":")[2])
 
 
-def place_of(path: Path) -> str:
+def recorded_path(path: Path) -> str:
     """Machine and absolute path of a file or folder; another machine may have another file there."""
     return f"{platform.node()}:{os.path.abspath(path)}"

@@ -30,7 +30,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import TileTask
 from segvoc.labeling.images import ImageTask, batches_of
-from segvoc.labeling.journals import finish_dataset, image_work, place_of
+from segvoc.labeling.journals import finish_dataset, image_work, recorded_path
 from segvoc.labeling.processes import label_in_processes
 from segvoc.labeling.task import FolderWork, Labeled, Labeling, Outcome, Planned, Task, result_stamp
 from segvoc.labeling.video_reading import is_video
@@ -232,7 +232,7 @@ def _written(task: Task, work: FolderWork | None, path: Path, files: ResultFiles
     try:
         labeled = task.write(result, files)
         if work is not None and labeled.is_whole:
-            image = None if task.labeling.dataset is None else place_of(path)
+            image = None if task.labeling.dataset is None else recorded_path(path)
             work.finish(files.stem, result_stamp(path, read, files), image)
     except SegvocError as error:
         return error
