@@ -35,11 +35,22 @@ def test_regions_are_outlined_erased_and_looked_at(served: Site):
     # the inside of a polygon gets the word, whatever was there
     served.press("Polygon", exact=True)
     served.tab.get_by_label("Snap").uncheck()
-    for corner in ((0.1, 0.1), (0.9, 0.1), (0.9, 0.4), (0.1, 0.4), (0.1, 0.1)):
+    outline = ((0.1, 0.1), (0.9, 0.1), (0.9, 0.4), (0.1, 0.4), (0.1, 0.1))
+    for corner in outline:
         served.click(*corner)
     filled = served.labels()
     assert (part(filled, 0.12, 0.12, 0.88, 0.38) == 2).all()
     assert (part(filled, 0, 0.5, 1, 1) == part(found, 0, 0.5, 1, 1)).all()
+
+    # drawn in one drag, or a part of it, it is the same, but for where the pointer was on the screen
+    served.press("Undo")
+    served.drag(*outline)
+    assert (served.labels() != filled).mean() < 0.01
+    served.press("Undo")
+    served.click(*outline[0])
+    served.drag(*outline[1:4])
+    served.press("Finish", exact=True)
+    assert (served.labels() != filled).mean() < 0.01
 
     # the eraser lets the words around a region grow into it, or brings back what the model found
     served.press("Magic eraser")

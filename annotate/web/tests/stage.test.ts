@@ -92,7 +92,7 @@ test("a stroke ends where it began, whatever is opened, removed or forbidden mea
   const opening = session.open(b);
   await new Promise((resolve) => setTimeout(resolve, 200));
   brush.drag!(at(0), at(1));
-  brush.drop!();
+  brush.drop!(CLICK);
   await opening;
   assert.equal(session.chosen.value, b);
   await idle(anna, ben);
@@ -102,7 +102,7 @@ test("a stroke ends where it began, whatever is opened, removed or forbidden mea
   brush.grab!(at(3), CLICK);
   anna.store.role.value = "read";
   brush.drag!(at(3), at(4));
-  brush.drop!();
+  brush.drop!(CLICK);
   assert.ok(!session.current.value!.edits.isBegun);
   anna.store.role.value = "administer";
   await idle(anna, ben);
@@ -111,7 +111,7 @@ test("a stroke ends where it began, whatever is opened, removed or forbidden mea
   await ben.session.remove(ben.session.items.value[0]);
   await until(() => session.current.value === null && anna.store.refused.value.length > 0);
   brush.drag!(at(5), at(5));
-  brush.drop!();
+  brush.drop!(CLICK);
   await ben.session.putBack();
   await until(() => service.labels("a.png")[5] === "cat");
 });

@@ -65,7 +65,7 @@ export class StageControl extends Workbench {
     const tool = this.tool.value,
       at = this.cursor.value;
     if (at && tool.tap) tool.tap(at, CLICK);
-    else if (at && tool.grab?.(at, CLICK)) tool.drop?.();
+    else if (at && tool.grab?.(at, CLICK)) tool.drop?.(CLICK);
   }
 }
 

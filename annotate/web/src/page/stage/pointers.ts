@@ -106,7 +106,7 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
   };
   const up = (event: PointerEvent) => {
     if (!down.delete(event.pointerId)) return;
-    if (mode === "drag") begun.drop?.();
+    if (mode === "drag") begun.drop?.(press);
     if (mode === "held") begun.cancel?.();
     if ((mode === "tap" || mode === "held") && event.type === "pointerup") tap(event.timeStamp);
     // the finger that stays after a pinch does nothing

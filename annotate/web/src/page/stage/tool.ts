@@ -53,7 +53,7 @@ export abstract class Tool {
   /** Begin a drag; false: dragging moves the image. */
   grab?(at: Point, press: Press): boolean;
   drag?(from: Point, to: Point): void;
-  drop?(): void;
+  drop?(press: Press): void;
   /** Take back what was dragged, since the drag became a pinch. */
   cancel?(): void;
   /** Do what a key means while the tool is chosen, before it means anything else; false: it means nothing. */

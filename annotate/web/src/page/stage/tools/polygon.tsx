@@ -16,8 +16,8 @@ import type { Workbench } from "../workbench";
 
 interface Corner {
   readonly at: Point;
-  /** Whether the side to the next corner is straight. */
-  readonly isStraight: boolean;
+  /** How the side to the next corner goes; a drawn one stays as the pointer went. */
+  readonly way: "along edges" | "straight" | "drawn";
   /** The places of that side, without its corners; that of the last corner has none yet. */
   readonly side: readonly Point[];
 }
@@ -26,20 +26,20 @@ interface Dragged {
   /** The corners before it. */
   readonly corners: readonly Corner[];
   readonly number: number;
-  /** Whether it comes out of a side, as soon as it is moved. */
-  readonly isNew: boolean;
+  /** "new": it comes out of a side, as soon as it is moved; "drawn": a side is drawn from here. */
+  readonly kind: "moved" | "new" | "drawn";
 }
 
 export class PolygonTool extends Tool {
   readonly icon = "polygon";
   readonly label = "Polygon";
   readonly key = "p";
-  readonly help = "Click the corners of a polygon; its sides follow the edges of the image, and its inside gets the word.";
+  readonly help = "Click the corners of a polygon, whose sides follow the edges of the image, or draw around it; its inside gets the word.";
   override readonly keys: readonly Key[] = [
     ["Space", "set a corner at the cursor"],
     ["Enter", "close the polygon, which gives its inside the word; so does a click on its first or last corner"],
     ["S", "let sides follow the edges, or be straight; with Alt a single one is straight"],
-    ["Drag", "move a corner, or pull a new one out of a side"],
+    ["Drag", "draw a side, up to the first corner all of the outline; move a corner, or pull a new one out of a side"],
     ["Right click", "take away a corner"],
     ["Backspace", "take away the corner that was moved last, or the last one"],
   ];
@@ -61,28 +61,43 @@ export class PolygonTool extends Tool {
       if (hit >= 0) this.remove(hit);
     } else if (corners.length > 2 && (hit === 0 || hit === corners.length - 1)) this.close();
     else if (hit >= 0) this.chosen.value = hit < corners.length - 1 ? hit : null;
-    else this.add(at, press.altKey);
+    else this.add(at, press.altKey ? "straight" : "along edges");
   }
 
   grab(at: Point, press: Press): boolean {
-    if (press.isSecondary || !this.corners.value.length) return false;
+    if (press.isSecondary || !this.work.image) return false;
+    const corners = this.corners.value;
     const hit = this.cornerAt(at, press),
       side = hit < 0 ? this.sideAt(at, press) : -1;
-    if (hit < 0 && side < 0) return false;
-    this.dragged = { corners: this.corners.value, number: hit < 0 ? side + 1 : hit, isNew: hit < 0 };
+    if (hit >= 0) this.dragged = { corners, number: hit, kind: "moved" };
+    else if (side >= 0) this.dragged = { corners, number: side + 1, kind: "new" };
+    else this.dragged = { corners, number: corners.length, kind: "drawn" };
     return true;
   }
 
-  drag(_: Point, to: Point): void {
+  drag(from: Point, to: Point): void {
     if (!this.dragged) return;
-    const { corners, isNew, number } = this.dragged;
-    this.corners.value = isNew ? corners.toSpliced(number, 0, { ...corners[number - 1], side: [] }) : corners;
+    const { corners, kind, number } = this.dragged;
+    if (kind === "drawn") {
+      if (this.corners.value === corners) this.add(from, "drawn");
+      const corner = this.corners.value[number];
+      this.corners.value = this.corners.value.with(number, { ...corner, side: [...corner.side, this.inside(to)] });
+      return;
+    }
+    this.corners.value = kind === "new" ? corners.toSpliced(number, 0, { ...corners[number - 1], side: [] }) : corners;
     this.chosen.value = number;
     this.move(number, this.inside(to));
   }
 
-  drop(): void {
+  drop(press: Press): void {
+    const { kind, number } = this.dragged ?? {};
     this.dragged = null;
+    const drawn = this.corners.value[number!];
+    if (kind !== "drawn" || !drawn?.side.length) return;
+    const end = drawn.side.at(-1)!;
+    if (this.work.isNear(this.corners.value[0].at, end, press)) return this.close();
+    this.replace(number!, { ...drawn, side: drawn.side.slice(0, -1) });
+    this.add(end, "along edges");
   }
 
   cancel(): void {
@@ -112,8 +127,8 @@ export class PolygonTool extends Tool {
     const corners = this.corners.value;
     const last = corners.at(-1);
     if (!last) return;
-    pen.line(corners.flatMap(({ at, side }) => [at, ...side]));
-    if (pen.cursor && !this.dragged) pen.line([last.at, ...this.side(last.at, pen.cursor, false), pen.cursor], 1);
+    pen.line(this.outline());
+    if (pen.cursor && !this.dragged) pen.line([last.at, ...this.side(last.at, pen.cursor, "along edges"), pen.cursor], 1);
     for (const [place, { at }] of corners.entries()) pen.ring(at, place === 0 || place === this.chosen.value ? 6 : 4);
   }
 
@@ -123,7 +138,7 @@ export class PolygonTool extends Tool {
         <Button
           text="Finish"
           kind="primary"
-          reason={this.corners.value.length < 3 ? "A polygon has at least three corners" : null}
+          reason={this.outline().length < 3 ? "A polygon has at least three corners" : null}
           onClick={() => this.close()}
         />
         <WordChoice work={this.work} />
@@ -135,19 +150,20 @@ export class PolygonTool extends Tool {
     );
   }
 
-  private add(at: Point, isStraight: boolean): void {
+  private add(at: Point, way: Corner["way"]): void {
     const corners = this.corners.value;
-    const place = this.snapped(this.inside(at), isStraight);
+    const place = this.snapped(this.inside(at), way);
     this.chosen.value = null;
-    this.corners.value = [...corners, { at: place, isStraight, side: [] }];
+    this.corners.value = [...corners, { at: place, way, side: [] }];
     const last = corners.at(-1);
     // Alt makes the side straight that ends at the corner
-    if (last) this.replace(corners.length - 1, { ...last, isStraight });
+    if (last && way !== "drawn" && last.way !== "drawn") this.replace(corners.length - 1, { ...last, way });
+    else if (last) this.replace(corners.length - 1, last);
   }
 
   private move(number: number, at: Point): void {
     const corner = this.corners.value[number];
-    this.replace(number, { ...corner, at: this.snapped(at, corner.isStraight) });
+    this.replace(number, { ...corner, at: this.snapped(at, corner.way) });
     if (number) this.replace(number - 1, this.corners.value[number - 1]);
   }
 
@@ -160,28 +176,34 @@ export class PolygonTool extends Tool {
   /** Put a corner in the place of one, with the side from it. */
   private replace(number: number, corner: Corner): void {
     const next = this.corners.value[number + 1];
-    const side = next ? this.side(corner.at, next.at, corner.isStraight) : [];
+    const isDrawn = corner.way === "drawn";
+    const side = isDrawn ? corner.side : next ? this.side(corner.at, next.at, corner.way) : [];
     this.corners.value = this.corners.value.with(number, { ...corner, side });
   }
 
   private close(): void {
     const corners = this.corners.value;
     const { image } = this.work;
-    if (!image || corners.length < 3) return;
+    const points = this.outline();
+    if (!image || points.length < 3) return;
     const [first, last] = [corners[0], corners[corners.length - 1]];
-    const points = corners.flatMap(({ at, side }) => [at, ...side]);
-    points.push(...this.side(last.at, first.at, last.isStraight));
+    if (last.way !== "drawn") points.push(...this.side(last.at, first.at, last.way));
     this.leave();
     image.paint(polygon(points, image.item), this.work.choice.value);
     this.work.end();
   }
 
-  private side(from: Point, to: Point, isStraight: boolean): Point[] {
-    return this.isSnapping.value && !isStraight ? this.snapping.path(from, to) : [];
+  /** Its places, without a side from the last corner to the first. */
+  private outline(): Point[] {
+    return this.corners.value.flatMap(({ at, side }) => [at, ...side]);
   }
 
-  private snapped(at: Point, isStraight: boolean): Point {
-    return this.isSnapping.value && !isStraight ? this.snapping.corner(at) : at;
+  private side(from: Point, to: Point, way: Corner["way"]): Point[] {
+    return this.isSnapping.value && way === "along edges" ? this.snapping.path(from, to) : [];
+  }
+
+  private snapped(at: Point, way: Corner["way"]): Point {
+    return this.isSnapping.value && way === "along edges" ? this.snapping.corner(at) : at;
   }
 
   private inside({ x, y }: Point): Point {
@@ -199,7 +221,7 @@ export class PolygonTool extends Tool {
     const corners = this.corners.value;
     return corners.findIndex((corner, number) => {
       const next = corners[number + 1];
-      if (!next) return false;
+      if (!next || corner.way === "drawn") return false;
       const line = [corner.at, ...corner.side, next.at];
       return line.some((end, place) => place > 0 && this.work.isNear(nearestOn(line[place - 1], end, at), at, press));
     });
