@@ -27,6 +27,7 @@ from segvoc.inference.encoded_image import (
     read_in_batches,
 )
 from segvoc.inference.engine import Engine, Maps
+from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.objects import with_objects
 from segvoc.inference.part_labels import label_parts
@@ -41,7 +42,6 @@ from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVoca
 from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.taught.calibration import softmax_logits
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import ViewLogits
@@ -67,7 +67,7 @@ class CallKeywords(LabelKeywords, total=False):
 class StreamKeywords(CallKeywords, total=False):
     """Keyword arguments of `Segmenter.segment_many`."""
 
-    smoothing: Smoothing | None
+    memory: FrameMemory | None
 
 
 class ImageViews(NamedTuple):
@@ -149,8 +149,8 @@ class LabelingJob:
     """That of the options' window, with their class selection; unasked words and parts of selected objects stay."""
     groups: Sequence[Sequence[int]] = ()
     """Groups of words, as indices; results have the most likely word of each."""
-    smoothing: Smoothing | None = None
-    """Temporal smoothing, for images that are frames of a video."""
+    memory: FrameMemory = field(default_factory=FrameMemory)
+    """What images that are frames of a video take from those before them."""
     hints: ResultHints | None = None
 
     query: ClassQuery = field(init=False)
@@ -169,7 +169,7 @@ class LabelingJob:
         words: PreparedVocabulary,
         options: LabelOptions,
         *,
-        smoothing: Smoothing | None = None,
+        memory: FrameMemory | None = None,
         **more: Any,
     ) -> "LabelingJob":
         """The job of a call; `UsageError` if words and options conflict."""
@@ -179,7 +179,7 @@ class LabelingJob:
             words=words,
             rules=rules_of(engine, words, options),
             protocol=engine.protocol(options),
-            smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
+            memory=memory or FrameMemory.of(options),
             **more,
         )
 
@@ -203,9 +203,9 @@ class LabelingJob:
         has_several_maps = self.groups or query.parts is not None
         if self.options.tiling is not None and has_several_maps:
             raise UsageError("tiles don't support parts or groups; leave these out, or the tile")
-        if self.options.tiling is not None and self.smoothing is not None:
+        if self.options.tiling is not None and self.memory.smoothing is not None:
             raise UsageError("tiles don't support smoothing; leave out the tile, or the smoothing")
-        if self.smoothing is not None and has_several_maps:
+        if self.memory.smoothing is not None and has_several_maps:
             raise UsageError("smoothing doesn't support parts or groups; leave them out, or the smoothing")
 
     @property
@@ -263,7 +263,7 @@ class LabelingJob:
         xp = array_namespace(outputs[0].logits)
         finite = start_copy(xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]))
         searches: list[Callable[[], ClassLabels] | None] = [None] * len(found)
-        if self.smoothing is None and not on_cpu(outputs[0].logits):  # a frame's mean needs the frame before
+        if self.memory.smoothing is None and not on_cpu(outputs[0].logits):  # a frame's mean needs the frame before
             searches = [self.search(image, output) for image, output in zip(found, outputs, strict=True)]
         begun = time.perf_counter() - begin
 
@@ -315,8 +315,8 @@ class LabelingJob:
         seconds: float,
     ) -> Segmentation:
         start, query, job = time.perf_counter(), self.query, self
-        if self.smoothing is not None:
-            output = self.smoothing(output, self.protocol, image.pixels)
+        if (smoothing := self.memory.smoothing) is not None:
+            output = smoothing(output, self.protocol, image.pixels)
             job = replace(self, protocol=replace(self.protocol, sliding=None))
         classes = (search or job.search(image, output))()
         part_labels = part_confidence = group_labels = None
@@ -355,6 +355,9 @@ class LabelingJob:
             return result
         start = time.perf_counter()
         counted = with_objects(result, least=self.options.least_object)
+        if (tracks := self.memory.tracks) is not None and counted.object_map is not None:
+            numbers = tracks.follow(counted.labels, counted.object_map)
+            counted = replace(counted, object_map=numbers, is_tracked=True)
         return replace(counted, seconds=result.seconds + time.perf_counter() - start)
 
     def with_rules(self, rules: Rules) -> "LabelingJob":

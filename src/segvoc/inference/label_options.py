@@ -16,6 +16,7 @@ from segvoc.inference.decision import AUTO
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
+from segvoc.inference.tracks import Tracks
 from segvoc.layers.selection import KeepClasses, requested_selection
 from segvoc.runtime.suggestions import argument_meant
 from segvoc.storage.records import field_types, field_value
@@ -38,6 +39,8 @@ class LabelKeywords(TypedDict, total=False):
     stretch: str | None
     objects: bool
     least_object: int | None
+    track: bool
+    track_gap: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,11 @@ class LabelOptions:
     """Number the objects of things (not of stuff: sky, wall, ...) in `object_map`: each connected component is one."""
     least_object: int | None = None
     """Minimum size of an object [px]; None: a 5,000th of the image, at least 12. Needs `objects`."""
+    track: bool = False
+    """For frames of a video: number objects by their tracks (`Tracks`), so that they keep their numbers; implies
+    `objects`."""
+    track_gap: int | None = None
+    """Number of frames that an object may be missing from and keep its number; None: 5. Needs `track`."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -119,6 +127,8 @@ class LabelOptions:
         if self.keep_classes is not None:
             requested_selection(self.keep_classes)
         _check_types(self)
+        if self.track:
+            object.__setattr__(self, "objects", True)
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         _check_objects(self)
@@ -148,6 +158,12 @@ class LabelOptions:
     def keeping_all(self) -> "LabelOptions":
         """Return the options without class selection."""
         return replace(self, keep_classes="all")
+
+    def check_single_images(self) -> None:
+        """Raise `UsageError` for options that only frames of a video can have."""
+        for name, text in OPTION_TEXTS.items():
+            if text.use == "video" and getattr(self, name):
+                raise UsageError(f"{name} is for the frames of a video; leave it out, or call segment_video")
 
     @property
     def background_name(self) -> str | None:
@@ -234,6 +250,14 @@ OPTION_TEXTS: Mapping[str, OptionText] = {
         minimum=1,
         use="files",
     ),
+    "track": OptionText(help="Videos: objects keep their numbers from frame to frame; implies --objects.", use="video"),
+    "track_gap": OptionText(
+        help="Videos: frames that an object may be missing from and keep its number; 5 by default.",
+        parse=int,
+        metavar="N",
+        minimum=0,
+        use="video",
+    ),
 }
 """Options with a text form, for commands and settings."""
 
@@ -272,6 +296,10 @@ def _check_objects(options: LabelOptions) -> None:
         raise UsageError(f"least_object={least} is the size of objects; add objects, or leave both out")
     if least is not None and least < 1:
         raise UsageError(f"least_object={least} is no size; give 1 or more pixels")
+    gap = options.track_gap
+    if gap is not None and not options.track:
+        raise UsageError(f"track_gap={gap} is about tracks; add track, or leave both out")
+    Tracks(gap or 0)
 
 
 def checked_background(name: str) -> str:

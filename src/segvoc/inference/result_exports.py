@@ -25,8 +25,9 @@ def dataframe_of(result: Any, *, objects: bool) -> "pandas.DataFrame":
     except ModuleNotFoundError:
         raise missing_package("pandas") from None
     if objects:
-        rows = [(one.word, *one.box, one.score, one.area) for one in result.objects]
-        return pandas.DataFrame(rows, columns=["word", "x0", "y0", "x1", "y1", "score", "area"])
+        rows = [(one.word, *one.box, one.score, one.area, one.track) for one in result.objects]
+        table = pandas.DataFrame(rows, columns=["word", "x0", "y0", "x1", "y1", "score", "area", "track"])
+        return table if result.is_tracked else table.drop(columns="track")
     return pandas.DataFrame(result.report()["classes"]).set_index("id")
 
 

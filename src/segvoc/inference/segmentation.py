@@ -77,6 +77,8 @@ class ImageObject(NamedTuple):
     """Mean confidence of its pixels."""
     area: int
     """Number of its pixels."""
+    track: int | None = None
+    """The number of its track through the video; None unless objects are tracked (`track=`)."""
 
 
 class Polygon(NamedTuple):
@@ -134,6 +136,12 @@ class Segmentation:
     """Probability of each pixel's part, in [0, 1]; 0 without a part."""
     object_map: UInt16[np.ndarray, "H W"] | None = None
     """Object number of each pixel, 0 for none; an object has a single class. None unless requested (`objects=`)."""
+    is_tracked: bool = False
+    """Whether these are the numbers of tracks through a video."""
+    frame: int | None = None
+    """Number of the video's frame, from 0; None for an image."""
+    time: float | None = None
+    """Time of the frame since the start of the video [s]."""
     background: str | None = None
     """The word that stands for "none of the others", if the call named one."""
     unsure_below: float | None = None
@@ -262,7 +270,8 @@ class Segmentation:
         for region, shape in region_annotations(regions, self.labels.shape):
             left, top, width, height = region.box
             box, score = (left, top, left + width, top + height), self._mean_confidence(region)
-            objects.append(ImageObject(self.words[region.label], shape["segmentation"], box, score, region.area))
+            track = region.number if self.is_tracked else None
+            objects.append(ImageObject(self.words[region.label], shape["segmentation"], box, score, region.area, track))
         return objects
 
     def polygons(self, word: str | None = None) -> "list[Polygon]":
@@ -299,7 +308,8 @@ class Segmentation:
         """The statistics of each word, as in `report`, as a table; `UsageError` if pandas isn't installed.
 
         Args:
-            objects: a row for each of `objects` instead: its word, box (x0, y0, x1, y1), score and area.
+            objects: a row for each of `objects` instead: its word, box (x0, y0, x1, y1), score and area, and the track
+                if objects are tracked.
         """
         return dataframe_of(self, objects=objects)
 

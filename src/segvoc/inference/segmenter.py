@@ -1,16 +1,19 @@
 """The segmenter: labels images with a network on any engine, by its protocols."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource
+from segvoc.imaging.video_reading import OpenVideo
 from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
 from segvoc.inference.engine import Engine
+from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.hints import HintWarnings, find_hints
 from segvoc.inference.job import (
     CallKeywords,
@@ -28,8 +31,8 @@ from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation, Segmentations
-from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tiled import TiledLabeling
+from segvoc.inference.video_frames import check_every, labeled_frames
 from segvoc.runtime.suggestions import checked_call, no_attribute
 from segvoc.vocabulary import Vocabulary, folded
 
@@ -148,8 +151,7 @@ class Segmenter(Engine):
             UsageError: words or options conflict.
         """
         options = LabelOptions.of(options, changes)
-        if options.smooth:
-            raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
+        options.check_single_images()
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[GivenSource], images if several else [images])
         job = self.job(words, options, parts)
@@ -192,8 +194,7 @@ class Segmenter(Engine):
             UsageError: words or options conflict.
         """
         options = options or LabelOptions()
-        if options.smooth:
-            raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
+        options.check_single_images()
         job = replace(self.job(words, options, None, groups=groups), hints=None)
         read = [
             image
@@ -243,7 +244,7 @@ class Segmenter(Engine):
         *,
         yield_errors: bool = False,
         options: LabelOptions | None = None,
-        smoothing: Smoothing | None = None,
+        memory: FrameMemory | None = None,
         parts: Parts | None = None,
         progress: bool = False,
         **changes: Unpack[LabelKeywords],
@@ -257,8 +258,8 @@ class Segmenter(Engine):
             images: an iterable of images, each as for `segment`; it is consumed as results are requested.
             words: as for `segment`.
             yield_errors: if an image fails, yield the error in place of the result and continue, instead of raising it.
-            options: as for `segment`, like what follows; with `smooth`, images are the frames of a video.
-            smoothing: the mean of earlier frames to continue (default: a new one if `smooth` is set).
+            options: as for `segment`, like what follows; with `smooth` or `track`, images are the frames of a video.
+            memory: the state of earlier frames to continue (default: none).
             parts: see there.
             progress: see there.
             changes: see there.
@@ -274,12 +275,58 @@ class Segmenter(Engine):
             shown = " ".join(repr(images).split())
             fix = f": sorted(pathlib.Path({shown}).glob('*.jpg'))" if isinstance(images, str) else ""
             raise UsageError(f"the images must be an iterable of images, not {shown:.80}; give a list{fix}")
-        job = self.job(words, LabelOptions.of(options, changes), parts, smoothing=smoothing)
+        job = self.job(words, LabelOptions.of(options, changes), parts, memory=memory)
         outcomes = label_stream(_start(job), job, images)
         if progress:
             outcomes = with_progress(outcomes, images)
         outcomes = warning(outcomes, self._hints.warn)
         return outcomes if yield_errors else raising(outcomes)
+
+    @checked_call
+    def segment_video(
+        self,
+        video: str | os.PathLike[str],
+        words: Words | None = None,
+        *,
+        every: int = 1,
+        options: LabelOptions | None = None,
+        **changes: Unpack[LabelKeywords],
+    ) -> Iterator[Segmentation]:
+        """Label the frames of a video, in order and constant memory; words are encoded once.
+
+            for frame in model.segment_video("street.mp4", "car, person, road", track=True):
+                print(frame.time, [(one.word, one.track, one.box) for one in frame.objects])
+
+        `segvoc.label_video` writes results to files, and can be resumed.
+
+        Args:
+            video: the video's file.
+            words: as for `segment`.
+            every: label every n-th frame, from the first on.
+            options: as for `segment`; with `smooth`, probabilities are averaged over time, and with `track`, objects
+                keep their numbers.
+            changes: see there.
+
+        Returns:
+            An iterator with a result per labeled frame, which has its number (`frame`) and `time`. A damaged video is
+            labeled as far as it can be read.
+
+        Raises:
+            InputError: the video can't be read at all, or the network's output for a frame is not finite.
+            UsageError: words or options conflict, or PyAV isn't installed; raised by this call, not by the iterator.
+        """
+        check_every(every)
+        options = LabelOptions.of(options, changes)
+        prepared = self.encode(words, background=options.background)
+        self.job(prepared, options)  # refuses conflicts
+        opened = OpenVideo(video)
+
+        def results() -> Iterator[Segmentation]:
+            with opened:
+                label = partial(self.segment_many, words=prepared, options=options)
+                yield from labeled_frames(opened, label, every=every)
+
+        return results()
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if isinstance(words, PreparedVocabulary):
@@ -305,4 +352,4 @@ def _start(job: LabelingJob) -> StartBatch:
     if job.options.tiling is not None:
         return TiledLabeling(job).start
     # a named window is that of all images, and the mean of frames has the cells of one window
-    return job.start if job.options.window != "auto" or job.smoothing is not None else start_in_own_windows(job)
+    return job.start if job.options.window != "auto" or job.memory.smoothing is not None else start_in_own_windows(job)

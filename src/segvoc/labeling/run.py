@@ -26,6 +26,7 @@ from segvoc.errors import (
 )
 from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, skipped_files_line
 from segvoc.imaging.tiff_tags import is_raster
+from segvoc.imaging.video_reading import is_video
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.big_images import TileTask
@@ -33,7 +34,6 @@ from segvoc.labeling.images import ImageTask, batches_of
 from segvoc.labeling.journals import finish_dataset, image_work, recorded_path
 from segvoc.labeling.processes import label_in_processes
 from segvoc.labeling.task import FolderWork, Labeled, Labeling, Outcome, Planned, Task, result_stamp
-from segvoc.labeling.video_reading import is_video
 from segvoc.labeling.videos import VideoTask
 from segvoc.runtime.ordered_calls import run_ordered
 from segvoc.runtime.progress import Progress, print_line

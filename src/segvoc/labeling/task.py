@@ -86,6 +86,7 @@ class Labeling:
             "--stretch": self.options.stretch is not None,
             "--every": self.every is not None,
             "--smooth": bool(self.options.smooth),
+            "--track": self.options.track,
         }
         return {option for option, is_given in options.items() if is_given}
 
@@ -142,6 +143,7 @@ class Task(ABC):
     refused: ClassVar[Mapping[str, str]] = {
         "--every": "--every is for videos (.mp4, .mkv, ...); leave it out",
         "--smooth": "--smooth is for videos (.mp4, .mkv, ...); leave it out",
+        "--track": "--track is for videos (.mp4, .mkv, ...); leave it out",
     }
     """Options that inputs of this kind don't have, with the error for each."""
 

@@ -3,20 +3,21 @@
 The overlay video has the source's frames under colors, names and a legend, as H.264 with the source's sound.
 """
 
+import json
 import math
 import os
 import time
 from array import array
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial as partial_call
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 from zlib import Z_RLE
 
 import numpy as np
@@ -38,19 +39,21 @@ from segvoc.imaging.overlay import (
 )
 from segvoc.imaging.palette import word_colors
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
+from segvoc.imaging.video_reading import OpenVideo, open_container, require_av
+from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.hints import find_hints
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
-from segvoc.inference.smoothing import Smoothing, SmoothingState
+from segvoc.inference.smoothing import SmoothingState
+from segvoc.inference.video_frames import check_every, labeled_frames
 from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files
-from segvoc.labeling.video_reading import Frame, OpenVideo, frames_ahead, open_container, require_av
 from segvoc.models.digests import model_record
 from segvoc.runtime.ordered_calls import run_ordered
 from segvoc.runtime.progress import print_line
-from segvoc.storage.atomic_writes import check_names, write_atomically, writing
+from segvoc.storage.atomic_writes import check_names, write_atomically, write_bytes, writing
 from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, RunSettings, Stamp, StepwiseWork, stamp_of
 
@@ -64,17 +67,12 @@ MOST_LISTED = 1000
 """Maximum number of labeled frames listed in a report."""
 
 
-def check_every(every: int) -> None:
-    """Raise `UsageError` if the step between labeled frames isn't positive."""
-    if every < 1:
-        raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second frame, ...")
-
-
 def _paths(stem: str, labeling: Labeling) -> ResultPaths:
     """The files of a labeled video: `video/000000.png`, ... (label maps), `video.overlay.mp4` and `video.json`."""
     label_map, report = (Path(labeling.out, f"{stem}{suffix}") for suffix in ("", ".json"))
     overlay = None if labeling.overlay is None else Path(labeling.out, f"{stem}.overlay.mp4")
-    return ResultPaths(stem=stem, label_map=label_map, overlay=overlay, report=report)
+    tracks = Path(labeling.out, f"{stem}.tracks.jsonl") if labeling.options.track else None
+    return ResultPaths(stem=stem, label_map=label_map, overlay=overlay, tracks=tracks, report=report)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +81,8 @@ class VideoResult(LabeledFile):
 
     video: Mapping[str, Any]
     """The number of "frames", the number "labeled", "every", "smooth", the average "fps", the "duration" [s], the
-    counterclockwise "rotation" that made frames upright [degrees], "audio" and "damage".
+    counterclockwise "rotation" that made frames upright [degrees], "audio", "damage", and the number of "tracks" of
+    each word (None if objects aren't tracked).
 
     "audio" has the "codec" of each stream, and whether it is "copied" to the overlay video; it is empty without one.
     "damage" is why the video ends early, or what is missing; None if it is whole.
@@ -101,62 +100,6 @@ class VideoResult(LabeledFile):
         return {**report, "video": self.video, **counts, "timeline": self.timeline, "seconds": seconds}
 
 
-def segment_frames(
-    model: Segmenter,
-    video: OpenVideo,
-    words: Words,
-    *,
-    every: int = 1,
-    options: LabelOptions | None = None,
-    smoothing: Smoothing | None = None,
-    first: int = 0,
-    on_frame: Callable[[Frame], object] = lambda frame: None,
-) -> Generator[tuple[Frame, Segmentation], None, None]:
-    """Label the frames of a video in order; a thread prefetches frames during each forward pass.
-
-    Args:
-        model: the model.
-        video: the video, open and not read yet.
-        words: as for `Segmenter.segment`, encoded once.
-        every: label every n-th frame, from the first on.
-        options: labeling options (default: `LabelOptions()`).
-        smoothing: the mean to continue at the frame `first` (default: a new one, by the options).
-        first: the frame to start at.
-        on_frame: called in another thread with each frame that is read from `first` on, labeled or not.
-
-    Yields:
-        Each labeled frame, and its labels.
-
-    Raises:
-        InputError: the network's output for a frame is not finite.
-        UsageError: words or options conflict.
-    """
-    check_every(every)
-    waiting: deque[Frame] = deque()
-
-    def read() -> Iterator[Frame]:
-        for frame in video.frames(lambda number: number >= first and number % every == 0):
-            if frame.number >= first:
-                on_frame(frame)
-            if frame.pixels is not None:
-                yield frame
-
-    with closing(frames_ahead(read(), video)) as frames:
-
-        def pixels() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-            for frame in frames:
-                waiting.append(frame)
-                assert frame.pixels is not None
-                yield frame.pixels
-
-        results = model.segment_many(pixels(), words, options=options, smoothing=smoothing)
-        try:
-            for result in results:
-                yield waiting.popleft(), replace(result, source=str(video.path))
-        except InputError as error:
-            raise InputError(f"{str(video.path)!r}: {error}") from None
-
-
 def label_video(
     model: Segmenter,
     path: PathLike,
@@ -168,7 +111,7 @@ def label_video(
 ) -> VideoResult:
     """Label a video, and write an overlay video, label maps of its frames (and maps of objects), and a report.
 
-    Each frame has objects of its own, numbered anew.
+    Objects are numbered anew in each frame, or by their tracks (`track=True`), which are written frame by frame, too.
 
     Args:
         model: the model.
@@ -214,6 +157,9 @@ def label_video(
             "rotation": video.rotation,
             "audio": partial.sound,
             "damage": partial.damage,
+            "tracks": {prepared.words[label]: count for label, count in sorted(partial.started.items())}
+            if how.track
+            else None,
         }
         job = model.job(prepared, how)
         result = VideoResult(
@@ -283,14 +229,14 @@ def _label_frames(
     progress: Callable[[int, int | None], object],
 ) -> None:
     """Label the frames that an earlier call left; a thread stores them and draws the overlay video, from the start."""
-    every, style, smoothing = call.every or 1, call.overlay, partial.smoothing(call.options.smooth)
+    every, style, memory = call.every or 1, call.overlay, partial.memory(call.options, call.every or 1)
     first, total = len(partial.times), video.expected_frames
     colors, times = word_colors(words.words, words.background), partial.times[:]
 
-    def store(number: int, result: Segmentation, state: SmoothingState | None) -> None:
+    def store(number: int, result: Segmentation, state: SmoothingState | None, started: Counter[int]) -> None:
         if number % (every * max(1, PIECE // every)) == 0:
             partial.end_piece(times[:number])
-        partial.add_frame(number, result, colors, state)
+        partial.add_frame(number, result, colors, state, started)
         if overlay is not None:
             overlay.show(result.labels, every, result.object_map)
 
@@ -303,12 +249,15 @@ def _label_frames(
                     ),
                     1,
                 )
-        how = {"every": every, "options": call.options, "smoothing": smoothing, "first": first}
-        results = segment_frames(model, video, words, **how, on_frame=lambda frame: times.append(frame.time))
+        label = partial_call(model.segment_many, words=words, options=call.options, memory=memory)
+        results = labeled_frames(video, label, every=every, first=first, on_frame=lambda one: times.append(one.time))
         with closing(results):
-            for frame, result in results:
-                yield partial_call(store, frame.number, result, None if smoothing is None else smoothing.state), 1
-                progress(min(frame.number + every, len(times)), total)
+            for result in results:
+                assert result.frame is not None
+                state = None if memory.smoothing is None else memory.smoothing.state
+                started = Counter[int]() if memory.tracks is None else memory.tracks.started.copy()
+                yield partial_call(store, result.frame, result, state, started), 1
+                progress(min(result.frame + every, len(times)), total)
 
     about = partial.overlay, video.path, words.words, colors
     with ExitStack() as stack:
@@ -348,6 +297,10 @@ def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> 
                 (paths.label_map / _objects_name(number)).unlink(missing_ok=True)
         if paths.overlay is not None:
             _move(partial.overlay, paths.overlay)
+        if paths.tracks is not None:
+            write_atomically(paths.tracks, partial.write_tracks)
+        else:
+            paths.report.with_name(f"{Path(paths.stem).name}.tracks.jsonl").unlink(missing_ok=True)
     write_atomically(paths.report, lambda file: file.write(json_text(result.report(compact=compact))))
 
 
@@ -378,13 +331,16 @@ class PartialVideo(StepwiseWork):
     def __init__(self, labeling: Labeling, stem: str, settings: RunSettings, video: Stamp) -> None:
         self.folder = Path(labeling.out, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
         self.overlay = self.folder / "overlay.mp4"
-        self.has_objects = labeling.options.objects
+        self.has_objects, self.has_tracks = labeling.options.objects, labeling.options.track
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
         self.times, self.frames = array("q"), list[dict[str, Any]]()
         self.sound: list[dict[str, Any]] = []
         self.damage: str | None = None
         self.is_complete = False
+        self.started = Counter[int]()
+        """Number of tracks, by label."""
         self._new, self._mean, self._start = list[dict[str, Any]](), None, time.perf_counter()
+        self._new_tracks, self._new_started = bytearray(), Counter[int]()
         super().__init__(self.folder, settings, video, out=labeling.out, resume=labeling.resume)
 
     def label_map(self, number: int) -> Path:
@@ -399,10 +355,14 @@ class PartialVideo(StepwiseWork):
         """The objects of a finished frame; None without objects."""
         return np.array(Image.open(self.object_map(number)), np.uint16) if self.has_objects else None
 
-    def smoothing(self, weight: float) -> Smoothing | None:
-        """The mean after the last chunk, to go on with; None without smoothing."""
-        smoothing, path = Smoothing(weight) if weight else None, self._state(self.pieces - 1)
-        if smoothing is not None and path.is_file():
+    def memory(self, options: LabelOptions, every: int) -> FrameMemory:
+        """The state after the last chunk, to continue."""
+        memory, path = FrameMemory.of(options), self._state(self.pieces - 1)
+        if (tracks := memory.tracks) is not None:
+            numbers = range(0, len(self.times), every)[-(tracks.gap + 2) :]
+            maps = [(read_label_map(self.label_map(number)), self.objects(number)) for number in numbers]
+            tracks.restore(self.started.copy(), [(labels, found) for labels, found in maps if found is not None])
+        if (smoothing := memory.smoothing) is not None and path.is_file():
             try:
                 with np.load(path, allow_pickle=False) as arrays:
                     state = SmoothingState(arrays["classes"], arrays["probabilities"], arrays["frame"])
@@ -410,12 +370,20 @@ class PartialVideo(StepwiseWork):
                 problem = f"{str(path)!r} can't be read ({error}); label the video without --resume"
                 raise OutputError(problem) from None
             smoothing.restore(state)
-        return smoothing
+        return memory
 
     def add_frame(
-        self, number: int, result: Segmentation, colors: UInt8[np.ndarray, "K 3"], state: SmoothingState | None
+        self,
+        number: int,
+        result: Segmentation,
+        colors: UInt8[np.ndarray, "K 3"],
+        state: SmoothingState | None,
+        started: Counter[int],
     ) -> None:
-        """Store the labels of the next labeled frame, and the mean after it; they count from the end of the chunk."""
+        """Store the labels of the next labeled frame, and the mean and the number of tracks after it.
+
+        They count from the end of the chunk.
+        """
         image = label_map_image(result.labels, colors)
         # run-length compression suits label maps: a tenth of the default's time, at about the same size
         options = {"compress_level": 1, "compress_type": Z_RLE}
@@ -427,8 +395,20 @@ class PartialVideo(StepwiseWork):
             write_atomically(self.object_map(number), lambda file: numbers.save(file, "PNG", **options))
             counted = zip(result.words, result.object_counts or (), strict=True)
             frame["objects"] = {word: count for word, count in counted if count}
+        if self.has_tracks:
+            objects = [
+                {"track": one.track, "word": one.word, "box": one.box, "area": one.area, "score": round(one.score, 6)}
+                for one in sorted(result.objects, key=lambda one: one.track or 0)
+            ]
+            line = {"frame": result.frame, "time": result.time, "objects": objects}
+            self._new_tracks += json.dumps(line, allow_nan=False).encode() + b"\n"
         self._new.append(frame)
-        self._mean = state
+        self._mean, self._new_started = state, started
+
+    def write_tracks(self, file: BinaryIO) -> None:
+        """Write a line of JSON for each labeled frame."""
+        for piece in range(self.pieces):
+            file.write(self._tracks(piece).read_bytes())
 
     def end_piece(self, times: Sequence[int]) -> None:
         """Record the frames since the last chunk as one, given the times of all frames of the video so far."""
@@ -437,9 +417,12 @@ class PartialVideo(StepwiseWork):
         if self._mean is not None:
             state = vars(self._mean)
             write_atomically(self._state(self.pieces), lambda file: np.savez(file, **state))
+        if self.has_tracks:
+            write_bytes(self._tracks(self.pieces), bytes(self._new_tracks))
+            self._new_tracks.clear()
         now = time.perf_counter()
         piece = {"times": list(times[len(self.times) :]), "frames": self._new, "seconds": now - self._start}
-        self.add({**piece, "state": self._mean is not None})
+        self.add({**piece, "state": self._mean is not None, "tracks": sorted(self._new_started.items())})
         self._new, self._start = [], now
         self._state(self.pieces - 2).unlink(missing_ok=True)
 
@@ -466,6 +449,9 @@ class PartialVideo(StepwiseWork):
     def _state(self, piece: int) -> Path:
         return self.folder / f"{piece:06}.npz"
 
+    def _tracks(self, piece: int) -> Path:
+        return self.folder / f"{piece:06}.tracks.jsonl"
+
     def usable(self, values: list[Any]) -> list[Any]:
         """The steps before the first with missing files; files of a complete video may already be in place."""
         if values and "complete" in values[-1]:
@@ -473,6 +459,7 @@ class PartialVideo(StepwiseWork):
         for piece, value in enumerate(values):
             of_piece = [self.label_map(frame["number"]) for frame in value["frames"]]
             of_piece += [self.object_map(frame["number"]) for frame in value["frames"] if "objects" in frame]
+            of_piece += [self._tracks(piece)] if self.has_tracks else []
             if not all(file.is_file() for file in of_piece):
                 has_state = not piece or not values[piece - 1]["state"] or self._state(piece - 1).is_file()
                 return values[:piece] if has_state else []
@@ -484,6 +471,7 @@ class PartialVideo(StepwiseWork):
             self.is_complete, self.damage, self.sound = True, value["damage"], value["sound"]
             return
         self.times.extend(value["times"])
+        self.started = Counter(dict(value["tracks"]))
         self.frames.extend(value["frames"][: MOST_LISTED - len(self.frames)])
         for frame in value["frames"]:
             self.statistics.add(frame["labels"])

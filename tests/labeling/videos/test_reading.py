@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segvoc.labeling.video_reading import OpenVideo
+from segvoc.imaging.video_reading import OpenVideo
 from tests.labeling.videos.videos import write_video
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import threading
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,11 @@ from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
+from segvoc.imaging.video_reading import OpenVideo
 from segvoc.inference.label_options import LabelOptions
 from segvoc.labeling import videos
 from segvoc.labeling.task import Labeling
-from segvoc.labeling.video_reading import OpenVideo
-from segvoc.labeling.videos import label_video, segment_frames
+from segvoc.labeling.videos import label_video
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.inference.small_network import small_segmenter
 from tests.labeling.videos.videos import CLOCKWISE, shown_frames, shown_times, write_video
@@ -125,9 +126,9 @@ def test_each_frame_has_objects_of_its_own(model: NetworkSegmenter, tmp_path: Pa
     [
         (5, {}),
         (9, {"every": 2, "options": LabelOptions(smooth=0.7)}),
-        (5, {"options": LabelOptions(objects=True, least_object=1)}),
+        (5, {"options": LabelOptions(track=True, least_object=1, smooth=0.5)}),
     ],
-    ids=["plain", "smooth", "objects"],
+    ids=["plain", "smooth", "tracks"],
 )
 def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch, stop, settings):
     path = write_video(tmp_path / "video.mp4", 11)
@@ -148,6 +149,35 @@ def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch,
     assert not (tmp_path / "out/video.json").exists()
     label_video(model, path, WORDS, Labeling(out=tmp_path / "out", resume=True, **settings))
     _assert_same_results(tmp_path / "out", tmp_path / "whole")
+
+
+def test_tracked_objects_are_listed_frame_by_frame(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", 6)
+    options = LabelOptions(track=True, track_gap=2)
+    result = label_video(model, path, WORDS, Labeling(out=tmp_path / "out", options=options, every=2, overlay=None))
+    lines = [json.loads(line) for line in (tmp_path / "out/video.tracks.jsonl").read_text().splitlines()]
+    frames = list(model.segment_video(path, WORDS, every=2, options=options))
+    tracks = dict[int, str]()
+    for line, frame in zip(lines, frames, strict=True):
+        objects = np.array(Image.open(tmp_path / f"out/video/{line['frame']:06}.objects.png"))
+        np.testing.assert_array_equal(objects, frame.object_map)
+        assert (line["frame"], line["time"]) == (frame.frame, frame.time)
+        listed = {one.track: (one.word, list(one.box), one.area) for one in frame.objects}
+        assert {one["track"]: (one["word"], one["box"], one["area"]) for one in line["objects"]} == listed
+        assert all((objects == track).sum() == area for track, (_, _, area) in listed.items())
+        assert list(frame.to_dataframe(objects=True)["track"]) == [one.track for one in frame.objects]
+        for track, (word, *_) in listed.items():
+            assert track is not None and tracks.setdefault(track, word) == word
+    assert [line["frame"] for line in lines] == [0, 2, 4]
+    assert result.video["tracks"] == dict(Counter(tracks.values())) and sorted(tracks) == [*range(1, len(tracks) + 1)]
+    # without tracks, an earlier call's list of them goes
+    assert label_video(model, path, WORDS, Labeling(out=tmp_path / "out", overlay=None)).video["tracks"] is None
+    assert not (tmp_path / "out/video.tracks.jsonl").exists()
+    for images in (model.segment, model.start):
+        with pytest.raises(UsageError, match="track is for the frames of a video"):
+            images([np.zeros((8, 8, 3), np.uint8)], WORDS, options=options)
+    with pytest.raises(UsageError, match="track_gap=3 is about tracks"):
+        model.segment_video(path, WORDS, track_gap=3)
 
 
 def test_no_thread_reads_a_video_that_is_closed_after_an_error(model, tmp_path, monkeypatch):
@@ -262,8 +292,7 @@ def test_smoothing_calms_labels(model: NetworkSegmenter, tmp_path: Path) -> None
 
     def changes(smooth: float) -> float:
         options = LabelOptions(smooth=smooth)
-        with OpenVideo(path) as video:
-            found = [result.labels for _, result in segment_frames(model, video, WORDS, options=options)]
+        found = [frame.labels for frame in model.segment_video(path, WORDS, options=options)]
         return float(np.mean([(one != two).mean() for one, two in itertools.pairwise(found)]))
 
     assert 0 < changes(0.8) < 0.8 * changes(0.0)

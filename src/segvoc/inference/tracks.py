@@ -1,0 +1,243 @@
+"""Tracks: objects keep their number from frame to frame of a video, also over frames in which they aren't found.
+
+In each frame, the objects of a word are assigned to its tracks so that the sum of their similarities is greatest. A
+track is expected where its last two sightings, at a constant speed, have it by now. Numbers depend on the last frames
+alone, so a video can be continued from its maps.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, UInt16
+
+from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import UNLABELED
+
+GAP = 5
+"""Default number of frames that an object may be missing from and keep its number."""
+
+CELLS = 192
+"""Number of cells along the longer side of a frame; masks are compared on them."""
+
+REACH = 0.5
+"""How much a box is widened on each side, as a share of its size, so that objects compare that don't overlap."""
+
+LEAST = 0.05
+"""Minimum similarity of a track and an object."""
+
+INSIDE = 0.7
+"""Minimum share of a track's mask inside an object that is divided among its tracks."""
+
+KNOWN = 4
+"""Minimum sightings of a track, among the last frames, to get a part of an object that several are in."""
+
+
+class Sighting(NamedTuple):
+    """An object in a frame."""
+
+    number: int
+    """Its number in the map, and once it is assigned that of its track."""
+    label: int
+    box: Float64[np.ndarray, " 4"]
+    """Top, left, bottom and right [cells]."""
+    inside: Bool[np.ndarray, "h w"]
+    """The cells of its box."""
+
+    @property
+    def center(self) -> Float64[np.ndarray, " 2"]:
+        """Row and column of the center of its box [cells]."""
+        return (self.box[:2] + self.box[2:]) / 2
+
+    @property
+    def size(self) -> Float64[np.ndarray, " 2"]:
+        """Height and width of its box [cells]."""
+        return self.box[2:] - self.box[:2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedTrack:
+    """A track in the next frame."""
+
+    last: Sighting
+    moved: Float64[np.ndarray, " 2"]
+    """Rows and columns from its last sighting to where it is expected [cells]."""
+    size: Float64[np.ndarray, " 2"]
+    """Height and width of the largest box among its last sightings, since it may be hidden in part [cells]."""
+    sightings: int
+    """Number of the last frames that it is in."""
+
+    def placed(self, seen: Sighting) -> Bool[np.ndarray, "h w"]:
+        """The cells of an object's box where the track is expected."""
+        one, found = self.last.inside, np.zeros(seen.inside.shape, bool)
+        shift = (np.round(self.moved) + np.floor(self.last.box[:2]) - np.floor(seen.box[:2])).astype(int)
+        start, stop = np.maximum(shift, 0), np.minimum(shift + one.shape, found.shape)
+        if (stop > start).all():
+            rows, columns = (slice(*ends) for ends in zip(start, stop, strict=True))
+            from_rows, from_columns = (slice(*ends) for ends in zip(start - shift, stop - shift, strict=True))
+            found[rows, columns] = one[from_rows, from_columns]
+        return found
+
+    def similarity(self, seen: Sighting) -> float:
+        """The mean of two overlaps (intersection over union), in [0, 1]: of the masks, and of the widened boxes."""
+        both = np.count_nonzero(self.placed(seen) & seen.inside)
+        either = np.count_nonzero(self.last.inside) + np.count_nonzero(seen.inside) - both
+        boxes = _widened(self.last.box + np.tile(self.moved, 2), self.size), _widened(seen.box, seen.size)
+        return (both / max(1, either) + _box_overlap(*boxes)) / 2
+
+
+class Tracks:
+    """The tracks of a video, numbered from 1.
+
+    Args:
+        gap: number of frames that an object may be missing from and keep its number.
+
+    Raises:
+        UsageError: the gap is negative.
+    """
+
+    def __init__(self, gap: int = GAP) -> None:
+        if gap < 0:
+            raise UsageError(f"track_gap={gap} is out of range; give a number of frames, 0 or more")
+        self.gap = gap
+        self.started: Counter[int] = Counter()
+        """Number of tracks so far, by label."""
+        self._frames = deque[list[Sighting]](maxlen=gap + 2)
+
+    def follow(
+        self, labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"]
+    ) -> UInt16[np.ndarray, "H W"]:
+        """Number the objects (0: none) of the next frame by their tracks.
+
+        An object that several tracks are expected in is divided among these: each pixel belongs to the nearest one.
+
+        Raises:
+            UsageError: there are more than 65,535 tracks.
+        """
+        from scipy.optimize import linear_sum_assignment
+
+        expected = self._expected()
+        objects = _divided(objects, labels, expected)
+        seen = sightings(labels, objects)
+        tracks = np.zeros(int(objects.max(initial=0)) + 1, np.uint16)
+        for label in {one.label for one in seen}:
+            found = [one for one in seen if one.label == label]
+            known = [track for track in expected if track.last.label == label]
+            alike = np.reshape([track.similarity(one) for track in known for one in found], (len(known), len(found)))
+            for row, column in zip(*linear_sum_assignment(alike, maximize=True), strict=True):
+                if alike[row, column] >= LEAST:
+                    tracks[found[column].number] = known[row].last.number
+        for one in seen:
+            if not tracks[one.number]:
+                self.started[one.label] += 1
+                if (count := self.started.total()) > UNLABELED:
+                    raise UsageError(f"there are more than {UNLABELED} tracks; follow larger objects (least_object)")
+                tracks[one.number] = count
+        numbered = [one._replace(number=int(tracks[one.number])) for one in seen]
+        self._frames.append(sorted(numbered, key=lambda one: one.number))
+        return tracks[objects]
+
+    def restore(
+        self,
+        started: Counter[int],
+        frames: Sequence[tuple[UInt16[np.ndarray, "H W"], UInt16[np.ndarray, "H W"]]],
+    ) -> None:
+        """Continue after other frames: `started` after them, and the last `gap + 2` maps of labels and tracks."""
+        self.started = started
+        self._frames.extend(sightings(labels, tracks) for labels, tracks in frames)
+
+    def _expected(self) -> list[ExpectedTrack]:
+        newest = list(self._frames)[::-1]
+        seen = dict[int, list[Sighting]]()
+        for one in chain.from_iterable(newest):
+            seen.setdefault(one.number, []).append(one)
+        found = dict[int, ExpectedTrack]()
+        for ago, frame in enumerate(newest[: self.gap + 1], 1):
+            for last in frame:
+                if last.number not in found:
+                    moved = ago * _speed(last, newest[ago:])
+                    times = seen[last.number]
+                    size = np.max([one.size for one in times], axis=0)
+                    found[last.number] = ExpectedTrack(last=last, moved=moved, size=size, sightings=len(times))
+        return list(found.values())
+
+
+def sightings(labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"]) -> list[Sighting]:
+    """The objects of a frame, in the order of their numbers."""
+    from scipy.ndimage import find_objects
+
+    scale = _scale(labels.shape)
+    rows, columns = (
+        np.minimum((np.arange(max(1, round(scale * side))) + 0.5) / scale, side - 1).astype(int)
+        for side in labels.shape
+    )
+    cells = objects[rows[:, None], columns]
+    found = list[Sighting]()
+    for number, place in enumerate(find_objects(objects), 1):
+        if place is not None:
+            label = int(labels[place][objects[place] == number][0])
+            box = scale * np.array([place[0].start, place[1].start, place[0].stop, place[1].stop], float)
+            (top, left), (bottom, right) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+            found.append(Sighting(number, label, box, cells[top:bottom, left:right] == number))
+    return found
+
+
+def _divided(
+    objects: UInt16[np.ndarray, "H W"], labels: UInt16[np.ndarray, "H W"], expected: Sequence[ExpectedTrack]
+) -> UInt16[np.ndarray, "H W"]:
+    from scipy.ndimage import distance_transform_edt, find_objects
+
+    objects, scale, last = objects.copy(), _scale(labels.shape), int(objects.max(initial=0))
+    places = find_objects(objects)
+    for seen in sightings(labels, objects):
+        inside = [track.placed(seen) for track in expected if track.last.label == seen.label and _is_in(track, seen)]
+        if len(inside) < 2 or last + len(inside) > UNLABELED:
+            continue
+        nearest = np.argmin([distance_transform_edt(~mask) for mask in inside], axis=0)
+        place = places[seen.number - 1]
+        rows, columns = (
+            np.clip((np.arange(pixels.start, pixels.stop) * scale - np.floor(edge)).astype(int), 0, cells - 1)
+            for pixels, edge, cells in zip(place, seen.box[:2], nearest.shape, strict=True)
+        )
+        parts, pixels = nearest[rows[:, None], columns], objects[place]
+        is_object = pixels == seen.number
+        for part in range(1, len(inside)):
+            last += 1
+            pixels[is_object & (parts == part)] = last
+    return objects
+
+
+def _is_in(track: ExpectedTrack, seen: Sighting) -> bool:
+    """Whether most of a track that is known for a while is expected in an object."""
+    if track.sightings < KNOWN:
+        return False
+    inside, all_of_it = np.count_nonzero(track.placed(seen) & seen.inside), np.count_nonzero(track.last.inside)
+    return bool(inside and inside >= INSIDE * all_of_it)
+
+
+def _speed(last: Sighting, earlier: Sequence[Sequence[Sighting]]) -> Float64[np.ndarray, " 2"]:
+    """Rows and columns per frame from the sighting before the last one [cells]; `earlier` starts at the newest."""
+    for ago, frame in enumerate(earlier, 1):
+        for one in frame:
+            if one.number == last.number:
+                return (last.center - one.center) / ago
+    return np.zeros(2)
+
+
+def _scale(shape: tuple[int, ...]) -> float:
+    """Cells per pixel."""
+    return min(1.0, CELLS / max(shape))
+
+
+def _widened(box: Float64[np.ndarray, " 4"], size: Float64[np.ndarray, " 2"]) -> Float64[np.ndarray, " 4"]:
+    more = REACH * size
+    return np.concatenate([box[:2] - more, box[2:] + more])
+
+
+def _box_overlap(one: Float64[np.ndarray, " 4"], other: Float64[np.ndarray, " 4"]) -> float:
+    sides = np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)
+    both = float(sides.prod())
+    return both / max(1e-9, float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - both)

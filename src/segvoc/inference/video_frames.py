@@ -1,0 +1,70 @@
+"""The frames of a video in order, with their labels."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import UInt8
+
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.video_reading import Frame, OpenVideo, frames_ahead
+from segvoc.inference.segmentation import Segmentation
+
+
+def check_every(every: int) -> None:
+    """Raise `UsageError` if the step between labeled frames isn't positive."""
+    if every < 1:
+        raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second frame, ...")
+
+
+def labeled_frames(
+    video: OpenVideo,
+    label: Callable[[Iterable[UInt8[np.ndarray, "H W 3"]]], Iterable[Segmentation]],
+    *,
+    every: int = 1,
+    first: int = 0,
+    on_frame: Callable[[Frame], object] = lambda frame: None,
+) -> Generator[Segmentation, None, None]:
+    """Label the frames of a video; a thread prefetches frames during each forward pass.
+
+    Args:
+        video: the video, open and not read yet.
+        label: labels a stream of frames in order, as `Segmenter.segment_many` does.
+        every: label every n-th frame, from the first on.
+        first: the frame to start at.
+        on_frame: called in another thread with each frame that is read from `first` on, labeled or not.
+
+    Yields:
+        The result for each labeled frame, with its number and time.
+
+    Raises:
+        InputError: the network's output for a frame is not finite.
+        UsageError: `every` is out of range.
+    """
+    check_every(every)
+    waiting: deque[Frame] = deque()
+
+    def read() -> Iterator[Frame]:
+        for frame in video.frames(lambda number: number >= first and number % every == 0):
+            if frame.number >= first:
+                on_frame(frame)
+            if frame.pixels is not None:
+                yield frame
+
+    with closing(frames_ahead(read(), video)) as frames:
+
+        def pixels() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+            for frame in frames:
+                waiting.append(frame)
+                assert frame.pixels is not None
+                yield frame.pixels
+
+        try:
+            for result in label(pixels()):
+                frame = waiting.popleft()
+                time = round(float(frame.time * video.time_base), 6)
+                yield replace(result, source=str(video.path), frame=frame.number, time=time)
+        except InputError as error:
+            raise InputError(f"{str(video.path)!r}: {error}") from None
