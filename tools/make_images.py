@@ -84,6 +84,27 @@ def draw_objects() -> None:
     sheet.save(TARGET / "touching.jpg", quality=75, optimize=True, progressive=True)
 
 
+def draw_tracks() -> None:
+    """A cat and a dog that pass each other in front of a mountain, in a video made of photographs."""
+    model = segvoc.load("tiny", dtype="float32")
+    scene = Image.open(SAMPLES / "mountains.jpg").convert("RGB").resize((480, 320))
+    cat = model.segment(SAMPLES / "chelsea.jpg", ["cat"]).crop("cat")
+    dog = model.segment(SAMPLES / "dogs.jpg", ["dog"]).crop("dog")
+    frames = []
+    for number in range(13):
+        frame = scene.copy()
+        for animal, height, left in ((cat, 130, 10 + 24 * number), (dog, 190, 330 - 22 * number)):
+            small = animal.resize((round(animal.width * height / animal.height), height))
+            frame.paste(small, (left, 320 - height), small)
+        frames.append(np.asarray(frame))
+    results = [*model.segment_many(frames, ["cat", "dog", "mountain", "sky", "trees"], track=True)]
+    print("tracks.jpg", *({(one.word, one.track) for one in result.objects} for result in results), sep="\n")
+    sheet = Image.new("RGB", (4 * 300 + 3 * GAP, 200), "white")
+    for column, result in enumerate(results[::4]):
+        sheet.paste(result.overlay(legend=False).resize((300, 200)), (column * (300 + GAP), 0))
+    sheet.save(TARGET / "tracks.jpg", quality=75, optimize=True, progressive=True)
+
+
 def draw_drawn() -> None:
     """The first ten of a draw of all photographs in `samples/`, with labels, words and the expected accuracy."""
     model = segvoc.load("tiny", dtype="float32")
@@ -157,5 +178,6 @@ if __name__ == "__main__":
     draw_samples("samples.jpg", WORDS)
     draw_samples("poor.jpg", POOR)
     draw_objects()
+    draw_tracks()
     draw_drawn()
     draw_teaching()

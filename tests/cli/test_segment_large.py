@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.imaging import video_reading
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.labeling import video_reading
 from tests.cli.command import WORDS, Command, draw_photos, read_json, result_files
 from tests.images import utm, write_raster
 from tests.inference.small_network import small_segmenter
@@ -33,6 +33,23 @@ def test_videos_are_labeled_frame_by_frame(segment: Command) -> None:
     assert len(shown_frames(Path("out/video.overlay.mp4"))) == 6
     first = small_segmenter().segment(shown_frames(path)[0], ["cat", "sofa", "wall"])
     np.testing.assert_array_equal(read_label_map("out/video/000000.png"), first.labels)
+
+
+def test_tracked_objects_are_written_for_other_programs(segment: Command) -> None:
+    _video("video.mp4")
+    formats = ("--track-format", "coco", "--track-format", "mot")
+    segment("video.mp4", *WORDS, "--track", *formats, "--no-overlay").ok()
+    lines = Path("out/video.tracks.jsonl").read_text().splitlines()
+    files = {"video.coco.json", "video.mot.zip", "video.tracks.jsonl"}
+    assert len(lines) == 6 and files <= {*result_files()}
+    entries = read_json("out/video.coco.json")["annotations"]
+    tracks = [one["track"] for line in lines for one in json.loads(line)["objects"]]
+    assert sorted(one["track_id"] for one in entries) == sorted(tracks)
+    segment("video.mp4", *WORDS, "--no-overlay").ok()  # the files of an earlier call go
+    assert not files & {*result_files()}
+    segment("video.mp4", *WORDS, *formats).refused("--track-format is for tracked objects; add --track")
+    draw_photos("photo.png")
+    segment("photo.png", *WORDS, "--track").refused("--track is for videos")
 
 
 def test_several_videos_keep_a_journal_and_their_suffixes(segment: Command) -> None:

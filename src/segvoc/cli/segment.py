@@ -26,6 +26,7 @@ from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
 from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.labeling.run import LabelingRun
 from segvoc.labeling.task import Labeling
+from segvoc.labeling.track_files import TRACK_FORMATS
 from segvoc.vocabulary import PartVocabulary
 
 
@@ -105,6 +106,14 @@ def _overlay(given: dict[str, Any]) -> OverlayStyle | None:
     help="Videos: label every N-th frame; the frames between keep its labels in the overlay video.",
 )
 @click.option(
+    "--track-format",
+    "track_formats",
+    type=click.Choice(TRACK_FORMATS),
+    multiple=True,
+    metavar="NAME",
+    help=f"Videos: also write the tracked objects for other programs: {', '.join(TRACK_FORMATS)}.",
+)
+@click.option(
     "--bands",
     metavar="R,G,B",
     callback=lambda context, option, text: _band_numbers(text),
@@ -139,7 +148,8 @@ def segment_command(
     each word); with --parts also photo.parts.png (the part at each pixel of an object). Subfolders are kept. If
     a.jpg and a.png are in the same folder, their results are named a.jpg.png, a.png.png, and so on.
 
-    For video.mp4, writes video.overlay.mp4 (all frames), video/000000.png, ... (label maps) and video.json.
+    For video.mp4, writes video.overlay.mp4 (all frames), video/000000.png, ... (label maps) and video.json; with
+    --track also video.tracks.jsonl (each frame's objects, which keep their numbers).
 
     With --objects, also writes photo.objects.png (each pixel's object number) and counts the objects in the report.
 

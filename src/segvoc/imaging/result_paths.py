@@ -79,8 +79,8 @@ class ResultPaths(ResultFiles):
     """`photo.parts.png`; None without parts."""
     object_map: Path | None = None
     """`photo.objects.png`; None without objects."""
-    tracks: Path | None = None
-    """`video.tracks.jsonl`; None unless objects of a video are tracked."""
+    tracks: tuple[Path, ...] = ()
+    """`video.tracks.jsonl`, and the tracks in other formats; empty unless objects of a video are tracked."""
 
     @classmethod
     def below(
@@ -106,7 +106,7 @@ class ResultPaths(ResultFiles):
 
     def __iter__(self) -> Iterator[Path]:
         """Yield the files, the report last."""
-        paths = (self.label_map, self.part_map, self.object_map, self.overlay, self.tracks, self.report)
+        paths = (self.label_map, self.part_map, self.object_map, self.overlay, *self.tracks, self.report)
         return (path for path in paths if path is not None)
 
     @property
