@@ -289,7 +289,15 @@ def test_two_processes_prepare_train_and_score(tmp_path: Path) -> None:
     shutil.rmtree("data")
     Path("data").mkdir()
     write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], tmp_path / "data")
-    settings = ("batch_size=2", "eval_every=0", *SMALL[:2], "num_workers=0", "num_sampled_classes=8", "steps=1")
+    settings = (
+        "batch_size=2",
+        "eval_every=0",
+        "crop_size=96",
+        "short_sides=96",
+        "num_workers=0",
+        "num_sampled_classes=8",
+        "steps=1",
+    )
     words = [*CALL, "--train", "--seeds", "0,1", "--weights", "random"]
     words += [part for setting in settings for part in ("--set", setting)]
     root = Path(segvoc.__file__).parents[2]
