@@ -242,9 +242,7 @@ def test_parts_of_an_object_in_another_spelling_are_those_of_the_word(small: Net
 @pytest.mark.parametrize("threshold", [None, 0.5])
 def test_a_network_of_parts_takes_any_word_for_a_word(threshold: float | None) -> None:
     model = small_segmenter(
-        network=small_part_network(PART_CAT_SEG),
-        protocols={"auto": Protocol(size=64)},
-        templates=("a {}", "{}"),
+        network=small_part_network(PART_CAT_SEG), protocols={"auto": Protocol(size=64)}, templates=("a {}", "{}")
     )
     result = model.segment(IMAGE, ["Background", "wall"], background="auto", threshold=threshold)
     assert result.words == ("Background", "wall") and result.background is None

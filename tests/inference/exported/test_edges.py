@@ -8,15 +8,7 @@ import pytest
 import segvoc
 from segvoc.inference import edges as edges_module
 from segvoc.inference import teaching
-from segvoc.inference.edges import (
-    EDGE_WEIGHTS,
-    EDGES,
-    ISLAND,
-    connected_cells,
-    edge_weights,
-    refined,
-    without_islands,
-)
+from segvoc.inference.edges import EDGE_WEIGHTS, EDGES, ISLAND, connected_cells, edge_weights, refined, without_islands
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.shipped import open_tiny
