@@ -87,7 +87,6 @@ def test_every_option_that_changes_labels_is_in_the_record() -> None:
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
 PARTS = {"cat": ["head", "leg"], "*": ["edge"]}
 
-
 small = pytest.fixture(scope="module")(small_segmenter)
 
 

@@ -19,7 +19,6 @@ from tests.inference.taught.drawn_examples import drawn_examples
 SAMPLE = Path(__file__).parents[3] / "samples" / "chelsea.jpg"
 WORDS = ["cat", "wall", "blanket", "sky"]
 
-
 tiny = pytest.fixture(scope="module")(open_tiny)
 
 
