@@ -124,7 +124,6 @@ def _shape_and_type(path: Path) -> None:
 
 IMAGES = [(kind, mode) for kind in ("JPEG", "PNG", "TIFF", "GIF", "BMP", "PPM", "WEBP") for mode in ("RGB", "L")]
 
-
 TEXTS: dict[str, tuple[Read, str]] = {
     "words.txt": (Vocabulary.read, "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"),
     "parts.json": (PartVocabulary.read, '{"dog": ["head", "leg"], "*": ["skin"], "cat, kitten": []}'),
