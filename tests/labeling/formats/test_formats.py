@@ -17,7 +17,8 @@ from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.connected_regions import connected_regions, polygon_of, simplified
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.objects import with_objects
-from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
+from segvoc.labeling.formats.dataset import DatasetWriter
+from segvoc.labeling.formats.table import writers
 from tests.labeling.formats.drawn_results import WORDS, drawn_result, hard_labels
 
 STEMS = ("photo", "sub/images/other one", "sub/ü")
@@ -28,7 +29,7 @@ SIZE = (48, 64)
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dataset in each format, and below objects/ one with counted objects."""
     folder = tmp_path_factory.mktemp("datasets")
-    for name in FORMAT_NAMES:
+    for name in writers():
         with DatasetWriter(folder / name, name) as dataset:
             for seed, stem in enumerate(STEMS):
                 dataset.add(drawn_result(seed=seed), stem)
@@ -38,8 +39,8 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_labels_and_images_come_back(datasets: Path, name: FormatName) -> None:
+@pytest.mark.parametrize("name", list(writers()))
+def test_labels_and_images_come_back(datasets: Path, name: str) -> None:
     """Also without the name of the format, which its files tell."""
     read = segvoc.read_dataset(datasets / name)
     assert sorted({*read.vocabulary.words} - {"background"}) == sorted(WORDS)
@@ -162,8 +163,8 @@ def test_a_path_is_simplified_as_scikit_image_does_it(seed: int) -> None:
     np.testing.assert_array_equal(simplified(pieces, 1.5), np.concatenate(expected))
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_many_words(tmp_path: Path, name: FormatName) -> None:
+@pytest.mark.parametrize("name", list(writers()))
+def test_many_words(tmp_path: Path, name: str) -> None:
     words = tuple(f"word {index}" for index in range(260))
     labels = np.arange(260, dtype=np.uint16).reshape(13, 20)
     result = drawn_result(labels, words)
@@ -291,8 +292,8 @@ def test_more_objects_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         with_objects(drawn_result(labels, PEOPLE), least=1)
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_labels_and_objects_come_back(datasets: Path, name: FormatName) -> None:
+@pytest.mark.parametrize("name", list(writers()))
+def test_labels_and_objects_come_back(datasets: Path, name: str) -> None:
     read = segvoc.read_dataset(datasets / "objects" / name)
     index = next(index for index, image in enumerate(read.images) if image.stem.endswith("photo"))
     stored, truth = read.read(index).labels, crowded()

@@ -14,10 +14,10 @@ from PIL import Image
 import segvoc
 from segvoc.errors import InputError, UsageError
 from segvoc.labeling.formats.dataset import DatasetWriter
-from segvoc.labeling.formats.writers import VOC_ROOT, VOC_SETS
-from tests.data.datasets.published_layouts import CAMVID, LAYOUTS, colored, photo, save, text, values
+from segvoc.labeling.formats.voc import VOC_ROOT, VOC_SETS
 from tests.images import one_line_error
 from tests.labeling.formats.drawn_results import drawn_result
+from tests.labeling.formats.published_layouts import CAMVID, LAYOUTS, colored, photo, save, text, values
 
 WORDS = ("cat", "road")
 

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.datasets.annotated_images import (
+from segvoc.data.labeled_images import LabeledImages
+from segvoc.errors import InputError, UsageError, missing_package, one_line
+from segvoc.imaging.label_maps import LabelTable, read_label_map
+from segvoc.labeling.formats.annotated_images import (
     AnnotatedImage,
     DatasetSource,
     ParsedDataset,
     checked_size,
     chosen_set,
 )
-from segvoc.data.labeled_images import LabeledImages
-from segvoc.errors import InputError, UsageError, missing_package, one_line
-from segvoc.imaging.label_maps import LabelTable, read_label_map
+from segvoc.labeling.formats.dataset_format import DatasetFormat
 from segvoc.storage.resume import Stamp
 from segvoc.vocabulary import Vocabulary, names_by_id, read_classes, refuse_sets
 
@@ -183,3 +184,6 @@ def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None)
     if len(maps) != 1:
         raise UsageError(f"{unclear} label maps; set labels=, or keep only it and the images (select_columns)")
     return images[0], maps[0]
+
+
+HUGGING_FACE = DatasetFormat(name="huggingface", read=read_saved, is_marked=is_saved)

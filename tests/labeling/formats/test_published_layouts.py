@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import segvoc
-from segvoc.data.datasets.opening import dataset_format
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from tests.data.datasets.published_layouts import LAYOUTS, photo, turn, values
+from segvoc.labeling.formats.opening import dataset_format
 from tests.images import one_line_error
+from tests.labeling.formats.published_layouts import LAYOUTS, photo, turn, values
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -18,7 +18,7 @@ def test_layouts(tmp_path: Path, name: str) -> None:
     layout = LAYOUTS[name]
     layout.write(tmp_path)
     start = tmp_path / layout.start
-    assert dataset_format(start) == layout.format
+    assert dataset_format(start).name == layout.format
     if layout.split is not None and layout.split != "test":
         for split, told in ((None, "choose one with --split"), ("nowhere", "has no set 'nowhere'")):
             with pytest.raises(UsageError, match=told):

@@ -1,18 +1,22 @@
 """Label Studio's JSON: brushes, bitmaps, polygons, closed vectors, rectangles and ellipses."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from jaxtyping import Float64
 
-from segvoc.data.datasets.annotated_images import (
+from segvoc.errors import UsageError
+from segvoc.imaging.annotations import packed_runs
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.annotated_images import (
     DatasetSource,
     Entry,
     ParsedDataset,
@@ -24,8 +28,16 @@ from segvoc.data.datasets.annotated_images import (
     read_xml,
     unique_stems,
 )
-from segvoc.data.datasets.shapes import NoArea, Patch, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
-from segvoc.errors import UsageError
+from segvoc.labeling.formats.dataset_format import (
+    NO_XML,
+    DatasetEntries,
+    DatasetFormat,
+    Facts,
+    FormatWriter,
+    list_lines,
+    write_lines,
+)
+from segvoc.labeling.formats.shapes import NoArea, Patch, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
 
 _ABOUT_IMAGE = frozenset(
     ("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea")
@@ -261,3 +273,51 @@ def _brush(runs: Sequence[Any], height: int, width: int) -> Patch:
         values[place:end] = number(word) if repeated else [number(word) for _ in range(end - place)]
         place = end
     return Patch(0, 0, values.reshape(height, width, 4)[..., 3] > 0)
+
+
+# ---- writing
+
+
+LOCAL_FILES = "/data/local-files/?d="
+"""Label Studio's URL prefix of files below its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
+
+
+class _LabelStudioWriter(FormatWriter):
+    """`tasks.json`, to import; `label_config.xml`, the labeling interface; and the images."""
+
+    lost = NO_XML
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        size = {"original_width": result.width, "original_height": result.height, "image_rotation": 0}
+        kind = {"from_name": "label", "to_name": "image", "type": "brushlabels", "origin": "prediction"}
+        mask = np.zeros(result.labels.shape, bool)
+        entries = []
+        for number, region in enumerate(self.regions(result)):
+            mask[region.place] = region.inside
+            runs = packed_runs(np.flatnonzero(np.diff(mask.ravel(), prepend=False, append=False)), mask.size).tolist()
+            mask[region.place] = False
+            value = {"format": "rle", "rle": runs, "brushlabels": [self.words[region.label]]}
+            entries.append({"id": f"r{number}", **kind, **size, "value": value})
+        return {"model": result.model, "result": entries}
+
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+        write_lines(folder / "tasks.json", list_lines(self._tasks(entries)))
+        labels = [f'    <Label value={quoteattr(word)} background="{color}"/>' for word, color in self.hex_colors()]
+        view = ["<View>", '  <Image name="image" value="$image" zoom="true"/>']
+        view += ['  <BrushLabels name="label" toName="image">', *labels, "  </BrushLabels>", "</View>"]
+        write_lines(folder / "label_config.xml", view)
+
+    def _tasks(self, entries: DatasetEntries) -> Iterator[Facts]:
+        for entry in entries:
+            address = LOCAL_FILES + quote(entry.image, errors="surrogateescape")
+            prediction = {"model_version": entry.facts["model"], "result": entry.facts["result"]}
+            yield {"data": {"image": address}, "predictions": [prediction]}
+
+
+LABEL_STUDIO = DatasetFormat(
+    name="label-studio",
+    read=read_label_studio,
+    writer=_LabelStudioWriter,
+    is_marked=lambda folder: bool(find_exports(folder)),
+    is_json=is_export,
+)

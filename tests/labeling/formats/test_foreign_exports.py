@@ -13,14 +13,14 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import segvoc
-from segvoc.data.datasets.opening import dataset_format
-from segvoc.data.datasets.shapes import Polygons, Shape, Shapes
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.labeling.formats.dataset import FORMAT_NAMES
-from tests.data.datasets.published_layouts import png, save, turn
-from tests.data.datasets.published_layouts import text as write
+from segvoc.labeling.formats.opening import dataset_format
+from segvoc.labeling.formats.shapes import Polygons, Shape, Shapes
+from segvoc.labeling.formats.table import writers
 from tests.labeling.formats.drawn_results import drawn_result
+from tests.labeling.formats.published_layouts import png, save, turn
+from tests.labeling.formats.published_layouts import text as write
 
 HEIGHT, WIDTH = 30, 40
 
@@ -590,7 +590,7 @@ def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
 # ---- out and back
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("name", list(writers()))
 @pytest.mark.parametrize(
     "word", ["🐱 x", "a\u2028b", "a\x0bb", "void", "Ignored", "__ignore__", "#1", "no", "é: \"'\\", "a\x7fb"]
 )

@@ -4,11 +4,17 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from segvoc.data.datasets.annotated_images import (
+from segvoc.errors import UsageError
+from segvoc.imaging.annotations import labelme_content
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.annotated_images import (
     AnnotatedImage,
     DatasetSource,
     Entry,
@@ -22,17 +28,28 @@ from segvoc.data.datasets.annotated_images import (
     unique_stems,
     visible_files,
 )
-from segvoc.data.datasets.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, in_pixels, rectangle
-from segvoc.errors import UsageError
-from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import UNLABELED
-from segvoc.labeling.formats.writers import LABELME_IGNORED
+from segvoc.labeling.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, in_pixels, rectangle
+from segvoc.storage.files import write_json
 
 _WITHOUT_AREA = ("point", "points", "line", "linestrip", "cuboid")
 _OF_CORNERS = ("polygon", "rectangle", "rotation", "oriented_rectangle", "quadrilateral")
 
+LABELME_IGNORED = "__ignore__"
+"""LabelMe's word for pixels without a class."""
+
 LABELME_BACKGROUND = "_background_"
 """LabelMe's word for "none of the others"."""
+
+
+def _has_shapes(folder: Path) -> bool:
+    """Whether one of the first JSON files below a folder lists shapes."""
+    for path in visible_files(folder, (".json",))[:20]:
+        with suppress(UsageError):
+            content = json_content(path)
+            if isinstance(content, dict) and "shapes" in content:
+                return True
+    return False
 
 
 def read_labelme(source: DatasetSource) -> ParsedDataset:
@@ -118,3 +135,32 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     group = entry.content.get("group_id")  # 1.0 if a table was in between
     group = int(group) if isinstance(group, float) and group.is_integer() else group
     return Shape(label=labels[word], patch=patch, group=group if isinstance(group, int | str) else None)
+
+
+# ---- writing
+
+
+class _LabelMeWriter(FormatWriter):
+    """`photo.json` beside `photo.jpg`, and `labels.txt` with the words.
+
+    The polygons of an object have its number as their group. LabelMe has no background class, so a word `__ignore__`
+    comes first, as its converters expect.
+    """
+
+    lost = rf"[\n\r]|^{LABELME_IGNORED}$"
+
+    image_file = "{stem}{suffix}"
+    own_file = "{stem}.json"
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        # a copy is beside the file
+        path = Path(image if os.path.isabs(image) else os.path.basename(image)).as_posix()
+        content = labelme_content(result.labels, self.words, result.object_map, path=path)
+        write_json(folder / self.files(stem)[0], content)
+        return {}
+
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+        write_lines(folder / "labels.txt", [LABELME_IGNORED, *self.words])
+
+
+LABELME = DatasetFormat(name="labelme", read=read_labelme, writer=_LabelMeWriter, is_alike=_has_shapes)

@@ -1,12 +1,19 @@
 """YOLO segmentation: `data.yaml`, and a text file of polygons per image."""
 
+import json
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segvoc.data.datasets.annotated_images import (
+import numpy as np
+
+from segvoc.errors import UsageError
+from segvoc.imaging.connected_regions import polygon_of
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.annotated_images import (
     AnnotatedImage,
     DatasetSource,
     ParsedDataset,
@@ -19,9 +26,8 @@ from segvoc.data.datasets.annotated_images import (
     read_lines,
     visible_files,
 )
-from segvoc.data.datasets.shapes import NoArea, Polygons, Shape, Shapes
-from segvoc.errors import UsageError
-from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.labeling.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.shapes import NoArea, Polygons, Shape, Shapes
 from segvoc.storage.files import named_alike, safe_path
 from segvoc.vocabulary import ClassRow, class_rows, parsed_yaml, read_classes
 
@@ -160,3 +166,45 @@ def _shape(number: int, fields: Sequence[str], classes: int) -> Shape:
         raise ValueError(f"line {number} has a coordinate that isn't a fraction of the image's size")
     # all images' corners stay in memory: an array takes a quarter of a list
     return Shape(label=int(label), patch=Polygons([array("d", corners)], relative=1.0))
+
+
+# ---- writing
+
+
+class _YoloWriter(FormatWriter):
+    """`images/photo.jpg`, `labels/photo.txt`, `images.txt` and `data.yaml`; a line of labels is a polygon."""
+
+    @classmethod
+    def files(cls, stem: str) -> tuple[str, ...]:
+        """See `FormatWriter.files`; YOLO looks for "labels" in place of the last "images" in an image's path."""
+        before, _, after = f"/images/{stem}".rpartition("/images/")
+        return (f"{before}/labels/{after}.txt".lstrip("/"),)
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        lines = []
+        for region in self.regions(result):
+            corners = np.clip(polygon_of(region) / [result.width, result.height], 0, 1).ravel().tolist()
+            lines.append(" ".join([str(region.label), *(f"{corner:.7g}" for corner in corners)]))
+        write_lines(folder / self.files(stem)[0], lines)
+        return {}
+
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+        names = [f"  {label}: {_yaml_text(word)}" for label, word in enumerate(self.words)]
+        # not the folder, which may have images of an earlier call, whose labels are of other words
+        write_lines(folder / "images.txt", (f"./{entry.image}" for entry in entries))
+        write_lines(folder / "data.yaml", ["train: images.txt", "val: images.txt", "names:", *names])
+
+
+def _yaml_text(text: str) -> str:
+    """Quote text for YAML: as in JSON, but with eight-digit escapes for non-ASCII, since YAML has no surrogates."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if " " <= char <= "~" else f"\\U{ord(char):08x}" for char in quoted)
+
+
+YOLO_SEG = DatasetFormat(
+    name="yolo-seg",
+    read=read_yolo,
+    writer=_YoloWriter,
+    is_marked=lambda folder: find_yaml(folder) is not None,
+    is_file=lambda path: path.suffix.lower() in (".yaml", ".yml"),
+)

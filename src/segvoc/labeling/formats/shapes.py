@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 from PIL import Image
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, checked_size
 from segvoc.errors import UsageError
 from segvoc.imaging.annotations import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.labeling.formats.annotated_images import AnnotatedImage, Annotation, checked_size
 from segvoc.storage.files import base64_bytes
 
 _Item = TypeVar("_Item")

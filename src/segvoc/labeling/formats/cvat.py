@@ -2,15 +2,19 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from segvoc.data.datasets.annotated_images import (
+from segvoc.errors import UsageError
+from segvoc.imaging.connected_regions import Region
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.annotated_images import (
     DatasetSource,
     ParsedDataset,
     annotated,
@@ -21,7 +25,15 @@ from segvoc.data.datasets.annotated_images import (
     read_xml,
     unique_stems,
 )
-from segvoc.data.datasets.shapes import (
+from segvoc.labeling.formats.dataset_format import (
+    NO_XML,
+    DatasetEntries,
+    DatasetFormat,
+    Facts,
+    FormatWriter,
+    write_lines,
+)
+from segvoc.labeling.formats.shapes import (
     NoArea,
     Patch,
     Polygons,
@@ -32,7 +44,6 @@ from segvoc.data.datasets.shapes import (
     in_pixels,
     rectangle,
 )
-from segvoc.errors import UsageError
 from segvoc.storage.files import safe_path
 
 
@@ -165,3 +176,56 @@ def _runs(text: str, box: tuple[int, int, int, int], height: int, width: int) ->
         raise ValueError(f"run lengths that don't fill the {rows * columns} pixels of their box")
     inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     return Patch(top, left, inside.reshape(rows, columns))
+
+
+# ---- writing
+
+
+class _CvatWriter(FormatWriter):
+    """`annotations.xml`, and the images."""
+
+    lost = NO_XML
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        regions = self.regions(result)
+        masks = [{"label": region.label, "box": region.box, "rle": _box_runs(region)} for region in regions]
+        return {"size": [result.height, result.width], "masks": masks}
+
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+        write_lines(folder / "annotations.xml", self._lines(entries))
+
+    def _lines(self, entries: DatasetEntries) -> Iterator[str]:
+        yield '<?xml version="1.0" encoding="utf-8"?>'
+        yield "<annotations><version>1.1</version><meta><task><labels>"
+        for word, color in self.hex_colors():
+            name = escape(word)
+            yield f"<label><name>{name}</name><color>{color}</color><type>mask</type><attributes></attributes></label>"
+        yield "</labels></task></meta>"
+        words = [quoteattr(word) for word in self.words]
+        for number, entry in enumerate(entries):
+            height, width = entry.facts["size"]
+            # CVAT matches the uploaded image by this name
+            name = quoteattr(re.sub(NO_XML, "\ufffd", entry.image.removeprefix("images/")))
+            yield f'<image id="{number}" name={name} width="{width}" height="{height}">'
+            for mask in entry.facts["masks"]:
+                left, top, columns, rows = mask["box"]
+                place = f'left="{left}" top="{top}" width="{columns}" height="{rows}" z_order="0"'
+                yield f'<mask label={words[mask["label"]]} source="auto" occluded="0" rle="{mask["rle"]}" {place}/>'
+            yield "</image>"
+        yield "</annotations>"
+
+
+def _box_runs(region: Region) -> str:
+    """The lengths of the runs in a region's bounding box, row by row: outside, inside, outside, ..."""
+    pixels = region.inside.ravel()
+    bounds = np.flatnonzero(np.diff(pixels, prepend=False))
+    return ", ".join(map(str, np.diff(bounds, prepend=0, append=pixels.size).tolist()))
+
+
+CVAT = DatasetFormat(
+    name="cvat",
+    read=read_cvat,
+    writer=_CvatWriter,
+    is_marked=lambda folder: bool(find_xml(folder)),
+    is_file=lambda path: path.suffix.lower() == ".xml",
+)

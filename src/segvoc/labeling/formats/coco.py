@@ -1,8 +1,9 @@
 """COCO's JSON files: instances with run lengths or polygons, and panoptic segments in PNGs."""
 
 import re
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt16
+from PIL import Image
 
-from segvoc.data.datasets.annotated_images import (
+from segvoc.encoders.lexicon import surfaces_among
+from segvoc.errors import UsageError
+from segvoc.imaging.annotations import categories, coco_mask, region_annotations, region_facts
+from segvoc.imaging.connected_regions import Region, segments
+from segvoc.imaging.label_maps import UNLABELED, looked_up, stored_map
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.annotated_images import (
     Annotation,
     DatasetSource,
     Entry,
@@ -24,10 +32,17 @@ from segvoc.data.datasets.annotated_images import (
     naming_damage,
     unique_stems,
 )
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, in_pixels
-from segvoc.errors import UsageError
-from segvoc.imaging.annotations import coco_mask
-from segvoc.imaging.label_maps import UNLABELED, looked_up, stored_map
+from segvoc.labeling.formats.dataset_format import (
+    DatasetEntries,
+    DatasetFormat,
+    Facts,
+    FormatWriter,
+    has_any,
+    list_lines,
+    write_lines,
+)
+from segvoc.labeling.formats.shapes import NoArea, Patch, Polygons, Shape, Shapes, in_pixels
+from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import digest_of
 
 _LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
@@ -74,6 +89,18 @@ def loose_coco_files(folder: Path) -> dict[str, Path]:
     """
     files = [place / name for place in (folder, *sorted(folder.iterdir())) for name in _LOOSE_FILES]
     return {"" if file.parent == folder else file.parent.name: file for file in files if file.is_file()}
+
+
+def coco_index(folder: Path) -> Path | None:
+    """The JSON file of a folder that COCO's names don't mark: the only one of `annotations/`, or a loose one."""
+    annotations = list((folder / "annotations").glob("*.json"))
+    return annotations[0] if len(annotations) == 1 else min(loose_coco_files(folder).values(), default=None)
+
+
+def _is_coco(content: object, *, panoptic: bool) -> bool:
+    if not isinstance(content, dict) or not isinstance(listed := content.get("annotations"), list):
+        return False
+    return (isinstance(first := next(iter(listed), None), dict) and "segments_info" in first) == panoptic
 
 
 def _annotation_file(source: DatasetSource, panoptic: bool) -> Path:
@@ -235,3 +262,109 @@ def _runs(runs: Mapping[str, Any], height: int, width: int) -> Patch:
         return Patch(0, 0, coco_mask(runs, height, width))
     except (KeyError, TypeError, UnicodeError, OverflowError):
         raise ValueError("run lengths that aren't numbers, or COCO's text of them") from None
+
+
+# ---- writing
+
+
+class _CocoWriter(FormatWriter):
+    """`annotations/....json` about all images; the id of a category is label + 1."""
+
+    _file: str
+
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+        write_lines(folder / self._file, self._lines(entries))
+
+    def _lines(self, entries: DatasetEntries) -> Iterator[str]:
+        # a word with objects in any image is a thing, whatever its name
+        counted = {label for entry in entries for label in entry.facts["counted"]}
+        stuff = surfaces_among(self.words, self.background) - counted
+        yield '{"info": {"description": "labeled by segvoc", "version": "1.0"}, "licenses": [], "images":'
+        yield from list_lines(self._images(entries))
+        yield ', "annotations":'
+        yield from list_lines(self._annotations(entries))
+        yield ', "categories":'
+        yield from list_lines(categories(self.words, stuff))
+        yield "}"
+
+    def _images(self, entries: DatasetEntries) -> Iterator[Facts]:
+        for number, entry in enumerate(entries, 1):
+            height, width = entry.facts["size"]
+            # below "images", as usual
+            yield {"id": number, "file_name": entry.image.removeprefix("images/"), "width": width, "height": height}
+
+    @abstractmethod
+    def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]: ...
+
+    def _segments(self, result: Segmentation) -> tuple[list[Region], Facts]:
+        """Objects, or for words without objects each connected component (stuff: all pixels); and the image's data.
+
+        The data are its size and the words with objects.
+        """
+        stuff = surfaces_among(self.words, self.background)
+        regions = list(segments(result.labels, len(self.words), stuff, result.object_map))
+        counted = sorted({region.label for region in regions if region.number is not None})
+        return regions, {"size": [result.height, result.width], "counted": counted}
+
+
+class _PanopticWriter(_CocoWriter):
+    """`annotations/panoptic_default/photo.png`, whose colors are ids of segments, and `panoptic_default.json`.
+
+    The id of a pixel's segment is red + 256 green + 256² blue; 0 is unlabeled.
+    """
+
+    _file = "annotations/panoptic_default.json"
+    own_file = "annotations/panoptic_default/{stem}.png"
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        ids = np.zeros(result.labels.shape, np.uint32)
+        entries: dict[int, Facts] = {}
+        regions, facts = self._segments(result)
+        for region in regions:
+            red, green, blue = result.colors[region.label].tolist()
+            number = red + 256 * green + 256 * 256 * blue
+            while number in entries or number == 0:  # a color near that of the class
+                number = (number + 0x0B0705) % 256**3
+            ids[region.place][region.inside] = number
+            entries[number] = {"id": number, **region_facts(region)}
+        rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
+        write_atomically(folder / self.files(stem)[0], lambda file: Image.fromarray(rgb).save(file, "PNG"))
+        return {**facts, "segments": list(entries.values())}
+
+    def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:
+        for number, entry in enumerate(entries, 1):
+            yield {"image_id": number, "file_name": f"{entry.stem}.png", "segments_info": entry.facts["segments"]}
+
+
+class _InstancesWriter(_CocoWriter):
+    """`annotations/instances_default.json`, with a mask for each segment."""
+
+    _file = "annotations/instances_default.json"
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        regions, facts = self._segments(result)
+        annotations = region_annotations(regions, (result.height, result.width))
+        return {**facts, "segments": [annotation for _, annotation in annotations]}
+
+    def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:
+        annotation = 0
+        for number, entry in enumerate(entries, 1):
+            for segment in entry.facts["segments"]:
+                annotation += 1
+                yield {"id": annotation, "image_id": number, **segment}
+
+
+COCO_PANOPTIC = DatasetFormat(
+    name="coco-panoptic",
+    read=partial(read_coco, panoptic=True),
+    writer=_PanopticWriter,
+    is_marked=has_any("annotations/panoptic*.json"),
+    is_json=partial(_is_coco, panoptic=True),
+)
+COCO_INSTANCES = DatasetFormat(
+    name="coco-instances",
+    read=partial(read_coco, panoptic=False),
+    writer=_InstancesWriter,
+    is_marked=has_any("annotations/instances*.json", "annotations/stuff*.json"),
+    is_json=partial(_is_coco, panoptic=False),
+)
