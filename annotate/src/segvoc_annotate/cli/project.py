@@ -34,9 +34,7 @@ def project() -> None:
 
 @project.command("export", epilog=example("segvoc project export facades --format coco-panoptic --out coco"))
 @click.argument("folder", metavar="DIR")
-@click.option(
-    "--format", "format_", required=True, type=click.Choice(list(writers())), metavar="NAME", help="The format."
-)
+@click.option("--format", "format_", required=True, type=click.Choice([*writers()]), metavar="NAME", help="The format.")
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for the dataset.")
 @click.option("--all", "all_", is_flag=True, help="Include labeled images that aren't done.")
 @click.option("--no-images", is_flag=True, help="Don't copy the images.")

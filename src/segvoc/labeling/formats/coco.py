@@ -3,7 +3,7 @@
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,29 +19,17 @@ from segvoc.imaging.annotations import categories, coco_mask, region_annotations
 from segvoc.imaging.connected_regions import Region, segments
 from segvoc.imaging.label_maps import UNLABELED, looked_up, stored_map
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.annotated_images import (
+from segvoc.labeling.formats.base import DatasetEntry, DatasetFormat, Facts, FormatWriter, list_lines, write_lines
+from segvoc.labeling.formats.parsed import (
     Annotation,
     DatasetSource,
-    Entry,
     ParsedDataset,
     annotated,
     checked_size,
-    chosen_set,
-    inner_path,
-    json_content,
-    naming_damage,
     unique_stems,
 )
-from segvoc.labeling.formats.dataset_format import (
-    DatasetEntries,
-    DatasetFormat,
-    Facts,
-    FormatWriter,
-    has_any,
-    list_lines,
-    write_lines,
-)
-from segvoc.labeling.formats.shapes import NoArea, Patch, Polygons, Shape, Shapes, in_pixels
+from segvoc.labeling.formats.shapes import NoArea, Patch, Polygons, Shape, Shapes
+from segvoc.labeling.formats.untrusted_files import Entry, inner_path, json_content, naming_damage
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import digest_of
 
@@ -106,13 +94,13 @@ def _is_coco(content: object, *, panoptic: bool) -> bool:
 def _annotation_file(source: DatasetSource, panoptic: bool) -> Path:
     folder = source.path / "annotations"
     if not folder.is_dir() and (loose := loose_coco_files(source.path)):
-        return chosen_set(source, loose, "sets")
+        return source.chosen(loose, "sets")
     files = sorted((folder if folder.is_dir() else source.path).glob("*.json"))
     kinds = ("panoptic",) if panoptic else ("instances", "stuff")
     named = [matching for kind in kinds if (matching := [file for file in files if file.stem.startswith(kind)])]
     if not (chosen := [*named, files][0]):
         raise UsageError(f"{str(folder)!r} has no JSON file; give the file itself as --dataset")
-    return chosen_set(source, {_set_of(file) or file.stem: file for file in chosen}, "files")
+    return source.chosen({_set_of(file) or file.stem: file for file in chosen}, "files")
 
 
 def _set_of(file: Path) -> str:
@@ -169,7 +157,7 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
         raise ValueError(f"its annotations are {kinds}; masks are required")
     return ParsedDataset(
         names=[entry.text("name").strip() for entry in categories],
-        images=images_read if panoptic else in_pixels(images_read, path),
+        images=images_read,
         are_shapes=not panoptic,
         left_out=left_out,
     )
@@ -264,18 +252,15 @@ def _runs(runs: Mapping[str, Any], height: int, width: int) -> Patch:
         raise ValueError("run lengths that aren't numbers, or COCO's text of them") from None
 
 
-# ---- writing
-
-
 class _CocoWriter(FormatWriter):
     """`annotations/....json` about all images; the id of a category is label + 1."""
 
     _file: str
 
-    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
         write_lines(folder / self._file, self._lines(entries))
 
-    def _lines(self, entries: DatasetEntries) -> Iterator[str]:
+    def _lines(self, entries: Iterable[DatasetEntry]) -> Iterator[str]:
         # a word with objects in any image is a thing, whatever its name
         counted = {label for entry in entries for label in entry.facts["counted"]}
         stuff = surfaces_among(self.words, self.background) - counted
@@ -287,14 +272,14 @@ class _CocoWriter(FormatWriter):
         yield from list_lines(categories(self.words, stuff))
         yield "}"
 
-    def _images(self, entries: DatasetEntries) -> Iterator[Facts]:
+    def _images(self, entries: Iterable[DatasetEntry]) -> Iterator[Facts]:
         for number, entry in enumerate(entries, 1):
             height, width = entry.facts["size"]
             # below "images", as usual
             yield {"id": number, "file_name": entry.image.removeprefix("images/"), "width": width, "height": height}
 
     @abstractmethod
-    def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]: ...
+    def _annotations(self, entries: Iterable[DatasetEntry]) -> Iterator[Facts]: ...
 
     def _segments(self, result: Segmentation) -> tuple[list[Region], Facts]:
         """Objects, or for words without objects each connected component (stuff: all pixels); and the image's data.
@@ -331,7 +316,7 @@ class _PanopticWriter(_CocoWriter):
         write_atomically(folder / self.files(stem)[0], lambda file: Image.fromarray(rgb).save(file, "PNG"))
         return {**facts, "segments": list(entries.values())}
 
-    def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:
+    def _annotations(self, entries: Iterable[DatasetEntry]) -> Iterator[Facts]:
         for number, entry in enumerate(entries, 1):
             yield {"image_id": number, "file_name": f"{entry.stem}.png", "segments_info": entry.facts["segments"]}
 
@@ -346,7 +331,7 @@ class _InstancesWriter(_CocoWriter):
         annotations = region_annotations(regions, (result.height, result.width))
         return {**facts, "segments": [annotation for _, annotation in annotations]}
 
-    def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:
+    def _annotations(self, entries: Iterable[DatasetEntry]) -> Iterator[Facts]:
         annotation = 0
         for number, entry in enumerate(entries, 1):
             for segment in entry.facts["segments"]:
@@ -358,13 +343,13 @@ COCO_PANOPTIC = DatasetFormat(
     name="coco-panoptic",
     read=partial(read_coco, panoptic=True),
     writer=_PanopticWriter,
-    is_marked=has_any("annotations/panoptic*.json"),
+    marks=lambda folder: any(folder.glob("annotations/panoptic*.json")),
     is_json=partial(_is_coco, panoptic=True),
 )
 COCO_INSTANCES = DatasetFormat(
     name="coco-instances",
     read=partial(read_coco, panoptic=False),
     writer=_InstancesWriter,
-    is_marked=has_any("annotations/instances*.json", "annotations/stuff*.json"),
+    marks=lambda folder: any(re.match("instances|stuff", file.name) for file in folder.glob("annotations/*.json")),
     is_json=partial(_is_coco, panoptic=False),
 )

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,36 +14,10 @@ import numpy as np
 from segvoc.errors import UsageError
 from segvoc.imaging.connected_regions import Region
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.annotated_images import (
-    DatasetSource,
-    ParsedDataset,
-    annotated,
-    chosen_set,
-    finite,
-    inner_path,
-    naming_damage,
-    read_xml,
-    unique_stems,
-)
-from segvoc.labeling.formats.dataset_format import (
-    NO_XML,
-    DatasetEntries,
-    DatasetFormat,
-    Facts,
-    FormatWriter,
-    write_lines,
-)
-from segvoc.labeling.formats.shapes import (
-    NoArea,
-    Patch,
-    Polygons,
-    Shape,
-    Shapes,
-    check_box,
-    ellipse,
-    in_pixels,
-    rectangle,
-)
+from segvoc.labeling.formats.base import NO_XML, DatasetEntry, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.parsed import DatasetSource, ParsedDataset, annotated, unique_stems
+from segvoc.labeling.formats.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
+from segvoc.labeling.formats.untrusted_files import finite, inner_path, naming_damage, read_xml
 from segvoc.storage.files import safe_path
 
 
@@ -66,7 +40,7 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
         if len(files) == 1:  # a split selects a subset
             path = next(iter(files.values()))
         else:
-            path, split = chosen_set(source, files, "files"), None
+            path, split = source.chosen(files, "files"), None
     with naming_damage(path):
         root = read_xml(path)
         if root.tag != "annotations":
@@ -81,7 +55,7 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
     elements = root.findall("image")
     subsets = {_subset(element): None for element in elements}
     if split is not None:
-        chosen_set(source, subsets, "subsets")
+        source.chosen(subsets, "subsets")
         elements = [element for element in elements if _subset(element) == split]
     files = [inner_path(element.get("name", "")) for element in elements]
     often = Counter(files)
@@ -98,7 +72,7 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
         )
         for (element, file), stem in zip(pairs, stems, strict=True)
     ]
-    return ParsedDataset(names=names, images=in_pixels(images, path))
+    return ParsedDataset(names=names, images=images)
 
 
 def _image(source: DatasetSource, folder: Path, element: Element, subsets: Set[str], *, is_alone: bool) -> Path:
@@ -178,9 +152,6 @@ def _runs(text: str, box: tuple[int, int, int, int], height: int, width: int) ->
     return Patch(top, left, inside.reshape(rows, columns))
 
 
-# ---- writing
-
-
 class _CvatWriter(FormatWriter):
     """`annotations.xml`, and the images."""
 
@@ -191,10 +162,10 @@ class _CvatWriter(FormatWriter):
         masks = [{"label": region.label, "box": region.box, "rle": _box_runs(region)} for region in regions]
         return {"size": [result.height, result.width], "masks": masks}
 
-    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
         write_lines(folder / "annotations.xml", self._lines(entries))
 
-    def _lines(self, entries: DatasetEntries) -> Iterator[str]:
+    def _lines(self, entries: Iterable[DatasetEntry]) -> Iterator[str]:
         yield '<?xml version="1.0" encoding="utf-8"?>'
         yield "<annotations><version>1.1</version><meta><task><labels>"
         for word, color in self.hex_colors():
@@ -223,9 +194,5 @@ def _box_runs(region: Region) -> str:
 
 
 CVAT = DatasetFormat(
-    name="cvat",
-    read=read_cvat,
-    writer=_CvatWriter,
-    is_marked=lambda folder: bool(find_xml(folder)),
-    is_file=lambda path: path.suffix.lower() == ".xml",
+    name="cvat", read=read_cvat, writer=_CvatWriter, marks=find_xml, is_file=lambda path: path.suffix.lower() == ".xml"
 )

@@ -19,7 +19,7 @@ from segvoc.imaging.pictures import orientation
 from segvoc.imaging.reading import STANDARD_INPUT, file_name, opened_image
 from segvoc.imaging.result_paths import InputImage, ResultFiles
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.dataset_format import DatasetEntry, FormatWriter
+from segvoc.labeling.formats.base import DatasetEntry, FormatWriter
 from segvoc.labeling.formats.table import named, writers
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_bytes
 from segvoc.storage.files import read_json, strict_json

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,22 +14,10 @@ from segvoc.imaging.annotations import labelme_content
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.annotated_images import (
-    AnnotatedImage,
-    DatasetSource,
-    Entry,
-    ParsedDataset,
-    annotated,
-    broken,
-    inner_path,
-    json_content,
-    points_of,
-    read_lines,
-    unique_stems,
-    visible_files,
-)
-from segvoc.labeling.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, FormatWriter, write_lines
-from segvoc.labeling.formats.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, in_pixels, rectangle
+from segvoc.labeling.formats.base import DatasetEntry, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset, annotated, broken, unique_stems
+from segvoc.labeling.formats.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.labeling.formats.untrusted_files import Entry, inner_path, json_content, read_lines, visible_files
 from segvoc.storage.files import write_json
 
 _WITHOUT_AREA = ("point", "points", "line", "linestrip", "cuboid")
@@ -80,7 +68,7 @@ def read_labelme(source: DatasetSource) -> ParsedDataset:
         _annotated(source, path, stem, content, labels) if isinstance(content, Entry) else broken(path, stem, content)
         for (path, content), stem in zip(contents.items(), stems, strict=True)
     ]
-    return ParsedDataset(names=names, images=in_pixels(images, source.path), background=LABELME_BACKGROUND)
+    return ParsedDataset(names=names, images=images, background=LABELME_BACKGROUND)
 
 
 def _annotated(
@@ -119,7 +107,7 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     if word not in labels:
         raise ValueError(f"{entry.name} has the label {word[:60]!r}, which is not in labels.txt")
     kind = entry.text("shape_type") if "shape_type" in entry else "polygon"
-    corners = points_of(entry.items("points"), entry.name)
+    corners = entry.points("points")
     count = len(corners) // 2
     if kind in _WITHOUT_AREA or (kind in _OF_CORNERS and count < (2 if kind == "rectangle" else 3)):
         raise NoArea(kind)
@@ -135,9 +123,6 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     group = entry.content.get("group_id")  # 1.0 if a table was in between
     group = int(group) if isinstance(group, float) and group.is_integer() else group
     return Shape(label=labels[word], patch=patch, group=group if isinstance(group, int | str) else None)
-
-
-# ---- writing
 
 
 class _LabelMeWriter(FormatWriter):
@@ -159,7 +144,7 @@ class _LabelMeWriter(FormatWriter):
         write_json(folder / self.files(stem)[0], content)
         return {}
 
-    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
         write_lines(folder / "labels.txt", [LABELME_IGNORED, *self.words])
 
 

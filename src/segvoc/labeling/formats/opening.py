@@ -4,16 +4,19 @@ import os
 import warnings
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.labeling.formats.annotated_images import DatasetSource, json_content
+from segvoc.labeling.formats.base import DatasetFormat
 from segvoc.labeling.formats.coco import coco_index
-from segvoc.labeling.formats.dataset_format import DatasetFormat
+from segvoc.labeling.formats.parsed import DatasetSource
+from segvoc.labeling.formats.shapes import in_pixels
 from segvoc.labeling.formats.table import named, readers
+from segvoc.labeling.formats.untrusted_files import json_content
 from segvoc.runtime.suggestions import checked_call
 
 _MOST_NEAR = 50
@@ -67,7 +70,7 @@ def read_dataset(
         warnings.warn(f"{os.fspath(path)!r}: {line}; draw polygons or masks if they matter", SkippedShapesWarning, 2)
     if parsed.left_out:
         warnings.warn(f"{os.fspath(path)!r}: skipped {parsed.left_out}", SkippedShapesWarning, 2)
-    dataset = parsed.labeled_images(_name(source), background)
+    dataset = replace(parsed, images=in_pixels(parsed.images)).labeled_images(_name(source), background)
     if not any(image.exists() for image in dataset.images):
         raise UsageError(
             f"{os.fspath(path)!r} has none of its images: {str(dataset.images[0].image)[:300]!r} is missing; "
@@ -127,11 +130,10 @@ def _foreign(path: Path) -> str | None:
 
 def _is_minimal(content: list[object]) -> bool:
     first = content[0] if content else None
-    return isinstance(first, dict) and "data" not in first and any(_is_regions(value) for value in first.values())
-
-
-def _is_regions(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "original_width" in value[0]
+    if not isinstance(first, dict) or "data" in first:
+        return False
+    entries = [value[0] for value in first.values() if isinstance(value, list) and value]
+    return any(isinstance(entry, dict) and "original_width" in entry for entry in entries)
 
 
 def _near(folder: Path) -> Path | None:
@@ -159,6 +161,6 @@ def _alike(path: Path) -> list[DatasetFormat]:
 
 def marked_formats(folder: Path) -> list[DatasetFormat]:
     """The formats whose unique files or folders exist in a folder, of the highest rank."""
-    marked = [format for format in readers().values() if format.is_marked(folder)]
+    marked = [format for format in readers().values() if format.marks(folder)]
     highest = max((format.rank for format in marked), default=0)
     return [format for format in marked if format.rank == highest]

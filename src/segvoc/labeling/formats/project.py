@@ -10,16 +10,10 @@ from typing import Any
 
 from segvoc.errors import UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, LabelTable
-from segvoc.labeling.formats.annotated_images import (
-    AnnotatedImage,
-    DatasetSource,
-    Entry,
-    ParsedDataset,
-    json_content,
-    naming_damage,
-)
-from segvoc.labeling.formats.dataset_format import DatasetFormat
-from segvoc.labeling.formats.maps import MapFile
+from segvoc.labeling.formats.base import DatasetFormat
+from segvoc.labeling.formats.map_folders import MapFile
+from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset
+from segvoc.labeling.formats.untrusted_files import Entry, json_content, naming_damage
 from segvoc.storage.files import read_json
 
 PROJECT_FILE = "project.json"
@@ -91,8 +85,8 @@ def read_project(source: DatasetSource) -> ParsedDataset:
         if not state.get("done") or not isinstance(name := state.get("image"), str):
             continue
         stem = path.relative_to(folder / "work").as_posix().removesuffix(".zip")
-        label_map, objects = folder / "labels" / f"{stem}.png", folder / "objects" / f"{stem}.png"
-        annotation = MapFile(path=label_map, table=table, objects_path=objects if objects.exists() else None)
+        label_map = folder / "labels" / f"{stem}.png"
+        annotation = MapFile(path=label_map, table=table, objects_path=folder / "objects" / f"{stem}.png")
         image = (source.images or images_folder) / name
         images.append(AnnotatedImage(image=image, labels=label_map, stem=stem, annotation=annotation))
     if not images:
@@ -101,4 +95,4 @@ def read_project(source: DatasetSource) -> ParsedDataset:
     return ParsedDataset(names=table.names, images=images, background=background, are_shapes=False)
 
 
-PROJECT = DatasetFormat(name="project", read=read_project, is_marked=is_project, rank=1, is_json=_is_project_file)
+PROJECT = DatasetFormat(name="project", read=read_project, marks=is_project, rank=1, is_json=_is_project_file)

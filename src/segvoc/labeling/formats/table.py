@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from segvoc.errors import UsageError
+from segvoc.labeling.formats.base import DatasetFormat, FormatWriter
 from segvoc.labeling.formats.coco import COCO_INSTANCES, COCO_PANOPTIC
 from segvoc.labeling.formats.cvat import CVAT
-from segvoc.labeling.formats.dataset_format import DatasetFormat, FormatWriter
 from segvoc.labeling.formats.huggingface import HUGGING_FACE
 from segvoc.labeling.formats.label_studio import LABEL_STUDIO
 from segvoc.labeling.formats.labelme import LABELME
-from segvoc.labeling.formats.masks import MASKS
+from segvoc.labeling.formats.map_folders import ADE20K, CITYSCAPES, COCO_STUFF, MASKS
 from segvoc.labeling.formats.project import PROJECT
-from segvoc.labeling.formats.published import ADE20K, CITYSCAPES, COCO_STUFF
 from segvoc.labeling.formats.voc import VOC
 from segvoc.labeling.formats.yolo import YOLO_SEG
 

@@ -1,6 +1,6 @@
 """PASCAL VOC: palette PNGs of labels and of objects, and lists of images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, LabelTable
 from segvoc.inference.objects import consecutive
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.annotated_images import DatasetSource, ParsedDataset, chosen_set, read_lines
-from segvoc.labeling.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, FormatWriter, write_lines
-from segvoc.labeling.formats.maps import MapPair, Naming, maps_by_stem, paired_maps
+from segvoc.labeling.formats.base import DatasetEntry, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.map_folders import MapPair, Naming, maps_by_stem, paired_maps
+from segvoc.labeling.formats.parsed import DatasetSource, ParsedDataset
+from segvoc.labeling.formats.untrusted_files import read_lines
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.vocabulary import IGNORED_NAMES, ClassRow, read_classes
 
@@ -34,12 +35,9 @@ VOC_BACKGROUND = "background"
 
 def voc_colors() -> UInt8[np.ndarray, "256 3"]:
     """VOC's palette: three bits of an index at a time go to red, green and blue, highest bit first."""
-    index = np.arange(256)
-    colors = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            colors[:, channel] |= ((index >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
-    return colors
+    bits = np.arange(8)
+    places = 3 * bits + np.arange(3)[:, None]
+    return ((np.arange(256)[:, None, None] >> places & 1) @ (128 >> bits)).astype(np.uint8)
 
 
 def find_voc(folder: Path) -> Path | None:
@@ -73,7 +71,7 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
     elif source.split is None and all(lines == next(iter(lists.values())) for lines in lists.values()):
         stems = next(iter(lists.values()))  # as written by segvoc, without a split
     else:
-        stems = chosen_set(source, lists, "lists in ImageSets/Segmentation")
+        stems = source.chosen(lists, "lists in ImageSets/Segmentation")
     return list(dict.fromkeys(stem.strip() for stem in stems if stem.strip()))
 
 
@@ -86,9 +84,6 @@ def _voc_classes(file: Path | None) -> LabelTable:
     table = LabelTable.of_rows(rows)
     colors = {palette[255]: UNLABELED, **(table.colors or {})}
     return replace(table, indices={**table.indices, 255: UNLABELED}, colors=colors, has_indices=True)
-
-
-# ---- writing
 
 
 class _VocWriter(FormatWriter):
@@ -129,7 +124,7 @@ class _VocWriter(FormatWriter):
         _write_palette_png(file, np.where(uncounted, _VOID, np.minimum(numbers, _VOID)).astype(np.uint8))
         return {}
 
-    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
         colors = voc_colors().tolist()
         lines = [f"{name}:{','.join(map(str, color))}::" for name, color in zip(self.names, colors, strict=False)]
         lines.append(f"{_IGNORED}:{','.join(map(str, colors[_VOID]))}::")
@@ -149,6 +144,6 @@ VOC = DatasetFormat(
     name="voc",
     read=read_voc,
     writer=_VocWriter,
-    is_marked=lambda folder: find_voc(folder) is not None,
+    marks=find_voc,
     is_file=lambda path: path.suffix.lower() == ".txt" and path.parent.name == "Segmentation",
 )

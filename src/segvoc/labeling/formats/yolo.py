@@ -2,7 +2,7 @@
 
 import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,10 @@ from segvoc.errors import UsageError
 from segvoc.imaging.connected_regions import polygon_of
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.annotated_images import (
-    AnnotatedImage,
-    DatasetSource,
-    ParsedDataset,
-    annotated,
-    broken,
-    chosen_set,
-    inner_path,
-    naming_damage,
-    path_ends,
-    read_lines,
-    visible_files,
-)
-from segvoc.labeling.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.base import DatasetEntry, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset, annotated, broken
 from segvoc.labeling.formats.shapes import NoArea, Polygons, Shape, Shapes
+from segvoc.labeling.formats.untrusted_files import inner_path, naming_damage, path_ends, read_lines, visible_files
 from segvoc.storage.files import named_alike, safe_path
 from segvoc.vocabulary import ClassRow, class_rows, parsed_yaml, read_classes
 
@@ -73,7 +62,7 @@ def read_yolo(source: DatasetSource) -> ParsedDataset:
                     raise ValueError(f"{name!r} is not a folder")
                 if tuple(places) not in sets.values():
                     sets[name] = tuple(places)
-        places = chosen_set(source, sets or {"images": ("images",)}, "sets")
+        places = source.chosen(sets or {"images": ("images",)}, "sets")
         images = [image for place in places for image in _images(source, root, place, len(names))]
         found = [image.annotation for image in images if isinstance(image.annotation, Shapes)]
         if any(shapes.skipped for shapes in found) and not any(shapes.shapes for shapes in found):
@@ -168,9 +157,6 @@ def _shape(number: int, fields: Sequence[str], classes: int) -> Shape:
     return Shape(label=int(label), patch=Polygons([array("d", corners)], relative=1.0))
 
 
-# ---- writing
-
-
 class _YoloWriter(FormatWriter):
     """`images/photo.jpg`, `labels/photo.txt`, `images.txt` and `data.yaml`; a line of labels is a polygon."""
 
@@ -188,7 +174,7 @@ class _YoloWriter(FormatWriter):
         write_lines(folder / self.files(stem)[0], lines)
         return {}
 
-    def finish(self, folder: Path, entries: DatasetEntries) -> None:
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
         names = [f"  {label}: {_yaml_text(word)}" for label, word in enumerate(self.words)]
         # not the folder, which may have images of an earlier call, whose labels are of other words
         write_lines(folder / "images.txt", (f"./{entry.image}" for entry in entries))
@@ -205,6 +191,6 @@ YOLO_SEG = DatasetFormat(
     name="yolo-seg",
     read=read_yolo,
     writer=_YoloWriter,
-    is_marked=lambda folder: find_yaml(folder) is not None,
+    marks=find_yaml,
     is_file=lambda path: path.suffix.lower() in (".yaml", ".yml"),
 )

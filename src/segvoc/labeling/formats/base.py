@@ -11,7 +11,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.connected_regions import Region, connected_regions
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.annotated_images import DatasetSource, ParsedDataset
+from segvoc.labeling.formats.parsed import DatasetSource, ParsedDataset
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import strict_json
 
@@ -28,10 +28,6 @@ class DatasetEntry(NamedTuple):
     """Path of the image below the dataset's folder, copied or not."""
     facts: Facts
     """The return value of `FormatWriter.write`."""
-
-
-DatasetEntries = Iterable[DatasetEntry]
-"""The images of a dataset, sorted by name; each iteration reads them lazily."""
 
 
 class FormatWriter(ABC):
@@ -68,8 +64,8 @@ class FormatWriter(ABC):
         """
 
     @abstractmethod
-    def finish(self, folder: Path, entries: DatasetEntries) -> None:
-        """Write the dataset-wide files, each atomically."""
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
+        """Write the dataset-wide files, each atomically; `entries` are sorted by name, and read by each iteration."""
 
     def regions(self, result: Segmentation) -> list[Region]:
         """The objects of a result, or for words without objects each connected component."""
@@ -79,15 +75,6 @@ class FormatWriter(ABC):
         """Each word with its color, "#1f77b4"."""
         for word, color in zip(self.words, class_colors(len(self.words)).tolist(), strict=True):
             yield word, f"#{bytes(color).hex()}"
-
-
-def _never(*_: object) -> bool:
-    return False
-
-
-def has_any(*patterns: str) -> Callable[[Path], bool]:
-    """Whether a folder has something that matches one of these patterns."""
-    return lambda folder: any(any(folder.glob(pattern)) for pattern in patterns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +87,15 @@ class DatasetFormat:
     """Its reader; what it doesn't read is counted."""
     writer: type[FormatWriter] | None = None
     """None for a format that is only read."""
-    is_marked: Callable[[Path], bool] = _never
-    """Whether a folder has files or folders that no other format has."""
+    marks: Callable[[Path], object] = lambda folder: None
+    """What a folder has that no other format has: files, folders, True; empty if there is nothing."""
     rank: int = 0
     """Of the formats that a folder has the marks of, those of the highest rank count."""
-    is_alike: Callable[[Path], bool] = _never
+    is_alike: Callable[[Path], bool] = lambda folder: False
     """Whether a folder without the marks of any format looks like one; the first in the table counts."""
-    is_json: Callable[[object], bool] = _never
+    is_json: Callable[[object], bool] = lambda content: False
     """Whether the content of a JSON file is that of such a dataset."""
-    is_file: Callable[[Path], bool] = _never
+    is_file: Callable[[Path], bool] = lambda path: False
     """Whether a file is the one that stands for such a dataset, by its name; the first in the table counts."""
 
 
