@@ -16,9 +16,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.labeling.formats.opening import dataset_format
 from segvoc.labeling.formats.shapes import Polygons, Shape, Shapes
-from segvoc.labeling.formats.table import writers
 from tests.images import one_line_error
-from tests.labeling.formats.drawn_results import drawn_result
 from tests.labeling.formats.exports import (
     HEIGHT,
     INSTANCES,
@@ -196,12 +194,9 @@ def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 def test_coco_of_roboflow_labelme2coco_and_label_studio(tmp_path: Path) -> None:
-    for folder, name in (
-        ("rf/train", "_annotations.coco.json"),
-        ("rf/valid", "_annotations.coco.json"),
-        ("labelme2coco", "annotations.json"),
-    ):
-        write_coco(tmp_path / folder, SQUARE_10, place=name)
+    for folder in ("rf/train", "rf/valid"):
+        write_coco(tmp_path / folder, SQUARE_10, place="_annotations.coco.json")
+    write_coco(tmp_path / "labelme2coco", SQUARE_10, place="annotations.json")
     image(tmp_path / "ls/images/a.png")
     write(tmp_path / "ls/result.json", coco(SQUARE_10, names=("images\\a.png",)))
     refused(tmp_path / "rf", "several sets: train, valid; choose one with --split")
@@ -533,22 +528,3 @@ def test_sets_are_joined_by_names(tmp_path: Path) -> None:
     assert found == [[100, 1], [25, 0]]
     objects = joined.read_objects(1, (HEIGHT, WIDTH))
     assert objects is not None and objects.max() == 2
-
-
-# ---- out and back
-
-
-@pytest.mark.parametrize("name", list(writers()))
-@pytest.mark.parametrize(
-    "word", ["🐱 x", "a\u2028b", "a\x0bb", "void", "Ignored", "__ignore__", "#1", "no", "é: \"'\\", "a\x7fb"]
-)
-def test_odd_words_come_back_or_are_refused(tmp_path: Path, name: Any, word: str) -> None:
-    labels = np.zeros((HEIGHT, WIDTH), np.uint16)
-    labels[5:15, 5:15] = 1
-    try:
-        with segvoc.DatasetWriter(tmp_path / "set", name) as dataset:
-            dataset.add(drawn_result(labels, ("wall", word)), "a")
-    except UsageError as error:
-        assert "can't hold the word" in str(error) and not (tmp_path / "set").exists()
-        return
-    assert pixels(tmp_path / "set")[0][word] == 100

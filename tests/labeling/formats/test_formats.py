@@ -1,6 +1,7 @@
 """Every format is written, read again and found by its files; tools' own rules give the same labels and objects."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.objects import with_objects
 from segvoc.labeling.formats.dataset import DatasetWriter
 from segvoc.labeling.formats.table import writers
+from segvoc.labeling.formats.voc import VOC_SETS
 from tests.labeling.formats.drawn_results import WORDS, drawn_result, hard_labels
 
 STEMS = ("photo", "sub/images/other one", "sub/ü")
@@ -62,7 +64,7 @@ def _by_place_in(words: tuple[str, ...], stored: tuple[str, ...]) -> np.ndarray:
     return table
 
 
-@pytest.mark.parametrize("image_set", ["train", "val", "trainval"])
+@pytest.mark.parametrize("image_set", VOC_SETS)
 def test_torchvision_reads_voc(datasets: Path, image_set: str) -> None:
     datasets_of_torchvision = pytest.importorskip("torchvision.datasets", exc_type=ImportError)
     read = datasets_of_torchvision.VOCSegmentation(datasets / "voc", year="2012", image_set=image_set)
@@ -161,6 +163,27 @@ def test_a_path_is_simplified_as_scikit_image_does_it(seed: int) -> None:
     expected += [approximate_polygon(pieces[-1][: farthest + 1], 1.5)]
     expected += [approximate_polygon(pieces[-1][farthest:], 1.5)[1:]]
     np.testing.assert_array_equal(simplified(pieces, 1.5), np.concatenate(expected))
+
+
+ODD_WORDS = ("🐱 x", "a\u2028b", "a\x0bb", "void", "Ignored", "__ignore__", "#1", "no", "é: \"'\\", "a\x7fb")
+
+
+@pytest.mark.parametrize("name", list(writers()))
+def test_odd_words_come_back_or_are_refused(tmp_path: Path, name: str) -> None:
+    words = ["wall"]
+    for word in ODD_WORDS:
+        try:
+            DatasetWriter(tmp_path / "set", name).add(drawn_result(np.zeros((4, 4), np.uint16), (word,)), "first")
+            words.append(word)
+            shutil.rmtree(tmp_path / "set")
+        except UsageError as error:
+            assert "can't hold the word" in str(error) and not (tmp_path / "set").exists()
+    labels = np.arange(len(words), dtype=np.uint16)[:, None].repeat(9, axis=1)
+    with DatasetWriter(tmp_path / "set", name) as dataset:
+        dataset.add(drawn_result(labels.repeat(3, axis=0), tuple(words)), "a")
+    read = segvoc.read_dataset(tmp_path / "set")
+    found = _by_place_in(tuple(words), read.vocabulary.words)[read.read(0).labels]
+    np.testing.assert_array_equal(found, labels.repeat(3, axis=0))
 
 
 @pytest.mark.parametrize("name", list(writers()))
