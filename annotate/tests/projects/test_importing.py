@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from annotate.tests.projects.drawn_projects import damaged, drawn_labels, drawn_project, drawn_work
-from segvoc.data.datasets.opening import read_dataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.labeling.formats.dataset import FORMAT_NAMES
+from segvoc.labeling.formats.opening import read_dataset
+from segvoc.labeling.formats.table import writers
 from segvoc_annotate.projects.archive import archived, open_project
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.importing import Importing
@@ -58,7 +58,7 @@ FAST_FORMATS = ("voc", "labelme", "coco-panoptic", "cvat")
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST_FORMATS else pytest.param(name, marks=pytest.mark.slow) for name in FORMAT_NAMES]
+    "name", [name if name in FAST_FORMATS else pytest.param(name, marks=pytest.mark.slow) for name in writers()]
 )
 def test_what_is_exported_can_be_imported(street: Project, tmp_path: Path, name: str) -> None:
     export = ProjectExport(project=street, format=name)
@@ -295,7 +295,7 @@ def test_long_names_are_exported_one_by_one(tmp_path: Path) -> None:
     with drawn_project(tmp_path / "street", "a.png", long) as project:
         for name in ("a.png", long):
             project.write(name, drawn_work(0, 1), expected=0)
-        for format_ in FORMAT_NAMES:
+        for format_ in writers():
             export = ProjectExport(project=project, format=format_, only_done=False)
             (problem,) = export.to_folder(str(tmp_path / format_))
             assert "File name too long" in problem

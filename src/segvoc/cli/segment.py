@@ -23,7 +23,8 @@ from segvoc.cli.output import example, unquoted_hint
 from segvoc.errors import LabelingWarning, UsageError
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
-from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset, FormatName
+from segvoc.labeling.formats.dataset import Dataset
+from segvoc.labeling.formats.table import writers
 from segvoc.labeling.run import LabelingRun
 from segvoc.labeling.task import Labeling
 from segvoc.labeling.track_files import TRACK_FORMATS
@@ -89,9 +90,9 @@ def _overlay(given: dict[str, Any]) -> OverlayStyle | None:
 @click.option(
     "--format",
     "dataset_format",
-    type=click.Choice(FORMAT_NAMES),
+    type=click.Choice(list(writers())),
     metavar="NAME",
-    help=f"Write a dataset for other programs instead: {', '.join(FORMAT_NAMES)}.",
+    help=f"Write a dataset for other programs instead: {', '.join(writers())}.",
 )
 @click.option("--copy-images/--no-copy-images", default=True, help="Copy the images into the dataset.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
@@ -138,7 +139,7 @@ def segment_command(
     labels: LabelOptions,
     out: str,
     overlay: OverlayStyle | None,
-    dataset_format: FormatName | None,
+    dataset_format: str | None,
     copy_images: bool,
     **fields: Any,
 ) -> int:
