@@ -218,6 +218,11 @@ def test_words_change_places_and_a_box_gives_several_regions_a_word(served: Site
     size = served.tab.viewport_size
     assert dialog["x"] >= 0 and dialog["y"] >= 0
     assert dialog["x"] + dialog["width"] <= size["width"] and dialog["y"] + dialog["height"] <= size["height"]
+    # a press on another region picks that one, and one on the same closes the list
+    served.click(*CUP)
+    served.tab.get_by_role("heading", level=2).filter(has_text="Instead of").filter(has_not_text=has).wait_for()
+    served.click(0.05, 0.95)
+    served.tab.get_by_role("heading", name=f"Instead of “{has}”").wait_for()
     picked = served.pointed_once(lambda _: True)
     served.tab.get_by_role("option", name="spoon").hover()
     served.pointed_once(lambda image: (image != picked).mean() > 0.05)

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { StageControl } from "../src/page/stage/control";
 import { chooseWord, meaningOf } from "../src/page/stage/keys";
 import { beside, fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
+import { inOrder } from "../src/page/stage/word_choice";
 import type { Point } from "../src/labels/runs";
 import { context } from "./labeled";
 import { CLICK } from "../src/page/stage/tool";
@@ -41,8 +42,20 @@ test("a dialog stands beside what it is about, within the window", () => {
     assert.ok(isApart(at(box), box), box.join());
   // of two sides the one that is nearer to the press
   assert.ok(at([400, 0, 600, 600], { x: 590, y: 300 }).x > 600 && at([400, 0, 600, 600], { x: 410, y: 300 }).x < 400);
+  // of what is so large that its sides are far from the press, a part is covered
+  const wide = { width: 1400, height: 900 },
+    large = { left: 310, top: 0, right: 1400, bottom: 900 },
+    press = { x: 900, y: 450 };
+  const near = beside(large, press, dialog, wide);
+  assert.ok([press.x + 12, press.x - 312].includes(near.x) && near.y <= press.y && near.y + 400 >= press.y, JSON.stringify(near));
   // what leaves no room is covered as little as can be
   assert.deepEqual(at([0, 0, 1000, 500], { x: 500, y: 490 }).y, 192);
+});
+
+test("in the list of a region, the words that were used last follow those of its image", () => {
+  const options = [..."0123 "].map((key) => ({ key }));
+  const keys = inOrder(options, ({ key }) => (key === "3" ? 9 : 0), [2, 3, 1]).map(({ key }) => key);
+  assert.deepEqual(keys, ["3", "2", "1", "0", " "]);
 });
 
 test("keys that were changed mean what they were given, and nothing else", () => {

@@ -58,6 +58,12 @@ export function optionsOf({ vocabulary }: Settings, has: number | null, hasNone 
   return options;
 }
 
+/** The words of an image first, the largest first, then those that were used last. */
+export function inOrder<Word extends { readonly key: string }>(options: readonly Word[], pixelsOf: (word: Word) => number, used: readonly number[]): Word[] {
+  const place = ({ key }: Word) => (used.includes(Number(key)) ? used.indexOf(Number(key)) : used.length);
+  return options.toSorted((one, other) => pixelsOf(other) - pixelsOf(one) || place(one) - place(other));
+}
+
 export function choiceOf(key: string): Choice {
   return key === FOUND ? undefined : key === NOTHING ? null : Number(key);
 }

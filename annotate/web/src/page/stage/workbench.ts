@@ -38,9 +38,17 @@ export class Workbench extends Navigation {
   /** Whether a word was chosen since a tool began. */
   private isChosen = false;
 
+  /** Ids of the words that were chosen or given, the last one first. */
+  used: readonly number[] = [];
+
   choose(choice: Choice): void {
     this.session.painted.value = choice;
     this.isChosen = true;
+    this.use(choice);
+  }
+
+  use(choice: Choice): void {
+    if (typeof choice === "number") this.used = [choice, ...this.used.filter((id) => id !== choice)];
   }
 
   /** Choose the word at the cursor for a tool that begins, unless another one was chosen for it. */
