@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { signal } from "@preact/signals";
+
 import { StageControl } from "../src/page/stage/control";
 import { chooseWord, meaningOf } from "../src/page/stage/keys";
 import { beside, fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
-import { inOrder } from "../src/page/stage/word_choice";
+import { inOrder, offered, optionsOf } from "../src/page/stage/word_choice";
+import type { Settings } from "../src/session/settings";
 import type { Point } from "../src/labels/runs";
 import { context } from "./labeled";
 import { CLICK } from "../src/page/stage/tool";
@@ -56,6 +59,17 @@ test("in the list of a region, the words that were used last follow those of its
   const options = [..."0123 "].map((key) => ({ key }));
   const keys = inOrder(options, ({ key }) => (key === "3" ? 9 : 0), [2, 3, 1]).map(({ key }) => key);
   assert.deepEqual(keys, ["3", "2", "1", "0", " "]);
+});
+
+test("a word is found by its number, and by letters of which some are wrong", () => {
+  const vocabulary = signal(context(["sky", "mountain", "fountain, well", "5 cars", "car"]).vocabulary);
+  const options = optionsOf({ vocabulary } as unknown as Settings, 0);
+  const found = (text: string) => offered(options, text).map(({ text: name }) => name);
+  assert.deepEqual(options.map(({ number }) => number), ["2", "3", "4", "5", undefined, undefined]);
+  assert.deepEqual(["5", "2", "1", "9"].map(found), [["car", "5 cars"], ["mountain"], [], []]);
+  assert.deepEqual(["moutain", "fuontain", "moun", "wel", "no w"].map(found), [["mountain"], ["fountain"], ["mountain"], ["fountain"], ["no word"]]);
+  // another short word is no mistake
+  assert.deepEqual(found("cat"), []);
 });
 
 test("keys that were changed mean what they were given, and nothing else", () => {
