@@ -48,6 +48,7 @@ Object.defineProperty(globalThis, "navigator", { value: { locks: manager }, conf
 Object.assign(globalThis, {
   setTimeout: fast,
   addEventListener: () => {},
+  matchMedia: () => ({ matches: false }),
   createImageBitmap: async () => ({ width: WIDTH, height: 1, close() {} }),
   fetch: (address: string, request: RequestInit) => new Promise((answer) => answer(services.get(new URL(address).host)!.fetch(new URL(address), request))),
 });

@@ -7,6 +7,8 @@ import { StageControl } from "../src/page/stage/control";
 import { chooseWord, meaningOf } from "../src/page/stage/keys";
 import { beside, fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
 import { inOrder, offered, optionsOf } from "../src/page/stage/word_choice";
+import type { PolygonTool } from "../src/page/stage/tools/polygon";
+import type { Clicker, Found } from "../src/onnx/clicker";
 import type { Settings } from "../src/session/settings";
 import type { Point } from "../src/labels/runs";
 import { context } from "./labeled";
@@ -67,7 +69,7 @@ test("a word is found by its number, and by letters of which some are wrong", ()
   const found = (text: string) => offered(options, text).map(({ text: name }) => name);
   assert.deepEqual(options.map(({ number }) => number), ["2", "3", "4", "5", undefined, undefined]);
   assert.deepEqual(["5", "2", "1", "9"].map(found), [["car", "5 cars"], ["mountain"], [], []]);
-  assert.deepEqual(["moutain", "fuontain", "moun", "wel", "no w"].map(found), [["mountain"], ["fountain"], ["mountain"], ["fountain"], ["no word"]]);
+  assert.deepEqual(["moutain", "fuontain", "moun", "wel", "no w"].map(found), [["mountain"], ["fountain"], ["mountain", "fountain"], ["fountain"], ["no word"]]);
   // another short word is no mistake
   assert.deepEqual(found("cat"), []);
 });
@@ -155,4 +157,46 @@ test("what is seen stays while something is pressed, and follows the layout afte
   assert.equal(control.size.value.height, 100);
   assert.notDeepEqual(control.view.value, before);
   session.close();
+});
+
+test("what was begun is painted as one step when another tool is chosen or the image is done", async () => {
+  const service = new ProjectService("a.png", "b.png");
+  const anna = await Person.of(service);
+  await anna.label("floor", "cat");
+  const { session } = anna;
+  const answers: ((found: Found) => void)[] = [];
+  const clicker = { click: () => new Promise((answer) => answers.push(answer)), look: async () => {} } as unknown as Clicker;
+  const control = new StageControl(session, clicker);
+  control.resize({ width: 1000, height: 100 });
+  control.choose(1);
+  const tool = (name: string) => control.tools.find(({ label }) => label === name)!;
+  const painted = () => anna.labels.map((word) => Number(word === "cat")).join("");
+  const before = painted(),
+    clean = session.current.value!.edits.canUndo;
+  control.select(tool("Polygon"));
+  (tool("Polygon") as PolygonTool).isSnapping.value = false;
+  for (const [x, y] of [[0, 0], [2, 0], [2, 1], [0, 1]]) tool("Polygon").tap!({ x, y }, CLICK);
+  assert.equal(painted(), before);
+  control.select(tool("Brush"));
+  assert.equal(painted(), `11${before.slice(2)}`);
+  control.retrace("undo");
+  assert.deepEqual([painted(), session.current.value!.edits.canUndo], [before, clean]);
+  // the answer to a click is waited for, and the object gets the word that was chosen then
+  control.select(tool("Click an object"));
+  tool("Click an object").tap!({ x: 3.5, y: 0.5 }, CLICK);
+  control.select(tool("Brush"));
+  control.choose(0);
+  answers.shift()!({ runs: Int32Array.of(3, 1) } as Found);
+  await until(() => painted() === `${before.slice(0, 3)}1${before.slice(4)}`);
+  control.choose(1);
+  control.select(tool("Click an object"));
+  tool("Click an object").tap!({ x: 0.5, y: 0.5 }, CLICK);
+  const [a] = session.items.value,
+    done = control.done();
+  assert.ok(!a.isDone.value);
+  answers.shift()!({ runs: Int32Array.of(0, 1) } as Found);
+  await done;
+  assert.ok(a.isDone.value);
+  await idle(anna);
+  assert.deepEqual(service.labels("a.png").slice(0, 4), ["cat", "floor", "floor", "cat"]);
 });

@@ -117,10 +117,10 @@ function SentBack({ session }: { session: Session }) {
   );
 }
 
-function DoneButton({ page: { dialog, session } }: { page: Page }) {
+function DoneButton({ page: { control, dialog, session } }: { page: Page }) {
   const summary = session.current.value?.item.summary.value;
   if (!summary?.done)
-    return <Button text="Done" icon="done" kind="primary" title="Lock this image, and go to the next one (N)" reason={session.locked.value} onClick={() => session.finish()} />;
+    return <Button text="Done" icon="done" kind="primary" title="Lock this image, and go to the next one (N)" reason={session.locked.value} onClick={() => control.done()} />;
   const sendBack = (close: () => void) => (
     <Dialog title={`Send back “${summary.image}”`} onClose={close}>
       <TextForm

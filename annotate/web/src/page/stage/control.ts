@@ -50,7 +50,7 @@ export class StageControl extends Workbench {
   }
 
   select(tool: Tool): void {
-    this.leave();
+    void this.selected.value.finish();
     // tools that don't tell the word below the pointer paint one
     if (tool.isEditing && !tool.isReading) this.chooseBelow();
     this.selected.value = tool;
@@ -59,6 +59,13 @@ export class StageControl extends Workbench {
   /** Leave what was begun; false: there was nothing. */
   leave(): boolean {
     return this.selected.value.leave();
+  }
+
+  /** Mark the image as done, with what was begun on it. */
+  async done(): Promise<void> {
+    const { image } = this;
+    await this.selected.value.finish();
+    if (this.image === image) await this.session.finish();
   }
 
   act(): void {

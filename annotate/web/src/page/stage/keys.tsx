@@ -59,7 +59,7 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "?") control.help.value = true;
   else if (key === "Enter" || key === " ") control.act();
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
-  else if (key.toLowerCase() === "n") void control.session.finish();
+  else if (key.toLowerCase() === "n") void control.done();
   else return key === "Escape" && control.leave();
   return true;
 }

@@ -4,6 +4,7 @@ import { computed, effect, type ReadonlySignal, signal } from "@preact/signals";
 
 import { sentence } from "../../../backend";
 import type { Click, Guess } from "../../../clicks/guess";
+import type { Choice } from "../../../labels/edits";
 import { type Box, commonPixels, pixelAt, pixelsOf, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { Item } from "../../../session/item";
@@ -63,10 +64,12 @@ export class ClickTool extends BoxTool {
   /** What a click at the pointer would find at first sight; null: it isn't known yet, or no object would begin there. */
   private readonly foreseen = signal<Found | null>(null);
   private isFollowing = false;
-  /** Whether the object gets the word as soon as it is found. */
-  private isGiven = false;
+  /** What the object gets as soon as it is found; null: nothing yet. */
+  private given: { readonly choice: Choice } | null = null;
   override readonly seen = [this.found, this.first, this.waiting, this.corners, this.foreseen];
   private image: OpenImage | null = null;
+  /** Ends once no click waits any more. */
+  private answering: Promise<void> | undefined;
   private idle: ReturnType<typeof setTimeout> | undefined;
   /** Whether no image was looked at yet; a phone waits until the tool is chosen. */
   private isNew = matchMedia("(pointer: fine)").matches;
@@ -133,7 +136,7 @@ export class ClickTool extends BoxTool {
   press({ key }: KeyboardEvent): boolean {
     if (!this.isBegun) return false;
     if (key === "Backspace") this.takeBack();
-    else if (key === "Enter") this.give();
+    else if (key === "Enter") this.give(this.work.choice.value);
     else return false;
     return true;
   }
@@ -144,6 +147,12 @@ export class ClickTool extends BoxTool {
     this.problem.value = "";
     this.forget();
     return wasBegun;
+  }
+
+  override async finish(): Promise<void> {
+    this.give(this.work.choice.value);
+    if (!this.given) this.leave();
+    await this.answering;
   }
 
   draw(pen: Pen): void {
@@ -160,7 +169,7 @@ export class ClickTool extends BoxTool {
   options() {
     return (
       <>
-        <Button text="Give the word" kind="primary" reason={this.found.value.length ? null : "Click an object first"} onClick={() => this.give()} />
+        <Button text="Give the word" kind="primary" reason={this.found.value.length ? null : "Click an object first"} onClick={() => this.give(this.work.choice.value)} />
         <WordChoice work={this.work} />
         <Toggle text="Take out" value={this.removes} />
         <Toggle text="Keep what was drawn" value={this.work.session.settings.keepsCorrected} />
@@ -184,7 +193,7 @@ export class ClickTool extends BoxTool {
       return (
         <>
           All of it was drawn or clicked before.{" "}
-          <Button text="Paint over" kind="primary" onClick={() => this.give(false)} />
+          <Button text="Paint over" kind="primary" onClick={() => this.give(this.work.choice.value, false)} />
         </>
       );
     return this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isStuck ? "No better by clicks: draw the rest." : "");
@@ -227,7 +236,7 @@ export class ClickTool extends BoxTool {
     // until there is a better answer
     if (!this.isBegun && "click" in step && step.click.adds) this.first.value = this.foreseen.value;
     this.waiting.value = [...this.waiting.value, step];
-    if (this.waiting.value.length === 1) void this.answer();
+    if (this.waiting.value.length === 1) this.answering = this.answer();
   }
 
   private async answer(): Promise<void> {
@@ -250,27 +259,28 @@ export class ClickTool extends BoxTool {
       this.waiting.value = this.waiting.value.slice(1);
       if (found) this.found.value = [...this.found.value, found];
     }
-    if (this.isGiven) this.give();
+    if (this.given) this.give(this.given.choice);
   }
 
   private takeBack(): void {
     const waiting = this.waiting.value;
-    this.isGiven = false;
+    this.given = null;
     if (waiting.length) this.waiting.value = waiting.slice(0, -1);
     else this.found.value = this.found.value.slice(0, -1);
   }
 
-  private give(keeps = this.work.session.settings.keepsCorrected.value): void {
-    this.isGiven = this.waiting.value.length > 0;
-    if (this.isGiven) return;
+  private give(choice: Choice, keeps = this.work.session.settings.keepsCorrected.value): void {
+    this.given = this.waiting.value.length > 0 ? { choice } : null;
+    if (this.given) return;
     const last = this.found.value.at(-1),
       { image } = this.work;
-    if (!last || !image || image !== this.image) return;
+    if (!image || image !== this.image) return this.forget();
+    if (!last) return;
     const runs = keeps ? this.work.yielding(last.runs) : last.runs;
     this.isProtected.value = !runs.length;
     if (!runs.length) return;
     this.forget();
-    image.paint(runs, this.work.choice.value);
+    image.paint(runs, choice);
     this.work.end();
   }
 
@@ -278,7 +288,7 @@ export class ClickTool extends BoxTool {
     this.found.value = [];
     this.first.value = null;
     this.waiting.value = [];
-    this.isGiven = false;
+    this.given = null;
     this.isProtected.value = false;
     this.removes.value = false; // another object begins with what belongs to it
   }

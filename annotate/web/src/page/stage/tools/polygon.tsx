@@ -123,6 +123,11 @@ export class PolygonTool extends Tool {
     return wasBegun;
   }
 
+  override finish(): void {
+    this.close();
+    this.leave();
+  }
+
   draw(pen: Pen): void {
     const corners = this.corners.value;
     const last = corners.at(-1);
