@@ -116,6 +116,12 @@ def test_a_region_and_a_stroke_give_another_word_and_are_undone_and_done_again(c
     height = len(before)
     coffee.press("Brush")
     coffee.tab.get_by_label("Paint").select_option("coffee")
+    # the word's color is beside its name and around the pointer
+    swatch = coffee.tab.locator(".options .swatch").evaluate("swatch => swatch.style.background")
+    color = np.array([int(value) for value in swatch.removeprefix("rgb(").removesuffix(")").split(",")])
+    if coffee.tab.evaluate("() => matchMedia('(pointer: fine)').matches"):
+        coffee.tab.mouse.move(*coffee.place(0.5, 0.5))
+        coffee.pointed_once(lambda image: (abs(image - color) < 20).all(-1).sum() > 10)
     coffee.tab.get_by_label("Size").fill("8")
     coffee.drag((0.1, 0.8), (0.3, 0.8), (0.3, 0.9))
     brushed = coffee.labels()

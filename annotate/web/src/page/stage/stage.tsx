@@ -162,10 +162,10 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
 
   const stop = effect(() => {
     const { opacity, hasNames } = session.settings;
-    const { view, size, isBare, cursor, tool } = control;
+    const { view, size, isBare, color, cursor, tool } = control;
     const { radius, seen: drawn } = tool.value;
     const { painted: counted, finished, labeling } = image;
-    const ofStage = [view, size, isBare, cursor, ...(radius ? [radius] : []), ...drawn];
+    const ofStage = [view, size, isBare, color, cursor, ...(radius ? [radius] : []), ...drawn];
     for (const one of [opacity, hasNames, ...ofStage, image.picture.loaded, counted, finished, labeling, places, shown]) void one.value;
     // drawn when the browser is ready, so that what moves fast doesn't queue up
     frame ||= requestAnimationFrame(paint);

@@ -20,6 +20,7 @@ export function WordChoice({ work }: { work: Workbench }) {
   const choice = work.choice.value;
   return (
     <>
+      {choice !== undefined && <Swatch color={work.color.value} />}
       <Select
         label="Paint"
         options={optionsOf(work.session.settings, null).map(({ key, text }) => [key, text])}

@@ -2,6 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 
+import type { Color } from "../../imaging/palette";
 import { extents, regionAt } from "../../labels/connected";
 import type { Choice } from "../../labels/edits";
 import { type Labeling, NONE } from "../../labels/labeling";
@@ -33,6 +34,12 @@ export class Workbench extends Navigation {
       chosen = this.session.painted.value;
     if (chosen === null || chosen === undefined) return chosen;
     return words.some(({ id }) => id === chosen) ? (chosen as number) : words[0]?.id;
+  });
+
+  /** The color of that word; null: it is none. */
+  readonly color = computed<Color | null>(() => {
+    const choice = this.choice.value;
+    return this.session.settings.vocabulary.value.find(({ id }) => id === choice)?.color ?? null;
   });
 
   /** Whether a word was chosen since a tool began. */

@@ -11,7 +11,7 @@ import type { Item } from "../../../session/item";
 import type { OpenImage } from "../../../session/open_image";
 import { Button, Toggle } from "../../buttons";
 import { toStage } from "../navigation";
-import type { Pen } from "../painter";
+import { type Pen, veil } from "../painter";
 import type { Key, Press } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";
@@ -158,7 +158,7 @@ export class ClickTool extends BoxTool {
   draw(pen: Pen): void {
     const last = this.first.value ?? this.found.value.at(-1) ?? this.foreseen.value;
     if (last) {
-      pen.pixels(last.runs, "rgb(255 255 255 / 45%)");
+      pen.pixels(last.runs, veil(this.work.color.value));
       outline(pen, last.runs);
     }
     const corners = this.corners.value ?? boxCorners(this.waiting.value[0] ?? last?.guess);

@@ -132,8 +132,9 @@ export class PolygonTool extends Tool {
     const corners = this.corners.value;
     const last = corners.at(-1);
     if (!last) return;
-    pen.line(this.outline());
-    if (pen.cursor && !this.dragged) pen.line([last.at, ...this.side(last.at, pen.cursor, "along edges"), pen.cursor], 1);
+    const color = this.work.color.value;
+    pen.line(this.outline(), 2, color);
+    if (pen.cursor && !this.dragged) pen.line([last.at, ...this.side(last.at, pen.cursor, "along edges"), pen.cursor], 1, color);
     for (const [place, { at }] of corners.entries()) pen.ring(at, place === 0 || place === this.chosen.value ? 6 : 4);
   }
 

@@ -16,7 +16,7 @@ import { splitWords, withWords } from "../../../words/list";
 import { Button, Select, Toggle } from "../../buttons";
 import { Dialog } from "../../dialog";
 import { beside, toImage, toStage } from "../navigation";
-import type { Pen } from "../painter";
+import { type Pen, veil } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
 import { choiceOf, inOrder, optionsOf, WordList } from "../word_choice";
 import type { Region } from "../workbench";
@@ -118,8 +118,7 @@ export class RegionTool extends BoxTool {
 
   draw(pen: Pen): void {
     const word = this.work.session.settings.vocabulary.value.find(({ id }) => id === this.tried.value);
-    const color = word ? `rgb(${word.color.join(" ")} / 65%)` : "rgb(255 255 255 / 55%)";
-    if (this.picked.value) pen.pixels(this.picked.value.runs, color);
+    if (this.picked.value) pen.pixels(this.picked.value.runs, veil(word?.color ?? null));
     if (this.corners.value) pen.box(...this.corners.value);
   }
 
@@ -237,7 +236,7 @@ export class EraserTool extends Tool {
 
   draw(pen: Pen): void {
     const region = this.work.image && this.work.regionAt(pen.cursor);
-    if (region) pen.pixels(region.runs, "rgb(255 255 255 / 45%)");
+    if (region) pen.pixels(region.runs, veil(null));
   }
 
   options() {
