@@ -159,7 +159,7 @@ test("what is seen stays while something is pressed, and follows the layout afte
   session.close();
 });
 
-test("what was begun is painted as one step when another tool is chosen or the image is done", async () => {
+test("what was begun is taken back by steps, and painted as one when another tool is chosen or the image is done", async () => {
   const service = new ProjectService("a.png", "b.png");
   const anna = await Person.of(service);
   await anna.label("floor", "cat");
@@ -181,6 +181,17 @@ test("what was begun is painted as one step when another tool is chosen or the i
   assert.equal(painted(), `11${before.slice(2)}`);
   control.retrace("undo");
   assert.deepEqual([painted(), session.current.value!.edits.canUndo], [before, clean]);
+  // while something is begun, undo takes back a step of it
+  anna.paint(2, "cat");
+  control.select(tool("Polygon"));
+  for (const x of [0, 3]) tool("Polygon").tap!({ x, y: 0.5 }, CLICK);
+  const corners = () => (tool("Polygon") as PolygonTool).corners.value.length;
+  for (const left of [1, 0]) {
+    control.retrace("undo");
+    assert.deepEqual([corners(), painted()], [left, `${before.slice(0, 2)}1${before.slice(3)}`]);
+  }
+  control.retrace("undo");
+  assert.equal(painted(), before);
   // the answer to a click is waited for, and the object gets the word that was chosen then
   control.select(tool("Click an object"));
   tool("Click an object").tap!({ x: 3.5, y: 0.5 }, CLICK);

@@ -61,6 +61,10 @@ export class StageControl extends Workbench {
     return this.selected.value.leave();
   }
 
+  override retrace(way: "undo" | "redo"): void {
+    if (way === "redo" || !this.tool.value.takeBack?.()) super.retrace(way);
+  }
+
   /** Mark the image as done, with what was begun on it. */
   async done(): Promise<void> {
     const { image } = this;

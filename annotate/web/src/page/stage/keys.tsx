@@ -23,7 +23,7 @@ export const KEYS: readonly Key[] = [
   ["N", "done with this image: lock it, and go to the next one"],
   ["J", "the place of the image in which the model doubts most; again: the next one"],
   ["Page Up, Page Down", "previous or next image"],
-  ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page"],
+  ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page; of what was begun, Ctrl Z takes back the last step"],
 ];
 
 const STEPS: Readonly<Record<string, readonly [number, number]>> = {

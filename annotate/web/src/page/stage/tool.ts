@@ -58,6 +58,8 @@ export abstract class Tool {
   cancel?(): void;
   /** Do what a key means while the tool is chosen, before it means anything else; false: it means nothing. */
   press?(event: KeyboardEvent): boolean;
+  /** Take back the last step of what was begun; false: there is none. */
+  takeBack?(): boolean;
   /** Forget what was begun, since Escape was pressed, or another image chosen; false: there was nothing. */
   leave(): boolean {
     return false;

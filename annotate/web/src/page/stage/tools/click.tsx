@@ -141,6 +141,15 @@ export class ClickTool extends BoxTool {
     return true;
   }
 
+  takeBack(): boolean {
+    const waiting = this.waiting.value,
+      wasBegun = this.isBegun;
+    this.given = null;
+    if (waiting.length) this.waiting.value = waiting.slice(0, -1);
+    else this.found.value = this.found.value.slice(0, -1);
+    return wasBegun;
+  }
+
   leave(): boolean {
     const wasBegun = this.isBegun || this.corners.value !== null;
     this.corners.value = null;
@@ -260,13 +269,6 @@ export class ClickTool extends BoxTool {
       if (found) this.found.value = [...this.found.value, found];
     }
     if (this.given) this.give(this.given.choice);
-  }
-
-  private takeBack(): void {
-    const waiting = this.waiting.value;
-    this.given = null;
-    if (waiting.length) this.waiting.value = waiting.slice(0, -1);
-    else this.found.value = this.found.value.slice(0, -1);
   }
 
   private give(choice: Choice, keeps = this.work.session.settings.keepsCorrected.value): void {

@@ -109,10 +109,16 @@ export class PolygonTool extends Tool {
   press({ key }: KeyboardEvent): boolean {
     if (key.toLowerCase() === "s") this.isSnapping.value = !this.isSnapping.value;
     else if (!this.corners.value.length) return false;
-    else if (key === "Backspace" || key === "Delete") this.remove(this.chosen.value ?? this.corners.value.length - 1);
+    else if (key === "Backspace" || key === "Delete") this.takeBack();
     else if (key === "Enter") this.close();
     else return false;
     return true;
+  }
+
+  takeBack(): boolean {
+    const { length } = this.corners.value;
+    if (length) this.remove(this.chosen.value ?? length - 1);
+    return length > 0;
   }
 
   leave(): boolean {
