@@ -116,6 +116,16 @@ def test_a_region_and_a_stroke_give_another_word_and_are_undone_and_done_again(c
     height = len(before)
     coffee.press("Brush")
     coffee.tab.get_by_label("Paint").select_option("coffee")
+    # keys act on the image once a word is chosen, but step through the closed menu
+    menu = coffee.tab.get_by_label("Paint")
+    menu.focus()
+    menu.select_option("coffee")
+    coffee.tab.keyboard.press("s")
+    assert coffee.painted() == "coffee"
+    menu.focus()
+    for key, word in (("ArrowUp", "spoon"), ("ArrowUp", "table"), ("ArrowDown", "spoon"), ("ArrowDown", "coffee")):
+        coffee.tab.keyboard.press(key)
+        assert coffee.painted() == word
     # the word's color is beside its name and around the pointer
     swatch = coffee.tab.locator(".options .swatch").evaluate("swatch => swatch.style.background")
     color = np.array([int(value) for value in swatch.removeprefix("rgb(").removesuffix(")").split(",")])

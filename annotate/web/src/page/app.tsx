@@ -1,6 +1,6 @@
 /** The page: images and words in, the overlay, its legend and files out. */
 
-import type { TargetedMouseEvent } from "preact";
+import type { TargetedEvent } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
@@ -26,6 +26,8 @@ export function App({ page }: { page: Page }) {
   const isOver = useDroppedAndPasted(page);
   const { value: theme } = session.settings.theme;
   const image = session.current.value;
+  /** Whether the last key may step through a closed menu, which keeps the focus for the next one. */
+  const isStepping = useRef(false);
 
   useEffect(() => {
     document.documentElement.dataset["theme"] = theme;
@@ -42,7 +44,14 @@ export function App({ page }: { page: Page }) {
       {page.dialog.value?.(() => (page.dialog.value = null))}
       {session.conflict.value && <ConflictDialog page={page} question={session.conflict.value} />}
       <main>
-        <section class="work" aria-label="Image" onClick={returnToStage}>
+        <section
+          class="work"
+          aria-label="Image"
+          onClick={(event) => event.detail > 0 && isIn(event, "button") && returnToStage(event)}
+          onPointerDown={() => (isStepping.current = false)}
+          onKeyDown={({ altKey, key }) => (isStepping.current = !altKey && key !== " " && key !== "Enter")}
+          onChange={(event) => !isStepping.current && isIn(event, ".options select") && returnToStage(event)}
+        >
           {image && (
             <>
               <Title page={page} />
@@ -71,10 +80,13 @@ export function App({ page }: { page: Page }) {
   );
 }
 
-/** After a button was clicked with the mouse, keys act on the image again. */
-function returnToStage({ target, detail, currentTarget }: TargetedMouseEvent<HTMLElement>): void {
-  const isClick = detail > 0 && (target as Element).closest("button") !== null;
-  if (isClick) currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
+function isIn({ target }: Event, selector: string): boolean {
+  return (target as Element).closest(selector) !== null;
+}
+
+/** After a button was clicked with the mouse, or something chosen from a menu of the tool, keys act on the image again. */
+function returnToStage({ currentTarget }: TargetedEvent<HTMLElement>): void {
+  currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
 }
 
 /** The open image's name, its place in the strip, how near it is looked at, and what its reviewer said. */
