@@ -73,6 +73,9 @@ export function App({ page }: { page: Page }) {
           <section class="card" aria-label="Display">
             <ViewPanel page={page} />
           </section>
+          <section class="card" aria-labelledby="unsure">
+            <UnsurePanel page={page} />
+          </section>
           {page.served && <Improve improvement={page.served.improvement} />}
         </div>
       </main>
@@ -173,16 +176,31 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
   return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")}${seconds ? ` in ${seconds.toFixed(1)} s` : ""} ${model.place}.`;
 }
 
-/** How the result is shown, and which pixels keep their word: nothing here asks the model again. */
+/** How the result is shown, to this reader alone. */
 function ViewPanel({ page }: { page: Page }) {
-  const { opacity, hasNames, rule, theme } = page.session.settings;
+  const { opacity, hasNames, theme } = page.session.settings;
+  return (
+    <div class="column">
+      <Slider label="Opacity of the colors" value={opacity.value} onChange={(value) => (opacity.value = value)} />
+      <Toggle text="Names in the regions" value={hasNames} />
+      <label class="heading">
+        <span>Page colors</span>
+        <Select label="Page colors" options={THEMES} value={theme.value} onChange={(value) => (theme.value = value)} />
+      </label>
+    </div>
+  );
+}
+
+/** Which pixels keep their word, in all of the project; the model isn't asked again. */
+function UnsurePanel({ page: { session } }: { page: Page }) {
+  const { rule } = session.settings;
   const [name, setName] = useState(rule.value.background ?? "background");
   const { threshold, background } = rule.value;
 
   return (
     <div class="column">
-      <Slider label="Opacity of the colors" value={opacity.value} onChange={(value) => (opacity.value = value)} />
-      <Toggle text="Names in the regions" value={hasNames} />
+      <h2 id="unsure">{session.store.isShared ? "Unsure pixels, for everybody" : "Unsure pixels"}</h2>
+      <p class="help">Pixels below this confidence lose their word, in all images that aren't done.</p>
       <Slider
         label="Least confidence"
         value={threshold}
@@ -204,15 +222,11 @@ function ViewPanel({ page }: { page: Page }) {
             value={name}
             onInput={({ currentTarget: { value } }) => {
               setName(value);
-              if (value.trim()) page.session.nameBackground(value.trim());
+              if (value.trim()) session.nameBackground(value.trim());
             }}
           />
         </label>
       )}
-      <label class="heading">
-        <span>Page colors</span>
-        <Select label="Page colors" options={THEMES} value={theme.value} onChange={(value) => (theme.value = value)} />
-      </label>
     </div>
   );
 }
