@@ -69,7 +69,10 @@ def test_words_are_typed_pasted_dropped_spelled_and_removed(served: Site, tmp_pa
     (tmp_path / "words.txt").write_text("sky\ngrass\n", encoding="utf-8")
     served.drop(tmp_path / "words.txt")
     served.tab.get_by_role("button", name="Remove grass").wait_for()
-    served.press("sofa +1")
+    # a row chooses its word
+    served.press("sofa +1", exact=True)
+    served.tab.locator(".pick[aria-pressed=true]", has_text="2").wait_for()
+    served.press("Rename sofa", exact=True)
     served.tab.get_by_label("couch").check()
     served.press("Rename", exact=True)
     assert "couch +1" in names(served, "Words")
