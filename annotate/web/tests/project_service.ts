@@ -179,6 +179,7 @@ export class ProjectService {
       if (revision !== state.revision) return Response.json({ current: state }, { status: 412 });
       const review = { ...(JSON.parse(body as string) as Pick<Review, "verdict" | "comment">), by: null, at: null };
       const next = { ...state, revision: revision + 1, done: review.verdict === "accepted", review };
+      this.work.set(image, { ...this.work.get(image)!, "state.json": new TextEncoder().encode(JSON.stringify(next)) });
       this.states.set(image, next);
       this.made.add(change);
       this.append(review.verdict, image);

@@ -4,14 +4,14 @@ import { test } from "node:test";
 import { signal } from "@preact/signals";
 
 import { StageControl } from "../src/page/stage/control";
-import { chooseWord, meaningOf } from "../src/page/stage/keys";
+import { chooseWord, meaningOf, pressStage } from "../src/page/stage/keys";
 import { beside, fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
 import { inOrder, offered, optionsOf } from "../src/page/stage/word_choice";
 import type { PolygonTool } from "../src/page/stage/tools/polygon";
 import type { Clicker, Found } from "../src/onnx/clicker";
-import type { Settings } from "../src/session/settings";
+import { lookFor, type Settings } from "../src/session/settings";
 import type { Point } from "../src/labels/runs";
-import { context } from "./labeled";
+import { context, found } from "./labeled";
 import { CLICK } from "../src/page/stage/tool";
 import { idle, Person, ProjectService, until } from "./project_service";
 
@@ -208,6 +208,36 @@ test("what was begun is taken back by steps, and painted as one when another too
   answers.shift()!({ runs: Int32Array.of(0, 1) } as Found);
   await done;
   assert.ok(a.isDone.value);
+  assert.equal(session.chosen.value!.name, "b.png");
+  await session.takeBackFinish();
+  assert.deepEqual([session.chosen.value, a.isDone.value, session.finished.value], [a, false, null]);
+  await control.done();
   await idle(anna);
   assert.deepEqual(service.labels("a.png").slice(0, 4), ["cat", "floor", "floor", "cat"]);
+});
+
+test("who accepts an image goes on to the next one that waits for a review", async () => {
+  const anna = await Person.of(new ProjectService("a.png", "b.png", "c.png", "d.png"));
+  const { session } = anna;
+  const control = new StageControl(session, null);
+  lookFor(session.settings, ["floor"]);
+  const [a, b, c, d] = session.items.value;
+  const key = (letter: string) => pressStage(control, { key: letter, timeStamp: 0 } as KeyboardEvent);
+  assert.ok(!key("a") && !key("x"));
+  for (const item of [a, c, d]) {
+    await session.open(item);
+    await session.take(item, found(["0".repeat(item.width)], ["floor"]), "question");
+    await session.finish();
+    await idle(anna);
+  }
+  await session.open(c);
+  for (const [item, next] of [[c, d], [d, a]]) {
+    assert.ok(key("a"));
+    await until(() => item.summary.value.review !== null && session.chosen.value === next && session.current.value?.item === next);
+  }
+  // the last one stays open
+  await session.review("accepted");
+  await until(() => a.summary.value.review !== null);
+  assert.deepEqual([session.chosen.value, b.isDone.value, key("a"), key("X"), control.isSendingBack.value], [a, false, false, true, true]);
+  session.close();
 });

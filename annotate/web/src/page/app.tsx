@@ -112,7 +112,7 @@ function Title({ page: { control, session } }: { page: Page }) {
         </label>
         <Zoom control={control} />
       </div>
-      {review && <p class={review.verdict === "accepted" ? "review" : "review error"}>{reviewText(review)}</p>}
+      {review?.verdict === "sent back" && <p class="review error">{reviewText(review)}</p>}
     </>
   );
 }

@@ -25,6 +25,8 @@ export class StageControl extends Workbench {
   readonly help = signal(false);
   /** The digits of a word's number that were typed, and when the last was [ms]; null: none is awaited. */
   readonly typed = signal<{ readonly digits: string; readonly at: number } | null>(null);
+  /** Whether it is asked what has to be changed in the image, which is done. */
+  readonly isSendingBack = signal(false);
   /** Whether the image is shown alone, while a key or a button is held. */
   readonly isBare = signal(false);
   readonly doubts = new Doubts(this);

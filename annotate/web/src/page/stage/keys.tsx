@@ -4,6 +4,8 @@ import { useState } from "preact/hooks";
 
 import { firstName } from "../../labels/synonyms";
 import { entryOf, lookedFor } from "../../project/words";
+import { progressOf } from "../../session/listing";
+import type { Session } from "../../session/session";
 import type { ChangedKeys } from "../../session/settings";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
@@ -21,6 +23,7 @@ export const KEYS: readonly Key[] = [
   ["Z", "show the region at the cursor as large as it fits; with Shift, the chosen word; once more: everything"],
   ["H or \\, held", "the image without its labels"],
   ["N", "done with this image: lock it, and go to the next one"],
+  ["A, X", "accept a done image and go to the next one that waits for its review, or send it back"],
   ["J", "the place of the image in which the model doubts most; again: the next one"],
   ["Page Up, Page Down", "previous or next image"],
   ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page; of what was begun, Ctrl Z takes back the last step"],
@@ -41,6 +44,7 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   if (control.tool.value.press?.(event)) return true;
   const { shiftKey } = event;
   const key = meaningOf(control.session.settings.keys.value, event.key);
+  const reviewed = reviewable(control.session);
   const step = STEPS[key],
     tool = control.tools.find((one) => one.key === key.toLowerCase());
   if (chooseWord(control, key, event.timeStamp)) return true;
@@ -60,8 +64,16 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "Enter" || key === " ") control.act();
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
   else if (key.toLowerCase() === "n") void control.done();
+  else if (reviewed && key.toLowerCase() === "x") control.isSendingBack.value = true;
+  else if (reviewed === "done" && key.toLowerCase() === "a") void control.session.review("accepted");
   else return key === "Escape" && control.leave();
   return true;
+}
+
+/** What a review may change of the open image; null: nothing. */
+function reviewable({ chosen, store }: Session): "done" | "accepted" | null {
+  const progress = chosen.value && store.may("annotate") ? progressOf(chosen.value.summary.value) : null;
+  return progress === "done" || progress === "accepted" ? progress : null;
 }
 
 /** Show the image alone until the key is let go, wherever the focus is then. */
@@ -104,6 +116,8 @@ export const WORD = "word ";
 const ACTIONS: readonly Key[] = [
   ["w", "Find a word"],
   ["n", "Done"],
+  ["a", "Accept"],
+  ["x", "Send back"],
   ["j", "Least certain place"],
   ["h", "Image without its labels"],
   ["z", "Show a region"],

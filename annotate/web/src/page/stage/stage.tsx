@@ -10,7 +10,9 @@ import { grown } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
 import { lookedFor } from "../../project/words";
 import type { OpenImage } from "../../session/open_image";
-import { HoldButton, IconButton, Swatch } from "../buttons";
+import { progressOf } from "../../session/listing";
+import type { Session } from "../../session/session";
+import { Button, HoldButton, IconButton, Swatch } from "../buttons";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
 import { pressStage, TOGETHER } from "./keys";
@@ -59,11 +61,29 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
       <Reading control={control} image={image} />
       <Typed control={control} />
       <div class="message" role="status">
-        {tool.message?.()}
+        {tool.message?.() || <Finished session={control.session} />}
       </div>
       {control.isFinding.value && <WordFinder page={page} />}
       {frame.current && tool.panel?.(frame.current.getBoundingClientRect())}
     </div>
+  );
+}
+
+/** How long it is offered to take back that an image is done [ms]. */
+const OFFERED = 8000;
+
+function Finished({ session }: { session: Session }) {
+  const item = session.finished.value;
+  useEffect(() => {
+    if (!item) return;
+    const timer = setTimeout(() => (session.finished.value = null), OFFERED);
+    return () => clearTimeout(timer);
+  }, [item]);
+  if (!item || progressOf(item.summary.value) !== "done") return null;
+  return (
+    <>
+      {item.name} is done. <Button text="Undo" kind="link" onClick={() => session.takeBackFinish()} />
+    </>
   );
 }
 
