@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("screen", SCREENS)
 WORDS = "cup, table, spoon, coffee"
 
 
-def test_regions_are_outlined_erased_and_looked_at(served: Site):
+def test_regions_are_outlined_erased_and_looked_at(served: Site, screen: str):
     served.open_and_label("coffee.jpg", WORDS)
     found = served.labels()
     height, width = found.shape
@@ -85,6 +85,17 @@ def test_regions_are_outlined_erased_and_looked_at(served: Site):
     assert not straight[int(0.6 * height), int(0.4 * width)] and not straight[int(0.25 * height), int(0.22 * width)]
     assert snapped.any() and (snapped != straight).mean() > 0.01
     assert (served.labels() == found).all()
+
+    # while Space is held, drags move the image with any tool
+    if screen == "desktop":
+        served.stage_key("+", "+", "b")
+        zoomed = served.image_once()
+        served.tab.keyboard.down(" ")
+        served.drag((0.5, 0.5), (0.6, 0.6))
+        served.tab.keyboard.up(" ")
+        served.image_once(lambda image: (image != zoomed).mean() > 0.1)
+        assert (served.labels() == found).all()
+        served.stage_key("0")
 
     # the image alone, while a key is held
     served.press("Look", exact=True)

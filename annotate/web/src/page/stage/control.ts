@@ -27,6 +27,8 @@ export class StageControl extends Workbench {
   readonly typed = signal<{ readonly digits: string; readonly at: number } | null>(null);
   /** Whether it is asked what has to be changed in the image, which is done. */
   readonly isSendingBack = signal(false);
+  /** Whether drags move the image with any tool, while a key is held. */
+  readonly isMoving = signal(false);
   /** Whether the image is shown alone, while a key or a button is held. */
   readonly isBare = signal(false);
   readonly doubts = new Doubts(this);

@@ -1,5 +1,6 @@
 /** The keyboard on the stage, and the keys that the reader changes; the page's help lists them. */
 
+import type { Signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 
 import { firstName } from "../../labels/synonyms";
@@ -16,6 +17,7 @@ import { frameChosen, frameRegion } from "./workbench";
 export const KEYS: readonly Key[] = [
   ["Arrow keys", "move the cursor and read; with Shift, pixel by pixel"],
   ["Space, Enter", "do there what a click does"],
+  ["Space held, middle button", "drag the image, with any tool"],
   ["W or /", "find a word by its letters, and choose it for the tools"],
   ["1, 2, … 12", "choose the word with this number for the tools"],
   ["Escape", "leave what was begun"],
@@ -58,10 +60,11 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "z") frameRegion(control, control.cursor.value);
   else if (key === "Z") frameChosen(control);
   else if (key === "w" || key === "W" || key === "/") control.isFinding.value = true;
-  else if (key === "h" || key === "H" || key === "\\") showBare(control);
+  else if (key === "h" || key === "H" || key === "\\") whileHeld(event, control.isBare);
   else if (key === "j" || key === "J") control.doubts.next();
   else if (key === "?") control.help.value = true;
-  else if (key === "Enter" || key === " ") control.act();
+  else if (key === "Enter") control.act();
+  else if (key === " ") whileHeld(event, control.isMoving, () => control.act());
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
   else if (key.toLowerCase() === "n") void control.done();
   else if (reviewed && key.toLowerCase() === "x") control.isSendingBack.value = true;
@@ -76,16 +79,28 @@ function reviewable({ chosen, store }: Session): "done" | "accepted" | null {
   return progress === "done" || progress === "accepted" ? progress : null;
 }
 
-/** Show the image alone until the key is let go, wherever the focus is then. */
-function showBare({ isBare }: StageControl): void {
-  if (isBare.value) return;
-  isBare.value = true;
+/** Switch something on until a key is let go, wherever the focus is then. @param tapped does what the key means if nothing was pressed meanwhile. */
+function whileHeld({ code }: KeyboardEvent, isOn: Signal<boolean>, tapped?: () => void): void {
+  if (isOn.value) return;
+  isOn.value = true;
   const ending = new AbortController();
+  const { signal } = ending;
   const end = () => {
-    isBare.value = false;
+    isOn.value = false;
     ending.abort();
   };
-  for (const kind of ["keyup", "blur"]) addEventListener(kind, end, { signal: ending.signal });
+  let isTap = true;
+  addEventListener("pointerdown", () => (isTap = false), { signal });
+  addEventListener("blur", end, { signal });
+  addEventListener(
+    "keyup",
+    (event) => {
+      if (event.code !== code) return;
+      end();
+      if (isTap) tapped?.();
+    },
+    { signal },
+  );
 }
 
 /** What is typed into, so that letters mean nothing else there. */

@@ -43,7 +43,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
   return (
     <div
       ref={frame}
-      class={`stage ${tool.pointer}${control.isFitted.value ? " fitted" : ""}`}
+      class={`stage ${control.isMoving.value ? "grab" : tool.pointer}${control.isFitted.value ? " fitted" : ""}`}
       role="application"
       tabIndex={0}
       aria-label={`${image.item.name}: arrow keys read it, a question mark lists all keys`}
