@@ -72,7 +72,8 @@ def test_words_are_typed_pasted_dropped_spelled_and_removed(served: Site, tmp_pa
     # a row chooses its word
     served.press("sofa +1", exact=True)
     served.tab.locator(".pick[aria-pressed=true]", has_text="2").wait_for()
-    served.press("Rename sofa", exact=True)
+    # and the chosen word's name renames it
+    served.press("sofa +1", exact=True)
     served.tab.get_by_label("couch").check()
     served.press("Rename", exact=True)
     assert "couch +1" in names(served, "Words")

@@ -453,10 +453,12 @@ class Run:
         (name,) = self.world.words[key]
         self.words += 1
         new = self.random.choice((str(name).swapcase(), f"{key} r{self.words}"))
-        word = tab.page.get_by_role("list", name="Words").get_by_role("button", name=f"Rename {name}", exact=True)
+        word = tab.page.get_by_role("list", name="Words").get_by_role("button", name=str(name), exact=True)
         if not tab.once(lambda: word.count() == 1, 3):
             return False
-        word.click()
+        word.click()  # chooses it, or opens its dialog, if it was chosen
+        if not tab.once(lambda: tab.page.get_by_role("dialog").count() == 1, 1):
+            word.click()
         self.world.word(key, new)
         change = Change(self.world.words, key, name, new)
         self.note(tab, "renames", name, new)

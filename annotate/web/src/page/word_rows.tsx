@@ -179,6 +179,7 @@ function WordRow({ page, image, word: { id, name, color }, number, figures, isHi
     </>
   );
   const choose = () => number > 0 && control.choose(id);
+  const isChosen = control.choice.value === id;
   return (
     <li
       hidden={isHidden}
@@ -189,7 +190,7 @@ function WordRow({ page, image, word: { id, name, color }, number, figures, isHi
         <button
           type="button"
           class="pick"
-          aria-pressed={control.choice.value === id}
+          aria-pressed={isChosen}
           aria-label={`${key}: choose ${shown} for the tools`}
           title={`Choose it for the tools (${key})`}
         >
@@ -202,7 +203,12 @@ function WordRow({ page, image, word: { id, name, color }, number, figures, isHi
         </span>
       )}
       {number > 0 ? (
-        <button type="button" class="name" title={`Choose it for the tools (${key})`}>
+        <button
+          type="button"
+          class="name"
+          title={isChosen && mayChange ? "Rename it, or add synonyms" : `Choose it for the tools (${key})`}
+          onClick={() => isChosen && mayChange && onEdit()}
+        >
           {called}
         </button>
       ) : (
@@ -221,7 +227,6 @@ function WordRow({ page, image, word: { id, name, color }, number, figures, isHi
         </>
       )}
       <span class="acts">
-        {mayChange && <IconButton icon="rename" label={`Rename ${shown}`} help="or add synonyms" onClick={onEdit} />}
         {figures && <IconButton icon="only" label={`Show ${shown} alone`} isPressed={session.alone.value === id} onClick={() => session.isolate(id)} />}
         {mayChange && <RemoveButton name={shown} onClick={onRemove} />}
       </span>
