@@ -11,7 +11,7 @@ from jaxtyping import UInt16
 from segvoc.errors import UsageError
 from segvoc.imaging.connected_regions import connected_regions
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.inference.tracks import GAP, Tracks
+from segvoc.inference.tracks import Tracks
 
 HEIGHT, WIDTH = 180, 240
 
@@ -59,9 +59,9 @@ def test_objects_keep_their_numbers_where_words_cross_and_objects_leave_and_come
         Disc(1, (60, 220), (0, -4)),  # crosses the first
         Disc(0, (130, 40), (0, -3)),  # leaves
         Disc(0, (-20, 215), (3, 0)),  # comes
-        Disc(1, (140, 120), (0, 2), is_seen=lambda frame: frame % 7 < 7 - GAP),  # is missed for GAP frames
+        Disc(1, (140, 120), (0, 2), is_seen=lambda frame: frame % 7 < 2),  # is missed for 5 frames
     ]
-    tracks = Tracks()
+    tracks = Tracks(5)
     found = numbers(tracks, discs, 40)
     for disc in range(1, 6):
         assert len({frame[disc] for frame in found if disc in frame}) == 1
@@ -99,7 +99,7 @@ def test_a_video_goes_on_from_its_maps_with_the_same_numbers(seed: int) -> None:
     for labels, objects, _ in list(drawn(discs, 17)):
         stopped.follow(labels, objects)
     tracks = Tracks(2)
-    tracks.restore(stopped.started, followed[17 - 4 : 17])
+    tracks.restore(stopped.started, followed[17 - tracks.remembered : 17])
     for number, (labels, objects, _) in enumerate(drawn(discs, 30)):
         if number >= 17:
             np.testing.assert_array_equal(tracks.follow(labels, objects), followed[number][1])

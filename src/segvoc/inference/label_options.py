@@ -116,7 +116,7 @@ class LabelOptions:
     """For frames of a video: number objects by their tracks (`Tracks`), so that they keep their numbers; implies
     `objects`."""
     track_gap: int | None = None
-    """Number of frames that an object may be missing from and keep its number; None: 5. Needs `track`."""
+    """Number of frames that an object may be missing from and keep its number; None: 30. Needs `track`."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -252,7 +252,7 @@ OPTION_TEXTS: Mapping[str, OptionText] = {
     ),
     "track": OptionText(help="Videos: objects keep their numbers from frame to frame; implies --objects.", use="video"),
     "track_gap": OptionText(
-        help="Videos: frames that an object may be missing from and keep its number; 5 by default.",
+        help="Videos: frames that an object may be missing from and keep its number; 30 by default.",
         parse=int,
         metavar="N",
         minimum=0,

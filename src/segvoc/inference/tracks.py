@@ -1,14 +1,13 @@
 """Tracks: objects keep their number from frame to frame of a video, also over frames in which they aren't found.
 
 In each frame, the objects of a word are assigned to its tracks so that the sum of their similarities is greatest. A
-track is expected where its last two sightings, at a constant speed, have it by now. Numbers depend on the last frames
-alone, so a video can be continued from its maps.
+track is expected where it is by now at the speed of its last sightings. Numbers depend on the last frames alone, so a
+video can be continued from its maps.
 """
 
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from jaxtyping import Bool, Float64, UInt16
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 
-GAP = 5
+GAP = 30
 """Default number of frames that an object may be missing from and keep its number."""
 
 CELLS = 192
@@ -31,6 +30,9 @@ LEAST = 0.05
 
 INSIDE = 0.7
 """Minimum share of a track's mask inside an object that is divided among its tracks."""
+
+SPEED = 12
+"""Minimum number of last frames that tracks are remembered for, so that a speed is a mean over several frames."""
 
 KNOWN = 4
 """Minimum sightings of a track, among the last frames, to get a part of an object that several are in."""
@@ -105,7 +107,9 @@ class Tracks:
         self.gap = gap
         self.started: Counter[int] = Counter()
         """Number of tracks so far, by label."""
-        self._frames = deque[list[Sighting]](maxlen=gap + 2)
+        self.remembered = max(gap + 2, SPEED)
+        """The number of last frames that the next numbers depend on."""
+        self._frames = deque[list[Sighting]](maxlen=self.remembered)
 
     def follow(
         self, labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"]
@@ -145,24 +149,23 @@ class Tracks:
         started: Counter[int],
         frames: Sequence[tuple[UInt16[np.ndarray, "H W"], UInt16[np.ndarray, "H W"]]],
     ) -> None:
-        """Continue after other frames: `started` after them, and the last `gap + 2` maps of labels and tracks."""
+        """Continue after other frames: `started` after them, and the last `remembered` maps of labels and tracks."""
         self.started = started
         self._frames.extend(sightings(labels, tracks) for labels, tracks in frames)
 
     def _expected(self) -> list[ExpectedTrack]:
-        newest = list(self._frames)[::-1]
-        seen = dict[int, list[Sighting]]()
-        for one in chain.from_iterable(newest):
-            seen.setdefault(one.number, []).append(one)
-        found = dict[int, ExpectedTrack]()
-        for ago, frame in enumerate(newest[: self.gap + 1], 1):
-            for last in frame:
-                if last.number not in found:
-                    moved = ago * _speed(last, newest[ago:])
-                    times = seen[last.number]
-                    size = np.max([one.size for one in times], axis=0)
-                    found[last.number] = ExpectedTrack(last=last, moved=moved, size=size, sightings=len(times))
-        return list(found.values())
+        seen = dict[int, list[tuple[int, Sighting]]]()
+        for ago, frame in enumerate(reversed(self._frames), 1):
+            for one in frame:
+                seen.setdefault(one.number, []).append((ago, one))
+        found = list[ExpectedTrack]()
+        for sightings_of_track in seen.values():
+            (ago, last), (long_ago, first) = sightings_of_track[0], sightings_of_track[-1]
+            if ago <= self.gap + 1:
+                moved = ago * (last.center - first.center) / max(1, long_ago - ago)
+                size = np.max([one.size for _, one in sightings_of_track], axis=0)
+                found.append(ExpectedTrack(last=last, moved=moved, size=size, sightings=len(sightings_of_track)))
+        return found
 
 
 def sightings(labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"]) -> list[Sighting]:
@@ -217,15 +220,6 @@ def _is_in(track: ExpectedTrack, seen: Sighting) -> bool:
         return False
     inside, all_of_it = np.count_nonzero(track.placed(seen) & seen.inside), np.count_nonzero(track.last.inside)
     return bool(inside and inside >= INSIDE * all_of_it)
-
-
-def _speed(last: Sighting, earlier: Sequence[Sequence[Sighting]]) -> Float64[np.ndarray, " 2"]:
-    """Rows and columns per frame from the sighting before the last one [cells]; `earlier` starts at the newest."""
-    for ago, frame in enumerate(earlier, 1):
-        for one in frame:
-            if one.number == last.number:
-                return (last.center - one.center) / ago
-    return np.zeros(2)
 
 
 def _scale(shape: tuple[int, ...]) -> float:

@@ -392,7 +392,7 @@ class PartialVideo(StepwiseWork):
         """The state after the last chunk, to continue."""
         memory, path = FrameMemory.of(options), self._state(self.pieces - 1)
         if (tracks := memory.tracks) is not None:
-            numbers = range(0, len(self.times), every)[-(tracks.gap + 2) :]
+            numbers = range(0, len(self.times), every)[-tracks.remembered :]
             maps = [(read_label_map(self.label_map(number)), self.objects(number)) for number in numbers]
             tracks.restore(self.started.copy(), [(labels, found) for labels, found in maps if found is not None])
         if (smoothing := memory.smoothing) is not None and path.is_file():
