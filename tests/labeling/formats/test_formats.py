@@ -378,3 +378,24 @@ def test_maps_of_objects_are_saved_and_removed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.array(Image.open(paths.object_map)), crowded().object_map)
     replace(crowded(), object_map=None).save(tmp_path, "photo")
     assert not paths.object_map.exists()
+
+
+def test_masks_by_class_are_a_file_for_each_word_and_object(tmp_path: Path) -> None:
+    result = replace(crowded(), words=("cat/dog", *crowded().words[1:]))
+    with DatasetWriter(tmp_path / "masks", "masks-by-class") as dataset:
+        dataset.add(drawn_result(), "photo")
+    (left := tmp_path / "masks/photo/left.png").write_bytes(b"of an earlier call")
+    with DatasetWriter(tmp_path / "masks", "masks-by-class") as dataset:
+        dataset.add(result, "photo")
+    assert not left.exists() and result.object_map is not None
+    index = json.loads((tmp_path / "masks/masks.json").read_text(encoding="utf-8"))
+    files = {mask["file"] for image in index["images"] for mask in image["masks"]}
+    assert files == {f"photo/{file.name}" for file in (tmp_path / "masks/photo").iterdir()}
+    for mask in index["images"][0]["masks"]:
+        pixels = np.array(Image.open(tmp_path / "masks" / mask["file"]))
+        expected = result.labels == mask["word"]
+        if (number := mask["object"]) is not None:
+            expected &= result.object_map == number
+        np.testing.assert_array_equal(pixels, np.where(expected, 255, 0))
+        name = index["words"][mask["word"]].replace("/", "%2F")
+        assert mask["file"] == f"photo/{name}{'' if number is None else f'#{number}'}.png"

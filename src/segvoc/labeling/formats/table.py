@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from segvoc.errors import UsageError
 from segvoc.labeling.formats.base import DatasetFormat, FormatWriter
+from segvoc.labeling.formats.class_masks import MASKS_BY_CLASS
 from segvoc.labeling.formats.coco import COCO_INSTANCES, COCO_PANOPTIC
 from segvoc.labeling.formats.cvat import CVAT
 from segvoc.labeling.formats.huggingface import HUGGING_FACE
@@ -24,6 +25,7 @@ FORMATS: tuple[DatasetFormat, ...] = (
     YOLO_SEG,
     VOC,
     LABEL_STUDIO,
+    MASKS_BY_CLASS,
     MASKS,
     LABELME,
     CITYSCAPES,
