@@ -186,6 +186,7 @@ class VideoTask(Task):
     is_stream = False
     refused: ClassVar[Mapping[str, str]] = {
         "--format": "--format needs images; leave out --format, or extract the video's frames first",
+        "--format geojson": "--format needs images; leave out --format",
         "--parts": "--parts is for images only; leave it out, or the video",
         "--tile": "videos have no tiles; leave out --tile and its relatives",
         "--stretch": "videos have no tiles; leave out --tile and its relatives",
