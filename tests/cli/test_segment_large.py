@@ -3,14 +3,15 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.imaging import video_reading
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.labeling import video_reading
 from tests.cli.command import WORDS, Command, draw_photos, read_json, result_files
 from tests.images import utm, write_raster
 from tests.inference.small_network import small_segmenter
@@ -33,6 +34,23 @@ def test_videos_are_labeled_frame_by_frame(segment: Command) -> None:
     assert len(shown_frames(Path("out/video.overlay.mp4"))) == 6
     first = small_segmenter().segment(shown_frames(path)[0], ["cat", "sofa", "wall"])
     np.testing.assert_array_equal(read_label_map("out/video/000000.png"), first.labels)
+
+
+def test_tracked_objects_are_written_for_other_programs(segment: Command) -> None:
+    _video("video.mp4")
+    formats = ("--track-format", "coco", "--track-format", "mot")
+    segment("video.mp4", *WORDS, "--track", *formats, "--no-overlay").ok()
+    lines = Path("out/video.tracks.jsonl").read_text().splitlines()
+    files = {"video.coco.json", "video.mot.zip", "video.tracks.jsonl"}
+    assert len(lines) == 6 and files <= {*result_files()}
+    entries = read_json("out/video.coco.json")["annotations"]
+    tracks = [one["track"] for line in lines for one in json.loads(line)["objects"]]
+    assert sorted(one["track_id"] for one in entries) == sorted(tracks)
+    segment("video.mp4", *WORDS, "--no-overlay").ok()  # the files of an earlier call go
+    assert not files & {*result_files()}
+    segment("video.mp4", *WORDS, *formats).refused("--track-format is for tracked objects; add --track")
+    draw_photos("photo.png")
+    segment("photo.png", *WORDS, "--track").refused("--track is for videos")
 
 
 def test_several_videos_keep_a_journal_and_their_suffixes(segment: Command) -> None:
@@ -150,3 +168,32 @@ def test_the_limit_of_sizes_names_its_option(segment: Command) -> None:
     Image.new("RGB", (200, 100)).save("photo.png")
     segment("photo.png", *WORDS, "--tile=64", "--max-megapixels=0.01").failed(1, "too large", "--max-megapixels")
     assert segment("photo.png", *WORDS, "--tile=64", "--max-megapixels=0.02").code == 0
+
+
+@pytest.mark.parametrize("name", ["geojson", "gpkg"])
+@pytest.mark.parametrize("tiles", [(), ("--tile", 80, "--no-overlay")], ids=["whole", "tiles"])
+def test_maps_are_written_beside_the_label_map(segment: Command, name: str, tiles: tuple[Any, ...]) -> None:
+    pyogrio = pytest.importorskip("pyogrio", reason="needs the extra geo")
+    pytest.importorskip("shapely", reason="needs the extra geo")
+    values = np.random.default_rng(0).integers(0, 256, (3, 100, 120), dtype=np.uint8)
+    write_raster(Path("scene.tif"), values, photometric="rgb", **utm())
+    segment("scene.tif", *WORDS, *tiles, "--format", name, "--simplify", 1).ok()
+    assert {"scene.tif", f"scene.{name}", "scene.json"} <= {*result_files()}
+    _, _, _, (words, _, areas) = pyogrio.raw.read(f"out/scene.{name}")
+    report = read_json("out/scene.json")
+    for entry in report["classes"]:
+        assert areas[words == entry["name"]].sum() == pytest.approx(entry["pixels"] / 4)
+
+
+def test_maps_need_coordinates_and_their_options_a_map(segment: Command) -> None:
+    pytest.importorskip("shapely", reason="needs the extra geo")
+    draw_photos("photo.png")
+    segment("photo.png", *WORDS, "--format", "geojson").refused("'photo.png' has no coordinates, which maps need")
+    segment("photo.png", *WORDS, "--tile", 80, "--format", "geojson").refused("has no coordinates, which maps need")
+    segment("photo.png", *WORDS, "--simplify", 2).refused(
+        "--simplify is for maps; leave it out, or add --format geojson"
+    )
+    call = ("photo.png", *WORDS, "--format", "geojson", "--no-copy-images")
+    segment(*call).refused("--no-copy-images is for datasets")
+    _video("video.mp4")
+    segment("video.mp4", *WORDS, "--format", "geojson").refused("need images with coordinates; leave out --format")

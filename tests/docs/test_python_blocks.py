@@ -21,7 +21,18 @@ from tools.doc_examples import ROOT, scripts
 SCRIPTS = scripts()
 
 QUICK = ["README.md", "docs/how_to/aggregation_module.md", "docs/how_to/objects.md", "docs/how_to/parts.md"]
-_TASKS = ("big_images", "captions", "export", "formats", "python", "share", "track", "training_loop", "videos")
+_TASKS = (
+    "big_images",
+    "captions",
+    "export",
+    "formats",
+    "python",
+    "share",
+    "track",
+    "tracks",
+    "training_loop",
+    "videos",
+)
 SLOW = ["docs/reference/examples.md", *(f"docs/how_to/{name}.md" for name in _TASKS)]
 ELSEWHERE = {
     "docs/index.md": "the README's",
@@ -95,7 +106,7 @@ def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pyte
         monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
         for name in ("anna/car-parts", "anna/car-parts@v2"):
             segvoc.push(segvoc.load_network("tiny", dtype="float32"), name, weights=True)
-    if name in ("videos", "examples"):
+    if name in ("videos", "examples", "tracks"):
         write_video(Path("video.mp4"), 6)
     if name == "formats":
         with segvoc.DatasetWriter("coco", "coco-panoptic") as dataset:

@@ -326,6 +326,8 @@ def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch
     cats = several[several.class_id == 0]
     assert len(cats) == counted.object_map.max() and len(several) == len(cats) + len(DRAWN_WORDS) - 1
     np.testing.assert_array_equal(np.any(np.asarray(cats.mask), axis=0), counted.object_map > 0)
+    tracked = dataclasses.replace(counted, is_tracked=True).to_supervision()
+    assert tracked.tracker_id is not None and tracked.tracker_id.tolist() == list(range(1, len(cats) + 1))
     shown = supervision.MaskAnnotator().annotate(result.image.copy(), several)
     assert (shown != result.image).any()
     nothing = drawn_result(np.full((4, 5), UNLABELED, np.uint16)).to_supervision()

@@ -207,6 +207,8 @@ def detections(
     words: Sequence[str],
     confidence: Float32[np.ndarray, "H W"],
     objects: UInt16[np.ndarray, "H W"] | None = None,
+    *,
+    is_tracked: bool = False,
 ) -> "supervision.Detections":
     """A detection for each word that has pixels, or for each of its objects.
 
@@ -215,6 +217,7 @@ def detections(
         words: the words.
         confidence: the probability of each pixel's word, in [0, 1]; a detection has the mean over its pixels.
         objects: the number of each pixel's object, 0 for none; other pixels of a word with objects are in no detection.
+        is_tracked: whether these are the numbers of tracks; other words than those with objects have no detection then.
     """
     try:
         from supervision import Detections
@@ -222,6 +225,8 @@ def detections(
         raise missing_package("supervision") from None
     every = frozenset(range(len(words)))
     regions = [region for region in segments(labels, len(words), every, objects) if not region.is_crowd]
+    if is_tracked:
+        regions = [region for region in regions if region.number is not None]
     masks = np.zeros((len(regions), *labels.shape), bool)
     for mask, region in zip(masks, regions, strict=True):
         mask[region.place] = region.inside
@@ -234,6 +239,7 @@ def detections(
         mask=masks,
         confidence=np.array(means, np.float32),
         class_id=indices,
+        tracker_id=np.array([region.number for region in regions], int) if is_tracked else None,
         data={"class_name": np.array([words[index] for index in indices], dtype=str)},
     )
 

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,13 +94,14 @@ class MapPlace:
 
     def placed(self, polygons: np.ndarray) -> np.ndarray:
         """Move polygons from pixels to the map; outer rings run counterclockwise, those of holes clockwise."""
-        shapely, (a, b, c, d, e, f) = require_shapely(), self.transform[:6]
+        shapely = require_shapely()
+        return shapely.orient_polygons(shapely.transform(polygons, partial(_moved, self.transform)))
 
-        def moved(points: Float64[np.ndarray, "V 2"]) -> Float64[np.ndarray, "V 2"]:
-            x, y = points.T
-            return np.stack([a * x + b * y + c, d * x + e * y + f], axis=-1)
 
-        return shapely.orient_polygons(shapely.transform(polygons, moved))
+def _moved(transform: Any, points: Float64[np.ndarray, "V 2"]) -> Float64[np.ndarray, "V 2"]:
+    a, b, c, d, e, f = transform[:6]
+    x, y = points.T
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=-1)
 
 
 def _ground_areas(
@@ -109,8 +111,8 @@ def _ground_areas(
     from rasterio.warp import transform as projected
 
     column, row = np.meshgrid(columns.astype(float), np.arange(rows.start, rows.stop + 1, dtype=float))
-    at = transform * (column.ravel(), row.ravel())
-    x, y = (np.reshape(values, row.shape) for values in projected(crs, _EQUAL_AREA, *(one.tolist() for one in at)))
+    at = _moved(transform, np.stack([column.ravel(), row.ravel()], axis=-1)).T.tolist()
+    x, y = (np.reshape(values, row.shape) for values in projected(crs, _EQUAL_AREA, *at))
     falling = _around(x[1:, 1:] - x[:-1, :-1]), y[1:, 1:] - y[:-1, :-1]
     rising = _around(x[:-1, 1:] - x[1:, :-1]), y[:-1, 1:] - y[1:, :-1]
     return abs(falling[0] * rising[1] - falling[1] * rising[0]) / 2 / np.diff(columns)

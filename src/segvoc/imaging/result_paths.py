@@ -81,8 +81,8 @@ class ResultPaths(ResultFiles):
     """`photo.objects.png`; None without objects."""
     map_file: Path | None = None
     """`scene.geojson` or `scene.gpkg`; None without a map."""
-    tracks: Path | None = None
-    """`video.tracks.jsonl`; None unless objects of a video are tracked."""
+    tracks: tuple[Path, ...] = ()
+    """`video.tracks.jsonl`, and the tracks in other formats; empty unless objects of a video are tracked."""
 
     @classmethod
     def below(
@@ -111,7 +111,7 @@ class ResultPaths(ResultFiles):
     def __iter__(self) -> Iterator[Path]:
         """Yield the files, the report last."""
         maps = (self.label_map, self.part_map, self.object_map, self.map_file)
-        return (path for path in (*maps, self.overlay, self.tracks, self.report) if path is not None)
+        return (path for path in (*maps, self.overlay, *self.tracks, self.report) if path is not None)
 
     @property
     def shown(self) -> Path:

@@ -430,12 +430,13 @@ class Segmentation:
         Returns:
             One detection per word that has pixels, or per object for words with objects (`objects=`): its
             "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and `data["class_name"]`. For
-            words with objects, pixels outside any object are left out.
+            words with objects, pixels outside any object are left out. Of a tracked result, the objects alone, with
+            their "tracker_id".
 
         Raises:
             UsageError: supervision isn't installed.
         """
-        return detections(self.labels, self.words, self.confidence, self.object_map)
+        return detections(self.labels, self.words, self.confidence, self.object_map, is_tracked=self.is_tracked)
 
     @checked_call
     def to_coco(self, *, masks: MaskForm = "rle", background: str | None = None, image_id: int = 1) -> dict[str, Any]:

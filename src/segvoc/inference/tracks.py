@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
@@ -196,7 +196,8 @@ def _divided(
         inside = [track.placed(seen) for track in expected if track.last.label == seen.label and _is_in(track, seen)]
         if len(inside) < 2 or last + len(inside) > UNLABELED:
             continue
-        nearest = np.argmin([distance_transform_edt(~mask) for mask in inside], axis=0)
+        distances: list[Any] = [distance_transform_edt(~mask) for mask in inside]
+        nearest = np.argmin(distances, axis=0)
         place = places[seen.number - 1]
         rows, columns = (
             np.clip((np.arange(pixels.start, pixels.stop) * scale - np.floor(edge)).astype(int), 0, cells - 1)

@@ -21,6 +21,7 @@ from segvoc.inference.reports import LabeledFile, summary_of
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.formats.dataset import Dataset
+from segvoc.labeling.track_files import TrackFormat
 from segvoc.models.digests import model_record
 from segvoc.models.opening import load
 from segvoc.runtime.progress import Progress
@@ -74,6 +75,8 @@ class Labeling:
     """Tiles: maximum number of pixels, except for TIFFs; None: `MAX_PIXELS`."""
     every: int | None = None
     """Videos: label every n-th frame, from the first on; in the overlay video, the frames between keep its labels."""
+    track_formats: tuple[TrackFormat, ...] = ()
+    """Videos: further files of the tracked objects, for other programs."""
     jobs: int = 1
     """Images: number of processes."""
     shard: str | None = None
@@ -93,6 +96,7 @@ class Labeling:
             "--every": self.every is not None,
             "--smooth": bool(self.options.smooth),
             "--track": self.options.track,
+            "--track-format": bool(self.track_formats),
         }
         return {option for option, is_given in options.items() if is_given}
 
@@ -156,6 +160,7 @@ class Task(ABC):
         "--every": "--every is for videos (.mp4, .mkv, ...); leave it out",
         "--smooth": "--smooth is for videos (.mp4, .mkv, ...); leave it out",
         "--track": "--track is for videos (.mp4, .mkv, ...); leave it out",
+        "--track-format": "--track-format is for videos (.mp4, .mkv, ...); leave it out",
     }
     """Options that inputs of this kind don't have, with the error for each."""
 

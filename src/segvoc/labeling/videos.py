@@ -50,6 +50,7 @@ from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import SmoothingState
 from segvoc.inference.video_frames import check_every, labeled_frames
 from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files
+from segvoc.labeling.track_files import SUFFIXES, TrackedFrame, TrackedVideo, TrackFormat, write_tracks
 from segvoc.models.digests import model_record
 from segvoc.runtime.ordered_calls import run_ordered
 from segvoc.runtime.progress import print_line
@@ -63,6 +64,9 @@ WAITING_FRAME_PIXELS = 30_000_000
 PIECE = 60
 """Approximate frames per chunk, the work lost by a kill; rounded to a multiple of `every`."""
 
+OVERLAY, TRACKS = ".overlay.mp4", ".tracks.jsonl"
+"""What is added to the video's name for the overlay video, and for the list of tracked objects."""
+
 MOST_LISTED = 1000
 """Maximum number of labeled frames listed in a report."""
 
@@ -70,8 +74,9 @@ MOST_LISTED = 1000
 def _paths(stem: str, labeling: Labeling) -> ResultPaths:
     """The files of a labeled video: `video/000000.png`, ... (label maps), `video.overlay.mp4` and `video.json`."""
     label_map, report = (Path(labeling.out, f"{stem}{suffix}") for suffix in ("", ".json"))
-    overlay = None if labeling.overlay is None else Path(labeling.out, f"{stem}.overlay.mp4")
-    tracks = Path(labeling.out, f"{stem}.tracks.jsonl") if labeling.options.track else None
+    overlay = None if labeling.overlay is None else Path(labeling.out, f"{stem}{OVERLAY}")
+    suffixes = [TRACKS, *map(SUFFIXES.__getitem__, labeling.track_formats)] if labeling.options.track else []
+    tracks = tuple(Path(labeling.out, f"{stem}{suffix}") for suffix in suffixes)
     return ResultPaths(stem=stem, label_map=label_map, overlay=overlay, tracks=tracks, report=report)
 
 
@@ -174,7 +179,7 @@ def label_video(
             hints=find_hints(partial.statistics, job),
             **job.result_metadata,
         )
-        _publish(result, partial, compact=call.compact)
+        _publish(result, partial, call)
         partial.remove()
     return result
 
@@ -185,8 +190,8 @@ class VideoTask(Task):
     kind = "videos"
     is_stream = False
     refused: ClassVar[Mapping[str, str]] = {
-        "--format": "--format needs images; leave out --format, or extract the video's frames first",
-        "--format geojson": "--format needs images; leave out --format",
+        "--format": "--format needs images; leave it out, extract the video's frames first, or see --track-format",
+        "--format geojson": "--format geojson and gpkg need images with coordinates; leave out --format",
         "--parts": "--parts is for images only; leave it out, or the video",
         "--tile": "videos have no tiles; leave out --tile and its relatives",
         "--stretch": "videos have no tiles; leave out --tile and its relatives",
@@ -194,8 +199,10 @@ class VideoTask(Task):
     }
 
     def plan(self, images: Sequence[InputImage]) -> list[ResultFiles | None]:
-        """See `Task.plan`; `UsageError` also without PyAV."""
+        """See `Task.plan`; `UsageError` also without PyAV, and for formats of tracks without tracks."""
         require_av()
+        if self.labeling.track_formats and not self.labeling.options.track:
+            raise UsageError("--track-format is for tracked objects; add --track, or leave it out")
         call = self.labeling
         return plan_files(images, call.out, lambda _, stem: _paths(stem, call))
 
@@ -275,7 +282,7 @@ def _label_frames(
     progress(len(partial.times), len(partial.times))
 
 
-def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> None:
+def _publish(result: VideoResult, partial: "PartialVideo", call: Labeling) -> None:
     """Move the results into place: first remove an earlier report, and write the new report last."""
     paths, numbers = result.paths, _labeled_frames(result.video)
     try:
@@ -286,8 +293,9 @@ def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> 
         for number in set(earlier) - set(numbers):
             for name in (_frame_name(number), _objects_name(number)):
                 (paths.label_map / name).unlink(missing_ok=True)
-        if paths.overlay is None and earlier:
-            paths.report.with_name(f"{Path(paths.stem).name}.overlay.mp4").unlink(missing_ok=True)
+        for suffix in (OVERLAY, TRACKS, *SUFFIXES.values()) if earlier else ():
+            if (path := paths.report.with_name(f"{Path(paths.stem).name}{suffix}")) not in [*paths]:
+                path.unlink(missing_ok=True)
         paths.report.unlink(missing_ok=True)
         paths.label_map.mkdir(parents=True, exist_ok=True)
         for number in numbers:
@@ -298,11 +306,32 @@ def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> 
                 (paths.label_map / _objects_name(number)).unlink(missing_ok=True)
         if paths.overlay is not None:
             _move(partial.overlay, paths.overlay)
-        if paths.tracks is not None:
-            write_atomically(paths.tracks, partial.write_tracks)
-        else:
-            paths.report.with_name(f"{Path(paths.stem).name}.tracks.jsonl").unlink(missing_ok=True)
-    write_atomically(paths.report, lambda file: file.write(json_text(result.report(compact=compact))))
+    if paths.tracks:
+        _write_tracks(result, partial, call.track_formats)
+    write_atomically(paths.report, lambda file: file.write(json_text(result.report(compact=call.compact))))
+
+
+def _write_tracks(result: VideoResult, partial: "PartialVideo", formats: Sequence[TrackFormat]) -> None:
+    """Write the objects of all frames, of which the maps are in place."""
+    paths = result.paths
+
+    def read(number: int) -> TrackedFrame:
+        labels = read_label_map(paths.label_map / _frame_name(number))
+        return TrackedFrame(number, labels, _read_objects(paths.label_map / _objects_name(number)))
+
+    video = TrackedVideo(
+        name=Path(result.source or "").name,
+        words=result.words,
+        height=result.height,
+        width=result.width,
+        rate=result.video["fps"],
+        frames=result.video["frames"],
+        labeled=_labeled_frames(result.video),
+        read=read,
+    )
+    write_atomically(paths.tracks[0], partial.write_tracks)
+    for path, format in zip(paths.tracks[1:], formats, strict=True):
+        write_atomically(path, partial_call(write_tracks, video, format))
 
 
 def _move(partial: Path, place: Path) -> None:
@@ -320,6 +349,10 @@ def _frame_name(number: int) -> str:
 
 def _objects_name(number: int) -> str:
     return f"{number:06}.objects.png"
+
+
+def _read_objects(path: Path) -> UInt16[np.ndarray, "H W"]:
+    return np.array(Image.open(path), np.uint16)
 
 
 class PartialVideo(StepwiseWork):
@@ -354,7 +387,7 @@ class PartialVideo(StepwiseWork):
 
     def objects(self, number: int) -> UInt16[np.ndarray, "H W"] | None:
         """The objects of a finished frame; None without objects."""
-        return np.array(Image.open(self.object_map(number)), np.uint16) if self.has_objects else None
+        return _read_objects(self.object_map(number)) if self.has_objects else None
 
     def memory(self, options: LabelOptions, every: int) -> FrameMemory:
         """The state after the last chunk, to continue."""

@@ -170,9 +170,6 @@ def test_tracked_objects_are_listed_frame_by_frame(model: NetworkSegmenter, tmp_
             assert track is not None and tracks.setdefault(track, word) == word
     assert [line["frame"] for line in lines] == [0, 2, 4]
     assert result.video["tracks"] == dict(Counter(tracks.values())) and sorted(tracks) == [*range(1, len(tracks) + 1)]
-    # without tracks, an earlier call's list of them goes
-    assert label_video(model, path, WORDS, Labeling(out=tmp_path / "out", overlay=None)).video["tracks"] is None
-    assert not (tmp_path / "out/video.tracks.jsonl").exists()
     for images in (model.segment, model.start):
         with pytest.raises(UsageError, match="track is for the frames of a video"):
             images([np.zeros((8, 8, 3), np.uint8)], WORDS, options=options)
