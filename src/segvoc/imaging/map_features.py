@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Integer, Shaped, UInt16
+from jaxtyping import Bool, Float64, Integer, Shaped, UInt16
 
 from segvoc.errors import InputError, missing_extra, one_line
 from segvoc.imaging.label_maps import UNLABELED
@@ -248,9 +248,9 @@ class _Regions:
     """Each a piece of a region."""
     owners: Integer[np.ndarray, " P"]
     """The region of each."""
-    first_row: Integer[np.ndarray, " W"]
+    first_row: Integer[np.ndarray, " _"]
     """The region of each pixel there."""
-    last_row: Integer[np.ndarray, " W"]
+    last_row: Integer[np.ndarray, " _"]
 
     @classmethod
     def none(cls) -> "_Regions":
@@ -274,7 +274,7 @@ class _Regions:
         found[:] = [same[0] if len(same) == 1 else shapely.coverage_union_all(same) for same in pieces]
         return found
 
-    def of(self, chosen: Shaped[np.ndarray, " N"]) -> "_Regions":
+    def of(self, chosen: Bool[np.ndarray, " N"]) -> "_Regions":
         """The chosen regions."""
         numbers, has = np.cumsum(chosen) - 1, chosen[self.owners]
         return _Regions(

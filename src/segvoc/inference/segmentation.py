@@ -478,7 +478,7 @@ class Segmentation:
         return labelme_of(self, file)
 
     @checked_call
-    def to_geojson(self, file: str | os.PathLike[str] | None = None, *, simplify: float = 0.0) -> dict[str, Any]:
+    def to_geojson(self, file: str | os.PathLike[str] | None = None, *, simplify: float | int = 0) -> dict[str, Any]:
         """Convert the labels of a georeferenced image to GeoJSON, in WGS 84 (RFC 7946).
 
             result.to_geojson("scene.geojson", simplify=2)
@@ -500,7 +500,7 @@ class Segmentation:
             UsageError: the image is from memory, the file would overwrite it, or the extra `geo` isn't installed.
             OutputError: the file can't be written.
         """
-        return geojson_of(self, file, simplify)
+        return geojson_of(self, file, float(simplify))
 
     @property
     def quality(self) -> float | None:
