@@ -151,18 +151,25 @@ def page() -> Iterator[str]:
         if paper.text:
             yield f"{paper.text}\n"
         yield "| where | what | status | commands and notes |\n|---|---|---|---|"
-        yield from (_line(paper, row) for row in paper.rows)
+        yield from _lines(paper)
 
 
-def _line(paper: PaperRows, row: Row) -> str:
-    start, end = f'python -m papers.reproduce "{paper.row_name}, {row.where}, {row.what}"', "--data ROOT --out REPORT"
-    cells = []
-    for command in row.commands:
-        # the head of the page says what stands around the options of a row
-        options = command.removeprefix(start).removesuffix(end).strip() if command.startswith(start) else command
-        cells.append(f"`{options}`" if options else "no options")
-    cells.append("; ".join(part for part in row.note.split("; ") if part != paper.departs))
-    return f"| {row.where} | {row.what} | {row.status} | {'<br>'.join(filter(None, cells))} |"
+def _lines(paper: PaperRows) -> Iterator[str]:
+    """A line per row; one for the rows of a table that differ in their settings alone."""
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for number, row in enumerate(paper.rows):
+        start = f'python -m papers.reproduce "{paper.row_name}, {row.where}, {row.what}"'
+        note = "; ".join(part for part in row.note.split("; ") if part != paper.departs)
+        if row.commands and row.commands[0].startswith(start):
+            # the head of the page says what stands around the options of a row
+            options = row.commands[0].removeprefix(start).removesuffix("--data ROOT --out REPORT").strip()
+            cell = f"`{options}`" if options else "no options"
+            lines.setdefault((row.where, row.status, cell), []).append(f"{row.what} ({note})" if note else row.what)
+        else:
+            cell = "<br>".join(filter(None, (*(f"`{command}`" for command in row.commands), note)))
+            lines[row.where, row.status, cell, str(number)] = [row.what]
+    for (where, status, cell, *_), rows in lines.items():
+        yield f"| {where} | {'<br>'.join(rows)} | {status} | {cell} |"
 
 
 if __name__ == "__main__":

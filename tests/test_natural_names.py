@@ -1,6 +1,5 @@
 """What people who know other tools type first: it works, or the answer names what does."""
 
-import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -37,8 +36,6 @@ fraction share percentage"""
 
 CALLS: list[tuple[dict[str, Any], str]] = [
     *(({name: "cat"}, "words") for name in ("text", "prompt", "classes", "labels")),
-    *(({"words": "cup, table", name: 0.3}, "threshold") for name in ("conf", "confidence")),
-    ({"words": "cup, table", "imgsz": 640}, "images may have any size"),
     ({"words": "cup, table", "batch_size": 8}, "are batched as the device allows"),
     ({"words": "cup, table", "return_probs": True}, "return_probabilities"),
     *(({"words": "cup", name: 1}, "segvoc.load") for name in ("device", "half", "cuda")),
@@ -60,15 +57,9 @@ IMAGES: list[tuple[Any, str]] = [
     (None, "cv2.imread gives None"),
     (iter([PIXELS]), "give a list of images, or call segment_many"),
     (np.stack([PIXELS, PIXELS]), r"list\(array\)"),
-    (torch.zeros(8, 8, 3), r"tensor.permute\(2, 0, 1\)"),
-    (torch.zeros(3, 8, 8), r"\(255 \* tensor\).to"),
     (torch.zeros(2, 3, 8, 8), r"list\(tensor\)"),
-    (io.TextIOWrapper(io.BytesIO(b"\x89PNG")), "open it in binary mode"),
-    (PIXELS.astype(np.float32), r"convert it: array.astype\(numpy.uint8\)"),
     (PIXELS.astype(int), r"convert it: array.astype\(numpy.uint8\)"),
-    (PIXELS / 255, r"\(255 \* array\).astype"),
     (PIXELS > 99, r"255 \* array.astype"),
-    (PIXELS.transpose(2, 0, 1), "put the channels last"),
     (PIXELS[:4, :4].tolist(), r"got list; give numpy.array\(pixels, numpy.uint8\)"),
     (open_tiny().segment(PIXELS, "cup"), "got Segmentation; give its .image"),
 ]

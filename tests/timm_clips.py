@@ -83,10 +83,10 @@ IMAGES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
 }
 """timm's name, its options and the taps of each family's image encoder."""
 
-TEXT: dict[str, Any] = {"context_length": 64, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+TEXT: dict[str, Any] = {"context_length": 64, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 2}
 SIGLIP_TEXT = TEXT | {"vocab_size": 300, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
 SIGLIP_TEXT |= {"norm_kwargs": {"eps": 1e-6}, "act_kwargs": {"approximate": "tanh"}}
-OURS: Any = {"channels": CHANNELS, "width": 64, "layers": 2, "heads": 1, "quick_gelu": False, "fine_tuned": "qv"}
+OURS: Any = {"channels": CHANNELS, "width": 16, "layers": 2, "heads": 1, "quick_gelu": False, "fine_tuned": "qv"}
 OURS["context_length"] = 64
 TEXTS = {
     "siglip": (SIGLIP_TEXT, ClipTextConfig(**OURS, vocabulary_size=300, causal=False, siglip=True)),

@@ -194,11 +194,13 @@ def to_know() -> str:
 
 def terms_of(files: Mapping[str, PublishedFile | UnconfirmedFile]) -> Rows:
     """License of published weights, what it allows, and what they learned from."""
-    yield "name", "weights", "license", "commercial use", "learned from"
+    yield "weights", "license", "commercial use", "learned from"
+    alike: dict[tuple[str, ...], list[str]] = {}
     for name, file in files.items():
-        may = f"{terms.may_be_sold(file.license, file.license_note)}: {terms.allows(file.license, file.license_note)}"
-        license, learned_from = file.license or terms.NOT_STATED, file.learned_from or terms.NOT_STATED
-        yield f"`{name}`", file.summary, license, may, learned_from
+        license, note = file.license or terms.NOT_STATED, file.license_note
+        may = f"{terms.may_be_sold(file.license, note)}: {terms.allows(file.license, note)}"
+        alike.setdefault((license, may, file.learned_from or terms.NOT_STATED), []).append(f"`{name}`")
+    yield from ((", ".join(names), *cells) for cells, names in alike.items())
 
 
 def results(name: str, columns: Mapping[str, str]) -> Rows:

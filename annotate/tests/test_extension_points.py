@@ -12,10 +12,11 @@ COMMANDS_AND_ROUTES = """cli.dataset_options cli.options cli.output cli.serve ru
 runtime.progress serving.admission serving.answers serving.app serving.bodies serving.labeler serving.middleware
 serving.schemas serving.server serving.settings"""
 
-IMAGES_AND_FORMATS = """data.datasets.maps data.datasets.opening data.labeled_images imaging.annotations
+IMAGES_AND_FORMATS = """data.labeled_images imaging.annotations
 imaging.connected_regions imaging.image_formats imaging.label_maps imaging.palette imaging.pictures
 imaging.reading imaging.result_paths
-inference.edges inference.label_options labeling.formats.dataset"""
+inference.edges inference.label_options labeling.formats.dataset labeling.formats.opening labeling.formats.project
+labeling.formats.table"""
 
 PROGRAMS_OF_THE_PAGE = """inference.clicks inference.exported.manifest inference.exported.segmenter models.catalog
 models.shipped"""

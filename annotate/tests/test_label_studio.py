@@ -31,9 +31,7 @@ LABEL_OF_WORD = np.array([0, 1, 1, 2])
 VERSION = f"segvoc-numpy-{__version__}"
 KEY = "k" * 20
 
-
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
-
 
 BRUSH = (
     '<View><Image name="img" value="$photo"/><BrushLabels name="masks" toName="img"><Label value="cat"/>'

@@ -1,7 +1,5 @@
 """The public names of segvoc: a line each, by which type checkers and `__init__.py` find them."""
 
-from segvoc.data.datasets.huggingface import read_huggingface as read_huggingface
-from segvoc.data.datasets.opening import read_dataset as read_dataset
 from segvoc.data.labeled_images import LabeledImages as LabeledImages
 from segvoc.errors import CheckpointError as CheckpointError
 from segvoc.errors import InputError as InputError
@@ -23,6 +21,8 @@ from segvoc.inference.segmenter import Segmenter as Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords as TaughtWords
 from segvoc.inference.teaching import teach as teach
 from segvoc.labeling.formats.dataset import DatasetWriter as DatasetWriter
+from segvoc.labeling.formats.huggingface import read_huggingface as read_huggingface
+from segvoc.labeling.formats.opening import read_dataset as read_dataset
 from segvoc.labeling.videos import label_video as label_video
 from segvoc.models.catalog import list_models as list_models
 from segvoc.models.conversion import save as save

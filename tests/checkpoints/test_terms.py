@@ -31,14 +31,12 @@ def test_each_license_has_its_words_and_each_shipped_network_its_sources() -> No
     ("model", "weights", "commercial_use", "to_know"),
     [
         ("tiny", "Apache-2.0: commercial use is allowed", "yes by the licenses of code and weights; whether", "PASCAL"),
-        ("cat-seg-b", "MIT: commercial use is allowed", "yes by the licenses of code and weights; whether", "COCO's"),
         ("clipseg", "Apache-2.0: commercial use is allowed", "unclear by the licenses", "images from the internet"),
         ("err-seg-b", "MIT: commercial use is allowed", "yes by the licenses", "COCO's"),
         ("cat-seg-eva-b", "not stated: its authors state no license", "unclear by the licenses", None),
         ("mobileclip-s1", "apple-amlr: commercial use is not allowed (for research alone)", "no by the", None),
         ("dinov3-l", "DINOv3 License: Meta's own terms", "unclear by the licenses", None),
         ("pca-seg-b", "that of what they started from", "yes by the license of the code; for weights", None),
-        ("dinov2-s", "Apache-2.0: commercial use is allowed", "yes by the licenses", "images from the internet"),
     ],
 )
 def test_info_says_whether_a_model_may_be_used_commercially(

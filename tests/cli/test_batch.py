@@ -55,15 +55,15 @@ def test_a_name_too_long_for_its_results_fails_alone(batch: Command) -> None:
 
 
 def test_a_dry_run_counts_tries_and_writes_nothing(batch: Command) -> None:
-    folder_of(Path("many"), [f"{number:02}.jpg" for number in range(40)])
+    folder_of(Path("many"), [f"{number:02}.jpg" for number in range(12)])
     size = sum(path.stat().st_size for path in Path("many").iterdir())
     done = batch("many", "--out", "out", *WORDS, "--dry-run")
     assert done.code == 0 and not Path("out").exists()
     count, rate, hours = done.out.splitlines()
-    assert count == f"to label: 40 images in 40 files, {size / 1000:.3g} kB"
+    assert count == f"to label: 12 images in 12 files, {size / 1000:.3g} kB"
     (images,) = re.findall(r"^a sample on a worker of 2 cores: (\S+) images/s$", rate)
     (total,) = re.findall(r"^the rest: (\S+) hours of a worker, so \S+ hours with 1 worker, 2 cores$", hours)
-    assert float(total) == pytest.approx(40 / float(images) / 3600, rel=0.02)
+    assert float(total) == pytest.approx(12 / float(images) / 3600, rel=0.02)
     done = batch("many", "--out", "out", *WORDS, "--dry-run", "--price", "3600000")
     *_, hours, price = done.out.splitlines()
     (total,) = re.findall(r"^the rest: (\S+) hours", hours)
@@ -71,7 +71,7 @@ def test_a_dry_run_counts_tries_and_writes_nothing(batch: Command) -> None:
     assert float(asked.replace(",", "")) == pytest.approx(3_600_000 * float(total), rel=0.01)
     batch("many", "--out", "out", *WORDS)
     done = batch("many", "--out", "out", *WORDS, "--dry-run")
-    assert done.out == "done before: 40 images, of which 0 failed\nto label: 0 images in 0 files, 0 B\n"
+    assert done.out == "done before: 12 images, of which 0 failed\nto label: 0 images in 0 files, 0 B\n"
 
 
 def test_a_dry_run_says_what_it_does_as_it_goes(batch: Command, monkeypatch: pytest.MonkeyPatch) -> None:

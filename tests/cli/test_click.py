@@ -38,7 +38,6 @@ def test_a_mask_and_an_overlay_are_written(click: Command) -> None:
 
 def test_wrong_calls_are_one_line(click: Command) -> None:
     for arguments, said in (
-        (["300,1"], "the point 300,1 is not in the image, which has 256 x 192 pixels"),
         (["1"], "'1' is not X,Y; give numbers, for example 120,80"),
         (["--box", "1,2"], "'1,2' is not X0,Y0,X1,Y1"),
         (["1,1", "--overlay", "photo.png"], "is the image itself"),

@@ -80,14 +80,7 @@ def test_every_command_has_help_with_an_example_that_parses(segvoc_command: Comm
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [
-        ([], "Missing command"),
-        (["paint"], "'paint'"),
-        (["--color"], "--color"),
-        (["info"], "MODEL"),
-        (["models", "tiny"], "tiny"),
-        (["convert", "a.pth", "b.safetensors"], "--model"),
-    ],
+    [([], "Missing command"), (["paint"], "'paint'"), (["--color"], "--color"), (["info"], "MODEL")],
 )
 def test_wrong_call_is_one_line_and_exit_code_2(segvoc_command: Command, arguments: list[str], said: str) -> None:
     segvoc_command(*arguments).refused(said)

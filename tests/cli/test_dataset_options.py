@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.command import Command, read_json
-from tests.data.datasets.test_huggingface import NAMES, datasets, rows
+from tests.labeling.formats.test_huggingface import NAMES, datasets, rows
 
 
 def _yolo(folder: str, names: str) -> None:

@@ -58,8 +58,6 @@ def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
         (["--benchmark", "voc", "--data", "d"], "benchmark 'voc' is unknown"),
         (["--images", "i", "--labels", "l"], "--classes is missing; give all of --images, --labels, --classes"),
         (["--images", "i", "--labels", "l", "--classes", "c", "--data", "d"], "--data is for benchmarks"),
-        (["--images", "i", "--labels", "l", "--classes", "c", "--keep-classes", "0"], "--keep-classes 0 is invalid"),
-        (["--images", "i", "--labels", "l", "--classes", "c"], "'c' can't be read"),
     ],
 )
 def test_wrong_calls_are_refused(evaluated, options, said):

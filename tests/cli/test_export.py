@@ -63,8 +63,6 @@ def test_from_a_preset_to_label_maps(command: Command) -> None:
 def test_wrong_calls_are_refused(command: Command) -> None:
     for option, value, said in (
         ("--format", "coreml", "'coreml' is not one of 'onnx', 'triton'"),
-        ("--dtype", "int4", "'int4' is not one of 'float32', 'float16', 'int8'"),
-        ("--words-file", "missing.txt", "'missing.txt' can't be read"),
         ("--words-file", "photo.png", "isn't UTF-8 text"),
     ):
         command("export", *MODEL, "model", option, value).refused(said)

@@ -92,12 +92,9 @@ def test_a_false_file_fails_and_the_others_are_fetched(segvoc_command, files, hu
 def test_wrong_calls_are_refused_before_anything_is_fetched(segvoc_command, files, hub):
     for arguments, *said in (
         (["cat-sec-b"], "'cat-sec-b' is unknown (did you mean cat-seg-b?); it is one of the files cat-seg-b, "),
-        (["dinov2-s", "xyz"], "'xyz' is unknown; it is one of the files "),
         (["err-seg"], UNCONFIRMED["err-seg"].page, "can't be checked"),
         (["pca-seg-b"], UNCONFIRMED["declip-b"].page, "no page states file, revision, SHA-256 or license"),
-        (["err-seg-b"], UNCONFIRMED["convnext-clip-b"].page),
         ([], "give names of models, recipes or files, or --all, or --list"),
-        (["--all", "--list"], "or --all, or --list"),
         (["dinov2-s", "--all"], "or --all, or --list"),
     ):
         segvoc_command("fetch", *arguments).refused(*said)

@@ -1,12 +1,11 @@
-"""`segvoc info` of presets and of names that are none; that of converted and trained files is beside those commands."""
+"""`segvoc models`, and `segvoc info` of presets; that of converted and trained files is beside those commands."""
 
 import json
 import re
 
-import pytest
-
 from segvoc.checkpoints.fetching import cache_path
 from segvoc.checkpoints.published import PUBLISHED
+from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.loopback_hub import use_hub
 
@@ -49,13 +48,16 @@ def test_info_tells_of_published_weights(segvoc_command, monkeypatch, tmp_path):
     assert "(ready: weights are fetched)" in segvoc_command("models").out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["tinny"], "'tinny' is unknown"),
-        (["none.safetensors"], "'none.safetensors' does not exist"),
-        (["tiny", "--set", "dense=qq"], "tiny has no setting 'dense'; it has "),
-    ],
-)
-def test_what_is_no_model_is_refused(segvoc_command: Command, arguments: list[str], said: str) -> None:
-    segvoc_command("info", *arguments).refused(said)
+def test_models_are_listed_one_a_line(segvoc_command, monkeypatch, tmp_path):
+    use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
+    done = segvoc_command("models").ok()
+    assert [line.split()[0] for line in done.out.splitlines()] == list(PRESETS)
+    said = {line.split()[0]: line.rpartition("(")[2].removesuffix(")") for line in done.out.splitlines()}
+    assert said["tiny"] == "ready: weights ship"
+    assert said["cat-seg-b"] == "fetched at first use: 819 MB" and said["cat-seg-l"] == "fetched at first use: 2.3 GB"
+    assert said["clipseg"] == "fetched at first use: 603 MB"
+    assert said["clip-b"] == "fetched at first use: size not stated"
+    assert said["eva-clip-l"] == "fetched at first use: 856 MB"
+    assert said["pca-seg-clip-b"] == "downloads openai-clip-b) or pass --weights"
+    assert said["pca-part-b"] == "downloads openai-clip-b and dinov2-s) or pass --weights"
+    assert said["pca-seg-b"] == "no published weights; train it from encoders that you give, or pass --weights"

@@ -10,12 +10,12 @@ import pytest
 
 import segvoc
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
-from segvoc.labeling.formats.dataset import DatasetName, DatasetWriter
+from segvoc.labeling.formats.dataset import DatasetWriter
 from tests.cli.command import Command
 from tests.labeling.formats.drawn_results import drawn_result
 from tests.training.runs import drawn_images
 
-SHAPES: tuple[DatasetName, ...] = ("coco-instances", "cvat", "labelme", "yolo-seg", "label-studio")
+SHAPES: tuple[str, ...] = ("coco-instances", "cvat", "labelme", "yolo-seg", "label-studio")
 COUNT = 4
 
 

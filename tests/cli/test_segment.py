@@ -106,13 +106,9 @@ def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
     [
         ([], "no words"),
         (["--words", "cat", "--words-file", "words.txt"], "both --words and --words-file"),
-        (["--words-file", "missing.txt"], "'missing.txt' can't be read"),
         (["--words", "cat", "--model", "pca-seg-b"], "pca-seg-b has no weights here"),
         (["--words", "cat", "--keep-classes", "0"], "--keep-classes 0 is invalid; give a number of classes from 1"),
-        (["--words", "cat", "--out", "words.txt"], "'words.txt' is a file"),
-        (["--words", "cat", "photo.jpg"], "given twice"),
         (["--words", "cat", "sub/photo.jpg"], "would both write"),
-        (["--parts", "cat:"], "the part '' of 'cat' is empty"),
         (["--parts", PARTS, "--parts-file", "words.txt"], "both --parts and --parts-file"),
         (["--parts-file", "missing.json"], "'missing.json' can't be read"),
     ],

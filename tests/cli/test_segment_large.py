@@ -83,7 +83,6 @@ def test_calls_that_make_no_sense_are_refused(segment: Command) -> None:
         (["video.mp4", "--out=results"], "would overwrite"),
         (["video.mp4", "photo.png"], "two calls"),
         (["photo.png", "--every=2"], "--every is for videos"),
-        (["photo.png", "--tile=9"], "--tile 9 is too small"),
         (["photo.png", "--tile=64", "--overlap=40"], "give 0 to 32"),
         (["photo.png", "--tile=64", "--parts", "cat: head"], "leave out --parts"),
         (["photo.png", "--tile=64", "--jobs=2"], "leave out --jobs"),

@@ -103,10 +103,7 @@ def test_closed_standard_input_is_no_image(segment: Command, monkeypatch: pytest
     segment("-", *WORDS).failed(1, "standard input is closed; give the image's path")
 
 
-@pytest.mark.parametrize(
-    "closed",
-    [">&-", pytest.param("<&- >&- 2>&-", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("closed", [">&-", pytest.param("<&- >&- 2>&-", marks=pytest.mark.slow)])
 def test_closed_streams_end_no_run(photo: bytes, closed: str) -> None:
     call = f'"{sys.executable}" -m segvoc segment photo.png missing.png --words "cat, wall" {closed}'
     done = subprocess.run(["sh", "-c", call], capture_output=True, text=True, check=False)

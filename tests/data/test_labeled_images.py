@@ -9,8 +9,8 @@ from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.vocabulary import Vocabulary
-from tests.data.datasets.published_layouts import turn
 from tests.images import one_line_error
+from tests.labeling.formats.published_layouts import turn
 
 
 @pytest.fixture

@@ -36,12 +36,10 @@ _TASKS = (
 SLOW = ["docs/reference/examples.md", *(f"docs/how_to/{name}.md" for name in _TASKS)]
 ELSEWHERE = {
     "docs/index.md": "the README's",
-    "docs/explanation/clicks.md": "tests/inference/test_clicks.py",
     "docs/how_to/click.md": "tests/inference/test_clicks.py",
     "docs/how_to/batch.md": "tests/labeling/batch run batches, and read their tables with pycocotools",
     "docs/how_to/teach.md": "tests/inference/taught teach, save and combine words",
     "docs/how_to/viewers.md": "tests/inference/test_segmentation.py",
-    "docs/how_to/triton.md": "there is no Triton server here",
 }
 
 NEEDED = {"examples": "datasets", "track": "wandb"}

@@ -13,7 +13,6 @@ from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens, DinoTxtImag
 from segvoc.encoders.official_clip import is_plain_clip, towers_state
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
-from segvoc.models.conversion import convert
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector, part_aggregation_state
 from tests import transformers_models as transformers
 from tests.built import loaded
@@ -140,9 +139,3 @@ def test_the_list_of_part_cat_segs_keys_fits_exactly(golden: Path) -> None:
     listed, module = err_record(golden, "part_aggregator_keys"), PartAggregation(PART_CAT_SEG, 512, (384, 384))
     state = part_aggregation_state({name: torch.zeros(shape) for name, shape in listed.items()}, module)
     assert state.keys() == module.state_dict().keys() and torch.equal(state["none"], none_vector(512))
-
-
-def test_a_clip_alone_says_that_dinov2_is_needed_too(tmp_path: Path) -> None:
-    torch.save({"visual.transformer.resblocks.0.ln_1.bias": torch.zeros(768)}, tmp_path / "clip.pt")
-    with pytest.raises(CheckpointError, match=r"two kinds.*--encoder-weights"):
-        convert(tmp_path / "clip.pt", tmp_path / "out.safetensors", "part-cat-seg-b")

@@ -38,7 +38,7 @@ from tests.timm_clips import small_tokenizer
 pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
 
 VIT = VitConfig(channels=40, width=64, layers=2, heads=1, patch_size=16, pretrained_size=64, input_size=64, taps=(0,))
-TEXT = ClipTextConfig(channels=40, width=64, layers=2, heads=1, quick_gelu=True, fine_tuned="qv")
+TEXT = ClipTextConfig(channels=40, width=16, layers=2, heads=1, quick_gelu=True, fine_tuned="qv")
 NOT_TIMMS = (
     (r"\.attn\.([qv])_proj\.bias", r".attn.\1_bias"),
     (r"\.attn\.norm\.", ".attn.inner_attn_ln."),
@@ -55,7 +55,7 @@ def open_clips() -> open_clip.CLIP:
     """A CLIP of open_clip, whose names are OpenAI's."""
     torch.manual_seed(0)
     vision = open_clip.CLIPVisionCfg(layers=2, width=64, head_width=64, patch_size=16, image_size=64)
-    return open_clip.CLIP(40, vision, open_clip.CLIPTextCfg(width=64, heads=1, layers=2), quick_gelu=True).eval()
+    return open_clip.CLIP(40, vision, open_clip.CLIPTextCfg(width=16, heads=1, layers=2), quick_gelu=True).eval()
 
 
 def text(prefix: str) -> dict[str, Tensor]:

@@ -130,12 +130,6 @@ def test_tokens_are_the_published_ones_and_int8_embeddings_to_a_cosine_of_one_th
     assert F.cosine_similarity(ours, embeddings).min() > 1 - 1e-3
 
 
-@torch.inference_mode()
-def test_padding_changes_nothing(small: MiniLM) -> None:
-    together = small(small.tokenize(["cat", "the wood floor"]))
-    torch.testing.assert_close(together[:1], small(small.tokenize(["cat"])), rtol=1e-5, atol=1e-6)
-
-
 def test_words_of_the_benchmarks_are_known(small: MiniLM) -> None:
     for name in ("ade847", "coco", "pc459"):
         words = list(class_names(name))
@@ -146,14 +140,12 @@ def test_words_of_the_benchmarks_are_known(small: MiniLM) -> None:
     ("words", "unknown"),
     [
         (["giraffe", "frisbee", "broccoli"], []),
-        (["kimono", "sushi", "ramen", "futon"], []),
         (["crème brûlée", "naïve café"], []),
         (["dog's head", "dog's leg"], []),
         (["x-ray", "t-shirt", "3D printer"], []),
         (["1001", "1002", "20 30"], []),
         (["Katze"], []),  # one word alone could as well be a rare English one
         (["Katze", "Sofa", "Gehweg", "Schrank"], ["Katze", "Gehweg", "Schrank"]),
-        (["oiseau", "fenêtre", "mur"], ["oiseau", "fenêtre"]),
         (["cat", "猫", "قطة"], ["猫", "قطة"]),
         (["cat", "🐈"], ["🐈"]),
         (["кошка", "γάτα", "crème brûlée", "café"], ["кошка", "γάτα"]),

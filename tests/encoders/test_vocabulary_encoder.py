@@ -141,12 +141,12 @@ def test_one_unit_vector_for_each_class_and_template(tower: Letters) -> None:
 def test_an_embedding_is_the_same_to_the_bit_whatever_it_is_asked_with(build, threads):
     torch.manual_seed(0)
     tower = build()
-    words = [f"{name} {kind}" for name in ("cat", "sofa", "skateboard", "playingfield") for kind in KINDS]
+    words = [f"{name} {kind}" for name in ("cat", "playingfield") for kind in KINDS]
     with torch_threads(threads):
         alone = {word: VocabularyEncoder(tower, ("a {}",))(Vocabulary([word]))[0] for word in words}
         kept = VocabularyEncoder(tower, ("a {}",))
-        for seed in range(3):
-            chosen = random.Random(seed).sample(words, (2, len(words), 7)[seed])
+        for seed in range(2):
+            chosen = random.Random(seed).sample(words, (3, len(words))[seed])
             for encode in (kept, VocabularyEncoder(tower, ("a {}",))):
                 for word, embedding in zip(chosen, encode(Vocabulary(chosen)), strict=True):
                     assert torch.equal(embedding, alone[word]), (seed, word)

@@ -23,12 +23,9 @@ from tests.timm_clips import small_network_on
 # With the oldest PyTorch that segvoc takes, the extra `export` can't be installed.
 collect_ignore_glob = [] if find_spec("onnx_ir") else ["test_*.py"]
 
-
 SIDE = 128  # of the image encoder's input [px]
 
-
 WORDS = [f"thing {number}" for number in range(40)]
-
 
 IMAGES = [
     np.asarray(np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8).repeat(8, 0).repeat(8, 1))

@@ -24,7 +24,6 @@ from PIL import Image
 
 from segvoc.checkpoints.files import read_header, read_weights
 from segvoc.data.captions.sources import find_captions
-from segvoc.data.datasets.opening import read_dataset
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.originals import _members
 from segvoc.errors import CheckpointError, InputError, SegvocError, UsageError
@@ -32,7 +31,9 @@ from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.reading import decode_image, read_image
 from segvoc.inference.exported.manifest import ExportManifest
 from segvoc.inference.onnx_program import OnnxProgram
-from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
+from segvoc.labeling.formats.dataset import DatasetWriter
+from segvoc.labeling.formats.opening import read_dataset
+from segvoc.labeling.formats.table import writers
 from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.storage.files import SHIPPED
 from segvoc.storage.journal import read_journal
@@ -124,7 +125,6 @@ def _shape_and_type(path: Path) -> None:
 
 IMAGES = [(kind, mode) for kind in ("JPEG", "PNG", "TIFF", "GIF", "BMP", "PPM", "WEBP") for mode in ("RGB", "L")]
 
-
 TEXTS: dict[str, tuple[Read, str]] = {
     "words.txt": (Vocabulary.read, "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"),
     "parts.json": (PartVocabulary.read, '{"dog": ["head", "leg"], "*": ["skin"], "cat, kitten": []}'),
@@ -162,10 +162,10 @@ def test_a_changed_file_is_read_or_refused_in_one_line(file, data, tmp_path_fact
     read_or_refused(*file(data.draw), tmp_path_factory.mktemp("changed"))
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("name", list(writers()))
 @settings(max_examples=20)
 @given(data=st.data())
-def test_datasets(name: FormatName, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_datasets(name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder, labels = tmp_path_factory.mktemp("dataset"), np.zeros((12, 16), np.uint16)
     labels[3:9, 4:12] = 1
     with DatasetWriter(folder, name) as dataset:

@@ -40,7 +40,7 @@ def kills(*arguments: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("names", "arguments"),
     [
-        ("segment,evaluate,prepare,train,batch", ("--kills=5", "--faults=0", "--signals=SIGKILL", "--most=1")),
+        ("segment,evaluate,train,batch", ("--kills=4", "--faults=0", "--signals=SIGKILL", "--most=1")),
         pytest.param("video,finetune,batch,serve", ("--kills=8", "--faults=4"), marks=pytest.mark.slow),
         pytest.param("evaluate,prepare,train,project,export", ("--kills=10", "--faults=5"), marks=pytest.mark.slow),
     ],

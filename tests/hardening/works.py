@@ -22,11 +22,11 @@ from urllib3.util import Retry
 
 from segvoc.cli import main
 from segvoc.cli.options import ModelOptions
-from segvoc.data.datasets.maps import is_project
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.inference.exported.manifest import export_in_the_making
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.labeling.batch import run
+from segvoc.labeling.formats.project import is_project
 from segvoc.models.presets import PRESETS
 from segvoc.models.shipped import copy_tiny
 from segvoc.serving.server import run as serve

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-import segvoc
 from segvoc.errors import ColorProfileWarning
 from segvoc.imaging.decoding import DecodedImage
 from segvoc.imaging.rasters import RasterImage
@@ -214,17 +213,3 @@ def test_the_image_of_the_caller_stays_as_it_is(photograph: Image.Image) -> None
     before = np.array(photograph)
     assert (read_image(photograph) != before).any()
     np.testing.assert_array_equal(np.asarray(photograph), before)
-
-
-def test_labels_are_those_of_the_srgb_file(tmp_path: Path) -> None:
-    words, model = ["cup", "saucer", "spoon", "table", "coffee"], segvoc.load("tiny")
-    with Image.open("samples/coffee.jpg") as sample:
-        photograph = sample.convert("RGB")
-    expected = model.segment(photograph, words).labels
-    for space in ("P3", "Adobe"):
-        other = rgb_profile(space)
-        converted = ImageCms.profileToProfile(
-            photograph, ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(other))
-        )
-        labels = model.segment(tagged(converted, other, tmp_path / f"{space}.png"), words).labels
-        assert (labels == expected).mean() > 0.98

@@ -1,6 +1,7 @@
 """Files drawn by seed: whole and in windows they have the same pixels, and label maps have the values they hold."""
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -92,34 +93,25 @@ def _drawn_picture(random: np.random.Generator, folder: Path) -> Path:
 
 @pytest.mark.filterwarnings("ignore")
 def test_whole_and_in_windows_pixels_are_the_same(tmp_path: Path) -> None:
-    for seed in range(200):
+    for seed in range(120):
         random = np.random.default_rng(seed)
         path = _drawn_tiff(random, tmp_path / "a.tif") if seed % 2 else _drawn_picture(random, tmp_path)
         stretch = _one_of(random, None, None, Stretch.parsed("5%,95%"), Stretch.parsed("3,200"))
         whole = read_image(path, stretch)
         with opened_picture(path, stretch=stretch) as picture:
             assert [decoder.takes(picture) for decoder in DECODERS].count(True) == 1, (seed, path)
-        with RasterImage(path, stretch=stretch) if is_windowed(path) else _Decoded(path, stretch) as image:
+        decoded = nullcontext(DecodedImage(path, stretch=stretch)) if not is_windowed(path) else None
+        with decoded or RasterImage(path, stretch=stretch) as image:
             assert (image.height, image.width) == whole.shape[:2], (seed, path)
             for _ in range(3):
                 top, left = int(random.integers(image.height - 9)), int(random.integers(image.width - 9))
                 rows, columns = slice(top, top + 9), slice(left, left + 9)
                 np.testing.assert_array_equal(image.read(rows, columns), whole[rows, columns], str((seed, path)))
+                assert decoded is None or image.valid(rows, columns) is None
         if len(list(tmp_path.iterdir())) == 1:  # no mask in a file beside it
             np.testing.assert_array_equal(read_image(path.read_bytes(), stretch), whole, str((seed, path)))
         for left in tmp_path.iterdir():
             left.unlink()
-
-
-class _Decoded(DecodedImage):
-    def __init__(self, path: Path, stretch: Stretch | None) -> None:
-        super().__init__(path, stretch=stretch)
-
-    def __enter__(self) -> "_Decoded":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def _drawn_map(random: np.random.Generator, folder: Path) -> tuple[Path, np.ndarray, bool]:
@@ -162,23 +154,14 @@ def _drawn_map(random: np.random.Generator, folder: Path) -> tuple[Path, np.ndar
 
 @pytest.mark.filterwarnings("ignore")
 def test_label_maps_have_the_values_they_hold(tmp_path: Path) -> None:
-    for seed in range(300):
+    for seed in range(150):
         path, values, is_narrow = _drawn_map(np.random.default_rng(seed), tmp_path)
         expected = values.astype(np.uint16)
         if is_narrow:
             expected[expected == UNLABELED_8_BIT] = UNLABELED
         np.testing.assert_array_equal(read_label_map(path), expected, str((seed, path, values.dtype)))
-        if path.suffix == ".tif":
-            _check_plainly(path, values)
         for left in tmp_path.iterdir():
             left.unlink()
-
-
-def _check_plainly(path: Path, values: np.ndarray) -> None:
-    """The file holds what was drawn, as rasterio reads it."""
-    rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
-    with rasterio.open(path) as file:
-        np.testing.assert_array_equal(file.read(1), values)
 
 
 @pytest.mark.parametrize(
@@ -203,13 +186,11 @@ def test_pages_bands_and_inverted_values_are_refused(tmp_path: Path) -> None:
     one.save(tmp_path / "pages.tif", save_all=True, append_images=[one])
     write_raster(tmp_path / "bands.tif", np.zeros((2, 4, 4), np.int32), photometric="minisblack")
     write_raster(tmp_path / "white.tif", np.zeros((1, 4, 4), np.uint8), photometric="miniswhite")
-    write_raster(tmp_path / "deep.tif", np.zeros((1, 4, 4), np.uint16), photometric="miniswhite")
     write_raster(tmp_path / "signed.tif", np.full((1, 4, 4), -2, np.int16), photometric="minisblack")
     for name, said in {
         "pages.tif": "several pages",
         "bands.tif": "2 bands",
         "white.tif": "MinIsWhite",
-        "deep.tif": "MinIsWhite",
         "signed.tif": "the value -2",
     }.items():
         with pytest.raises(InputError, match=said):

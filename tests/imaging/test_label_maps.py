@@ -44,14 +44,6 @@ def test_label_without_color_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "map.png").exists()
 
 
-def test_gray_label_maps_of_other_tools_are_read_and_photographs_are_none(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, 7, 255]], np.uint8)).save(tmp_path / "map.png")
-    assert read_label_map(tmp_path / "map.png").tolist() == [[0, 7, UNLABELED]]
-    Image.new("RGB", (3, 3), (1, 2, 3)).save(tmp_path / "photo.png")
-    with pytest.raises(InputError, match=r"photo\.png.*RGB"):
-        read_label_map(tmp_path / "photo.png")
-
-
 @pytest.mark.parametrize("content", [b"", b"no image", None])
 def test_damaged_label_map_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "map.png"

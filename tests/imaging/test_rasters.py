@@ -278,30 +278,6 @@ def test_what_is_missing_or_damaged_has_no_place(tmp_path: Path, content: bytes 
     assert place_of(tmp_path / "scene.tif") is None
 
 
-WINDOWS = [(slice(0, 5), slice(0, 7)), (slice(10, 20), slice(3, 30)), (slice(0, 20), slice(0, 30))]
-
-
-@pytest.mark.parametrize("kind", ["turned", "transparent", "deep", "floats"])
-def test_windows_of_files(tmp_path: Path, kind: str) -> None:
-    photo, exif = Image.fromarray(made_photograph(30, 20)), Image.Exif()
-    exif[0x0112] = 6
-    transparent = photo.convert("RGBA")
-    transparent.putalpha(photo.convert("L"))
-    values = np.asarray(photo)[..., 0]
-    image, suffix, options = {
-        "turned": (photo.transpose(Image.Transpose.ROTATE_90), "jpg", {"exif": exif}),
-        "transparent": (transparent, "png", {}),
-        "deep": (Image.fromarray(values.astype(np.uint16) * 200), "png", {}),
-        "floats": (Image.fromarray(values.astype(np.float32) * 7), "tif", {}),
-    }[kind]
-    path = saved(image, tmp_path / f"a.{suffix}", **options)
-    whole, windows = read_image(path), DecodedImage(path)
-    assert (windows.height, windows.width) == (20, 30)
-    for rows, columns in WINDOWS:
-        np.testing.assert_array_equal(windows.read(rows, columns), whole[rows, columns])
-        assert windows.valid(rows, columns) is None
-
-
 @pytest.mark.parametrize("strip", [1, 90, 10**6])
 def test_overviews_are_means_whatever_the_strips(monkeypatch: pytest.MonkeyPatch, strip: int) -> None:
     monkeypatch.setattr(decoding, "STRIP_PIXELS", strip)

@@ -135,15 +135,11 @@ def test_points_labels_and_a_box() -> None:
     ("arguments", "said"),
     [
         ({}, "neither a box nor a point on the object"),
-        ({"points": [(1, 1)], "labels": [False]}, "neither a box nor a point on the object"),
         ({"points": [(1, 1)], "labels": []}, "1 points and 0 labels"),
         ({"points": [(256, 1)]}, "the point 256,1 is not in the image, which has 256 x 192 pixels"),
-        ({"points": [(1, -1)]}, "the point 1,-1 is not"),
         ({"points": [(float("nan"), 1)]}, "the point nan,1 is not"),
         ({"box": (10, 10, 10, 20)}, "the box 10,10,10,20 is no rectangle in the image"),
         ({"box": (10, 10, 10)}, r"box=\(10, 10, 10\) can't be read"),
-        ({"box": (256, 0, 300, 192)}, "the box 256,0,300,192 is no rectangle"),
-        ({"box": (-20, 0, 0, 192)}, "the box -20,0,0,192 is no rectangle"),
         ({"box": (0, 0, float("inf"), 192)}, "is no rectangle"),
     ],
 )

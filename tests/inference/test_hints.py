@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import segvoc
 from segvoc.cli.output import flag
 from segvoc.data.labeled_images import class_names
 from segvoc.encoders.lexicon import trained_lexicon
 from segvoc.errors import Hint, LabelingWarning
-from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.hints import REMEMBERED, HintWarnings, color_hints, known_word_hints, quality_hints, word_hints
 from segvoc.models.presets import PRESETS
 from segvoc.models.shipped import open_tiny
@@ -64,10 +62,6 @@ def test_words_that_a_model_was_not_taught_are_named() -> None:
     (hint,) = map(str, known_word_hints(["cat"], ["rust", "dent"]))
     assert hint == "none of the words that this model was taught (rust, dent) is used"
     assert known_word_hints(["Rust"], ["rust", "dent"]) == []
-
-
-def test_hints_print_as_sentences() -> None:
-    assert repr((Hint(("leave it, or give ", ("threshold", 0))),)) == "(leave it, or give threshold=0,)"
 
 
 @pytest.mark.parametrize(
@@ -184,20 +178,6 @@ def test_the_better_network_is_as_large_and_as_fast_as_listed() -> None:
     rows = [row for file in RESULTS.glob("against_official_*.json") for row in json.loads(file.read_text())["rows"]]
     here = [row for row in rows if (row["model"], row["kind"], row["dtype"]) == (name, "network", "float32")]
     assert max(row["seconds"] for row in here if row.get("device", "cpu") == "cpu") < int(slowest) + 0.5
-
-
-def test_surroundings_of_few_things_are_unlabeled_unless_a_threshold_fills_the_image() -> None:
-    model = open_tiny()
-    dogs = model.segment(PHOTO.with_name("dogs.jpg"), "dog, cat")
-    assert 0.8 < np.mean(dogs.labels == UNLABELED) < 0.95 and np.mean(dogs.labels == 0) > 0.05
-    filled = model.segment(PHOTO.with_name("dogs.jpg"), "dog, cat", threshold=0.0)
-    assert not (filled.labels == UNLABELED).any()
-
-
-def test_results_know_their_notes() -> None:
-    result = open_tiny().segment(PHOTO, "cup, table, submarine")
-    assert isinstance(result, segvoc.Segmentation)
-    assert result.notes()[1] == "not found: submarine" and "not found: submarine" in repr(result)
 
 
 def test_what_was_said_is_remembered_in_bounded_memory() -> None:

@@ -79,10 +79,7 @@ def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small
     assert np.array_equal(result.labels[clear], expected.argmax(0).numpy()[clear])
 
 
-@pytest.mark.parametrize(
-    ("window", "keep"),
-    [*((window, "auto") for window in COMMON_WINDOWS), ("auto", None)],
-)
+@pytest.mark.parametrize(("window", "keep"), [*((window, "auto") for window in COMMON_WINDOWS), ("auto", None)])
 def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep: KeepClasses | None) -> None:
     flat = np.full((90, 120, 3), 99, np.uint8)
     images = [flat, squares(90, 120, 1), squares(64, 64, 2), flat, squares(50, 200, 3)]

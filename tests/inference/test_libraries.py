@@ -28,12 +28,7 @@ class TorchSegmenter(NumpySegmenter):
 
 
 @pytest.mark.parametrize(
-    ("against", "keep"),
-    [
-        ("object", None),
-        ("contrast", 20),
-        pytest.param("half", 20, marks=pytest.mark.slow),
-    ],
+    ("against", "keep"), [("object", None), ("contrast", 20), pytest.param("half", 20, marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("window", PROTOCOLS)
 def test_both_libraries_label_alike(window: Window, against: PartsAgainst, keep: int | None) -> None:

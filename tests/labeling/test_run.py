@@ -5,7 +5,6 @@ import signal
 import time
 import weakref
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from segvoc.labeling.processes import label_in_processes
 from segvoc.labeling.run import LabelingRun, label_inputs
 from segvoc.labeling.task import FolderWork, Labeled, Labeling, Outcome, Planned
 from segvoc.models.shipped import open_tiny
-from segvoc.storage.resume import RESUME_FOLDER
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.inference.small_network import small_segmenter
 
@@ -125,29 +123,6 @@ def test_settings_tell_what_changes_results(tmp_path: Path) -> None:
     tiny = labeling_into(tmp_path).settings(open_tiny())
     assert (tiny["model"], tiny["dtype"], tiny["device"]) == ("tiny", "float32", "cpu")
     assert str(tiny["engine"]).startswith("onnxruntime ")
-
-
-def test_a_run_is_called_from_python_as_by_the_command(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    noisy_images(out, 3)
-    call = labeling_into(out, inputs=[str(out.with_name("in")), "missing.png"])
-    assert LabelingRun(call).run() == 1
-    printed = capsys.readouterr()
-    assert len(printed.out.splitlines()) == 3
-    assert printed.err.splitlines() == [
-        "segvoc: error: 'missing.png' does not exist; check the path",
-        "segvoc: 1 of 4 images failed, the others are done",
-    ]
-    (journal,) = (out / RESUME_FOLDER).iterdir()
-    journal.rename(journal.with_stem(f"{journal.stem}-1"))  # as one of several processes leaves it
-    assert LabelingRun(replace(call, inputs=call.inputs[:1], resume=True)).run() == 0
-    printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", "segvoc: 3 of 3 images were already done\n")
-
-
-def test_a_run_without_words_has_those_of_the_model(out: Path) -> None:
-    noisy_images(out, 1)
-    with pytest.raises(UsageError, match=r"^no words are given; give some: --words"):
-        LabelingRun(labeling_into(out, words=None, inputs=[str(out.with_name("in"))]))
 
 
 # ---- several processes

@@ -72,14 +72,6 @@ def test_without_a_gpu_the_network_runs_as_it_is():
     assert len(graphs) == 0
 
 
-def test_a_started_batch_has_the_results_of_segment():
-    model, photos = small_segmenter(batch=2), [squares(70, 90, seed) for seed in range(3)]
-    first, second = model.start(photos, WORDS), model.start(photos[::-1], WORDS)
-    for finish, images in ((first, photos), (second, photos[::-1])):
-        for ours, theirs in zip(finish(), model.segment(images, WORDS), strict=True):
-            assert_same_results(ours, theirs)
-
-
 def test_streams_that_start_batches_ahead_give_the_same_results_in_order(monkeypatch, tmp_path):
     model, photos = small_segmenter(batch=2), [squares(70, 90, seed) for seed in range(5)]
     images = [*photos[:3], tmp_path / "missing.png", *photos[3:]]

@@ -160,6 +160,7 @@ class Workshop:
             model = self.written("finetune").model
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(exporting, "SIZES", ((96, 128),))
+            patch.setattr(exporting, "WORDS", exporting.WORDS[:4])
             segvoc.export(model, out)
         return self.of(out, model)
 
@@ -334,9 +335,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 ROWS = [
     pytest.param(
-        *(preset, writer, reader),
-        id=f"{preset}-{writer}-{reader}",
-        marks=[] if reader in quick else [pytest.mark.slow],
+        *(preset, writer, reader), id=f"{preset}-{writer}-{reader}", marks=[] if reader in quick else [pytest.mark.slow]
     )
     for preset, writers in WRITERS.items()
     for writer, quick in writers.items()

@@ -102,12 +102,11 @@ def trains_near_float32_under_autocast(network: nn.Module, image: Tensor, text: 
     logits = []
     for enabled in (False, True):
         network.zero_grad()
-        with torch_threads(2):
-            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-                torch.manual_seed(0)
-                found = network(image, text, chunk=2, recompute=True)
-                loss = found.float().square().mean()
-            loss.backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            torch.manual_seed(0)
+            found = network(image, text, chunk=2, recompute=True)
+            loss = found.float().square().mean()
+        loss.backward()
         logits.append(found.detach().flatten())
         assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
     assert logits[1].dtype == torch.float32  # what decides between classes
@@ -130,6 +129,8 @@ class NetworkContract:
     prompts = 1
     finer = 4
     """Logits for each cell of the image tower, along one side."""
+    ways: tuple[tuple[int, dict[str, Any]], ...] = ((2, {"chunk": 2, "recompute": True}),)
+    """Numbers of threads, and how to compute a step with them."""
     idle: frozenset[str] = frozenset()
     """What `unused` names where that is the same for every network."""
 
@@ -190,9 +191,10 @@ class NetworkContract:
 
     def test_threads_chunks_and_recomputing_change_no_number_of_a_step(self, network):
         """In float64, where no rounding flips a ReLU; as the optimizer sees them: gradients and running statistics."""
-        image, text = (x.to(torch.float64) for x in self.inputs(network, batch=2, rows=3, columns=4))
+        image, text = (x.to(torch.float64) for x in self.inputs(network, batch=2, rows=2, columns=3))
         expected = _step(network, image, text, 1)
-        for step in (_step(network, image, text, 2, chunk=2, recompute=True), _step(network, image, text, 4, chunk=2)):
+        for threads, way in self.ways:
+            step = _step(network, image, text, threads, **way)
             assert step.keys() == expected.keys()
             for name, value in ((name, value) for name, value in step.items() if value.numel()):
                 unit = max(expected[name].abs().max().item(), 1e-3)
@@ -211,6 +213,8 @@ class NetworkContract:
 
 class PaperContract(NetworkContract):
     """What the network of each paper must keep beyond that; options of it share its layers, hence the promises."""
+
+    ways = (*NetworkContract.ways, (4, {"chunk": 2}))
 
     def test_nothing_in_it_waits_for_the_device(self, network):
         nothing_waits(network, *self.inputs(network, batch=2))

@@ -172,7 +172,7 @@ def aggregator_stages(name: str) -> dict[str, Tensor]:
     return {f"eval.{stage}": value for stage, value in stages.items()}
 
 
-VARIANTS = ["eval_pool1.logits", "trunc_padlen4.logits", "padlen0.logits", "fullattn.logits"]
+VARIANTS = ["trunc_padlen4.logits", "fullattn.logits", "eval_pool1.logits", "padlen0.logits"]
 
 
 def aggregator_variant(name: str, variant: str) -> Tensor:

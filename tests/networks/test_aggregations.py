@@ -57,7 +57,7 @@ def choice(config: CostAggregationConfig = PCA_SEG, *, blocks: int = 1, **option
 TestCatSegOnEva = slow(choice(CAT_SEG, blocks=2))
 TestPcaSegOnOpenAI = slow(choice(blocks=2, eva=False))
 TestWithoutGuidance = slow(choice(CAT_SEG, eva=False, guidance_dim=0))  # CAT-Seg, Table 2, V
-TestPaperExperts = choice(fusion="experts-paper")
+TestPaperExperts = slow(choice(fusion="experts-paper"))
 TestExpertsOnASerialBlock = slow(choice(CAT_SEG, fusion="experts"))  # PCA-Seg, Table 5b
 TestConcatenation = slow(choice(fusion="concatenation"))  # PCA-Seg, Table 5a, baseline
 TestOneExpert = slow(choice(fusion="single"))  # PCA-Seg, Table 5e, first row

@@ -96,7 +96,7 @@ def choice(*ignored: str, **options: object) -> type[ErrContract]:
 
 
 TestWithoutReduction = pytest.mark.slow(choice(ssr=1, csr=1))  # Table 11, first row
-TestSingleMap = choice(hierarchical=False)  # Table 6, "Single"
+TestSingleMap = pytest.mark.slow(choice(hierarchical=False))  # Table 6, "Single"
 TestVanillaMlp = pytest.mark.slow(choice(mlp="vanilla"))  # Table 12
 # Eq. 8, Sec. 3.2.1 and Sec. 3.1.2, where the released code differs
 TestLetterOfThePaper = pytest.mark.slow(choice(mlp="star-paper", local="before", voting_map="stride_32"))
@@ -182,7 +182,7 @@ def test_values_that_no_network_can_have_are_refused(setting, message):
 @pytest.fixture(scope="module")
 def model():
     """err-seg-b as it is loaded, with towers of a few channels: the published ones would take 0.8 GB."""
-    text = ClipTextConfig(channels=TOWER.channels, width=64, layers=1, heads=1, quick_gelu=False, fine_tuned="qkv")
+    text = ClipTextConfig(channels=TOWER.channels, width=16, layers=1, heads=1, quick_gelu=False, fine_tuned="qkv")
     options = {"side": 64, "top": 1, "decay": 0.5, "blocks": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("segvoc.encoders.convnext_clip.convnext_base_w", lambda: TOWER)

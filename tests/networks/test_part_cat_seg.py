@@ -216,9 +216,8 @@ def test_names_and_both_levels_are_those_of_the_released_code(golden):
         names_objects=False,
     )
     guidance = [stored[f"in.vis{number}"] for number in range(3)]
-    for chunk in (99, 3):
-        with torch.no_grad():
-            first, second = module.levels([stored["in.img"]], words, guidance, AggregationContext((2, 2), None, chunk))
-        assert second is not None
-        case.check({"out.part_obj_cost": first.cost, "out.part_obj_logit": first.logits})
-        case.check({"out.specific_part_cost": second.cost, "out.specific_logit": second.logits})
+    with torch.no_grad():
+        first, second = module.levels([stored["in.img"]], words, guidance, AggregationContext((2, 2), None, 3))
+    assert second is not None
+    case.check({"out.part_obj_cost": first.cost, "out.part_obj_logit": first.logits})
+    case.check({"out.specific_part_cost": second.cost, "out.specific_logit": second.logits})

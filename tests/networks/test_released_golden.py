@@ -46,7 +46,9 @@ def test_every_stage_of_the_aggregator(aggregator, family):
     aggregator.check(stages)
 
 
-@pytest.mark.parametrize("variant", own.VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [*own.VARIANTS[:2], *(pytest.param(v, marks=pytest.mark.slow) for v in own.VARIANTS[2:])]
+)
 @pytest.mark.parametrize("family", ["cat", pytest.param("pca", marks=pytest.mark.slow)])
 def test_logits_of_variants(aggregator, family, variant):
     aggregator.check({variant: own.aggregator_variant(family, variant)})

@@ -65,6 +65,7 @@ class TestOwnAggregation(AggregationContract):
             assert not torch.allclose(built(image, text), logits, atol=1e-2)
 
 
+@pytest.mark.slow
 class TestWithoutSum(AggregationContract):
     build = staticmethod(lambda: small_tiny(skip="none"))
 

@@ -18,7 +18,6 @@ from papers import cat_seg_v1, reproduce
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PublishedFile
 from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -40,7 +39,7 @@ from segvoc.training import monitor, start, training_data
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from tests.inference.small_network import CONFIG, SMALL_PRESET, Letters, Patches, small_protocols
-from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps
+from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
 from tests.networks.test_err_seg import TOWER
 
 START_OF = {
@@ -69,18 +68,11 @@ def build_small(configuration: NetworkConfig) -> SegmentationNetwork:
             sizes = SMALL | {"decoder_sizes": replace(SMALL_DECODER, lifts=())} | costs
             return part_segmentation_network(replace(configuration.aggregation, **sizes), ThreeMaps(), _letters())
         case SynSegConfig():
-            tower, text = OpenAIClipImageEncoder(replace(VIT, taps=(0, 1, 2))), _text_tower("qv")
+            tower, text = OpenAIClipImageEncoder(replace(VIT, taps=(0, 1, 2))), text_tower("qv")
             text.unit_length = False
             decoder = replace(configuration.decoder, dim=16, heads=2, hidden=24)
             return SynSeg(tower, text, build_decoder(decoder, tower))
     raise AssertionError(configuration)
-
-
-def _text_tower(fine_tuned: str) -> ClipTextEncoder:
-    """A CLIP's text tower that is quick for 80 prompts of each word."""
-    return ClipTextEncoder(
-        ClipTextConfig(channels=32, width=16, layers=1, heads=1, quick_gelu=False, fine_tuned=fine_tuned)
-    )
 
 
 def _letters() -> Letters:
@@ -96,24 +88,24 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
     layers = replace(layers, **SMALL | {"guidance_dim": min(layers.guidance_dim, 16)})
     if isinstance(encoders, EvaEncoders):
         tower = EvaClipImageEncoder(VIT, dense=encoders.dense)
-        text = _text_tower("qkv")
+        text = text_tower("qkv")
     else:
         assert isinstance(encoders, OpenAIEncoders), "no paper's network has others"
         tower = OpenAIClipImageEncoder(VIT, dense=encoders.dense)
-        text = _text_tower("qv")
+        text = text_tower("qv")
     return clip_segmentation_network(replace(configuration, aggregation=layers), tower, text)
 
 
 def _err_seg(configuration: ErrSegConfig) -> SegmentationNetwork:
     guides = {"guidance": (8, 8, 8), "stages": (32, 16, 8)}
     if configuration.encoder == "vit_b16":
-        tower, costs, text = OpenAIClipImageEncoder(VIT), 1, _text_tower("qv")
+        tower, costs, text = OpenAIClipImageEncoder(VIT), 1, text_tower("qv")
         sizes = DecoderSizes(lifts=(2, 4), taps=(32, 16, 8), **guides)
         taps = (32, *tower.tap_channels)
     else:
         hierarchical = configuration.maps == "hierarchical"
         options = {"hierarchical": hierarchical, "stage_4_gradient": configuration.stage_4_gradient}
-        tower, costs, text = ConvNextClipImageEncoder(replace(TOWER, **options)), 1 + hierarchical, _text_tower("qkv")
+        tower, costs, text = ConvNextClipImageEncoder(replace(TOWER, **options)), 1 + hierarchical, text_tower("qkv")
         sizes = DecoderSizes(lifts=(), taps=(32, 16, 8), **guides)
         taps = tower.tap_channels
     if configuration.aggregation.kind == "none":

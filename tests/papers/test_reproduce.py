@@ -30,9 +30,9 @@ from tests.data.original_files import pack
 from tests.data.replicas import replica
 from tests.data.scene_originals import write_originals
 from tests.loopback_hub import LoopbackHub, use_hub
-from tests.official_checkpoints import use_small_published
+from tests.papers.small_networks import small_preset, write_small_weights
 
-SMALL = ("crop_size=96", "short_sides=96", "batch_size=1", "num_workers=0", "num_sampled_classes=4", "steps=1")
+SMALL = ("crop_size=32", "short_sides=32", "batch_size=1", "num_workers=0", "num_sampled_classes=4", "steps=1")
 BOTH = ("cat-seg-b", "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu")
 """All benchmarks with a published score, see `scores`."""
 
@@ -47,13 +47,15 @@ def small_reproduction(hub: LoopbackHub, undrawn: None, monkeypatch: pytest.Monk
     """A small cat-seg-b in the table, and the downloads that its training and PAS-20 need in "data"."""
     monkeypatch.chdir(tmp_path)
     use_hub(monkeypatch, tmp_path / "home", hub.url)
-    use_small_published(hub, monkeypatch, "cat-seg-b")
     monkeypatch.setattr(report_page, "MAX_EXAMPLES", 1)
     monkeypatch.setattr(training_data, "LOOKED_AT", 1)
-    small = PRESETS["cat-seg-b"]
-    protocols = small.protocols_of(small.configuration)
-    quick = protocols | {"official": replace(protocols["official"], loader=None, sliding=None, size=32)}
-    monkeypatch.setitem(PRESETS, "cat-seg-b", replace(small, protocols_of=lambda configuration: quick))
+    small = small_preset(PRESETS["cat-seg-b"])
+    monkeypatch.setitem(PRESETS, "cat-seg-b", small)
+    weights = write_small_weights("cat-seg-b", tmp_path / "small.safetensors").read_bytes()
+    for name in ("openai-clip-b", "cat-seg-b"):
+        monkeypatch.setitem(PUBLISHED, name, hub.publish(PUBLISHED[name], weights))
+    encoders, network = (PUBLISHED[name] for name in ("openai-clip-b", "cat-seg-b"))
+    monkeypatch.setitem(PRESETS, "cat-seg-b", replace(small, encoders=(encoders,), published=network))
     for name in ("coco-stuff-train", "coco-stuff", "pas-20"):
         replica(name, tmp_path / "data")
     for name in ("coco-stuff-train", "coco-stuff", "pas-20", "pas-20b"):
@@ -212,40 +214,44 @@ def test_seeds_have_a_mean_and_a_report_belongs_to_one_call(call: Command) -> No
 
 
 def test_reports_of_seeds_from_several_machines_are_joined(call: Command, joining: Command) -> None:
-    for name, seed in (("one", "4"), ("two", "3")):
-        assert call(*(name if word == "report" else word for word in TRAIN), "--seeds", seed).code == 1
-    assert report("one")["means"] == []
+    assert call(*("one" if word == "report" else word for word in TRAIN), "--seeds", "4").code == 1
+    content = report("one")
+    assert content["means"] == []
+    shutil.copytree("one", "two")  # as if another machine had run another seed
+    (model,) = content["models"]
+    (row,) = model["benchmarks"]
+    model["seed"], row["miou"] = 3, row["miou"] + 2
+    row["scores"][0]["here"] = row["miou"]
+    Path("two/report.json").write_text(json.dumps(content), encoding="utf-8")
     done = joining("one", "two", "--out", "joined/all")
     assert done.code == 1 and "cat-seg-b: PAS-20: outside" in done.err
     joined = report("joined/all")
     assert [model["seed"] for model in joined["models"]] == joined["means"][0]["seeds"] == [3, 4]
     values = [report(name)["models"][0]["benchmarks"][0]["miou"] for name in ("two", "one")]
-    (row,) = joined["means"][0]["benchmarks"]
-    (score,) = row["scores"]
-    assert (row["miou"], score["here"], score["runs"]) == (fmean(values), fmean(values), values)
+    (mean,) = joined["means"][0]["benchmarks"]
+    (score,) = mean["scores"]
+    assert (mean["miou"], score["here"], score["runs"]) == (fmean(values), fmean(values), values)
     assert score["deviation"] == pytest.approx(stdev(values)) and score["published"] == 94.6
-    for model in joined["models"]:
-        assert Path("joined/all", model["benchmarks"][0]["page"]).is_file()
+    for seed in joined["models"]:
+        assert Path("joined/all", seed["benchmarks"][0]["page"]).is_file()
     assert "mean of 2 seeds" in Path("joined/all/scores.csv").read_text(encoding="utf-8")
 
     joining("one", "--out", "joined").refused("name two or more")
     joining("one", "two", "--out", "two").refused("'two' is one of the reports")
     joining("one", "one", "--out", "joined").refused("seed 4 is in 'one' and 'one'")
     joining("one", "data", "--out", "joined").failed(1, "'data/report.json' is not a report of papers.reproduce")
-    content = report("two")
     for change, said in (
         ({"call": content["call"] | {"deviations": ["steps=2"]}}, "differ in deviations: ['steps=1"),
-        ({"models": [content["models"][0] | {"seed": None}]}, "has no seeds; only reports made with --train"),
+        ({"models": [model | {"seed": None}]}, "has no seeds; only reports made with --train"),
     ):
         Path("two/report.json").write_text(json.dumps(content | change), encoding="utf-8")
         joining("one", "two", "--out", "joined").refused(said)
-    (row,) = content["models"][0]["benchmarks"]
     for change, said in (
         ({"images": 7}, "differ in PAS-20, images: 2 and 7"),
         ({"protocol": row["protocol"] | {"window": "single"}}, "differ in PAS-20, window: official and single"),
         ({"verdict": "waiting"}, "'two' is unfinished (PAS-20)"),
     ):
-        content["models"][0]["benchmarks"] = [row | change]
+        model["benchmarks"] = [row | change]
         Path("two/report.json").write_text(json.dumps(content), encoding="utf-8")
         joining("one", "two", "--out", "joined").refused(said)
     assert not Path("joined/report.json").exists()
@@ -283,7 +289,15 @@ def test_two_processes_prepare_train_and_score(tmp_path: Path) -> None:
     shutil.rmtree("data")
     Path("data").mkdir()
     write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], tmp_path / "data")
-    settings = ("batch_size=2", "eval_every=0", *SMALL[:2], "num_workers=0", "num_sampled_classes=8", "steps=1")
+    settings = (
+        "batch_size=2",
+        "eval_every=0",
+        "crop_size=96",
+        "short_sides=96",
+        "num_workers=0",
+        "num_sampled_classes=8",
+        "steps=1",
+    )
     words = [*CALL, "--train", "--seeds", "0,1", "--weights", "random"]
     words += [part for setting in settings for part in ("--set", setting)]
     root = Path(segvoc.__file__).parents[2]

@@ -78,11 +78,7 @@ def lengths(random: Random) -> Hostile:
             ("too long", sized(len(body) + random.randint(1, 999)), (408,)),
             ("too short", sized(random.randint(0, 100)), (400, 422)),
             ("no length", post("/v1/segment", FORM, body, length=f"Content-Length: {length}"), (400, 413, 422)),
-            (
-                "two lengths",
-                post("/v1/segment", FORM, smuggled, length=both),
-                (400, 422),
-            ),
+            ("two lengths", post("/v1/segment", FORM, smuggled, length=both), (400, 422)),
             ("bad chunk", post("/v1/segment", FORM, chunk, length="Transfer-Encoding: chunked"), (400, 408, CLOSED)),
             ("large", sized(10 ** random.randint(8, 15)), (413,)),
         ]

@@ -47,16 +47,11 @@ def test_parts_and_other_answers_come_for_json_too() -> None:
     [
         ({"words": "cat"}, 422, "image"),
         ({"image": "no base64!", "words": "cat"}, 422, "base64"),
-        ({"image": 7, "words": "cat"}, 422, "base64"),
         ({"image": BASE64}, 422, "words"),
         ({"image": BASE64, "words": ["cat", 7]}, 422, "words"),
         ({"image": BASE64, "words": "cat", "threshold": "0.5"}, 422, "threshold"),
         ({"image": BASE64, "words": "cat", "color": 1}, 422, "color"),
-        (
-            {"image": base64.b64encode(b"no image").decode(), "words": "cat"},
-            422,
-            "the file is not an image in a known format",
-        ),
+        ({"image": "AAAA", "words": "cat"}, 422, "the file is not an image in a known format"),
         ("{", 400, "JSON"),
     ],
 )
@@ -65,12 +60,6 @@ def test_what_is_wrong_in_json_is_told(body: object, status: int, said: str) -> 
     with in_process() as client:
         answer = client.post("/v1/segment", content=text, headers={"Content-Type": "application/json"})
     assert (answer.status_code, said in answer.json()["error"]["message"]) == (status, True), answer.text
-
-
-def test_a_large_image_in_json_is_refused() -> None:
-    with in_process(max_bytes=len(IMAGE) - 1) as client:
-        answer = client.post("/v1/segment", json={"image": BASE64, "words": "cat"})
-    assert answer.status_code == 413
 
 
 @pytest.mark.parametrize("keys", [{}, {"api_key": "k" * 20}])

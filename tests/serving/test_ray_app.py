@@ -40,7 +40,6 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     ("key", "arguments", "said"),
     [
         (KEY, {"api_key": KEY}, "no setting 'api_key'"),
-        (KEY, {"no_such": 1}, "no setting 'no_such'"),
         (KEY, {"queue": 0}, "queue=0 is not positive"),
         (KEY, {"queue": "many"}, "queue=many"),
         (KEY, {"api_key_file": "/no/such/file"}, "both SEGVOC_API_KEY and api_key_file"),

@@ -142,24 +142,6 @@ def test_a_dark_image_may_be_stretched(client):
     assert refused.status_code == 422 and "is not a stretch" in refused.json()["error"]["message"]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"background": "other"},
-        {"background": "other", "threshold": 0.7},
-        {"window": "official", "keep_classes": "all"},
-        {"keep_classes": 2},
-        {"words": " cat, sofa ,wall"},
-    ],
-)
-def test_options_are_those_of_the_library(client, options):
-    expected = expected_result(**options).report()
-    found = segment(client, **options).json()
-    assert found["unlabeled"] == expected["unlabeled"]
-    for name in ("name", "pixels"):
-        assert [entry[name] for entry in found["classes"]] == [entry[name] for entry in expected["classes"]]
-
-
 def test_words_are_encoded_once():
     model = NumpySegmenter()
     body = {"words": WORDS, "parts": {"*": ["edge"], "cat": []}, "background": "other"}
@@ -176,7 +158,6 @@ def test_words_are_encoded_once():
         ({"words": None}, 422, "invalid_request", "words"),
         ({"words": ["cat", "cat"]}, 422, "invalid_request", "'cat' is given twice"),
         ({"words": ["x" * 501]}, 422, "invalid_request", "501 characters"),
-        ({"words": ["cat"], "parts": {"*": [f"part {i}" for i in range(501)]}}, 422, "invalid_request", "502"),
         (
             {"words": [f"word {i}" for i in range(60)], "parts": {"*": [f"part {i}" for i in range(10)]}},
             *(422, "invalid_request", "660"),
@@ -187,7 +168,6 @@ def test_words_are_encoded_once():
         ({"keep_classes": 0}, 422, "invalid_request", "keep_classes"),
         ({"model": ""}, 422, "invalid_request", "'model' is empty or given twice"),
         ({"image": b"/etc/passwd="}, 422, "invalid_image", "is not an image"),
-        ({"image": b""}, 422, "invalid_image", "empty"),
         ({"image": png()[:60]}, 422, "invalid_image", "damaged"),
         ({"words": "[" * 9_000}, 400, "bad_request", "JSON"),
         ({"words": "[" * 100_000}, 413, "too_large", "too many values"),
@@ -310,12 +290,6 @@ def test_hints_are_in_the_answer_and_name_the_forms_fields():
         assert first[0].startswith('"cat; dog" is taken as a single word')
         assert first[1].endswith("for unmatched pixels: background=background")
         assert segment(client, words=words, background="other").json()["hints"] == first[:1]
-
-
-@pytest.mark.parametrize("encode", [base64.encodebytes, base64.urlsafe_b64encode, base64.b64encode])
-def test_base64_of_any_writer_is_an_image(client, encode):
-    answer = client.post("/v1/segment", json={"image": encode(png()).decode(), "words": WORDS})
-    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tests draw by seeds: what the check of sources finds."""
+"""What the check of sources finds: tests that draw anew, and calls that could run code from a file."""
 
 from pathlib import Path
 
@@ -26,3 +26,13 @@ def test_what_tests_draw_anew_is_found(tmp_path: Path) -> None:
         (tmp_path / name).write_text(DRAWN + SEEDED, encoding="utf-8")
     found = {violation.split(" ")[0].rstrip(":") for violation in check(tmp_path)}
     assert found == {f"{tmp_path}/tests/test_a.py:{line}" for line in range(2, 8)}
+
+
+def test_calls_that_could_run_code_from_a_file_are_found(tmp_path: Path) -> None:
+    (tmp_path / "src/segvoc").mkdir(parents=True)
+    dangers = ["eval(x)", "torch.load(x)", "np.load(x, allow_pickle=True)", "run(x, shell=True)", "z.extractall()"]
+    harmless = ["torch.load(x, weights_only=True)", "np.load(x)", "run(x)", "json.loads(x)"]
+    lines = [*dangers, *harmless, "class A(pickle.Unpickler): ..."]
+    (tmp_path / "src/segvoc/a.py").write_text("\n".join(lines), encoding="utf-8")
+    found = [violation.split(":")[1] for violation in check(tmp_path)]
+    assert sorted(found, key=int) == ["1", "2", "3", "4", "5", "10"]

@@ -58,9 +58,7 @@ def test_a_recipe_is_written_as_json_and_read_back(name):
         ("crop=1", "did you mean crop_size or resize_crop_to\\?"),
         ("zzz=1", "no setting 'zzz'; it has init_from, .*lr, .*max_bad_steps, aggregation, order, blocks"),
         ("steps=0", "steps=0 is out of range; give a number from 1$"),
-        ("lr=nan", "lr=nan is not a number"),
         ("flip_prob=2", "flip_prob=2.0 is out of range; give a number from 0 to 1"),
-        ("loss=mask", "loss=mask is not one of released, masked"),
         ("short_sides=", "short_sides is empty"),
         ("model=tiny", "no setting 'model'"),
     ],
@@ -131,24 +129,6 @@ def test_as_many_numbers_learn_as_in_the_released_code_or_where_the_paper_is_tak
         assert trained_numbers(network, literal) == queries_and_values
         tuned = [key for key in learning_rates(network, literal) if "_encoder." in key]
         assert all(key.endswith((".q_proj.weight", ".v_proj.weight")) for key in tuned)
-
-
-def test_the_recipe_of_syn_seg_is_the_papers_and_other_choices_are_settings():
-    recipe = RECIPES["syn-seg-b"]()
-    decoder = recipe.network_config().decoder
-    assert (recipe.seeds[0], len(recipe.seeds)) == (42, 5)
-    captions, optimizer = recipe.captions, recipe.optimizer
-    terms = (captions.match, captions.active_threshold, captions.loss_version)
-    assert terms == ("substring", 0.1, "v3")
-    steps = (optimizer.steps, optimizer.batch_size, recipe.data.crop_size, optimizer.trainable)
-    assert steps == (10_000, 256, 224, "none")
-    assert (decoder.film, decoder.pooled, decoder.head) == ("mlp", "conditional", "plain")
-    ours = recipe.with_settings(["seeds=0", "match=word", "film=linear", "excluded_words=background,pair"])
-    assert (ours.seeds, ours.captions.match, ours.captions.excluded_words) == ((0,), "word", ("background", "pair"))
-    assert ours.network_config().decoder.film == "linear"
-    for seeds in ((), (1, 1)):
-        with pytest.raises(UsageError, match="are not distinct"):
-            Recipe(model="tiny", seeds=seeds)
 
 
 def test_tiny_learns_its_projections_and_its_trunk_where_that_has_a_rate():

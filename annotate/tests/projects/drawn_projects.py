@@ -31,6 +31,13 @@ def drawn_project(folder: Path, *names: str, words: tuple[str, ...] = ("cat", "s
     return project
 
 
+def damaged(archive: bytes, name: bytes, length: int) -> bytes:
+    """A zip with other bytes from the fifth to `length` of its first file of a name."""
+    content, start = bytearray(archive), archive.find(name) + len(name)
+    content[start + 4 : start + length] = bytes(value ^ 0xFF for value in content[start + 4 : start + length])
+    return bytes(content)
+
+
 def forget_place(project: Project) -> Path:
     """The folder of a project whose copies aren't told from it, as if it had moved to each of their places."""
     with project.index.transaction():

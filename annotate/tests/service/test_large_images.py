@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from annotate.tests.service.test_project import work_of
 from annotate.tests.services import in_process
 from segvoc_annotate.projects.png_bands import BandedPng
 from segvoc_annotate.projects.project import Project
@@ -19,20 +19,13 @@ from tests.serving.services import png
 WIDTH, HEIGHT = 2600, 2000
 
 
-def gray(values: np.ndarray) -> bytes:
-    return png(values)
-
-
 def sent(labels: np.ndarray, corrections: np.ndarray, **more: object) -> bytes:
     """A work file; more are its state's facts, or arrays."""
-    state = {name: value for name, value in more.items() if not isinstance(value, np.ndarray)}
-    arrays = {name: value for name, value in more.items() if isinstance(value, np.ndarray)}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("state.json", json.dumps({"answers": "[]", "source": "person", **state}))
-        for name, values in {"labels": labels, "corrections": corrections, **arrays}.items():
-            archive.writestr(f"{name}.png", gray(values))
-    return buffer.getvalue()
+    facts = {name: value for name, value in more.items() if not isinstance(value, np.ndarray)}
+    planes = {f"{name}.png": value for name, value in more.items() if isinstance(value, np.ndarray)}
+    state = json.dumps({"answers": "[]", "source": "person", **facts})
+    draft = dict.fromkeys(("draft.png", "confidence.png"))
+    return work_of(labels, **{"state.json": state, **draft, "corrections.png": corrections, **planes})
 
 
 def put(client: TestClient, content: bytes, revision: int, query: str):
@@ -75,11 +68,7 @@ def test_rows_that_changed_are_put_into_the_stored_maps_and_counted(large: Path)
             assert (state["pixels"], state["unlabeled"]) == (counts, int((labels == 65535).sum()))
             assert (state["corrected"], state["uncertainty"]) == (int((corrections > 0).sum()), 0.25)
             assert (state["width"], state["height"], state["revision"]) == (WIDTH, HEIGHT, revision + 1)
-        for rows, said in (
-            ("5-3", "are no rows"),
-            (f"0-{HEIGHT + 1}", "are no rows"),
-            ("x", "rows: String should"),
-        ):
+        for rows, said in (("5-3", "are no rows"), (f"0-{HEIGHT + 1}", "are no rows"), ("x", "rows: String should")):
             refused = put(client, sent(labels[:1], corrections[:1]), 4, f"&rows={rows}")
             assert refused.status_code == 422 and said in refused.json()["error"]["message"]
         assert put(client, sent(labels[:2], corrections[:2]), 4, "&rows=0-1").status_code == 422  # another size

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from annotate.tests.projects.drawn_projects import drawn_project, drawn_work
+from annotate.tests.service.jobs import failing, stuck
 from annotate.tests.services import in_process
 from segvoc.runtime.version import __version__
 from segvoc_annotate.cli.project import project as project_command
@@ -204,14 +205,6 @@ def test_the_figures_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         # a volume that is away doesn't hide the other figures
         monkeypatch.setattr(shutil, "disk_usage", lambda _: (_ for _ in ()).throw(OSError()))
         assert "free_bytes" not in figures(client) and counts(figures(client), "images")
-
-
-def failing(*arguments: Any) -> None:
-    arguments[-1].send(("failed", "the disk is full; free some space"))
-
-
-def stuck(*_: Any) -> None:
-    time.sleep(300)
 
 
 def test_the_chart_names_the_version_that_it_installs() -> None:

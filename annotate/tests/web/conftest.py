@@ -27,7 +27,6 @@ SIZES: dict[str, dict[str, Any]] = {
 SCREENS = ["desktop", pytest.param("phone", marks=pytest.mark.slow)]
 """The same, for tests that do the same on all."""
 
-
 UNUSED_FEATURES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "AimEnabled", "MediaRouter", "OptimizationHints")
 """Parts of Chromium's own window that cost more than the page: its address field loads two pages of its own for each
 tab, half of what a short test takes."""

@@ -18,7 +18,6 @@ from segvoc.vocabulary import PartVocabulary
 
 HEADERS = {name: SENT[name] for name in ("Content-Security-Policy", "Permissions-Policy", "Referrer-Policy")}
 
-
 ISOLATION = {name: SENT[name] for name in ("Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy")}
 """Headers with which browsers let a page share memory between threads."""
 

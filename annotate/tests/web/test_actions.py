@@ -69,7 +69,10 @@ def test_words_are_typed_pasted_dropped_spelled_and_removed(served: Site, tmp_pa
     (tmp_path / "words.txt").write_text("sky\ngrass\n", encoding="utf-8")
     served.drop(tmp_path / "words.txt")
     served.tab.get_by_role("button", name="Remove grass").wait_for()
-    served.press("sofa +1")
+    # a row chooses its word
+    served.press("sofa +1", exact=True)
+    served.tab.locator(".pick[aria-pressed=true]", has_text="2").wait_for()
+    served.press("Rename sofa", exact=True)
     served.tab.get_by_label("couch").check()
     served.press("Rename", exact=True)
     assert "couch +1" in names(served, "Words")
@@ -116,6 +119,22 @@ def test_a_region_and_a_stroke_give_another_word_and_are_undone_and_done_again(c
     height = len(before)
     coffee.press("Brush")
     coffee.tab.get_by_label("Paint").select_option("coffee")
+    # keys act on the image once a word is chosen, but step through the closed menu
+    menu = coffee.tab.get_by_label("Paint")
+    menu.focus()
+    menu.select_option("coffee")
+    coffee.tab.keyboard.press("s")
+    assert coffee.painted() == "coffee"
+    menu.focus()
+    for key, word in (("ArrowUp", "spoon"), ("ArrowUp", "table"), ("ArrowDown", "spoon"), ("ArrowDown", "coffee")):
+        coffee.tab.keyboard.press(key)
+        assert coffee.painted() == word
+    # the word's color is beside its name and around the pointer
+    swatch = coffee.tab.locator(".options .swatch").evaluate("swatch => swatch.style.background")
+    color = np.array([int(value) for value in swatch.removeprefix("rgb(").removesuffix(")").split(",")])
+    if coffee.tab.evaluate("() => matchMedia('(pointer: fine)').matches"):
+        coffee.tab.mouse.move(*coffee.place(0.5, 0.5))
+        coffee.pointed_once(lambda image: (abs(image - color) < 20).all(-1).sum() > 10)
     coffee.tab.get_by_label("Size").fill("8")
     coffee.drag((0.1, 0.8), (0.3, 0.8), (0.3, 0.9))
     brushed = coffee.labels()
@@ -138,7 +157,12 @@ def test_a_region_and_a_stroke_give_another_word_and_are_undone_and_done_again(c
     assert (coffee.labels() == after).all()
     # a word that isn't in the list is added to it
     coffee.click(0.02, 0.02)
-    coffee.tab.get_by_label("Find a word").fill("desk")
+    # digits are the number of a word, and what is nearly spelled so comes before what would be added
+    field, chosen = coffee.tab.get_by_label("Find a word"), coffee.tab.get_by_role("option", selected=True)
+    for typed, word in (("4", "coffee"), ("cofee", "coffee"), ("desk", "Add “desk”")):
+        field.fill(typed)
+        coffee.tab.get_by_role("option", name=word).and_(chosen).wait_for()
+    assert coffee.tab.get_by_role("option", name="coffee").count() == 0
     coffee.tab.get_by_role("option", name="Add “desk”").click()
     coffee.done()
     assert (coffee.labels()[changed] == 4).all()

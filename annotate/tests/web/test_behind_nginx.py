@@ -73,10 +73,10 @@ def test_two_people_open_paint_upload_and_export_through_the_proxy(open_tab: Ope
     assert project.state(project.image("coffee.jpg")).by == "anna"
     # in one request: more than other addresses take, and an image of it has more bytes than the service takes
     image = base64.b64encode(png(np.full((16, 16, 3), 90, np.uint8))).decode()
-    status, answer = anna.tab.evaluate(_UPLOAD, [KEYS["anna"], image, [19_000_000, 81_000_000]])
+    status, answer = anna.tab.evaluate(_UPLOAD, [KEYS["anna"], image, [8_500_000, 21_000_000]])
     (added,), (problem,) = answer["added"], answer["problems"]
-    assert (status, added["image"]) == (200, "19000000.png") and problem.startswith("'81000000.png' has 81")
-    assert (street / "images/19000000.png").stat().st_size > 19_000_000
+    assert (status, added["image"]) == (200, "8500000.png") and problem.startswith("'21000000.png' has 21")
+    assert (street / "images/8500000.png").stat().st_size > 8_500_000
     ben.shows("3 of 3 images labeled")
     with zipfile.ZipFile(ben.saved("YOLO segmentation")) as archive:
         assert {"data.yaml", "labels/coffee.txt", "images/coffee.jpg"} <= set(archive.namelist())

@@ -453,7 +453,7 @@ class Run:
         (name,) = self.world.words[key]
         self.words += 1
         new = self.random.choice((str(name).swapcase(), f"{key} r{self.words}"))
-        word = tab.page.get_by_role("list", name="Words").get_by_role("button", name=name, exact=True)
+        word = tab.page.get_by_role("list", name="Words").get_by_role("button", name=f"Rename {name}", exact=True)
         if not tab.once(lambda: word.count() == 1, 3):
             return False
         word.click()

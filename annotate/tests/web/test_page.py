@@ -104,7 +104,7 @@ def test_no_state_of_the_page_breaks_a_rule(served: Site, colors: str):
     check(served, "region")
     served.tab.keyboard.press("Escape")
     served.press("Polygon", exact=True)
-    for button in ("cup +1", "Export", "Help", "Progress", "Clear all"):
+    for button in ("Rename cup", "Export", "Help", "Progress", "Clear all"):
         served.tab.get_by_role("button", name=button).first.click()
         served.tab.get_by_role("dialog").wait_for()
         check(served, button)

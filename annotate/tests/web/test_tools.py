@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("screen", SCREENS)
 WORDS = "cup, table, spoon, coffee"
 
 
-def test_regions_are_outlined_erased_and_looked_at(served: Site):
+def test_regions_are_outlined_erased_and_looked_at(served: Site, screen: str):
     served.open_and_label("coffee.jpg", WORDS)
     found = served.labels()
     height, width = found.shape
@@ -86,6 +86,17 @@ def test_regions_are_outlined_erased_and_looked_at(served: Site):
     assert snapped.any() and (snapped != straight).mean() > 0.01
     assert (served.labels() == found).all()
 
+    # while Space is held, drags move the image with any tool
+    if screen == "desktop":
+        served.stage_key("+", "+", "b")
+        zoomed = served.image_once()
+        served.tab.keyboard.down(" ")
+        served.drag((0.5, 0.5), (0.6, 0.6))
+        served.tab.keyboard.up(" ")
+        served.image_once(lambda image: (image != zoomed).mean() > 0.1)
+        assert (served.labels() == found).all()
+        served.stage_key("0")
+
     # the image alone, while a key is held
     served.press("Look", exact=True)
     labeled = served.image_once()
@@ -100,9 +111,9 @@ def test_letters_typed_right_after_w_find_a_word(served: Site):
     served.open_and_label("coffee.jpg", "notes, ribbon, bolt, cup")
     served.press("Brush")
     speed = served.tab.context.new_cdp_session(served.tab)
-    for rate in (1, 6):
+    for rate, calls in ((1, (("w", "notes"), ("W", "bolt"))), (6, (("/", "ribbon"), ("w", "cup")))):
         speed.send("Emulation.setCPUThrottlingRate", {"rate": rate})
-        for opening, word in (("w", "notes"), ("/", "ribbon"), ("W", "bolt"), ("w", "cup")):
+        for opening, word in calls:
             served.tab.get_by_role("application").focus()
             # nothing waits between the keys
             served.tab.keyboard.type(f"{opening}{word}")
@@ -218,6 +229,11 @@ def test_words_change_places_and_a_box_gives_several_regions_a_word(served: Site
     size = served.tab.viewport_size
     assert dialog["x"] >= 0 and dialog["y"] >= 0
     assert dialog["x"] + dialog["width"] <= size["width"] and dialog["y"] + dialog["height"] <= size["height"]
+    # a press on another region picks that one, and one on the same closes the list
+    served.click(*CUP)
+    served.tab.get_by_role("heading", level=2).filter(has_text="Instead of").filter(has_not_text=has).wait_for()
+    served.click(0.05, 0.95)
+    served.tab.get_by_role("heading", name=f"Instead of “{has}”").wait_for()
     picked = served.pointed_once(lambda _: True)
     served.tab.get_by_role("option", name="spoon").hover()
     served.pointed_once(lambda image: (image != picked).mean() > 0.05)

@@ -48,6 +48,7 @@ Object.defineProperty(globalThis, "navigator", { value: { locks: manager }, conf
 Object.assign(globalThis, {
   setTimeout: fast,
   addEventListener: () => {},
+  matchMedia: () => ({ matches: false }),
   createImageBitmap: async () => ({ width: WIDTH, height: 1, close() {} }),
   fetch: (address: string, request: RequestInit) => new Promise((answer) => answer(services.get(new URL(address).host)!.fetch(new URL(address), request))),
 });
@@ -178,6 +179,7 @@ export class ProjectService {
       if (revision !== state.revision) return Response.json({ current: state }, { status: 412 });
       const review = { ...(JSON.parse(body as string) as Pick<Review, "verdict" | "comment">), by: null, at: null };
       const next = { ...state, revision: revision + 1, done: review.verdict === "accepted", review };
+      this.work.set(image, { ...this.work.get(image)!, "state.json": new TextEncoder().encode(JSON.stringify(next)) });
       this.states.set(image, next);
       this.made.add(change);
       this.append(review.verdict, image);

@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { signal } from "@preact/signals";
+
 import { StageControl } from "../src/page/stage/control";
-import { chooseWord, meaningOf } from "../src/page/stage/keys";
+import { chooseWord, meaningOf, pressStage } from "../src/page/stage/keys";
 import { beside, fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
+import { inOrder, offered, optionsOf } from "../src/page/stage/word_choice";
+import type { PolygonTool } from "../src/page/stage/tools/polygon";
+import type { Clicker, Found } from "../src/onnx/clicker";
+import { lookFor, type Settings } from "../src/session/settings";
 import type { Point } from "../src/labels/runs";
-import { context } from "./labeled";
+import { context, found } from "./labeled";
 import { CLICK } from "../src/page/stage/tool";
 import { idle, Person, ProjectService, until } from "./project_service";
 
@@ -41,8 +47,31 @@ test("a dialog stands beside what it is about, within the window", () => {
     assert.ok(isApart(at(box), box), box.join());
   // of two sides the one that is nearer to the press
   assert.ok(at([400, 0, 600, 600], { x: 590, y: 300 }).x > 600 && at([400, 0, 600, 600], { x: 410, y: 300 }).x < 400);
+  // of what is so large that its sides are far from the press, a part is covered
+  const wide = { width: 1400, height: 900 },
+    large = { left: 310, top: 0, right: 1400, bottom: 900 },
+    press = { x: 900, y: 450 };
+  const near = beside(large, press, dialog, wide);
+  assert.ok([press.x + 12, press.x - 312].includes(near.x) && near.y <= press.y && near.y + 400 >= press.y, JSON.stringify(near));
   // what leaves no room is covered as little as can be
   assert.deepEqual(at([0, 0, 1000, 500], { x: 500, y: 490 }).y, 192);
+});
+
+test("in the list of a region, the words that were used last follow those of its image", () => {
+  const options = [..."0123 "].map((key) => ({ key }));
+  const keys = inOrder(options, ({ key }) => (key === "3" ? 9 : 0), [2, 3, 1]).map(({ key }) => key);
+  assert.deepEqual(keys, ["3", "2", "1", "0", " "]);
+});
+
+test("a word is found by its number, and by letters of which some are wrong", () => {
+  const vocabulary = signal(context(["sky", "mountain", "fountain, well", "5 cars", "car"]).vocabulary);
+  const options = optionsOf({ vocabulary } as unknown as Settings, 0);
+  const found = (text: string) => offered(options, text).map(({ text: name }) => name);
+  assert.deepEqual(options.map(({ number }) => number), ["2", "3", "4", "5", undefined, undefined]);
+  assert.deepEqual(["5", "2", "1", "9"].map(found), [["car", "5 cars"], ["mountain"], [], []]);
+  assert.deepEqual(["moutain", "fuontain", "moun", "wel", "no w"].map(found), [["mountain"], ["fountain"], ["mountain", "fountain"], ["fountain"], ["no word"]]);
+  // another short word is no mistake
+  assert.deepEqual(found("cat"), []);
 });
 
 test("keys that were changed mean what they were given, and nothing else", () => {
@@ -127,5 +156,88 @@ test("what is seen stays while something is pressed, and follows the layout afte
   control.press(false);
   assert.equal(control.size.value.height, 100);
   assert.notDeepEqual(control.view.value, before);
+  session.close();
+});
+
+test("what was begun is taken back by steps, and painted as one when another tool is chosen or the image is done", async () => {
+  const service = new ProjectService("a.png", "b.png");
+  const anna = await Person.of(service);
+  await anna.label("floor", "cat");
+  const { session } = anna;
+  const answers: ((found: Found) => void)[] = [];
+  const clicker = { click: () => new Promise((answer) => answers.push(answer)), look: async () => {} } as unknown as Clicker;
+  const control = new StageControl(session, clicker);
+  control.resize({ width: 1000, height: 100 });
+  control.choose(1);
+  const tool = (name: string) => control.tools.find(({ label }) => label === name)!;
+  const painted = () => anna.labels.map((word) => Number(word === "cat")).join("");
+  const before = painted(),
+    clean = session.current.value!.edits.canUndo;
+  control.select(tool("Polygon"));
+  (tool("Polygon") as PolygonTool).isSnapping.value = false;
+  for (const [x, y] of [[0, 0], [2, 0], [2, 1], [0, 1]]) tool("Polygon").tap!({ x, y }, CLICK);
+  assert.equal(painted(), before);
+  control.select(tool("Brush"));
+  assert.equal(painted(), `11${before.slice(2)}`);
+  control.retrace("undo");
+  assert.deepEqual([painted(), session.current.value!.edits.canUndo], [before, clean]);
+  // while something is begun, undo takes back a step of it
+  anna.paint(2, "cat");
+  control.select(tool("Polygon"));
+  for (const x of [0, 3]) tool("Polygon").tap!({ x, y: 0.5 }, CLICK);
+  const corners = () => (tool("Polygon") as PolygonTool).corners.value.length;
+  for (const left of [1, 0]) {
+    control.retrace("undo");
+    assert.deepEqual([corners(), painted()], [left, `${before.slice(0, 2)}1${before.slice(3)}`]);
+  }
+  control.retrace("undo");
+  assert.equal(painted(), before);
+  // the answer to a click is waited for, and the object gets the word that was chosen then
+  control.select(tool("Click an object"));
+  tool("Click an object").tap!({ x: 3.5, y: 0.5 }, CLICK);
+  control.select(tool("Brush"));
+  control.choose(0);
+  answers.shift()!({ runs: Int32Array.of(3, 1) } as Found);
+  await until(() => painted() === `${before.slice(0, 3)}1${before.slice(4)}`);
+  control.choose(1);
+  control.select(tool("Click an object"));
+  tool("Click an object").tap!({ x: 0.5, y: 0.5 }, CLICK);
+  const [a] = session.items.value,
+    done = control.done();
+  assert.ok(!a.isDone.value);
+  answers.shift()!({ runs: Int32Array.of(0, 1) } as Found);
+  await done;
+  assert.ok(a.isDone.value);
+  assert.equal(session.chosen.value!.name, "b.png");
+  await session.takeBackFinish();
+  assert.deepEqual([session.chosen.value, a.isDone.value, session.finished.value], [a, false, null]);
+  await control.done();
+  await idle(anna);
+  assert.deepEqual(service.labels("a.png").slice(0, 4), ["cat", "floor", "floor", "cat"]);
+});
+
+test("who accepts an image goes on to the next one that waits for a review", async () => {
+  const anna = await Person.of(new ProjectService("a.png", "b.png", "c.png", "d.png"));
+  const { session } = anna;
+  const control = new StageControl(session, null);
+  lookFor(session.settings, ["floor"]);
+  const [a, b, c, d] = session.items.value;
+  const key = (letter: string) => pressStage(control, { key: letter, timeStamp: 0 } as KeyboardEvent);
+  assert.ok(!key("a") && !key("x"));
+  for (const item of [a, c, d]) {
+    await session.open(item);
+    await session.take(item, found(["0".repeat(item.width)], ["floor"]), "question");
+    await session.finish();
+    await idle(anna);
+  }
+  await session.open(c);
+  for (const [item, next] of [[c, d], [d, a]]) {
+    assert.ok(key("a"));
+    await until(() => item.summary.value.review !== null && session.chosen.value === next && session.current.value?.item === next);
+  }
+  // the last one stays open
+  await session.review("accepted");
+  await until(() => a.summary.value.review !== null);
+  assert.deepEqual([session.chosen.value, b.isDone.value, key("a"), key("X"), control.isSendingBack.value], [a, false, false, true, true]);
   session.close();
 });

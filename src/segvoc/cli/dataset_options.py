@@ -11,7 +11,7 @@ import click
 from segvoc.cli.options import Decorator, bundle_options
 from segvoc.cli.output import echo, is_first_process
 from segvoc.errors import UsageError
-from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
+from segvoc.labeling.formats.table import readers
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages
@@ -64,7 +64,7 @@ class DatasetOptions:
     labels: str | None
     classes: str | None
     paths: tuple[str, ...]
-    formats: tuple[DatasetName, ...]
+    formats: tuple[str, ...]
     """The format of all datasets, or one for each; empty: detect them."""
     splits: tuple[str, ...]
     """The split of all datasets, or one for each ("": no split)."""
@@ -119,8 +119,8 @@ class DatasetOptions:
         return images
 
     def _datasets(self) -> "LabeledImages":
-        from segvoc.data.datasets.opening import read_dataset
         from segvoc.data.labeled_images import LabeledImages
+        from segvoc.labeling.formats.opening import read_dataset
 
         rename = dict[str, str]()
         for entry in self.rename:
@@ -181,9 +181,9 @@ _OPTIONS: Mapping[str, Decorator] = {
         "--dataset-format",
         "formats",
         multiple=True,
-        type=click.Choice(DATASET_NAMES),
+        type=click.Choice(list(readers())),
         metavar="NAME",
-        help=f"Its format, if its files are ambiguous: {', '.join(DATASET_NAMES)}.",
+        help=f"Its format, if its files are ambiguous: {', '.join(readers())}.",
     ),
     "splits": click.option(
         "--split",

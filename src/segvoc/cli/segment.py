@@ -24,7 +24,8 @@ from segvoc.errors import LabelingWarning, UsageError
 from segvoc.imaging.map_files import MAP_NAMES, MapFormat
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
-from segvoc.labeling.formats.dataset import FORMAT_NAMES, Dataset
+from segvoc.labeling.formats.dataset import Dataset
+from segvoc.labeling.formats.table import writers
 from segvoc.labeling.run import LabelingRun
 from segvoc.labeling.task import Labeling
 from segvoc.labeling.track_files import TRACK_FORMATS
@@ -90,9 +91,9 @@ def _overlay(given: dict[str, Any]) -> OverlayStyle | None:
 @click.option(
     "--format",
     "dataset_format",
-    type=click.Choice((*FORMAT_NAMES, *MAP_NAMES)),
+    type=click.Choice([*writers(), *MAP_NAMES]),
     metavar="NAME",
-    help=f"Write a dataset for other programs instead: {', '.join(FORMAT_NAMES)}; or also a map of the regions of "
+    help=f"Write a dataset for other programs instead: {', '.join(writers())}; or also a map of the regions of "
     f"images with coordinates: {', '.join(MAP_NAMES)}.",
 )
 @click.option(

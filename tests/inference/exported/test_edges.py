@@ -8,15 +8,7 @@ import pytest
 import segvoc
 from segvoc.inference import edges as edges_module
 from segvoc.inference import teaching
-from segvoc.inference.edges import (
-    EDGE_WEIGHTS,
-    EDGES,
-    ISLAND,
-    connected_cells,
-    edge_weights,
-    refined,
-    without_islands,
-)
+from segvoc.inference.edges import EDGE_WEIGHTS, EDGES, ISLAND, connected_cells, edge_weights, refined, without_islands
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.shipped import open_tiny
@@ -26,7 +18,6 @@ from tests.inference.taught.drawn_examples import drawn_examples
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "chelsea.jpg"
 WORDS = ["cat", "wall", "blanket", "sky"]
-
 
 tiny = pytest.fixture(scope="module")(open_tiny)
 

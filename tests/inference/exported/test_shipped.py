@@ -35,7 +35,6 @@ from tests.inference.taught.drawn_examples import drawn_examples
 SAMPLES = Path(__file__).parents[3] / "samples"
 WORDS = ["cat", "person", "sky", "rocket", "cup", "spoon", "table", "flag", "wall", "tree", "flame", "tower"]
 
-
 exported = pytest.fixture(scope="module")(open_tiny)
 
 

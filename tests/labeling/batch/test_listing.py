@@ -14,7 +14,6 @@ from segvoc.errors import UsageError
 from segvoc.labeling.batch import listing, storages
 from segvoc.labeling.batch.done import DoneLog, DoneShard, Remaining, mark_of
 from segvoc.labeling.batch.listing import find_source, units_below
-from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.sources import Shard
 from segvoc.labeling.batch.storages import Page, Unit, folder_at
 from tests.images import one_line_error
@@ -87,7 +86,7 @@ class Pages:
 
 
 def test_the_first_shard_is_there_before_the_listing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder_of(tmp_path / "in", [f"{folder:02}/{number}.jpg" for folder in range(60) for number in range(2)])
+    folder_of(tmp_path / "in", [f"{folder:02}/bad {number}.jpg" for folder in range(60) for number in range(2)])
     pages, seen = Pages(monkeypatch), list[int]()
     monkeypatch.setattr(listing, "KIND_BY", 1)
     monkeypatch.setattr("segvoc.labeling.batch.count.SourceCount.start", lambda count: None)
@@ -183,12 +182,6 @@ def test_a_damaged_log_is_named(tmp_path: Path) -> None:
         log.write_bytes(content)
         with one_line_error(UsageError, str(log), "is damaged; delete it"):
             label(source, tmp_path / "out")
-
-
-def test_a_run_in_python_counts(tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "in", ["a.jpg", "bad.jpg"])
-    done = label(source, tmp_path / "out")
-    assert isinstance(done, BatchRun) and (done.images, done.failed, done.before, done.problems) == (2, 1, 0, [])
 
 
 def test_what_a_mac_packs_beside_files_and_names_with_dots_and_torn_samples(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every format is written, read again and found by its files; tools' own rules give the same labels and objects."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.connected_regions import connected_regions, polygon_of, simplified
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.objects import with_objects
-from segvoc.labeling.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
+from segvoc.labeling.formats.dataset import DatasetWriter
+from segvoc.labeling.formats.table import writers
+from segvoc.labeling.formats.voc import VOC_SETS
 from tests.labeling.formats.drawn_results import WORDS, drawn_result, hard_labels
 
 STEMS = ("photo", "sub/images/other one", "sub/ü")
@@ -28,7 +31,7 @@ SIZE = (48, 64)
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dataset in each format, and below objects/ one with counted objects."""
     folder = tmp_path_factory.mktemp("datasets")
-    for name in FORMAT_NAMES:
+    for name in writers():
         with DatasetWriter(folder / name, name) as dataset:
             for seed, stem in enumerate(STEMS):
                 dataset.add(drawn_result(seed=seed), stem)
@@ -38,8 +41,8 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_labels_and_images_come_back(datasets: Path, name: FormatName) -> None:
+@pytest.mark.parametrize("name", list(writers()))
+def test_labels_and_images_come_back(datasets: Path, name: str) -> None:
     """Also without the name of the format, which its files tell."""
     read = segvoc.read_dataset(datasets / name)
     assert sorted({*read.vocabulary.words} - {"background"}) == sorted(WORDS)
@@ -61,7 +64,7 @@ def _by_place_in(words: tuple[str, ...], stored: tuple[str, ...]) -> np.ndarray:
     return table
 
 
-@pytest.mark.parametrize("image_set", ["train", "val", "trainval"])
+@pytest.mark.parametrize("image_set", VOC_SETS)
 def test_torchvision_reads_voc(datasets: Path, image_set: str) -> None:
     datasets_of_torchvision = pytest.importorskip("torchvision.datasets", exc_type=ImportError)
     read = datasets_of_torchvision.VOCSegmentation(datasets / "voc", year="2012", image_set=image_set)
@@ -162,8 +165,29 @@ def test_a_path_is_simplified_as_scikit_image_does_it(seed: int) -> None:
     np.testing.assert_array_equal(simplified(pieces, 1.5), np.concatenate(expected))
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_many_words(tmp_path: Path, name: FormatName) -> None:
+ODD_WORDS = ("🐱 x", "a\u2028b", "a\x0bb", "void", "Ignored", "__ignore__", "#1", "no", "é: \"'\\", "a\x7fb")
+
+
+@pytest.mark.parametrize("name", list(writers()))
+def test_odd_words_come_back_or_are_refused(tmp_path: Path, name: str) -> None:
+    words = ["wall"]
+    for word in ODD_WORDS:
+        try:
+            DatasetWriter(tmp_path / "set", name).add(drawn_result(np.zeros((4, 4), np.uint16), (word,)), "first")
+            words.append(word)
+            shutil.rmtree(tmp_path / "set")
+        except UsageError as error:
+            assert "can't hold the word" in str(error) and not (tmp_path / "set").exists()
+    labels = np.arange(len(words), dtype=np.uint16)[:, None].repeat(9, axis=1)
+    with DatasetWriter(tmp_path / "set", name) as dataset:
+        dataset.add(drawn_result(labels.repeat(3, axis=0), tuple(words)), "a")
+    read = segvoc.read_dataset(tmp_path / "set")
+    found = _by_place_in(tuple(words), read.vocabulary.words)[read.read(0).labels]
+    np.testing.assert_array_equal(found, labels.repeat(3, axis=0))
+
+
+@pytest.mark.parametrize("name", list(writers()))
+def test_many_words(tmp_path: Path, name: str) -> None:
     words = tuple(f"word {index}" for index in range(260))
     labels = np.arange(260, dtype=np.uint16).reshape(13, 20)
     result = drawn_result(labels, words)
@@ -291,8 +315,8 @@ def test_more_objects_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         with_objects(drawn_result(labels, PEOPLE), least=1)
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_labels_and_objects_come_back(datasets: Path, name: FormatName) -> None:
+@pytest.mark.parametrize("name", list(writers()))
+def test_labels_and_objects_come_back(datasets: Path, name: str) -> None:
     read = segvoc.read_dataset(datasets / "objects" / name)
     index = next(index for index, image in enumerate(read.images) if image.stem.endswith("photo"))
     stored, truth = read.read(index).labels, crowded()

@@ -63,7 +63,7 @@ def annotate(
 
     The page is for this machine only; `segvoc serve --project DIR` serves a project to others, with an API key.
     """
-    from segvoc.data.datasets.maps import is_project
+    from segvoc.labeling.formats.project import is_project
     from segvoc.models.catalog import catalog
     from segvoc_annotate.projects.archive import open_project
     from segvoc_annotate.projects.project import Project
@@ -131,7 +131,7 @@ def _ask_for_new(folder: Path) -> None:
     """Confirm before creating a project, whose name may be mistyped; scripts skip this."""
     if folder.exists() or sys.stdin is None or not sys.stdin.isatty():
         return
-    from segvoc.data.datasets.maps import is_project
+    from segvoc.labeling.formats.project import is_project
 
     beside = [other.name for other in folder.absolute().parent.glob("*/") if is_project(other)]
     alike = get_close_matches(folder.name, beside, n=1)

@@ -13,7 +13,7 @@ from segvoc import OutputError, UsageError, Vocabulary
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import counted
-from segvoc.labeling.formats.dataset import FORMAT_NAMES
+from segvoc.labeling.formats.table import writers
 from segvoc.runtime.progress import Progress, aligned, printable
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
@@ -34,7 +34,7 @@ def project() -> None:
 
 @project.command("export", epilog=example("segvoc project export facades --format coco-panoptic --out coco"))
 @click.argument("folder", metavar="DIR")
-@click.option("--format", "format_", required=True, type=click.Choice(FORMAT_NAMES), metavar="NAME", help="The format.")
+@click.option("--format", "format_", required=True, type=click.Choice([*writers()]), metavar="NAME", help="The format.")
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for the dataset.")
 @click.option("--all", "all_", is_flag=True, help="Include labeled images that aren't done.")
 @click.option("--no-images", is_flag=True, help="Don't copy the images.")
@@ -74,8 +74,8 @@ def import_(folder: str, done: bool, edited: bool, dataset: DatasetOptions) -> i
 
     New words are added. Images already in the project keep their labels.
     """
-    from segvoc.data.datasets.maps import is_project
     from segvoc.imaging.result_paths import skipped_files_line
+    from segvoc.labeling.formats.project import is_project
     from segvoc_annotate.projects.importing import Importing
     from segvoc_annotate.projects.project import Project
 

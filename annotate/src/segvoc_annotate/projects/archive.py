@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from segvoc import UsageError
-from segvoc.data.datasets.maps import PROJECT_FILE
+from segvoc.labeling.formats.project import PROJECT_FILE
 from segvoc.storage.atomic_writes import write_atomically, writing
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import from_json, to_json

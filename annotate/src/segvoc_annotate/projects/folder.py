@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 
 from segvoc import InputError, OutputError, SegvocError, UsageError
-from segvoc.data.datasets.maps import PROJECT_FILE
 from segvoc.errors import DiskFullError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import upright_size
 from segvoc.imaging.result_paths import folded, image_paths, is_result
+from segvoc.labeling.formats.project import PROJECT_FILE
 from segvoc_annotate.projects.images import (
     TRASH,
     ImageFiles,

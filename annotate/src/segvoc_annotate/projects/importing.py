@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from segvoc import InputError, LabeledImages, SegvocError, UsageError, read_dataset, read_label_map
-from segvoc.data.datasets.maps import is_project
-from segvoc.data.datasets.opening import marked_formats
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
 from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
+from segvoc.labeling.formats.opening import marked_formats
+from segvoc.labeling.formats.project import is_project
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.archive import project_in, unpack_project
 from segvoc_annotate.projects.folder import ProjectFolder

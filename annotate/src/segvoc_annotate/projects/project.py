@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from segvoc import InputError, UsageError
-from segvoc.data.datasets.maps import PROJECT_FILE, is_project
 from segvoc.imaging.reading import decode_image, image_size
+from segvoc.labeling.formats.project import PROJECT_FILE, is_project
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json

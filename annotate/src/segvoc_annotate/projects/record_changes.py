@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from segvoc import UsageError
-from segvoc.data.datasets.maps import PROJECT_FILE
+from segvoc.labeling.formats.project import PROJECT_FILE
 from segvoc.storage.files import write_json
 from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.folder import ProjectFolder

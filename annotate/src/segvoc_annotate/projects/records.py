@@ -13,9 +13,9 @@ from typing import ClassVar, Literal
 from unicodedata import category
 
 from segvoc import UsageError, Vocabulary
-from segvoc.data.datasets.maps import PROJECT_FORMAT, PROJECT_VERSION
 from segvoc.errors import one_line
 from segvoc.imaging.palette import class_colors
+from segvoc.labeling.formats.project import PROJECT_FORMAT, PROJECT_VERSION
 from segvoc.storage.files import read_json
 from segvoc.storage.records import from_json
 

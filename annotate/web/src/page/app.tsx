@@ -1,6 +1,6 @@
 /** The page: images and words in, the overlay, its legend and files out. */
 
-import type { TargetedMouseEvent } from "preact";
+import type { TargetedEvent } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
@@ -26,6 +26,8 @@ export function App({ page }: { page: Page }) {
   const isOver = useDroppedAndPasted(page);
   const { value: theme } = session.settings.theme;
   const image = session.current.value;
+  /** Whether the last key may step through a closed menu, which keeps the focus for the next one. */
+  const isStepping = useRef(false);
 
   useEffect(() => {
     document.documentElement.dataset["theme"] = theme;
@@ -42,7 +44,14 @@ export function App({ page }: { page: Page }) {
       {page.dialog.value?.(() => (page.dialog.value = null))}
       {session.conflict.value && <ConflictDialog page={page} question={session.conflict.value} />}
       <main>
-        <section class="work" aria-label="Image" onClick={returnToStage}>
+        <section
+          class="work"
+          aria-label="Image"
+          onClick={(event) => event.detail > 0 && isIn(event, "button") && returnToStage(event)}
+          onPointerDown={() => (isStepping.current = false)}
+          onKeyDown={({ altKey, key }) => (isStepping.current = !altKey && key !== " " && key !== "Enter")}
+          onChange={(event) => !isStepping.current && isIn(event, ".options select") && returnToStage(event)}
+        >
           {image && (
             <>
               <Title page={page} />
@@ -64,6 +73,9 @@ export function App({ page }: { page: Page }) {
           <section class="card" aria-label="Display">
             <ViewPanel page={page} />
           </section>
+          <section class="card" aria-labelledby="unsure">
+            <UnsurePanel page={page} />
+          </section>
           {page.served && <Improve improvement={page.served.improvement} />}
         </div>
       </main>
@@ -71,10 +83,13 @@ export function App({ page }: { page: Page }) {
   );
 }
 
-/** After a button was clicked with the mouse, keys act on the image again. */
-function returnToStage({ target, detail, currentTarget }: TargetedMouseEvent<HTMLElement>): void {
-  const isClick = detail > 0 && (target as Element).closest("button") !== null;
-  if (isClick) currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
+function isIn({ target }: Event, selector: string): boolean {
+  return (target as Element).closest(selector) !== null;
+}
+
+/** After a button was clicked with the mouse, or something chosen from a menu of the tool, keys act on the image again. */
+function returnToStage({ currentTarget }: TargetedEvent<HTMLElement>): void {
+  currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
 }
 
 /** The open image's name, its place in the strip, how near it is looked at, and what its reviewer said. */
@@ -97,7 +112,7 @@ function Title({ page: { control, session } }: { page: Page }) {
         </label>
         <Zoom control={control} />
       </div>
-      {review && <p class={review.verdict === "accepted" ? "review" : "review error"}>{reviewText(review)}</p>}
+      {review?.verdict === "sent back" && <p class="review error">{reviewText(review)}</p>}
     </>
   );
 }
@@ -161,16 +176,31 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
   return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")}${seconds ? ` in ${seconds.toFixed(1)} s` : ""} ${model.place}.`;
 }
 
-/** How the result is shown, and which pixels keep their word: nothing here asks the model again. */
+/** How the result is shown, to this reader alone. */
 function ViewPanel({ page }: { page: Page }) {
-  const { opacity, hasNames, rule, theme } = page.session.settings;
+  const { opacity, hasNames, theme } = page.session.settings;
+  return (
+    <div class="column">
+      <Slider label="Opacity of the colors" value={opacity.value} onChange={(value) => (opacity.value = value)} />
+      <Toggle text="Names in the regions" value={hasNames} />
+      <label class="heading">
+        <span>Page colors</span>
+        <Select label="Page colors" options={THEMES} value={theme.value} onChange={(value) => (theme.value = value)} />
+      </label>
+    </div>
+  );
+}
+
+/** Which pixels keep their word, in all of the project; the model isn't asked again. */
+function UnsurePanel({ page: { session } }: { page: Page }) {
+  const { rule } = session.settings;
   const [name, setName] = useState(rule.value.background ?? "background");
   const { threshold, background } = rule.value;
 
   return (
     <div class="column">
-      <Slider label="Opacity of the colors" value={opacity.value} onChange={(value) => (opacity.value = value)} />
-      <Toggle text="Names in the regions" value={hasNames} />
+      <h2 id="unsure">{session.store.isShared ? "Unsure pixels, for everybody" : "Unsure pixels"}</h2>
+      <p class="help">Pixels below this confidence lose their word, in all images that aren't done.</p>
       <Slider
         label="Least confidence"
         value={threshold}
@@ -192,15 +222,11 @@ function ViewPanel({ page }: { page: Page }) {
             value={name}
             onInput={({ currentTarget: { value } }) => {
               setName(value);
-              if (value.trim()) page.session.nameBackground(value.trim());
+              if (value.trim()) session.nameBackground(value.trim());
             }}
           />
         </label>
       )}
-      <label class="heading">
-        <span>Page colors</span>
-        <Select label="Page colors" options={THEMES} value={theme.value} onChange={(value) => (theme.value = value)} />
-      </label>
     </div>
   );
 }

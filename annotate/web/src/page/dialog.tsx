@@ -12,10 +12,12 @@ interface DialogProps {
   /** Where its upper left corner is, given its size; without it, it is in the middle [px of the window]. */
   place?: ((size: Size) => Point) | undefined;
   onClose: () => void;
+  /** What a click beside it does; without it, it closes the dialog. @param at its place [px of the window]. */
+  onBeside?: (at: Point) => void;
   children: ComponentChildren;
 }
 
-interface QuestionProps extends Omit<DialogProps, "place"> {
+interface QuestionProps extends Omit<DialogProps, "place" | "onBeside"> {
   yes: string;
   no?: string;
   onYes: () => void;
@@ -41,7 +43,7 @@ export function Question({ yes, no = "Cancel", onYes, onClose, children, ...prop
   );
 }
 
-export function Dialog({ title, place, onClose, children }: DialogProps) {
+export function Dialog({ title, place, onClose, onBeside = onClose, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
   /** Whether a press began beside it: the one that opened it isn't over yet. */
@@ -67,7 +69,7 @@ export function Dialog({ title, place, onClose, children }: DialogProps) {
         onClose();
       }}
       onPointerDown={(event) => (isBeside.current = event.target === event.currentTarget)}
-      onClick={(event) => isBeside.current && event.target === event.currentTarget && onClose()}
+      onClick={({ clientX, clientY, currentTarget, target }) => isBeside.current && target === currentTarget && onBeside({ x: clientX, y: clientY })}
     >
       <div class="dialog">
         <header>

@@ -13,6 +13,7 @@ import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, Tab
 import { ask, Dialog } from "./dialog";
 import { type Page, percent, plural } from "./page";
 import { PeopleDialog, PersonFilter } from "./people";
+import type { StageControl } from "./stage/control";
 
 export function Strip({ page }: { page: Page }) {
   const { session, labeler } = page;
@@ -117,12 +118,33 @@ function SentBack({ session }: { session: Session }) {
   );
 }
 
-function DoneButton({ page: { dialog, session } }: { page: Page }) {
+function DoneButton({ page: { control, session } }: { page: Page }) {
   const summary = session.current.value?.item.summary.value;
   if (!summary?.done)
-    return <Button text="Done" icon="done" kind="primary" title="Lock this image, and go to the next one (N)" reason={session.locked.value} onClick={() => session.finish()} />;
-  const sendBack = (close: () => void) => (
-    <Dialog title={`Send back “${summary.image}”`} onClose={close}>
+    return <Button text="Done" icon="done" kind="primary" title="Lock this image, and go to the next one (N)" reason={session.locked.value} onClick={() => control.done()} />;
+  const verdict = summary.review && reviewText(summary.review);
+  return (
+    <>
+      <Button text="Reopen" icon="unlock" title="Let tools change this image again" onClick={() => session.reopen()} />
+      {verdict ? (
+        <span class="verdict" title={verdict}>
+          {verdict}
+        </span>
+      ) : (
+        <Button text="Accept" icon="accepted" title="Nothing is left to change: go to the next one that waits for its review (A)" onClick={() => session.review("accepted")} />
+      )}
+      <Button text="Send back" icon="undo" title="Say what has to be changed, and reopen it (X)" onClick={() => (control.isSendingBack.value = true)} />
+      {control.isSendingBack.value && <SendBack control={control} name={summary.image} />}
+    </>
+  );
+}
+
+function SendBack({ control: { isSendingBack, session }, name }: { control: StageControl; name: string }) {
+  const close = () => (isSendingBack.value = false);
+  // somebody else may reopen the image meanwhile
+  useEffect(() => () => void close(), []);
+  return (
+    <Dialog title={`Send back “${name}”`} onClose={close}>
       <TextForm
         label="What has to be changed"
         submit="Send it back"
@@ -130,13 +152,6 @@ function DoneButton({ page: { dialog, session } }: { page: Page }) {
         onSubmit={(comment) => (close(), void session.review("sent back", comment))}
       />
     </Dialog>
-  );
-  return (
-    <>
-      <Button text="Reopen" icon="unlock" title="Let tools change this image again" onClick={() => session.reopen()} />
-      {!summary.review && <Button text="Accept" icon="accepted" title="Nothing is left to change" onClick={() => session.review("accepted")} />}
-      <Button text="Send back" icon="undo" title="Say what has to be changed, and reopen it" onClick={() => (dialog.value = sendBack)} />
-    </>
   );
 }
 

@@ -13,6 +13,9 @@ import { WORD } from "./stage/keys";
 /** Mean confidence below which perhaps none of the words is in the image: 0.03 to 0.11 on nonsense, 0.24 on photographs. */
 const UNSURE = 0.12;
 
+/** Most words of which those that an image doesn't have are in sight, too. */
+const MOST_UNFOLDED = 15;
+
 /** Expected share of right pixels from which nothing better is proposed, as in Python's hints. */
 const GOOD = 0.6;
 
@@ -29,7 +32,8 @@ interface WordRowsProps {
 
 export function WordRows({ page, isWanted, isNarrowed, onEdit, onRemove }: WordRowsProps) {
   const { session } = page;
-  const [isOpen, setOpen] = useState(false);
+  /** null: nobody folded or unfolded them. */
+  const [chosen, setOpen] = useState<boolean | null>(null);
   const image = session.current.value,
     labeling = image?.labeling.value;
   const words = lookedFor(session.settings.vocabulary.value);
@@ -42,6 +46,7 @@ export function WordRows({ page, isWanted, isNarrowed, onEdit, onRemove }: WordR
     return <WordRow key={word.id} page={page} image={image} word={word} number={at + 1} figures={figures} isHidden={!isWanted(word)} {...acts} />;
   };
   const absent = others.filter(({ id }) => asked.has(id));
+  const isOpen = isNarrowed || (chosen ?? words.length <= MOST_UNFOLDED);
   const parts = image?.partFigures.value.filter(({ pixels }) => pixels) ?? [];
   const unlabeled = labeling ? labeling.labels.length - found.reduce((sum, { pixels }) => sum + pixels, 0) : 0;
   return (
@@ -60,8 +65,16 @@ export function WordRows({ page, isWanted, isNarrowed, onEdit, onRemove }: WordR
         </ul>
       )}
       {absent.length > 0 && (
-        <details open={isOpen || isNarrowed} onToggle={({ currentTarget: { open } }) => isNarrowed || setOpen(open)}>
-          <summary class="help">Not found in this image ({absent.length})</summary>
+        <details open={isOpen}>
+          <summary
+            class="help"
+            onClick={(event) => {
+              event.preventDefault();
+              if (!isNarrowed) setOpen(!isOpen);
+            }}
+          >
+            Not found in this image ({absent.length})
+          </summary>
           <ul class="word-rows" aria-label="Words that were not found">
             {absent.map((word) => row(word, null))}
           </ul>
@@ -165,8 +178,13 @@ function WordRow({ page, image, word: { id, name, color }, number, figures, isHi
       {more > 0 && <span class="more">+{more}</span>}
     </>
   );
+  const choose = () => number > 0 && control.choose(id);
   return (
-    <li hidden={isHidden} class={isShown ? "" : "off"}>
+    <li
+      hidden={isHidden}
+      class={`${isShown ? "" : "off"}${number > 0 ? " choosable" : ""}`}
+      onClick={({ target }) => (target as Element).closest("button:not(.pick, .name)") ?? choose()}
+    >
       {number > 0 ? (
         <button
           type="button"
@@ -174,7 +192,6 @@ function WordRow({ page, image, word: { id, name, color }, number, figures, isHi
           aria-pressed={control.choice.value === id}
           aria-label={`${key}: choose ${shown} for the tools`}
           title={`Choose it for the tools (${key})`}
-          onClick={() => control.choose(id)}
         >
           <kbd>{key}</kbd>
           <Swatch color={color} />
@@ -184,8 +201,8 @@ function WordRow({ page, image, word: { id, name, color }, number, figures, isHi
           <Swatch color={color} />
         </span>
       )}
-      {mayChange ? (
-        <button type="button" class="name" title="Rename, or add synonyms" onClick={onEdit}>
+      {number > 0 ? (
+        <button type="button" class="name" title={`Choose it for the tools (${key})`}>
           {called}
         </button>
       ) : (
@@ -204,6 +221,7 @@ function WordRow({ page, image, word: { id, name, color }, number, figures, isHi
         </>
       )}
       <span class="acts">
+        {mayChange && <IconButton icon="rename" label={`Rename ${shown}`} help="or add synonyms" onClick={onEdit} />}
         {figures && <IconButton icon="only" label={`Show ${shown} alone`} isPressed={session.alone.value === id} onClick={() => session.isolate(id)} />}
         {mayChange && <RemoveButton name={shown} onClick={onRemove} />}
       </span>

@@ -13,7 +13,7 @@ import { type ImageState, type Settled, type Store, uniqueName, type Verdict, ty
 import { entryOf, withWord } from "../project/words";
 import { renamed } from "../words/list";
 import { Item } from "./item";
-import { Listing } from "./listing";
+import { Listing, progressOf } from "./listing";
 import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
 import { contextOf, lookFor, makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { TaughtFiles } from "./taught";
@@ -38,6 +38,8 @@ export class Session {
   readonly chosen = computed(() => this.current.value?.item ?? null);
   /** The image that was opened last, which may still be loading. */
   readonly opening = signal<Item | null>(null);
+  /** The image that was marked as done just now, which can be taken back; null: none. */
+  readonly finished = signal<Item | null>(null);
   readonly listing: Listing;
   readonly model = signal<ModelInfo | null>(null);
   /** Key of the current words and options: labels with another key are outdated; null: there is nothing to label yet. */
@@ -246,11 +248,29 @@ export class Session {
   async finish(): Promise<void> {
     const image = this.current.value;
     if (!image) return;
-    const items = this.listing.listed.value,
-      at = items.indexOf(image.item);
-    if (this.canCorrect.value) this.settle(image);
-    const next = [...items.slice(at + 1), ...items.slice(0, at)].find(({ isDone }) => !isDone.value);
+    const others = this.others(image.item);
+    if (this.canCorrect.value) {
+      this.settle(image);
+      this.finished.value = image.item;
+    }
+    const next = others.find(({ isDone }) => !isDone.value);
     if (next) await this.open(next);
+  }
+
+  /** Opens the image again that was marked as done last, and reopens it. */
+  async takeBackFinish(): Promise<void> {
+    const item = this.finished.value;
+    this.finished.value = null;
+    if (!item) return;
+    await this.open(item);
+    if (this.chosen.value === item) this.reopen();
+  }
+
+  /** The other images of the strip: those after an image, then those before it. */
+  private others(item: Item): Item[] {
+    const items = this.listing.listed.value,
+      at = items.indexOf(item);
+    return [...items.slice(at + 1), ...items.slice(0, at)];
   }
 
   private settle(image: OpenImage): void {
@@ -280,15 +300,19 @@ export class Session {
     this.reopened.value++;
   }
 
-  /** Accepts the open image, which is done, or sends it back; its labels stay until a person changes them. */
+  /** Accepts the open image, which is done, and opens the next one that waits for its review; or sends it back: its labels stay until a person changes them. */
   async review(verdict: Verdict, comment = ""): Promise<void> {
     const image = this.current.value;
     const settled = image?.settled.value;
     if (!image || !settled) return;
+    const others = this.others(image.item);
     try {
       await this.sent();
       await this.store.review(image.item.entry(), verdict, comment);
-      if (!image.item.isDone.value && this.current.value === image) this.unlock(image, settled);
+      if (this.current.value !== image) return;
+      if (!image.item.isDone.value) this.unlock(image, settled);
+      const next = verdict === "accepted" && others.find(({ summary }) => progressOf(summary.value) === "done");
+      if (next) await this.open(next);
     } catch (failure) {
       this.problem.value = sentence(failure);
     }

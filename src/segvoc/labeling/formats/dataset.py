@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from PIL import Image
 
@@ -19,23 +19,10 @@ from segvoc.imaging.pictures import orientation
 from segvoc.imaging.reading import STANDARD_INPUT, file_name, opened_image
 from segvoc.imaging.result_paths import InputImage, ResultFiles
 from segvoc.inference.segmentation import Segmentation
-from segvoc.labeling.formats.writers import FORMATS, DatasetEntry
+from segvoc.labeling.formats.base import DatasetEntry, FormatWriter
+from segvoc.labeling.formats.table import named, writers
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_bytes
 from segvoc.storage.files import read_json, strict_json
-
-FormatName = Literal["coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "label-studio"]
-"""A dataset format; see docs/how_to/formats.md for what each keeps."""
-
-FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
-
-PublishedName = Literal["cityscapes", "ade20k", "coco-stuff", "masks"]
-"""A format of published datasets, read-only; "masks" are folders with a table of classes."""
-
-DatasetName = Literal[FormatName, PublishedName, "project", "huggingface"]
-"""A readable dataset format, including projects (only finished images), and folders written by `save_to_disk` of
-Hugging Face's `datasets`."""
-
-DATASET_NAMES: tuple[DatasetName, ...] = (*FORMAT_NAMES, *get_args(PublishedName), "project", "huggingface")
 
 PIECE_FOLDER = ".segvoc"
 """The folder of the pieces, in the dataset's folder."""
@@ -79,13 +66,16 @@ class Dataset:
     """A dataset to write; picklable for worker processes."""
 
     folder: str
-    format: FormatName | str
+    format: str
     background: str | None = None
     copy_images: bool = True
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(FORMAT_NAMES)}")
+        named(self.format, writers())  # which refuses an unknown name
+
+    @property
+    def _writer(self) -> type[FormatWriter]:
+        return named(self.format, writers())
 
     def record(self) -> dict[str, object]:
         """The settings that the files depend on."""
@@ -93,11 +83,11 @@ class Dataset:
 
     def check(self, words: Sequence[str]) -> None:
         """Raise a `UsageError` if the format can't hold these words."""
-        FORMATS[self.format](words, self.background)
+        self._writer(words, self.background)
 
     def files(self, stem: str, image: str | os.PathLike[str] | None) -> EntryFiles:
         """The files of an image by its name in the dataset; `image` is its file, None for an image from memory."""
-        kind, folder = FORMATS[self.format], Path(self.folder)
+        kind, folder = self._writer, Path(self.folder)
         is_unnamed = image is None or os.fspath(image) == STANDARD_INPUT
         suffix = ".png" if image is None or is_unnamed else os.path.splitext(file_name(image))[1]
         is_copied = self.copy_images or is_unnamed
@@ -118,7 +108,7 @@ class Dataset:
         check_names(files)
         source = result.source or ""
         image = files.image or (os.path.abspath(source) if result.content is None else source)
-        facts = FORMATS[self.format](result.words, self.background).write(files.folder, files.stem, image, result)
+        facts = self._writer(result.words, self.background).write(files.folder, files.stem, image, result)
         if files.image is not None:
             _copy_image(result, files.folder / files.image)
         piece = {"image": files.name, "report": result.report(compact=compact), "facts": facts}
@@ -127,7 +117,7 @@ class Dataset:
     def finish(self, words: Sequence[str], entries: Iterable[EntryFiles]) -> None:
         """Write the files about all images; `OutputError` if that fails, or a piece is damaged."""
         ordered = sorted(entries, key=lambda entry: entry.stem)
-        FORMATS[self.format](words, self.background).finish(Path(self.folder), _Pieces(ordered))
+        self._writer(words, self.background).finish(Path(self.folder), _Pieces(ordered))
 
     def refuse_inputs(self, images: Iterable[InputImage]) -> None:
         """Raise a `UsageError` if an image is in the dataset's folder, where it might be overwritten."""
@@ -195,7 +185,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
 
     Args:
         folder: the dataset's folder.
-        format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc" or "label-studio".
+        format: one that is written: "coco-panoptic", "cvat", "voc", ... (docs/how_to/formats.md).
         background: the word that stands for "none of the others", as for `Segmenter.segment`.
         copy_images: copy the images into the dataset.
 
@@ -206,7 +196,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        format: FormatName | str,
+        format: str,
         *,
         background: str | None = None,
         copy_images: bool = True,

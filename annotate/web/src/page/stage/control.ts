@@ -25,6 +25,10 @@ export class StageControl extends Workbench {
   readonly help = signal(false);
   /** The digits of a word's number that were typed, and when the last was [ms]; null: none is awaited. */
   readonly typed = signal<{ readonly digits: string; readonly at: number } | null>(null);
+  /** Whether it is asked what has to be changed in the image, which is done. */
+  readonly isSendingBack = signal(false);
+  /** Whether drags move the image with any tool, while a key is held. */
+  readonly isMoving = signal(false);
   /** Whether the image is shown alone, while a key or a button is held. */
   readonly isBare = signal(false);
   readonly doubts = new Doubts(this);
@@ -50,7 +54,7 @@ export class StageControl extends Workbench {
   }
 
   select(tool: Tool): void {
-    this.leave();
+    void this.selected.value.finish();
     // tools that don't tell the word below the pointer paint one
     if (tool.isEditing && !tool.isReading) this.chooseBelow();
     this.selected.value = tool;
@@ -59,6 +63,17 @@ export class StageControl extends Workbench {
   /** Leave what was begun; false: there was nothing. */
   leave(): boolean {
     return this.selected.value.leave();
+  }
+
+  override retrace(way: "undo" | "redo"): void {
+    if (way === "redo" || !this.tool.value.takeBack?.()) super.retrace(way);
+  }
+
+  /** Mark the image as done, with what was begun on it. */
+  async done(): Promise<void> {
+    const { image } = this;
+    await this.selected.value.finish();
+    if (this.image === image) await this.session.finish();
   }
 
   act(): void {

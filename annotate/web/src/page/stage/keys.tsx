@@ -1,9 +1,12 @@
 /** The keyboard on the stage, and the keys that the reader changes; the page's help lists them. */
 
+import type { Signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 
 import { firstName } from "../../labels/synonyms";
 import { entryOf, lookedFor } from "../../project/words";
+import { progressOf } from "../../session/listing";
+import type { Session } from "../../session/session";
 import type { ChangedKeys } from "../../session/settings";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
@@ -14,6 +17,7 @@ import { frameChosen, frameRegion } from "./workbench";
 export const KEYS: readonly Key[] = [
   ["Arrow keys", "move the cursor and read; with Shift, pixel by pixel"],
   ["Space, Enter", "do there what a click does"],
+  ["Space held, middle button", "drag the image, with any tool"],
   ["W or /", "find a word by its letters, and choose it for the tools"],
   ["1, 2, … 12", "choose the word with this number for the tools"],
   ["Escape", "leave what was begun"],
@@ -21,9 +25,10 @@ export const KEYS: readonly Key[] = [
   ["Z", "show the region at the cursor as large as it fits; with Shift, the chosen word; once more: everything"],
   ["H or \\, held", "the image without its labels"],
   ["N", "done with this image: lock it, and go to the next one"],
+  ["A, X", "accept a done image and go to the next one that waits for its review, or send it back"],
   ["J", "the place of the image in which the model doubts most; again: the next one"],
   ["Page Up, Page Down", "previous or next image"],
-  ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page"],
+  ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page; of what was begun, Ctrl Z takes back the last step"],
 ];
 
 const STEPS: Readonly<Record<string, readonly [number, number]>> = {
@@ -41,6 +46,7 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   if (control.tool.value.press?.(event)) return true;
   const { shiftKey } = event;
   const key = meaningOf(control.session.settings.keys.value, event.key);
+  const reviewed = reviewable(control.session);
   const step = STEPS[key],
     tool = control.tools.find((one) => one.key === key.toLowerCase());
   if (chooseWord(control, key, event.timeStamp)) return true;
@@ -54,26 +60,47 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "z") frameRegion(control, control.cursor.value);
   else if (key === "Z") frameChosen(control);
   else if (key === "w" || key === "W" || key === "/") control.isFinding.value = true;
-  else if (key === "h" || key === "H" || key === "\\") showBare(control);
+  else if (key === "h" || key === "H" || key === "\\") whileHeld(event, control.isBare);
   else if (key === "j" || key === "J") control.doubts.next();
   else if (key === "?") control.help.value = true;
-  else if (key === "Enter" || key === " ") control.act();
+  else if (key === "Enter") control.act();
+  else if (key === " ") whileHeld(event, control.isMoving, () => control.act());
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
-  else if (key.toLowerCase() === "n") void control.session.finish();
+  else if (key.toLowerCase() === "n") void control.done();
+  else if (reviewed && key.toLowerCase() === "x") control.isSendingBack.value = true;
+  else if (reviewed === "done" && key.toLowerCase() === "a") void control.session.review("accepted");
   else return key === "Escape" && control.leave();
   return true;
 }
 
-/** Show the image alone until the key is let go, wherever the focus is then. */
-function showBare({ isBare }: StageControl): void {
-  if (isBare.value) return;
-  isBare.value = true;
+/** What a review may change of the open image; null: nothing. */
+function reviewable({ chosen, store }: Session): "done" | "accepted" | null {
+  const progress = chosen.value && store.may("annotate") ? progressOf(chosen.value.summary.value) : null;
+  return progress === "done" || progress === "accepted" ? progress : null;
+}
+
+/** Switch something on until a key is let go, wherever the focus is then. @param tapped does what the key means if nothing was pressed meanwhile. */
+function whileHeld({ code }: KeyboardEvent, isOn: Signal<boolean>, tapped?: () => void): void {
+  if (isOn.value) return;
+  isOn.value = true;
   const ending = new AbortController();
+  const { signal } = ending;
   const end = () => {
-    isBare.value = false;
+    isOn.value = false;
     ending.abort();
   };
-  for (const kind of ["keyup", "blur"]) addEventListener(kind, end, { signal: ending.signal });
+  let isTap = true;
+  addEventListener("pointerdown", () => (isTap = false), { signal });
+  addEventListener("blur", end, { signal });
+  addEventListener(
+    "keyup",
+    (event) => {
+      if (event.code !== code) return;
+      end();
+      if (isTap) tapped?.();
+    },
+    { signal },
+  );
 }
 
 /** What is typed into, so that letters mean nothing else there. */
@@ -104,6 +131,8 @@ export const WORD = "word ";
 const ACTIONS: readonly Key[] = [
   ["w", "Find a word"],
   ["n", "Done"],
+  ["a", "Accept"],
+  ["x", "Send back"],
   ["j", "Least certain place"],
   ["h", "Image without its labels"],
   ["z", "Show a region"],

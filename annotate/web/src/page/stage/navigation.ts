@@ -163,7 +163,10 @@ function centered({ scale, x, y }: View, image: Size, stage: Size): View {
 const APART = 12,
   EDGE = 8;
 
-/** The upper left corner of a dialog that covers as little of a rectangle as it can, and is near a place; all in the window. */
+/** How far a dialog may be from the press that opened it [CSS px]. */
+const REACH = 170;
+
+/** The upper left corner of a dialog near a place, which it covers as little of a rectangle as it can; all in the window. */
 export function beside({ left, top, right, bottom }: Box, at: Point, { width, height }: Size, window: Size): Point {
   const within = (place: number, most: number, least = 0) => Math.max(least, Math.min(most - least, place));
   const places = [
@@ -171,11 +174,14 @@ export function beside({ left, top, right, bottom }: Box, at: Point, { width, he
     [left - APART - width, at.y - height / 3],
     [at.x - width / 2, bottom + APART],
     [at.x - width / 2, top - APART - height],
+    [at.x + APART, at.y - height / 3],
+    [at.x - APART - width, at.y - height / 3],
   ].map(([x, y]): Point => ({ x: within(x, window.width - width, width < window.width ? EDGE : 0), y: within(y, window.height - height, EDGE) }));
   const covered = ({ x, y }: Point) =>
     Math.max(0, Math.min(right, x + width) - Math.max(left, x)) * Math.max(0, Math.min(bottom, y + height) - Math.max(top, y));
   const far = ({ x, y }: Point) => distance(at, { x: x + within(at.x - x, width), y: y + within(at.y - y, height) });
-  return places.sort((one, other) => covered(one) - covered(other) || far(one) - far(other))[0];
+  const near = places.filter((place) => far(place) <= REACH);
+  return near.sort((one, other) => covered(one) - covered(other) || far(one) - far(other))[0];
 }
 
 export class Doubts {

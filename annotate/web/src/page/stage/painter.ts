@@ -1,6 +1,7 @@
 /** Draws the stage: the image, its labels, names, and what is being painted. */
 
 import { drawNames, type NamePlace, type View } from "../../imaging/names";
+import { type Color, css } from "../../imaging/palette";
 import { borderLines, drawnPart, EDGE, EDGE_COLOR, LINE } from "../../imaging/overlay";
 import type { Picture } from "../../imaging/picture";
 import { type Labeling, NONE } from "../../labels/labeling";
@@ -46,7 +47,8 @@ export function draw(
   if (right > left && bottom > top) image.draw(context, { left, top, right, bottom }, part, density);
   if (labels) drawLabels(pen, stage, labels, control.session.settings.opacity.peek());
   tool.draw?.(pen);
-  if (cursor) pen.ring(cursor, tool.radius ? Math.max(2, tool.radius.peek() * view.scale) : 4);
+  const color = tool.isEditing && !tool.isReading ? control.color.peek() : null;
+  if (cursor) pen.ring(cursor, tool.radius ? Math.max(2, tool.radius.peek() * view.scale) : 4, color);
 }
 
 function drawLabels(pen: Pen, stage: Size, { layers, places, names }: Drawn, opacity: number): void {
@@ -238,15 +240,15 @@ export class Pen {
     return [x + left * scale, y + top * scale, (right - left) * scale, (bottom - top) * scale];
   }
 
-  /** A line that is seen on any ground. */
-  line(points: readonly Point[], width = 2): void {
+  /** A line that is seen on any ground. @param color null: white. */
+  line(points: readonly Point[], width = 2, color: Color | null = null): void {
     this.outlined(() => {
       for (const [at, point] of points.entries()) {
         const { x, y } = toStage(this.view, point);
         if (at) this.context.lineTo(x, y);
         else this.context.moveTo(x, y);
       }
-    }, width);
+    }, width, color);
   }
 
   box(one: Point, other: Point): void {
@@ -254,10 +256,10 @@ export class Pen {
     this.outlined(() => this.context.rect(from.x, from.y, to.x - from.x, to.y - from.y));
   }
 
-  /** A circle. @param radius [CSS px]. */
-  ring(middle: Point, radius: number): void {
+  /** A circle. @param radius [CSS px]. @param color null: white. */
+  ring(middle: Point, radius: number, color: Color | null = null): void {
     const { x, y } = toStage(this.view, middle);
-    this.outlined(() => this.context.arc(x, y, radius, 0, 2 * Math.PI));
+    this.outlined(() => this.context.arc(x, y, radius, 0, 2 * Math.PI), 2, color);
   }
 
   /** Separate thin lines, which leave pixels in sight: x, y, x, y of each, in cells of a size from a place on [px of the image]. */
@@ -297,16 +299,23 @@ export class Pen {
     }
   }
 
-  /** Draw a path in CSS pixels of the stage as a line that is seen on any ground. */
-  private outlined(path: () => void, width = 2): void {
+  /** Draw a path in CSS pixels of the stage as a line that is seen on any ground; a color is between white edges. */
+  private outlined(path: () => void, width = 2, color: Color | null = null): void {
     const { context } = this;
     context.beginPath();
     path();
-    context.lineWidth = 2 * width;
-    context.strokeStyle = "rgb(0 0 0 / 70%)";
-    context.stroke();
-    context.lineWidth = width;
-    context.strokeStyle = "#fff";
-    context.stroke();
+    const stroke = (lineWidth: number, strokeStyle: string) => {
+      Object.assign(context, { lineWidth, strokeStyle });
+      context.stroke();
+    };
+    const white = color ? width + 2 : width;
+    stroke(white + width, "rgb(0 0 0 / 70%)");
+    stroke(white, "#fff");
+    if (color) stroke(width, css(color));
   }
+}
+
+/** The color in which pixels show the word that they may get; null: white. */
+export function veil(color: Color | null): string {
+  return color ? `rgb(${color.join(" ")} / 65%)` : "rgb(255 255 255 / 50%)";
 }

@@ -60,7 +60,7 @@ export function listen(element: HTMLElement, control: StageControl, signal: Abor
     press = { isSecondary: button === 2, isTouch: pointerType === "touch", shiftKey, altKey };
     control.hover(at);
     begun = tool();
-    if (button === 1) mode = "pan";
+    if (button === 1 || control.isMoving.value) mode = "pan";
     else if (!begun.grab?.(inImage(at), press)) mode = "tap";
     else mode = begun.tap ? "held" : "drag";
   });

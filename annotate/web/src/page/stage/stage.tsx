@@ -10,7 +10,9 @@ import { grown } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
 import { lookedFor } from "../../project/words";
 import type { OpenImage } from "../../session/open_image";
-import { HoldButton, IconButton, Swatch } from "../buttons";
+import { progressOf } from "../../session/listing";
+import type { Session } from "../../session/session";
+import { Button, HoldButton, IconButton, Swatch } from "../buttons";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
 import { pressStage, TOGETHER } from "./keys";
@@ -41,7 +43,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
   return (
     <div
       ref={frame}
-      class={`stage ${tool.pointer}${control.isFitted.value ? " fitted" : ""}`}
+      class={`stage ${control.isMoving.value ? "grab" : tool.pointer}${control.isFitted.value ? " fitted" : ""}`}
       role="application"
       tabIndex={0}
       aria-label={`${image.item.name}: arrow keys read it, a question mark lists all keys`}
@@ -59,11 +61,29 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
       <Reading control={control} image={image} />
       <Typed control={control} />
       <div class="message" role="status">
-        {tool.message?.()}
+        {tool.message?.() || <Finished session={control.session} />}
       </div>
       {control.isFinding.value && <WordFinder page={page} />}
       {frame.current && tool.panel?.(frame.current.getBoundingClientRect())}
     </div>
+  );
+}
+
+/** How long it is offered to take back that an image is done [ms]. */
+const OFFERED = 8000;
+
+function Finished({ session }: { session: Session }) {
+  const item = session.finished.value;
+  useEffect(() => {
+    if (!item) return;
+    const timer = setTimeout(() => (session.finished.value = null), OFFERED);
+    return () => clearTimeout(timer);
+  }, [item]);
+  if (!item || progressOf(item.summary.value) !== "done") return null;
+  return (
+    <>
+      {item.name} is done. <Button text="Undo" kind="link" onClick={() => session.takeBackFinish()} />
+    </>
   );
 }
 
@@ -162,10 +182,10 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
 
   const stop = effect(() => {
     const { opacity, hasNames } = session.settings;
-    const { view, size, isBare, cursor, tool } = control;
+    const { view, size, isBare, color, cursor, tool } = control;
     const { radius, seen: drawn } = tool.value;
     const { painted: counted, finished, labeling } = image;
-    const ofStage = [view, size, isBare, cursor, ...(radius ? [radius] : []), ...drawn];
+    const ofStage = [view, size, isBare, color, cursor, ...(radius ? [radius] : []), ...drawn];
     for (const one of [opacity, hasNames, ...ofStage, image.picture.loaded, counted, finished, labeling, places, shown]) void one.value;
     // drawn when the browser is ready, so that what moves fast doesn't queue up
     frame ||= requestAnimationFrame(paint);

@@ -58,9 +58,15 @@ export abstract class Tool {
   cancel?(): void;
   /** Do what a key means while the tool is chosen, before it means anything else; false: it means nothing. */
   press?(event: KeyboardEvent): boolean;
-  /** Forget what was begun, since Escape was pressed, or another tool or image chosen; false: there was nothing. */
+  /** Take back the last step of what was begun; false: there is none. */
+  takeBack?(): boolean;
+  /** Forget what was begun, since Escape was pressed, or another image chosen; false: there was nothing. */
   leave(): boolean {
     return false;
+  }
+  /** Paint what was begun as far as it can be, and forget the rest, since another tool is chosen or the image is done. */
+  finish(): Promise<void> | void {
+    this.leave();
   }
   draw?(pen: Pen): void;
   options?(): ComponentChildren;

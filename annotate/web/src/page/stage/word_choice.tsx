@@ -20,6 +20,7 @@ export function WordChoice({ work }: { work: Workbench }) {
   const choice = work.choice.value;
   return (
     <>
+      {choice !== undefined && <Swatch color={work.color.value} />}
       <Select
         label="Paint"
         options={optionsOf(work.session.settings, null).map(({ key, text }) => [key, text])}
@@ -51,11 +52,17 @@ export function WordFinder({ page: { control, session } }: { page: Page }) {
 /** @param has id of the word that the pixels have, which isn't offered; null: none. */
 export function optionsOf({ vocabulary }: Settings, has: number | null, hasNone = false): Option[] {
   const options: Option[] = lookedFor(vocabulary.value)
-    .filter(({ id }) => id !== has)
-    .map(({ id, name, color }) => ({ key: String(id), text: firstName(name), names: names(name), color }));
+    .map(({ id, name, color }, at) => ({ key: String(id), text: firstName(name), names: names(name), color, number: String(at + 1) }))
+    .filter(({ key }) => key !== String(has));
   if (!hasNone) options.push({ key: NOTHING, text: "no word", names: [], color: null, isAlways: true });
   options.push({ key: FOUND, text: "as the model found it", names: [], isAlways: true });
   return options;
+}
+
+/** The words of an image first, the largest first, then those that were used last. */
+export function inOrder<Word extends { readonly key: string }>(options: readonly Word[], pixelsOf: (word: Word) => number, used: readonly number[]): Word[] {
+  const place = ({ key }: Word) => (used.includes(Number(key)) ? used.indexOf(Number(key)) : used.length);
+  return options.toSorted((one, other) => pixelsOf(other) - pixelsOf(one) || place(one) - place(other));
 }
 
 export function choiceOf(key: string): Choice {
@@ -68,6 +75,8 @@ interface Option {
   readonly names: readonly string[];
   /** null: that of no word; undefined: it has none. */
   readonly color?: Color | null;
+  /** What chooses it, typed as digits; undefined: nothing does. */
+  readonly number?: string;
   /** Whether it is offered whatever was typed, after what is found. */
   readonly isAlways?: boolean;
 }
@@ -91,7 +100,7 @@ const NEW = "new ";
 
 export function WordList({ label, options, addition, onChoose, onAdd, onKeep, onLook, current }: WordListProps) {
   const [text, setText] = useState("");
-  /** null: neither a pointer nor a key was at an option yet. */
+  /** null: neither a pointer nor a key was at an option since something was typed. */
   const [at, setAt] = useState<number | null>(null);
   const id = useId();
   const field = useRef<HTMLInputElement>(null);
@@ -105,10 +114,13 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, on
     return () => document.removeEventListener("keydown", type);
   }, []);
   const wanted = text.trim().toLowerCase();
-  const added = wanted && addition ? addition(text.trim()) : null;
-  const listed = offered(options, text, added ? [{ key: NEW, text: added, names: [] }] : []);
-  const active = Math.min(at ?? 0, listed.length - 1);
-  useEffect(() => onLook?.(at === null ? null : (listed[active]?.key ?? null)), [at, text]);
+  // digits are the number of a word
+  const added = wanted && !/^\d+$/.test(wanted) && addition ? addition(text.trim()) : null;
+  const fitting = [...offered(options, wanted), ...(added ? [{ key: NEW, text: added, names: [] }] : [])];
+  const listed = [...fitting, ...options.filter((option) => option.isAlways && !fitting.includes(option))];
+  // what doesn't fit what was typed is chosen by nobody's Enter
+  const active = Math.min(at ?? (fitting.length ? 0 : -1), listed.length - 1);
+  useEffect(() => onLook?.(at === null && !wanted ? null : (listed[active]?.key ?? null)), [at, text]);
   const choose = ({ key }: Option) => (key === NEW ? onAdd?.(text) : onChoose(key));
   const move = (to: number) => {
     setAt(to);
@@ -124,7 +136,7 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, on
         aria-expanded="true"
         aria-controls={id}
         aria-autocomplete="list"
-        aria-activedescendant={listed.length ? `${id}-${active}` : undefined}
+        aria-activedescendant={active < 0 ? undefined : `${id}-${active}`}
         placeholder={label}
         autocomplete="off"
         autocapitalize="none"
@@ -133,7 +145,7 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, on
         value={text}
         onInput={(event) => {
           setText(event.currentTarget.value);
-          setAt(event.currentTarget.value ? 0 : null);
+          setAt(null);
         }}
         onKeyDown={(event) => {
           if (event.isComposing) return;
@@ -141,7 +153,7 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, on
           if (event.key in steps) move(Math.max(0, Math.min(listed.length - 1, active + steps[event.key])));
           else if (event.key !== "Enter") return;
           else if (wanted && wanted === current?.toLowerCase()) onKeep();
-          else if (listed.length) choose(listed[active]);
+          else if (active >= 0) choose(listed[active]);
           event.preventDefault();
         }}
       />
@@ -157,6 +169,7 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, on
           >
             {option.color !== undefined && <Swatch color={option.color} />}
             {option.text}
+            {option.number && <kbd aria-hidden="true">{option.number}</kbd>}
           </li>
         ))}
       </ul>
@@ -164,18 +177,29 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, on
   );
 }
 
-/** The words with the letters: first those that begin with them, then those with a part that does; then others. */
-function offered(options: readonly Option[], text: string, others: readonly Option[] = []): Option[] {
-  const wanted = text.trim().toLowerCase();
-  const rank = ({ text, names }: Option) => {
+/** The options that fit a text: that with the number, those that begin with the letters, then those with a part that does; last what is spelled nearly so. */
+export function offered(options: readonly Option[], wanted: string): Option[] {
+  const rank = ({ text, names, number }: Option) => {
     const all = [text, ...names].map((name) => name.toLowerCase());
-    if (all.includes(wanted)) return 0;
+    if (all.includes(wanted) || number === wanted) return 0;
     if (all.some((name) => name.startsWith(wanted))) return 1;
     if (all.some((name) => name.includes(` ${wanted}`))) return 2;
-    return all.some((name) => name.includes(wanted)) ? 3 : 4;
+    if (all.some((name) => name.includes(wanted))) return 3;
+    return 3 + Math.min(...all.map((name) => mistakes(wanted, name)));
   };
-  const ranked = options.filter(({ isAlways }) => !isAlways).map((option) => [rank(option), option] as const);
+  const most = 3 + Math.floor(wanted.length / 4);
+  const ranked = options.map((option) => [rank(option), option] as const);
   // sorting keeps the order of those with the same rank
-  const found = ranked.filter(([place]) => place < 4).sort(([one], [other]) => one - other);
-  return [...found.map(([, option]) => option), ...others, ...options.filter(({ isAlways }) => isAlways)];
+  return ranked.filter(([place]) => place <= most).sort(([one], [other]) => one - other).map(([, option]) => option);
+}
+
+/** Fewest letters to change, add or leave away until a text is what a name begins with. */
+function mistakes(text: string, name: string): number {
+  let before = Array.from({ length: name.length + 1 }, (_, at) => at);
+  for (const [row, letter] of [...text].entries()) {
+    const line = [row + 1];
+    for (let at = 0; at < name.length; at++) line.push(Math.min(line[at] + 1, before[at + 1] + 1, before[at] + Number(name[at] !== letter)));
+    before = line;
+  }
+  return Math.min(...before);
 }

@@ -2,6 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 
+import type { Color } from "../../imaging/palette";
 import { extents, regionAt } from "../../labels/connected";
 import type { Choice } from "../../labels/edits";
 import { type Labeling, NONE } from "../../labels/labeling";
@@ -35,12 +36,26 @@ export class Workbench extends Navigation {
     return words.some(({ id }) => id === chosen) ? (chosen as number) : words[0]?.id;
   });
 
+  /** The color of that word; null: it is none. */
+  readonly color = computed<Color | null>(() => {
+    const choice = this.choice.value;
+    return this.session.settings.vocabulary.value.find(({ id }) => id === choice)?.color ?? null;
+  });
+
   /** Whether a word was chosen since a tool began. */
   private isChosen = false;
+
+  /** Ids of the words that were chosen or given, the last one first. */
+  used: readonly number[] = [];
 
   choose(choice: Choice): void {
     this.session.painted.value = choice;
     this.isChosen = true;
+    this.use(choice);
+  }
+
+  use(choice: Choice): void {
+    if (typeof choice === "number") this.used = [choice, ...this.used.filter((id) => id !== choice)];
   }
 
   /** Choose the word at the cursor for a tool that begins, unless another one was chosen for it. */

@@ -4,13 +4,14 @@ import { computed, effect, type ReadonlySignal, signal } from "@preact/signals";
 
 import { sentence } from "../../../backend";
 import type { Click, Guess } from "../../../clicks/guess";
+import type { Choice } from "../../../labels/edits";
 import { type Box, commonPixels, pixelAt, pixelsOf, type Point, type Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { Item } from "../../../session/item";
 import type { OpenImage } from "../../../session/open_image";
 import { Button, Toggle } from "../../buttons";
 import { toStage } from "../navigation";
-import type { Pen } from "../painter";
+import { type Pen, veil } from "../painter";
 import type { Key, Press } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";
@@ -63,10 +64,12 @@ export class ClickTool extends BoxTool {
   /** What a click at the pointer would find at first sight; null: it isn't known yet, or no object would begin there. */
   private readonly foreseen = signal<Found | null>(null);
   private isFollowing = false;
-  /** Whether the object gets the word as soon as it is found. */
-  private isGiven = false;
+  /** What the object gets as soon as it is found; null: nothing yet. */
+  private given: { readonly choice: Choice } | null = null;
   override readonly seen = [this.found, this.first, this.waiting, this.corners, this.foreseen];
   private image: OpenImage | null = null;
+  /** Ends once no click waits any more. */
+  private answering: Promise<void> | undefined;
   private idle: ReturnType<typeof setTimeout> | undefined;
   /** Whether no image was looked at yet; a phone waits until the tool is chosen. */
   private isNew = matchMedia("(pointer: fine)").matches;
@@ -133,9 +136,18 @@ export class ClickTool extends BoxTool {
   press({ key }: KeyboardEvent): boolean {
     if (!this.isBegun) return false;
     if (key === "Backspace") this.takeBack();
-    else if (key === "Enter") this.give();
+    else if (key === "Enter") this.give(this.work.choice.value);
     else return false;
     return true;
+  }
+
+  takeBack(): boolean {
+    const waiting = this.waiting.value,
+      wasBegun = this.isBegun;
+    this.given = null;
+    if (waiting.length) this.waiting.value = waiting.slice(0, -1);
+    else this.found.value = this.found.value.slice(0, -1);
+    return wasBegun;
   }
 
   leave(): boolean {
@@ -146,10 +158,16 @@ export class ClickTool extends BoxTool {
     return wasBegun;
   }
 
+  override async finish(): Promise<void> {
+    this.give(this.work.choice.value);
+    if (!this.given) this.leave();
+    await this.answering;
+  }
+
   draw(pen: Pen): void {
     const last = this.first.value ?? this.found.value.at(-1) ?? this.foreseen.value;
     if (last) {
-      pen.pixels(last.runs, "rgb(255 255 255 / 45%)");
+      pen.pixels(last.runs, veil(this.work.color.value));
       outline(pen, last.runs);
     }
     const corners = this.corners.value ?? boxCorners(this.waiting.value[0] ?? last?.guess);
@@ -160,7 +178,7 @@ export class ClickTool extends BoxTool {
   options() {
     return (
       <>
-        <Button text="Give the word" kind="primary" reason={this.found.value.length ? null : "Click an object first"} onClick={() => this.give()} />
+        <Button text="Give the word" kind="primary" reason={this.found.value.length ? null : "Click an object first"} onClick={() => this.give(this.work.choice.value)} />
         <WordChoice work={this.work} />
         <Toggle text="Take out" value={this.removes} />
         <Toggle text="Keep what was drawn" value={this.work.session.settings.keepsCorrected} />
@@ -184,7 +202,7 @@ export class ClickTool extends BoxTool {
       return (
         <>
           All of it was drawn or clicked before.{" "}
-          <Button text="Paint over" kind="primary" onClick={() => this.give(false)} />
+          <Button text="Paint over" kind="primary" onClick={() => this.give(this.work.choice.value, false)} />
         </>
       );
     return this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isStuck ? "No better by clicks: draw the rest." : "");
@@ -227,7 +245,7 @@ export class ClickTool extends BoxTool {
     // until there is a better answer
     if (!this.isBegun && "click" in step && step.click.adds) this.first.value = this.foreseen.value;
     this.waiting.value = [...this.waiting.value, step];
-    if (this.waiting.value.length === 1) void this.answer();
+    if (this.waiting.value.length === 1) this.answering = this.answer();
   }
 
   private async answer(): Promise<void> {
@@ -250,27 +268,21 @@ export class ClickTool extends BoxTool {
       this.waiting.value = this.waiting.value.slice(1);
       if (found) this.found.value = [...this.found.value, found];
     }
-    if (this.isGiven) this.give();
+    if (this.given) this.give(this.given.choice);
   }
 
-  private takeBack(): void {
-    const waiting = this.waiting.value;
-    this.isGiven = false;
-    if (waiting.length) this.waiting.value = waiting.slice(0, -1);
-    else this.found.value = this.found.value.slice(0, -1);
-  }
-
-  private give(keeps = this.work.session.settings.keepsCorrected.value): void {
-    this.isGiven = this.waiting.value.length > 0;
-    if (this.isGiven) return;
+  private give(choice: Choice, keeps = this.work.session.settings.keepsCorrected.value): void {
+    this.given = this.waiting.value.length > 0 ? { choice } : null;
+    if (this.given) return;
     const last = this.found.value.at(-1),
       { image } = this.work;
-    if (!last || !image || image !== this.image) return;
+    if (!image || image !== this.image) return this.forget();
+    if (!last) return;
     const runs = keeps ? this.work.yielding(last.runs) : last.runs;
     this.isProtected.value = !runs.length;
     if (!runs.length) return;
     this.forget();
-    image.paint(runs, this.work.choice.value);
+    image.paint(runs, choice);
     this.work.end();
   }
 
@@ -278,7 +290,7 @@ export class ClickTool extends BoxTool {
     this.found.value = [];
     this.first.value = null;
     this.waiting.value = [];
-    this.isGiven = false;
+    this.given = null;
     this.isProtected.value = false;
     this.removes.value = false; // another object begins with what belongs to it
   }

@@ -109,10 +109,16 @@ export class PolygonTool extends Tool {
   press({ key }: KeyboardEvent): boolean {
     if (key.toLowerCase() === "s") this.isSnapping.value = !this.isSnapping.value;
     else if (!this.corners.value.length) return false;
-    else if (key === "Backspace" || key === "Delete") this.remove(this.chosen.value ?? this.corners.value.length - 1);
+    else if (key === "Backspace" || key === "Delete") this.takeBack();
     else if (key === "Enter") this.close();
     else return false;
     return true;
+  }
+
+  takeBack(): boolean {
+    const { length } = this.corners.value;
+    if (length) this.remove(this.chosen.value ?? length - 1);
+    return length > 0;
   }
 
   leave(): boolean {
@@ -123,12 +129,18 @@ export class PolygonTool extends Tool {
     return wasBegun;
   }
 
+  override finish(): void {
+    this.close();
+    this.leave();
+  }
+
   draw(pen: Pen): void {
     const corners = this.corners.value;
     const last = corners.at(-1);
     if (!last) return;
-    pen.line(this.outline());
-    if (pen.cursor && !this.dragged) pen.line([last.at, ...this.side(last.at, pen.cursor, "along edges"), pen.cursor], 1);
+    const color = this.work.color.value;
+    pen.line(this.outline(), 2, color);
+    if (pen.cursor && !this.dragged) pen.line([last.at, ...this.side(last.at, pen.cursor, "along edges"), pen.cursor], 1, color);
     for (const [place, { at }] of corners.entries()) pen.ring(at, place === 0 || place === this.chosen.value ? 6 : 4);
   }
 

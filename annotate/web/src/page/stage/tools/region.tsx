@@ -15,10 +15,10 @@ import { lookFor } from "../../../session/settings";
 import { splitWords, withWords } from "../../../words/list";
 import { Button, Select, Toggle } from "../../buttons";
 import { Dialog } from "../../dialog";
-import { beside, toStage } from "../navigation";
-import type { Pen } from "../painter";
+import { beside, toImage, toStage } from "../navigation";
+import { type Pen, veil } from "../painter";
 import { type Key, type Press, Tool } from "../tool";
-import { choiceOf, optionsOf, WordList } from "../word_choice";
+import { choiceOf, inOrder, optionsOf, WordList } from "../word_choice";
 import type { Region } from "../workbench";
 import { BoxTool } from "./box_tool";
 
@@ -65,6 +65,7 @@ export class RegionTool extends BoxTool {
     if (!picked || !image) return;
     const isSwap = this.swaps.value && picked.id !== null && picked.id !== NONE && typeof choice === "number";
     this.swaps.value = false;
+    this.work.use(choice);
     if (isSwap) image.swap(picked.id!, choice);
     else image.paint(picked.runs, choice, "loose");
     this.work.end();
@@ -117,13 +118,13 @@ export class RegionTool extends BoxTool {
 
   draw(pen: Pen): void {
     const word = this.work.session.settings.vocabulary.value.find(({ id }) => id === this.tried.value);
-    const color = word ? `rgb(${word.color.join(" ")} / 65%)` : "rgb(255 255 255 / 55%)";
-    if (this.picked.value) pen.pixels(this.picked.value.runs, color);
+    if (this.picked.value) pen.pixels(this.picked.value.runs, veil(word?.color ?? null));
     if (this.corners.value) pen.box(...this.corners.value);
   }
 
   panel(stage: Box) {
-    return this.picked.value && <RegionDialog tool={this} region={this.picked.value} stage={stage} />;
+    const picked = this.picked.value;
+    return picked && <RegionDialog key={picked.runs} tool={this} region={picked} stage={stage} />;
   }
 }
 
@@ -150,13 +151,19 @@ function RegionDialog({ tool, region, stage }: { tool: RegionTool; region: Picke
   const [problem, setProblem] = useState("");
   const figures = session.current.value!.figures.value;
   const pixelsOfWord = ({ key }: { key: string }) => figures.find(({ id }) => id === Number(key))?.pixels ?? 0;
-  // the words of this image come first
-  const options = optionsOf(session.settings, region.id, isOne && has === null).sort((one, other) => pixelsOfWord(other) - pixelsOfWord(one));
+  const options = inOrder(optionsOf(session.settings, region.id, isOne && has === null), pixelsOfWord, tool.work.used);
   const fit = (way: Way) => tool.fit(way) || setProblem("Its border is at an edge already, or it is too thin.");
   const isKnown = (text: string) => words.value.some((word) => isSameName(firstName(word), text));
   const inWindow = (at: Point) => {
     const { x, y } = toStage(view.value, at);
     return { x: Math.max(stage.left, Math.min(stage.right, stage.left + x)), y: Math.max(stage.top, Math.min(stage.bottom, stage.top + y)) };
+  };
+  // a press on another region picks that one
+  const pressBeside = ({ x, y }: Point) => {
+    close();
+    const at = toImage(view.value, { x: x - stage.left, y: y - stage.top });
+    const isOnStage = x >= stage.left && x < stage.right && y >= stage.top && y < stage.bottom;
+    if (isOnStage && tool.work.regionAt(at)?.runs !== region.runs) tool.tap(at);
   };
   const place = (size: Size) => {
     const box = boxOf(region.runs, region.labeling.width)!;
@@ -165,7 +172,7 @@ function RegionDialog({ tool, region, stage }: { tool: RegionTool; region: Picke
     return beside(part, inWindow(region.at), size, { width: innerWidth, height: innerHeight });
   };
   return (
-    <Dialog title={has === null ? `Give ${isOne ? "this region" : "these regions"} a word` : `Instead of “${has}”`} place={place} onClose={close}>
+    <Dialog title={has === null ? `Give ${isOne ? "this region" : "these regions"} a word` : `Instead of “${has}”`} place={place} onClose={close} onBeside={pressBeside}>
       <WordList
         label="Find a word, or type another"
         options={options}
@@ -229,7 +236,7 @@ export class EraserTool extends Tool {
 
   draw(pen: Pen): void {
     const region = this.work.image && this.work.regionAt(pen.cursor);
-    if (region) pen.pixels(region.runs, "rgb(255 255 255 / 45%)");
+    if (region) pen.pixels(region.runs, veil(null));
   }
 
   options() {

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 from PIL import Image
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, checked_size
 from segvoc.errors import UsageError
 from segvoc.imaging.annotations import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.labeling.formats.parsed import AnnotatedImage, Annotation, checked_size
 from segvoc.storage.files import base64_bytes
 
 _Item = TypeVar("_Item")
@@ -152,26 +152,27 @@ _MANY = 10_000
 """Corners after which those of a dataset in pixels aren't counted further."""
 
 
-def in_pixels(images: Sequence[AnnotatedImage], path: Path) -> list[AnnotatedImage]:
+def in_pixels(images: Sequence[AnnotatedImage]) -> Sequence[AnnotatedImage]:
     """The images of a dataset; if most corners of it are within a pixel, they are fractions of the image's size.
 
-    Fractions may be a little beyond 1. A `UsageError` that names the file or folder if other corners are in pixels.
+    Fractions may be a little beyond 1. A `UsageError` that names the annotation file if other corners are in pixels.
     """
-    annotations = [image.annotation for image in images if isinstance(image.annotation, Shapes)]
-    patches = [shape.patch for annotation in annotations for shape in annotation.shapes]
-    within = total = largest = 0.0
-    for patch in (patch for patch in patches if isinstance(patch, Polygons) and patch.relative is None):
-        points = np.abs(patch.points())
-        within, total = within + float(np.all(points <= 1.01, axis=1).sum()), total + len(points)
-        largest = max(largest, float(points.max(initial=0.0)))
+    drawn = [(image.labels, image.annotation) for image in images if isinstance(image.annotation, Shapes)]
+    patches = [(file, shape.patch) for file, annotation in drawn for shape in annotation.shapes]
+    within, total, largest = 0.0, 0, (0.0, Path())
+    for file, patch in patches:
+        if isinstance(patch, Polygons) and patch.relative is None:
+            points = np.abs(patch.points())
+            within, total = within + float(np.all(points <= 1.01, axis=1).sum()), total + len(points)
+            largest = max(largest, (float(points.max(initial=0.0)), file))
         if total > _MANY and within < total / 10:
             break
-    sides = [max(annotation.size) for annotation in annotations if annotation.size is not None]
+    sides = [max(annotation.size) for _, annotation in drawn if annotation.size is not None]
     if within <= total / 2 or max(sides, default=3) <= 2:
-        return list(images)
-    if largest > 2:
-        problem = f"most corners of its polygons are fractions of the image's size, but one is {largest:g}"
-        raise UsageError(f"{str(path)!r} is damaged: {problem}; export it again with all of them in pixels")
+        return images
+    if largest[0] > 2:
+        problem = f"most corners of its polygons are fractions of the image's size, but one is {largest[0]:g}"
+        raise UsageError(f"{str(largest[1])!r} is damaged: {problem}; export it again with all of them in pixels")
     return [replace(image, annotation=_in_fractions(image.annotation)) for image in images]
 
 

@@ -3,36 +3,41 @@
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from segvoc.data.datasets.annotated_images import (
-    AnnotatedImage,
-    DatasetSource,
-    Entry,
-    ParsedDataset,
-    annotated,
-    broken,
-    inner_path,
-    json_content,
-    points_of,
-    read_lines,
-    unique_stems,
-    visible_files,
-)
-from segvoc.data.datasets.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, in_pixels, rectangle
 from segvoc.errors import UsageError
+from segvoc.imaging.annotations import labelme_content
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.labeling.formats.writers import LABELME_IGNORED
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.base import DatasetEntry, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset, annotated, broken, unique_stems
+from segvoc.labeling.formats.shapes import NoArea, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.labeling.formats.untrusted_files import Entry, inner_path, json_content, read_lines, visible_files
+from segvoc.storage.files import write_json
 
 _WITHOUT_AREA = ("point", "points", "line", "linestrip", "cuboid")
 _OF_CORNERS = ("polygon", "rectangle", "rotation", "oriented_rectangle", "quadrilateral")
 
+LABELME_IGNORED = "__ignore__"
+"""LabelMe's word for pixels without a class."""
+
 LABELME_BACKGROUND = "_background_"
 """LabelMe's word for "none of the others"."""
+
+
+def _has_shapes(folder: Path) -> bool:
+    """Whether one of the first JSON files below a folder lists shapes."""
+    for path in visible_files(folder, (".json",))[:20]:
+        with suppress(UsageError):
+            content = json_content(path)
+            if isinstance(content, dict) and "shapes" in content:
+                return True
+    return False
 
 
 def read_labelme(source: DatasetSource) -> ParsedDataset:
@@ -63,7 +68,7 @@ def read_labelme(source: DatasetSource) -> ParsedDataset:
         _annotated(source, path, stem, content, labels) if isinstance(content, Entry) else broken(path, stem, content)
         for (path, content), stem in zip(contents.items(), stems, strict=True)
     ]
-    return ParsedDataset(names=names, images=in_pixels(images, source.path), background=LABELME_BACKGROUND)
+    return ParsedDataset(names=names, images=images, background=LABELME_BACKGROUND)
 
 
 def _annotated(
@@ -102,7 +107,7 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     if word not in labels:
         raise ValueError(f"{entry.name} has the label {word[:60]!r}, which is not in labels.txt")
     kind = entry.text("shape_type") if "shape_type" in entry else "polygon"
-    corners = points_of(entry.items("points"), entry.name)
+    corners = entry.points("points")
     count = len(corners) // 2
     if kind in _WITHOUT_AREA or (kind in _OF_CORNERS and count < (2 if kind == "rectangle" else 3)):
         raise NoArea(kind)
@@ -118,3 +123,29 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     group = entry.content.get("group_id")  # 1.0 if a table was in between
     group = int(group) if isinstance(group, float) and group.is_integer() else group
     return Shape(label=labels[word], patch=patch, group=group if isinstance(group, int | str) else None)
+
+
+class _LabelMeWriter(FormatWriter):
+    """`photo.json` beside `photo.jpg`, and `labels.txt` with the words.
+
+    The polygons of an object have its number as their group. LabelMe has no background class, so a word `__ignore__`
+    comes first, as its converters expect.
+    """
+
+    lost = rf"[\n\r]|^{LABELME_IGNORED}$"
+
+    image_file = "{stem}{suffix}"
+    own_file = "{stem}.json"
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        # a copy is beside the file
+        path = Path(image if os.path.isabs(image) else os.path.basename(image)).as_posix()
+        content = labelme_content(result.labels, self.words, result.object_map, path=path)
+        write_json(folder / self.files(stem)[0], content)
+        return {}
+
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
+        write_lines(folder / "labels.txt", [LABELME_IGNORED, *self.words])
+
+
+LABELME = DatasetFormat(name="labelme", read=read_labelme, writer=_LabelMeWriter, is_alike=_has_shapes)

@@ -3,83 +3,42 @@
 import base64
 import json
 import os
-import warnings
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 import segvoc
-from segvoc.data.datasets.opening import dataset_format
-from segvoc.data.datasets.shapes import Polygons, Shape, Shapes
-from segvoc.errors import InputError, SkippedShapesWarning, UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.labeling.formats.dataset import FORMAT_NAMES
-from tests.data.datasets.published_layouts import png, save, turn
-from tests.data.datasets.published_layouts import text as write
-from tests.labeling.formats.drawn_results import drawn_result
-
-HEIGHT, WIDTH = 30, 40
-
-
-def image(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (WIDTH, HEIGHT), (10, 200, 30)).save(path)
-
-
-def full(value: Any) -> np.ndarray:
-    return np.full((HEIGHT, WIDTH), value, np.uint8)
-
-
-def corners(left: float, top: float, right: float, bottom: float) -> list[list[float]]:
-    return [[left, top], [right, top], [right, bottom], [left, bottom]]
-
-
-def flat(*box: float) -> list[float]:
-    return [value for point in corners(*box) for value in point]
-
-
-def pixels(path: Path, **options: Any) -> tuple[dict[str, int], str]:
-    """How many pixels each word has in all images, and what was said of annotations that aren't drawn."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SkippedShapesWarning)
-        dataset = segvoc.read_dataset(path, **options)
-    counts = np.zeros(UNLABELED + 1, int)
-    for index in range(len(dataset)):
-        counts += np.bincount(dataset.read(index).labels.ravel(), minlength=UNLABELED + 1)
-    words = dataset.vocabulary.words
-    return dict(zip(words, counts[: len(words)].tolist(), strict=True)), "; ".join(str(one.message) for one in caught)
-
-
-def refused(path: Path, said: str, **options: Any) -> None:
-    with pytest.raises(UsageError, match=said):
-        segvoc.read_dataset(path, **options)
-
+from segvoc.labeling.formats.opening import dataset_format
+from segvoc.labeling.formats.shapes import Polygons, Shape, Shapes
+from tests.images import one_line_error
+from tests.labeling.formats.exports import (
+    HEIGHT,
+    INSTANCES,
+    ONLY_CAT,
+    SQUARE_10,
+    WIDTH,
+    coco,
+    corners,
+    cvat,
+    flat,
+    image,
+    labelme,
+    pixels,
+    refused,
+    write_coco,
+    yolo,
+    yolo_line,
+)
+from tests.labeling.formats.published_layouts import png, save, turn
+from tests.labeling.formats.published_layouts import text as write
 
 # ---- COCO
-
-
-INSTANCES = "annotations/instances.json"
-
-
-def coco(*annotations: dict[str, Any], names: tuple[str, ...] = ("photo.png",), categories: Any = None) -> Any:
-    listed = [{"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT} for number, name in enumerate(names)]
-    entries = [{"id": number, "image_id": 0, "category_id": 1} | entry for number, entry in enumerate(annotations)]
-    named = categories or [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
-    return {"images": listed, "annotations": entries, "categories": named}
-
-
-def write_coco(root: Path, *annotations: dict[str, Any], place: str = INSTANCES, **others: Any) -> None:
-    """COCO's file, and an image beside it."""
-    image(root / "photo.png")
-    write(root / place, coco(*annotations, **others))
-
-
-SQUARE_10 = {"segmentation": [flat(5, 5, 15, 15)]}
-ONLY_CAT = {"cat": 100, "dog": 0}
 
 
 def test_nested_polygons_are_polygons(tmp_path: Path) -> None:
@@ -108,16 +67,78 @@ def test_annotations_without_masks_are_named_or_counted(tmp_path: Path) -> None:
         assert counts["cat"] == 100 and told in said
 
 
-URLS = ["https://example.org/a/photo.png?size=1", "s3://bucket/photo.png"]
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café.jpg") for form in ("NFC", "NFD"))
+FAR = (
+    "/home/me/photo.png",
+    "C:\\data\\photo.png",
+    "..\\..\\photo.png",
+    "https://a.org/b/photo.png?x=1",
+    "s3://b/photo.png",
+)
+ALIKE = [("A.jpg", "a.jpg"), ("b/c.jpg", "b/c.JPG"), ("Sub/a.jpg", "sub/a.jpg"), ("images\\1\\a.jpg", "a.jpg")]
+ENCODED = [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)]
 
 
-@pytest.mark.parametrize("name", ["/home/somebody/photo.png", "C:\\data\\photo.png", "..\\..\\photo.png", *URLS])
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_name_of_another_machine_is_found_by_its_end(tmp_path: Path, name: str, elsewhere: bool) -> None:
-    image(tmp_path / ("elsewhere" if elsewhere else "set/images") / "photo.png")
+@pytest.mark.parametrize(("name", "there"), [*((name, "photo.png") for name in FAR), *ALIKE, *ENCODED])
+def test_names_of_other_machines_are_found(tmp_path: Path, name: str, there: str) -> None:
+    """By their ends, in any case and with accents in another form."""
+    image(tmp_path / "set/images" / there)
     write(tmp_path / "set" / INSTANCES, coco(SQUARE_10, names=(name,)))
-    options = {"images": tmp_path / "elsewhere"} if elsewhere else {}
-    assert pixels(tmp_path / "set", **options) == (ONLY_CAT, "")
+    assert pixels(tmp_path / "set") == (ONLY_CAT, "")
+    (tmp_path / "set/images").rename(tmp_path / "elsewhere")
+    assert pixels(tmp_path / "set", images=tmp_path / "elsewhere") == (ONLY_CAT, "")
+
+
+@pytest.mark.parametrize(("name", "other"), [(COMPOSED, DECOMPOSED), ("a.jpg", "A.jpg")])
+def test_a_file_of_exactly_the_name_comes_first(tmp_path: Path, name: str, other: str) -> None:
+    write(tmp_path / INSTANCES, coco(SQUARE_10, names=(name,)))
+    for there in (other, name):
+        image(tmp_path / "images" / there)
+    assert segvoc.read_dataset(tmp_path).images[0].image.name == name
+
+
+@pytest.mark.parametrize("scale", [(1, 1), (WIDTH, HEIGHT)], ids=["pixels", "fractions"])
+@pytest.mark.parametrize("tool", ["coco", "labelme", "cvat"])
+def test_coordinates_may_be_fractions(tmp_path: Path, tool: str, scale: tuple[int, int]) -> None:
+    points = [[x / scale[0], y / scale[1]] for x, y in corners(5, 5, 15, 15)]
+    image(tmp_path / "photo.png")
+    if tool == "coco":
+        write_coco(tmp_path, {"segmentation": [points]})
+    elif tool == "labelme":
+        labelme(tmp_path, {"label": "cat", "points": points})
+    else:
+        listed = ";".join(f"{x},{y}" for x, y in points)
+        write(tmp_path / "annotations.xml", cvat(("photo.png", "", f'<polygon label="cat" points="{listed}"/>')))
+    assert pixels(tmp_path)[0]["cat"] == 100
+
+
+def test_corners_near_0_or_beyond_the_edge_leave_the_unit_what_it_is(tmp_path: Path) -> None:
+    write_coco(tmp_path, SQUARE_10, {"segmentation": [flat(0, 0, 1, 1)]})
+    assert pixels(tmp_path)[0]["cat"] == 101
+    fractions = {"segmentation": [flat(5 / WIDTH, 5 / HEIGHT, 15 / WIDTH, 15 / HEIGHT)]}
+    write_coco(tmp_path, fractions, {"segmentation": [flat(0.75, 0.8, 1.03, 1)]})
+    assert pixels(tmp_path)[0]["cat"] == 100 + 10 * 6
+    write_coco(tmp_path, fractions, {"segmentation": [[0.1, 0.1, 40, 0.1, 0.1, 0.9]]})
+    with one_line_error(UsageError, "instances.json", "most corners of its polygons are fractions", "one is 40"):
+        segvoc.read_dataset(tmp_path)
+
+
+def test_annotations_of_deleted_images_are_counted(tmp_path: Path) -> None:
+    other = SQUARE_10 | {"image_id": 9}
+    write_coco(tmp_path, SQUARE_10, other, other)
+    counts, told = pixels(tmp_path)
+    assert counts == ONLY_CAT and told.endswith("annotations of images that it doesn't list (1 images): 2")
+    write_coco(tmp_path, other)
+    refused(tmp_path, "all of its annotations .* such as 9")
+
+
+def test_flags_may_be_texts_and_a_crowd_is_behind_the_objects_before_it(tmp_path: Path) -> None:
+    runs = {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT * WIDTH]}
+    crowd, object_ = (1, True, "1", "true", 1.0), (0, "0", "false", None, "")
+    for flag, expected in (*((flag, [1100, 100]) for flag in crowd), *((flag, [0, 0, 1200]) for flag in object_)):
+        write_coco(tmp_path, SQUARE_10 | {"iscrowd": 0}, {"segmentation": runs, "iscrowd": flag})
+        objects = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
+        assert objects is not None and np.bincount(objects.ravel()).tolist() == expected
 
 
 def test_coco_categories(tmp_path: Path) -> None:
@@ -135,9 +156,9 @@ def test_polygons_are_those_of_pycocotools() -> None:
     rng = np.random.default_rng(0)
     polygons = [[8.1, 4, 12, 4, 8.1, 24]]
     polygons += [rng.uniform(-5, 70, 2 * corners).round(corners % 4).tolist() for corners in rng.integers(3, 20, 100)]
-    for flat in polygons:
-        shapes = Shapes(shapes=(Shape(label=1, patch=Polygons([flat])),))
-        expected: Any = coco_mask.decode(coco_mask.frPyObjects([flat], height, width))  # type: ignore[call-overload]
+    for one in polygons:
+        shapes = Shapes(shapes=(Shape(label=1, patch=Polygons([one])),))
+        expected: Any = coco_mask.decode(coco_mask.frPyObjects([one], height, width))  # type: ignore[call-overload]
         np.testing.assert_array_equal(shapes.draw((height, width), 0), expected[..., 0])
 
 
@@ -173,12 +194,9 @@ def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 def test_coco_of_roboflow_labelme2coco_and_label_studio(tmp_path: Path) -> None:
-    for folder, name in (
-        ("rf/train", "_annotations.coco.json"),
-        ("rf/valid", "_annotations.coco.json"),
-        ("labelme2coco", "annotations.json"),
-    ):
-        write_coco(tmp_path / folder, SQUARE_10, place=name)
+    for folder in ("rf/train", "rf/valid"):
+        write_coco(tmp_path / folder, SQUARE_10, place="_annotations.coco.json")
+    write_coco(tmp_path / "labelme2coco", SQUARE_10, place="annotations.json")
     image(tmp_path / "ls/images/a.png")
     write(tmp_path / "ls/result.json", coco(SQUARE_10, names=("images\\a.png",)))
     refused(tmp_path / "rf", "several sets: train, valid; choose one with --split")
@@ -205,16 +223,6 @@ def test_missing_images(tmp_path: Path) -> None:
 
 
 # ---- CVAT
-
-
-def cvat(*images: tuple[str, str, str], labels: str = "") -> str:
-    """CVAT's file of images: name, subset and shapes of each."""
-    named = labels or "".join(f"<label><name>{word}</name></label>" for word in ("cat", "dog"))
-    elements = "".join(
-        f'<image id="{number}" name="{name}" subset="{subset}" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
-        for number, (name, subset, shapes) in enumerate(images)
-    )
-    return f"<annotations><meta><task><labels>{named}</labels></task></meta>{elements}</annotations>"
 
 
 BOX = '<box label="cat" xtl="5" ytl="5" xbr="15" ybr="15"/>'
@@ -257,17 +265,6 @@ def test_cvat_layers(tmp_path: Path) -> None:
 
 
 # ---- YOLO
-
-
-def yolo_line(label: object, *box: float) -> str:
-    return " ".join([str(label), *(str(value) for x, y in corners(*box) for value in (x / WIDTH, y / HEIGHT))])
-
-
-def yolo(root: Path, *lines: str, names: str = "[cat]") -> None:
-    """A dataset of one image."""
-    image(root / "images/photo.png")
-    write(root / "labels/photo.txt", "\n".join(lines))
-    write(root / "data.yaml", f"train: images\nnames: {names}\n")
 
 
 @pytest.mark.parametrize(
@@ -330,11 +327,6 @@ def test_yolo_with_text_files_beside_the_images_or_nowhere(tmp_path: Path) -> No
 # ---- LabelMe and AnyLabeling
 
 
-def labelme(root: Path, *shapes: dict[str, Any], path: str = "photo.png", data: str | None = None) -> None:
-    size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
-    write(root / "photo.json", {"shapes": shapes, "imagePath": path, "imageData": data, **size})
-
-
 def test_labelme_beside_an_image_folder(tmp_path: Path) -> None:
     image(tmp_path / "images/photo.png")
     box = {"label": "dog", "shape_type": "rectangle", "points": [[6, 6], [2, 2]]}
@@ -373,6 +365,15 @@ def test_labelme_shapes(tmp_path: Path) -> None:
     labelme(tmp_path, *shapes, path="C:\\images\\photo.png")
     counts, told = pixels(tmp_path)
     assert counts == {"a": 40, "b": 40} and "(1 linestrip): 1" in told
+
+
+@pytest.mark.parametrize(("group", "count"), [(1, 1), (1.0, 1), ("a", 1), (None, 2)])
+def test_labelme_has_numbers_as_labels_and_groups_of_shapes(tmp_path: Path, group: object, count: int) -> None:
+    image(tmp_path / "photo.png")
+    labelme(tmp_path, *({"label": 1, "points": corners(x, 1, x + 9, 9), "group_id": group} for x in (1, 20)))
+    dataset = segvoc.read_dataset(tmp_path)
+    objects = dataset.read_objects(0, (HEIGHT, WIDTH))
+    assert dataset.vocabulary.words == ("1",) and objects is not None and objects.max() == count
 
 
 # ---- Label Studio
@@ -483,71 +484,6 @@ def test_yolo_of_label_studio(tmp_path: Path) -> None:
     assert pixels(tmp_path) == ({"cat": 0, "dog": 100}, "")
 
 
-# ---- masks
-
-
-def test_masks_named_after_the_whole_file(tmp_path: Path) -> None:
-    identities = set[str]()
-    for name, value in (("a.jpg", 1), ("b.jpg", 1), ("b.png", 0)):
-        image(tmp_path / "images" / name)
-        save(tmp_path / f"masks/{name}.png", full(value))
-    for table, count in (("1 background\n0 object\n", 2400), ("background\nobject\n", 1200)):
-        write(tmp_path / "classes.txt", table)
-        assert pixels(tmp_path)[0] == {"background": count, "object": 3600 - count}
-        identities.add(segvoc.read_dataset(tmp_path).images[0].identity)
-    assert len(identities) == 2  # an evaluation isn't resumed with another table
-    write(tmp_path / "names.json", ["background", "object"])
-    (tmp_path / "images/b.png").unlink()
-    own = segvoc.LabeledImages.from_folders(tmp_path / "images", tmp_path / "masks", tmp_path / "names.json")
-    assert [int(own.read(index).labels.sum()) for index in range(2)] == [1200, 1200]
-
-
-def voc(root: Path, *names: str, label: int) -> None:
-    """VOC's folder of images, each with a map of one label."""
-    for name in names:
-        image(root / f"JPEGImages/{name}.jpg")
-        save(root / f"SegmentationClass/{name}.png", full(label))
-
-
-def test_voc_of_datumaro_and_labelme2voc(tmp_path: Path) -> None:
-    voc(tmp_path, "a", label=1)
-    write(tmp_path / "labelmap.txt", "cat:9,9,9::\nbackground:0,0,0::\nvoid:1,1,1::\n")
-    assert segvoc.read_dataset(tmp_path).background == "background"  # it needn't be first
-    assert pixels(tmp_path)[0] == {"cat": 0, "background": 1200}
-    save(tmp_path / "SegmentationClass/a.png", np.full((HEIGHT, WIDTH, 3), 9, np.uint8))  # as colors
-    assert pixels(tmp_path)[0] == {"cat": 1200, "background": 0}
-    voc(tmp_path, "a", label=1)
-    (tmp_path / "labelmap.txt").unlink()
-    write(tmp_path / "class_names.txt", "_background_\nyellow duck\n")
-    assert segvoc.read_dataset(tmp_path).background == "background"
-    assert pixels(tmp_path)[0] == {"background": 0, "yellow duck": 1200}
-    write(tmp_path / "class_names.txt", "\n")
-    refused(tmp_path, r"class_names\.txt': it has no class")
-
-
-def test_official_voc(tmp_path: Path) -> None:
-    root = tmp_path / "VOCdevkit/VOC2012"
-    voc(root, "a", "b", label=8)
-    for name, split in (("a", "train"), ("b", "val")):
-        write(root / f"ImageSets/Segmentation/{split}.txt", f"{name}\n")
-    refused(tmp_path, "several lists in ImageSets/Segmentation: train, val")
-    assert segvoc.read_dataset(tmp_path, split="val").background == "background"
-    assert pixels(tmp_path, split="val")[0]["cat"] == 1200
-    assert [image.stem for image in segvoc.read_dataset(root / "ImageSets/Segmentation/train.txt").images] == ["a"]
-
-
-@pytest.mark.parametrize(("kind", "objects"), [(np.uint8, [0, 1, 2, 0]), (np.uint16, [0, 1, 2, 3])])
-def test_number_255_of_an_object_is_none_in_8_bits_alone(tmp_path: Path, kind: type, objects: list[int]) -> None:
-    voc(tmp_path, "a", label=1)
-    write(tmp_path / "labelmap.txt", "background:0,0,0::\ncat:1,1,1::\n")
-    numbers = np.repeat(np.array([0, 7, 9, 255], kind), WIDTH // 4)
-    save(tmp_path / "SegmentationObject/a.png", np.tile(numbers, (HEIGHT, 1)))
-    turn(tmp_path / "SegmentationObject/a.png")
-    found = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
-    assert found is not None
-    np.testing.assert_array_equal(found, np.tile(np.repeat(objects, WIDTH // 4), (HEIGHT, 1)))
-
-
 def test_format_that_is_not_plain(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not in any known dataset format; name its format"):
         dataset_format(tmp_path)
@@ -558,7 +494,27 @@ def test_format_that_is_not_plain(tmp_path: Path) -> None:
     refused(tmp_path, "format 'tfrecord' is unknown", format="tfrecord")
 
 
-# ---- several sets, classes that occur nowhere
+REGION = {"points": [[1, 1]], "polygonlabels": ["cat"], "original_width": WIDTH}
+OTHERS: dict[str, tuple[str, Any, str]] = {
+    "JSON-MIN": ("project-1.json", [{"image": "a.jpg", "id": 1, "label": [REGION]}], "export it as JSON"),
+    "Supervisely": ("meta.json", {"classes": [], "tags": [], "projectType": "images"}, "export it as COCO"),
+    "VIA": ("via.json", {"a.jpg10": {"filename": "a.jpg", "size": 10, "regions": []}}, "export it as COCO"),
+    "VGG Image Annotator": ("v.json", {"_via_img_metadata": {"a": {"filename": "a", "regions": []}}}, "COCO"),
+    "Datumaro": ("annotations/train.json", {"info": {}, "categories": {}, "items": []}, "datum convert"),
+}
+
+
+@pytest.mark.parametrize("tool", OTHERS)
+def test_formats_that_are_not_read_are_named_with_the_way_out(tmp_path: Path, tool: str) -> None:
+    name, content, way_out = OTHERS[tool]
+    image(tmp_path / "images/a.jpg")
+    write(tmp_path / name, content)
+    for path in (tmp_path, tmp_path / name):
+        with one_line_error(UsageError, tool, way_out):
+            segvoc.read_dataset(path)
+
+
+# ---- several sets
 
 
 def test_sets_are_joined_by_names(tmp_path: Path) -> None:
@@ -572,35 +528,3 @@ def test_sets_are_joined_by_names(tmp_path: Path) -> None:
     assert found == [[100, 1], [25, 0]]
     objects = joined.read_objects(1, (HEIGHT, WIDTH))
     assert objects is not None and objects.max() == 2
-
-
-def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
-    """Masks of 0 and 255, which is unlabeled."""
-    image(tmp_path / "images/a.png")
-    values = full(0)
-    values[5:15] = 255
-    save(tmp_path / "labels/a.png", values)
-    write(tmp_path / "classes.json", ["background", "object"])
-    places = (tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
-    (line,) = segvoc.LabeledImages.from_folders(*places).remarks()
-    assert "no pixel is labeled: object; 33% of the pixels are unlabeled (255" in line
-    assert segvoc.LabeledImages.from_folders(*places, background="object").remarks() == []
-
-
-# ---- out and back
-
-
-@pytest.mark.parametrize("name", FORMAT_NAMES)
-@pytest.mark.parametrize(
-    "word", ["🐱 x", "a\u2028b", "a\x0bb", "void", "Ignored", "__ignore__", "#1", "no", "é: \"'\\", "a\x7fb"]
-)
-def test_odd_words_come_back_or_are_refused(tmp_path: Path, name: Any, word: str) -> None:
-    labels = np.zeros((HEIGHT, WIDTH), np.uint16)
-    labels[5:15, 5:15] = 1
-    try:
-        with segvoc.DatasetWriter(tmp_path / "set", name) as dataset:
-            dataset.add(drawn_result(labels, ("wall", word)), "a")
-    except UsageError as error:
-        assert "can't hold the word" in str(error) and not (tmp_path / "set").exists()
-        return
-    assert pixels(tmp_path / "set")[0][word] == 100

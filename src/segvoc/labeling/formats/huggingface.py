@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.datasets.annotated_images import (
-    AnnotatedImage,
-    DatasetSource,
-    ParsedDataset,
-    checked_size,
-    chosen_set,
-)
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, UsageError, missing_package, one_line
 from segvoc.imaging.label_maps import LabelTable, read_label_map
+from segvoc.labeling.formats.base import DatasetFormat
+from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset, checked_size
 from segvoc.storage.resume import Stamp
 from segvoc.vocabulary import Vocabulary, names_by_id, read_classes, refuse_sets
 
@@ -133,7 +128,7 @@ def read_saved(source: DatasetSource) -> ParsedDataset:
     except Exception as error:  # Arrow, JSON and the library raise different types
         raise UsageError(f"{str(source.path)!r} can't be read by datasets: {one_line(error)}; save it again") from None
     if isinstance(stored, DatasetDict):
-        stored = chosen_set(source, {str(split): rows for split, rows in stored.items()}, "splits")
+        stored = source.chosen({str(split): rows for split, rows in stored.items()}, "splits")
     elif source.split is not None and source.split != str(stored.split):
         raise UsageError(f"{str(source.path)!r} has no splits; leave out --split")
     file = next((path for name in CLASS_FILES if (path := source.path / name).is_file()), None)
@@ -141,11 +136,6 @@ def read_saved(source: DatasetSource) -> ParsedDataset:
         needed = " or ".join(CLASS_FILES)
         raise UsageError(f"{str(source.path)!r} doesn't say which classes the values are; write {needed} into it")
     return _found_rows(stored, LabelTable.of_rows(read_classes(file)), None, None, source.path.name)
-
-
-def is_saved(folder: Path) -> bool:
-    """Whether a folder was written by `save_to_disk`."""
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 def _found_rows(
@@ -183,3 +173,10 @@ def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None)
     if len(maps) != 1:
         raise UsageError(f"{unclear} label maps; set labels=, or keep only it and the images (select_columns)")
     return images[0], maps[0]
+
+
+HUGGING_FACE = DatasetFormat(
+    name="huggingface",
+    read=read_saved,
+    marks=lambda folder: [name for name in ("dataset_dict.json", "state.json") if (folder / name).is_file()],
+)

@@ -2,37 +2,22 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from segvoc.data.datasets.annotated_images import (
-    DatasetSource,
-    ParsedDataset,
-    annotated,
-    chosen_set,
-    finite,
-    inner_path,
-    naming_damage,
-    read_xml,
-    unique_stems,
-)
-from segvoc.data.datasets.shapes import (
-    NoArea,
-    Patch,
-    Polygons,
-    Shape,
-    Shapes,
-    check_box,
-    ellipse,
-    in_pixels,
-    rectangle,
-)
 from segvoc.errors import UsageError
+from segvoc.imaging.connected_regions import Region
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.base import NO_XML, DatasetEntry, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.parsed import DatasetSource, ParsedDataset, annotated, unique_stems
+from segvoc.labeling.formats.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
+from segvoc.labeling.formats.untrusted_files import finite, inner_path, naming_damage, read_xml
 from segvoc.storage.files import safe_path
 
 
@@ -55,7 +40,7 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
         if len(files) == 1:  # a split selects a subset
             path = next(iter(files.values()))
         else:
-            path, split = chosen_set(source, files, "files"), None
+            path, split = source.chosen(files, "files"), None
     with naming_damage(path):
         root = read_xml(path)
         if root.tag != "annotations":
@@ -70,7 +55,7 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
     elements = root.findall("image")
     subsets = {_subset(element): None for element in elements}
     if split is not None:
-        chosen_set(source, subsets, "subsets")
+        source.chosen(subsets, "subsets")
         elements = [element for element in elements if _subset(element) == split]
     files = [inner_path(element.get("name", "")) for element in elements]
     often = Counter(files)
@@ -87,7 +72,7 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
         )
         for (element, file), stem in zip(pairs, stems, strict=True)
     ]
-    return ParsedDataset(names=names, images=in_pixels(images, path))
+    return ParsedDataset(names=names, images=images)
 
 
 def _image(source: DatasetSource, folder: Path, element: Element, subsets: Set[str], *, is_alone: bool) -> Path:
@@ -165,3 +150,49 @@ def _runs(text: str, box: tuple[int, int, int, int], height: int, width: int) ->
         raise ValueError(f"run lengths that don't fill the {rows * columns} pixels of their box")
     inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     return Patch(top, left, inside.reshape(rows, columns))
+
+
+class _CvatWriter(FormatWriter):
+    """`annotations.xml`, and the images."""
+
+    lost = NO_XML
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        regions = self.regions(result)
+        masks = [{"label": region.label, "box": region.box, "rle": _box_runs(region)} for region in regions]
+        return {"size": [result.height, result.width], "masks": masks}
+
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
+        write_lines(folder / "annotations.xml", self._lines(entries))
+
+    def _lines(self, entries: Iterable[DatasetEntry]) -> Iterator[str]:
+        yield '<?xml version="1.0" encoding="utf-8"?>'
+        yield "<annotations><version>1.1</version><meta><task><labels>"
+        for word, color in self.hex_colors():
+            name = escape(word)
+            yield f"<label><name>{name}</name><color>{color}</color><type>mask</type><attributes></attributes></label>"
+        yield "</labels></task></meta>"
+        words = [quoteattr(word) for word in self.words]
+        for number, entry in enumerate(entries):
+            height, width = entry.facts["size"]
+            # CVAT matches the uploaded image by this name
+            name = quoteattr(re.sub(NO_XML, "\ufffd", entry.image.removeprefix("images/")))
+            yield f'<image id="{number}" name={name} width="{width}" height="{height}">'
+            for mask in entry.facts["masks"]:
+                left, top, columns, rows = mask["box"]
+                place = f'left="{left}" top="{top}" width="{columns}" height="{rows}" z_order="0"'
+                yield f'<mask label={words[mask["label"]]} source="auto" occluded="0" rle="{mask["rle"]}" {place}/>'
+            yield "</image>"
+        yield "</annotations>"
+
+
+def _box_runs(region: Region) -> str:
+    """The lengths of the runs in a region's bounding box, row by row: outside, inside, outside, ..."""
+    pixels = region.inside.ravel()
+    bounds = np.flatnonzero(np.diff(pixels, prepend=False))
+    return ", ".join(map(str, np.diff(bounds, prepend=0, append=pixels.size).tolist()))
+
+
+CVAT = DatasetFormat(
+    name="cvat", read=read_cvat, writer=_CvatWriter, marks=find_xml, is_file=lambda path: path.suffix.lower() == ".xml"
+)

@@ -3,76 +3,30 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
 
-from segvoc.data.datasets.annotated_images import DatasetSource, ParsedDataset, json_content, visible_files
-from segvoc.data.datasets.coco import loose_coco_files, read_coco
-from segvoc.data.datasets.cvat import find_xml, read_cvat
-from segvoc.data.datasets.huggingface import is_saved, read_saved
-from segvoc.data.datasets.label_studio import find_exports, is_export, read_label_studio
-from segvoc.data.datasets.labelme import read_labelme
-from segvoc.data.datasets.map_folders import (
-    MAP_LAYOUTS,
-    find_pairs,
-    find_voc,
-    has_masks,
-    is_cvats,
-    read_masks,
-    read_published,
-    read_voc,
-)
-from segvoc.data.datasets.maps import PROJECT_FORMAT, is_project, read_project
-from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.labeling.formats.dataset import DATASET_NAMES, DatasetName
+from segvoc.labeling.formats.base import DatasetFormat
+from segvoc.labeling.formats.coco import coco_index
+from segvoc.labeling.formats.parsed import DatasetSource
+from segvoc.labeling.formats.shapes import in_pixels
+from segvoc.labeling.formats.table import named, readers
+from segvoc.labeling.formats.untrusted_files import json_content
 from segvoc.runtime.suggestions import checked_call
 
 _MOST_NEAR = 50
 """Max subfolders to search on each of two levels if a folder isn't a dataset."""
 
 
-class _Format(NamedTuple):
-    read: Callable[[DatasetSource], ParsedDataset]
-    is_marked: Callable[[Path], bool] = lambda folder: False
-    """Whether a folder has files or folders that no other format has."""
-
-
-def _has(*patterns: str) -> Callable[[Path], bool]:
-    return lambda folder: any(any(folder.glob(pattern)) for pattern in patterns)
-
-
-_FORMATS: dict[DatasetName, _Format] = {
-    "project": _Format(read_project, is_project),
-    "coco-panoptic": _Format(partial(read_coco, panoptic=True), _has("annotations/panoptic*.json")),
-    "coco-instances": _Format(
-        partial(read_coco, panoptic=False), _has("annotations/instances*.json", "annotations/stuff*.json")
-    ),
-    "cvat": _Format(read_cvat, lambda folder: bool(find_xml(folder))),
-    "yolo-seg": _Format(read_yolo, lambda folder: find_yaml(folder) is not None),
-    "voc": _Format(read_voc, lambda folder: find_voc(folder) is not None),
-    "label-studio": _Format(read_label_studio, lambda folder: bool(find_exports(folder))),
-    "huggingface": _Format(read_saved, is_saved),
-    "labelme": _Format(read_labelme),
-    "masks": _Format(read_masks),
-}
-
-_MAP_FORMATS: dict[DatasetName, _Format] = {
-    name: _Format(partial(read_published, layout=layout), _has(*layout.marks)) for name, layout in MAP_LAYOUTS.items()
-}
-"""Considered if no other format is there: COCO's folders have stuff maps beside the instances."""
-
-
 @checked_call
 def read_dataset(
     path: str | os.PathLike[str],
-    format: DatasetName | str | None = None,
+    format: str | None = None,
     *,
     images: str | os.PathLike[str] | None = None,
     split: str | None = None,
@@ -103,11 +57,9 @@ def read_dataset(
     if images is not None and not os.path.isdir(images):
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
-    formats: Mapping[str, _Format] = {**_FORMATS, **_MAP_FORMATS}
-    if format is not None and format not in formats:
-        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
+    chosen = None if format is None else named(format, readers())
     try:
-        parsed = formats[format or dataset_format(source.path)].read(source)
+        parsed = (chosen or dataset_format(source.path)).read(source)
     except OSError as error:
         raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
     if not parsed.images:
@@ -118,7 +70,7 @@ def read_dataset(
         warnings.warn(f"{os.fspath(path)!r}: {line}; draw polygons or masks if they matter", SkippedShapesWarning, 2)
     if parsed.left_out:
         warnings.warn(f"{os.fspath(path)!r}: skipped {parsed.left_out}", SkippedShapesWarning, 2)
-    dataset = parsed.labeled_images(_name(source), background)
+    dataset = replace(parsed, images=in_pixels(parsed.images)).labeled_images(_name(source), background)
     if not any(image.exists() for image in dataset.images):
         raise UsageError(
             f"{os.fspath(path)!r} has none of its images: {str(dataset.images[0].image)[:300]!r} is missing; "
@@ -134,13 +86,13 @@ def _name(source: DatasetSource) -> str:
     return folder.name
 
 
-def dataset_format(path: Path) -> DatasetName:
+def dataset_format(path: Path) -> DatasetFormat:
     """The format of a dataset by its folder or annotation file; `UsageError` if none matches, or several do."""
-    formats = _formats_of_file(path) if path.is_file() else _formats_of_folder(path)
+    formats = ([] if path.is_file() else marked_formats(path)) or _alike(path)
     if len(formats) == 1:
         return formats[0]
     if formats:
-        what = f"could be {' or '.join(formats)}"
+        what = f"could be {' or '.join(format.name for format in formats)}"
     elif (near := _near(path)) is not None:
         raise UsageError(f"no dataset in {str(path)!r}; did you mean {str(near)!r}?")
     else:
@@ -150,7 +102,7 @@ def dataset_format(path: Path) -> DatasetName:
         files = chain(path.glob("*"), path.glob("*/*"))
         if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
             what += ": it has images without labels"
-    raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(DATASET_NAMES)}")
+    raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(readers())}")
 
 
 def _foreign(path: Path) -> str | None:
@@ -178,11 +130,10 @@ def _foreign(path: Path) -> str | None:
 
 def _is_minimal(content: list[object]) -> bool:
     first = content[0] if content else None
-    return isinstance(first, dict) and "data" not in first and any(_is_regions(value) for value in first.values())
-
-
-def _is_regions(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "original_width" in value[0]
+    if not isinstance(first, dict) or "data" in first:
+        return False
+    entries = [value[0] for value in first.values() if isinstance(value, list) and value]
+    return any(isinstance(entry, dict) and "original_width" in entry for entry in entries)
 
 
 def _near(folder: Path) -> Path | None:
@@ -197,57 +148,19 @@ def _near(folder: Path) -> Path | None:
     return None
 
 
-def _formats_of_file(path: Path) -> list[DatasetName]:
-    suffix = path.suffix.lower()
-    if suffix == ".xml":
-        return ["cvat"]
-    if suffix in (".yaml", ".yml"):
-        return ["yolo-seg"]
-    if suffix == ".txt" and path.parent.name == "Segmentation":
-        return ["voc"]
-    if suffix == ".json" and (of_json := _formats_of_json(path)):
-        return of_json
-    return ["masks"] if suffix in (".txt", ".csv", ".json") and find_pairs(path.parent) else []
+def _alike(path: Path) -> list[DatasetFormat]:
+    """The first format that a file, or a folder without marks, looks like."""
+    formats, is_file = readers().values(), path.is_file()
+    index = path if is_file else coco_index(path)
+    if index is not None and index.suffix.lower() == ".json":
+        content = json_content(index)
+        if fitting := [format for format in formats if format.is_json(content)]:
+            return fitting[:1]
+    return [format for format in formats if (format.is_file if is_file else format.is_alike)(path)][:1]
 
 
-def _formats_of_json(path: Path) -> list[DatasetName]:
-    content = json_content(path)
-    if isinstance(content, list):
-        return ["label-studio"] if is_export(content) else []
-    if not isinstance(content, dict):
-        return []
-    if content.get("format") == PROJECT_FORMAT:
-        return ["project"]
-    if isinstance(content.get("annotations"), list):
-        first = next(iter(content["annotations"]), None)
-        return ["coco-panoptic" if isinstance(first, dict) and "segments_info" in first else "coco-instances"]
-    return []
-
-
-def _formats_of_folder(folder: Path) -> list[DatasetName]:
-    if is_cvats(folder):
-        return ["masks"]
-    if formats := marked_formats(folder):
-        return formats
-    annotations = sorted((folder / "annotations").glob("*.json"))
-    if len(annotations) == 1:
-        return _formats_of_json(annotations[0])
-    if (loose := sorted(loose_coco_files(folder).values())) and (formats := _formats_of_json(loose[0])):
-        return formats
-    if has_masks(folder):
-        return ["masks"]
-    for path in visible_files(folder, (".json",))[:20]:
-        with suppress(UsageError):
-            content = json_content(path)
-            if isinstance(content, dict) and "shapes" in content:
-                return ["labelme"]
-    return []
-
-
-def marked_formats(folder: Path) -> list[DatasetName]:
-    """List the formats whose unique files or folders exist in a folder; a project, regardless of other files."""
-    for formats in (_FORMATS, _MAP_FORMATS):
-        marked: list[DatasetName] = [name for name, layout in formats.items() if layout.is_marked(folder)]
-        if marked:
-            return ["project"] if "project" in marked else marked
-    return []
+def marked_formats(folder: Path) -> list[DatasetFormat]:
+    """The formats whose unique files or folders exist in a folder, of the highest rank."""
+    marked = [format for format in readers().values() if format.marks(folder)]
+    highest = max((format.rank for format in marked), default=0)
+    return [format for format in marked if format.rank == highest]

@@ -1,42 +1,78 @@
-"""Folders of images and maps: published datasets as downloaded, VOC, and masks with a class table.
+"""Folders of images and label maps: published datasets as downloaded, and masks with a class table.
 
-Each published dataset is a row of `MAP_LAYOUTS`, with the location of its maps and the meaning of their values; VOC
-adds lists of images, and masks several naming schemes for the two folders. Maps and images are paired by name.
+Maps and images are paired by name. A published dataset has the values of a benchmark; masks have several naming schemes
+for the two folders.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import UInt16
+
 from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.data.datasets.annotated_images import (
-    AnnotatedImage,
-    DatasetSource,
-    ParsedDataset,
-    broken,
-    chosen_set,
-    read_lines,
-    unique_stems,
-    visible_files,
-)
-from segvoc.data.datasets.maps import MapFile, ObjectNumbers
-from segvoc.data.labeled_images import class_names
 from segvoc.data.preparation.conversions import UNKNOWN_ID, id_table
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.label_maps import UNLABELED, LabelTable
-from segvoc.labeling.formats.dataset import PublishedName
-from segvoc.labeling.formats.writers import VOC_BACKGROUND, voc_colors
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, LabelTable, read_label_map, stored_map
+from segvoc.labeling.formats.base import DatasetFormat
+from segvoc.labeling.formats.parsed import (
+    AnnotatedImage,
+    Annotation,
+    DatasetSource,
+    ParsedDataset,
+    broken,
+    checked_size,
+    unique_stems,
+)
+from segvoc.labeling.formats.untrusted_files import visible_files
 from segvoc.storage.files import composed, safe_path
-from segvoc.vocabulary import ClassRow, read_classes
+from segvoc.vocabulary import read_classes
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".npy")
 """Suffixes of masks, all lossless formats."""
 
 
-# ---- pairs of images and maps
+@dataclass(frozen=True, kw_only=True)
+class MapFile(Annotation):
+    """A map of indices (gray or palette) or colors, with an optional object map."""
+
+    path: Path
+    table: LabelTable
+    objects_path: Path | None = None
+    """The object map, which may be missing."""
+    numbers: Callable[[np.ndarray], np.ndarray] | None = None
+    """Object numbers of the values in the object map; None: the values, with 255 for none in 8 bits."""
+
+    @property
+    def table_digest(self) -> str:
+        """See `Annotation`."""
+        return self.table.digest
+
+    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
+        """See `Annotation.draw`."""
+        labels = read_label_map(self.path, self.table)
+        checked_size(size, labels.shape)
+        return labels
+
+    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """See `Annotation.objects`."""
+        if self.objects_path is None or not self.objects_path.is_file():
+            return None
+        values = stored_map(self.objects_path).values
+        if values.ndim != 2:
+            raise ValueError(f"{self.objects_path.name!r} is a color image, not a map of object numbers")
+        checked_size(size, values.shape)
+        if self.numbers is not None:
+            values = self.numbers(values)
+        elif values.dtype == np.uint8:
+            values = np.where(values == UNLABELED_8_BIT, 0, values)
+        renumbered = np.zeros(size, np.uint16)
+        renumbered[values > 0] = np.unique(values[values > 0], return_inverse=True)[1] + 1
+        return renumbered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +85,8 @@ class Naming:
     """Possible endings of map names; the most frequent is used."""
     objects: tuple[str, str] | None = None
     """Path replacement from a map to its object map."""
-    numbers: ObjectNumbers | None = None
-    """What the values of that file are."""
+    numbers: Callable[[np.ndarray], np.ndarray] | None = None
+    """See `MapFile`."""
 
     def map_file(self, path: Path, table: LabelTable) -> MapFile:
         """A map, with its object map if there is one."""
@@ -58,11 +94,10 @@ class Naming:
         if self.objects is not None:
             before, _, after = path.as_posix().rpartition(self.objects[0])
             objects = Path(f"{before}{self.objects[1]}{after}")
-        objects = objects if objects is not None and objects.is_file() else None
         return MapFile(path=path, table=table, objects_path=objects, numbers=self.numbers)
 
 
-class _Pair(NamedTuple):
+class MapPair(NamedTuple):
     """An image folder and a map folder."""
 
     images: Path
@@ -70,7 +105,9 @@ class _Pair(NamedTuple):
     naming: Naming
 
 
-def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterable[str] | None = None) -> ParsedDataset:
+def paired_maps(
+    source: DatasetSource, pair: MapPair, table: LabelTable, stems: Iterable[str] | None = None
+) -> ParsedDataset:
     """Pair images and maps of the same names, or only those in a list.
 
     Images without a map and maps without an image are included, and reading them says which file is missing.
@@ -84,7 +121,7 @@ def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterab
     files = [file for file in files if folder != maps_folder or not file.stem.endswith(naming.endings)]
     stems_of_files = (composed(stem).removesuffix(naming.image_ending) for stem in unique_stems(files))
     images = dict(zip(stems_of_files, files, strict=True))
-    maps = _by_stem(maps_folder)
+    maps = maps_by_stem(maps_folder)
     for stem, whole in ((stem + end, f"{images[stem].as_posix()}{end}") for stem in images for end in naming.endings):
         if (whole := composed(whole)) in maps:  # a.jpg.png may be the mask of a.jpg
             maps[stem] = maps.pop(whole)
@@ -116,7 +153,8 @@ def _paired(source: DatasetSource, pair: _Pair, table: LabelTable, stems: Iterab
     return ParsedDataset(names=table.names, images=paired, are_shapes=False)
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def maps_by_stem(folder: Path) -> dict[str, Path]:
+    """The maps in a folder by their paths below it, without suffix."""
     paths = visible_files(folder, MASK_SUFFIXES)
     return {composed(path.relative_to(folder).with_suffix("").as_posix()): path for path in paths}
 
@@ -134,125 +172,83 @@ def _sets(folder: Path, pattern: str) -> dict[str, Path]:
 # ---- published datasets
 
 
-@dataclass(frozen=True, kw_only=True)
-class MapLayout:
-    """Locations of a dataset's maps and images below its folder, and the meaning of the values.
+def _published(
+    name: str,
+    *,
+    marks: Sequence[str],
+    maps: Sequence[str],
+    images: Sequence[str],
+    naming: Naming | None = None,
+    benchmark: str,
+    archive: str,
+) -> DatasetFormat:
+    """A published dataset, with the classes and ids of a benchmark; `archive` is what to unpack, for errors.
 
-    In the names of folders, "*" stands for the name of a set.
+    The first folders of maps and of images that exist are read; "*" in them stands for the name of a set.
     """
 
-    marks: tuple[str, ...]
-    """Patterns of files or folders unique to this dataset."""
-    maps: tuple[str, ...]
-    """Candidate map folders; the first that exists is used."""
-    images: tuple[str, ...]
-    """Candidate image folders; the first that exists is used."""
-    benchmark: str
-    """The benchmark that has the same classes and ids."""
-    naming: Naming = Naming()
-    archive: str
-    """The archive to unpack, for errors."""
+    def read(source: DatasetSource) -> ParsedDataset:
+        folder = source.folder
+        sets = next((sets_of for pattern in maps if (sets_of := _sets(folder, pattern))), None)
+        if sets is None:
+            needed = maps[-1].replace("*", "training")
+            raise UsageError(f"{str(source.path)!r} has no folder {needed}; unpack {archive} there")
+        split, maps_folder = source.chosen({name: (name, path) for name, path in sets.items()}, "sets")
+        places = [folder / pattern.replace("*", split) for pattern in images]
+        images_folder = next((place for place in places if place.is_dir()), places[0])
+        ids = enumerate(id_table(benchmark).tolist())
+        table = LabelTable(
+            names=BENCHMARKS[benchmark].classes, indices={id: label for id, label in ids if label != UNKNOWN_ID}
+        )
+        if (file := folder / "objectInfo150.txt").is_file():
+            table = LabelTable.of_rows(read_classes(file))  # ADE20K's own names
+            table = replace(table, indices={**table.indices, 0: UNLABELED})
+        return paired_maps(source, MapPair(images_folder, maps_folder, naming or Naming()), table)
+
+    def has_mark(folder: Path) -> bool:
+        return any(any(folder.glob(pattern)) for pattern in marks)
+
+    # other formats come first: COCO's folders have stuff maps beside the instances, CVAT's masks may be in gtFine
+    return DatasetFormat(name=name, read=read, marks=has_mark, rank=-1)
 
 
-MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
-    "cityscapes": MapLayout(
-        marks=("gtFine",),
-        maps=("gtFine/*",),
-        images=("leftImg8bit/*",),
-        benchmark="cityscapes",
-        naming=Naming(
-            image_ending="_leftImg8bit",
-            endings=("_gtFine_labelIds",),
-            objects=("_labelIds", "_instanceIds"),
-            numbers=ObjectNumbers(1000, frozenset(range(24, 34))),  # from person to bicycle
-        ),
-        archive="gtFine_trainvaltest.zip",
+def _cityscapes_objects(values: np.ndarray) -> np.ndarray:
+    """The objects of values that are 1000 times an id, from person to bicycle, plus a number."""
+    if values.dtype == np.uint8:
+        raise ValueError("the object map is not 16-bit")
+    return np.where(np.isin(values // 1000, range(24, 34)), values.astype(np.int64) + 1, 0)
+
+
+CITYSCAPES = _published(
+    "cityscapes",
+    marks=("gtFine",),
+    maps=("gtFine/*",),
+    images=("leftImg8bit/*",),
+    naming=Naming(
+        image_ending="_leftImg8bit",
+        endings=("_gtFine_labelIds",),
+        objects=("_labelIds", "_instanceIds"),
+        numbers=_cityscapes_objects,
     ),
-    "ade20k": MapLayout(
-        marks=("objectInfo150.txt", "sceneCategories.txt", "annotations/training", "annotations/validation"),
-        maps=("annotations/*",),
-        images=("images/*",),
-        benchmark="a-150",
-        archive="ADEChallengeData2016.zip",
-    ),
-    "coco-stuff": MapLayout(
-        marks=("stuffthingmaps", "annotations/*2014/*.png", "annotations/*2017/*.png"),
-        maps=("stuffthingmaps/*", "annotations/*"),
-        images=("images/*", "*"),
-        benchmark="coco-stuff",
-        archive="stuffthingmaps_trainval2017.zip",
-    ),
-}
-"""The datasets by format name."""
-
-
-def read_published(source: DatasetSource, layout: MapLayout) -> ParsedDataset:
-    """Read a published dataset."""
-    folder = source.folder
-    sets = next((sets_of for pattern in layout.maps if (sets_of := _sets(folder, pattern))), None)
-    if sets is None:
-        needed = layout.maps[-1].replace("*", "training")
-        raise UsageError(f"{str(source.path)!r} has no folder {needed}; unpack {layout.archive} there")
-    split, maps = chosen_set(source, {name: (name, path) for name, path in sets.items()}, "sets")
-    places = [folder / pattern.replace("*", split) for pattern in layout.images]
-    images = next((place for place in places if place.is_dir()), places[0])
-    ids = enumerate(id_table(layout.benchmark).tolist())
-    table = LabelTable(
-        names=BENCHMARKS[layout.benchmark].classes, indices={id: label for id, label in ids if label != UNKNOWN_ID}
-    )
-    if (file := folder / "objectInfo150.txt").is_file():
-        table = LabelTable.of_rows(read_classes(file))  # ADE20K's own names
-        table = replace(table, indices={**table.indices, 0: UNLABELED})
-    return _paired(source, _Pair(images, maps, layout.naming), table)
-
-
-# ---- VOC
-
-
-def find_voc(folder: Path) -> Path | None:
-    """Find the folder with `SegmentationClass` in or below a folder; None without one."""
-    places = (folder / below for below in ("", "VOC2012", "VOCdevkit/VOC2012"))
-    return next((place for place in places if (place / "SegmentationClass").is_dir()), None)
-
-
-def read_voc(source: DatasetSource) -> ParsedDataset:
-    """Read label maps in `SegmentationClass`: palette PNGs, or RGB ones in the colors of `labelmap.txt`.
-
-    Without that file, the classes come from `class_names.txt`, or else are VOC's. The dataset's path may be a list in
-    `ImageSets/Segmentation`, which the split selects too.
-    """
-    root = find_voc(source.folder.parent.parent if source.path.is_file() else source.folder)
-    if root is None:
-        raise UsageError(f"{str(source.path)!r} has no folder SegmentationClass; check the path")
-    naming = Naming(objects=("/SegmentationClass/", "/SegmentationObject/"))
-    pair = _Pair(root / "JPEGImages", root / "SegmentationClass", naming)
-    files = (root / name for name in ("labelmap.txt", "class_names.txt"))
-    classes = _voc_classes(next((file for file in files if file.is_file()), None))
-    return replace(_paired(source, pair, classes, _voc_stems(source, root)), background=VOC_BACKGROUND)
-
-
-def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
-    lists = {file.stem: read_lines(file) for file in sorted((root / "ImageSets/Segmentation").glob("*.txt"))}
-    if source.path.is_file():
-        stems = read_lines(source.path)
-    elif not lists:
-        return sorted(_by_stem(root / "SegmentationClass"))
-    elif source.split is None and all(lines == next(iter(lists.values())) for lines in lists.values()):
-        stems = next(iter(lists.values()))  # as written by segvoc, without a split
-    else:
-        stems = chosen_set(source, lists, "lists in ImageSets/Segmentation")
-    return list(dict.fromkeys(stem.strip() for stem in stems if stem.strip()))
-
-
-def _voc_classes(file: Path | None) -> LabelTable:
-    """The classes in the order of their indices; 255 and its color are unlabeled."""
-    palette = [red << 16 | green << 8 | blue for red, green, blue in voc_colors().tolist()]
-    rows = [ClassRow(name=name) for name in class_names("voc21")] if file is None else read_classes(file)
-    if rows[0].color is None:
-        rows = [replace(row, color=color) for row, color in zip(rows, palette, strict=False)]
-    table = LabelTable.of_rows(rows)
-    colors = {palette[255]: UNLABELED, **(table.colors or {})}
-    return replace(table, indices={**table.indices, 255: UNLABELED}, colors=colors, has_indices=True)
+    benchmark="cityscapes",
+    archive="gtFine_trainvaltest.zip",
+)
+ADE20K = _published(
+    "ade20k",
+    marks=("objectInfo150.txt", "sceneCategories.txt", "annotations/training", "annotations/validation"),
+    maps=("annotations/*",),
+    images=("images/*",),
+    benchmark="a-150",
+    archive="ADEChallengeData2016.zip",
+)
+COCO_STUFF = _published(
+    "coco-stuff",
+    marks=("stuffthingmaps", "annotations/*2014/*.png", "annotations/*2017/*.png"),
+    maps=("stuffthingmaps/*", "annotations/*"),
+    images=("images/*", "*"),
+    benchmark="coco-stuff",
+    archive="stuffthingmaps_trainval2017.zip",
+)
 
 
 # ---- folders of masks with a table of their classes
@@ -292,7 +288,7 @@ _SET = re.compile(
 """Names of sets: train, validation, train2017, test_a, ..."""
 
 
-def find_pairs(folder: Path, split: str | None = None) -> dict[str, _Pair]:
+def _find_pairs(folder: Path, split: str | None = None) -> dict[str, MapPair]:
     """Find the folder pairs of a dataset by set name; "" for a dataset without sets.
 
     Sub-folders of a folder of masks are sets if one of them is named like one, or is the wanted split.
@@ -300,7 +296,7 @@ def find_pairs(folder: Path, split: str | None = None) -> dict[str, _Pair]:
     for images, masks, naming in _PAIRS:
         sets = _sets(folder, masks)
         folders = _sets(folder, images) if sets else {}  # which may list many files
-        pairs = {name: _Pair(folders[name], sets[name], naming) for name in sets if name in folders}
+        pairs = {name: MapPair(folders[name], sets[name], naming) for name in sets if name in folders}
         if naming is _OF_MASKS_BESIDE:
             pairs = {name: pair for name, pair in pairs.items() if _has_masks(pair.maps, "_mask")}
         is_set = any(name == split or _SET.fullmatch(name) for name in pairs) and not _has_masks(folder / masks[:-2])
@@ -318,26 +314,26 @@ def _has_masks(folder: Path, ending: str = "") -> bool:
     )
 
 
-def _find_table(folder: Path, pairs: Iterable[_Pair]) -> Path | None:
+def _find_table(folder: Path, pairs: Iterable[MapPair]) -> Path | None:
     """The class table in a folder, or beside its masks; None without one."""
     places = [folder, *(pair.maps for pair in pairs)]
     return next((place / name for place in places for name in _TABLES if (place / name).is_file()), None)
 
 
-def is_cvats(folder: Path) -> bool:
+def _is_cvats(folder: Path) -> bool:
     """Whether a folder is CVAT's export as CamVid, KITTI or Cityscapes, which is laid out as those datasets are."""
-    return (folder / _COLORS_OF_CVAT).is_file() and bool(find_pairs(folder))
+    return (folder / _COLORS_OF_CVAT).is_file() and bool(_find_pairs(folder))
 
 
-def has_masks(folder: Path) -> bool:
+def _has_pairs(folder: Path) -> bool:
     """Whether a folder has images and masks with a class table."""
-    pairs = find_pairs(folder).values()
-    return any(_by_stem(pair.maps) for pair in pairs) and _find_table(folder, pairs) is not None
+    pairs = _find_pairs(folder).values()
+    return any(maps_by_stem(pair.maps) for pair in pairs) and _find_table(folder, pairs) is not None
 
 
 def read_masks(source: DatasetSource) -> ParsedDataset:
     """Read images and masks of the same names, with a class table."""
-    pairs = find_pairs(source.folder, source.split)
+    pairs = _find_pairs(source.folder, source.split)
     if not pairs:
         raise UsageError(
             f"{str(source.path)!r} has no pair of image and mask folders; name them images and masks, "
@@ -349,4 +345,13 @@ def read_masks(source: DatasetSource) -> ParsedDataset:
             f"{str(source.path)!r} has no class table; write classes.txt with a line per class, "
             "'0 background' or '128,64,128 road'"
         )
-    return _paired(source, chosen_set(source, pairs, "sets"), LabelTable.of_rows(read_classes(path)))
+    return paired_maps(source, source.chosen(pairs, "sets"), LabelTable.of_rows(read_classes(path)))
+
+
+MASKS = DatasetFormat(
+    name="masks",
+    read=read_masks,
+    marks=_is_cvats,
+    is_alike=_has_pairs,
+    is_file=lambda path: path.suffix.lower() in (".txt", ".csv", ".json") and bool(_find_pairs(path.parent)),
+)

@@ -1,85 +1,20 @@
-"""Label maps of datasets, with their maps of objects, and projects, which are folders of such maps."""
+"""Projects of segvoc-annotate: folders with `project.json` and a label map an image."""
 
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from jaxtyping import UInt16
-
-from segvoc.data.datasets.annotated_images import (
-    AnnotatedImage,
-    Annotation,
-    DatasetSource,
-    Entry,
-    ParsedDataset,
-    checked_size,
-    json_content,
-    naming_damage,
-)
 from segvoc.errors import UsageError, one_line
-from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, LabelTable, read_label_map, stored_map
+from segvoc.imaging.label_maps import UNLABELED, LabelTable
+from segvoc.labeling.formats.base import DatasetFormat
+from segvoc.labeling.formats.map_folders import MapFile
+from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset
+from segvoc.labeling.formats.untrusted_files import Entry, json_content, naming_damage
 from segvoc.storage.files import read_json
-
-
-class ObjectNumbers(NamedTuple):
-    """Encoding of a class index and an object number in 16 bits: `factor` times the index plus the number."""
-
-    factor: int
-    things: frozenset[int]
-    """The indices that have objects."""
-
-    def of(self, values: np.ndarray) -> np.ndarray:
-        """Extract each pixel's object number, 0 for none."""
-        if values.dtype == np.uint8:
-            raise ValueError("the object map is not 16-bit")
-        is_object = np.isin(values // self.factor, list(self.things))
-        return np.where(is_object, values.astype(np.int64) + 1, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapFile(Annotation):
-    """A map of indices (gray or palette) or colors, with an optional object map."""
-
-    path: Path
-    table: LabelTable
-    objects_path: Path | None = None
-    numbers: ObjectNumbers | None = None
-    """Encoding of the object map; None: plain object numbers, with 255 for none in 8 bits."""
-
-    @property
-    def table_digest(self) -> str:
-        """See `Annotation`."""
-        return self.table.digest
-
-    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
-        """See `Annotation.draw`."""
-        labels = read_label_map(self.path, self.table)
-        checked_size(size, labels.shape)
-        return labels
-
-    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
-        """See `Annotation.objects`."""
-        if self.objects_path is None:
-            return None
-        values = stored_map(self.objects_path).values
-        if values.ndim != 2:
-            raise ValueError(f"{self.objects_path.name!r} is a color image, not a map of object numbers")
-        checked_size(size, values.shape)
-        if self.numbers is not None:
-            values = self.numbers.of(values)
-        elif values.dtype == np.uint8:
-            values = np.where(values == UNLABELED_8_BIT, 0, values)
-        renumbered = np.zeros(size, np.uint16)
-        renumbered[values > 0] = np.unique(values[values > 0], return_inverse=True)[1] + 1
-        return renumbered
-
-
-# ---- projects of segvoc-annotate
 
 PROJECT_FILE = "project.json"
 """The file that identifies a project folder."""
@@ -95,6 +30,10 @@ def is_project(folder: str | os.PathLike[str]) -> bool:
         content = read_json(path) if path.is_file() else None
     except (OSError, ValueError):
         return True
+    return _is_project_file(content)
+
+
+def _is_project_file(content: object) -> bool:
     return isinstance(content, dict) and content.get("format") == PROJECT_FORMAT
 
 
@@ -146,11 +85,14 @@ def read_project(source: DatasetSource) -> ParsedDataset:
         if not state.get("done") or not isinstance(name := state.get("image"), str):
             continue
         stem = path.relative_to(folder / "work").as_posix().removesuffix(".zip")
-        label_map, objects = folder / "labels" / f"{stem}.png", folder / "objects" / f"{stem}.png"
-        annotation = MapFile(path=label_map, table=table, objects_path=objects if objects.exists() else None)
+        label_map = folder / "labels" / f"{stem}.png"
+        annotation = MapFile(path=label_map, table=table, objects_path=folder / "objects" / f"{stem}.png")
         image = (source.images or images_folder) / name
         images.append(AnnotatedImage(image=image, labels=label_map, stem=stem, annotation=annotation))
     if not images:
         raise UsageError(f"no image of the project {str(folder)!r} is done; mark images as done on its page (N)")
     background = background if isinstance(background, str) else None
     return ParsedDataset(names=table.names, images=images, background=background, are_shapes=False)
+
+
+PROJECT = DatasetFormat(name="project", read=read_project, marks=is_project, rank=1, is_json=_is_project_file)

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 import segvoc
-from segvoc.data.datasets.huggingface import read_huggingface
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
-from tests.data.datasets.published_layouts import turn
+from segvoc.labeling.formats.huggingface import read_huggingface
+from tests.labeling.formats.published_layouts import turn
 from tests.lazy_modules import lazily
 
 datasets = lazily("datasets", "datasets is missing")

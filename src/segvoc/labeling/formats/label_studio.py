@@ -1,31 +1,33 @@
 """Label Studio's JSON: brushes, bitmaps, polygons, closed vectors, rectangles and ellipses."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from jaxtyping import Float64
 
-from segvoc.data.datasets.annotated_images import (
-    DatasetSource,
-    Entry,
-    ParsedDataset,
-    annotated,
-    inner_path,
-    json_content,
-    naming_damage,
-    points_of,
-    read_xml,
-    unique_stems,
-)
-from segvoc.data.datasets.shapes import NoArea, Patch, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
 from segvoc.errors import UsageError
+from segvoc.imaging.annotations import packed_runs
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.base import (
+    NO_XML,
+    DatasetEntry,
+    DatasetFormat,
+    Facts,
+    FormatWriter,
+    list_lines,
+    write_lines,
+)
+from segvoc.labeling.formats.parsed import DatasetSource, ParsedDataset, annotated, unique_stems
+from segvoc.labeling.formats.shapes import NoArea, Patch, PngMask, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.labeling.formats.untrusted_files import Entry, inner_path, json_content, naming_damage, read_xml
 
 _ABOUT_IMAGE = frozenset(
     ("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea")
@@ -192,7 +194,7 @@ def _patch(value: Entry, kind: str) -> Callable[[int, int], Patch]:
     if "imageDataURL" in value:
         return PngMask(value.text("imageDataURL").partition("base64,")[2], is_whole=True)
     if "points" in value and value.flag("closed", default=True):
-        return Polygons([points_of(value.items("points"), value.name)], relative=100.0)
+        return Polygons([value.points("points")], relative=100.0)
     if "vertices" in value and value.flag("closed"):
         return Polygons([_vector(value.entries("vertices", "vertex"))], relative=100.0)
     if not {"x", "y", "height"} <= value.content.keys() and "radiusX" not in value:
@@ -261,3 +263,44 @@ def _brush(runs: Sequence[Any], height: int, width: int) -> Patch:
         values[place:end] = number(word) if repeated else [number(word) for _ in range(end - place)]
         place = end
     return Patch(0, 0, values.reshape(height, width, 4)[..., 3] > 0)
+
+
+LOCAL_FILES = "/data/local-files/?d="
+"""Label Studio's URL prefix of files below its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
+
+
+class _LabelStudioWriter(FormatWriter):
+    """`tasks.json`, to import; `label_config.xml`, the labeling interface; and the images."""
+
+    lost = NO_XML
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        size = {"original_width": result.width, "original_height": result.height, "image_rotation": 0}
+        kind = {"from_name": "label", "to_name": "image", "type": "brushlabels", "origin": "prediction"}
+        mask = np.zeros(result.labels.shape, bool)
+        entries = []
+        for number, region in enumerate(self.regions(result)):
+            mask[region.place] = region.inside
+            runs = packed_runs(np.flatnonzero(np.diff(mask.ravel(), prepend=False, append=False)), mask.size).tolist()
+            mask[region.place] = False
+            value = {"format": "rle", "rle": runs, "brushlabels": [self.words[region.label]]}
+            entries.append({"id": f"r{number}", **kind, **size, "value": value})
+        return {"model": result.model, "result": entries}
+
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
+        write_lines(folder / "tasks.json", list_lines(self._tasks(entries)))
+        labels = [f'    <Label value={quoteattr(word)} background="{color}"/>' for word, color in self.hex_colors()]
+        view = ["<View>", '  <Image name="image" value="$image" zoom="true"/>']
+        view += ['  <BrushLabels name="label" toName="image">', *labels, "  </BrushLabels>", "</View>"]
+        write_lines(folder / "label_config.xml", view)
+
+    def _tasks(self, entries: Iterable[DatasetEntry]) -> Iterator[Facts]:
+        for entry in entries:
+            address = LOCAL_FILES + quote(entry.image, errors="surrogateescape")
+            prediction = {"model_version": entry.facts["model"], "result": entry.facts["result"]}
+            yield {"data": {"image": address}, "predictions": [prediction]}
+
+
+LABEL_STUDIO = DatasetFormat(
+    name="label-studio", read=read_label_studio, writer=_LabelStudioWriter, marks=find_exports, is_json=is_export
+)

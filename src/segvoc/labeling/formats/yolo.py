@@ -1,27 +1,22 @@
 """YOLO segmentation: `data.yaml`, and a text file of polygons per image."""
 
+import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segvoc.data.datasets.annotated_images import (
-    AnnotatedImage,
-    DatasetSource,
-    ParsedDataset,
-    annotated,
-    broken,
-    chosen_set,
-    inner_path,
-    naming_damage,
-    path_ends,
-    read_lines,
-    visible_files,
-)
-from segvoc.data.datasets.shapes import NoArea, Polygons, Shape, Shapes
+import numpy as np
+
 from segvoc.errors import UsageError
+from segvoc.imaging.connected_regions import polygon_of
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.base import DatasetEntry, DatasetFormat, Facts, FormatWriter, write_lines
+from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset, annotated, broken
+from segvoc.labeling.formats.shapes import NoArea, Polygons, Shape, Shapes
+from segvoc.labeling.formats.untrusted_files import inner_path, naming_damage, path_ends, read_lines, visible_files
 from segvoc.storage.files import named_alike, safe_path
 from segvoc.vocabulary import ClassRow, class_rows, parsed_yaml, read_classes
 
@@ -67,7 +62,7 @@ def read_yolo(source: DatasetSource) -> ParsedDataset:
                     raise ValueError(f"{name!r} is not a folder")
                 if tuple(places) not in sets.values():
                     sets[name] = tuple(places)
-        places = chosen_set(source, sets or {"images": ("images",)}, "sets")
+        places = source.chosen(sets or {"images": ("images",)}, "sets")
         images = [image for place in places for image in _images(source, root, place, len(names))]
         found = [image.annotation for image in images if isinstance(image.annotation, Shapes)]
         if any(shapes.skipped for shapes in found) and not any(shapes.shapes for shapes in found):
@@ -160,3 +155,42 @@ def _shape(number: int, fields: Sequence[str], classes: int) -> Shape:
         raise ValueError(f"line {number} has a coordinate that isn't a fraction of the image's size")
     # all images' corners stay in memory: an array takes a quarter of a list
     return Shape(label=int(label), patch=Polygons([array("d", corners)], relative=1.0))
+
+
+class _YoloWriter(FormatWriter):
+    """`images/photo.jpg`, `labels/photo.txt`, `images.txt` and `data.yaml`; a line of labels is a polygon."""
+
+    @classmethod
+    def files(cls, stem: str) -> tuple[str, ...]:
+        """See `FormatWriter.files`; YOLO looks for "labels" in place of the last "images" in an image's path."""
+        before, _, after = f"/images/{stem}".rpartition("/images/")
+        return (f"{before}/labels/{after}.txt".lstrip("/"),)
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        lines = []
+        for region in self.regions(result):
+            corners = np.clip(polygon_of(region) / [result.width, result.height], 0, 1).ravel().tolist()
+            lines.append(" ".join([str(region.label), *(f"{corner:.7g}" for corner in corners)]))
+        write_lines(folder / self.files(stem)[0], lines)
+        return {}
+
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
+        names = [f"  {label}: {_yaml_text(word)}" for label, word in enumerate(self.words)]
+        # not the folder, which may have images of an earlier call, whose labels are of other words
+        write_lines(folder / "images.txt", (f"./{entry.image}" for entry in entries))
+        write_lines(folder / "data.yaml", ["train: images.txt", "val: images.txt", "names:", *names])
+
+
+def _yaml_text(text: str) -> str:
+    """Quote text for YAML: as in JSON, but with eight-digit escapes for non-ASCII, since YAML has no surrogates."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if " " <= char <= "~" else f"\\U{ord(char):08x}" for char in quoted)
+
+
+YOLO_SEG = DatasetFormat(
+    name="yolo-seg",
+    read=read_yolo,
+    writer=_YoloWriter,
+    marks=find_yaml,
+    is_file=lambda path: path.suffix.lower() in (".yaml", ".yml"),
+)

@@ -1,8 +1,9 @@
 """COCO's JSON files: instances with run lengths or polygons, and panoptic segments in PNGs."""
 
 import re
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,24 +11,26 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt16
+from PIL import Image
 
-from segvoc.data.datasets.annotated_images import (
+from segvoc.encoders.lexicon import surfaces_among
+from segvoc.errors import UsageError
+from segvoc.imaging.annotations import categories, coco_mask, region_annotations, region_facts
+from segvoc.imaging.connected_regions import Region, segments
+from segvoc.imaging.label_maps import UNLABELED, looked_up, stored_map
+from segvoc.inference.segmentation import Segmentation
+from segvoc.labeling.formats.base import DatasetEntry, DatasetFormat, Facts, FormatWriter, list_lines, write_lines
+from segvoc.labeling.formats.parsed import (
     Annotation,
     DatasetSource,
-    Entry,
     ParsedDataset,
     annotated,
     checked_size,
-    chosen_set,
-    inner_path,
-    json_content,
-    naming_damage,
     unique_stems,
 )
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, in_pixels
-from segvoc.errors import UsageError
-from segvoc.imaging.annotations import coco_mask
-from segvoc.imaging.label_maps import UNLABELED, looked_up, stored_map
+from segvoc.labeling.formats.shapes import NoArea, Patch, Polygons, Shape, Shapes
+from segvoc.labeling.formats.untrusted_files import Entry, inner_path, json_content, naming_damage
+from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import digest_of
 
 _LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
@@ -76,16 +79,28 @@ def loose_coco_files(folder: Path) -> dict[str, Path]:
     return {"" if file.parent == folder else file.parent.name: file for file in files if file.is_file()}
 
 
+def coco_index(folder: Path) -> Path | None:
+    """The JSON file of a folder that COCO's names don't mark: the only one of `annotations/`, or a loose one."""
+    annotations = list((folder / "annotations").glob("*.json"))
+    return annotations[0] if len(annotations) == 1 else min(loose_coco_files(folder).values(), default=None)
+
+
+def _is_coco(content: object, *, panoptic: bool) -> bool:
+    if not isinstance(content, dict) or not isinstance(listed := content.get("annotations"), list):
+        return False
+    return (isinstance(first := next(iter(listed), None), dict) and "segments_info" in first) == panoptic
+
+
 def _annotation_file(source: DatasetSource, panoptic: bool) -> Path:
     folder = source.path / "annotations"
     if not folder.is_dir() and (loose := loose_coco_files(source.path)):
-        return chosen_set(source, loose, "sets")
+        return source.chosen(loose, "sets")
     files = sorted((folder if folder.is_dir() else source.path).glob("*.json"))
     kinds = ("panoptic",) if panoptic else ("instances", "stuff")
     named = [matching for kind in kinds if (matching := [file for file in files if file.stem.startswith(kind)])]
     if not (chosen := [*named, files][0]):
         raise UsageError(f"{str(folder)!r} has no JSON file; give the file itself as --dataset")
-    return chosen_set(source, {_set_of(file) or file.stem: file for file in chosen}, "files")
+    return source.chosen({_set_of(file) or file.stem: file for file in chosen}, "files")
 
 
 def _set_of(file: Path) -> str:
@@ -142,7 +157,7 @@ def _read(source: DatasetSource, path: Path, panoptic: bool) -> ParsedDataset:
         raise ValueError(f"its annotations are {kinds}; masks are required")
     return ParsedDataset(
         names=[entry.text("name").strip() for entry in categories],
-        images=images_read if panoptic else in_pixels(images_read, path),
+        images=images_read,
         are_shapes=not panoptic,
         left_out=left_out,
     )
@@ -235,3 +250,106 @@ def _runs(runs: Mapping[str, Any], height: int, width: int) -> Patch:
         return Patch(0, 0, coco_mask(runs, height, width))
     except (KeyError, TypeError, UnicodeError, OverflowError):
         raise ValueError("run lengths that aren't numbers, or COCO's text of them") from None
+
+
+class _CocoWriter(FormatWriter):
+    """`annotations/....json` about all images; the id of a category is label + 1."""
+
+    _file: str
+
+    def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
+        write_lines(folder / self._file, self._lines(entries))
+
+    def _lines(self, entries: Iterable[DatasetEntry]) -> Iterator[str]:
+        # a word with objects in any image is a thing, whatever its name
+        counted = {label for entry in entries for label in entry.facts["counted"]}
+        stuff = surfaces_among(self.words, self.background) - counted
+        yield '{"info": {"description": "labeled by segvoc", "version": "1.0"}, "licenses": [], "images":'
+        yield from list_lines(self._images(entries))
+        yield ', "annotations":'
+        yield from list_lines(self._annotations(entries))
+        yield ', "categories":'
+        yield from list_lines(categories(self.words, stuff))
+        yield "}"
+
+    def _images(self, entries: Iterable[DatasetEntry]) -> Iterator[Facts]:
+        for number, entry in enumerate(entries, 1):
+            height, width = entry.facts["size"]
+            # below "images", as usual
+            yield {"id": number, "file_name": entry.image.removeprefix("images/"), "width": width, "height": height}
+
+    @abstractmethod
+    def _annotations(self, entries: Iterable[DatasetEntry]) -> Iterator[Facts]: ...
+
+    def _segments(self, result: Segmentation) -> tuple[list[Region], Facts]:
+        """Objects, or for words without objects each connected component (stuff: all pixels); and the image's data.
+
+        The data are its size and the words with objects.
+        """
+        stuff = surfaces_among(self.words, self.background)
+        regions = list(segments(result.labels, len(self.words), stuff, result.object_map))
+        counted = sorted({region.label for region in regions if region.number is not None})
+        return regions, {"size": [result.height, result.width], "counted": counted}
+
+
+class _PanopticWriter(_CocoWriter):
+    """`annotations/panoptic_default/photo.png`, whose colors are ids of segments, and `panoptic_default.json`.
+
+    The id of a pixel's segment is red + 256 green + 256² blue; 0 is unlabeled.
+    """
+
+    _file = "annotations/panoptic_default.json"
+    own_file = "annotations/panoptic_default/{stem}.png"
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        ids = np.zeros(result.labels.shape, np.uint32)
+        entries: dict[int, Facts] = {}
+        regions, facts = self._segments(result)
+        for region in regions:
+            red, green, blue = result.colors[region.label].tolist()
+            number = red + 256 * green + 256 * 256 * blue
+            while number in entries or number == 0:  # a color near that of the class
+                number = (number + 0x0B0705) % 256**3
+            ids[region.place][region.inside] = number
+            entries[number] = {"id": number, **region_facts(region)}
+        rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
+        write_atomically(folder / self.files(stem)[0], lambda file: Image.fromarray(rgb).save(file, "PNG"))
+        return {**facts, "segments": list(entries.values())}
+
+    def _annotations(self, entries: Iterable[DatasetEntry]) -> Iterator[Facts]:
+        for number, entry in enumerate(entries, 1):
+            yield {"image_id": number, "file_name": f"{entry.stem}.png", "segments_info": entry.facts["segments"]}
+
+
+class _InstancesWriter(_CocoWriter):
+    """`annotations/instances_default.json`, with a mask for each segment."""
+
+    _file = "annotations/instances_default.json"
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        regions, facts = self._segments(result)
+        annotations = region_annotations(regions, (result.height, result.width))
+        return {**facts, "segments": [annotation for _, annotation in annotations]}
+
+    def _annotations(self, entries: Iterable[DatasetEntry]) -> Iterator[Facts]:
+        annotation = 0
+        for number, entry in enumerate(entries, 1):
+            for segment in entry.facts["segments"]:
+                annotation += 1
+                yield {"id": annotation, "image_id": number, **segment}
+
+
+COCO_PANOPTIC = DatasetFormat(
+    name="coco-panoptic",
+    read=partial(read_coco, panoptic=True),
+    writer=_PanopticWriter,
+    marks=lambda folder: any(folder.glob("annotations/panoptic*.json")),
+    is_json=partial(_is_coco, panoptic=True),
+)
+COCO_INSTANCES = DatasetFormat(
+    name="coco-instances",
+    read=partial(read_coco, panoptic=False),
+    writer=_InstancesWriter,
+    marks=lambda folder: any(re.match("instances|stuff", file.name) for file in folder.glob("annotations/*.json")),
+    is_json=partial(_is_coco, panoptic=False),
+)

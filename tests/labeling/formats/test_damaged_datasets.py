@@ -14,10 +14,10 @@ from PIL import Image
 import segvoc
 from segvoc.errors import InputError, UsageError
 from segvoc.labeling.formats.dataset import DatasetWriter
-from segvoc.labeling.formats.writers import VOC_ROOT, VOC_SETS
-from tests.data.datasets.published_layouts import CAMVID, LAYOUTS, colored, photo, save, text, values
+from segvoc.labeling.formats.voc import VOC_ROOT, VOC_SETS
 from tests.images import one_line_error
 from tests.labeling.formats.drawn_results import drawn_result
+from tests.labeling.formats.published_layouts import CAMVID, LAYOUTS, colored, photo, save, text, values
 
 WORDS = ("cat", "road")
 
@@ -118,6 +118,7 @@ OF_ALL = [
     ("yolo-seg", _file("data.yaml", b"names: [cat, "), "is damaged: it is not YAML"),
     ("yolo-seg", _file("data.yaml", b"names: {0: cat, 2: road}"), "the labels of its 2 names aren't 0 to 1"),
     ("yolo-seg", _file("data.yaml", b"train: images"), "it has no names"),
+    ("yolo-seg", _file("data.yaml", b"kpt_shape: [12, 2]\nnames: [cat]"), "(kpt_shape); polygons are required"),
     ("yolo-seg", _file("data.yaml", b"train: /etc\nnames: [cat]"), "'/etc' points outside the folder"),
     ("yolo-seg", _file("data.yaml", b"train: nowhere\nnames: [cat]"), "is not a folder"),
     ("voc", _file(f"{VOC_ROOT}/labelmap.txt", b"cat:0,0\n"), "the line 'cat:0,0' isn't a name and its color"),
@@ -178,6 +179,8 @@ OF_ONE = [
     (COCO, _segment(segmentation=[[1, 2, 3, 4, 5, 1e300]]), "lies far outside its image"),
     (COCO, _segment(segmentation=[[1, 2, 3, 4, 5, {}]]), "corner that isn't a number"),
     (COCO, _segment(segmentation=[[1, 2, 3, 4, 5]]), "isn't a list of 3 corners or more"),
+    *((COCO, _segment(segmentation=[one, [1, 1, 5, 1, 5, 5]]), "'photo' is damaged") for one in (None, 5, "no")),
+    (COCO, _segment(iscrowd="perhaps"), "'iscrowd' of annotation 0 is 'perhaps', not true or false"),
     (COCO, _segment(segmentation="1, 2"), "that is neither polygons nor run lengths"),
     (COCO, _segment(category_id=99), "annotation 0 is of the undefined category 99"),
     (SEGMENTS, _png(SEGMENT_MAP, "RGB", (16, 12), (1, 2, 3)), "has a segment 197121"),
@@ -194,6 +197,7 @@ OF_ONE = [
     ("cvat", _text(CVAT, 'left="[^"]*"', 'left="-3"'), "is not inside its image"),
     ("cvat", _text(CVAT, ' label="cat"', ' label="dog"'), "a mask has the unlisted label 'dog'"),
     ("yolo-seg", _file(YOLO, b"7 0.1 0.1 0.5 0.1 0.5 0.5\n"), "line 1 begins with '7', not a label below 2"),
+    ("yolo-seg", _file(YOLO, b"0,0.1,0.1,0.5,0.1,0.5,0.5\n"), "line 1 has commas; separate numbers by spaces"),
     ("yolo-seg", _file(YOLO, b"1 10 10 50 10 50 50\n"), "isn't a fraction of the image's size"),
     ("yolo-seg", _file(YOLO, b"1 nan 0.1 0.5 0.1 0.5 0.5\n"), "isn't a fraction of the image's size"),
     ("yolo-seg", _file(YOLO, b"1 \xff\xfe"), "it is not UTF-8 text"),

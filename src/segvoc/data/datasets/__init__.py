@@ -1,1 +1,0 @@
-"""Datasets in the formats of other programs, read as labeled images."""
