@@ -63,7 +63,8 @@ class MapPlace:
             InputError: it has no coordinates, no coordinate system, or only control points.
             UsageError: the extra `geo` isn't installed.
         """
-        require_rasterio(), require_shapely()
+        require_rasterio()
+        require_shapely()
         name = repr(os.fspath(path))
         if place_of(path) is None:
             raise InputError(f"{name} has no coordinates, which maps need; leave out --format, or save it as GeoTIFF")
@@ -302,14 +303,11 @@ def _joined(
     from scipy.sparse.csgraph import connected_components
 
     offset, keys = len(before.keys), np.concatenate([before.keys, band.keys])
-    ends = [_NO_ROW], [_NO_ROW]
-    if above is not None:
-        meets = np.flatnonzero(above == first)
-        ends[0].append(before.last_row[meets]), ends[1].append(offset + band.first_row[meets])
+    meets = np.flatnonzero(above == first) if above is not None else _NO_ROW
     in_objects = np.flatnonzero(keys >> _OBJECT)
     _, leader, which = np.unique(keys[in_objects], return_index=True, return_inverse=True)
-    ends[0].append(in_objects), ends[1].append(in_objects[leader[which]])
-    one, other = map(np.concatenate, ends)
+    one = np.concatenate([before.last_row[meets], in_objects])
+    other = np.concatenate([offset + band.first_row[meets], in_objects[leader[which]]])
     links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(keys), len(keys)))
     number, region = connected_components(links, directed=False)
     whole_keys = np.empty(number, np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 
 from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
 from segvoc.imaging.map_features import LabeledMap, MapFeatures, require_shapely
-from segvoc.imaging.rasters import gdal_errors
+from segvoc.imaging.rasters import gdal_errors, require_rasterio
 from segvoc.storage.atomic_writes import write_atomically, write_path_atomically
 from segvoc.storage.files import strict_json
 
@@ -29,7 +29,7 @@ _DIGITS = 9
 
 @dataclass(frozen=True, kw_only=True)
 class MapFormat:
-    """How maps are written."""
+    """How maps are written; `UsageError` for a negative `simplify`, or without the extra `geo`."""
 
     name: MapName
     simplify: float = 0.0
@@ -38,6 +38,8 @@ class MapFormat:
     def __post_init__(self) -> None:
         if not math.isfinite(self.simplify) or self.simplify < 0:
             raise UsageError(f"simplify={self.simplify} is no length; give meters, such as 2, or 0 for every corner")
+        require_rasterio()
+        require_shapely()
         if self.name == "gpkg":
             _require_pyogrio()
 

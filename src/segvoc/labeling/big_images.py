@@ -87,7 +87,7 @@ def label_big_image(
         The statistics, and the paths of the files.
 
     Raises:
-        InputError: the image can't be read.
+        InputError: the image can't be read, or has no place on a map that is asked for.
         UsageError: words or options conflict, objects are asked for, or an earlier call left partial labels with other
             settings.
         OutputError: a result can't be written.
