@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import shapely
 from PIL import Image, ImageDraw, ImageFont
 
 import segvoc
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.map_features import LabeledMap, MapPlace, MapRows
 from segvoc.imaging.palette import word_colors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +36,7 @@ TYPED = {
 }
 """Words as somebody types them who sees a photograph of `samples/`; on the facades there, the words of their labels."""
 
+MAP_WORDS = ("field", "forest", "water", "road")
 DRAWN = 10
 POOR = {"coffee": ["coffee cup", "red saucer", "silver spoon", "wooden table"], "china": ["temple", "trees", "sky"]}
 CLICK = (225, 240)  # on the head of the first of the dogs
@@ -125,6 +128,34 @@ def draw_drawn() -> None:
     sheet.save(TARGET / "drawn.jpg", quality=70, optimize=True, progressive=True)
 
 
+def draw_map() -> None:
+    """A drawn label map of one-meter pixels with the borders of its regions: all of their corners, and simplified."""
+    rng, size, scale = np.random.default_rng(4), (48, 60), 6
+    rows, columns = np.indices(size)
+    heights = rng.uniform(size=(9, 2)) * size
+    nearest = np.hypot(rows[..., None] - heights[:, 0], columns[..., None] - heights[:, 1]).argmin(-1)
+    labels = np.where(abs(rows - 30 + columns / 4) < 2, 3, nearest % 3).astype(np.uint16)
+    confidence = np.ones(size, np.float32)
+    labeled = LabeledMap(
+        height=size[0],
+        width=size[1],
+        words=MAP_WORDS,
+        read=lambda some: MapRows(labels[some], confidence[some]),
+        place=MapPlace(crs=None, transform=(scale, 0, 0, 0, scale, 0), pixel_area=1.0, is_faithful=True),
+    )
+    colors = word_colors(MAP_WORDS)
+    sheet = Image.new("RGB", (2 * size[1] * scale + GAP, size[0] * scale), "white")
+    for number, side in enumerate((0.0, 3.0)):
+        shown = Image.fromarray(colors[labels].repeat(scale, 0).repeat(scale, 1))
+        pen = ImageDraw.Draw(shown)
+        for found in labeled.features(simplify=side):
+            for ring in shapely.get_rings(found.polygons):
+                corners = shapely.get_coordinates(ring).ravel().tolist()
+                pen.line(corners, fill="white", width=2)
+        sheet.paste(shown, (number * (size[1] * scale + GAP), 0))
+    sheet.save(TARGET / "maps.png", optimize=True)
+
+
 def draw_teaching() -> None:
     """Facades zero-shot with typed words, taught and fine-tuned, and the mean IoU on all test photographs."""
     model = segvoc.load("tiny", dtype="float32")
@@ -180,4 +211,5 @@ if __name__ == "__main__":
     draw_objects()
     draw_tracks()
     draw_drawn()
+    draw_map()
     draw_teaching()

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -166,3 +167,32 @@ def test_the_limit_of_sizes_names_its_option(segment: Command) -> None:
     Image.new("RGB", (200, 100)).save("photo.png")
     segment("photo.png", *WORDS, "--tile=64", "--max-megapixels=0.01").failed(1, "too large", "--max-megapixels")
     assert segment("photo.png", *WORDS, "--tile=64", "--max-megapixels=0.02").code == 0
+
+
+@pytest.mark.parametrize("name", ["geojson", "gpkg"])
+@pytest.mark.parametrize("tiles", [(), ("--tile", 80, "--no-overlay")], ids=["whole", "tiles"])
+def test_maps_are_written_beside_the_label_map(segment: Command, name: str, tiles: tuple[Any, ...]) -> None:
+    pyogrio = pytest.importorskip("pyogrio", reason="needs the extra geo")
+    pytest.importorskip("shapely", reason="needs the extra geo")
+    values = np.random.default_rng(0).integers(0, 256, (3, 100, 120), dtype=np.uint8)
+    write_raster(Path("scene.tif"), values, photometric="rgb", **utm())
+    segment("scene.tif", *WORDS, *tiles, "--format", name, "--simplify", 1).ok()
+    assert {"scene.tif", f"scene.{name}", "scene.json"} <= {*result_files()}
+    _, _, _, (words, _, areas) = pyogrio.raw.read(f"out/scene.{name}")
+    report = read_json("out/scene.json")
+    for entry in report["classes"]:
+        assert areas[words == entry["name"]].sum() == pytest.approx(entry["pixels"] / 4)
+
+
+def test_maps_need_coordinates_and_their_options_a_map(segment: Command) -> None:
+    pytest.importorskip("shapely", reason="needs the extra geo")
+    draw_photos("photo.png")
+    segment("photo.png", *WORDS, "--format", "geojson").refused("'photo.png' has no coordinates, which maps need")
+    segment("photo.png", *WORDS, "--tile", 80, "--format", "geojson").refused("has no coordinates, which maps need")
+    segment("photo.png", *WORDS, "--simplify", 2).refused(
+        "--simplify is for maps; leave it out, or add --format geojson"
+    )
+    call = ("photo.png", *WORDS, "--format", "geojson", "--no-copy-images")
+    segment(*call).refused("--no-copy-images is for datasets")
+    _video("video.mp4")
+    segment("video.mp4", *WORDS, "--format", "geojson").refused("need images with coordinates; leave out --format")

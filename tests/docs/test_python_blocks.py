@@ -37,6 +37,7 @@ SLOW = ["docs/reference/examples.md", *(f"docs/how_to/{name}.md" for name in _TA
 ELSEWHERE = {
     "docs/index.md": "the README's",
     "docs/how_to/click.md": "tests/inference/test_clicks.py",
+    "docs/how_to/maps.md": "tests/imaging/test_map_features.py, tests/labeling/big_images",
     "docs/how_to/batch.md": "tests/labeling/batch run batches, and read their tables with pycocotools",
     "docs/how_to/teach.md": "tests/inference/taught teach, save and combine words",
     "docs/how_to/viewers.md": "tests/inference/test_segmentation.py",

@@ -21,6 +21,7 @@ from segvoc.cli.options import (
 )
 from segvoc.cli.output import example, unquoted_hint
 from segvoc.errors import LabelingWarning, UsageError
+from segvoc.imaging.map_files import MAP_NAMES, MapFormat
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
 from segvoc.labeling.formats.dataset import Dataset
@@ -90,9 +91,17 @@ def _overlay(given: dict[str, Any]) -> OverlayStyle | None:
 @click.option(
     "--format",
     "dataset_format",
-    type=click.Choice(list(writers())),
+    type=click.Choice([*writers(), *MAP_NAMES]),
     metavar="NAME",
-    help=f"Write a dataset for other programs instead: {', '.join(writers())}.",
+    help=f"Write a dataset for other programs instead: {', '.join(writers())}; or also a map of the regions of "
+    f"images with coordinates: {', '.join(MAP_NAMES)}.",
+)
+@click.option(
+    "--simplify",
+    type=FiniteRange(min=0),
+    default=0,
+    metavar="METERS",
+    help="Maps: remove corners that change areas by less than a square of this side.",
 )
 @click.option("--copy-images/--no-copy-images", default=True, help="Copy the images into the dataset.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
@@ -140,6 +149,7 @@ def segment_command(
     out: str,
     overlay: OverlayStyle | None,
     dataset_format: str | None,
+    simplify: float,
     copy_images: bool,
     **fields: Any,
 ) -> int:
@@ -154,13 +164,16 @@ def segment_command(
 
     With --objects, also writes photo.objects.png (each pixel's object number) and counts the objects in the report.
 
-    With --format, writes a dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
+    With --format, writes a dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ... For images
+    with coordinates, --format geojson or gpkg also writes scene.geojson or scene.gpkg: the regions as polygons.
     """
     if len(words.words) == 1 and (hint := unquoted_hint(words.words[0], images)):
         raise UsageError(hint)
     _refuse_ignored(context)
-    dataset = None
-    if dataset_format is not None:
+    dataset = form = None
+    if dataset_format in MAP_NAMES:
+        form = MapFormat(name=dataset_format, simplify=simplify)
+    elif dataset_format is not None:
         background = labels.background_name
         dataset = Dataset(folder=out, format=dataset_format, background=background, copy_images=copy_images)
     labeling = Labeling(
@@ -172,6 +185,7 @@ def segment_command(
         out=out,
         overlay=overlay if dataset is None else None,
         dataset=dataset,
+        map=form,
         **fields,
     )
     with warnings.catch_warnings():
@@ -180,10 +194,11 @@ def segment_command(
 
 
 def _refuse_ignored(context: click.Context) -> None:
-    """Raise a `UsageError` for an option that is given in vain: of overlays or datasets that the call doesn't write."""
+    """Raise a `UsageError` for an option given in vain: of overlays, datasets or maps that the call doesn't write."""
     values = context.params
     given = [name for name in values if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    is_dataset = values["dataset_format"] is not None
+    is_map = values["dataset_format"] in MAP_NAMES
+    is_dataset = values["dataset_format"] is not None and not is_map
     for name in given:
         shown = f"--{'no-' if values[name] is False else ''}{name.replace('_', '-')}"
         is_drawn = name in _OVERLAY_OPTIONS and (name != "overlay" or values[name])
@@ -193,3 +208,5 @@ def _refuse_ignored(context: click.Context) -> None:
             raise UsageError(f"{shown} is for overlays; leave it out, or --no-overlay")
         if name == "copy_images" and not is_dataset:
             raise UsageError(f"{shown} is for datasets; leave it out, or add --format")
+        if name == "simplify" and not is_map:
+            raise UsageError(f"{shown} is for maps; leave it out, or add --format geojson or gpkg")

@@ -130,7 +130,7 @@ class RasterImage(AbstractContextManager["RasterImage"]):
         self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES)
         with self._reading(), warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            self.dataset = rasterio.open(source, driver=_driver(source))
+            self.dataset = rasterio.open(source, driver=driver_of(source))
         try:
             self._examine(bands, stretch, colors)
         except gdal_errors() as error:  # of tags that are only read now
@@ -336,7 +336,7 @@ def decoded_raster(picture: Picture) -> Image.Image:
         raise
 
 
-def _driver(source: str | os.PathLike[str] | BinaryIO | BytesIO) -> str:
+def driver_of(source: str | os.PathLike[str] | BinaryIO | BytesIO) -> str:
     """GDAL's driver of a file, by its first bytes, so that no other one is tried."""
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:

@@ -79,6 +79,8 @@ class ResultPaths(ResultFiles):
     """`photo.parts.png`; None without parts."""
     object_map: Path | None = None
     """`photo.objects.png`; None without objects."""
+    map_file: Path | None = None
+    """`scene.geojson` or `scene.gpkg`; None without a map."""
     tracks: tuple[Path, ...] = ()
     """`video.tracks.jsonl`, and the tracks in other formats; empty unless objects of a video are tracked."""
 
@@ -92,6 +94,7 @@ class ResultPaths(ResultFiles):
         objects: bool = False,
         overlay: bool = True,
         placed: bool = False,
+        map_format: str | None = None,
     ) -> "ResultPaths":
         """The files of these kinds below a folder; `stem` may include subfolders, `placed` means georeferenced."""
         base = Path(folder)
@@ -102,12 +105,13 @@ class ResultPaths(ResultFiles):
             report=base / f"{stem}.json",
             part_map=base / f"{stem}.parts.png" if parts else None,
             object_map=base / f"{stem}.objects.png" if objects else None,
+            map_file=None if map_format is None else base / f"{stem}.{map_format}",
         )
 
     def __iter__(self) -> Iterator[Path]:
         """Yield the files, the report last."""
-        paths = (self.label_map, self.part_map, self.object_map, self.overlay, *self.tracks, self.report)
-        return (path for path in paths if path is not None)
+        maps = (self.label_map, self.part_map, self.object_map, self.map_file)
+        return (path for path in (*maps, self.overlay, *self.tracks, self.report) if path is not None)
 
     @property
     def shown(self) -> Path:

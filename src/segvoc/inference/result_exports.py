@@ -1,4 +1,4 @@
-"""A result in the terms of other programs: a COCO dataset, a LabelMe annotation, a table of pandas."""
+"""A result in the terms of other programs: a COCO dataset, a LabelMe annotation, GeoJSON, a table of pandas."""
 
 import base64
 import io
@@ -12,6 +12,9 @@ from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import UsageError, missing_package
 from segvoc.imaging.annotations import MaskForm, categories, labelme_content, region_annotations
 from segvoc.imaging.connected_regions import segments
+from segvoc.imaging.map_features import LabeledMap, MapPlace, MapRows
+from segvoc.imaging.map_files import MapFormat, geojson_features, write_geojson
+from segvoc.imaging.result_paths import refuse_overwriting
 from segvoc.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -63,6 +66,29 @@ def labelme_of(result: Any, file: str | os.PathLike[str] | None) -> dict[str, An
             raise UsageError(f"{os.fspath(file)!r} is the image itself; give a name that ends with .json")
         write_json(Path(file), annotation)
     return annotation
+
+
+def labeled_map_of(result: Any) -> LabeledMap:
+    """The labels of a georeferenced image at their place; `InputError` without one (`MapPlace.of`)."""
+    if result.source is None:
+        raise UsageError("an image from memory has no coordinates, which maps need; give the path of a GeoTIFF")
+
+    def read(rows: slice) -> MapRows:
+        objects = None if result.object_map is None else result.object_map[rows]
+        return MapRows(result.labels[rows], result.confidence[rows], objects)
+
+    place = MapPlace.of(result.source)
+    return LabeledMap(height=result.height, width=result.width, words=result.words, read=read, place=place)
+
+
+def geojson_of(result: Any, file: str | os.PathLike[str] | None, simplify: float) -> dict[str, Any]:
+    """See `Segmentation.to_geojson`."""
+    form = MapFormat(name="geojson", simplify=simplify)
+    features = list(geojson_features(labeled_map_of(result), form.simplify))
+    if file is not None:
+        refuse_overwriting([result.source], [Path(file)])
+        write_geojson(Path(file), features)
+    return {"type": "FeatureCollection", "features": features}
 
 
 def _seen_from(file: str, image: str) -> str:

@@ -38,7 +38,7 @@ from segvoc.imaging.overlay import (
 from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths
 from segvoc.inference.reports import LabelStatistics, report_fields, summary_of
-from segvoc.inference.result_exports import coco_of, dataframe_of, labelme_of
+from segvoc.inference.result_exports import coco_of, dataframe_of, geojson_of, labelme_of
 from segvoc.inference.result_files import save_result
 from segvoc.runtime.progress import print_line
 from segvoc.runtime.suggestions import Called, checked_call, did_you_mean, no_attribute
@@ -476,6 +476,31 @@ class Segmentation:
             OutputError: the file can't be written.
         """
         return labelme_of(self, file)
+
+    @checked_call
+    def to_geojson(self, file: str | os.PathLike[str] | None = None, *, simplify: float | int = 0) -> dict[str, Any]:
+        """Convert the labels of a georeferenced image to GeoJSON, in WGS 84 (RFC 7946).
+
+            result.to_geojson("scene.geojson", simplify=2)
+
+        Each object is a feature; for words without objects, each 4-connected component. They have the properties
+        "word", "confidence" (mean) and "area" [m²] of their pixels, fit together without gaps, and leave out unlabeled
+        pixels.
+
+        Args:
+            file: also write it to this file, atomically.
+            simplify: remove corners that change areas by less than a square of this side [m]; shared borders stay
+                shared.
+
+        Returns:
+            The content of the file, a "FeatureCollection".
+
+        Raises:
+            InputError: the image's file has no coordinates, or no coordinate system.
+            UsageError: the image is from memory, the file would overwrite it, or the extra `geo` isn't installed.
+            OutputError: the file can't be written.
+        """
+        return geojson_of(self, file, float(simplify))
 
     @property
     def quality(self) -> float | None:

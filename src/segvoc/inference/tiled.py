@@ -51,6 +51,17 @@ class LabeledCell:
     """As in `Segmentation`; 0 outside the valid pixels."""
 
 
+@dataclass(frozen=True, eq=False)
+class LabeledRow:
+    """The final labels from a row of tiles to the next."""
+
+    rows: slice
+    labels: UInt16[np.ndarray, "h W"]
+    confidence: UInt8[np.ndarray, "h W"]
+    """Of 8 bits: 255 is 1."""
+    statistics: LabelStatistics
+
+
 class TiledLabeling:
     """Labels large images with the same words and options, which have a tile; created by `Segmenter.in_tiles`."""
 
@@ -122,17 +133,18 @@ class TiledLabeling:
 
     def rows(
         self, image: WindowedImage, scene: Scene, *, first_row: int = 0, name: str = "the image"
-    ) -> Iterator[tuple[slice, UInt16[np.ndarray, "h W"], LabelStatistics]]:
-        """Label an image as `cells` does, a row of tiles after the other: its rows, labels and their statistics."""
+    ) -> Iterator[LabeledRow]:
+        """Label an image as `cells` does, a row of tiles after the other."""
         columns = len(self.tiling.columns(image.width))
         cells = self.cells(image, scene, first_row=first_row, name=name)
         while first := next(cells, None):
             labels = np.empty((first.rows.stop - first.rows.start, image.width), np.uint16)
-            statistics = LabelStatistics.none()
+            confidence, statistics = np.empty(labels.shape, np.uint8), LabelStatistics.none()
             for cell in itertools.chain([first], itertools.islice(cells, columns - 1)):
                 labels[:, cell.columns] = cell.labels
+                confidence[:, cell.columns] = np.rint(cell.confidence * 255)
                 statistics += LabelStatistics.of(cell.labels, cell.confidence)
-            yield first.rows, labels, statistics
+            yield LabeledRow(first.rows, labels, confidence, statistics)
 
     def start(self, given: Sequence[GivenImage]) -> Callable[[], Outcomes]:
         """See `LabelingJob.start`; the work is done where the results are asked for."""

@@ -20,6 +20,7 @@ from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.decoding import DecodedImage, WindowedImage, is_windowed
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
+from segvoc.imaging.map_features import LabeledMap, MapPlace, MapRows
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, gdal_writing, require_rasterio
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
@@ -29,8 +30,8 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
-from segvoc.inference.tiled import Scene
-from segvoc.labeling.task import Labeling, Planned, Task, label_files
+from segvoc.inference.tiled import LabeledRow, Scene
+from segvoc.labeling.task import Labeling, Planned, Task, label_files, refuse_unplaced
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import check_names, write_atomically, write_path_atomically, writing
 from segvoc.storage.files import digest_of
@@ -86,7 +87,7 @@ def label_big_image(
         The statistics, and the paths of the files.
 
     Raises:
-        InputError: the image can't be read.
+        InputError: the image can't be read, or has no place on a map that is asked for.
         UsageError: words or options conflict, objects are asked for, or an earlier call left partial labels with other
             settings.
         OutputError: a result can't be written.
@@ -97,7 +98,8 @@ def label_big_image(
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
     numbers = None if call.bands is None else ",".join(map(str, call.bands))
-    settings = {**model_record(model), **how.record(), **prepared.record(), "bands": numbers}
+    place = None if call.map is None else MapPlace.of(path)
+    settings = {**model_record(model), **how.record(), **prepared.record(), "bands": numbers, "maps": place is not None}
     paths = _paths(path, stem or path.stem, call)
     refuse_overwriting([path], paths)
     check_names(paths)
@@ -110,9 +112,9 @@ def label_big_image(
                 labels.begin(tiled.look(image))
             progress(labels.rows, len(rows))
             found = tiled.rows(image, labels.scene, first_row=labels.rows, name=repr(str(path)))
-            for place, row, statistics in found if labels.rows < len(rows) else ():
+            for row in found if labels.rows < len(rows) else ():
                 now = time.perf_counter()
-                labels.add_row(place.stop, row, statistics, now - start)
+                labels.add_row(row, now - start)
                 start = now
                 progress(labels.rows, len(rows))
             result = BigResult(
@@ -127,6 +129,8 @@ def label_big_image(
                 **tiled.job.result_metadata,
             )
             stale = paths.stale()
+            if call.map is not None and paths.map_file is not None and place is not None:
+                call.map.write(labels.on_map(result.words, place), paths.map_file)
             _write(result, image, labels, call)
             for left in stale:
                 with writing(left):
@@ -152,6 +156,7 @@ class TileTask(Task):
         if any(is_windowed(image.path) for image in images):
             require_rasterio()
         call = self.labeling
+        refuse_unplaced(images, call)
         return plan_files(images, call.out, lambda image, stem: _paths(image.path, stem, call))
 
     def settings(self, model: Segmenter) -> RunSettings:
@@ -168,7 +173,8 @@ class TileTask(Task):
 
 def _paths(path: Path, stem: str, labeling: Labeling) -> ResultPaths:
     placed = is_windowed(path) or (labeling.bands is not None and is_raster(path))
-    return ResultPaths.below(labeling.out, stem, overlay=labeling.overlay is not None, placed=placed)
+    kinds = {"overlay": labeling.overlay is not None, "map_format": labeling.map_name}
+    return ResultPaths.below(labeling.out, stem, placed=placed, **kinds)
 
 
 def _opened(path: Path, labeling: Labeling, colors: Colors) -> AbstractContextManager[WindowedImage]:
@@ -234,9 +240,9 @@ def label_large_image(model: Segmenter, image: DecodedImage, words: Words, optio
     _refuse_objects(options)
     start, tiled = time.perf_counter(), model.in_tiles(words, options)
     labels, statistics = np.empty((image.height, image.width), np.uint16), LabelStatistics.none()
-    for rows, row, of_row in tiled.rows(image, tiled.look(image)):
-        labels[rows] = row
-        statistics += of_row
+    for row in tiled.rows(image, tiled.look(image)):
+        labels[row.rows] = row.labels
+        statistics += row.statistics
     return LargeResult(
         source="",
         height=image.height,
@@ -258,8 +264,9 @@ def _refuse_objects(options: LabelOptions) -> None:
 class PartialLabels(StepwiseWork):
     """The labels of the finished rows of tiles, in a file of raw values until the results are written.
 
-    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step records what
-    all tiles share (`Scene`); each later step is a row of tiles. See `StepwiseWork` for arguments and errors.
+    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. For a map, another file has the
+    confidences, of 8 bits. The first step records what all tiles share (`Scene`); each later step is a row of tiles.
+    See `StepwiseWork` for arguments and errors.
     """
 
     def __init__(
@@ -267,6 +274,7 @@ class PartialLabels(StepwiseWork):
     ) -> None:
         folder = Path(labeling.out, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
         self.labels, self.dtype = folder / "labels", np.dtype(np.uint16 if classes > UNLABELED_8_BIT else np.uint8)
+        self.confidences = None if labeling.map is None else folder / "confidences"
         self.height, self.width = size
         self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
         self.scene = Scene()
@@ -276,28 +284,52 @@ class PartialLabels(StepwiseWork):
 
     def begin(self, scene: Scene) -> None:
         """Store what is the same in all tiles, before the first row."""
-        with writing(self.labels):
-            self.labels.touch()
+        for path in filter(None, (self.labels, self.confidences)):
+            with writing(path):
+                path.touch()
         self.add(to_json(scene))
 
-    def add_row(
-        self, stop: int, labels: UInt16[np.ndarray, "h W"], statistics: LabelStatistics, seconds: float
-    ) -> None:
-        """Store the next rows of the image, up to `stop`, from one row of tiles."""
-        with writing(self.labels), self.labels.open("r+b") as file:
-            file.seek(self._stop * self.width * self.dtype.itemsize)
-            file.write(np.ascontiguousarray(labels, self.dtype).data)
-            file.flush()
-            os.fsync(file.fileno())
-        self.add({"stop": stop, "labels": statistics.by_label(), "seconds": seconds})
+    def add_row(self, row: LabeledRow, seconds: float) -> None:
+        """Store the next row of tiles."""
+        self._put(self.labels, np.ascontiguousarray(row.labels, self.dtype))
+        if self.confidences is not None:
+            self._put(self.confidences, row.confidence)
+        self.add({"stop": row.rows.stop, "labels": row.statistics.by_label(), "seconds": seconds})
 
     def read(self, rows: slice) -> Integer[np.ndarray, "h W"]:
         """Read rows of the image, as stored."""
-        count, offset = rows.stop - rows.start, rows.start * self.width * self.dtype.itemsize
+        return self._get(self.labels, self.dtype, rows)
+
+    def on_map(self, words: Sequence[str], place: MapPlace) -> LabeledMap:
+        """The labels at their place; only of a call with a map."""
+        confidences = self.confidences
+        assert confidences is not None
+
+        def read(rows: slice) -> MapRows:
+            confidence = self._get(confidences, np.dtype(np.uint8), rows) / np.float32(255)
+            return MapRows(self._all_16_bit(self.read(rows)), confidence)
+
+        return LabeledMap(height=self.height, width=self.width, words=words, read=read, place=place)
+
+    def _put(self, path: Path, values: Integer[np.ndarray, "h W"]) -> None:
+        with writing(path), path.open("r+b") as file:
+            file.seek(self._stop * self.width * values.itemsize)
+            file.write(values.data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _get(self, path: Path, dtype: np.dtype[Any], rows: slice) -> Integer[np.ndarray, "h W"]:
+        count, offset = rows.stop - rows.start, rows.start * self.width * dtype.itemsize
         try:
-            return np.fromfile(self.labels, self.dtype, count * self.width, offset=offset).reshape(count, self.width)
+            return np.fromfile(path, dtype, count * self.width, offset=offset).reshape(count, self.width)
         except (OSError, ValueError) as error:
-            raise OutputError(f"{str(self.labels)!r} can't be read ({error}); label the image again") from None
+            raise OutputError(f"{str(path)!r} can't be read ({error}); label the image again") from None
+
+    def _all_16_bit(self, stored: Integer[np.ndarray, "h W"]) -> UInt16[np.ndarray, "h W"]:
+        labels = stored.astype(np.uint16)
+        if self.dtype == np.uint8:
+            labels[labels == UNLABELED_8_BIT] = UNLABELED
+        return labels
 
     def bands(self) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
         """Read all values from top to bottom, in bands of whole blocks (except for the last)."""
@@ -310,15 +342,14 @@ class PartialLabels(StepwiseWork):
         """The labels at the centers of the pixels of a smaller image; 65535 is unlabeled."""
         rows = ((np.arange(height) + 0.5) * self.height / height).astype(int)
         columns = ((np.arange(width) + 0.5) * self.width / width).astype(int)
-        labels = np.stack([self.read(slice(row, row + 1))[0, columns] for row in rows.tolist()]).astype(np.uint16)
-        if self.dtype == np.uint8:
-            labels[labels == np.iinfo(np.uint8).max] = UNLABELED
-        return labels
+        return self._all_16_bit(np.stack([self.read(slice(row, row + 1))[0, columns] for row in rows.tolist()]))
 
     def usable(self, values: list[Any]) -> list[Any]:
         """Keep the steps if their labels still exist."""
-        needed = (values[-1]["stop"] if len(values) > 1 else 0) * self.width * self.dtype.itemsize
-        return values if self.labels.is_file() and self.labels.stat().st_size >= needed else []
+        pixels = (values[-1]["stop"] if len(values) > 1 else 0) * self.width
+        needed = {self.labels: pixels * self.dtype.itemsize, self.confidences: pixels}
+        is_whole = (path.is_file() and path.stat().st_size >= size for path, size in needed.items() if path is not None)
+        return values if all(is_whole) else []
 
     def replay_step(self, value: Mapping[str, Any]) -> None:
         """See `StepwiseWork.replay_step`."""

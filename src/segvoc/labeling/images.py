@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, plan_files
 from segvoc.imaging.tiff_tags import place_of
+from segvoc.inference.result_exports import labeled_map_of
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.formats.dataset import EntryFiles
-from segvoc.labeling.task import FolderWork, Labeled, Planned, Task
+from segvoc.labeling.task import FolderWork, Labeled, Planned, Task, refuse_unplaced
 
 
 class ImageTask(Task):
@@ -30,7 +31,9 @@ class ImageTask(Task):
             "parts": call.parts is not None,
             "objects": call.options.objects,
             "overlay": call.overlay is not None,
+            "map_format": call.map_name,
         }
+        refuse_unplaced(images, call)
 
         def paths(image: InputImage, stem: str) -> ResultPaths:
             return ResultPaths.below(call.out, stem, placed=place_of(image.path) is not None, **kinds)
@@ -57,6 +60,8 @@ class ImageTask(Task):
         if call.dataset is not None and isinstance(files, EntryFiles):
             call.dataset.write(result, files, compact=call.compact)
         else:
+            if call.map is not None and isinstance(files, ResultPaths) and files.map_file is not None:
+                call.map.write(labeled_map_of(result), files.map_file)
             result.save(call.out, files.stem, overlay=call.overlay, compact=call.compact)
         return super().write(result, files)
 

@@ -1,6 +1,7 @@
 """What a call of `segvoc segment` asks for (`Labeling`), and the protocol of the kinds of its inputs (`Task`)."""
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,9 +10,11 @@ from typing import Any, ClassVar
 
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError
 from segvoc.imaging.legend import share_text
+from segvoc.imaging.map_files import MapFormat
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.imaging.reading import file_name
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles
+from segvoc.imaging.tiff_tags import place_of
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import LabeledFile, summary_of
@@ -64,6 +67,8 @@ class Labeling:
     """Whether the line about an input is its report as JSON, instead of a summary."""
     dataset: Dataset | None = None
     """Images: the dataset to write instead of label maps, overlays and reports."""
+    map: MapFormat | None = None
+    """Georeferenced images: the map to write beside them."""
     bands: tuple[int, ...] | None = None
     """Tiles: 1-based bands of a TIFF for red, green and blue, or a single gray one; None: by color interpretation."""
     max_pixels: int | None = None
@@ -83,6 +88,7 @@ class Labeling:
         options = {
             "--parts": self.parts is not None,
             "--format": self.dataset is not None,
+            "--format geojson": self.map is not None,
             "--jobs": self.jobs > 1,
             "--objects": self.options.objects,
             "--tile": self.options.tiling is not None or self.bands is not None or self.max_pixels is not None,
@@ -93,6 +99,11 @@ class Labeling:
             "--track-format": bool(self.track_formats),
         }
         return {option for option, is_given in options.items() if is_given}
+
+    @property
+    def map_name(self) -> str | None:
+        """The format of the map, which is its suffix."""
+        return None if self.map is None else self.map.name
 
     def encoded(self, model: Segmenter) -> PreparedVocabulary:
         """Encode the words with a model; `UsageError` if words, parts and background conflict."""
@@ -108,6 +119,7 @@ class Labeling:
             "overlays": None if self.overlay is None else _listed(asdict(self.overlay)),
             "reports": "compact" if self.compact else "complete",
             "format": None if self.dataset is None else _listed(self.dataset.record()),
+            "map": None if self.map is None else _listed(asdict(self.map)),
             "segvoc": __version__,
         }
 
@@ -184,6 +196,14 @@ class Task(ABC):
     def write(self, result: Any, files: ResultFiles) -> Labeled:
         """Write what `label` left in memory; returns the line about it. `OutputError` if it can't be written."""
         return Labeled(self.labeling.line(result, files))
+
+
+def refuse_unplaced(images: Sequence[InputImage], labeling: Labeling) -> None:
+    """Raise a `UsageError` if a map is asked for, and an image has no coordinates."""
+    for image in images if labeling.map is not None else ():
+        if os.path.isfile(image.path) and place_of(image.path) is None:
+            fix = f"leave it out, or --format {labeling.map_name}"
+            raise UsageError(f"{str(image.path)!r} has no coordinates, which maps need; {fix}")
 
 
 def label_files(

@@ -191,6 +191,7 @@ class VideoTask(Task):
     is_stream = False
     refused: ClassVar[Mapping[str, str]] = {
         "--format": "--format needs images; leave it out, extract the video's frames first, or see --track-format",
+        "--format geojson": "--format geojson and gpkg need images with coordinates; leave out --format",
         "--parts": "--parts is for images only; leave it out, or the video",
         "--tile": "videos have no tiles; leave out --tile and its relatives",
         "--stretch": "videos have no tiles; leave out --tile and its relatives",

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.imaging.map_files import MapFormat
 from segvoc.inference.label_options import LabelOptions
 from segvoc.labeling.big_images import BigResult, label_big_image
 from segvoc.labeling.task import Labeling
@@ -179,3 +181,44 @@ def test_objects_are_refused(model, image, tmp_path):
     with pytest.raises(UsageError, match="labeled as a whole; make it smaller, or leave out objects"):
         label_big_image(model, path, WORDS, labeling)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_map_of_tiles_is_that_of_the_whole_label_map(model: NetworkSegmenter, scene: Path) -> None:
+    pytest.importorskip("shapely", reason="needs the extra geo")
+    options = LabelOptions(tile=80, overlap=20, stretch="1,256", threshold=0.4)
+    call = Labeling(out=scene.parent / "out", options=options, map=MapFormat(name="geojson"))
+    result = label_big_image(model, scene, WORDS, call)
+    assert result.paths.map_file is not None
+    features = [one["properties"] for one in json.loads(result.paths.map_file.read_text())["features"]]
+    for entry in result.report()["classes"]:
+        own = [one for one in features if one["word"] == entry["name"]]
+        assert sum(one["area"] for one in own) == pytest.approx(entry["pixels"] / 4)
+        if own:
+            mean = np.average([one["confidence"] for one in own], weights=[one["area"] for one in own])
+            assert mean == pytest.approx(entry["confidence"], abs=1 / 255)
+    assert not (scene.parent / "out" / ".segvoc").exists()
+
+
+def test_an_interrupted_map_is_gone_on_with(model: NetworkSegmenter, scene: Path) -> None:
+    pytest.importorskip("shapely", reason="needs the extra geo")
+
+    class Stop(Exception):
+        pass
+
+    def stop_at(done: int, total: int) -> None:
+        if done == 1:
+            raise Stop
+
+    options = LabelOptions(tile=80, overlap=20, stretch="1,256")
+    whole, resumed = (
+        Labeling(out=scene.parent / name, options=options, map=MapFormat(name="geojson"), resume=name == "resumed")
+        for name in ("whole", "resumed")
+    )
+    label_big_image(model, scene, WORDS, whole)
+    with pytest.raises(Stop):
+        label_big_image(model, scene, WORDS, resumed, progress=stop_at)
+    with pytest.raises(UsageError, match="maps"):
+        label_big_image(model, scene, WORDS, replace(resumed, map=None))
+    label_big_image(model, scene, WORDS, resumed)
+    maps = [(scene.parent / name / "scene.geojson").read_bytes() for name in ("whole", "resumed")]
+    assert maps[0] == maps[1]
