@@ -76,7 +76,7 @@ def test_calls_that_make_no_sense_are_refused(segment: Command) -> None:
     draw_photos("photo.png")
     _draw_scene("scene.tif")
     for arguments, said in (
-        (["video.mp4", "--format=voc"], "leave out --format"),
+        (["video.mp4", "--format=voc"], "leave it out, extract"),
         (["video.mp4", "--parts", "cat: head"], "--parts is for images only"),
         (["video.mp4", "--tile=64"], "leave out --tile"),
         (["video.mp4", "--jobs=2"], "leave out --jobs"),

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from segvoc.errors import UsageError
 from segvoc.inference import strongest_class
+from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.strongest_class import StrongestClass
@@ -247,7 +248,7 @@ def test_what_tiles_cannot_do_is_refused() -> None:
     with pytest.raises(UsageError, match="tiles don't support parts or groups"):
         model.start([image], WORDS, options=LabelOptions(tile=64), groups=[[0]])
     with pytest.raises(UsageError, match="tiles don't support smoothing"):
-        model.segment_many([image], WORDS, tile=64, smoothing=Smoothing(0.5))
+        model.segment_many([image], WORDS, tile=64, memory=FrameMemory(smoothing=Smoothing(0.5)))
     with pytest.raises(UsageError, match="give the image itself, or leave out the tile"):
         model.segment(model.encode_image(image), WORDS, tile=64)
     with pytest.raises(UsageError, match="tiles don't support parts"):
