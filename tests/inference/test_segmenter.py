@@ -74,7 +74,7 @@ def test_equal_options_have_equal_records() -> None:
 
 def test_every_option_that_changes_labels_is_in_the_record() -> None:
     selected = {"window": "single", "keep_classes": 3, "background": "other", "threshold": 0.5, "edges": True}
-    found = {"objects": True, "least_object": 5}
+    found = {"objects": True, "least_object": 5, "track": True, "track_gap": 2}
     changed = LabelOptions(**selected, **found, tile=800, overlap=200, wrap=True, stretch="0,4095")  # type: ignore[arg-type]
     before, after = LabelOptions().record(), changed.record()
     assert {name for name in before if before[name] != after[name]} == set(before) - {"smooth"}

@@ -21,6 +21,8 @@ from segvoc.storage.files import safe_path, strict_json
 INDEX = "masks.json"
 """The file that names the words, the images, and the word and object of each mask."""
 
+_NAME = "masks-by-class"
+
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f%#/\\:*?"<>|]|^[. ]|[. ]$')
 
 
@@ -123,16 +125,16 @@ class _ClassMasksWriter(FormatWriter):
 
     def finish(self, folder: Path, entries: Iterable[DatasetEntry]) -> None:
         images = ({"image": entry.image, "masks": entry.facts["masks"]} for entry in entries)
-        lines = [f'{{"words": {strict_json(list(self.words))},', '"images":']
+        lines = [f'{{"format": "{_NAME}", "words": {strict_json(list(self.words))},', '"images":']
         write_lines(folder / INDEX, (*lines, *list_lines(images), "}"))
 
 
 def _is_index(content: object) -> bool:
-    return isinstance(content, dict) and {"words", "images"} <= content.keys()
+    return isinstance(content, dict) and content.get("format") == _NAME
 
 
 MASKS_BY_CLASS = DatasetFormat(
-    name="masks-by-class",
+    name=_NAME,
     read=read_class_masks,
     writer=_ClassMasksWriter,
     marks=lambda folder: (folder / INDEX).is_file(),
