@@ -18,6 +18,7 @@ _MODEL = 'import segvoc\n\nmodel = segvoc.load("tiny")\nwords = ["cat", "sofa", 
 TAKEN_FOR_GRANTED = {
     "docs/how_to/big_images.md": _MODEL,
     "docs/how_to/formats.md": 'photos = ["photo.jpg"]\n',
+    "docs/how_to/maps.md": _MODEL,
     "docs/how_to/parts.md": _MODEL,
     "docs/how_to/videos.md": _MODEL,
 }

@@ -79,6 +79,7 @@ def test_a_page(page: str, place: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # on fewer cores
+@pytest.mark.filterwarnings("ignore:OpenCV")  # says supervision, where that isn't there
 @pytest.mark.parametrize("page", SLOW)
 def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     name = Path(page).stem
