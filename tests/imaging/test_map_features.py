@@ -47,7 +47,10 @@ def _place(
 
 def _map(labels: np.ndarray, place: MapPlace, objects: np.ndarray | None = None) -> LabeledMap:
     confidence = np.random.default_rng(0).random(labels.shape, np.float32)
-    read = lambda rows: MapRows(labels[rows], confidence[rows], None if objects is None else objects[rows])  # noqa: E731
+
+    def read(rows: slice) -> MapRows:
+        return MapRows(labels[rows], confidence[rows], None if objects is None else objects[rows])
+
     return LabeledMap(height=labels.shape[0], width=labels.shape[1], words=WORDS, read=read, place=place)
 
 

@@ -25,7 +25,7 @@ CELLS = 192
 REACH = 0.5
 """How much a box is widened on each side, as a share of its size, so that objects compare that don't overlap."""
 
-LEAST = 0.05
+LEAST_SIMILARITY = 0.05
 """Minimum similarity of a track and an object."""
 
 INSIDE = 0.7
@@ -124,15 +124,17 @@ class Tracks:
         from scipy.optimize import linear_sum_assignment
 
         expected = self._expected()
-        objects = _divided(objects, labels, expected)
         seen = sightings(labels, objects)
+        divided = _divided(objects, seen, expected)
+        if divided is not objects:
+            objects, seen = divided, sightings(labels, divided)
         tracks = np.zeros(int(objects.max(initial=0)) + 1, np.uint16)
         for label in {one.label for one in seen}:
             found = [one for one in seen if one.label == label]
             known = [track for track in expected if track.last.label == label]
             alike = np.reshape([track.similarity(one) for track in known for one in found], (len(known), len(found)))
             for row, column in zip(*linear_sum_assignment(alike, maximize=True), strict=True):
-                if alike[row, column] >= LEAST:
+                if alike[row, column] >= LEAST_SIMILARITY:
                     tracks[found[column].number] = known[row].last.number
         for one in seen:
             if not tracks[one.number]:
@@ -189,37 +191,39 @@ def sightings(labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H 
 
 
 def _divided(
-    objects: UInt16[np.ndarray, "H W"], labels: UInt16[np.ndarray, "H W"], expected: Sequence[ExpectedTrack]
+    objects: UInt16[np.ndarray, "H W"], seen: Sequence[Sighting], expected: Sequence[ExpectedTrack]
 ) -> UInt16[np.ndarray, "H W"]:
+    """The map with objects divided among the tracks in them; the map itself if there is nothing to divide."""
     from scipy.ndimage import distance_transform_edt, find_objects
 
-    objects, scale, last = objects.copy(), _scale(labels.shape), int(objects.max(initial=0))
-    places = find_objects(objects)
-    for seen in sightings(labels, objects):
-        inside = [track.placed(seen) for track in expected if track.last.label == seen.label and _is_in(track, seen)]
+    divided, scale, last = objects, _scale(objects.shape), int(objects.max(initial=0))
+    for one in seen:
+        inside = [mask for track in expected if (mask := _within(track, one)) is not None]
         if len(inside) < 2 or last + len(inside) > UNLABELED:
             continue
+        divided = objects.copy() if divided is objects else divided
         distances: list[Any] = [distance_transform_edt(~mask) for mask in inside]
         nearest = np.argmin(distances, axis=0)
-        place = places[seen.number - 1]
+        place = find_objects(objects)[one.number - 1]
         rows, columns = (
             np.clip((np.arange(pixels.start, pixels.stop) * scale - np.floor(edge)).astype(int), 0, cells - 1)
-            for pixels, edge, cells in zip(place, seen.box[:2], nearest.shape, strict=True)
+            for pixels, edge, cells in zip(place, one.box[:2], nearest.shape, strict=True)
         )
-        parts, pixels = nearest[rows[:, None], columns], objects[place]
-        is_object = pixels == seen.number
+        parts, pixels = nearest[rows[:, None], columns], divided[place]
+        is_object = pixels == one.number
         for part in range(1, len(inside)):
             last += 1
             pixels[is_object & (parts == part)] = last
-    return objects
+    return divided
 
 
-def _is_in(track: ExpectedTrack, seen: Sighting) -> bool:
-    """Whether most of a track that is known for a while is expected in an object."""
-    if track.sightings < KNOWN:
-        return False
-    inside, all_of_it = np.count_nonzero(track.placed(seen) & seen.inside), np.count_nonzero(track.last.inside)
-    return bool(inside and inside >= INSIDE * all_of_it)
+def _within(track: ExpectedTrack, seen: Sighting) -> Bool[np.ndarray, "h w"] | None:
+    """The cells of an object's box where a track is expected; None unless it is known and most of it in the object."""
+    if track.last.label != seen.label or track.sightings < KNOWN:
+        return None
+    placed = track.placed(seen)
+    inside = np.count_nonzero(placed & seen.inside)
+    return placed if inside and inside >= INSIDE * np.count_nonzero(track.last.inside) else None
 
 
 def _scale(shape: tuple[int, ...]) -> float:

@@ -26,7 +26,7 @@ _NAME = "masks-by-class"
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f%#/\\:*?"<>|]|^[. ]|[. ]$')
 
 
-def file_name(word: str) -> str:
+def mask_name(word: str) -> str:
     """A word as a file's name, with characters that a file system refuses as in a URL ("black%2Fwhite")."""
     return _NOT_IN_NAMES.sub(lambda match: f"%{ord(match[0]):02X}", word)
 
@@ -101,7 +101,7 @@ class _ClassMasksWriter(FormatWriter):
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         masks = list[Facts]()
         for word, number, inside in self._masks(result):
-            name = file_name(self.words[word]) + ("" if number is None else f"#{number}")
+            name = mask_name(self.words[word]) + ("" if number is None else f"#{number}")
             masks.append({"file": f"{stem}/{name}.png", "word": word, "object": number})
             png = Image.fromarray(np.where(inside, np.uint8(255), np.uint8(0)))
             write_atomically(folder / masks[-1]["file"], partial(png.save, format="PNG", compress_level=1))
