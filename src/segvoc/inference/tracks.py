@@ -96,15 +96,17 @@ class Tracks:
 
     Args:
         gap: number of frames that an object may be missing from and keep its number.
+        divides: whether an object that several tracks are expected in is divided among these; each pixel belongs to the
+            nearest one then.
 
     Raises:
         UsageError: the gap is negative.
     """
 
-    def __init__(self, gap: int = GAP) -> None:
+    def __init__(self, gap: int = GAP, *, divides: bool = True) -> None:
         if gap < 0:
             raise UsageError(f"track_gap={gap} is out of range; give a number of frames, 0 or more")
-        self.gap = gap
+        self.gap, self._divides = gap, divides
         self.started: Counter[int] = Counter()
         """Number of tracks so far, by label."""
         self.remembered = max(gap + 2, SPEED)
@@ -116,8 +118,6 @@ class Tracks:
     ) -> UInt16[np.ndarray, "H W"]:
         """Number the objects (0: none) of the next frame by their tracks.
 
-        An object that several tracks are expected in is divided among these: each pixel belongs to the nearest one.
-
         Raises:
             UsageError: there are more than 65,535 tracks.
         """
@@ -125,7 +125,7 @@ class Tracks:
 
         expected = self._expected()
         seen = sightings(labels, objects)
-        divided = _divided(objects, seen, expected)
+        divided = _divided(objects, seen, expected) if self._divides else objects
         if divided is not objects:
             objects, seen = divided, sightings(labels, divided)
         tracks = np.zeros(int(objects.max(initial=0)) + 1, np.uint16)

@@ -5,15 +5,14 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
-from itertools import chain
 from typing import Any, BinaryIO, Literal, NamedTuple, get_args
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.imaging.annotations import categories, region_annotations
-from segvoc.imaging.connected_regions import Region, connected_regions, polygon_of
+from segvoc.imaging.connected_regions import Region, connected_regions
+from segvoc.labeling.formats.cvat_video import outline_of, track_lines
 
 TrackFormat = Literal["coco", "cvat", "mot"]
 
@@ -85,35 +84,13 @@ def _coco(video: TrackedVideo) -> Iterator[str]:
 
 
 def _cvat(video: TrackedVideo) -> Iterator[str]:
-    """CVAT tracks no masks: objects are polygons, which include holes and cross over to other pieces."""
-    tracks = dict[int, tuple[int, list[tuple[int, str]]]]()
+    outlines = dict[int, tuple[int, list[tuple[int, str]]]]()
     for number, regions in video:
         for region in regions:
-            corners = polygon_of(region, tolerance=0.2).round(2).tolist()
-            points = ";".join(f"{x:g},{y:g}" for x, y in corners)
-            tracks.setdefault(region.number or 0, (region.label, []))[1].append((number, points))
-    size = f"<width>{video.width}</width><height>{video.height}</height>"
-    yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta><task>'
-    yield f"<name>{escape(video.name)}</name><size>{video.frames}</size><mode>interpolation</mode>"
-    yield f"<start_frame>0</start_frame><stop_frame>{video.frames - 1}</stop_frame><labels>\n"
-    for word in video.words:
-        yield f"<label><name>{escape(word)}</name><type>polygon</type><attributes></attributes></label>\n"
-    yield f"</labels><original_size>{size}</original_size></task></meta>\n"
-    for track, (label, shapes) in sorted(tracks.items()):
-        yield f'<track id="{track}" label={quoteattr(video.words[label])} source="auto">\n'
-        following = chain((number for number, _ in shapes[1:]), [None])
-        for (number, points), then in zip(shapes, following, strict=True):
-            yield _polygon(number, points, is_outside=False)
-            left = number + video.labeled.step
-            if left != then and left < video.frames:  # else it would stay where it was seen last
-                yield _polygon(left, points, is_outside=True)
-        yield "</track>\n"
-    yield "</annotations>\n"
-
-
-def _polygon(frame: int, points: str, *, is_outside: bool) -> str:
-    how = f'keyframe="1" outside="{int(is_outside)}" occluded="0" z_order="0"'
-    return f'<polygon frame="{frame}" {how} points="{points}"/>\n'
+            outlines.setdefault(region.number or 0, (region.label, []))[1].append((number, outline_of(region)))
+    size = video.height, video.width
+    lines = track_lines(video.name, video.words, size, video.frames, video.labeled, outlines)
+    return (f"{line}\n" for line in lines)
 
 
 def _mot(video: TrackedVideo, file: BinaryIO) -> None:

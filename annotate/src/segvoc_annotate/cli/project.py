@@ -1,23 +1,26 @@
 """`segvoc project`: a project's folder from the command line."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 import click
 
-from segvoc import OutputError, UsageError, Vocabulary
+from segvoc import OutputError, SegvocError, UsageError, Vocabulary
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo, example
 from segvoc.errors import counted
+from segvoc.imaging.video_reading import is_video
 from segvoc.labeling.formats.table import writers
 from segvoc.runtime.progress import Progress, aligned, printable
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json
-from segvoc_annotate.projects.records import ProjectRecord
+from segvoc_annotate.projects.records import EVERY, ProjectRecord
 
 if TYPE_CHECKING:
     from segvoc_annotate.projects.project import Project
@@ -34,15 +37,22 @@ def project() -> None:
 
 @project.command("export", epilog=example("segvoc project export facades --format coco-panoptic --out coco"))
 @click.argument("folder", metavar="DIR")
-@click.option("--format", "format_", required=True, type=click.Choice([*writers()]), metavar="NAME", help="The format.")
+@click.option(
+    "--format",
+    "format_",
+    required=True,
+    type=click.Choice([*writers(of_videos=True)]),
+    metavar="NAME",
+    help="The format.",
+)
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for the dataset.")
 @click.option("--all", "all_", is_flag=True, help="Include labeled images that aren't done.")
 @click.option("--no-images", is_flag=True, help="Don't copy the images.")
 def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> int:
     """Export the labels of DIR as a dataset of another tool, with the images, ready for training.
 
-    NAME is one of coco-panoptic, coco-instances, labelme, cvat, yolo-seg, voc, label-studio. Only images that are done
-    are written, unless --all is given.
+    NAME is one of coco-panoptic, coco-instances, labelme, cvat, cvat-video (frames of videos, with tracks), yolo-seg,
+    voc, label-studio, masks-by-class. Only images that are done are written, unless --all is given.
     """
     from segvoc_annotate.projects.exporting import ProjectExport
     from segvoc_annotate.projects.folder import ProjectFolder
@@ -62,17 +72,23 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
 @project.command("import")
 @click.argument("folder", metavar="DIR")
 @dataset_options
+@click.option("--video", metavar="FILE", help="A video, to add its frames.")
+@click.option("--every", type=click.IntRange(1), metavar="N", help=f"Of --video, each N-th frame. [default: {EVERY}]")
 @click.option("--done", is_flag=True, help="Mark the images as done.")
 @click.option("--edited", is_flag=True, help="Take over label maps in DIR/labels that another program changed.")
-def import_(folder: str, done: bool, edited: bool, dataset: DatasetOptions) -> int:
+def import_(
+    folder: str, video: str | None, every: int | None, done: bool, edited: bool, dataset: DatasetOptions
+) -> int:
     """Import images, with any labels, into the project DIR; create it if missing.
 
     \b
+    segvoc project import street --video clip.mp4 --every 10
     segvoc project import street --dataset coco/ --split val --done
     segvoc project import street --images photos --labels maps --classes classes.json
     segvoc project import street --dataset other_project.zip
 
-    New words are added. Images already in the project keep their labels.
+    New words are added. Images already in the project keep their labels. If DIR is a video, the project is the folder
+    of its name, and has its frames: segvoc project import clip.mp4
     """
     from segvoc.imaging.result_paths import skipped_files_line
     from segvoc.labeling.formats.project import is_project
@@ -81,22 +97,25 @@ def import_(folder: str, done: bool, edited: bool, dataset: DatasetOptions) -> i
 
     if dataset.stretch is not None:
         raise UsageError("a project has its images as they are; leave out --stretch")
-    if edited == bool(dataset.paths or dataset.images is not None):
-        raise UsageError("give one of --dataset, --images and --edited")
-    if not dataset.paths and (dataset.labels is None) != (dataset.classes is None):
-        raise UsageError("--labels and --classes belong together; give both, or neither")
+    if is_video(folder) and not Path(folder).is_dir() and video is None:
+        folder, video = Path(folder).stem, folder
+    _check_sources(dataset, {"--video": video, "--edited": edited}, every)
     plain = not (dataset.rename or dataset.drop)
     # a single dataset may be a project, whose words and histories are imported too
     path = dataset.paths[0] if len(dataset.paths) == 1 and plain and not (dataset.labels or dataset.classes) else None
     labeled = dataset.read() if path is None and (dataset.paths or dataset.labels) else None
+    is_new = not Path(folder).exists()
     with (
         Project(folder) if is_project(folder) else Project.create(folder) as opened,
+        _without_leftovers(opened, is_new=is_new),
         Progress("importing", unit="image") as progress,
     ):
         opened.recover()  # an interrupted import may have left a partial image
         importing = Importing(project=opened, done=done, on_step=progress.reach)
         if edited:
             result = importing.edited()
+        elif video is not None:
+            result = importing.video(video, every or EVERY)
         elif path is not None:
             format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
             about = {"images": dataset.images, "split": split, "background": dataset.background}
@@ -111,6 +130,29 @@ def import_(folder: str, done: bool, edited: bool, dataset: DatasetOptions) -> i
         echo(f"segvoc: error: {problem}", err=True)
     echo(f"-> {folder} ({len(result.added)} images, {len(opened.record.present)} words)")
     return 1 if result.problems else 0
+
+
+def _check_sources(dataset: DatasetOptions, others: Mapping[str, object], every: int | None) -> None:
+    """Raise a `UsageError` unless the images come from one place, and all options are about that."""
+    sources = {"--dataset": dataset.paths, "--images": dataset.images is not None, **others}
+    given = [option for option, value in sources.items() if value]
+    if given != ["--dataset", "--images"] and len(given) != 1:
+        raise UsageError(f"give one of {', '.join(sources)}")
+    if every is not None and "--video" not in given:
+        raise UsageError("--every is about frames of videos; add --video, or leave it out")
+    if not dataset.paths and (dataset.labels is None) != (dataset.classes is None):
+        raise UsageError("--labels and --classes belong together; give both, or neither")
+
+
+@contextmanager
+def _without_leftovers(project: "Project", *, is_new: bool) -> Iterator[None]:
+    """Remove a new project into which nothing could be imported."""
+    try:
+        yield
+    except SegvocError:
+        if is_new and not project.images():
+            rmtree(project.folder, ignore_errors=True)
+        raise
 
 
 @project.command(epilog=example("segvoc project status facades"))

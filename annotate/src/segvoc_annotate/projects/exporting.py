@@ -1,25 +1,31 @@
 """The labels of a project as a dataset of another program, with the images."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
 from segvoc import OutputError, Segmentation, SegvocError, UsageError
+from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import LongNameError
+from segvoc.imaging.connected_regions import segments
 from segvoc.imaging.label_maps import label_table
 from segvoc.imaging.reading import read_image
+from segvoc.inference.tracks import Tracks
 from segvoc.labeling.formats.dataset import Dataset, EntryFiles
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import ProjectImage, stem_of
 from segvoc_annotate.projects.people import each_once
-from segvoc_annotate.projects.records import ImageState
+from segvoc_annotate.projects.records import ImageState, VideoFrame
 from segvoc_annotate.zip_files import ZipStream
+
+_tracks = partial(Tracks, divides=False)
 
 PROBLEMS_FILE = "problems.txt"
 """The file in an exported zip that lists images that failed to export, if any."""
@@ -101,12 +107,14 @@ class ProjectExport:
 
     def _written(self, folder: str, problems: list[str]) -> Iterator[EntryFiles | None]:
         """Write the images one by one, then the dataset's common files."""
-        dataset, written = self._dataset(folder), list[EntryFiles]()
+        dataset, written, tracks = self._dataset(folder), list[EntryFiles](), defaultdict[str, Tracks](_tracks)
         for state in self.states:
             files = None
             try:
                 image = self.project.image(state.image)
                 result = self._result(image)
+                if state.frame is not None:
+                    result = self._tracked(result, state.frame, tracks[state.frame.video])
                 files = dataset.files(stem_of(image.name), image.path)
                 dataset.write(result, files)
                 written.append(files)
@@ -119,13 +127,23 @@ class ProjectExport:
         dataset.finish(self.words, written)
 
     def _dataset(self, folder: str) -> Dataset:
+        return Dataset(folder=folder, format=self.format, background=self._background, copy_images=self.copy_images)
+
+    @property
+    def _background(self) -> str | None:
         background = self.project.record.options.background
-        return Dataset(
-            folder=folder,
-            format=self.format,
-            background=background if background in self.words else None,
-            copy_images=self.copy_images,
-        )
+        return background if background in self.words else None
+
+    def _tracked(self, result: Segmentation, frame: VideoFrame, tracks: Tracks) -> Segmentation:
+        """A frame of a video, whose objects have the numbers of their tracks; they are as people made them.
+
+        Of words without objects, each connected component is one, and all of a surface (sky, road, ...).
+        """
+        objects, stuff = np.zeros_like(result.labels), surfaces_among(self.words, self._background)
+        for number, region in enumerate(segments(result.labels, len(self.words), stuff, result.object_map), 1):
+            objects[region.place][region.inside] = number
+        numbers = tracks.follow(result.labels, objects)
+        return replace(result, object_map=numbers, is_tracked=True, frame=frame.number, time=frame.time)
 
     def _result(self, image: ProjectImage) -> Segmentation:
         work = self.project.work(image.name)[1]

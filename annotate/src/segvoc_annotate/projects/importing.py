@@ -1,27 +1,34 @@
-"""Imports images with labels into a project: datasets, folders, other projects."""
+"""Imports images with labels into a project: datasets, folders, frames of videos, other projects."""
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from hashlib import sha256
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from segvoc import InputError, LabeledImages, SegvocError, UsageError, read_dataset, read_label_map
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
 from segvoc.imaging.label_maps import UNLABELED, label_table
-from segvoc.imaging.result_paths import image_paths
+from segvoc.imaging.result_paths import folded, image_paths
+from segvoc.imaging.video_reading import Frame, OpenVideo, frames_ahead
 from segvoc.labeling.formats.opening import marked_formats
+from segvoc.labeling.formats.parsed import AnnotatedImage
 from segvoc.labeling.formats.project import is_project
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.archive import project_in, unpack_project
 from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.images import checked_name, content_id, encoded
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.records import ImageState, Review
+from segvoc_annotate.projects.records import EVERY, ImageState, Review, VideoFrame
 from segvoc_annotate.projects.work_files import LabelWork, relabeled, with_ids
 from segvoc_annotate.settings import MAX_EDITED_PIXELS
 from segvoc_annotate.zip_files import unpack_zip, zip_names
@@ -74,7 +81,7 @@ class Importing:
         table = label_table({index: ids[word] for index, word in enumerate(words)})
         for index, image in enumerate(dataset.images):
             with _noting(result):
-                name = self._added(image.content(), _name_of(image))
+                name = self._added(image.content(), _name_of(image), frame=_frame_of(image))
                 # plain labels are a separate file per image, which may be missing
                 if image.labels.exists() or type(image) is not LabeledImage:
                     state = self.project.state(self.project.image(name))
@@ -99,6 +106,46 @@ class Importing:
             self.on_step(number, len(images))
         return result
 
+    def video(self, path: str | os.PathLike[str], every: int = EVERY) -> Imported:
+        """Add each `every`-th frame of a video, from the first one on, as a JPEG without labels.
+
+        Frames are named `clip/frame_000010.jpg` after the video and their number. Those that the project has stay as
+        they are. `InputError` if the video can't be read; what is missing at its end is a problem.
+        """
+        if every < 1:
+            raise UsageError(f"every={every} is out of range; take each frame (1), or each second one (2), ...")
+        if not self.project.is_owned:
+            images = str(self.project.images_folder)
+            raise UsageError(f"the images of this project stay in {images!r}; import the video into another project")
+        path, result, id_ = Path(path), Imported(), content_id(Path(path))
+        states = [state for state in self.project.states()[0] if state.copy_of is None]
+        known = {state.frame.number: state.image for state in states if state.frame and state.frame.video == id_}
+        folder = os.path.dirname(next(iter(known.values()), ""))
+        if not folder:
+            taken = [folded(PurePosixPath(state.image).parts[0]) for state in states]
+            names = chain([path.stem], (f"{path.stem}-{number}" for number in count(2)))
+            folder = next(name for name in names if folded(name) not in taken)
+        checked_name(f"{folder}/frame.jpg")
+        with OpenVideo(path) as video, closing(self._frames(video, every)) as frames:
+            total = video.expected_frames or 0
+            for frame in frames:
+                self.on_step(frame.number + 1, max(total, frame.number + 1))
+                if frame.pixels is None:
+                    continue
+                with _noting(result):
+                    if (name := known.get(frame.number)) is None:
+                        content = encoded(Image.fromarray(frame.pixels), "JPEG", quality=95, subsampling=0)
+                        time = round(float(frame.time * video.time_base), 6)
+                        about = VideoFrame(video=id_, name=path.name, number=frame.number, time=time)
+                        name = self._added(content, f"{folder}/frame_{frame.number:06}.jpg", frame=about)
+                    result.added.append(name)
+            if video.damage is not None:
+                result.problems.append(f"{str(path)!r} is damaged ({video.damage}); the frames that it has were added")
+        return result
+
+    def _frames(self, video: OpenVideo, every: int) -> Generator[Frame, None, None]:
+        return frames_ahead(video.frames(lambda number: number % every == 0), video)
+
     def another(self, other: ProjectFolder) -> Imported:
         """Add the images of another project with all their data."""
         words = self.project.add_words([word.name for word in other.record.present])
@@ -112,7 +159,8 @@ class Importing:
         for number, state in enumerate(sorted(states, key=lambda state: state.copy_of is not None), 1):
             with _noting(result):
                 image, original = other.image(state.image), ours.get(state.copy_of, state.copy_of)
-                name = self._added(image.path, image.name, copy_of=original, person=state.person)
+                about = {"copy_of": original, "person": state.person, "frame": state.frame}
+                name = self._added(image.path, image.name, **about)
                 ours[state.id] = self.project.state(self.project.image(name)).id
                 if state.revision:
                     self._keep(name, with_ids(other.work(image.name)[1], moved), state.done, state.review)
@@ -161,7 +209,7 @@ class Importing:
         found = read_dataset(path, format, images=images, split=split, background=background)
         return replace(self.dataset(found), remarks=found.remarks())
 
-    def _added(self, image: Path | bytes, name: str, **about: str | None) -> str:
+    def _added(self, image: Path | bytes, name: str, **about: Any) -> str:
         """Add an image by path or content unless it exists; return its name. `about`: see `Project.add`."""
         project = self.project
         if not project.is_owned:
@@ -213,6 +261,14 @@ def _unpacked(path: str | os.PathLike[str], scratch: Path) -> Path:
             break
         place = entries[0]
     return place
+
+
+def _frame_of(image: LabeledImage) -> VideoFrame | None:
+    """Where an image of a dataset is in a video."""
+    if not isinstance(image, AnnotatedImage) or image.frame is None:
+        return None
+    name, number = image.frame
+    return VideoFrame(video=sha256(name.encode("utf-8", "replace")).hexdigest()[:16], name=name, number=number)
 
 
 def _name_of(image: LabeledImage) -> str:

@@ -80,8 +80,10 @@ class LabelChanges(RecordChanges):
 
         return self._write(image.name, made, expected, by, done, change, has_draft=not (keep_draft or rows))
 
-    def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
-        """Write an image's pixel data; see `receive`."""
+    def write(
+        self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE, has_draft: bool = False
+    ) -> ImageState:
+        """Write an image's pixel data; `has_draft`: it is what a model found. See `receive`."""
         state, record = self.state(self.image(name)), self.record
         if work.labels.shape != (state.height, state.width):
             height, width = work.labels.shape
@@ -89,7 +91,7 @@ class LabelChanges(RecordChanges):
                 f"the labels of {name!r} have {width} x {height} pixels, the image has {state.width} x {state.height}"
             )
         packed = packed_work(work, name, record.colors)
-        return self._write(name, lambda _: packed, expected, by)
+        return self._write(name, lambda _: packed, expected, by, has_draft=has_draft)
 
     def rewrite(self, name: str, change: Callable[[LabelWork], LabelWork], *, by: str) -> ImageState:
         """Change an image's pixel data, also if it is done."""
@@ -255,5 +257,5 @@ class LabelChanges(RecordChanges):
 def _after(current: ImageState, made: ImageState, by: str, *, done: bool) -> ImageState:
     """The state of new labels, after the current one; what was said of former labels only stays while it is open."""
     review = None if done or current.done else current.review
-    kept = {"image": current.image, "id": current.id, "copy_of": current.copy_of, "person": current.person}
+    kept = {name: getattr(current, name) for name in ("image", "id", "copy_of", "person", "frame")}
     return replace(made, **kept, done=done, review=review, revision=next_number(current.revision), by=by, at=now())

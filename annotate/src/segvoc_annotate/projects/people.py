@@ -92,8 +92,8 @@ def _copied(project: Project, state: ImageState, original: str, person: str, by:
 
     names = map(name_of, count(1))
     name = next(one for one in names if taken(one) is None and not (project.images_folder / one).exists())
-    pixels = state.width * state.height
-    return project.add(name, image.path.read_bytes(), by=by, max_pixels=pixels, copy_of=original, person=person)
+    about = {"copy_of": original, "person": person, "frame": state.frame}
+    return project.add(name, image.path.read_bytes(), by=by, max_pixels=state.width * state.height, **about)
 
 
 def each_once(states: Iterable[ImageState], project: ProjectFolder) -> list[ImageState]:

@@ -1,21 +1,22 @@
 """Writable projects, with durable and atomic changes: creating and recovering them, and adding images."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from segvoc import InputError, UsageError
 from segvoc.imaging.reading import decode_image, image_size
 from segvoc.labeling.formats.project import PROJECT_FILE, is_project
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.files import write_json
-from segvoc.storage.records import to_json
+from segvoc.storage.records import from_json, to_json
 from segvoc_annotate.projects.folder import has_images, no_project
 from segvoc_annotate.projects.images import ImageFiles, checked_name, clash
 from segvoc_annotate.projects.record_changes import SOMEONE
-from segvoc_annotate.projects.records import ImageState, ProjectOptions, ProjectRecord, new_project_id
+from segvoc_annotate.projects.records import ImageState, ProjectOptions, ProjectRecord, VideoFrame, new_project_id
 from segvoc_annotate.projects.trash import TrashChanges
 from segvoc_annotate.projects.work_files import PackedWork, read_packed
 from segvoc_annotate.projects.writer import lock_project
@@ -102,12 +103,13 @@ class Project(TrashChanges):
         max_pixels: int = MAX_EDITED_PIXELS,
         copy_of: str | None = None,
         person: str | None = None,
+        frame: VideoFrame | None = None,
         change: str | None = None,
     ) -> ImageState:
         """Add an image file, by its path below the image folder, which may be outside the project.
 
-        `copy_of` and `person` are those of its state. The same image in the trash is restored. `UsageError` if its name
-        is invalid or taken; `InputError` if it can't be read.
+        `copy_of`, `person` and `frame` are those of its state. The same image in the trash is restored. `UsageError` if
+        its name is invalid or taken; `InputError` if it can't be read.
         """
         name = checked_name(name)
         if not (self.is_owned or self.images_folder.is_dir()):
@@ -133,18 +135,26 @@ class Project(TrashChanges):
             if (other := self.index.owner(name)) is not None:
                 raise UsageError(clash(name, other))
             adding = {"name": name, "by": by, "change": change, "copy_of": copy_of, "person": person}
+            adding |= {"frame": None if frame is None else to_json(frame)}
             with self.index.transaction():
                 self.index.put_fact("adding", adding)
             write_bytes(target, content)
             return self._added(**adding)
 
     def _added(
-        self, name: str, by: str, change: str | None, copy_of: str | None = None, person: str | None = None
+        self,
+        name: str,
+        by: str,
+        change: str | None,
+        copy_of: str | None = None,
+        person: str | None = None,
+        frame: Mapping[str, Any] | None = None,
     ) -> ImageState:
-        """Write whose copy an image is, and log that it was added."""
+        """Write whose copy or which frame an image is, and log that it was added."""
         with self.index.transaction():
-            if copy_of is not None or person is not None:
-                state = replace(self._refresh(name), copy_of=copy_of, person=person)
+            if (copy_of, person, frame) != (None, None, None):
+                of_video = None if frame is None else from_json(VideoFrame, frame)
+                state = replace(self._refresh(name), copy_of=copy_of, person=person, frame=of_video)
                 write_bytes(ImageFiles.below(self.folder, name).work, PackedWork(state=state, planes={}).content(state))
             state = self._refresh(name)
             self.index.log("added", by=by, image=name, revision=state.revision, change=change)

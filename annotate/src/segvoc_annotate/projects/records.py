@@ -30,6 +30,9 @@ LONGEST_ANSWERS = 200_000
 
 LONGEST_NAME = 200
 
+EVERY = 10
+"""Default distance of the frames of a video that are imported [frames]."""
+
 Source = Literal["model", "person", "import"]
 """Origin of an image's labels."""
 
@@ -225,6 +228,20 @@ class Review:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VideoFrame:
+    """The frame of a video that an image is."""
+
+    video: str
+    """The id of the video: of its content, whatever its file is called, or of its name where only that is known."""
+    name: str
+    """The name of the video's file."""
+    number: int
+    """The frame's number, from 0."""
+    time: float | None = None
+    """The frame's time since the start of the video [s]; None: it isn't known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageState:
     """State of an image and its labels."""
 
@@ -238,6 +255,8 @@ class ImageState:
     """The id of the image of which it is a copy for a second person."""
     person: str | None = None
     """Who labels it."""
+    frame: VideoFrame | None = None
+    """Where it is in a video; None for any other image."""
     width: int
     height: int
     revision: int = 0

@@ -6,13 +6,13 @@ import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from fastapi import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from segvoc import SegvocError, UsageError
+from segvoc import InputError, SegvocError, UsageError
 from segvoc.serving.bodies import FORM
 from segvoc.serving.settings import ROLES
 from segvoc.storage.atomic_writes import writing
@@ -20,6 +20,8 @@ from segvoc.storage.files import scratch_folder
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.importing import Imported, Importing
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import EVERY
 from segvoc_annotate.service.addresses import BINARY, ZIP, ProjectAddresses, User, json_answer
 from segvoc_annotate.service.bodies import sent_form
 from segvoc_annotate.service.exports import Exports, ExportState
@@ -33,6 +35,12 @@ _ARCHIVE = {
         "done": {"type": "string", "enum": ["true", "false"]},
         "format": {"type": "string"},
     },
+}
+
+_VIDEO = {
+    "type": "object",
+    "required": ["video"],
+    "properties": {"video": BINARY, "every": {"type": "string", "pattern": "^[0-9]+$"}},
 }
 
 
@@ -53,15 +61,19 @@ def add_dataset_routes(at: ProjectAddresses, exports: Exports) -> None:
             importing = Importing(project=project, done=done, by=user, max_pixels=at.max_pixels)
             async with at.decoding:
                 found = await asyncio.to_thread(_imported, importing, files[0].file, format_)
+        return await asyncio.to_thread(_added, project, found)
 
-        def added() -> Response:
-            states = []
-            for name in found.added:
-                with suppress(SegvocError):  # it was removed meanwhile
-                    states.append(to_json(project.state(project.image(name))))
-            return json_answer({"added": states, "problems": found.problems})
-
-        return await asyncio.to_thread(added)
+    @at.route("POST", "/videos", role="annotate", answer=AddedAnswer, body=(FORM, _VIDEO))
+    async def add_video(request: Request, user: User) -> Response:
+        """Add each `every`-th frame of a video as images."""
+        async with sent_form(request, "video", at.limits.archive_bytes, at.limits, most=1) as (files, texts):
+            if not (every := texts.get("every", str(EVERY))).isdecimal() or len(every) > 9:
+                raise UsageError(f"every={every[:40]!r} isn't a number of frames; give 1, 2, ...")
+            importing = Importing(project=project, by=user, max_pixels=at.max_pixels)
+            async with at.decoding:
+                name = PurePosixPath((files[0].filename or "").replace("\\", "/")).name or "video.mp4"
+                found = await asyncio.to_thread(_with_frames, importing, files[0].file, name, int(every))
+        return await asyncio.to_thread(_added, project, found)
 
     @at.route("GET", "/exports", role="read", answer=ExportsAnswer, takes_slot=False)
     async def get_exports() -> Response:
@@ -98,6 +110,27 @@ def _zip_name(name: str) -> str:
     """Name of a zip, in ASCII."""
     name = "".join(character for character in name if character.isalnum() or character in " -_.")
     return f"{name.encode('ascii', 'ignore').decode().strip(' .') or 'project'}.zip"
+
+
+def _added(project: Project, found: Imported) -> Response:
+    states = []
+    for name in found.added:
+        with suppress(SegvocError):  # it was removed meanwhile
+            states.append(to_json(project.state(project.image(name))))
+    return json_answer({"added": states, "problems": found.problems})
+
+
+def _with_frames(importing: Importing, file: BinaryIO, name: str, every: int) -> Imported:
+    """Add the frames of an uploaded video."""
+    with scratch_folder() as folder:
+        path = Path(folder, name)
+        with writing(path), path.open("wb") as stored:
+            shutil.copyfileobj(file, stored)
+        try:
+            found = importing.video(path, every)
+        except (InputError, UsageError) as error:
+            raise type(error)(_TEMPORARY.sub("", str(error))) from None
+        return replace(found, problems=[_TEMPORARY.sub("", problem) for problem in found.problems])
 
 
 def _imported(importing: Importing, file: BinaryIO, format_: str | None) -> Imported:

@@ -14,6 +14,7 @@ from segvoc.serving.app import Service
 from segvoc.serving.middleware import FIELDS, LOGGER
 from segvoc_annotate.projects.merging import follow_merges
 from segvoc_annotate.service.addresses import ProjectAddresses
+from segvoc_annotate.service.carry_over import CarryOvers
 from segvoc_annotate.service.dataset_routes import add_dataset_routes
 from segvoc_annotate.service.exports import Exports
 from segvoc_annotate.service.figures import EXPORT, IMPROVE, ProjectFigures
@@ -37,6 +38,7 @@ class ProjectService:
         )
         figures.running.labels(EXPORT).set_function(self._exports.running)
         figures.running.labels(IMPROVE).set_function(lambda: self._improvement.state().state == "running")
+        self._carry_overs = CarryOvers(at.project, service.open_models[0])
         self._merging: asyncio.Task[None] | None = None
         self._ending = threading.Event()
         add_record_routes(at, self._follow_merges)
@@ -56,8 +58,11 @@ class ProjectService:
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
         await self._at.taught.follow()
         self._follow_merges()
+        carrying = asyncio.create_task(self._carry_overs.follow())
         yield
         self._ending.set()
+        carrying.cancel()
+        await asyncio.gather(carrying, return_exceptions=True)
         if self._merging is not None:
             await self._merging
         await asyncio.to_thread(self._improvement.stop)

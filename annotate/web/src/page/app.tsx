@@ -1,21 +1,23 @@
 /** The page: images and words in, the overlay, its legend and files out. */
 
+import { useSignal } from "@preact/signals";
 import type { TargetedEvent } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
 import { labelingOf } from "../project/keeping";
 import type { Work } from "../project/structure";
+import { carriedFrom } from "../project/work_file";
 import type { Session } from "../session/session";
 import { contextOf, lookFor, type Theme } from "../session/settings";
 import type { ConflictQuestion } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
-import { Button, Check, FileButton, IconButton, Select, Toggle, TypedInput } from "./buttons";
+import { Button, Check, FileButton, IconButton, Select, TextForm, Toggle, TypedInput } from "./buttons";
 import { KeyForm } from "./closed";
 import { Dialog } from "./dialog";
 import { Header } from "./header";
 import { Improve } from "./improve";
-import { type Page, plural } from "./page";
+import { placeInVideo, type Page, plural } from "./page";
 import { pressAnywhere } from "./stage/keys";
 import { Stage, Toolbar, Zoom } from "./stage/stage";
 import { OpenProject, reviewText, Strip } from "./strip";
@@ -42,6 +44,7 @@ export function App({ page }: { page: Page }) {
     <div class={isOver ? "page over" : "page"}>
       <Header page={page} />
       {page.dialog.value?.(() => (page.dialog.value = null))}
+      {session.offeredVideo.value && <VideoDialog session={session} file={session.offeredVideo.value} />}
       {session.conflict.value && <ConflictDialog page={page} question={session.conflict.value} />}
       <main>
         <section
@@ -96,7 +99,9 @@ function returnToStage({ currentTarget }: TargetedEvent<HTMLElement>): void {
 function Title({ page: { control, session } }: { page: Page }) {
   const listed = session.listing.listed.value;
   const item = session.chosen.value;
-  const review = item?.summary.value.review;
+  const state = item?.summary.value,
+    review = state?.review,
+    from = state && !state.done && !state.corrected && session.items.value.find(({ id }) => id === carriedFrom(state));
   const go = (place: string) => {
     const chosen = listed[Math.max(1, Math.min(listed.length, Math.round(Number(place)))) - 1];
     if (chosen) void session.open(chosen);
@@ -105,6 +110,7 @@ function Title({ page: { control, session } }: { page: Page }) {
     <>
       <div class="title">
         <strong title={item?.name}>{item?.name}</strong>
+        {state?.frame && <span>{placeInVideo(state.frame)}</span>}
         <label>
           <span class="hidden">Go to image</span>
           <TypedInput text={String(listed.indexOf(item!) + 1)} onTyped={go} field={{ type: "number", min: 1, max: listed.length }} />
@@ -113,7 +119,30 @@ function Title({ page: { control, session } }: { page: Page }) {
         <Zoom control={control} />
       </div>
       {review?.verdict === "sent back" && <p class="review error">{reviewText(review)}</p>}
+      {from && (
+        <p class="review">
+          A draft that takes over from another frame ({placeInVideo(from.summary.value.frame!)}), which is done: what its words look like, and
+          its objects with their numbers.
+        </p>
+      )}
     </>
+  );
+}
+
+/** Asks how many frames of a video are added. */
+function VideoDialog({ session, file }: { session: Session; file: File }) {
+  const close = () => (session.offeredVideo.value = null);
+  const every = useSignal("10");
+  return (
+    <Dialog title={`Add frames of “${file.name}”`} onClose={close}>
+      <TextForm
+        label="Distance of the frames (1: all)"
+        submit="Add them"
+        text={every}
+        field={{ type: "number", min: 1, required: true, autofocus: true }}
+        onSubmit={(text) => (close(), void session.addVideo(file, Number(text)))}
+      />
+    </Dialog>
   );
 }
 
@@ -173,7 +202,7 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
   if (!session.settings.words.value.length) return "Type what to look for.";
   if (!labeler.isLabeled(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labeling the image…";
   const { width, height, words, seconds, model: name } = image.draft.value!;
-  return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")}${seconds ? ` in ${seconds.toFixed(1)} s` : ""} ${model.place}.`;
+  return `${name || "The model"} labeled ${width} × ${height} pixels with ${plural(words.length, "word")}${seconds ? ` in ${seconds.toFixed(1)} s` : ""} ${model.place}.`;
 }
 
 /** How the result is shown, to this reader alone. */

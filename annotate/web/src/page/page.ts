@@ -5,6 +5,7 @@ import type { ComponentChildren } from "preact";
 
 import type { ProjectApi } from "../project/api";
 import type { RemoteStore } from "../project/remote_store";
+import type { VideoFrame } from "../project/structure";
 import type { Exports } from "../session/exports";
 import type { Improvement } from "../session/improvement";
 import type { Labeler } from "../session/labeler";
@@ -41,4 +42,11 @@ export function plural(count: number, noun: string): string {
 /** A share as it is read: "13 %". */
 export function percent(fraction: number): string {
   return fraction >= 0.01 || fraction === 0 ? `${Math.round(100 * fraction)} %` : "< 1 %";
+}
+
+/** Where a frame is in its video: "1:02.4", or its number where the time isn't known. */
+export function placeInVideo({ number, time }: VideoFrame): string {
+  if (time === null) return `frame ${number}`;
+  const tenths = Math.round(10 * time);
+  return `${Math.floor(tenths / 600)}:${((tenths % 600) / 10).toFixed(1).padStart(4, "0")}`;
 }

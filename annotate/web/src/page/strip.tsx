@@ -11,7 +11,7 @@ import { EVERYTHING, type Order, type Progress, progressOf, statistics } from ".
 import type { Session } from "../session/session";
 import { Button, FileButton, Icon, IconButton, RemoveButton, Select, Swatch, Table, TextForm, useAddress } from "./buttons";
 import { ask, Dialog } from "./dialog";
-import { type Page, percent, plural } from "./page";
+import { type Page, percent, placeInVideo, plural } from "./page";
 import { PeopleDialog, PersonFilter } from "./people";
 import type { StageControl } from "./stage/control";
 
@@ -178,7 +178,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
   const address = useAddress(() => item.thumbnail(), item);
   const state = item.state.value;
   const isDone = item.isDone.value;
-  const { copy_of, person, review } = item.summary.value;
+  const { copy_of, frame, person, review } = item.summary.value;
   const kind = isDone ? "done" : state.kind === "labeled" && !labeler.isLabeled(item) ? "waiting" : state.kind;
   const status = {
     waiting: "not labeled yet",
@@ -190,6 +190,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
   const isBack = review?.verdict === "sent back";
   const told = [
     isBack ? reviewText(review) : status,
+    ...(frame ? [placeInVideo(frame)] : []),
     ...(copy_of ? ["a copy"] : []),
     ...(person ? [`for ${person}`] : []),
     ...(state.kind === "failed" ? [state.message] : []),
@@ -209,6 +210,11 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
       {(isDone || isBack) && (
         <span class={isBack ? "mark back" : "mark"}>
           <Icon name={isBack ? "undo" : review ? "accepted" : "done"} />
+        </span>
+      )}
+      {frame && !person && !isBack && (
+        <span class="caption" aria-hidden="true">
+          {placeInVideo(frame)}
         </span>
       )}
       {(person || isBack) && (

@@ -86,6 +86,15 @@ export class ProjectApi {
     throw new PageError(answer.problems[0] ?? `The service didn't take “${name}”.`);
   }
 
+  async addVideo(file: File, every: number): Promise<ImageState[]> {
+    const form = new FormData();
+    form.append("video", file, file.name);
+    form.append("every", String(every));
+    const { added, problems } = await this.json<{ added: ImageState[]; problems: string[] }>("POST", "/videos", { body: form });
+    if (problems[0]) throw new PageError(problems[0]);
+    return added;
+  }
+
   /** The work file of an image; null: there is none yet. */
   async work(id: string): Promise<Uint8Array<ArrayBuffer> | null> {
     try {

@@ -83,6 +83,12 @@ export class RemoteStore extends Store {
     return imageEntry(state, order);
   }
 
+  override async addVideo(file: File, every: number, order: number): Promise<ImageEntry[]> {
+    const states = await this.api.addVideo(file, every);
+    for (const state of states) this.follower.take(state.id!, state);
+    return states.map((state, at) => imageEntry(state, order + at));
+  }
+
   file(id: string): Promise<Blob> {
     return this.connection.answer(() => this.api.fileOf(id, "images"));
   }

@@ -5,6 +5,7 @@
 
 import { type ReadonlySignal, signal } from "@preact/signals";
 
+import { PageError } from "../backend";
 import { BitmapPicture, type Picture } from "../imaging/picture";
 import { decodeImage } from "../imaging/reading";
 import type { SavedEdits } from "../labels/edits";
@@ -40,6 +41,16 @@ export interface Review {
   readonly at: string | null;
 }
 
+/** The frame of a video that an image is. */
+export interface VideoFrame {
+  /** The name of its file. */
+  readonly name: string;
+  /** From 0. */
+  readonly number: number;
+  /** Since the start of the video [s]; null: it isn't known. */
+  readonly time: number | null;
+}
+
 /** What there is to know of an image without opening it: `states/NAME.json`. */
 export interface ImageState extends Size {
   /** Which image it is on a service; its name may be given to another one. */
@@ -49,6 +60,8 @@ export interface ImageState extends Size {
   readonly person?: string | null;
   /** The id of the image of which it is a copy for a second person. */
   readonly copy_of?: string | null;
+  /** null: it isn't of a video. */
+  readonly frame?: VideoFrame | null;
   /** Grows with every change, and never comes twice; 0: nothing is known but the image. */
   readonly revision: number;
   /** Whether somebody is done with it: nothing changes its labels then. */
@@ -237,6 +250,14 @@ export abstract class Store {
    * @throws PageError the file isn't an image that can be read.
    */
   abstract add(file: File, name: string, order: number, most: number): Promise<ImageEntry>;
+  /**
+   * Add each `every`-th frame of a video.
+   *
+   * @throws PageError the video can't be read, or there is no service that reads videos.
+   */
+  addVideo(_file: File, _every: number, _order: number): Promise<ImageEntry[]> {
+    return Promise.reject(new PageError("Frames of videos are added to the projects of a service: segvoc project import PROJECT --video FILE"));
+  }
   abstract file(id: string): Promise<Blob>;
   abstract thumbnail(id: string): Promise<Blob>;
   /** @throws PageError it can't be read. */

@@ -154,6 +154,13 @@ function draftOf(files: Unzipped, state: ImageState, vocabulary: Vocabulary, pai
   return { width, height, labels, confidence, words: [...words], ...answered };
 }
 
+/** The id of the frame whose words and objects a draft took over; null: none. The service makes such drafts. */
+export function carriedFrom({ answers }: Pick<ImageState, "answers">): string | null {
+  if (!answers?.startsWith("{")) return null;
+  const { carried_from: from } = JSON.parse(answers) as { carried_from?: string };
+  return from ?? null;
+}
+
 /** The model that the page asked, of which a work file tells no more than this. */
 function modelOf({ answers }: ImageState): string {
   try {

@@ -3,6 +3,7 @@
 import { computed, effect, signal, untracked } from "@preact/signals";
 
 import { type Backend, KeyError, type Query, sentence, TransientError } from "../backend";
+import { carriedFrom } from "../project/work_file";
 import { partsProblem } from "../words/list";
 import type { Item } from "./item";
 import type { Session } from "./session";
@@ -106,7 +107,12 @@ export class Labeler {
 
   /** Whether an image has labels for the current words, or needs none since it is done or imported. */
   isLabeled({ isDone, isImported, state: { value } }: Item): boolean {
-    return isDone.value || isImported || (value.kind === "labeled" && value.answers === this.key.value);
+    return isDone.value || isImported || (value.kind === "labeled" && this.isCurrent(value.answers));
+  }
+
+  /** Whether labels answer the current query; those that a frame took over from another one are the service's business. */
+  private isCurrent(answers: string | null): boolean {
+    return answers === this.key.value || carriedFrom({ answers }) !== null;
   }
 
   async teach(files: readonly File[]): Promise<void> {
@@ -136,7 +142,7 @@ export class Labeler {
     for (const item of order) {
       if (running.size >= backend.atOnce) return;
       const { value: state } = item.state;
-      const isAnswered = (state.kind === "labeled" || state.kind === "failed") && state.answers === key;
+      const isAnswered = (state.kind === "labeled" || state.kind === "failed") && this.isCurrent(state.answers);
       if (!isAnswered && !item.isDone.value && !item.isImported && !running.has(item)) void this.label(item, backend, query, key);
     }
   }

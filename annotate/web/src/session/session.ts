@@ -26,6 +26,9 @@ const AGAIN = 1000;
 
 const NO_ROOM = "The browser has no more room for this page; save your results, and remove some images.";
 
+/** What browsers don't know as a video, too. */
+const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|mts|m2ts|wmv|flv|ogv|mxf|3gp|y4m)$/i;
+
 const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] };
 
 export class Session {
@@ -50,6 +53,8 @@ export class Session {
   /** Whether a click waits for its mask; no image is labeled meanwhile. */
   readonly isClicking = signal(false);
   readonly offered = signal<File | null>(null);
+  /** A video whose frames may be added; null: none. */
+  readonly offeredVideo = signal<File | null>(null);
   readonly problem = signal<string | null>(null);
   readonly taught: TaughtFiles;
   /** Ids of hidden words, and of the only word that is shown. */
@@ -181,11 +186,13 @@ export class Session {
 
   async add(files: readonly File[]): Promise<void> {
     this.problem.value = null;
+    const videos = files.filter(({ name, type }) => type.startsWith("video/") || VIDEO.test(name));
+    this.offeredVideo.value = videos.at(-1) ?? null;
     const last = this.items.value.at(-1)?.order ?? 0;
     const most = this.model.value?.mostPixels ?? MOST_PIXELS;
     const problems: string[] = [];
     let isFirst = true;
-    for (const [at, file] of files.entries()) {
+    for (const [at, file] of files.filter((one) => !videos.includes(one)).entries()) {
       try {
         // a service puts a removed image back that is added again
         const others = this.store.isShared ? [] : this.removed.value;
@@ -204,6 +211,21 @@ export class Session {
         problems.push(sentence(failure));
         this.problem.value = listed(problems);
       }
+    }
+  }
+
+  async addVideo(file: File, every: number): Promise<void> {
+    try {
+      const order = (this.items.value.at(-1)?.order ?? 0) + 1;
+      const entries = await this.writer.counted(() => this.store.addVideo(file, every, order));
+      // the service may have told of them before it answered
+      const known = new Set(this.items.value.map(({ id }) => id));
+      const fresh = entries.filter(({ id }) => !known.has(id)).map((entry) => new Item(entry, this.store));
+      this.items.value = [...this.items.value, ...fresh];
+      const first = this.items.value.find(({ id }) => id === entries[0]?.id);
+      if (first) await this.open(first);
+    } catch (failure) {
+      this.problem.value = sentence(failure);
     }
   }
 

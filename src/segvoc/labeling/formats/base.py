@@ -39,6 +39,8 @@ class FormatWriter(ABC):
 
     lost: ClassVar[str] = "(?!)"
     """Pattern of text that words must not contain, since it wouldn't survive a round trip."""
+    of_videos: ClassVar[bool] = False
+    """Whether it only holds frames of videos."""
     image_file: ClassVar[str] = "images/{stem}{suffix}"
     own_file: ClassVar[str | None] = None
     """The path of the file that `write` always writes for an image; None if all is in dataset-wide files."""

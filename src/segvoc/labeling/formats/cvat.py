@@ -1,11 +1,13 @@
-"""CVAT's XML ("CVAT for images 1.1"): masks, polygons, boxes and ellipses."""
+"""CVAT's XML ("CVAT for images 1.1", "CVAT for video 1.1"): masks, polygons, boxes and ellipses."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
 
@@ -13,9 +15,11 @@ import numpy as np
 
 from segvoc.errors import UsageError
 from segvoc.imaging.connected_regions import Region
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling.formats.base import NO_XML, DatasetEntry, DatasetFormat, Facts, FormatWriter, write_lines
-from segvoc.labeling.formats.parsed import DatasetSource, ParsedDataset, annotated, unique_stems
+from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset, annotated, unique_stems
 from segvoc.labeling.formats.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
 from segvoc.labeling.formats.untrusted_files import finite, inner_path, naming_damage, read_xml
 from segvoc.storage.files import safe_path
@@ -28,9 +32,10 @@ def find_xml(folder: Path) -> dict[str, Path]:
 
 
 def read_cvat(source: DatasetSource) -> ParsedDataset:
-    """Read CVAT's XML file; shapes of a higher z order are in front, then later ones.
+    """Read CVAT's XML file, of images or of a video; shapes of a higher z order are in front, then later ones.
 
-    Images of a subset are in the folder of that name, as CVAT exports them.
+    Images of a subset are in the folder of that name, as CVAT exports them. Frames of a video are
+    `images/frame_000000.PNG` and so on, or in a folder of the file's name; objects have the numbers of their tracks.
     """
     path, split = source.path, source.split
     if not path.is_file():
@@ -45,13 +50,14 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
         root = read_xml(path)
         if root.tag != "annotations":
             raise ValueError(f"it begins with <{root.tag[:40]}>, not with <annotations>")
-        if root.find("track") is not None:
-            raise ValueError("video tracks aren't supported: export it as CVAT for images 1.1")
         # labels with a parent are the points of a skeleton
         labels = [label for label in root.iterfind("meta//labels/label") if label.find("parent") is None]
         names = [name for label in labels if (name := (label.findtext("name") or "").strip())]
         if not names:
             raise ValueError("it lists no labels")
+    label_of = {name: label for label, name in reversed(list(enumerate(names)))}
+    if root.find("track") is not None:
+        return ParsedDataset(names=names, images=_frames(source, path, root, label_of))
     elements = root.findall("image")
     subsets = {_subset(element): None for element in elements}
     if split is not None:
@@ -61,7 +67,6 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
     often = Counter(files)
     pairs = list(zip(elements, files, strict=True))
     stems = unique_stems([file if often[file] == 1 else Path(_subset(element)) / file for element, file in pairs])
-    label_of = {name: label for label, name in reversed(list(enumerate(names)))}
     images = [
         annotated(
             path,
@@ -95,20 +100,87 @@ def _subset(element: Element) -> str:
 
 def _annotation(element: Element, labels: Mapping[str, int]) -> Shapes:
     # a <tag> labels the whole image and isn't a shape
-    shapes = sorted(
-        (shape for shape in element if shape.tag != "tag"),
-        key=lambda shape: _whole(shape.get("z_order") or "0", "the z orders"),
-    )
+    shapes = sorted((shape for shape in element if shape.tag != "tag"), key=_z_order)
     height, width = element.get("height"), element.get("width")
     size = (_whole(height, "the heights"), _whole(width, "the widths")) if height and width else None
     return Shapes.of(shapes, lambda shape: _shape(shape, labels), size=size)
 
 
-def _shape(element: Element, labels: Mapping[str, int]) -> Shape:
+def _z_order(shape: Element) -> int:
+    return _whole(shape.get("z_order") or "0", "the z orders")
+
+
+class _TrackedShape(NamedTuple):
+    """A shape of a track."""
+
+    number: int
+    """The number of its object, from 1."""
+    track: Element
+    shape: Element
+
+
+def _frames(source: DatasetSource, path: Path, root: Element, labels: Mapping[str, int]) -> list[AnnotatedImage]:
+    """The frames of a video that have an image or a shape; of a track, CVAT writes the shapes of all its frames."""
+    with naming_damage(path):
+        shapes = _tracked_shapes(root)
+    places = [path.parent / "images", path.parent] if source.images is None else [source.images]
+    files = _frame_files([folder for place in places for folder in (place / path.stem, place)])
+
+    def image(number: int) -> Path:
+        if number in files:
+            return files[number]
+        raise ValueError("it isn't there; export the video with its images, which are named frame_000000.PNG")
+
+    def annotation(number: int) -> Shapes:
+        ordered = sorted(shapes[number], key=lambda one: _z_order(one.shape))
+        return Shapes.of(ordered, lambda one: replace(_shape(one.shape, labels, one.track), number=one.number))
+
+    video = root.findtext("meta/task/name") or path.stem
+    frames = {number: f"{path.stem}/frame_{number:06}" for number in sorted({*files, *shapes})}
+    return [
+        replace(
+            annotated(path, stem, partial(image, number), partial(annotation, number), name=f"frame {number}"),
+            frame=(video, number),
+        )
+        for number, stem in frames.items()
+    ]
+
+
+def _tracked_shapes(root: Element) -> defaultdict[int, list[_TrackedShape]]:
+    """The shapes of tracks by the number of their frame; a `ValueError` if a number is damaged."""
+    tracks = root.findall("track")
+    numbers = [_whole(track.get("id", ""), "the ids of tracks") for track in tracks]
+    first = max(0, 1 - min(numbers))  # CVAT counts from 0, objects from 1
+    if len(set(numbers)) < len(numbers) or max(numbers) + first >= UNLABELED:
+        raise ValueError("two tracks have the same id, or one is above 65,000")
+    shapes = defaultdict[int, list[_TrackedShape]](list)
+    for number, track in zip(numbers, tracks, strict=True):
+        for shape in track:
+            if shape.get("outside") != "1":
+                frame = _whole(shape.get("frame", ""), "the frames of tracks")
+                shapes[frame].append(_TrackedShape(number + first, track, shape))
+    return shapes
+
+
+def _frame_files(folders: Sequence[Path]) -> dict[int, Path]:
+    """The images of frames by their number, in the first folder that has them."""
+    files = dict[int, Path]()
+    for folder in folders:
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            name = re.fullmatch(r"frame_(\d{6,18})", file.stem)
+            if name is not None and file.suffix.lower() in IMAGE_SUFFIXES:
+                files.setdefault(int(name[1]), file)
+    return files
+
+
+def _shape(element: Element, labels: Mapping[str, int], track: Element | None = None) -> Shape:
+    """A shape, which has its word from its track, if it is one of a track."""
+
     def numbers(*names: str) -> Sequence[float]:
         return [finite(element.get(name), f"{name!r} of a {kind}") for name in names]
 
-    kind, word, group = element.tag, element.get("label", "").strip(), element.get("group_id", "0")
+    owner = element if track is None else track
+    kind, word, group = element.tag, owner.get("label", "").strip(), element.get("group_id", "0")
     center = (0.0, 0.0)
     if kind not in ("mask", "polygon", "box", "ellipse"):
         raise NoArea(kind)

@@ -71,11 +71,11 @@ class Dataset:
     copy_images: bool = True
 
     def __post_init__(self) -> None:
-        named(self.format, writers())  # which refuses an unknown name
+        named(self.format, writers(of_videos=True))  # which refuses an unknown name
 
     @property
     def _writer(self) -> type[FormatWriter]:
-        return named(self.format, writers())
+        return named(self.format, writers(of_videos=True))
 
     def record(self) -> dict[str, object]:
         """The settings that the files depend on."""

@@ -63,6 +63,8 @@ class AnnotatedImage(LabeledImage):
     """The label of pixels outside all shapes."""
     embedded: str | None = None
     """The image file in base64, if it is embedded in the annotation file."""
+    frame: tuple[str, int] | None = None
+    """The name of the video whose frame it is, and the number of the frame, from 0; None for any other image."""
 
     @property
     def identity(self) -> str:

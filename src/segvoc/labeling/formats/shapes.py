@@ -46,6 +46,8 @@ class Shape:
     Picklable."""
     group: int | str | None = None
     """Group id shared by the shapes of an object; None: the shape is an object by itself."""
+    number: int | None = None
+    """The number of its object, from 1; None: they are counted."""
     is_crowd: bool = False
     """Whether the shape is a crowd or stuff rather than a single object."""
 
@@ -87,7 +89,8 @@ class Shapes(Annotation):
             # a shape without a group is keyed by its index
             key = (-1 - index, None) if shape.group is None else (shape.label, shape.group)
             is_none = shape.label == UNLABELED or shape.is_crowd or (shape.group is None and shape.label in stuff)
-            numbers.append(0 if is_none else known.setdefault(key, len(known) + 1))
+            number = shape.number if shape.number is not None else len(known) + 1
+            numbers.append(0 if is_none else known.setdefault(key, number))
         if len(known) >= UNLABELED:
             raise ValueError(f"it has more than {UNLABELED - 1} objects")
         return self._painted(size, 0, numbers)

@@ -8,6 +8,7 @@ from segvoc.labeling.formats.base import DatasetFormat, FormatWriter
 from segvoc.labeling.formats.class_masks import MASKS_BY_CLASS
 from segvoc.labeling.formats.coco import COCO_INSTANCES, COCO_PANOPTIC
 from segvoc.labeling.formats.cvat import CVAT
+from segvoc.labeling.formats.cvat_video import CVAT_VIDEO
 from segvoc.labeling.formats.huggingface import HUGGING_FACE
 from segvoc.labeling.formats.label_studio import LABEL_STUDIO
 from segvoc.labeling.formats.labelme import LABELME
@@ -22,6 +23,7 @@ FORMATS: tuple[DatasetFormat, ...] = (
     COCO_PANOPTIC,
     COCO_INSTANCES,
     CVAT,
+    CVAT_VIDEO,
     YOLO_SEG,
     VOC,
     LABEL_STUDIO,
@@ -42,9 +44,10 @@ def readers() -> dict[str, DatasetFormat]:
     return {format.name: format for format in FORMATS}
 
 
-def writers() -> dict[str, type[FormatWriter]]:
-    """What writes the formats that are written, by their names."""
-    return {format.name: format.writer for format in FORMATS if format.writer is not None}
+def writers(*, of_videos: bool = False) -> dict[str, type[FormatWriter]]:
+    """What writes the formats that are written, by their names; those of videos only if asked for."""
+    found = {format.name: format.writer for format in FORMATS if format.writer is not None}
+    return {name: writer for name, writer in found.items() if of_videos or not writer.of_videos}
 
 
 def named(name: str, formats: Mapping[str, _Of]) -> _Of:

@@ -1,0 +1,130 @@
+"""What frames of videos take over from the nearest frame that is done: words learned there, and tracked objects."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+import segvoc
+from segvoc import Segmenter, UsageError, Vocabulary
+from segvoc.imaging.label_maps import UNLABELED, label_table
+from segvoc.imaging.reading import read_image
+from segvoc.inference.objects import with_objects
+from segvoc.inference.tracks import KNOWN, Tracks
+from segvoc.storage.records import to_json
+from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.records import ImageState, ProjectRecord
+from segvoc_annotate.projects.work_files import LabelWork
+
+
+class CarryOver(NamedTuple):
+    """A frame that takes over from another one."""
+
+    frame: ImageState
+    source: ImageState
+    """The nearest frame of the video that is done; of two, the earlier one."""
+    answers: str
+    """What its draft answers then: `carried_from` is the id of the source."""
+
+
+def outdated_frames(project: ProjectFolder) -> list[CarryOver]:
+    """The frames that nobody labels yet, and whose drafts aren't what they would take over now; the nearest first."""
+    record, videos = project.record, defaultdict[str, list[ImageState]](list)
+    if not record.present or record.options.parts:
+        return []
+    for state in project.states()[0]:
+        if state.frame is not None and state.copy_of is None:
+            videos[state.frame.video].append(state)
+    words = [to_json(word) for word in record.present], record.options.taught, record.options.threshold
+    digest = sha256(repr((*words, record.options.background)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    found = list[tuple[int, CarryOver]]()
+    for states in videos.values():
+        numbers = {state.id: state.frame.number for state in states if state.frame is not None}
+        sources = [state for state in states if state.done]
+        for state in states if sources else ():
+            if state.done or state.corrected or state.source not in (None, "model"):
+                continue
+            number = numbers[state.id]
+            source = min(sources, key=lambda one: (abs(numbers[one.id] - number), numbers[one.id]))
+            of = {"carried_from": source.id, "revision": source.revision, "words": digest}
+            if state.answers != (answers := json.dumps(of)):
+                found.append((abs(numbers[source.id] - number), CarryOver(state, source, answers)))
+    return [one for _, one in sorted(found, key=lambda pair: (pair[0], -pair[1].source.revision))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A frame that is done, and its mirror image: what is learned is for frames that look nearly the same."""
+
+    vocabulary: Vocabulary
+    background: str | None
+    pixels: UInt8[np.ndarray, "H W 3"]
+    labels: UInt16[np.ndarray, "H W"]
+
+    def __len__(self) -> int:
+        return 2
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `LabeledExamples.read`."""
+        step = -1 if index else 1
+        return np.ascontiguousarray(self.pixels[:, ::step]), np.ascontiguousarray(self.labels[:, ::step])
+
+
+class FrameSource:
+    """A frame that is done, from which others take over."""
+
+    def __init__(self, model: Segmenter, project: ProjectFolder, source: ImageState) -> None:
+        self._record = project.record
+        image, work = project.image(source.id), project.work(source.image)[1]
+        self._labels = label_table(self._record.places)[work.labels]
+        self._objects = work.objects
+        words, background = [word.name for word in self._record.present], self._record.options.background
+        example = Example(
+            vocabulary=Vocabulary(words),
+            background=background if background in words else None,
+            pixels=read_image(image.path),
+            labels=self._labels,
+        )
+        try:
+            taught = [segvoc.teach(model, example)]
+        except UsageError:  # a single word, or a model that can't be taught
+            taught = []
+        self._words, self._model = words, model.with_taught(*taught)
+
+    def draft(self, project: ProjectFolder, frame: ImageState, answers: str) -> LabelWork:
+        """The labels and objects of another frame, which only the model and the source decide."""
+        result = self._model.segment(read_image(project.image(frame.id).path), self._words)
+        ids = {place: word.id for place, word in enumerate(self._record.present)}
+        draft, confidence = label_table(ids)[result.labels], np.round(255 * result.confidence).astype(np.uint8)
+        objects = None
+        if self._objects is not None and self._objects.shape == draft.shape and self._objects.any():
+            counted = {self._words[label] for label in np.unique(self._labels[self._objects > 0]) if label != UNLABELED}
+            tracks = Tracks()
+            # as if the frame had been still for a while, so that what touches is divided as it is there
+            tracks.restore(Counter({0: int(self._objects.max())}), [(self._labels, self._objects)] * KNOWN)
+            found = with_objects(result, counted).object_map
+            assert found is not None
+            objects = tracks.follow(result.labels, found)
+        return LabelWork(
+            labels=_by_rule(draft, confidence, self._record),
+            draft=draft,
+            confidence=confidence,
+            objects=objects,
+            source="model",
+            answers=answers,
+        )
+
+
+def _by_rule(
+    draft: UInt16[np.ndarray, "H W"], confidence: UInt8[np.ndarray, "H W"], record: ProjectRecord
+) -> UInt16[np.ndarray, "H W"]:
+    """What a draft's labels come to: unlikely pixels lose their word, as on the page."""
+    ids: Mapping[str, int] = {word.name: word.id for word in record.words}
+    background = record.options.background
+    unlikely = UNLABELED if background is None else ids.get(background, UNLABELED)
+    return np.where(confidence < 255 * record.options.threshold, np.uint16(unlikely), draft)
