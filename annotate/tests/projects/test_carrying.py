@@ -93,7 +93,7 @@ def test_words_and_objects_are_taken_over(project: Project) -> None:
     assert work.objects is not None
     inside = [np.bincount(work.objects[disk], minlength=5) for disk in (left, right)]
     assert [int(counts.argmax()) for counts in inside] == [4, 2]
-    assert all(counts.max() > 0.7 * counts.sum() for counts in inside)
+    assert all(counts.max() > 0.95 * counts.sum() for counts in inside)
 
 
 def test_unlikely_pixels_lose_their_word(project: Project) -> None:

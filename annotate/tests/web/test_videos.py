@@ -35,11 +35,11 @@ def test_frames_are_added_and_take_over_from_one_that_is_done(site: Site, tmp_pa
     site.paint_line("stripes", 0.2)
     site.stage_key("n")
     site.is_open("clip/frame_000002.jpg")
-    site.shows("A draft that takes over from another frame (0:00.0), which is done")
+    site.shows("A draft: words and objects are taken over from another frame (0:00.0), which is done")
     site.all_saved()
     (first, second) = ProjectFolder(tmp_path / "street").states()[0]
     assert first.done and first.id in (second.answers or "")
     # the first stroke makes the frame its own
     site.paint_line("red disk", 0.8)
-    site.tab.get_by_text("A draft that takes over").wait_for(state="detached")
+    site.tab.get_by_text("A draft: words and objects").wait_for(state="detached")
     assert site.complaints == []

@@ -8,14 +8,14 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Bool, UInt8, UInt16
 
 import segvoc
-from segvoc import Segmenter, UsageError, Vocabulary
+from segvoc import Segmentation, Segmenter, UsageError, Vocabulary
 from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.reading import read_image
 from segvoc.inference.objects import with_objects
-from segvoc.inference.tracks import KNOWN, Tracks
+from segvoc.inference.tracks import CELLS, KNOWN, Tracks
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.records import ImageState, ProjectRecord
@@ -101,23 +101,50 @@ class FrameSource:
         result = self._model.segment(read_image(project.image(frame.id).path), self._words)
         ids = {place: word.id for place, word in enumerate(self._record.present)}
         draft, confidence = label_table(ids)[result.labels], np.round(255 * result.confidence).astype(np.uint8)
-        objects = None
-        if self._objects is not None and self._objects.shape == draft.shape and self._objects.any():
-            counted = {self._words[label] for label in np.unique(self._labels[self._objects > 0]) if label != UNLABELED}
-            tracks = Tracks()
-            # as if the frame had been still for a while, so that what touches is divided as it is there
-            tracks.restore(Counter({0: int(self._objects.max())}), [(self._labels, self._objects)] * KNOWN)
-            found = with_objects(result, counted).object_map
-            assert found is not None
-            objects = tracks.follow(result.labels, found)
         return LabelWork(
             labels=_by_rule(draft, confidence, self._record),
             draft=draft,
             confidence=confidence,
-            objects=objects,
+            objects=self._tracked(result),
             source="model",
             answers=answers,
         )
+
+    def _tracked(self, result: Segmentation) -> UInt16[np.ndarray, "H W"] | None:
+        """The objects of another frame with their numbers in the source, of the words that have objects there."""
+        if self._objects is None or self._objects.shape != result.labels.shape:
+            return None
+        counted = [label for label in np.unique(self._labels[self._objects > 0]).tolist() if label != UNLABELED]
+        if not counted:
+            return None
+        labels, objects = np.full_like(self._labels, UNLABELED), np.zeros_like(self._objects)
+        for label in counted:
+            there, here = _overlapping(self._labels == label, result.labels == label)
+            is_label = self._labels[there] == label
+            labels[here][is_label], objects[here][is_label] = label, self._objects[there][is_label]
+        tracks = Tracks()
+        # as if it had been still for a while, so that what touches is divided as it is in the source
+        tracks.restore(Counter({0: int(self._objects.max())}), [(labels, objects)] * KNOWN)
+        found = with_objects(result, [self._words[label] for label in counted]).object_map
+        return None if found is None else tracks.follow(result.labels, found)
+
+
+_Place = tuple[slice, slice]
+
+
+def _overlapping(one: Bool[np.ndarray, "H W"], other: Bool[np.ndarray, "H W"]) -> tuple[_Place, _Place]:
+    """Where a mask is in its frame and in another one, shifted so that it overlaps another mask most."""
+    from scipy.signal import correlate
+
+    step = -(-max(one.shape) // CELLS)
+    small = [mask[::step, ::step].astype(np.float32) for mask in (one, other)]
+    overlap: np.ndarray = correlate(small[1], small[0], method="fft")
+    row, column = np.unravel_index(int(overlap.argmax()), overlap.shape)
+    (height, width), (rows, columns) = one.shape, small[0].shape
+    down, right = step * (int(row) - rows + 1), step * (int(column) - columns + 1)
+    there = slice(max(0, -down), height - max(0, down)), slice(max(0, -right), width - max(0, right))
+    here = slice(max(0, down), height - max(0, -down)), slice(max(0, right), width - max(0, -right))
+    return there, here
 
 
 def _by_rule(

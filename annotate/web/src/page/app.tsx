@@ -121,8 +121,7 @@ function Title({ page: { control, session } }: { page: Page }) {
       {review?.verdict === "sent back" && <p class="review error">{reviewText(review)}</p>}
       {from && (
         <p class="review">
-          A draft that takes over from another frame ({placeInVideo(from.summary.value.frame!)}), which is done: what its words look like, and
-          its objects with their numbers.
+          A draft: words and objects are taken over from another frame ({placeInVideo(from.summary.value.frame!)}), which is done.
         </p>
       )}
     </>

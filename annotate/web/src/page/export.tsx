@@ -20,8 +20,10 @@ const DATASETS: readonly (readonly [string, string])[] = [
   ["yolo-seg", "YOLO segmentation"],
   ["voc", "Pascal VOC"],
   ["cvat", "CVAT"],
+  ["cvat-video", "CVAT for video"],
   ["labelme", "LabelMe"],
   ["label-studio", "Label Studio"],
+  ["masks-by-class", "Masks by class"],
 ];
 
 type Pack = typeof everything;
