@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, field_validator
 
 import segvoc
 from segvoc import UsageError
 
 MOST_REGIONS = 100
 """Max clicks and boxes of a request."""
+
+SmartType = Literal["keypointlabels", "rectanglelabels", "keypoint", "rectangle"]
+"""Smart tools that are answered; the latter two have their labels from the tag `Labels`."""
 
 
 class SmartValue(BaseModel):
@@ -31,12 +34,17 @@ class SmartValue(BaseModel):
 class SmartRegion(BaseModel):
     """A region that an annotator drew with a smart tool; other fields are ignored."""
 
-    type: Literal["keypointlabels", "rectanglelabels", "keypoint", "rectangle"] = Field(
-        description="A click or a box; other smart tools aren't supported."
-    )
+    type: SmartType
     to_name: str
     is_positive: bool = Field(True, description="Whether a click is on the object.")
     value: SmartValue
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _known_type(cls, given: object) -> object:
+        if given in get_args(SmartType):
+            return given
+        raise ValueError(f'{str(given)[:60]!r} is neither a keypoint nor a rectangle; add smart="false" to its tag')
 
     @property
     def is_box(self) -> bool:
