@@ -272,8 +272,8 @@ def test_image_and_label_choose_the_tool_that_is_answered(client):
     assert outline["value"]["polygonlabels"] == ["dog"]
     canvas = Image.new("1", (133, 200))
     ImageDraw.Draw(canvas).polygon([pixel(*point) for point in outline["value"]["points"]], fill=1)
-    drawn, expected = np.asarray(canvas), segvoc.click(DOGS, pixel(*UPPER))
-    assert (drawn & expected).sum() > 0.85 * (drawn | expected).sum()
+    filled, expected = np.asarray(canvas), segvoc.click(DOGS, pixel(*UPPER))
+    assert (filled & expected).sum() > 0.85 * (filled | expected).sum()
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_image_and_label_choose_the_tool_that_is_answered(client):
         ([box(30, 22, 25, 25), box(44, 40, 24, 28), click(*UPPER)], "clicks beside 2 boxes"),
         ([click(*UPPER, label="hat")], "the image 'img' has no BrushLabels or PolygonLabels with the label 'hat'"),
         ([click(*UPPER, image="other")], "the image 'other' has no"),
-        ([click(*UPPER), click(*UPPER, label="W")], "are of 2 labels or images"),
+        ([click(*UPPER), click(*UPPER, label="W")], "have 2 labels or images"),
         ([click(*UPPER)] * 101, "at most 100"),
         ([region("brushlabels", "cat", "img", {"format": "rle", "rle": [0] * 99})], 'add smart="false" to its tag'),
     ],

@@ -14,8 +14,8 @@ from segvoc import UsageError
 MOST_REGIONS = 100
 """Max clicks and boxes of a request."""
 
-SmartType = Literal["keypointlabels", "rectanglelabels", "keypoint", "rectangle"]
-"""Smart tools that are answered; the latter two have their labels from the tag `Labels`."""
+SmartType = Literal["keypointlabels", "rectanglelabels"]
+"""Smart tools that are answered."""
 
 
 class SmartValue(BaseModel):
@@ -26,9 +26,7 @@ class SmartValue(BaseModel):
     width: float = 0.0
     height: float = 0.0
     rotation: float = Field(0.0, description="Of a rectangle around its top left corner, clockwise [deg].")
-    labels: list[str] = Field(
-        min_length=1, validation_alias=AliasChoices("keypointlabels", "rectanglelabels", "labels")
-    )
+    labels: list[str] = Field(min_length=1, validation_alias=AliasChoices("keypointlabels", "rectanglelabels"))
 
 
 class SmartRegion(BaseModel):
@@ -44,12 +42,14 @@ class SmartRegion(BaseModel):
     def _known_type(cls, given: object) -> object:
         if given in get_args(SmartType):
             return given
-        raise ValueError(f'{str(given)[:60]!r} is neither a keypoint nor a rectangle; add smart="false" to its tag')
+        raise ValueError(
+            f'{str(given)[:60]!r} is neither KeyPointLabels nor RectangleLabels; add smart="false" to its tag'
+        )
 
     @property
     def is_box(self) -> bool:
         """Whether it is a box, not a click."""
-        return self.type.startswith("rectangle")
+        return self.type == "rectanglelabels"
 
 
 class SmartContext(BaseModel):
@@ -68,7 +68,9 @@ def image_and_label(regions: Sequence[SmartRegion]) -> tuple[str, str] | None:
     """The names of the image and the label of all regions; None without regions, `UsageError` if they differ."""
     drawn = {(region.to_name, label) for region in regions for label in region.value.labels}
     if len(drawn) > 1:
-        raise UsageError(f"the clicks and boxes are of {len(drawn)} labels or images; draw them with a single label")
+        raise UsageError(
+            f"the clicks and boxes have {len(drawn)} labels or images; draw them with one label on one image"
+        )
     return drawn.pop() if drawn else None
 
 
@@ -86,7 +88,7 @@ def objects_under(
         raise UsageError(f"there are clicks beside {len(boxes)} boxes; draw a single box, or no clicks")
     points = [_point(click.value, width, height) for click in clicks]
     on_object = [click.is_positive for click in clicks]
-    objects = boxes or [None] * bool(clicks)
+    objects = boxes or ([None] if clicks else [])
     return [(regions[0].value.labels[0], segvoc.click(pixels, points, on_object, box)) for box in objects]
 
 
