@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 from starlette.testclient import TestClient
 
+import segvoc
 from annotate.tests.services import NO_PAGE, in_process
 from segvoc import __version__
 from segvoc.errors import UsageError
 from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
 from tests.brush_masks import unpacked
+from tests.cli.command import SAMPLES
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import drawn_image, failure, listening, png
 from tests.serving.test_event_loop import Heart, check_beats
@@ -47,14 +50,31 @@ def data_uri(content: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def predict_body(*images: object, config: str = BRUSH) -> dict[str, Any]:
+def predict_body(*images: object, config: str = BRUSH, context: object = None) -> dict[str, Any]:
     """What Label Studio posts to /predict, with much that doesn't matter."""
     tasks = [
         {"id": number, "data": {"photo": image, "note": "x"}, "annotations": [], "predictions": [], "is_labeled": False}
         for number, image in enumerate(images, 1)
     ]
-    params = {"login": None, "password": None, "context": None}
+    params = {"login": None, "password": None, "context": context}
     return {"tasks": tasks, "model_version": "old", "project": "7.1700000000", "label_config": config, "params": params}
+
+
+def region(kind: str, label: str, image: str, value: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What Label Studio 1.23.2 says of a region that was drawn with a smart tool."""
+    size = {"original_width": 133, "original_height": 200, "image_rotation": 0}
+    names = {"id": "HFHwrgupXP", "from_name": "smart", "to_name": image, "type": kind, "origin": "manual"}
+    return {**size, "value": {**value, kind: [label]}, **names, **more}
+
+
+def click(x: float, y: float, label: str = "cat", image: str = "img", on: bool = True) -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": 0.37, "labels": [label]}
+    return region("keypointlabels", label, image, value, is_positive=on)
+
+
+def box(x: float, y: float, width: float, height: float, rotation: float = 0, label: str = "cat") -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": width, "height": height, "rotation": rotation}
+    return region("rectanglelabels", label, "img", value)
 
 
 @dataclass
@@ -86,6 +106,8 @@ def label_studio() -> Iterator[LabelStudio]:
                 assert json.loads(body)["refresh"]
             elif authorization not in (f"Token {TOKEN}", "Bearer short-lived"):
                 answer = Answer(401)
+            elif "*/*" not in self.headers.get("Accept", "*/*"):
+                answer = Answer(406)  # as Label Studio 1.23.2 does, which negotiates JSON before it sends the file
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
@@ -188,6 +210,92 @@ def test_background_and_threshold_are_the_projects(client, background):
     (found,) = predicted(client, data_uri(png()), config=with_options(BRUSH, options))
     expected = NumpySegmenter().segment(drawn_image(), WORDS, background=background, threshold=0.7)
     np.testing.assert_array_equal(label_map(found, (48, 64)), np.append(LABEL_OF_WORD, -1)[expected.labels])
+
+
+DOGS = np.asarray(Image.open(SAMPLES / "dogs.jpg").convert("RGB").crop((0, 0, 532, 800)).reduce(4))
+"""133 x 200 pixels."""
+
+UPPER, LOWER = (40.0, 31.0), (56.0, 52.0)
+"""The dogs, in percent."""
+
+
+def pixel(x: float, y: float) -> tuple[float, float]:
+    return x * 1.33, y * 2.0
+
+
+@pytest.mark.parametrize(
+    ("regions", "expected"),
+    [
+        ([click(*UPPER)], {"points": pixel(*UPPER)}),
+        (
+            [click(*UPPER), click(*LOWER), click(45, 6, on=False)],
+            {"points": [pixel(*UPPER), pixel(*LOWER), pixel(45, 6)], "labels": [1, 1, 0]},
+        ),
+        ([box(30, 22, 25, 25)], {"box": (*pixel(30, 22), *pixel(55, 47))}),
+        ([box(30, 22, 25, 25), click(*UPPER)], {"box": (*pixel(30, 22), *pixel(55, 47)), "points": pixel(*UPPER)}),
+        ([box(55, 22, 37.594, 16.625, rotation=90)], {"box": (*pixel(30, 22), *pixel(55, 47))}),
+        ([click(100, 100)], {"points": (132.5, 199.5)}),
+    ],
+)
+def test_the_object_under_clicks_and_in_a_box_is_a_mask_of_their_label(client, regions, expected):
+    config = BRUSH.replace("sofa, table", "cat")  # no words for the whole image, which clicks don't need
+    (found,) = predicted(client, data_uri(png(DOGS)), context={"result": regions}, config=config)
+    (mask,) = found["result"]
+    value = mask["value"]
+    np.testing.assert_array_equal(unpacked(value["rle"], 200, 133) == 255, segvoc.click(DOGS, **expected))
+    assert (value["format"], value["brushlabels"], mask["type"]) == ("rle", ["cat"], "brushlabels")
+    assert (mask["from_name"], mask["to_name"], mask["original_width"]) == ("masks", "img", 133)
+    assert (found["model_version"], found["score"]) == (VERSION, None)
+
+
+def test_each_of_several_boxes_has_an_object_and_none_has_none(client):
+    boxes = [box(30, 22, 25, 25), box(44, 40, 24, 28)]
+    (found,) = predicted(client, data_uri(png(DOGS)), context={"result": boxes})
+    masks = [unpacked(one["value"]["rle"], 200, 133) == 255 for one in found["result"]]
+    assert len(masks) == 2 and not (masks[0] & masks[1]).any()
+    (found,) = predicted(client, data_uri(png(DOGS)), context={"result": []})
+    assert found["result"] == []
+
+
+TWO_IMAGES = (
+    '<View><Image name="a" value="$note"/><Image name="b" value="$photo"/>'
+    '<BrushLabels name="masks" toName="a,b"><Label value="cat"/></BrushLabels>'
+    '<PolygonLabels name="outlines" toName="a,b"><Label value="puppy" alias="dog"/></PolygonLabels></View>'
+)
+
+
+def test_image_and_label_choose_the_tool_that_is_answered(client):
+    drawn = {"result": [click(*UPPER, label="dog", image="b")]}
+    (found,) = predicted(client, data_uri(png(DOGS)), context=drawn, config=TWO_IMAGES)
+    (outline,) = found["result"]
+    assert (outline["from_name"], outline["to_name"], outline["type"]) == ("outlines", "b", "polygonlabels")
+    assert outline["value"]["polygonlabels"] == ["dog"]
+    canvas = Image.new("1", (133, 200))
+    ImageDraw.Draw(canvas).polygon([pixel(*point) for point in outline["value"]["points"]], fill=1)
+    filled, expected = np.asarray(canvas), segvoc.click(DOGS, pixel(*UPPER))
+    assert (filled & expected).sum() > 0.85 * (filled | expected).sum()
+
+
+@pytest.mark.parametrize(
+    ("regions", "said"),
+    [
+        ([click(*UPPER, on=False)], "neither a box nor a point on the object"),
+        ([click(100.5, 30)], "the click at 100.5%, 30% is not in the image"),
+        ([box(30, 22, 0, 25)], "no rectangle in the image"),
+        ([box(30, 22, 25, 25), box(44, 40, 24, 28), click(*UPPER)], "clicks beside 2 boxes"),
+        ([click(*UPPER, label="hat")], "the image 'img' has no BrushLabels or PolygonLabels with the label 'hat'"),
+        ([click(*UPPER, image="other")], "the image 'other' has no"),
+        ([click(*UPPER), click(*UPPER, label="W")], "have 2 labels or images"),
+        ([click(*UPPER)] * 101, "at most 100"),
+        ([region("brushlabels", "cat", "img", {"format": "rle", "rle": [0] * 99})], 'add smart="false" to its tag'),
+    ],
+)
+def test_what_has_no_object_is_refused_and_logged(client, caplog, regions, said):
+    status, code, message = refused(client, data_uri(png(DOGS)), context={"result": regions})
+    assert (status, code) == (422, "invalid_request") and said in message
+    assert [record.fields["problem"] for record in caplog.records if record.msg == "no prediction"] == [message]
+    for images in ((), [data_uri(png(DOGS))] * 2):
+        assert "send clicks with the task" in refused(client, *images, context={"result": [click(*UPPER)]})[2]
 
 
 def test_images_are_those_of_the_label_studio_that_was_named(connected, studio):

@@ -53,7 +53,7 @@ class LabelStudioHost:
         """
         target, deadline = self._target(source, task), time.monotonic() + self._settings.fetch_seconds
         for _ in range(REDIRECTS + 1):
-            headers = {"Authorization": self._authorization(deadline), "Accept": "image/*"}
+            headers = {"Authorization": self._authorization(deadline), "Accept": "*/*"}
             with self._answer("GET", target, headers, b"", deadline) as (answer, connected):
                 if 300 <= answer.status < 400:
                     target = self._target(answer.getheader("Location", ""), None)

@@ -43,20 +43,28 @@ class LabelingConfig:
         return [*self.label_of_word, *([UNLABELED] * (len(classes) - len(self.words)))]
 
 
-def read_config(text: str) -> LabelingConfig:
+def read_config(text: str, of: tuple[str, str] | None = None) -> LabelingConfig:
     """Read the first `BrushLabels` or `PolygonLabels` of an `Image` of a configuration; raises `UsageError`.
 
     A label's words are in its attribute `predicted_values`, separated by commas; without it, its value is the word. The
     tool's attributes `model_background` and `model_score_threshold` are options of `Segmenter.segment`.
+
+    `of` has the names of an image and a label that it has to be for (None: any).
     """
     root = _parsed(text)
     fields = {image.get("name"): image.get("value", "") for image in root.iter("Image")}
     for tool in root.iter():
         names = [name.strip() for name in tool.get("toName", "").split(",")] if tool.tag in get_args(Tool) else []
-        image = next((name for name in names if fields.get(name, "").startswith("$")), None)
+        names = [name for name in names if fields.get(name, "").startswith("$") and (of is None or name == of[0])]
         labels = [label for label in tool.iter("Label") if label.get("value")]
-        if image and tool.get("name") and labels:
-            return _config(tool, labels, image, fields[image][1:])
+        if names and tool.get("name") and labels:
+            config = _config(tool, labels, names[0], fields[names[0]][1:])
+            if of is None or of[1] in config.labels:
+                return config
+    if of is not None:
+        raise UsageError(
+            f"the image {of[0][:60]!r} has no BrushLabels or PolygonLabels with the label {of[1][:60]!r}; add the label"
+        )
     raise UsageError(
         "the labeling configuration has no BrushLabels or PolygonLabels with labels for an Image; add "
         '<BrushLabels name="masks" toName="image"><Label value="cat"/></BrushLabels> beside '
