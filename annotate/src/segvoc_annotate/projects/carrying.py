@@ -18,6 +18,7 @@ from segvoc.inference.objects import with_objects
 from segvoc.inference.tracks import CELLS, KNOWN, Tracks
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.index import parsed_state
 from segvoc_annotate.projects.records import ImageState, ProjectRecord
 from segvoc_annotate.projects.work_files import LabelWork
 
@@ -32,18 +33,26 @@ class CarryOver(NamedTuple):
     """What its draft answers then: `carried_from` is the id of the source."""
 
 
+def frames_of(project: ProjectFolder) -> dict[str, list[ImageState]]:
+    """The frames of each video of a project, by its id."""
+    videos = defaultdict[str, list[ImageState]](list)
+    for text in project.listing()[0]:
+        # of a hundred thousand photographs none is parsed
+        state = parsed_state(text) if '"frame": {' in text else None
+        if state is not None and state.frame is not None and state.copy_of is None:
+            videos[state.frame.video].append(state)
+    return videos
+
+
 def outdated_frames(project: ProjectFolder) -> list[CarryOver]:
     """The frames that nobody labels yet, and whose drafts aren't what they would take over now; the nearest first."""
-    record, videos = project.record, defaultdict[str, list[ImageState]](list)
+    record = project.record
     if not record.present or record.options.parts:
         return []
-    for state in project.states()[0]:
-        if state.frame is not None and state.copy_of is None:
-            videos[state.frame.video].append(state)
     words = [to_json(word) for word in record.present], record.options.taught, record.options.threshold
     digest = sha256(repr((*words, record.options.background)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     found = list[tuple[int, CarryOver]]()
-    for states in videos.values():
+    for states in frames_of(project).values():
         numbers = {state.id: state.frame.number for state in states if state.frame is not None}
         sources = [state for state in states if state.done]
         for state in states if sources else ():
@@ -98,7 +107,7 @@ class FrameSource:
 
     def draft(self, project: ProjectFolder, frame: ImageState, answers: str) -> LabelWork:
         """The labels and objects of another frame, which only the model and the source decide."""
-        result = self._model.segment(read_image(project.image(frame.id).path), self._words)
+        result = self._model.segment(read_image(project.image(frame.id).path), Vocabulary(self._words))
         ids = {place: word.id for place, word in enumerate(self._record.present)}
         draft, confidence = label_table(ids)[result.labels], np.round(255 * result.confidence).astype(np.uint8)
         return LabelWork(
@@ -125,7 +134,7 @@ class FrameSource:
         tracks = Tracks()
         # as if it had been still for a while, so that what touches is divided as it is in the source
         tracks.restore(Counter({0: int(self._objects.max())}), [(labels, objects)] * KNOWN)
-        found = with_objects(result, [self._words[label] for label in counted]).object_map
+        found = with_objects(result, [result.words[label] for label in counted]).object_map
         return None if found is None else tracks.follow(result.labels, found)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from segvoc import Segmenter, SegvocError, TaughtWords
 from segvoc.serving.middleware import FIELDS, LOGGER
-from segvoc_annotate.projects.carrying import FrameSource, outdated_frames
+from segvoc_annotate.projects.carrying import FrameSource, frames_of, outdated_frames
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ConflictError, NotInProjectError
@@ -38,19 +38,34 @@ class CarryOvers:
         self._project, self._open_model = project, open_model
 
     async def follow(self) -> None:
-        """Look for outdated frames after each change of the project, until this is canceled."""
-        seen, job = -1, None
+        """Look for outdated frames at first, and after changes of the project, until this is canceled."""
+        index, job = self._project.index, None
+        has_frames, seen = await asyncio.to_thread(self._has_frames), index.seq
+        is_due = has_frames
         try:
             while True:
-                if (job is None or not job.is_alive()) and self._project.index.seq != seen:
-                    seen = self._project.index.seq
-                    if await asyncio.to_thread(self._has_work):
+                if job is None or not job.is_alive():
+                    last, kinds = index.seq, {change.what for change in index.changes(seen)}
+                    if kinds & {"added", "restored"} and not has_frames:
+                        has_frames = await asyncio.to_thread(self._has_frames)
+                    # a stroke makes no frame outdated; what came while frames were labeled may have
+                    is_due = (
+                        is_due or (has_frames and bool(kinds - {"labels"})) or (job is not None and job.written > 0)
+                    )
+                    job, seen = None, last
+                    if is_due and await asyncio.to_thread(self._has_work):
                         job = _Job(self._project, self._open_model)
                         job.start()
+                    is_due = False
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             if job is not None:
                 await asyncio.to_thread(job.end, "canceled", None)
+
+    def _has_frames(self) -> bool:
+        with suppress(SegvocError):
+            return bool(frames_of(self._project))
+        return False
 
     def _has_work(self) -> bool:
         with suppress(SegvocError):
@@ -63,7 +78,7 @@ class _Job(Job):
 
     def __init__(self, project: Project, open_model: Callable[..., Segmenter]) -> None:
         super().__init__(CarryOverState(), _log_failure, label_frames, open_model, project.folder)
-        self._project = project
+        self._project, self.written = project, 0
 
     def told(self, kind: str, *values: Any) -> Mapping[str, Any]:
         """See `Job.told`."""
@@ -72,6 +87,7 @@ class _Job(Job):
         name, revision, work = values
         with suppress(ConflictError, NotInProjectError):  # somebody labels it by now
             self._project.write(name, work, expected=revision, by=THE_MODEL, has_draft=True)
+            self.written += 1
         return {}
 
 
