@@ -21,11 +21,13 @@ labeling.formats.table"""
 PROGRAMS_OF_THE_PAGE = """inference.clicks inference.exported.manifest inference.exported.segmenter models.catalog
 models.shipped"""
 
+VIDEOS = """encoders.lexicon imaging.video_reading inference.objects inference.tracks labeling.formats.parsed"""
+
 FILES = "errors storage.atomic_writes storage.files storage.journal storage.records"
 
 EXTENSION_POINTS = {
     f"segvoc.{module}"
-    for modules in (COMMANDS_AND_ROUTES, IMAGES_AND_FORMATS, PROGRAMS_OF_THE_PAGE, FILES)
+    for modules in (COMMANDS_AND_ROUTES, IMAGES_AND_FORMATS, PROGRAMS_OF_THE_PAGE, VIDEOS, FILES)
     for module in modules.split()
 }
 """A change of one of these is a change of this package, too."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from annotate.tests.drawn_video import drawn_video
 from segvoc.errors import UsageError
 from segvoc.models.shipped import copy_tiny
 from segvoc.serving.settings import ServiceSettings
@@ -129,6 +130,18 @@ def test_words_are_printed_on_one_line_each(segvoc_command: Command) -> None:
     assert len(listed.out.splitlines()) == 2 and "\x1b" not in listed.out
 
 
+def test_a_video_becomes_a_project_of_its_name(segvoc_command: Command) -> None:
+    video = drawn_video(Path("clip.mp4"), frames=6)
+    assert segvoc_command("project", "import", str(video), "--every", "3").out == "-> clip (2 images, 0 words)\n"
+    assert segvoc_command("project", "import", "clip", "--video", "clip.mp4").out == "-> clip (1 images, 0 words)\n"
+    assert [*Project("clip").images()] == ["clip/frame_000000.jpg", "clip/frame_000003.jpg"]
+    # what can't be imported leaves no project behind
+    Path("text.mp4").write_text("no video")
+    segvoc_command("project", "import", "text.mp4").failed(1, "is damaged or not a video")
+    segvoc_command("project", "import", "text", "--video", "none.mp4").failed(1, "'none.mp4' does not exist")
+    assert not Path("text").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -138,7 +151,8 @@ def test_words_are_printed_on_one_line_each(segvoc_command: Command) -> None:
         (("annotate", "street", "--images", "photos"), "leave out --images"),
         (("serve", "--project", "photos"), "has images but no project.json"),
         (("project", "export", "street", "--format=voc", "--out=out"), "no image of the project 'street' is done"),
-        (("project", "import", "street"), "give one of --dataset, --images and --edited"),
+        (("project", "import", "street"), "give one of --dataset, --images, --video, --edited"),
+        (("project", "import", "street", "--images", "photos", "--every", "2"), "--every is about frames of videos"),
         (("project", "import", "street", "--images", "photos", "--labels", "x"), "--labels and --classes"),
         (("teach", "--dataset", "street", "--out", "x.words.safetensors"), "is done; mark images as done"),
         (("page", "tiny", "photos"), "'photos' exists and is not a page; name another folder"),

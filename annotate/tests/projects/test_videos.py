@@ -125,7 +125,7 @@ def test_videos_that_cannot_be_imported(clip: Path, tmp_path: Path) -> None:
         result = importing.video(cut, EVERY)
         (problem,) = result.problems
         assert 5 < len(result.added) < 30 and "is damaged (it ends after" in problem
-        for path, error in ((tmp_path / "none.mp4", "can't be read"), (tmp_path / "text.mp4", "is damaged")):
+        for path, error in ((tmp_path / "none.mp4", "does not exist"), (tmp_path / "text.mp4", "is damaged")):
             if error == "is damaged":
                 path.write_text("no video")
             with pytest.raises(InputError, match=error):

@@ -117,17 +117,11 @@ class Importing:
         if not self.project.is_owned:
             images = str(self.project.images_folder)
             raise UsageError(f"the images of this project stay in {images!r}; import the video into another project")
-        path, result, id_ = Path(path), Imported(), content_id(Path(path))
-        states = [state for state in self.project.states()[0] if state.copy_of is None]
-        known = {state.frame.number: state.image for state in states if state.frame and state.frame.video == id_}
-        folder = os.path.dirname(next(iter(known.values()), ""))
-        if not folder:
-            taken = [folded(PurePosixPath(state.image).parts[0]) for state in states]
-            names = chain([path.stem], (f"{path.stem}-{number}" for number in count(2)))
-            folder = next(name for name in names if folded(name) not in taken)
-        checked_name(f"{folder}/frame.jpg")
+        path, result = Path(path), Imported()
         with OpenVideo(path) as video, closing(self._frames(video, every)) as frames:
-            total = video.expected_frames or 0
+            id_, total = content_id(path), video.expected_frames or 0
+            known = self._known_frames(id_)
+            folder = os.path.dirname(next(iter(known.values()), "")) or self._free_folder(path.stem)
             for frame in frames:
                 self.on_step(frame.number + 1, max(total, frame.number + 1))
                 if frame.pixels is None:
@@ -142,6 +136,19 @@ class Importing:
             if video.damage is not None:
                 result.problems.append(f"{str(path)!r} is damaged ({video.damage}); the frames that it has were added")
         return result
+
+    def _known_frames(self, video: str) -> dict[int, str]:
+        """The images of a video's frames by their number."""
+        states = (state for state in self.project.states()[0] if state.copy_of is None and state.frame is not None)
+        return {state.frame.number: state.image for state in states if state.frame and state.frame.video == video}
+
+    def _free_folder(self, stem: str) -> str:
+        """A name of no folder or image of the project; `UsageError` if it can't be one of a folder."""
+        taken = {folded(PurePosixPath(name).parts[0]) for name in self.project.images()}
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        folder = next(name for name in names if folded(name) not in taken)
+        checked_name(f"{folder}/frame.jpg")
+        return folder
 
     def _frames(self, video: OpenVideo, every: int) -> Generator[Frame, None, None]:
         return frames_ahead(video.frames(lambda number: number % every == 0), video)
