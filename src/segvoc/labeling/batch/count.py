@@ -9,7 +9,7 @@ from segvoc.errors import SegvocError, counted
 from segvoc.labeling.batch.listing import Source
 from segvoc.labeling.batch.storages import Unit
 
-SAMPLE = 32
+SAMPLED_IMAGES = 32
 """Images that are labeled to estimate the rate."""
 
 
