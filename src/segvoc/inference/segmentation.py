@@ -250,7 +250,7 @@ class Segmentation:
         boxes = []
         for region in self._regions(word):
             left, top, width, height = region.box
-            confidence = self._mean_confidence(region)
+            confidence = region.mean(self.confidence)
             boxes.append(ObjectBox(self.words[region.label], left, top, left + width, top + height, confidence))
         return boxes
 
@@ -268,7 +268,7 @@ class Segmentation:
             regions = [region for region in regions if region.number is not None]
         for region, shape in region_annotations(regions, self.labels.shape):
             left, top, width, height = region.box
-            box, score = (left, top, left + width, top + height), self._mean_confidence(region)
+            box, score = (left, top, left + width, top + height), region.mean(self.confidence)
             track = region.number if self.is_tracked else None
             objects.append(ImageObject(self.words[region.label], shape["segmentation"], box, score, region.area, track))
         return objects
@@ -332,9 +332,6 @@ class Segmentation:
         stuff = surfaces_among(self.words, self.background)
         regions = segments(self.labels, len(self.words), stuff, self.object_map)
         return [region for region in regions if region.label in named and not region.is_crowd]
-
-    def _mean_confidence(self, region: Region) -> float:
-        return float(self.confidence[region.place][region.inside].mean(dtype=np.float64))
 
     @checked_call
     def show(self) -> None:
@@ -467,7 +464,7 @@ class Segmentation:
         stuff = surfaces_among(self.words, background or self.background)
         found = list(segments(self.labels, len(self.words), stuff, self.object_map))
         annotations = [
-            {"id": number, "image_id": image_id, **entry, "score": self._mean_confidence(region)}
+            {"id": number, "image_id": image_id, **entry, "score": region.mean(self.confidence)}
             for number, (region, entry) in enumerate(region_annotations(found, self.labels.shape, masks), 1)
         ]
         name = "" if self.source is None else Path(self.source).name
