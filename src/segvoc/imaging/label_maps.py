@@ -24,7 +24,7 @@ from segvoc.imaging.reading import opened_image
 from segvoc.imaging.tiff_tags import GDAL_NODATA, TiffTagValues, numbers, tags_of
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import digest_of
-from segvoc.vocabulary import ClassRow, shown_color
+from segvoc.vocabulary.files import ClassRow, shown_color
 
 UNLABELED = 65_535
 """The label of a pixel without a class; in an 8-bit label map it is 255."""

@@ -16,7 +16,8 @@ from segvoc.inference.decision import FILL, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import LabelStatistics, LabelSummary
-from segvoc.vocabulary import Vocabulary, folded
+from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary.names import folded
 
 GOOD = 0.6
 """Expected share of right pixels from which nothing better is proposed."""

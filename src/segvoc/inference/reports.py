@@ -13,7 +13,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
 from segvoc.errors import Hint
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import word_colors
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 
 SUMMARY = ("quality", "not_found", "unsure")
 """Fields of a report about all words together."""

@@ -42,7 +42,8 @@ from segvoc.runtime.progress import print_line
 from segvoc.runtime.suggestions import Called, checked_call, did_you_mean, no_attribute
 from segvoc.storage.atomic_writes import check_names, write_atomically
 from segvoc.storage.files import write_json
-from segvoc.vocabulary import Part, folded
+from segvoc.vocabulary import Part
+from segvoc.vocabulary.names import folded
 
 if TYPE_CHECKING:
     import pandas

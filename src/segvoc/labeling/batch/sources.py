@@ -17,7 +17,7 @@ from segvoc.imaging.result_paths import distinct_stems, equal_names
 from segvoc.labeling.batch.listing import SUFFIXES_OF_KINDS, Source, SourceKind
 from segvoc.labeling.batch.storages import Folder, Page, Unit, folder_at, readable
 from segvoc.storage.files import digest_of, is_hidden
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 
 STORAGE_THREADS = 16
 """Number of threads that read images of a folder; they mostly wait for I/O."""
