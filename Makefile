@@ -97,9 +97,8 @@ format: install  ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## measure speed and memory: benchmarks/
-	@for name in $(basename $(notdir $(wildcard benchmarks/*_speed.py))); do \
-		echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
+bench: install  ## measure speed and memory of `tiny`
+	$(BIN)/python -m benchmarks.speed tiny $(ARGS)
 
 # The lock files have versions and hashes of the wheels for all Pythons and systems, and no addresses: the index is a
 # setting of the machine. Versions change only with ARGS=--upgrade.

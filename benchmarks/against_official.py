@@ -42,10 +42,10 @@ from typing import Literal
 import torch
 
 from benchmarks import machine
-from benchmarks.compared_calls import OFFICIAL, OURS, RECIPE, Call, Dtype, Kind, Setting, difference, equal_labels
 from benchmarks.machine import matrix_rate
-from benchmarks.multiply_adds import multiply_adds_of
-from benchmarks.official_code import find_model, official_file
+from benchmarks.official.calls import OFFICIAL, OURS, RECIPE, Call, Dtype, Kind, Setting, difference, equal_labels
+from benchmarks.official.checkout import find_model, official_file
+from benchmarks.official.multiply_adds import multiply_adds_of
 from segvoc.errors import SegvocError, UsageError
 from segvoc.runtime.hardware import bfloat16_instructions, peak_gigabytes
 from segvoc.runtime.process_settings import float32_products

@@ -55,7 +55,7 @@ if wants tests; then
   step "the CPU's answers on the GPU" timeout 240 "${pytest[@]}" -n 4 tests/test_cuda.py
 fi
 if wants evaluation; then
-  step "an evaluation" timeout 300 "$python" -m benchmarks.gpu_evaluation --device "$device"
+  step "an evaluation" timeout 300 "$python" -m benchmarks.speed evaluation --device "$device"
 fi
 if wants goldens; then
   step "goldens on the CPU" timeout 240 "${pytest[@]}" -n 4 tests/networks/test_released_golden.py

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.multiply_adds import err_block, err_seg_kept, multiply_adds_of, published_err_seg
+from benchmarks.official.multiply_adds import err_block, err_seg_kept, multiply_adds_of, published_err_seg
 from papers.costs import require_single_level
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option

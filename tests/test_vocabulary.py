@@ -11,7 +11,8 @@ import pytest
 
 from segvoc.errors import UsageError
 from segvoc.layers.selection import ClassSelection, requested_selection
-from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
+from segvoc.vocabulary import Part, PartVocabulary, Vocabulary, parts_by_object
+from segvoc.vocabulary.names import MAX_CLASSES
 from tests.images import one_line_error
 
 

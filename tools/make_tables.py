@@ -94,6 +94,17 @@ MEASURED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "PQ": "{pq:.1f}",
         },
     },
+    "tracks": {
+        "tracks": {
+            "": "{tracker}",
+            "drawn: IDF1": "{drawn_idf1:.3f}",
+            "MOTA": "{drawn_mota:.3f}",
+            "switches": "{drawn_num_switches:.0f}",
+            "pedestrians: IDF1": "{real_idf1:.3f}",
+            "MOTA ": "{real_mota:.3f}",
+            "switches ": "{real_num_switches:.0f}",
+        },
+    },
 }
 """By page, the tables of benchmarks/results: their columns, and what a row has there."""
 
@@ -109,7 +120,7 @@ CURVES = {
     "images": "images",
     "simulated images": "images without the network",
 }
-"""Curves of benchmarks.growth."""
+"""Curves of `benchmarks.growth segment`."""
 
 SHOWS = {
     "caltech": "one animal or thing, often on plain ground",

@@ -196,6 +196,16 @@ def counted(number: int, noun: str) -> str:
     return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def human_size(size: int) -> str:
+    """Format a size [B] like the hub's pages: three digits and a decimal unit, "819 MB"."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} PB"
+
+
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 """Colors of a terminal, which Ray puts into messages."""
 

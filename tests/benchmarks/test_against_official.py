@@ -9,8 +9,8 @@ import torch
 
 from benchmarks import against_official, machine
 from benchmarks.against_official import WORDS, measured, peak_memory
-from benchmarks.compared_calls import Kind, Setting, clear_words, difference, equal_labels
-from benchmarks.official_code import CLIP_FILE, ERR_FILE, USED, find_model, official_code, official_file
+from benchmarks.official.calls import Kind, Setting, clear_words, difference, equal_labels
+from benchmarks.official.checkout import CLIP_FILE, ERR_FILE, USED, find_model, official_code, official_file
 from segvoc.errors import SegvocError, UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.class_selection import count_votes

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 
-from benchmarks.multiply_adds import err_block, multiply_adds_of, published_err_seg
+from benchmarks.official.multiply_adds import err_block, multiply_adds_of, published_err_seg
 from segvoc.layers.selection import ClassSelection
 from tests.built import built
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.multiply_adds import multiply_adds_of
+from benchmarks.official.multiply_adds import multiply_adds_of
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, ErrBlock
 from tests.built import built

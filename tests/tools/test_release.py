@@ -16,7 +16,7 @@ from tools.release import files
 def clone(tmp_path: Path) -> Path:
     """A repository with a version, its changes, and a package of a few files and what is made."""
     package = tmp_path / PACKAGE
-    own = ("runtime/version.py", "vocabulary.py", "data/classes/voc20.json")
+    own = ("runtime/version.py", "vocabulary/names.py", "data/classes/voc20.json")
     for name in (*own, *(name for names in MADE.values() for name in names)):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).touch()
@@ -79,7 +79,7 @@ def built(clone: Path, version: str = "standard") -> None:
     [
         ("weights/tiny.safetensors", "run 'make tiny'$"),
         ("weights/clicks.onnx", "run 'make clicks'$"),
-        ("vocabulary.py", "run 'git restore src/segvoc/vocabulary.py'$"),
+        ("vocabulary/names.py", "run 'git restore src/segvoc/vocabulary/names.py'$"),
         ("data/classes/voc20.json", "run 'git restore src/segvoc/data/classes/voc20.json'$"),
     ],
 )

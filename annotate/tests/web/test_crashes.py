@@ -25,7 +25,7 @@ from PIL import Image
 from annotate.tests.web.conftest import SIZES, UNUSED_FEATURES
 from annotate.tests.web.site import TIMEOUT, Site
 from annotate.tests.web.test_shared_project import KilledService
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ImageState

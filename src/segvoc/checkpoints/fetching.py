@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from segvoc.checkpoints.published import HubPlace, PublishedFile, WebPlace, human_size
-from segvoc.errors import CheckpointError, OutputError, one_line
+from segvoc.checkpoints.published import HubPlace, PublishedFile, WebPlace
+from segvoc.errors import CheckpointError, OutputError, human_size, one_line
 from segvoc.runtime.progress import announced
 from segvoc.storage.files import cache_folder, digest_of, file_sha256, read_json, write_json
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from segvoc.errors import human_size
 from segvoc.storage.files import read_json
 from segvoc.storage.records import from_json
 
@@ -160,16 +161,6 @@ is used. Sharded models are larger than any supported here."""
 def file_of_weights(get: Callable[[str], Path | None]) -> Path | None:
     """Find the weights file of such a folder; `get` returns a file's path by name."""
     return next((path for name in IN_FOLDERS if (path := get(name)) is not None), None)
-
-
-def human_size(size: int) -> str:
-    """Format a size [B] like the hub's pages: three digits and a decimal unit, "819 MB"."""
-    value = float(size)
-    for unit in ("B", "kB", "MB"):
-        if value < 999.5:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB"
 
 
 _MANIFEST = read_json(Path(__file__).with_suffix(".json"))

@@ -17,7 +17,7 @@ from segvoc.cli.dataset_options import (
 )
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
 from segvoc.cli.output import echo, example
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, counted
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
 from segvoc.runtime.progress import announced
 from segvoc.storage.files import strict_json
@@ -142,6 +142,5 @@ def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) 
             echo(f"-> {folder / 'index.html'}")
     failed = sum(report["data"]["failed"] for report in reports.values())
     if failed:
-        images = "1 image" if failed == 1 else f"{failed} images"
-        echo(f"segvoc: {images} failed, the others were scored; the report lists them", err=True)
+        echo(f"segvoc: {counted(failed, 'image')} failed, the others were scored; the report lists them", err=True)
     return 1 if failed else 0

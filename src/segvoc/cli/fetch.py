@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import click
 
 from segvoc.checkpoints.fetching import cached, check_space, fetch, transfer_size
-from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.cli.output import echo, example
-from segvoc.errors import CheckpointError, UsageError
+from segvoc.errors import CheckpointError, UsageError, counted, human_size
 from segvoc.models.catalog import catalog
 from segvoc.runtime.progress import aligned
 from segvoc.runtime.suggestions import did_you_mean
@@ -34,7 +34,7 @@ def fetch_command(names: Sequence[str], everything: bool, listing: bool) -> int:
     files = list(dict.fromkeys(wanted))
     failed = _fetch_all(files)
     if failed:
-        echo(f"segvoc: {failed} of {_count(len(files))} failed", err=True)
+        echo(f"segvoc: {failed} of {counted(len(files), 'file')} failed", err=True)
     return 1 if failed else 0
 
 
@@ -92,7 +92,7 @@ def _fetch_all(files: Sequence[PublishedFile]) -> int:
     if sizes:
         total = sum(size or 0 for size in sizes.values())
         at_least = "at least " if None in sizes.values() else ""
-        echo(f"segvoc: {_count(len(sizes))} to fetch, {at_least}{human_size(total)}", err=True)
+        echo(f"segvoc: {counted(len(sizes), 'file')} to fetch, {at_least}{human_size(total)}", err=True)
         check_space(total)
     for file in (file for file in files if file in here or file.name in sizes):
         try:
@@ -107,10 +107,6 @@ def _fetch_all(files: Sequence[PublishedFile]) -> int:
         if file.license_note:
             echo(f"segvoc: license of {file.name}: {file.license_note}", err=True)
     return failed
-
-
-def _count(files: int) -> str:
-    return "1 file" if files == 1 else f"{files} files"
 
 
 def _table() -> list[str]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.checkpoints.terms import NOT_STATED, sources_of, terms, terms_of_training
 from segvoc.cli.options import setting_option
 from segvoc.cli.output import echo, example
-from segvoc.errors import UsageError, missing_extra
+from segvoc.errors import UsageError, human_size, missing_extra
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.catalog import catalog

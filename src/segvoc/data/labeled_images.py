@@ -23,7 +23,9 @@ from segvoc.imaging.stretching import Stretch
 from segvoc.runtime.suggestions import checked_call, did_you_mean
 from segvoc.storage.files import named_alike
 from segvoc.storage.resume import Stamp, stamp_of
-from segvoc.vocabulary import Vocabulary, folded, read_classes
+from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary.files import read_classes
+from segvoc.vocabulary.names import folded
 
 CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
 """Folder of the class lists. Names are in label order, spelled as in the datasets."""
@@ -188,8 +190,8 @@ class LabeledImages:
             labels: folder of the label maps: `sub/photo.png` (or .tif) for `sub/photo.jpg`. In 8-bit maps 255 is
                 unlabeled, in 16-bit maps 65535. Images without a label map are included, and reading them raises an
                 `InputError`.
-            classes: the class names in label order, or their file (`segvoc.vocabulary.read_classes`), with the values
-                or colors in the maps; classes of a file that are called "void", "ignore", ... are unlabeled.
+            classes: the class names in label order, or their file (`segvoc.vocabulary.files.read_classes`), with the
+                values or colors in the maps; classes of a file that are called "void", "ignore", ... are unlabeled.
             background: the class that stands for "none of the others".
             owner: the object that all classes except the background are parts of: "door" means "car's door".
             skip: a folder inside `images` to leave out, such as a results folder.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 from segvoc.storage.files import SHIPPED
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 
 _AFTER_NOUN = re.compile(r"\s(?:with|in|on|at|for|from|by|behind|near|under|made of)\s")
 """What begins the rest of a phrase, after the noun that says what it is: "man in a red coat"."""

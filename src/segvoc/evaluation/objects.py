@@ -43,7 +43,7 @@ def compared_objects(
         "size": list(truth.shape),
         "truth": _annotations(true, truth.shape, surfaces),
         "found": [
-            {**entry, "score": float(result.confidence[region.place][region.inside].mean(dtype=np.float64))}
+            {**entry, "score": region.mean(result.confidence)}
             for region, entry in region_annotations((one for one in found if one.label not in surfaces), truth.shape)
         ],
         "segments": _matched_segments(true, found, truth != UNLABELED),

@@ -232,12 +232,11 @@ def detections(
         mask[region.place] = region.inside
     boxes = np.array([region.box for region in regions], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]  # from sizes to right and bottom edges
-    means = [confidence[region.place][region.inside].mean(dtype=np.float64) for region in regions]
     indices = np.array([region.label for region in regions], int)
     return Detections(
         xyxy=boxes,
         mask=masks,
-        confidence=np.array(means, np.float32),
+        confidence=np.array([region.mean(confidence) for region in regions], np.float32),
         class_id=indices,
         tracker_id=np.array([region.number for region in regions], int) if is_tracked else None,
         data={"class_name": np.array([words[index] for index in indices], dtype=str)},

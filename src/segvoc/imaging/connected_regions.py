@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt16
+from jaxtyping import Bool, Float32, Float64, UInt16
 
 from segvoc.imaging.label_maps import UNLABELED
 
@@ -51,6 +51,10 @@ class Region:
         """Rows and columns of its bounding box."""
         height, width = self.inside.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def mean(self, confidence: Float32[np.ndarray, "H W"]) -> float:
+        """The mean of a map over its pixels."""
+        return float(confidence[self.place][self.inside].mean(dtype=np.float64))
 
 
 def connected_regions(

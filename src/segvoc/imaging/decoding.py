@@ -1,13 +1,8 @@
-"""From an opened image to its pixels: three decoders, each of which says what it takes, and windows of what they give.
-
-Every image is taken by exactly one of them, so their order doesn't matter.
-"""
+"""From an opened image to its pixels: rasters, deep grays, and all else; and windows of these."""
 
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,7 +10,7 @@ from PIL import Image
 
 from segvoc.errors import FirstFrameWarning, InputError
 from segvoc.imaging.color_profiles import Colors, to_srgb
-from segvoc.imaging.image_formats import MAX_PIXELS, has_deep_colors, identified, load
+from segvoc.imaging.image_formats import MAX_PIXELS, has_deep_colors, identified, load_pixels
 from segvoc.imaging.pictures import Picture, has_other_frames, opened_picture, orientation
 from segvoc.imaging.rasters import RasterImage, decoded_raster
 from segvoc.imaging.stretching import (
@@ -46,14 +41,6 @@ _UPRIGHT = {
 """EXIF orientation -> the operation that undoes it (EXIF 2.32, tag 0x0112)."""
 
 
-class Decoder(NamedTuple):
-    """A way to decode images."""
-
-    takes: Callable[[Picture], bool]
-    decoded: Callable[[Picture], Image.Image]
-    """The image as its file stores it, not turned, in an 8-bit mode that `as_rgb` converts window by window."""
-
-
 def _is_deep(image: Image.Image) -> bool:
     return image.mode == "F" or image.mode.startswith("I")
 
@@ -65,7 +52,7 @@ def _decoded_grays(picture: Picture) -> Image.Image:
     `RasterImage` does; what is no measurement (NaN, -3.4e38) gets the color `NO_IMAGE`. A stretch overrides the range.
     """
     image = picture.image
-    load(image)
+    load_pixels(image)
     values = np.asarray(image)
     # Pillow's mode for a PGM of 16 bits is I
     is_16_bit = image.mode.startswith("I;") or (image.mode == "I" and image.format == "PPM")
@@ -89,7 +76,7 @@ def _decoded_grays(picture: Picture) -> Image.Image:
 def _decoded_colors(picture: Picture) -> Image.Image:
     """Colors and grays of up to 8 bits that Pillow reads, in sRGB or as they are stored."""
     image, is_deep = picture.image, has_deep_colors(picture.image)
-    load(image)
+    load_pixels(image)
     if is_deep:
         warn_if_dark(np.asarray(image)[..., :3].astype(np.uint16) << 8 | 255)
     if image.mode in ("P", "PA") and image.palette is None:
@@ -102,13 +89,6 @@ def _decoded_colors(picture: Picture) -> Image.Image:
     return rgb
 
 
-DECODERS = (
-    Decoder(lambda picture: picture.is_raster, decoded_raster),
-    Decoder(lambda picture: _is_deep(picture.image) and not picture.is_raster, _decoded_grays),
-    Decoder(lambda picture: not _is_deep(picture.image) and not picture.is_raster, _decoded_colors),
-)
-
-
 def decoded(picture: Picture) -> Image.Image:
     """The upright image, of which `as_rgb` converts any window as it converts the whole.
 
@@ -118,7 +98,10 @@ def decoded(picture: Picture) -> Image.Image:
         several = "pages" if picture.image.format == "TIFF" else "frames"
         first = f"{picture.name} has several {several}, of which only the first is labeled"
         warnings.warn(f"{first}; save the others as separate images", FirstFrameWarning, stacklevel=4)
-    drawn = next(decoder for decoder in DECODERS if decoder.takes(picture)).decoded(picture)
+    if picture.is_raster:
+        drawn = decoded_raster(picture)
+    else:
+        drawn = _decoded_grays(picture) if _is_deep(picture.image) else _decoded_colors(picture)
     operation = _UPRIGHT.get(orientation(picture.image))
     return drawn if operation is None else drawn.transpose(operation)
 

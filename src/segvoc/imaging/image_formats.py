@@ -131,7 +131,7 @@ def _without_pillows_limit() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def load(image: Image.Image) -> None:
+def load_pixels(image: Image.Image) -> None:
     """Decode an opened image, whose size was checked (`check_size`)."""
     is_large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf)
     with _without_pillows_limit() if is_large else contextlib.nullcontext():

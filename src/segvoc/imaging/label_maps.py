@@ -16,7 +16,7 @@ from jaxtyping import Bool, Integer, Shaped, UInt8, UInt16
 from PIL import Image, TiffImagePlugin, TiffTags
 
 from segvoc.errors import InputError
-from segvoc.imaging.image_formats import check_size, has_deep_colors, load, raw_mode
+from segvoc.imaging.image_formats import check_size, has_deep_colors, load_pixels, raw_mode
 from segvoc.imaging.palette import UNLABELED_COLOR
 from segvoc.imaging.pictures import has_other_frames, is_misread, orientation
 from segvoc.imaging.rasters import opened_raster
@@ -24,7 +24,7 @@ from segvoc.imaging.reading import opened_image
 from segvoc.imaging.tiff_tags import GDAL_NODATA, TiffTagValues, numbers, tags_of
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.files import digest_of
-from segvoc.vocabulary import ClassRow, shown_color
+from segvoc.vocabulary.files import ClassRow, shown_color
 
 UNLABELED = 65_535
 """The label of a pixel without a class; in an 8-bit label map it is 255."""
@@ -271,7 +271,7 @@ def _stored_in(image: Image.Image, name: str) -> StoredMap:
     if tags.get(262) == _INVERTED and tags.get(258) != (1,):
         raise InputError(f"{name} stores white as 0 (MinIsWhite); save it with black as 0 (MinIsBlack)")
     raw, mode = raw_mode(image), image.mode
-    load(image)
+    load_pixels(image)
     values, turn = np.asarray(image), orientation(image)
     palette = hidden = None
     if image.has_transparency_data:

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt8, UInt32
 from PIL import Image
 
-from segvoc.vocabulary import Part, folded, parts_by_object
+from segvoc.vocabulary import Part, parts_by_object
+from segvoc.vocabulary.names import folded
 
 UNLABELED_COLOR = (0, 0, 0)
 """Black; no class is black."""

@@ -18,7 +18,7 @@ from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUF
 from segvoc.imaging.pictures import url_problem, web_address
 from segvoc.imaging.reading import STANDARD_INPUT
 from segvoc.storage.files import JUNK_FOLDERS, is_hidden, read_json
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 
 PathLike = str | os.PathLike[str]
 

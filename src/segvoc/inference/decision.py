@@ -18,7 +18,7 @@ from segvoc.inference.confidence import ConfidenceModel
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import Window
 from segvoc.runtime.arrays import Array, array_namespace, normalized, sigmoid
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 
 AUTO = "auto"
 """As `LabelOptions.background`: pixels where no word is likely enough are unlabeled."""

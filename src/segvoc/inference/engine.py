@@ -21,7 +21,7 @@ from segvoc.inference.windows import views
 from segvoc.layers.selection import requested_selection
 from segvoc.runtime.arrays import Array
 from segvoc.runtime.suggestions import checked_call
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 
 
 @dataclass(frozen=True, kw_only=True)

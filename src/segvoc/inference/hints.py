@@ -15,8 +15,9 @@ from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.inference.decision import FILL, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.reports import LabelStatistics, Summary
-from segvoc.vocabulary import Vocabulary, folded
+from segvoc.inference.reports import LabelStatistics, LabelSummary
+from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary.names import folded
 
 GOOD = 0.6
 """Expected share of right pixels from which nothing better is proposed."""
@@ -73,7 +74,7 @@ def find_hints(
         same = " has no effect on this image, which "
         found.append(Hint((("window", job.options.window), same, ("window", "auto"), " sees in the same way")))
     about = job.result_metadata
-    summary = Summary.of(statistics, about["words"], about["background"], about["unsure_below"])
+    summary = LabelSummary.of(statistics, about["words"], about["background"], about["unsure_below"])
     better = None if job.taught is not None else job.query.rules.decision.better
     return (*quality_hints(summary.quality, better, is_unsure=summary.unsure), *found)
 

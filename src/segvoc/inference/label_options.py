@@ -20,7 +20,7 @@ from segvoc.inference.tracks import Tracks
 from segvoc.layers.selection import KeepClasses, requested_selection
 from segvoc.runtime.suggestions import argument_meant
 from segvoc.storage.records import field_types, field_value
-from segvoc.vocabulary import as_word, folded
+from segvoc.vocabulary.names import as_word, folded
 
 
 class LabelKeywords(TypedDict, total=False):

@@ -15,7 +15,8 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner, mean_weights
 from segvoc.inference.windows import ViewLogits
 from segvoc.runtime.arrays import Array, array_namespace, sigmoid, to_numpy
-from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, folded, parts_by_object
+from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
+from segvoc.vocabulary.names import MAX_CLASSES, folded
 
 PartsAgainst = Literal["object", "contrast", "half"]
 """When a pixel gets a part. "object": if its best part beats the object's word, for networks that only compare words.

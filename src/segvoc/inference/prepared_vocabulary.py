@@ -26,7 +26,8 @@ from segvoc.inference.part_labels import Candidate, with_part_words, words_with_
 from segvoc.inference.protocols import Protocol
 from segvoc.runtime.arrays import Array
 from segvoc.storage.files import digest_of
-from segvoc.vocabulary import PartVocabulary, Vocabulary, folded, parts_by_object
+from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
+from segvoc.vocabulary.names import folded
 
 Parts = str | Mapping[str, Sequence[str]] | PartVocabulary
 

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
 from segvoc.errors import Hint
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import word_colors
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 
 SUMMARY = ("quality", "not_found", "unsure")
 """Fields of a report about all words together."""
@@ -93,7 +93,7 @@ class LabelStatistics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class LabelSummary:
     """What there is to say about all words of an image or a video except the background."""
 
     confidence: float | None
@@ -115,7 +115,7 @@ class Summary:
     @classmethod
     def of(
         cls, statistics: LabelStatistics, words: Sequence[str], background: str | None, unsure_below: float | None
-    ) -> "Summary":
+    ) -> "LabelSummary":
         """Summarize the statistics of labels; see `LabeledFile`."""
         none = None if background is None else folded(background)
         own = [label for label, word in enumerate(words) if folded(word) != none]
@@ -140,9 +140,9 @@ class Summary:
         return lines
 
 
-def summary_of(result: Any) -> Summary:
+def summary_of(result: Any) -> LabelSummary:
     """Summarize a `Segmentation` or `LabeledFile`."""
-    return Summary.of(result.statistics, result.words, result.background, result.unsure_below)
+    return LabelSummary.of(result.statistics, result.words, result.background, result.unsure_below)
 
 
 def report_fields(result: Any, statistics: LabelStatistics, classes: list[Any], **parts: list[Any]) -> dict[str, Any]:

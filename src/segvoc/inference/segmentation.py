@@ -18,15 +18,14 @@ from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
 from PIL import Image
 
 from segvoc.encoders.lexicon import surfaces_among
-from segvoc.errors import Hint, UsageError
-from segvoc.imaging.annotations import (
-    MaskForm,
-    detections,
-    region_annotations,
-)
+from segvoc.errors import Hint, OutputError, UsageError, missing_package
+from segvoc.imaging.annotations import MaskForm, categories, detections, labelme_content, region_annotations
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
-from segvoc.imaging.label_maps import nearest, object_counts
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.imaging.label_maps import nearest, object_counts, write_label_map, write_placed_label_map
 from segvoc.imaging.legend import share_text
+from segvoc.imaging.map_features import LabeledMap, MapPlace, MapRows
+from segvoc.imaging.map_files import MapFormat, geojson_features, write_geojson
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
     OverlayStyle,
@@ -36,14 +35,15 @@ from segvoc.imaging.overlay import (
     with_parts,
 )
 from segvoc.imaging.palette import part_colors, word_colors
-from segvoc.imaging.result_paths import ResultPaths
-from segvoc.inference.reports import LabelStatistics, report_fields, summary_of
-from segvoc.inference.result_exports import coco_of, dataframe_of, geojson_of, labelme_of
-from segvoc.inference.result_files import save_result
+from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.imaging.tiff_tags import place_of
+from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_of
 from segvoc.runtime.progress import print_line
 from segvoc.runtime.suggestions import Called, checked_call, did_you_mean, no_attribute
-from segvoc.storage.atomic_writes import write_atomically
-from segvoc.vocabulary import Part, folded
+from segvoc.storage.atomic_writes import check_names, write_atomically
+from segvoc.storage.files import write_json
+from segvoc.vocabulary import Part
+from segvoc.vocabulary.names import folded
 
 if TYPE_CHECKING:
     import pandas
@@ -251,7 +251,7 @@ class Segmentation:
         boxes = []
         for region in self._regions(word):
             left, top, width, height = region.box
-            confidence = self._mean_confidence(region)
+            confidence = region.mean(self.confidence)
             boxes.append(ObjectBox(self.words[region.label], left, top, left + width, top + height, confidence))
         return boxes
 
@@ -269,7 +269,7 @@ class Segmentation:
             regions = [region for region in regions if region.number is not None]
         for region, shape in region_annotations(regions, self.labels.shape):
             left, top, width, height = region.box
-            box, score = (left, top, left + width, top + height), self._mean_confidence(region)
+            box, score = (left, top, left + width, top + height), region.mean(self.confidence)
             track = region.number if self.is_tracked else None
             objects.append(ImageObject(self.words[region.label], shape["segmentation"], box, score, region.area, track))
         return objects
@@ -311,7 +311,15 @@ class Segmentation:
             objects: a row for each of `objects` instead: its word, box (x0, y0, x1, y1), score and area, and the track
                 if objects are tracked.
         """
-        return dataframe_of(self, objects=objects)
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise missing_package("pandas") from None
+        if objects:
+            rows = [(one.word, *one.box, one.score, one.area, one.track) for one in self.objects]
+            table = pandas.DataFrame(rows, columns=["word", "x0", "y0", "x1", "y1", "score", "area", "track"])
+            return table if self.is_tracked else table.drop(columns="track")
+        return pandas.DataFrame(self.report()["classes"]).set_index("id")
 
     def _regions(self, word: str | None) -> list[Region]:
         if word is not None:
@@ -325,9 +333,6 @@ class Segmentation:
         stuff = surfaces_among(self.words, self.background)
         regions = segments(self.labels, len(self.words), stuff, self.object_map)
         return [region for region in regions if region.label in named and not region.is_crowd]
-
-    def _mean_confidence(self, region: Region) -> float:
-        return float(self.confidence[region.place][region.inside].mean(dtype=np.float64))
 
     @checked_call
     def show(self) -> None:
@@ -457,7 +462,19 @@ class Segmentation:
         Raises:
             UsageError: the extra `data` isn't installed.
         """
-        return coco_of(self, masks, background, image_id)
+        stuff = surfaces_among(self.words, background or self.background)
+        found = list(segments(self.labels, len(self.words), stuff, self.object_map))
+        annotations = [
+            {"id": number, "image_id": image_id, **entry, "score": region.mean(self.confidence)}
+            for number, (region, entry) in enumerate(region_annotations(found, self.labels.shape, masks), 1)
+        ]
+        name = "" if self.source is None else Path(self.source).name
+        counted = {region.label for region in found if region.number is not None}
+        return {
+            "images": [{"id": image_id, "file_name": name, "width": self.width, "height": self.height}],
+            "annotations": annotations,
+            "categories": list(categories(self.words, stuff - counted)),
+        }
 
     def to_labelme(self, file: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Convert to a LabelMe annotation: a polygon per connected component.
@@ -475,7 +492,19 @@ class Segmentation:
             UsageError: the file would overwrite the image.
             OutputError: the file can't be written.
         """
-        return labelme_of(self, file)
+        data, path = None, "image.png"
+        if self.source is None or self.content is not None:
+            content = io.BytesIO()
+            Image.fromarray(self.image).save(content, "PNG")
+            data = base64.b64encode(content.getvalue()).decode("ascii")
+        else:
+            path = Path(self.source).name if file is None else _seen_from(os.fspath(file), self.source)
+        annotation = labelme_content(self.labels, self.words, self.object_map, path=path, data=data)
+        if file is not None:
+            if self.source is not None and os.path.realpath(file) == os.path.realpath(self.source):
+                raise UsageError(f"{os.fspath(file)!r} is the image itself; give a name that ends with .json")
+            write_json(Path(file), annotation)
+        return annotation
 
     @checked_call
     def to_geojson(self, file: str | os.PathLike[str] | None = None, *, simplify: float | int = 0) -> dict[str, Any]:
@@ -500,7 +529,12 @@ class Segmentation:
             UsageError: the image is from memory, the file would overwrite it, or the extra `geo` isn't installed.
             OutputError: the file can't be written.
         """
-        return geojson_of(self, file, float(simplify))
+        form = MapFormat(name="geojson", simplify=float(simplify))
+        features = list(geojson_features(labeled_map_of(self), form.simplify))
+        if file is not None and self.source is not None:
+            refuse_overwriting([self.source], [Path(file)])
+            write_geojson(Path(file), features)
+        return {"type": "FeatureCollection", "features": features}
 
     @property
     def quality(self) -> float | None:
@@ -565,7 +599,80 @@ class Segmentation:
             UsageError: alpha is not in [0, 1], the stem leads out of the folder, or a result would overwrite the image.
             OutputError: a file can't be written, for example because the disk is full.
         """
-        return save_result(self, out_dir, stem, overlay, compact=compact)
+        out_dir, stem = _place_of_files(self.source, out_dir, stem)
+        place = None if self.source is None else place_of(self.source)
+        paths = ResultPaths.below(
+            out_dir,
+            stem,
+            parts=self.part_labels is not None,
+            objects=self.object_map is not None,
+            overlay=overlay is not None,
+            placed=place is not None,
+        )
+        if self.source is not None:
+            refuse_overwriting([self.source], paths)
+        check_names(paths)
+        drawn, stale = None if overlay is None else self.overlay(**asdict(overlay)), paths.stale()
+        if place is None:
+            write_label_map(paths.label_map, self.labels, self.colors)
+        else:
+            write_placed_label_map(paths.label_map, self.labels, self.colors, self.words, place)
+        if paths.part_map is not None and self.part_labels is not None:
+            write_label_map(paths.part_map, self.part_labels, self.part_colors)
+        if paths.object_map is not None and self.object_map is not None:
+            numbers = Image.fromarray(self.object_map)
+            write_atomically(paths.object_map, lambda file: numbers.save(file, "PNG"))
+        if paths.overlay is not None and drawn is not None:
+            # level 1: at level 6, photos are hardly smaller but take four times as long
+            write_atomically(paths.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
+        write_atomically(paths.report, lambda file: file.write(json_text(self.report(compact=compact))))
+        for left in stale:
+            try:
+                left.unlink(missing_ok=True)
+            except OSError as error:
+                problem = f"{str(left)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
+                raise OutputError(problem) from None
+        return paths
+
+
+def labeled_map_of(result: Segmentation) -> LabeledMap:
+    """The labels of a georeferenced image at their place; `InputError` without one (`MapPlace.of`)."""
+    if result.source is None:
+        raise UsageError("an image from memory has no coordinates, which maps need; give the path of a GeoTIFF")
+
+    def read(rows: slice) -> MapRows:
+        objects = None if result.object_map is None else result.object_map[rows]
+        return MapRows(result.labels[rows], result.confidence[rows], objects)
+
+    place = MapPlace.of(result.source)
+    return LabeledMap(height=result.height, width=result.width, words=result.words, read=read, place=place)
+
+
+def _seen_from(file: str, image: str) -> str:
+    """The path of an image relative to the folder of a file, with slashes."""
+    try:
+        return Path(os.path.relpath(image, os.path.dirname(file) or ".")).as_posix()
+    except ValueError:  # on another drive of Windows
+        return Path(image).absolute().as_posix()
+
+
+def _place_of_files(
+    source: str | None, out_dir: str | os.PathLike[str], stem: str | None
+) -> tuple[str | os.PathLike[str], str]:
+    """The folder and the common name of a result's files; see `Segmentation.save`."""
+    suffix = "" if stem is not None or os.path.isdir(out_dir) else Path(out_dir).suffix.lower()
+    if suffix == ".png":
+        return Path(out_dir).parent, Path(out_dir).stem
+    if suffix in (*IMAGE_SUFFIXES, ".json", ".npy", ".npz", ".txt", ".csv"):
+        raise UsageError(
+            f"{os.fspath(out_dir)!r}: label maps are PNGs, since JPEG would change labels; give a folder or a name "
+            "that ends with .png, or write a picture or file of your own: result.overlay(), .labels or .report()"
+        )
+    if stem is None:
+        stem = "segmentation" if source is None else Path(source).stem
+    if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
+        raise UsageError(f"stem={stem!r} leads out of {os.fspath(out_dir)!r}; give a name like 'sub/photo'")
+    return out_dir, stem
 
 
 class Segmentations(list[Segmentation]):

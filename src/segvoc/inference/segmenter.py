@@ -34,7 +34,8 @@ from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.video_frames import check_every, labeled_frames
 from segvoc.runtime.suggestions import checked_call, no_attribute
-from segvoc.vocabulary import Vocabulary, folded
+from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary.names import folded
 
 GivenSource = ImageSource | EncodedImage
 """Accepted as an image: see `read_given`; or an image encoded by the model."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from segvoc.errors import InputError, OutputError, SegvocError, UsageError
+from segvoc.errors import InputError, OutputError, SegvocError, UsageError, counted
 from segvoc.imaging.legend import share_text
 from segvoc.imaging.map_files import MapFormat
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
@@ -241,7 +241,7 @@ def _largest(entries: Sequence[dict[str, Any]]) -> str:
 
 def _count(entry: Mapping[str, Any]) -> str:
     count = entry.get("objects")
-    return f" ({count} {'object' if count == 1 else 'objects'})" if count else ""
+    return f" ({counted(count, 'object')})" if count else ""
 
 
 def _listed(settings: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from segvoc.errors import UsageError
 from segvoc.storage.records import check_range
-from segvoc.vocabulary import MAX_CLASSES
+from segvoc.vocabulary.names import MAX_CLASSES
 
 DROPPED = -100.0
 """Logit of a dropped class, as in the released code of CAT-Seg, PCA-Seg and ERR-Seg."""

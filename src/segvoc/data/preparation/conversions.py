@@ -19,7 +19,7 @@ from segvoc.data.labeled_images import image_stems, read_class_list
 from segvoc.data.preparation.originals import files_below, read_matlab_array, read_pickled_index
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.annotations import coco_mask
-from segvoc.imaging.label_maps import UNLABELED, stored_map
+from segvoc.imaging.label_maps import UNLABELED, label_table, stored_map
 from segvoc.imaging.reading import opened_image
 from segvoc.runtime.arrays import bilinear
 from segvoc.storage.atomic_writes import write_bytes
@@ -312,9 +312,7 @@ def convert_parts(root: Path, original: Original, *, read_objects: ObjectReader)
     target = f"{benchmark.label_folder}/{stem}"
     if training is not None:
         learned = [label for label, seen in enumerate(training.seen) if seen]
-        labels = np.full(UNLABELED + 1, UNLABELED, np.uint16)
-        labels[list(learned)] = np.arange(len(learned))
-        part_map = labels[parts]
+        part_map = label_table({label: index for index, label in enumerate(learned)})[parts]
         if (part_map == UNLABELED).all():
             return ConversionResult(stem=stem, left_out={stem: "none of its parts is learned"})
         object_map = np.full(parts.shape, UNLABELED, np.uint16)

@@ -23,7 +23,8 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.layers.selection import ClassSelection
 from segvoc.storage.files import digest_of
-from segvoc.vocabulary import Vocabulary, folded
+from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary.names import folded
 
 
 class ExportedSegmenter(Segmenter):

@@ -32,7 +32,7 @@ from segvoc.inference.taught.features import (
 from segvoc.runtime.arrays import Array, array_namespace, to_numpy
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.records import from_json, to_json
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 
 TAUGHT_HEADER = "segvoc_taught"
 """Key of our entry in the safetensors metadata; its value is a JSON object."""

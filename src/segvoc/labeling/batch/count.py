@@ -5,11 +5,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from segvoc.errors import SegvocError, counted
+from segvoc.errors import SegvocError, counted, human_size
 from segvoc.labeling.batch.listing import Source
 from segvoc.labeling.batch.storages import Unit
 
-SAMPLE = 32
+TRIED_IMAGES = 32
 """Images that are labeled to estimate the rate."""
 
 
@@ -86,7 +86,7 @@ class Estimate:
 
     def lines(self, price: float | None = None) -> Iterator[str]:
         """What a person wants to know, with the price of an hour of a machine."""
-        yield f"to label: {self.images:,} images in {self.rest.files:,} files, {_size(self.rest.bytes)}"
+        yield f"to label: {self.images:,} images in {self.rest.files:,} files, {human_size(self.rest.bytes)}"
         if self.seconds is not None:
             hours = self.seconds * self.images / 3600
             yield f"a sample on a worker of {self.cores / self.workers:g} cores: {1 / self.seconds:.3g} images/s"
@@ -95,11 +95,3 @@ class Estimate:
             if price is not None:
                 total = hours / self.workers * self.machines * price
                 yield f"the price: {total:,.2f}, at {price:g} for each hour of {counted(self.machines, 'machine')}"
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} PB"

@@ -71,10 +71,6 @@ class DoneShard:
     place: str = ""
     """Where it is in the log, once it is read."""
 
-    def with_size(self, size: int) -> "DoneShard":
-        """The entry of a table that is written."""
-        return replace(self, size=size)
-
     def line(self) -> str:
         """The entry as a line of the log."""
         marks = base64.b64encode(self.marks).decode()

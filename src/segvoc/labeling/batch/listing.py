@@ -30,7 +30,7 @@ PAGES_AHEAD = 10
 
 SourceKind = Literal["images", "tars", "Parquet files"]
 
-SUFFIXES: Mapping[SourceKind, tuple[str, ...]] = {
+SUFFIXES_OF_KINDS: Mapping[SourceKind, tuple[str, ...]] = {
     "images": tuple(sorted(IMAGE_SUFFIXES)),
     "tars": (".tar", ".tar.gz", ".tgz"),
     "Parquet files": (".parquet", ".pq"),
@@ -71,8 +71,8 @@ class Source:
         if self.only is not None:
             yield self.only
             return
-        suffixes, others, first = SUFFIXES[self.kind], 0, ""
-        other_suffixes = tuple(one for kind, ends in SUFFIXES.items() if kind != self.kind for one in ends)
+        suffixes, others, first = SUFFIXES_OF_KINDS[self.kind], 0, ""
+        other_suffixes = tuple(one for kind, ends in SUFFIXES_OF_KINDS.items() if kind != self.kind for one in ends)
         for unit in units_below(self.folder, skip=self.skip, report=report, page=page):
             name = unit[0].lower()
             if name.endswith(suffixes):
@@ -216,7 +216,7 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> S
 
 
 def _kind_of(name: str) -> SourceKind | None:
-    for kind, suffixes in SUFFIXES.items():
+    for kind, suffixes in SUFFIXES_OF_KINDS.items():
         if name.lower().endswith(suffixes) and not (kind == "Parquet files" and _is_internal(name)):
             return kind
     return None

@@ -4,12 +4,13 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from segvoc.errors import UsageError, naming_extra
-from segvoc.labeling.batch.count import SAMPLE, Estimate, Rest, SourceCount
+from segvoc.labeling.batch.count import TRIED_IMAGES, Estimate, Rest, SourceCount
 from segvoc.labeling.batch.done import DoneLog, DoneShard, Remaining
 from segvoc.labeling.batch.listing import find_source
 from segvoc.labeling.batch.plan import UNJOINED, ShardPlan, join_of, table_name, without
@@ -108,7 +109,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         """Count what is left, with a call of `counted` for each file."""
         units = self.source.units(self.problems.append)
         left = Remaining(log=self.log, is_whole=self._is_there, retry_failed=self.batch.retry_failed)
-        most = SAMPLE if self.source.kind == "images" else 1
+        most = TRIED_IMAGES if self.source.kind == "images" else 1
         return Rest.of((unit for unit, _ in left.of(units)), most, counted)
 
     def estimate(self, rest: Rest) -> Estimate:
@@ -121,7 +122,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
             stems=("",) * len(rest.sample),
             table="",
         )
-        tasks = [Trial(shard=shard, most=SAMPLE)] if rest.sample else []
+        tasks = [Trial(shard=shard, most=TRIED_IMAGES)] if rest.sample else []
         tried = Tried(images=0, seconds=0.0, source_bytes=0)
         for _, outcome in self.engine.run(lambda: tasks.pop() if tasks else None, self.facts):
             if isinstance(outcome, Tried):
@@ -243,7 +244,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
             self._take_complete()
         elif isinstance(task, Join) and isinstance(outcome, Joined):
             entry, tables, old = self._joining.pop(task)
-            self._record(entry.with_size(outcome.size), tables, instead_of=old)
+            self._record(replace(entry, size=outcome.size), tables, instead_of=old)
 
     def _take_complete(self) -> None:
         for table in self._plan.complete():
@@ -252,7 +253,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
                 self._joins.append(join)
                 self._joining[join] = table.entry(), join.tables, None
             else:
-                self._record(table.entry().with_size(table.labeled[0].size))
+                self._record(replace(table.entry(), size=table.labeled[0].size))
 
     def _record(self, entry: DoneShard, tables: tuple[str, ...] = (), *, instead_of: DoneShard | None = None) -> None:
         """Record a table, and then remove those that were joined."""

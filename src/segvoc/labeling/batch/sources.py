@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import distinct_stems, equal_names
-from segvoc.labeling.batch.listing import SUFFIXES, Source, SourceKind
+from segvoc.labeling.batch.listing import SUFFIXES_OF_KINDS, Source, SourceKind
 from segvoc.labeling.batch.storages import Folder, Page, Unit, folder_at, readable
 from segvoc.storage.files import digest_of, is_hidden
-from segvoc.vocabulary import folded
+from segvoc.vocabulary.names import folded
 
 STORAGE_THREADS = 16
 """Number of threads that read images of a folder; they mostly wait for I/O."""
@@ -79,7 +79,7 @@ def stem_of(name: str, *, whole: bool = False) -> str:
     """
     name = readable(name)
     if not whole:
-        suffixes = (*SUFFIXES["tars"], *SUFFIXES["Parquet files"])
+        suffixes = (*SUFFIXES_OF_KINDS["tars"], *SUFFIXES_OF_KINDS["Parquet files"])
         suffix = next((known for known in suffixes if name.lower().endswith(known)), PurePosixPath(name).suffix)
         name = name[: len(name) - len(suffix)]
     parts = name.split("/")

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from segvoc.labeling.batch.storages import Folder
@@ -87,16 +87,13 @@ def _write(folder: Folder, name: str, schema: Any, tables: Iterable[Any]) -> int
             for table in tables:
                 writer.write_table(table.cast(schema), row_group_size=ROW_GROUP)
         size = scratch.tell()
-        folder.save(name, _copier(scratch))
+
+        def copy(file: BinaryIO) -> None:
+            scratch.seek(0)
+            shutil.copyfileobj(scratch, file, 1 << 20)
+
+        folder.save(name, copy)
         return size
-
-
-def _copier(scratch: Any) -> Callable[[BinaryIO], object]:
-    def copy(file: BinaryIO) -> None:
-        scratch.seek(0)
-        shutil.copyfileobj(scratch, file, 1 << 20)
-
-    return copy
 
 
 def _schema(settings: Mapping[str, Any]) -> Any:

@@ -129,14 +129,10 @@ class _ClassMasksWriter(FormatWriter):
         write_lines(folder / INDEX, (*lines, *list_lines(images), "}"))
 
 
-def _is_index(content: object) -> bool:
-    return isinstance(content, dict) and content.get("format") == _NAME
-
-
 MASKS_BY_CLASS = DatasetFormat(
     name=_NAME,
     read=read_class_masks,
     writer=_ClassMasksWriter,
     marks=lambda folder: (folder / INDEX).is_file(),
-    is_json=_is_index,
+    is_json=lambda content: isinstance(content, dict) and content.get("format") == _NAME,
 )

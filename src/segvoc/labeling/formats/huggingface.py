@@ -14,7 +14,9 @@ from segvoc.imaging.label_maps import LabelTable, read_label_map
 from segvoc.labeling.formats.base import DatasetFormat
 from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset, checked_size
 from segvoc.storage.resume import Stamp
-from segvoc.vocabulary import Vocabulary, names_by_id, read_classes, refuse_sets
+from segvoc.vocabulary import Vocabulary, refuse_sets
+from segvoc.vocabulary.files import read_classes
+from segvoc.vocabulary.names import names_by_id
 
 if TYPE_CHECKING:
     import datasets

@@ -30,7 +30,7 @@ from segvoc.labeling.formats.parsed import (
 )
 from segvoc.labeling.formats.untrusted_files import visible_files
 from segvoc.storage.files import composed, safe_path
-from segvoc.vocabulary import read_classes
+from segvoc.vocabulary.files import read_classes
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".npy")
 """Suffixes of masks, all lossless formats."""

@@ -17,7 +17,8 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.result_paths import distinct_stems, equal_names
 from segvoc.labeling.formats.untrusted_files import path_ends
 from segvoc.storage.files import base64_bytes, named_alike, safe_path
-from segvoc.vocabulary import Vocabulary, as_word, folded
+from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary.names import as_word, folded
 
 
 class Annotation:

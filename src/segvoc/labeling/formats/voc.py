@@ -18,7 +18,7 @@ from segvoc.labeling.formats.map_folders import MapPair, Naming, maps_by_stem, p
 from segvoc.labeling.formats.parsed import DatasetSource, ParsedDataset
 from segvoc.labeling.formats.untrusted_files import read_lines
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.vocabulary import IGNORED_NAMES, ClassRow, read_classes
+from segvoc.vocabulary.files import IGNORED_NAMES, ClassRow, read_classes
 
 VOC_ROOT = "VOCdevkit/VOC2012"
 """The folder of all others."""

@@ -18,7 +18,7 @@ from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, Parsed
 from segvoc.labeling.formats.shapes import NoArea, Polygons, Shape, Shapes
 from segvoc.labeling.formats.untrusted_files import inner_path, naming_damage, path_ends, read_lines, visible_files
 from segvoc.storage.files import named_alike, safe_path
-from segvoc.vocabulary import ClassRow, class_rows, parsed_yaml, read_classes
+from segvoc.vocabulary.files import ClassRow, class_rows, parsed_yaml, read_classes
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """The dataset's YAML file."""

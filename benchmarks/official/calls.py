@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import segvoc
-from benchmarks.multiply_adds import err_seg_kept
-from benchmarks.official_code import LONGEST, build_official
+from benchmarks.official.checkout import LONGEST, build_official
+from benchmarks.official.multiply_adds import err_seg_kept
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.layers.class_selection import SelectedLogits, scatter_to_all
 from segvoc.layers.selection import DROPPED, ClassSelection

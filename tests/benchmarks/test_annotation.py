@@ -5,10 +5,10 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from benchmarks.clicks import MOST, clicks_after_words
+from benchmarks.annotation import MOST_CLICKS, clicks_after_words
 
 
-@pytest.mark.parametrize(("is_right", "clicks"), [(True, 2), (False, MOST)])
+@pytest.mark.parametrize(("is_right", "clicks"), [(True, 2), (False, MOST_CLICKS)])
 def test_the_largest_error_is_clicked_until_the_labels_are_right_or_patience_ends(is_right: bool, clicks: int) -> None:
     truth = np.zeros((20, 30), np.uint8)
     truth[2:6, 2:6], truth[8:18, 10:28], truth[0] = 1, 2, 255
