@@ -11,9 +11,10 @@ few words are unlabeled, and with `background="auto"`. An object is found if one
 with it. "perfect" gives each pixel of a component the object that is there, as far as its word is right: no rule that
 only divides labels finds many more. Nothing is drawn by chance. `tiny` has learned words from these photographs.
 
-`tracks`: `motmetrics` compares segvoc's tracks with those of ByteTrack and SORT (`trackers`) and of `norfair`, all
-with the same connected components, `trackers` with its default settings: on `VIDEOS` drawn videos, and
-on the pedestrians of TUD-Campus and TUD-Stadtmitte, which `motmetrics` brings, drawn as ellipses in their boxes.
+`tracks`: `motmetrics` (IDF1, MOTA) and `trackeval` (HOTA) compare segvoc's tracks with those of ByteTrack and SORT
+(`trackers`, with its default settings) and of `norfair`, all with the same connected components: on `VIDEOS` drawn
+videos, and on the pedestrians of TUD-Campus and TUD-Stadtmitte, which `motmetrics` brings, drawn as ellipses in their
+boxes.
 """
 
 import argparse
@@ -245,38 +246,55 @@ def _corners(box: Box) -> list[float]:
     return [left, top, left + width, top + height]
 
 
-def distances(truth: Sequence[Box], found: Sequence[Box]) -> np.ndarray:
-    """1 - IoU of boxes (T F), nan where it is less than `LEAST_IOU`."""
+def overlaps(truth: Sequence[Box], found: Sequence[Box]) -> np.ndarray:
+    """IoU of boxes (T F)."""
     one, other = np.reshape(truth, (-1, 1, 4)).astype(float), np.reshape(found, (1, -1, 4)).astype(float)
     start, end = np.maximum(one[..., :2], other[..., :2]), np.minimum(*(b[..., :2] + b[..., 2:] for b in (one, other)))
     both = np.maximum(end - start, 0).prod(-1)
-    iou = both / np.maximum(one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - both, 1e-9)
-    return np.where(iou < LEAST_IOU, np.nan, 1 - iou)
+    return both / np.maximum(one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - both, 1e-9)
 
 
 def scores(videos: list[list[Frame]], track: Callable[[list[Frame]], Tracked]) -> dict[str, float]:
-    """IDF1, MOTA and the number of switches over all videos."""
+    """HOTA, IDF1, MOTA and the number of switches over all videos."""
     motmetrics: Any = importlib.import_module("motmetrics")
+    hota: Any = importlib.import_module("trackeval.metrics").HOTA()
 
-    accumulators = []
-    for video in videos:
+    accumulators, sequences = [], {}
+    for place, video in enumerate(videos):
         accumulators.append(accumulator := motmetrics.MOTAccumulator(auto_id=True))
+        ious, numbers = list[np.ndarray](), (list[list[int]](), list[list[int]]())
         for (_, objects), tracked in zip(video, track(video), strict=True):
             is_small = np.bincount(objects.ravel()) < LEAST_AREA
             truth = boxes_of(np.where(is_small[objects], 0, objects).astype(np.uint16))
-            apart = distances([box for _, box in truth], [box for _, box in tracked])
-            accumulator.update([number for number, _ in truth], [number for number, _ in tracked], apart)
+            ious.append(overlaps([box for _, box in truth], [box for _, box in tracked]))
+            for listed, of_frame in zip(numbers, (truth, tracked), strict=True):
+                listed.append([number for number, _ in of_frame])
+            apart = np.where(ious[-1] < LEAST_IOU, np.nan, 1 - ious[-1])
+            accumulator.update(*(listed[-1] for listed in numbers), apart)
+        sequences[str(place)] = hota.eval_sequence(_sequence(ious, *numbers))
     names = ["idf1", "mota", "num_switches"]
     overall = motmetrics.metrics.create().compute_many(accumulators, metrics=names, generate_overall=True).iloc[-1]
-    return {name: float(overall[name]) for name in names}
+    return {"hota": float(hota.combine_sequences(sequences)["HOTA"].mean())} | {
+        name: float(overall[name]) for name in names
+    }
+
+
+def _sequence(ious: list[np.ndarray], truth: list[list[int]], found: list[list[int]]) -> dict[str, Any]:
+    """A video as TrackEval takes it: numbers of objects from 0, without gaps."""
+    sequence: dict[str, Any] = {"similarity_scores": ious, "num_timesteps": len(ious)}
+    for name, numbers in (("gt", truth), ("tracker", found)):
+        places = {number: place for place, number in enumerate(sorted({one for frame in numbers for one in frame}))}
+        sequence[f"{name}_ids"] = [np.array([places[one] for one in frame], int) for frame in numbers]
+        sequence |= {f"num_{name}_dets": sum(map(len, numbers)), f"num_{name}_ids": len(places)}
+    return sequence
 
 
 def measure_tracks() -> None:
     """Compare the trackers that are installed, print and save."""
-    wanted = ("motmetrics", "trackers", "norfair")
+    wanted = ("motmetrics", "trackeval", "trackers", "norfair")
     if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:
         print(f"not installed: {', '.join(missing)}; `pip install {' '.join(wanted)}` compares all", file=sys.stderr)
-    if "motmetrics" in missing:
+    if {"motmetrics", "trackeval"} & {*missing}:
         sys.exit(1)
     motmetrics: Any = importlib.import_module("motmetrics")
 

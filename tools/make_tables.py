@@ -97,10 +97,12 @@ MEASURED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "tracks": {
         "tracks": {
             "": "{tracker}",
-            "drawn: IDF1": "{drawn_idf1:.3f}",
+            "drawn: HOTA": "{drawn_hota:.3f}",
+            "IDF1": "{drawn_idf1:.3f}",
             "MOTA": "{drawn_mota:.3f}",
             "switches": "{drawn_num_switches:.0f}",
-            "pedestrians: IDF1": "{real_idf1:.3f}",
+            "pedestrians: HOTA": "{real_hota:.3f}",
+            "IDF1 ": "{real_idf1:.3f}",
             "MOTA ": "{real_mota:.3f}",
             "switches ": "{real_num_switches:.0f}",
         },
