@@ -1,6 +1,7 @@
 """What frames of videos take over from the nearest frame that is done: words learned there, and tracked objects."""
 
 import json
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.reading import read_image
 from segvoc.inference.objects import with_objects
 from segvoc.inference.tracks import CELLS, KNOWN, Tracks
-from segvoc.storage.records import to_json
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.index import parsed_state
 from segvoc_annotate.projects.records import ImageState, ProjectRecord
@@ -49,20 +49,22 @@ def outdated_frames(project: ProjectFolder) -> list[CarryOver]:
     record = project.record
     if not record.present or record.options.parts:
         return []
-    words = [to_json(word) for word in record.present], record.options.taught, record.options.threshold
-    digest = sha256(repr((*words, record.options.background)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    words, options = [(word.id, word.name) for word in record.present], record.options
+    asked = repr((words, options.taught, options.threshold, options.background))
+    digest = sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     found = list[tuple[int, CarryOver]]()
     for states in frames_of(project).values():
-        numbers = {state.id: state.frame.number for state in states if state.frame is not None}
-        sources = [state for state in states if state.done]
-        for state in states if sources else ():
+        numbered = [(state.frame.number, state) for state in states if state.frame is not None]
+        done = sorted((number, state.id, state) for number, state in numbered if state.done)
+        for number, state in numbered if done else ():
             if state.done or state.corrected or state.source not in (None, "model"):
                 continue
-            number = numbers[state.id]
-            source = min(sources, key=lambda one: (abs(numbers[one.id] - number), numbers[one.id]))
+            after = bisect(done, number, key=lambda one: one[0])
+            nearest = min(done[max(0, after - 1) : after + 1], key=lambda one: abs(one[0] - number))
+            distance, source = abs(nearest[0] - number), nearest[2]
             of = {"carried_from": source.id, "revision": source.revision, "words": digest}
             if state.answers != (answers := json.dumps(of)):
-                found.append((abs(numbers[source.id] - number), CarryOver(state, source, answers)))
+                found.append((distance, CarryOver(state, source, answers)))
     return [one for _, one in sorted(found, key=lambda pair: (pair[0], -pair[1].source.revision))]
 
 
