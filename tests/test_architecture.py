@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-from types import FrameType, MappingProxyType
+from types import CodeType, FrameType, MappingProxyType
 
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ import segvoc
 from segvoc.cli import command_line
 from segvoc.errors import LabelingWarning
 from segvoc.inference.taught.taught_words import TaughtWords
+from segvoc.networks.base import SegmentationNetwork
 from tests.images import squares
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import in_process, png
@@ -41,62 +43,75 @@ def path_of(call: str) -> list[str]:
     return re.findall(r"^\d+\. `([^`]+)`", listed, re.MULTILINE)
 
 
+Place = tuple[str, str]
+"""File and name of a function of the package, that of an outer function for one inside."""
+
+
 @dataclass
 class Traced:
     """What calls run in the package, in any thread."""
 
-    functions: list[tuple[str, str]] = field(default_factory=list)
-    """File and name of each function, in the order of first calls."""
+    functions: dict[Place, None] = field(default_factory=dict)
+    """In the order of first calls."""
     path: list[str] = field(default_factory=list)
     """Files on the call stack when a network is first entered, from the outermost inwards."""
-    stops: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
+    stops: dict[str, dict[Place, None]] = field(default_factory=dict)
     """By the title of a traced value, the functions that gave it another name or put it into an object, in order, from
     the first object on: what is before parses it."""
 
 
-def place_of(frame: FrameType) -> tuple[str, str] | None:
-    """File and name of a function of the package, that of an outer function for one inside; else None."""
-    code = frame.f_code
+@cache
+def place_of(code: CodeType) -> Place | None:
     if not code.co_filename.startswith(str(PACKAGE)):
         return None
-    file = Path(code.co_filename).relative_to(REPOSITORY).as_posix()
-    return file, code.co_qualname.partition(".<locals>")[0]
+    return Path(code.co_filename).relative_to(REPOSITORY).as_posix(), code.co_qualname.partition(".<locals>")[0]
 
 
-def note_stop(frame: FrameType, values: Mapping[str, object], stops: dict[str, dict[tuple[str, str], None]]) -> None:
-    """Note the function that returns, or the one that made the object that it initialized, for each value it holds."""
+def note_stop(frame: FrameType, values: Mapping[str, object], stops: dict[str, dict[Place, None]]) -> None:
+    """Note the function that returns, or the one that made the object that it initialized, for each value it holds.
 
-    def is_held(held: Iterable[object], value: object) -> bool:
-        return any(type(one) is type(value) and one == value for one in held)
-
-    code, own, maker = frame.f_code, frame.f_locals.get("self"), frame
-    is_made = code.co_name == "__init__" and type(own).__module__.startswith("segvoc.")
-    if is_made and code.co_filename == "<string>" and frame.f_back is not None:  # of a dataclass
-        maker = frame.f_back
-    if (place := place_of(maker)) is None:
+    A decorator's call is none."""
+    code, maker, place = frame.f_code, frame, place_of(frame.f_code)
+    is_made = code.co_name == "__init__" and (place is not None or code.co_filename == "<string>")
+    if place is None and is_made and frame.f_back is not None:  # of a dataclass
+        maker, place = frame.f_back, place_of(frame.f_back.f_code)
+    if place is None or place[1] == "checked_call":
         return
-    parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    own, parameters = frame.f_locals.get("self"), code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    is_made = is_made and type(own).__module__.startswith("segvoc.")
     named = [one for name, one in frame.f_locals.items() if name not in parameters] if maker is frame else []
     fields = list(getattr(own, "__dict__", {}).values()) if is_made else []
     for title, value in values.items():
-        if is_held(fields, value) or (title in stops and is_held(named, value)):
+        # what looks at an object, one of several or its own, gives it no name
+        reads = isinstance(value, type) and (code.co_name.startswith("<") or isinstance(own, value))
+        is_named = (title in stops or isinstance(value, type)) and not reads and holds(named, value)
+        if holds(fields, value) or is_named:
             stops.setdefault(title, {})[place] = None
+
+
+def holds(held: Iterable[object], value: object) -> bool:
+    """Whether a value is there, or an object of it if it is a type, also in a tuple."""
+    return any(
+        isinstance(one, value) or (type(one) is tuple and any(isinstance(each, value) for each in one))
+        if isinstance(value, type)
+        else type(one) is type(value) and one == value
+        for one in held
+    )
 
 
 @contextmanager
 def traced(values: Mapping[str, object] = MappingProxyType({})) -> Iterator[Traced]:
     """Trace calls; `values`, by their titles on the page, are ones that nothing else is equal to."""
-    found, seen = Traced(), dict[tuple[str, str], None]()
+    found = Traced()
 
     def watch(frame: FrameType, event: str, _: object) -> None:
-        code = frame.f_code
         if event == "return" and values:
             note_stop(frame, values, found.stops)
-        if event == "call" and (place := place_of(frame)) is not None:
-            seen[place] = None
-            is_entry = code.co_name in ("forward", "selected_logits", "encoded") and not found.path
-            if is_entry and "SegmentationNetwork" in [cls.__name__ for cls in type(frame.f_locals.get("self")).__mro__]:
-                found.path.extend(files_of_the_stack(frame))
+        if event == "call" and (place := place_of(frame.f_code)) is not None:
+            found.functions[place] = None
+            if not found.path and frame.f_code.co_name in ("forward", "selected_logits", "encoded"):
+                if isinstance(frame.f_locals.get("self"), SegmentationNetwork):
+                    found.path.extend(files_of_the_stack(frame))
 
     before = sys.getprofile()
     threading.setprofile(watch)
@@ -106,17 +121,15 @@ def traced(values: Mapping[str, object] = MappingProxyType({})) -> Iterator[Trac
     finally:
         sys.setprofile(before)
         threading.setprofile(None)  # type: ignore[arg-type]
-        found.functions.extend(seen)
 
 
 def files_of_the_stack(frame: FrameType | None) -> list[str]:
     """Files of the package on a call stack, each once, from the outermost inwards; a decorator's call is no stop."""
     found: list[str] = []
     while frame is not None:
-        if frame.f_code.co_filename.startswith(str(PACKAGE)) and not frame.f_code.co_qualname.startswith(
-            "checked_call."
-        ):
-            found.append(Path(frame.f_code.co_filename).relative_to(REPOSITORY).as_posix())
+        place = place_of(frame.f_code)
+        if place is not None and place[1] != "checked_call":
+            found.append(place[0])
         frame = frame.f_back
     return list(dict.fromkeys(reversed(found)))
 
@@ -127,7 +140,8 @@ def check_stops(title: str, calls: Traced, *, in_order: bool = True) -> None:
     assert found is not None, title
     stops = re.findall(r"`(src/[^`]+)`: `([^`]+)`", found[2])
     assert 0 < len(stops) <= int(found[1])
-    places = [calls.functions.index(stop) for stop in stops]  # raises where a call doesn't pass one
+    order = list(calls.functions)
+    places = [order.index(stop) for stop in stops]  # raises where a call doesn't pass one
     # a file of weights is read where it stops
     held = [stop for stop in calls.stops.get(title, ()) if "/checkpoints/" not in stop[0]]
     assert set(held) <= set(stops), f"{title} stops where the page doesn't say so: {held}"
@@ -156,7 +170,7 @@ def test_values_stop_where_the_page_says(tmp_path: Path, taught: TaughtWords) ->
         "`threshold` and `background`": 0.4321,
         "`keep_classes`": 1013,
         "`--weights`": str(weights),
-        "`--taught`": str(words),
+        "`--taught`": TaughtWords,
     }
     with warnings.catch_warnings(), traced(values) as calls:
         warnings.simplefilter("ignore", LabelingWarning)  # squares are no cats

@@ -61,7 +61,6 @@ IMAGES: list[tuple[Any, str]] = [
     (PIXELS.astype(int), r"convert it: array.astype\(numpy.uint8\)"),
     (PIXELS > 99, r"255 \* array.astype"),
     (PIXELS[:4, :4].tolist(), r"got list; give numpy.array\(pixels, numpy.uint8\)"),
-    (open_tiny().segment(PIXELS, "cup"), "got Segmentation; give its .image"),
 ]
 
 PATHS = [
@@ -152,20 +151,21 @@ def test_a_name_of_other_libraries_works_or_is_answered_with_ours(kind, names, r
 
 @pytest.mark.usefixtures("as_users_call")
 def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segmentation) -> None:
+    model = open_tiny()
     for arguments, said in CALLS:
         with pytest.raises(UsageError, match=said):
-            open_tiny().segment(PIXELS, **arguments)
-    for image, said in IMAGES:
+            model.segment(PIXELS, **arguments)
+    for image, said in (*IMAGES, (result, "got Segmentation; give its .image")):
         with pytest.raises(UsageError, match=said):
-            open_tiny().segment(image, "cup")
+            model.segment(image, "cup")
     for path, said in PATHS:
         with pytest.raises(InputError, match=said) as refusal:
-            open_tiny().segment(path, "cup")
+            model.segment(path, "cup")
         assert len(str(refusal.value)) < 200
     with pytest.raises(UsageError, match="give a list: sorted"):
-        open_tiny().segment_many("photos", "cup")  # pyright: ignore[reportArgumentType, reportCallIssue]
+        model.segment_many("photos", "cup")  # pyright: ignore[reportArgumentType, reportCallIssue]
     with pytest.raises(UsageError, match="give a list"):
-        open_tiny().segment_many(PIXELS, "cup")  # pyright: ignore[reportArgumentType, reportCallIssue]
+        model.segment_many(PIXELS, "cup")  # pyright: ignore[reportArgumentType, reportCallIssue]
     for kind, calls in ((segvoc, FUNCTIONS), (result, METHODS)):
         for name, given, named, said in calls:
             with pytest.raises(UsageError, match=said):
@@ -186,7 +186,7 @@ def test_arguments_of_other_libraries_are_answered_with_ours(result: segvoc.Segm
     assert result and "cup" in result and result["Cup "].any()
     words = segvoc.Vocabulary("cup, table")
     assert (words[0], list(words), "cup" in words) == ("cup", ["cup", "table"], True)
-    assert repr(open_tiny().encode(words)) == "<PreparedVocabulary of 2: cup, table>"
+    assert repr(model.encode(words)) == "<PreparedVocabulary of 2: cup, table>"
 
 
 def test_images_of_opencv_are_a_view_away(result: segvoc.Segmentation) -> None:

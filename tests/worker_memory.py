@@ -4,6 +4,7 @@ Workers grew to 4 or 5 GB. A caught error, its traceback and the test's frame, w
 Python looks for rarely among a million objects. And glibc keeps much of what is freed, as the command line asks it to.
 """
 
+import atexit
 import ctypes
 import functools
 import gc
@@ -30,10 +31,10 @@ class WorkerMemory:
 
     def pytest_collection_finish(self) -> None:
         """From here on Python's collector looks only at objects that tests make."""
-        gc.collect()
         gc.freeze()
         gc.set_threshold(10_000)  # at 700, a tenth of the time of an export
         gc.enable()
+        atexit.register(gc.unfreeze)  # else extension modules complain at the end that their objects are still there
         self.tidied = _resident()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -49,11 +50,9 @@ class WorkerMemory:
         return result
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Tell the peak; and else extension modules complain at the end that their objects are still there."""
+        """Tell the peak."""
         if (output := getattr(session.config, "workeroutput", None)) is not None:
             output["peak"] = _status("VmHWM")
-        gc.unfreeze()
-        gc.enable()
 
 
 class PeakMemory:

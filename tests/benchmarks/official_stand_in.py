@@ -11,14 +11,12 @@ from torch import nn
 
 
 class CLIP(nn.Module):
-    def __init__(self, *, embed_dim, context_length, vision_width, **others):
+    def __init__(self, **settings):
         super().__init__()
 """,
     "cat_seg/modeling/transformer/model.py": """
 from cca_zoo.models import CCA
 from torch import nn
-
-from segvoc.layers.aggregation_context import AggregationContext
 
 from .scale import SCALE
 
@@ -26,11 +24,7 @@ from .scale import SCALE
 class Aggregator(nn.Module):
     def __init__(self, num_layers, pooling_size, pad_len):
         super().__init__()
-        self.pooling = pooling_size
-
-    def forward(self, image, text, guidance):
-        context = AggregationContext(self.pooling, None, 2)
-        return SCALE * self.ours("aggregation", [image], text, guidance, context)[0]
+        self.pooling, self.scale = pooling_size, SCALE
 
     def correlate(self):
         return CCA(2)
@@ -39,7 +33,6 @@ class Aggregator(nn.Module):
 import fvcore.nn.weight_init as weight_init
 from detectron2.config import configurable
 from torch import nn
-from torch.nn import functional as F
 
 from cat_seg.third_party import model_vpt
 
@@ -50,16 +43,6 @@ class CATSegPredictor(nn.Module):
     @configurable
     def __init__(self):
         raise RuntimeError("this downloads weights")
-
-    def forward(self, maps, guidance):
-        text = self.get_text_embeds(self.class_texts, self.prompt_templates)
-        return self.transformer(maps, text.repeat(len(maps), 1, 1, 1), guidance)
-
-    def get_text_embeds(self, *names):
-        if not self.training:
-            return self.cache
-        assert self.tokens.shape[1] == 77
-        return F.normalize(self.transformer.ours("text_encoder", self.tokens), dim=-1)[:, None]
 """,
     "cat_seg/modeling/heads/cat_seg_head.py": """
 from detectron2.layers import Conv2d
@@ -71,8 +54,9 @@ from ..transformer.cat_seg_predictor import CATSegPredictor
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class CATSegHead(nn.Module):
-    def forward(self, maps, guidance):
-        return self.predictor(maps, guidance)
+    def forward(self, ours, *inputs):
+        whole = self.predictor.transformer
+        return whole.scale * ours(*inputs, pooling=whole.pooling)
 """,
     "cat_seg/cat_seg_model.py": """
 import torch
@@ -102,7 +86,6 @@ class CATSeg(nn.Module):
         self.preset = find_preset("cat-seg-b")
         self.network = [self.preset.build(self.preset.configuration).eval()]
         self.trained = set(self.network[0].trainable_parameters())
-        sem_seg_head.predictor.transformer.ours = self.ours
 
     def state_dict(self):
         return {name: value.detach() for name, value in self.weights.items()}
@@ -114,22 +97,26 @@ class CATSeg(nn.Module):
         for value in self.weights.values():
             value.grad = None
 
-    def ours(self, part, *inputs):
+    def ours(self, *inputs, part=None, **options):
         (network,) = self.network
         state = network_state(self.weights, network)
         state = {name: value if name in self.trained else value.detach() for name, value in state.items()}
-        own = {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
-        return torch.func.functional_call(getattr(network, part), own, inputs)
+        start = f"{part}." if part else ""
+        own = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+        return torch.func.functional_call(getattr(network, part) if part else network, own, inputs, options)
 
     def forward(self, requests):
         (request,) = requests
-        protocol = self.preset.protocols["official"]
+        protocol, predictor = self.preset.protocols["official"], self.sem_seg_head.predictor
+        text = predictor.cache
+        if self.training:
+            assert predictor.tokens.shape[1] == 77
+            text = F.normalize(self.ours(predictor.tokens, part="text_encoder"), dim=-1)[:, None]
         if self.sliding_window:
             pixels = torch.from_numpy(views(request["image"].permute(1, 2, 0).numpy(), protocol))
         else:
             pixels = ImageList.from_tensors([request["image"].float()], self.size_divisibility).tensor
-        features = self.ours("image_encoder", pixels)
-        logits = self.sem_seg_head(features.maps[0], (features.maps[0], *features.taps))
+        logits = self.sem_seg_head(self.ours, pixels, text)
         if self.training:
             labels = request["sem_seg"]
             targets = F.one_hot(labels, logits.shape[1]).permute(2, 0, 1)[None].float()

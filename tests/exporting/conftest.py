@@ -34,10 +34,11 @@ IMAGES = [
 
 
 def small_cat_seg(one_pooling: bool = False) -> NetworkSegmenter:
-    """One block, windows of 4 cells, random weights; maybe with one class pooling in all protocols."""
+    """One block, one decoder stage, windows of 4 cells, random weights; maybe one class pooling in all protocols."""
     torch.manual_seed(0)
-    vit = replace(vit_b16(), channels=64, width=48, layers=3, heads=4, taps=(0, 1), input_size=SIDE)
-    sizes = replace(CAT_SEG.decoder_sizes, guidance=(16, 8), stages=(32, 16))
+    vit = replace(vit_b16(), channels=64, width=48, layers=2, heads=4, taps=(0,), input_size=SIDE)
+    lifts, taps = CAT_SEG.decoder_sizes.lifts[:1], CAT_SEG.decoder_sizes.taps[:1]
+    sizes = replace(CAT_SEG.decoder_sizes, lifts=lifts, taps=taps, guidance=(16,), stages=(32,))
     aggregation = replace(
         CAT_SEG, blocks=1, dim=32, guidance_dim=16, heads=2, window=4, pad_classes=8, decoder_sizes=sizes
     )

@@ -27,6 +27,7 @@ from segvoc.models.spec import ModelSpec
 from segvoc.storage.files import SHIPPED
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
+from tests.inference.kept_programs import KeptPrograms
 from tests.inference.numpy_engine import NumpySegmenter
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -117,14 +118,14 @@ def test_pixels_of_a_whole_that_nobody_named_get_no_part() -> None:
 
 
 def test_unasked_words_take_nobodys_place() -> None:
-    kept = open_tiny().segment(SAMPLES / "mountains.jpg", "rock, lake, hiker, tent", keep_classes=4)
+    kept = KeptPrograms().segment(SAMPLES / "mountains.jpg", "rock, lake, hiker, tent", keep_classes=4)
     assert kept.selected.tolist() == [True] * 4
-    every = open_tiny().segment(SAMPLES / "mountains.jpg", "rock, lake, hiker, tent", keep_classes="all")
+    every = KeptPrograms().segment(SAMPLES / "mountains.jpg", "rock, lake, hiker, tent", keep_classes="all")
     np.testing.assert_array_equal(kept.labels, every.labels)
 
 
 def test_parts_leave_the_rules_of_their_words_as_they_are() -> None:
-    model = open_tiny()
+    model = KeptPrograms()
     for words in ("person", "person, ball"):
         alone = model.segment(SAMPLES / "dogs.jpg", words)
         with_parts = model.segment(SAMPLES / "dogs.jpg", words, parts={"person": ["head"]}, edges=True)
@@ -145,7 +146,7 @@ def test_figures_are_what_they_say() -> None:
 
 
 def test_quality_is_the_mean_of_the_confidence_and_low_for_words_that_are_not_there() -> None:
-    model = open_tiny()
+    model = KeptPrograms()
     good, bad = (model.segment(COFFEE, words) for words in ("cup, table", "inflation, tax return"))
     assert good.quality is not None and bad.quality is not None
     assert good.quality == pytest.approx(good.confidence.mean(), abs=1e-4) and good.quality > 0.6 > 0.3 > bad.quality
@@ -156,13 +157,13 @@ def test_quality_is_the_mean_of_the_confidence_and_low_for_words_that_are_not_th
 
 
 def test_a_single_word_has_the_score_as_its_confidence_and_no_quality() -> None:
-    result = open_tiny().segment(COFFEE, "cup")
+    result = KeptPrograms().segment(COFFEE, "cup")
     assert result.quality is None and not result.unsure and 0.3 < result.confidence[result.mask("cup")].mean() < 0.95
 
 
 def test_a_threshold_is_one_of_the_confidence() -> None:
-    middle = float(np.median(open_tiny().segment(COFFEE, "cup, table").confidence))
-    result = open_tiny().segment(COFFEE, "cup, table", threshold=middle)
+    middle = float(np.median(KeptPrograms().segment(COFFEE, "cup, table").confidence))
+    result = KeptPrograms().segment(COFFEE, "cup, table", threshold=middle)
     below = result.labels == UNLABELED
     assert 0.3 < below.mean() < 0.7
     assert result.confidence[below].max() < middle <= result.confidence[~below].min()

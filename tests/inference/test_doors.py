@@ -26,6 +26,7 @@ from segvoc.labeling.big_images import label_big_image
 from segvoc.labeling.task import Labeling
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
+from tests.inference.kept_programs import KeptPrograms
 from tests.labeling.batch.runs import label
 from tests.serving.services import in_process
 
@@ -141,7 +142,7 @@ DOORS: dict[str, Door] = {door.__name__: door for door in (listed, streamed, enc
 
 @functools.cache
 def model() -> Segmenter:
-    return segvoc.load("tiny", device="cpu")
+    return KeptPrograms()
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from segvoc.models.presets import PRESETS
 from segvoc.models.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command, make_command
+from tests.inference.kept_programs import KeptPrograms
 
 PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
 RESULTS = PHOTO.parents[1] / "benchmarks/results"
@@ -74,7 +75,7 @@ def test_words_that_a_model_was_not_taught_are_named() -> None:
     ],
 )
 def test_only_calls_that_may_need_a_hint_compare_other_words(monkeypatch, image, words, comparisons) -> None:
-    model, runs = open_tiny(), list[int]()
+    model, runs = KeptPrograms(), list[int]()
     compare = type(model).compare
     monkeypatch.setattr(type(model), "compare", lambda *given: runs.append(1) or compare(*given))
     with warnings.catch_warnings(record=True):
@@ -83,7 +84,7 @@ def test_only_calls_that_may_need_a_hint_compare_other_words(monkeypatch, image,
 
 
 def test_a_window_that_changes_nothing_is_named() -> None:
-    model, square = open_tiny(), np.asarray(Image.open(PHOTO))[:160, :160]
+    model, square = KeptPrograms(), np.asarray(Image.open(PHOTO))[:160, :160]
     hint = "window='fine' has no effect on this image, which window='auto' sees in the same way"
     with pytest.warns(LabelingWarning, match=re.escape(hint)):
         assert hint in model.segment(square, "cup, table", window="fine").notes()
@@ -94,7 +95,7 @@ def warned(words: object, calls: int = 1, **options: object) -> list[str]:
     """What a new model's calls warn of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        model = open_tiny()
+        model = KeptPrograms()
         for _ in range(calls):
             list(model.segment_many([PHOTO], words, **options))  # pyright: ignore
     assert all(issubclass(one.category, UserWarning) and one.filename == __file__ for one in caught)
@@ -116,7 +117,7 @@ def test_python_warns_of_what_the_command_prints() -> None:
 
 
 def test_every_result_has_its_hints_and_a_list_is_warned_of_once_with_counts(monkeypatch, capfd, tmp_path) -> None:
-    model, photos = open_tiny(), [PHOTO, PHOTO.with_name("dogs.jpg"), PHOTO]
+    model, photos = KeptPrograms(), [PHOTO, PHOTO.with_name("dogs.jpg"), PHOTO]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         results = model.segment(photos, "zebra crossing")

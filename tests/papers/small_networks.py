@@ -1,7 +1,7 @@
 """The papers' networks and recipes in small, under their own names, so that the papers' commands run as written.
 
-A preset keeps its configuration, options, prompts and class selection; what it builds has a few thousand parameters,
-and its windows have a few pixels. A recipe keeps all but its length and its sizes of images.
+A preset keeps its configuration, options and class selection; what it builds has a few thousand parameters, its words
+have a few prompts, and its windows a few pixels. A recipe keeps all but its length and its sizes of images.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,6 +53,9 @@ START_OF = {
 SMALL_BACKBONE = "resnet10t"
 """timm's network that stands for the guidance backbones of CAT-Seg's first version."""
 
+FEW = 2
+"""Prompts of a word, where the papers have 80."""
+
 PAPERS = ("PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts")
 
 
@@ -64,23 +67,15 @@ def build_small(configuration: NetworkConfig) -> SegmentationNetwork:
         case ErrSegConfig():
             return _err_seg(configuration)
         case PartNetworkConfig():
-            costs = {"costs": 3 * 80, "prompts": 80, "appearance_channels": None, "pad_classes": 0}
+            costs = {"costs": 3 * FEW, "prompts": FEW, "appearance_channels": None, "pad_classes": 0}
             sizes = SMALL | {"decoder_sizes": replace(SMALL_DECODER, lifts=())} | costs
-            return part_segmentation_network(replace(configuration.aggregation, **sizes), ThreeMaps(), _letters())
+            return part_segmentation_network(replace(configuration.aggregation, **sizes), ThreeMaps(), text_tower(""))
         case SynSegConfig():
             tower, text = OpenAIClipImageEncoder(replace(VIT, taps=(0, 1, 2))), text_tower("qv")
             text.unit_length = False
             decoder = replace(configuration.decoder, dim=16, heads=2, hidden=24)
             return SynSeg(tower, text, build_decoder(decoder, tower))
     raise AssertionError(configuration)
-
-
-def _letters() -> Letters:
-    """A text tower that is quick for 80 prompts of each word."""
-    letters = Letters()
-    letters.channels, letters.place = 32, nn.Embedding(64, 32)
-    letters.table = nn.Embedding(257, 32, padding_idx=256)
-    return letters
 
 
 def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
@@ -138,6 +133,7 @@ def small_preset(preset: Preset) -> Preset:
     return replace(
         preset,
         build=build_small,
+        templates_of=lambda asked: preset.templates_of(asked)[:FEW],
         protocols_of=lambda asked: {window: small_protocol(way, side) for window, way in protocols_of(asked).items()},
         encoders=encoders,
     )

@@ -19,8 +19,9 @@ from segvoc.cli.options import ModelOptions
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
+from segvoc.networks.choices import block_of
 from segvoc.vocabulary import Vocabulary
-from tests.built import built
+from tests.built import configured
 from tests.cli.command import Outcome, make_script
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import draw_set, task_of
@@ -182,7 +183,7 @@ def test_shares_include_the_threshold_and_seen_labels_are_above_it():
 
 def block(preset: str, **options):
     with torch.device("meta"):
-        return built(preset, **options).aggregation.blocks[0]
+        return block_of(configured(preset, **options).aggregation)
 
 
 @pytest.mark.parametrize(
@@ -200,13 +201,13 @@ def test_what_is_not_published_is_refused():
             published_block(block("pca-seg-b", **options), 171, 24)
 
 
-def test_costs_of_blocks_and_networks_with_a_mean_time_of_several_numbers_of_words(script):
-    call = ("blocks", "tiny", "--set", "fusion=experts", "--repeat", "1", "--device", "cpu", "--out", ".")
+def test_costs_of_blocks_and_networks_with_a_mean_time_of_several_numbers_of_words(script, small_preset):
+    call = ("blocks", "small", "--set", "fusion=addition", "--repeat", "1", "--device", "cpu", "--out", ".")
     done = script(*call, "--classes", "2,1").ok()
     content = read("blocks.json")
     block, network = content["rows"][:2]
     assert [(row["model"], row["module"]) for row in (block, network)] == [
-        ("tiny fusion=experts", part) for part in ("block", "network")
+        ("small fusion=addition", part) for part in ("block", "network")
     ]
     assert 0 < block["counted"] < network["counted"] and min(block["seconds"], network["seconds"]) > 0
     assert block["parameters"] == block["trainable"] < network["trainable"] < network["parameters"]
@@ -215,7 +216,7 @@ def test_costs_of_blocks_and_networks_with_a_mean_time_of_several_numbers_of_wor
     assert [row["classes"] for row in networks] == [2, 1]
     (mean,) = content["means"]
     assert mean["seconds"] == pytest.approx(sum(row["seconds"] for row in networks) / 2)
-    last = f"| tiny fusion=experts | mean of 2 |  |  |  |  |  | {mean['seconds']:.3f} |"
+    last = f"| small fusion=addition | mean of 2 |  |  |  |  |  | {mean['seconds']:.3f} |"
     assert done.out.splitlines()[-1] == Path("blocks.md").read_text().splitlines()[-1] == last
     for wrong in ("3,x", "0", "", "100001"):
-        script("blocks", "tiny", "--classes", wrong).refused("must be numbers from 1 to 100000")
+        script("blocks", "small", "--classes", wrong).refused("must be numbers from 1 to 100000")

@@ -32,22 +32,31 @@ UNUSED_FEATURES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "AimEnabled", "M
 tab, half of what a short test takes."""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium; the tests skip where it, or Playwright, is missing.
-
-    It closes after a file's tests: Playwright's event loop runs as long, and there may be only one in a thread.
-    """
+@pytest.fixture(scope="package")
+def driver() -> Iterator[Any]:
+    """Playwright; its event loop runs until the last test of this folder, and there may be only one in a thread."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install playwright")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no Chromium: install Debian's package chromium, or name the program in CHROMIUM")
     with playwright.sync_playwright() as driver:
-        bare = f"--disable-features={','.join(UNUSED_FEATURES)}"
-        # containers have no user namespaces, which Chromium's sandbox needs
-        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", bare])
-        yield opened
-        opened.close()
+        yield driver
+
+
+@pytest.fixture(scope="package")
+def chromium() -> str:
+    """The program; the tests skip where it is missing."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if found is None:
+        pytest.skip("there is no Chromium: install Debian's package chromium, or name the program in CHROMIUM")
+    return found
+
+
+@pytest.fixture(scope="package")
+def browser(driver: Any, chromium: str) -> Iterator[Any]:
+    """Headless Chromium, one for all tests of this folder."""
+    bare = f"--disable-features={','.join(UNUSED_FEATURES)}"
+    # containers have no user namespaces, which Chromium's sandbox needs
+    opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", bare])
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

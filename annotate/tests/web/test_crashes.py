@@ -6,7 +6,6 @@
 import io
 import os
 import random
-import shutil
 import signal
 import threading
 import time
@@ -713,23 +712,18 @@ class Run:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nothing_is_lost_between_kills(tmp_path: Path, seed: int):
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install playwright")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no Chromium: install Debian's package chromium, or name the program in CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        run = Run(seed, tmp_path, driver, chromium)
-        try:
-            run.work(seed)
-            run.settle()
-            run.check()
-        except Exception as failure:
-            lines = [f"{tab.name}: {run.looks(tab)}" for tab in run.tabs]
-            lines += [
-                f"on disk: {change.at} {change.what} {change.image} at revision {change.revision} by {change.change}"
-                for change in ProjectFolder(run.project).index.history()
-            ]
-            raise Lost("\n".join([*run.log, *lines, str(failure)])) from failure
-        finally:
-            run.close()
+def test_nothing_is_lost_between_kills(tmp_path: Path, seed: int, driver: Any, chromium: str):
+    run = Run(seed, tmp_path, driver, chromium)
+    try:
+        run.work(seed)
+        run.settle()
+        run.check()
+    except Exception as failure:
+        lines = [f"{tab.name}: {run.looks(tab)}" for tab in run.tabs]
+        lines += [
+            f"on disk: {change.at} {change.what} {change.image} at revision {change.revision} by {change.change}"
+            for change in ProjectFolder(run.project).index.history()
+        ]
+        raise Lost("\n".join([*run.log, *lines, str(failure)])) from failure
+    finally:
+        run.close()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.inference.decision import PLAIN_DECISION
 from segvoc.inference.exported.segmenter import ExportedSegmenter
 from segvoc.labeling.batch import run
 from segvoc.labeling.batch.run import BatchRun
@@ -30,11 +31,11 @@ BAD = b"no image"
 
 
 class QuickSegmenter(ExportedSegmenter):
-    """The words of `tiny`, and a network of a few lines: logits are linear in the mean colors of 16 x 16 pixels."""
+    """The words of `tiny` without its rules, and a network of a line: linear in the mean colors of 16 x 16 pixels."""
 
     def __init__(self) -> None:
         super().__init__(SHIPPED, manifest=TINY_MANIFEST, threads=1)
-        self.traits = replace(self.traits, refines_edges=False)
+        self.traits = replace(self.traits, refines_edges=False, decision=PLAIN_DECISION)
 
     def encode_views(self, pixels: np.ndarray, *, complete: bool = True) -> dict[str, np.ndarray]:
         n, _, height, width = pixels.shape
