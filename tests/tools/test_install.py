@@ -1,8 +1,9 @@
-"""`make install`: which Python it takes, and what it does again. No pip runs here."""
+"""`make install`: which Python it takes, what it does again, and what follows when it is killed. No pip runs here."""
 
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STUB = """#!/bin/sh
 case "$*" in *"config list"*) echo "$SETTINGS"; exit;; esac
 echo "$*" >> calls
-case "$*" in *"${FAIL:-nothing}"*) exit 1;; esac
+case "$*" in *"${FAIL:-nothing}"*) exit 1;; *"${HANG:-nothing}"*) : > hangs; read line < gate;; esac
 """
-"""Stands in for the environment's Python: tells pip's settings, notes other arguments, fails if told to."""
+"""Stands in for the environment's Python: tells pip's settings, notes other arguments, fails or hangs if told to."""
 
 PROGRAM = """
 import runpy, sys, venv
@@ -39,18 +40,28 @@ class Installation:
     def __init__(self, folder: Path) -> None:
         self.folder, self.lock, self.record = folder, folder / "a.lock", folder / "an environment é" / ".installed"
         self.lock.write_text("# head\nanyio==1 \\\n    --hash=sha256:0\nuv==2 \\\n    --hash=sha256:1\n")
+        os.mkfifo(folder / "gate")
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        program = PROGRAM.format(stub=STUB, script=str(REPOSITORY / "tools" / "install.py"))
+        command = [sys.executable, "-c", program, str(self.record.parent), str(self.lock)]
+        return subprocess.Popen(
+            command, cwd=self.folder, env={**os.environ, "SETTINGS": "", **environment}, stderr=subprocess.DEVNULL
+        )
 
     def run(self, **environment: str) -> tuple[int, list[str]]:
         """Its exit code, and what it did."""
-        program = PROGRAM.format(stub=STUB, script=str(REPOSITORY / "tools" / "install.py"))
-        command = [sys.executable, "-c", program, str(self.record.parent), str(self.lock)]
-        settings = {**os.environ, "SETTINGS": "", **environment}
-        done = subprocess.run(command, cwd=self.folder, env=settings, capture_output=True, check=False)
+        with self.start(**environment) as process:
+            process.communicate(timeout=300)
+        return process.returncode, self.steps()
+
+    def steps(self) -> list[str]:
+        """What was done since the last call."""
         calls = self.folder / "calls"
         lines = calls.read_text().splitlines() if calls.exists() else []
         calls.unlink(missing_ok=True)
         names = {"--editable": "editable", "-m uv": "uv", "/uv.lock": "pip uv.lock", "/a.lock": "pip a.lock"}
-        return done.returncode, [next((name for part, name in names.items() if part in line), line) for line in lines]
+        return [next((name for part, name in names.items() if part in line), line) for line in lines]
 
 
 @pytest.fixture
@@ -87,6 +98,22 @@ def test_pip_installs_what_uv_fails_at_or_may_not_fetch(installation: Installati
 def test_what_failed_is_made_again(installation: Installation, step: str, done: int) -> None:
     assert installation.run(FAIL=step) == (1, UV[:done])
     assert installation.run() == (0, UV)
+
+
+def test_a_killed_installation_is_waited_for_and_made_again(installation: Installation) -> None:
+    hangs = installation.folder / "hangs"
+    with installation.start(HANG="-m uv") as killed:
+        while not hangs.exists():
+            assert killed.poll() is None
+            time.sleep(0.01)
+        killed.kill()
+    assert installation.steps() == UV[:3]
+    with installation.start() as second:
+        time.sleep(0.3)
+        assert installation.steps() == []  # what the first one has started still works there
+        (installation.folder / "gate").write_text("\n")
+        assert second.wait() == 0
+    assert installation.steps() == UV
 
 
 def test_a_folder_of_something_else_stays_as_it_is(installation: Installation) -> None:
