@@ -19,13 +19,11 @@ from PIL import Image
 
 from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import Hint, OutputError, UsageError, missing_package
-from segvoc.imaging.annotations import MaskForm, categories, detections, labelme_content, region_annotations
+from segvoc.imaging.annotations import MaskForm, detections, region_annotations
 from segvoc.imaging.connected_regions import Region, pieces_of, polygon_of, segments
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map, write_placed_label_map
 from segvoc.imaging.legend import share_text
-from segvoc.imaging.map_features import LabeledMap, MapPlace, MapRows
-from segvoc.imaging.map_files import MapFormat, geojson_features, write_geojson
 from segvoc.imaging.overlay import (
     SAVED_OVERLAY,
     OverlayStyle,
@@ -38,10 +36,10 @@ from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.tiff_tags import place_of
 from segvoc.inference.reports import LabelStatistics, json_text, report_fields, summary_of
+from segvoc.inference.result_exports import coco_of, geojson_of, labelme_of
 from segvoc.runtime.progress import print_line
 from segvoc.runtime.suggestions import Called, checked_call, did_you_mean, no_attribute
 from segvoc.storage.atomic_writes import check_names, write_atomically
-from segvoc.storage.files import write_json
 from segvoc.vocabulary import Part
 from segvoc.vocabulary.names import folded
 
@@ -462,19 +460,7 @@ class Segmentation:
         Raises:
             UsageError: the extra `data` isn't installed.
         """
-        stuff = surfaces_among(self.words, background or self.background)
-        found = list(segments(self.labels, len(self.words), stuff, self.object_map))
-        annotations = [
-            {"id": number, "image_id": image_id, **entry, "score": region.mean(self.confidence)}
-            for number, (region, entry) in enumerate(region_annotations(found, self.labels.shape, masks), 1)
-        ]
-        name = "" if self.source is None else Path(self.source).name
-        counted = {region.label for region in found if region.number is not None}
-        return {
-            "images": [{"id": image_id, "file_name": name, "width": self.width, "height": self.height}],
-            "annotations": annotations,
-            "categories": list(categories(self.words, stuff - counted)),
-        }
+        return coco_of(self, masks, background, image_id)
 
     def to_labelme(self, file: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Convert to a LabelMe annotation: a polygon per connected component.
@@ -492,19 +478,7 @@ class Segmentation:
             UsageError: the file would overwrite the image.
             OutputError: the file can't be written.
         """
-        data, path = None, "image.png"
-        if self.source is None or self.content is not None:
-            content = io.BytesIO()
-            Image.fromarray(self.image).save(content, "PNG")
-            data = base64.b64encode(content.getvalue()).decode("ascii")
-        else:
-            path = Path(self.source).name if file is None else _seen_from(os.fspath(file), self.source)
-        annotation = labelme_content(self.labels, self.words, self.object_map, path=path, data=data)
-        if file is not None:
-            if self.source is not None and os.path.realpath(file) == os.path.realpath(self.source):
-                raise UsageError(f"{os.fspath(file)!r} is the image itself; give a name that ends with .json")
-            write_json(Path(file), annotation)
-        return annotation
+        return labelme_of(self, file)
 
     @checked_call
     def to_geojson(self, file: str | os.PathLike[str] | None = None, *, simplify: float | int = 0) -> dict[str, Any]:
@@ -529,12 +503,7 @@ class Segmentation:
             UsageError: the image is from memory, the file would overwrite it, or the extra `geo` isn't installed.
             OutputError: the file can't be written.
         """
-        form = MapFormat(name="geojson", simplify=float(simplify))
-        features = list(geojson_features(labeled_map_of(self), form.simplify))
-        if file is not None and self.source is not None:
-            refuse_overwriting([self.source], [Path(file)])
-            write_geojson(Path(file), features)
-        return {"type": "FeatureCollection", "features": features}
+        return geojson_of(self, file, float(simplify))
 
     @property
     def quality(self) -> float | None:
@@ -633,27 +602,6 @@ class Segmentation:
                 problem = f"{str(left)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
                 raise OutputError(problem) from None
         return paths
-
-
-def labeled_map_of(result: Segmentation) -> LabeledMap:
-    """The labels of a georeferenced image at their place; `InputError` without one (`MapPlace.of`)."""
-    if result.source is None:
-        raise UsageError("an image from memory has no coordinates, which maps need; give the path of a GeoTIFF")
-
-    def read(rows: slice) -> MapRows:
-        objects = None if result.object_map is None else result.object_map[rows]
-        return MapRows(result.labels[rows], result.confidence[rows], objects)
-
-    place = MapPlace.of(result.source)
-    return LabeledMap(height=result.height, width=result.width, words=result.words, read=read, place=place)
-
-
-def _seen_from(file: str, image: str) -> str:
-    """The path of an image relative to the folder of a file, with slashes."""
-    try:
-        return Path(os.path.relpath(image, os.path.dirname(file) or ".")).as_posix()
-    except ValueError:  # on another drive of Windows
-        return Path(image).absolute().as_posix()
 
 
 def _place_of_files(

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, plan_files
 from segvoc.imaging.tiff_tags import place_of
-from segvoc.inference.segmentation import Segmentation, labeled_map_of
+from segvoc.inference.result_exports import labeled_map_of
+from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.formats.dataset import EntryFiles
 from segvoc.labeling.task import FolderWork, Labeled, Planned, Task, refuse_unplaced
