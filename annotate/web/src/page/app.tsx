@@ -151,7 +151,7 @@ function Welcome({ page: { session } }: { page: Page }) {
       <h2>Label every pixel with words of your own</h2>
       <p>Drop images here, or paste one.</p>
       <div class="row">
-        <FileButton label="Choose images" isPrimary onFiles={(files) => void session.add(files)} />
+        <FileButton label="Choose images" isPrimary accept={session.accepted} onFiles={(files) => void session.add(files)} />
         <Button text="Try an example" onClick={() => session.addExample()} />
         <OpenProject session={session} />
       </div>

@@ -289,7 +289,7 @@ interface FileButtonProps {
   onFiles: (files: readonly File[]) => void;
 }
 
-export function FileButton({ label, isPrimary = false, icon = "image", accept = "image/*,video/*", onFiles }: FileButtonProps) {
+export function FileButton({ label, isPrimary = false, icon = "image", accept = "image/*", onFiles }: FileButtonProps) {
   return (
     <label class={isPrimary ? "file primary" : "file"}>
       <Icon name={icon} />

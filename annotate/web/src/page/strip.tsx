@@ -70,7 +70,7 @@ export function Strip({ page }: { page: Page }) {
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
         <IconButton icon="chart" label="Progress" onClick={() => (page.dialog.value = (close) => <ProgressDialog page={page} onClose={close} />)} />
         {page.served && <Button text="People" kind="link" onClick={() => (page.dialog.value = (close) => <PeopleDialog page={page} onClose={close} />)} />}
-        {mayChange && <FileButton label="Add" onFiles={(files) => void session.add(files)} />}
+        {mayChange && <FileButton label="Add" accept={session.accepted} onFiles={(files) => void session.add(files)} />}
         <OpenProject session={session} />
         {!session.store.isShared && <Button text="Clear all" kind="link" onClick={askToClear} />}
       </div>

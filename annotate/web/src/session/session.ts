@@ -166,6 +166,11 @@ export class Session {
     painted.value = ids.get(painted.value as number) ?? painted.value;
   }
 
+  /** Kinds of files that can be added: frames of videos are read by a service. */
+  get accepted(): string {
+    return this.store.isShared ? "image/*,video/*" : "image/*";
+  }
+
   /** Waits until all changes are written but for some `own` of the caller, and the service has those that it takes. */
   async sent(own = 0): Promise<void> {
     await this.writer.idle(own);
