@@ -194,6 +194,45 @@ def test_images_that_are_no_frames_are_named(clip: Path, tmp_path: Path) -> None
     assert len(read_dataset(tmp_path / "cvat")) == 3
 
 
+def test_a_video_without_objects_comes_back_from_cvat(clip: Path, tmp_path: Path) -> None:
+    with Project.create(tmp_path / "street", words=WORDS) as project:
+        for name in Importing(project=project).video(clip, 100).added:
+            nothing = np.full((HEIGHT, WIDTH), UNLABELED, np.uint16)
+            state = project.write(name, LabelWork(labels=nothing, source="person"), expected=0)
+            project.set_done(name, True, expected=state.revision)
+        assert ProjectExport(project=project, format="cvat-video").to_folder(str(tmp_path / "cvat")) == []
+    read = read_dataset(tmp_path / "cvat")
+    assert len(read) == 3 and (read.read(0).labels == UNLABELED).all()
+
+
+def test_what_cvat_exports_of_a_video_is_read(tmp_path: Path) -> None:
+    """Tracks from 0, shapes between keyframes, one in front of another, and one that has left."""
+    box = 'xtl="{0}" ytl="2" xbr="{1}" ybr="8"'
+    shapes = "".join(
+        f'<box frame="{frame}" keyframe="0" outside="{int(frame == 2)}" z_order="1" {box.format(2, 8)}/>'
+        for frame in range(3)
+    )
+    behind = f'<box frame="0" outside="0" z_order="0" {box.format(5, 12)}/>'
+    labels = "".join(f"<label><name>{word}</name></label>" for word in ("cat", "dog"))
+    (tmp_path / "annotations.xml").write_text(
+        f"<annotations><meta><task><name>a.mp4</name><labels>{labels}</labels></task></meta>"
+        f'<track id="0" label="cat">{shapes}</track><track id="4" label="dog">{behind}</track></annotations>'
+    )
+    for frame in range(3):
+        path = tmp_path / "images" / f"frame_{frame:06}.PNG"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (16, 10)).save(path)
+    read = read_dataset(tmp_path)
+    assert [image.stem for image in read.images] == [f"annotations/frame_{frame:06}" for frame in range(3)]
+    for index, counts in enumerate(({0: 100, 1: 36, 5: 24}, {0: 124, 1: 36}, {0: 160})):
+        objects = read.read_objects(index, (10, 16))
+        assert objects is not None
+        numbers, pixels = np.unique(objects, return_counts=True)
+        assert dict(zip(numbers.tolist(), pixels.tolist(), strict=True)) == counts
+    (tmp_path / "images" / "frame_000001.PNG").unlink()
+    assert "frame 1: it isn't there" in str(getattr(read_dataset(tmp_path).images[1], "problem", None))
+
+
 def test_frames_of_a_call_are_written_with_their_tracks(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path / "out", "cvat-video") as dataset:
         for number in (0, 5):

@@ -56,9 +56,10 @@ def read_cvat(source: DatasetSource) -> ParsedDataset:
         if not names:
             raise ValueError("it lists no labels")
     label_of = {name: label for label, name in reversed(list(enumerate(names)))}
-    if root.find("track") is not None:
-        return ParsedDataset(names=names, images=_frames(source, path, root, label_of))
     elements = root.findall("image")
+    is_video = root.findtext("meta/task/mode") == "interpolation" and not elements
+    if is_video or root.find("track") is not None:
+        return ParsedDataset(names=names, images=_frames(source, path, root, label_of))
     subsets = {_subset(element): None for element in elements}
     if split is not None:
         source.chosen(subsets, "subsets")
@@ -150,8 +151,8 @@ def _tracked_shapes(root: Element) -> defaultdict[int, list[_TrackedShape]]:
     """The shapes of tracks by the number of their frame; a `ValueError` if a number is damaged."""
     tracks = root.findall("track")
     numbers = [_whole(track.get("id", ""), "the ids of tracks") for track in tracks]
-    first = max(0, 1 - min(numbers))  # CVAT counts from 0, objects from 1
-    if len(set(numbers)) < len(numbers) or max(numbers) + first >= UNLABELED:
+    first = max(0, 1 - min(numbers, default=1))  # CVAT counts from 0, objects from 1
+    if len(set(numbers)) < len(numbers) or max(numbers, default=0) + first >= UNLABELED:
         raise ValueError("two tracks have the same id, or one is above 65,000")
     shapes = defaultdict[int, list[_TrackedShape]](list)
     for number, track in zip(numbers, tracks, strict=True):
