@@ -1,5 +1,6 @@
 """Videos as projects: frames as images, and their labels as CVAT for video, there and back."""
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -192,6 +193,17 @@ def test_images_that_are_no_frames_are_named(clip: Path, tmp_path: Path) -> None
         (problem,) = ProjectExport(project=project, format="cvat-video").to_folder(str(tmp_path / "cvat"))
         assert "'photo' is no frame of a video" in problem
     assert len(read_dataset(tmp_path / "cvat")) == 3
+
+
+def test_frames_are_images_in_other_formats(clip: Path, tmp_path: Path) -> None:
+    """A surface stays one, and words without objects have none."""
+    with Project.create(tmp_path / "street", words=WORDS) as project:
+        for name in Importing(project=project).video(clip, 100).added:
+            state = project.write(name, LabelWork.of_labels(_labels(0)), expected=0)
+            project.set_done(name, True, expected=state.revision)
+        assert ProjectExport(project=project, format="coco-panoptic").to_folder(str(tmp_path / "coco")) == []
+    content = json.loads((tmp_path / "coco/annotations/panoptic_default.json").read_text())
+    assert {one["name"]: one["isthing"] for one in content["categories"]} == {"cat": 1, "dog": 1, "road": 0}
 
 
 def test_a_video_without_objects_comes_back_from_cvat(clip: Path, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from segvoc import OutputError, Segmentation, SegvocError, UsageError
 from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import LongNameError
 from segvoc.imaging.connected_regions import segments
-from segvoc.imaging.label_maps import label_table
+from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.reading import read_image
 from segvoc.inference.tracks import Tracks
 from segvoc.labeling.formats.dataset import Dataset, EntryFiles
+from segvoc.labeling.formats.table import named, writers
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.folder import ProjectFolder
@@ -108,12 +109,13 @@ class ProjectExport:
     def _written(self, folder: str, problems: list[str]) -> Iterator[EntryFiles | None]:
         """Write the images one by one, then the dataset's common files."""
         dataset, written, tracks = self._dataset(folder), list[EntryFiles](), defaultdict[str, Tracks](_tracks)
+        is_of_videos = named(self.format, writers(of_videos=True)).of_videos
         for state in self.states:
             files = None
             try:
                 image = self.project.image(state.image)
                 result = self._result(image)
-                if state.frame is not None:
+                if state.frame is not None and is_of_videos:
                     result = self._tracked(result, state.frame, tracks[state.frame.video])
                 files = dataset.files(stem_of(image.name), image.path)
                 dataset.write(result, files)
@@ -141,6 +143,8 @@ class ProjectExport:
         """
         objects, stuff = np.zeros_like(result.labels), surfaces_among(self.words, self._background)
         for number, region in enumerate(segments(result.labels, len(self.words), stuff, result.object_map), 1):
+            if number >= UNLABELED:
+                raise UsageError(f"{result.source!r} has more than {UNLABELED - 1} regions; make objects of its words")
             objects[region.place][region.inside] = number
         numbers = tracks.follow(result.labels, objects)
         return replace(result, object_map=numbers, is_tracked=True, frame=frame.number, time=frame.time)
