@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from segvoc.imaging.label_maps import MUCH_UNLABELED, UNLABELED_NAME
 
-MOST_WORDS = 5
+LISTED_WORDS = 5
 """Number of words to list."""
 
 
@@ -32,8 +32,8 @@ def unlabeled_row(shares: Mapping[str, float], *, are_shapes: bool) -> str | Non
     if (share := sum(shares.values())) <= MUCH_UNLABELED:
         return None
     largest = sorted(shares.items(), key=lambda one: -one[1])
-    listed = ", ".join(f"{word} {of_all:.1%}" for word, of_all in largest[:MOST_WORDS])
-    more = f" and {len(largest) - MOST_WORDS} more" if len(largest) > MOST_WORDS else ""
+    listed = ", ".join(f"{word} {of_all:.1%}" for word, of_all in largest[:LISTED_WORDS])
+    more = f" and {len(largest) - LISTED_WORDS} more" if len(largest) > LISTED_WORDS else ""
     title = row_title(are_shapes)
     if list(shares) == [UNLABELED_NAME]:
         return f"{title}: {share:.1%} of the pixels, left unlabeled"

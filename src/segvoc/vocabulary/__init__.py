@@ -11,7 +11,7 @@ from typing import Any
 
 from segvoc.errors import UsageError
 from segvoc.vocabulary.files import names_file, read_classes, read_json_pairs
-from segvoc.vocabulary.names import MAX_CLASSES, Pairs, as_word, folded, names_by_id, shortened
+from segvoc.vocabulary.names import MAX_CLASSES, Pairs, as_word, folded, names_by_id, quoted
 
 ANY = "*"
 """In a list of parts, stands for every object of the call."""
@@ -48,14 +48,14 @@ class Vocabulary:
     def __init__(self, words: str | Iterable[str] | Mapping[Any, Any]) -> None:
         if isinstance(words, str | os.PathLike) and names_file(words):
             fix = "read it: --words-file FILE, or segvoc.Vocabulary.read(FILE)"
-            raise UsageError(f"the words {shortened(words)} name a file; {fix}")
+            raise UsageError(f"the words {quoted(words)} name a file; {fix}")
         if isinstance(words, str | os.PathLike) and Path(words).suffix.lower() in _IMAGES:
-            raise UsageError(f"the words {shortened(words)} name an image; give the image first, and then the words")
+            raise UsageError(f"the words {quoted(words)} name an image; give the image first, and then the words")
         object.__setattr__(self, "is_line", isinstance(words, str))
         if isinstance(words, str):
             if words.strip()[:1] + words.strip()[-1:] in ("[]", "{}"):
                 raise UsageError(
-                    f"the words {shortened(words)} are in brackets; separate words with commas: cat, sofa, wall"
+                    f"the words {quoted(words)} are in brackets; separate words with commas: cat, sofa, wall"
                 )
             lines = re.split(r"[\r\n]+", words.strip())
             words = [word for line in lines for word in line.split(",")] if words.strip() else ()
@@ -157,14 +157,14 @@ class PartVocabulary:
         for name, listed in parts.items() if isinstance(parts, Mapping) else parts:
             owner = _checked_name(name, "object")
             if owner in objects:
-                raise UsageError(f"the object {shortened(owner)} is given twice; name it once, with all of its parts")
+                raise UsageError(f"the object {quoted(owner)} is given twice; name it once, with all of its parts")
             objects[owner] = None
             for part in _checked_parts(owner, listed):
                 if (first := by_name.get(part.name)) is not None:
-                    places = [f"{shortened(same.part)} of {shortened(same.object or ANY)}" for same in (first, part)]
-                    raise UsageError(f"{' and '.join(places)} are both called {shortened(part.name)}; rename one")
+                    places = [f"{quoted(same.part)} of {quoted(same.object or ANY)}" for same in (first, part)]
+                    raise UsageError(f"{' and '.join(places)} are both called {quoted(part.name)}; rename one")
                 if len(by_name) == MAX_CLASSES:
-                    raise UsageError(f"{shortened(part.name)} is one part too many; a label map holds {MAX_CLASSES}")
+                    raise UsageError(f"{quoted(part.name)} is one part too many; a label map holds {MAX_CLASSES}")
                 by_name[part.name] = part
         if not by_name:
             raise UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
@@ -191,7 +191,7 @@ class PartVocabulary:
         name, content = os.fspath(path), read_json_pairs(path, "parts")
         if not isinstance(content, Pairs):
             raise UsageError(
-                f"the parts file {name!r} has {shortened(content)}, not an object of lists; "
+                f"the parts file {name!r} has {quoted(content)}, not an object of lists; "
                 'write for example {"dog": ["head", "leg"]}'
             )
         try:
@@ -227,10 +227,10 @@ def _checked(words: Iterable[str]) -> Iterable[str]:
     for word in words:
         name = _checked_name(word, "word")
         if (first := seen.get(key := folded(name))) is not None:
-            also = "" if first == name else f" (also as {shortened(first)}, which is the same word)"
-            raise UsageError(f"the word {shortened(name)} is given twice{also}; name it once")
+            also = "" if first == name else f" (also as {quoted(first)}, which is the same word)"
+            raise UsageError(f"the word {quoted(name)} is given twice{also}; name it once")
         if len(seen) == MAX_CLASSES:
-            raise UsageError(f"{shortened(name)} is one word too many; a label map holds {MAX_CLASSES} classes")
+            raise UsageError(f"{quoted(name)} is one word too many; a label map holds {MAX_CLASSES} classes")
         seen[key] = name
         yield name
     if not seen:
@@ -238,17 +238,15 @@ def _checked(words: Iterable[str]) -> Iterable[str]:
 
 
 def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
-    refuse_sets(listed, f"parts of {shortened(owner)}")
+    refuse_sets(listed, f"parts of {quoted(owner)}")
     listed = listed.split(",") if isinstance(listed, str) else listed
     if isinstance(listed, Mapping | Pairs) or not isinstance(listed, Iterable):
-        raise UsageError(
-            f"the parts of {shortened(owner)} must be a list, not {shortened(listed)}; give a list of strings"
-        )
+        raise UsageError(f"the parts of {quoted(owner)} must be a list, not {quoted(listed)}; give a list of strings")
     seen: set[str] = set()
     for part in listed:
-        name = _checked_name(part, "part", f" of {shortened(owner)}")
+        name = _checked_name(part, "part", f" of {quoted(owner)}")
         if name in seen:
-            raise UsageError(f"the part {shortened(name)} of {shortened(owner)} is given twice; name it once")
+            raise UsageError(f"the part {quoted(name)} of {quoted(owner)} is given twice; name it once")
         seen.add(name)
         yield Part(None if owner == ANY else owner, name)
 
@@ -257,20 +255,20 @@ def _checked_name(value: object, kind: str, place: str = "") -> str:
     """Strip a name and convert it to NFC; `kind` ("word") and `place` (" of 'dog'") are for the error."""
     if not isinstance(value, str):
         several = "; all images of a call have the same words" if isinstance(value, list | tuple) else ""
-        raise UsageError(f"the {kind} {shortened(value)}{place} isn't a string; write {kind}s as text{several}")
+        raise UsageError(f"the {kind} {quoted(value)}{place} isn't a string; write {kind}s as text{several}")
     name = as_word(value)
     if not name:
-        raise UsageError(f"the {kind} {shortened(value)}{place} is empty; remove it, or write a name")
+        raise UsageError(f"the {kind} {quoted(value)}{place} is empty; remove it, or write a name")
     if not all(synonym.strip() for synonym in name.split(", ")):
         fix = "write a name before and after each '=' or ', '"
-        raise UsageError(f"a synonym of the {kind} {shortened(value)}{place} is empty; {fix}")
+        raise UsageError(f"a synonym of the {kind} {quoted(value)}{place} is empty; {fix}")
     if separator := re.search(r"[\t\r\n]", name):
         what = "a tab" if separator[0] == "\t" else "a line break"
-        raise UsageError(f"the {kind} {shortened(name)}{place} has {what} in it; give {kind}s one by one")
+        raise UsageError(f"the {kind} {quoted(name)}{place} has {what} in it; give {kind}s one by one")
     if "\0" in name:  # UTF-16 without a byte order mark
-        raise UsageError(f"the {kind} {shortened(name)}{place} has a null character; save its file as UTF-8")
+        raise UsageError(f"the {kind} {quoted(name)}{place} has a null character; save its file as UTF-8")
     if any("\ud800" <= char <= "\udfff" for char in name):
-        raise UsageError(f"the {kind} {shortened(name)}{place} isn't valid Unicode; write it in UTF-8")
+        raise UsageError(f"the {kind} {quoted(name)}{place} isn't valid Unicode; write it in UTF-8")
     return name
 
 
@@ -278,21 +276,21 @@ def _clauses(text: str) -> Iterator[tuple[str, object]]:
     clauses = text.split(";")
     for number, clause in enumerate(clauses, 1):
         if not clause.strip():
-            raise UsageError(f"list {number} of {shortened(text)} is empty ({clause!r}); remove a semicolon")
+            raise UsageError(f"list {number} of {quoted(text)} is empty ({clause!r}); remove a semicolon")
         owner, colon, parts = clause.partition(":")
         if not colon:
             raise UsageError(
-                f"{shortened(clause.strip())} has no colon; write an object, a colon and its parts: {_EXAMPLE!r} "
+                f"{quoted(clause.strip())} has no colon; write an object, a colon and its parts: {_EXAMPLE!r} "
                 "(objects without parts belong to the words)"
             )
         if not owner.strip():
             raise UsageError(
-                f"the object before the colon of {shortened(clause.strip())} is empty; write whose parts these are"
+                f"the object before the colon of {quoted(clause.strip())} is empty; write whose parts these are"
             )
         listed = parts.split(",")
         if stray := next((part.strip() for part in listed if ":" in part), None):
             raise UsageError(
-                f"{shortened(stray)} among the parts of {shortened(owner.strip())} has a colon too; "
+                f"{quoted(stray)} among the parts of {quoted(owner.strip())} has a colon too; "
                 "put a semicolon between objects, or give a name with a colon in a parts file"
             )
         yield owner, listed

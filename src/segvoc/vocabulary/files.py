@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.errors import UsageError, naming_extra, one_line
-from segvoc.vocabulary.names import MAX_CLASSES, Pairs, as_word, folded, names_by_id, shortened
+from segvoc.vocabulary.names import MAX_CLASSES, Pairs, as_word, folded, names_by_id, quoted
 
 IGNORED_NAMES = frozenset(
     ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
@@ -94,7 +94,7 @@ def parsed_yaml(text: str) -> object:
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
             if twice := next((key for key, count in keys.items() if count > 1), None):
-                raise ValueError(f"the key {shortened(twice)} is given twice")
+                raise ValueError(f"the key {quoted(twice)} is given twice")
             return super().construct_mapping(node, deep)
 
     try:
@@ -121,7 +121,7 @@ def class_rows(content: object) -> list[ClassRow]:
         raise ValueError('it has no names; write a list, ["cat", "sofa"], or an id for each name')
     for number, entry in enumerate(content):
         if not isinstance(entry, str | Mapping | Pairs):
-            raise ValueError(f"entry {number} ({shortened(entry)}) is neither a name nor an object")
+            raise ValueError(f"entry {number} ({quoted(entry)}) is neither a name nor an object")
     entries = [{"name": entry} if isinstance(entry, str) else dict(entry) for entry in content]
     return _checked_rows([_row(entry.items(), f"entry {number}") for number, entry in enumerate(entries)])
 
@@ -135,7 +135,7 @@ def _checked_rows(rows: Sequence[ClassRow]) -> list[ClassRow]:
         raise ValueError("it has no class: there are no words in it")
     for what, values in (("index", [row.value for row in rows]), ("color", [row.color for row in rows])):
         if len(missing := [row.name for row, value in zip(rows, values, strict=True) if value is None]) % len(rows):
-            raise ValueError(f"{shortened(missing[0])} has no {what}, others have one")
+            raise ValueError(f"{quoted(missing[0])} has no {what}, others have one")
         if twice := [value for value, count in Counter(values).items() if value is not None and count > 1]:
             shown = f"{twice[0]}" if what == "index" else shown_color(twice[0])
             raise ValueError(f"two classes have the {what} {shown}")
@@ -192,7 +192,7 @@ def _numbers(color: str) -> list[Any] | None:
 def _whole(value: object, place: str) -> int:
     text = str(value).strip()
     if not re.fullmatch(r"\d{1,9}", text):
-        raise ValueError(f"{place} has {shortened(text)} where a whole number is expected")
+        raise ValueError(f"{place} has {quoted(text)} where a whole number is expected")
     return int(text)
 
 
@@ -232,21 +232,21 @@ def _text_rows(text: str, *, is_table: bool) -> list[ClassRow]:
     if not filled:
         return []
     if longest := next((line for line in filled if len(line) > _LONGEST_LINE), None):
-        raise ValueError(f"the line {shortened(longest)} has {len(longest)} characters; write a class per line")
+        raise ValueError(f"the line {quoted(longest)} has {len(longest)} characters; write a class per line")
     if open_quote := next((line for line in filled if line[0] == '"' and line.count('"') % 2), None):
-        raise ValueError(f"the line {shortened(open_quote)} has a quote that isn't closed; write a class on one line")
+        raise ValueError(f"the line {quoted(open_quote)} has a quote that isn't closed; write a class on one line")
     if (rows := _below_titles(filled, is_table)) is not None:
         return rows
     if all(map(_VOC_LINE.fullmatch, filled)):
         matches = [_VOC_LINE.fullmatch(line) for line in filled]
-        return [_row(match.groupdict().items(), f"the line {shortened(match[0])}") for match in matches if match]
+        return [_row(match.groupdict().items(), f"the line {quoted(match[0])}") for match in matches if match]
     for forms in _FORMS:
         readings = [rows for form in forms if (rows := _reading(form, filled)) is not None]
         counted = [rows for rows in readings if _is_counted(rows)]
         readings = counted if len(counted) == 1 else readings
         if len(readings) > 1:
             both = " or ".join(repr(_shown_row(rows[0])) for rows in readings[:2])
-            raise ValueError(f"the line {shortened(filled[0])} may be {both}; write titles above: index,name,r,g,b")
+            raise ValueError(f"the line {quoted(filled[0])} may be {both}; write titles above: index,name,r,g,b")
         if readings:
             return readings[0]
     return _names(lines)
@@ -273,7 +273,7 @@ def _below_titles(lines: Sequence[str], is_table: bool) -> list[ClassRow] | None
             after = len(titles) - place - 1
             cells = [*cells[:place], " ".join(cells[place : len(cells) - after]), *cells[len(cells) - after :]]
         if len(cells) > len(titles):
-            raise ValueError(f"the line {shortened(line)} has more columns than titles; put its name in quotes")
+            raise ValueError(f"the line {quoted(line)} has more columns than titles; put its name in quotes")
         cells = [_unquoted(cell) if at == place else cell for at, cell in enumerate(cells)]
         rows.append(_row(zip(titles, cells, strict=False), f"the line {', '.join(cells)[:60]!r}"))
     return rows
@@ -295,7 +295,7 @@ def _reading(form: re.Pattern[str], lines: Sequence[str]) -> list[ClassRow] | No
     if len(matches) < len(lines):
         return None
     rows = [
-        _row([*match.groupdict().items(), ("name", _unquoted(match["name"]))], f"the line {shortened(match[0])}")
+        _row([*match.groupdict().items(), ("name", _unquoted(match["name"]))], f"the line {quoted(match[0])}")
         for match in matches
     ]
     if "index" in form.groupindex:
@@ -308,8 +308,8 @@ def _reading(form: re.Pattern[str], lines: Sequence[str]) -> list[ClassRow] | No
         elif "color" not in form.groupindex and not {0, 1} & set(values) and len(set(values)) == len(rows):
             if max(values) <= MAX_CLASSES and all(re.match(r"\d+\s+\w", line) for line in lines):
                 fix = f"write '{values[0]},{rows[0].name}', or put the name in quotes"
-                both = f"the class {shortened(rows[0].name)} with the index {values[0]}, or a name"
-                raise ValueError(f"its lines begin with numbers: {shortened(lines[0])} may be {both}; {fix}")
+                both = f"the class {quoted(rows[0].name)} with the index {values[0]}, or a name"
+                raise ValueError(f"its lines begin with numbers: {quoted(lines[0])} may be {both}; {fix}")
     for match, row in zip(matches, rows, strict=True):
         _refuse_two_readings(match["name"], row.name)
     return rows
@@ -335,10 +335,10 @@ def _names(lines: Sequence[tuple[int, str]]) -> list[ClassRow]:
         fits = [_has_numbers(line, is_leading=True) and bool(form.fullmatch(line)) for line in filled]
         if len(fits) > 2 and not fits[0] and all(fits[1:]):
             fix = "write its columns as titles (index,name,r,g,b), or remove it"
-            raise ValueError(f"its first line {shortened(filled[0])} isn't like the others; {fix}")
+            raise ValueError(f"its first line {quoted(filled[0])} isn't like the others; {fix}")
         if fits[0] and not all(fits):
             fix = "put names that begin with numbers in quotes"
-            raise ValueError(f"the line {shortened(filled[fits.index(False)])} isn't like the first one; {fix}")
+            raise ValueError(f"the line {quoted(filled[fits.index(False)])} isn't like the first one; {fix}")
     bullets = all(re.match(r"[-*•]\s+\S", line) for line in filled)
     first, rows = dict[str, int](), list[ClassRow]()
     for number, line in lines:
@@ -347,7 +347,7 @@ def _names(lines: Sequence[tuple[int, str]]) -> list[ClassRow]:
         name = _unquoted(line := line[1:].strip() if bullets else line)
         _refuse_two_readings(line, name)
         if (earlier := first.setdefault(folded(name), number)) != number:
-            word = shortened(as_word(name))
+            word = quoted(as_word(name))
             raise ValueError(f"the word {word} is given twice, in lines {earlier} and {number}; name it once")
         rows.append(ClassRow(name=name))
     return rows
@@ -364,14 +364,14 @@ def _refuse_two_readings(written: str, name: str) -> None:
     if _QUOTED.fullmatch(written):
         return
     if re.search(r":\s*\d+\s*,", written):
-        raise ValueError(f"the line {shortened(written)} isn't a name and its color, name:red,green,blue::")
+        raise ValueError(f"the line {quoted(written)} isn't a name and its color, name:red,green,blue::")
     if re.search(r"[^\d\s],\S|\S,[^\d\s]", written):
         also = f"{len(written.split(','))} classes"
     elif re.search(r"\s#\s", written):
         also = f"{written.partition('#')[0].strip()!r} with a comment"
     else:
         return
-    raise ValueError(f"{shortened(name)} may be one name or {also}; write a class per line, or put the name in quotes")
+    raise ValueError(f"{quoted(name)} may be one name or {also}; write a class per line, or put the name in quotes")
 
 
 def _read_text(path: str | os.PathLike[str], what: str) -> str:

@@ -42,14 +42,14 @@ def names_by_id(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[int, Any]]:
         is_id = isinstance(value, int) and not isinstance(value, bool)
         number, name = (value, key) if is_id and isinstance(key, str) else (key, value)
         if isinstance(number, bool) or not re.fullmatch("[0-9]+", str(number)):
-            raise UsageError(f"{shortened(number)} is not an id; give names by id, {{0: 'cat', 1: 'sofa'}}, or a list")
+            raise UsageError(f"{quoted(number)} is not an id; give names by id, {{0: 'cat', 1: 'sofa'}}, or a list")
         if int(number) in names:
             raise UsageError(f"the id {number} is given twice; give each class an id")
         names[int(number)] = name
     return sorted(names.items())
 
 
-def shortened(value: object) -> str:
+def quoted(value: object) -> str:
     """A value as errors show it, in at most 60 characters."""
     value = dict(value) if isinstance(value, Pairs) else value
     # the whole text of a container with references to itself may never end

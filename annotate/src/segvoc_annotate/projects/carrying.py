@@ -2,7 +2,7 @@
 
 import json
 from bisect import bisect
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,7 +18,6 @@ from segvoc.imaging.reading import read_image
 from segvoc.inference.objects import with_objects
 from segvoc.inference.tracks import CELLS, KNOWN, Tracks
 from segvoc_annotate.projects.folder import ProjectFolder
-from segvoc_annotate.projects.index import parsed_state
 from segvoc_annotate.projects.records import ImageState, ProjectRecord
 from segvoc_annotate.projects.work_files import LabelWork
 
@@ -33,17 +32,6 @@ class CarryOver(NamedTuple):
     """What its draft answers then: `carried_from` is the id of the source."""
 
 
-def frames_of(project: ProjectFolder) -> dict[str, list[ImageState]]:
-    """The frames of each video of a project, by its id."""
-    videos = defaultdict[str, list[ImageState]](list)
-    for text in project.listing()[0]:
-        # of a hundred thousand photographs none is parsed
-        state = parsed_state(text) if '"frame": {' in text else None
-        if state is not None and state.frame is not None and state.copy_of is None:
-            videos[state.frame.video].append(state)
-    return videos
-
-
 def outdated_frames(project: ProjectFolder) -> list[CarryOver]:
     """The frames that nobody labels yet, and whose drafts aren't what they would take over now; the nearest first."""
     record = project.record
@@ -53,7 +41,7 @@ def outdated_frames(project: ProjectFolder) -> list[CarryOver]:
     asked = repr((words, options.taught, options.threshold, options.background))
     digest = sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     found = list[tuple[int, CarryOver]]()
-    for states in frames_of(project).values():
+    for states in project.frames().values():
         numbered = [(state.frame.number, state) for state in states if state.frame is not None]
         done = sorted((number, state.id, state) for number, state in numbered if state.done)
         for number, state in numbered if done else ():
@@ -94,10 +82,10 @@ class FrameSource:
         image, work = project.image(source.id), project.work(source.image)[1]
         self._labels = label_table(self._record.places)[work.labels]
         self._objects = work.objects
-        words, background = [word.name for word in self._record.present], self._record.options.background
+        words = [word.name for word in self._record.present]
         example = Example(
             vocabulary=Vocabulary(words),
-            background=background if background in words else None,
+            background=self._record.background,
             pixels=read_image(image.path),
             labels=self._labels,
         )

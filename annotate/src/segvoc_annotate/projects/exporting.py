@@ -129,19 +129,16 @@ class ProjectExport:
         dataset.finish(self.words, written)
 
     def _dataset(self, folder: str) -> Dataset:
-        return Dataset(folder=folder, format=self.format, background=self._background, copy_images=self.copy_images)
-
-    @property
-    def _background(self) -> str | None:
-        background = self.project.record.options.background
-        return background if background in self.words else None
+        return Dataset(
+            folder=folder, format=self.format, background=self.project.record.background, copy_images=self.copy_images
+        )
 
     def _tracked(self, result: Segmentation, frame: VideoFrame, tracks: Tracks) -> Segmentation:
         """A frame of a video, whose objects have the numbers of their tracks; they are as people made them.
 
         Of words without objects, each connected component is one, and all of a surface (sky, road, ...).
         """
-        objects, stuff = np.zeros_like(result.labels), surfaces_among(self.words, self._background)
+        objects, stuff = np.zeros_like(result.labels), surfaces_among(self.words, self.project.record.background)
         for number, region in enumerate(segments(result.labels, len(self.words), stuff, result.object_map), 1):
             if number >= UNLABELED:
                 raise UsageError(f"{result.source!r} has more than {UNLABELED - 1} regions; make objects of its words")

@@ -163,6 +163,16 @@ class ProjectFolder:
         states, problems = self.listing()
         return list(map(parsed_state, states)), problems
 
+    def frames(self) -> dict[str, list[ImageState]]:
+        """The states of each video's frames, by the video's id, without copies for a second person."""
+        videos = defaultdict[str, list[ImageState]](list)
+        for text in self.listing()[0]:
+            # of a hundred thousand photographs none is parsed
+            state = parsed_state(text) if '"frame": {' in text else None
+            if state is not None and state.frame is not None and state.copy_of is None:
+                videos[state.frame.video].append(state)
+        return videos
+
     def state(self, image: ProjectImage) -> ImageState:
         """The last written state of an image; `UsageError` if the image can't be used."""
         row = self.index.image(image.name)

@@ -139,8 +139,8 @@ class Importing:
 
     def _known_frames(self, video: str) -> dict[int, str]:
         """The images of a video's frames by their number."""
-        states = (state for state in self.project.states()[0] if state.copy_of is None and state.frame is not None)
-        return {state.frame.number: state.image for state in states if state.frame and state.frame.video == video}
+        states = self.project.frames().get(video, ())
+        return {state.frame.number: state.image for state in states if state.frame is not None}
 
     def _free_folder(self, stem: str) -> str:
         """A name of no folder or image of the project; `UsageError` if it can't be one of a folder."""

@@ -155,6 +155,12 @@ class ProjectRecord:
         return tuple(word for word in self.words if not word.removed)
 
     @property
+    def background(self) -> str | None:
+        """The word that stands for "none of the others", if it is one of the current words."""
+        background = self.options.background
+        return background if any(word.name == background for word in self.present) else None
+
+    @property
     def ids(self) -> frozenset[int]:
         """The ids of all words, including removed ones."""
         return frozenset(word.id for word in self.words)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from segvoc import Segmenter, SegvocError, TaughtWords
 from segvoc.serving.middleware import FIELDS, LOGGER
-from segvoc_annotate.projects.carrying import FrameSource, frames_of, outdated_frames
+from segvoc_annotate.projects.carrying import FrameSource, outdated_frames
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ConflictError, NotInProjectError
@@ -64,7 +64,7 @@ class CarryOvers:
 
     def _has_frames(self) -> bool:
         with suppress(SegvocError):
-            return bool(frames_of(self._project))
+            return bool(self._project.frames())
         return False
 
     def _has_work(self) -> bool:

@@ -4,7 +4,8 @@ import asyncio
 import re
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -120,12 +121,19 @@ def _added(project: Project, found: Imported) -> Response:
     return json_answer({"added": states, "problems": found.problems})
 
 
-def _with_frames(importing: Importing, file: BinaryIO, name: str, every: int) -> Imported:
-    """Add the frames of an uploaded video."""
+@contextmanager
+def _stored(file: BinaryIO, name: str) -> Iterator[Path]:
+    """An uploaded file, on disk under a name."""
     with scratch_folder() as folder:
         path = Path(folder, name)
         with writing(path), path.open("wb") as stored:
             shutil.copyfileobj(file, stored)
+        yield path
+
+
+def _with_frames(importing: Importing, file: BinaryIO, name: str, every: int) -> Imported:
+    """Add the frames of an uploaded video."""
+    with _stored(file, name) as path:
         try:
             found = importing.video(path, every)
         except (InputError, UsageError) as error:
@@ -135,10 +143,7 @@ def _with_frames(importing: Importing, file: BinaryIO, name: str, every: int) ->
 
 def _imported(importing: Importing, file: BinaryIO, format_: str | None) -> Imported:
     """Import an uploaded zip."""
-    with scratch_folder() as folder:
-        path = Path(folder, "archive.zip")
-        with writing(path), path.open("wb") as stored:
-            shutil.copyfileobj(file, stored)
+    with _stored(file, "archive.zip") as path:
         try:
             found = importing.path(path, format_ or None)
         except UsageError as error:

@@ -181,10 +181,9 @@ def done_images(project: ProjectFolder) -> LabeledImages:
     if not found:
         raise UsageError(f"no image of the project {record.name!r} is done; mark images with correct labels as done")
     names = [word.name for word in words]
-    background = record.options.background
     return LabeledImages(
         name=record.name,
         vocabulary=Vocabulary(names),
         images=tuple(found),
-        background=background if background in names else None,
+        background=record.background,
     )

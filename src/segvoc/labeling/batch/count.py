@@ -9,7 +9,7 @@ from segvoc.errors import SegvocError, counted, human_size
 from segvoc.labeling.batch.listing import Source
 from segvoc.labeling.batch.storages import Unit
 
-TRIED_IMAGES = 32
+SAMPLED_IMAGES = 32
 """Images that are labeled to estimate the rate."""
 
 

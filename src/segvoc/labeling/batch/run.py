@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from segvoc.errors import UsageError, naming_extra
-from segvoc.labeling.batch.count import TRIED_IMAGES, Estimate, Rest, SourceCount
+from segvoc.labeling.batch.count import SAMPLED_IMAGES, Estimate, Rest, SourceCount
 from segvoc.labeling.batch.done import DoneLog, DoneShard, Remaining
 from segvoc.labeling.batch.listing import find_source
 from segvoc.labeling.batch.plan import UNJOINED, ShardPlan, join_of, table_name, without
@@ -109,7 +109,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         """Count what is left, with a call of `counted` for each file."""
         units = self.source.units(self.problems.append)
         left = Remaining(log=self.log, is_whole=self._is_there, retry_failed=self.batch.retry_failed)
-        most = TRIED_IMAGES if self.source.kind == "images" else 1
+        most = SAMPLED_IMAGES if self.source.kind == "images" else 1
         return Rest.of((unit for unit, _ in left.of(units)), most, counted)
 
     def estimate(self, rest: Rest) -> Estimate:
@@ -122,7 +122,7 @@ class BatchRun(AbstractContextManager["BatchRun"]):
             stems=("",) * len(rest.sample),
             table="",
         )
-        tasks = [Trial(shard=shard, most=TRIED_IMAGES)] if rest.sample else []
+        tasks = [Trial(shard=shard, most=SAMPLED_IMAGES)] if rest.sample else []
         tried = Tried(images=0, seconds=0.0, source_bytes=0)
         for _, outcome in self.engine.run(lambda: tasks.pop() if tasks else None, self.facts):
             if isinstance(outcome, Tried):
