@@ -33,6 +33,7 @@ from segvoc.exporting.programs import (
     text_program,
     word_program,
 )
+from segvoc.inference.encoded_image import EncodedImage
 from segvoc.inference.exported.manifest import (
     ExportDtype,
     ExportFormat,
@@ -106,14 +107,16 @@ def compare_with_export(
     differences, equal, sure = [], [], []
     for number, size in enumerate(SIZES):
         image = _scene(*size, seed=number)
-        for some in vocabularies:
-            # windows of another pooling have several views: one image is enough
-            for options in _options(model)[: None if number == 0 else 1]:
-                ours, theirs = (_logits(engine, image, some, options) for engine in (model, exported))
+        # windows of another pooling have several views: one image is enough
+        for options in _options(model)[: None if number == 0 else 1]:
+            both = [(engine, engine.encode_image(image, window=options.window)) for engine in (model, exported)]
+            for some in vocabularies:
+                ours, theirs = (_logits(engine, encoded, some, options) for engine, encoded in both)
                 differences.append(np.abs(ours - theirs).max() / np.abs(ours).max())
-            ours, theirs = (engine.start([image], some)()[0] for engine in (model, exported))
-            equal.append(float((ours.labels == theirs.labels).mean()))
-            sure.append(float(np.abs(ours.confidence - theirs.confidence).mean()))
+                if options.window == "auto":
+                    ours, theirs = (engine.start([encoded], some)()[0] for engine, encoded in both)
+                    equal.append(float((ours.labels == theirs.labels).mean()))
+                    sure.append(float(np.abs(ours.confidence - theirs.confidence).mean()))
     return Comparison(
         difference=float(max(differences)),
         tolerance=LARGEST_DIFFERENCES[dtype],
@@ -131,11 +134,9 @@ def _options(model: Segmenter) -> list[LabelOptions]:
     return list(by_pooling.values())
 
 
-def _logits(
-    model: Segmenter, image: UInt8[np.ndarray, "H W 3"], words: Sequence[str], options: LabelOptions
-) -> np.ndarray:
+def _logits(model: Segmenter, image: EncodedImage, words: Sequence[str], options: LabelOptions) -> np.ndarray:
     job = model.job(words, replace(options, edges=False), None)
-    return to_numpy(job.view_logits([image])[0].logits)
+    return to_numpy(job.compare([image.views])[0].logits)
 
 
 def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:
