@@ -16,6 +16,7 @@ PACKAGE = "src/segvoc"
 
 MADE = {
     "make tiny-programs": (
+        "weights/tiny_decide_colors.onnx",
         "weights/tiny_decide_differ.onnx",
         "weights/tiny_decide_offsets.onnx",
         "weights/tiny_decide_pixels.onnx",

@@ -37,6 +37,7 @@ from segvoc.inference.taught.taught_words import (
     probe_image,
 )
 from segvoc.inference.windows import ViewLogits
+from segvoc.inference.word_colors import color_names, with_colors
 from segvoc.models.shipped import TINY_MANIFEST
 from segvoc.runtime.arrays import bilinear
 from segvoc.storage.files import SHIPPED
@@ -72,13 +73,15 @@ PHRASES = (
     "man\u2019s leg", "leg of a table", "leg of the woman", "table leg", "the cat's owner's hat", "wheels", "shirt",
     "shirt of a man", "skin", "street sign", "wall-other-merged", "floor-wood", "sky-other-merged", "dirt_other",
     "food-other", "other", "stuff", "grasses", "boy with a kite near water", "box made of wood",
-    "table made of stone", "toy car on the floor", "of", "'s hat", "hats of", "\u0130",
+    "table made of stone", "toy car on the floor", "of", "'s hat", "hats of", "\u0130", "old grey car", "white  van",
+    "black and white cat", "white bread", "orange juice", "man in a red coat", "red man", "silver zork", "Silver CARS",
 )  # fmt: skip
 """Phrases with what else than their last noun may say what they mean."""
 
 CALLS = (
     ("boat", "lake", "dog", "cat", "car", "cup", "table", "chair", "lamp"), ("dog", "ball"), ("skier", "snow"),
     ("hat", "shirt"), ("hat", "man", "sky"), ("couple", "wall, partition", "road"), ("dog",),
+    ("red car", "sky", "black van", "white shirt", "grey shirt", "silver shirt", "pink shirt", "blue zork"),
 )  # fmt: skip
 """Words of calls that different rules are about."""
 
@@ -136,7 +139,9 @@ def _decided(random: np.random.Generator, words: tuple[str, ...]) -> dict[str, A
     dropped = random.integers(len(query.queried))
     kept = np.delete(np.arange(len(query.queried)), dropped if dropped else [])
     maps = random.integers(-64, 64, (1, len(kept), 4, 60)).astype(np.int8)
-    output, protocol = ViewLogits(maps / np.float32(16), kept[None], len(query.queried)), Protocol(size=448)
+    pixels = random.integers(0, 256, (3, 3, 15)).repeat(4, axis=1).repeat(8, axis=2).astype(np.uint8)
+    colored = with_colors(maps[0], kept, query.colored, color_names(pixels.astype(np.float32)), len(words))
+    output, protocol = ViewLogits(colored[None] / np.float32(16), kept[None], len(query.queried)), Protocol(size=448)
     coarse, fitted = coarse_maps(output, protocol, (4, 60), len(words)), rules.decision.confidence
     offsets = fitted.offsets(coarse, fact_rows(query.facts, coarse)) if fitted and len(words) > 1 else None
     found = search_classes(output, (4, 60), query, protocol, offsets=offsets)()
@@ -146,6 +151,7 @@ def _decided(random: np.random.Generator, words: tuple[str, ...]) -> dict[str, A
         "vectors": vectors,
         "kept": kept.tolist(),
         "maps": _text(maps),
+        "pixels": _text(pixels),
         "labels": _text(found.labels),
         # processors round the sums of cells differently
         "confidence": np.round(found.confidence[:, ::20].astype(float), 3).tolist(),

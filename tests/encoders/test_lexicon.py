@@ -40,6 +40,28 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("word", "color"),
+    [
+        ("red car", "red"),
+        ("old grey cars", "gray"),
+        ("silver sports car in the rain", "gray"),
+        ("car", None),
+        ("black and white cat", None),
+        ("white bread", None),
+        ("orange juice", None),
+        ("orange", None),
+        ("red", None),
+        ("red zork", None),
+        ("man in a red coat", None),
+        ("white man", None),
+    ],
+)
+def test_a_phrase_says_the_color_of_a_thing(word: str, color: str | None) -> None:
+    assert trained_lexicon().of(word).color == color
+    assert plain_lexicon().of(word).color is None
+
+
 @pytest.mark.parametrize("word", KINDS)
 def test_a_phrase_is_a_kind_of_its_noun(word: str) -> None:
     assert trained_lexicon().of(word).kind == KINDS[word] and plain_lexicon().of(word).kind is None

@@ -12,6 +12,7 @@ from segvoc.inference.decision import CallFacts, GroupName, Strongest, WordTable
 from segvoc.inference.pixel_labels import SEARCHED
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
+from segvoc.inference.word_colors import color_names
 from segvoc.models.shipped import open_tiny
 from segvoc.storage.files import SHIPPED
 
@@ -59,6 +60,11 @@ def test_words_get_the_same_offsets(shape: tuple[int, int], kept: tuple[int, ...
     expected = CONFIDENCE.offsets(coarse_maps(output, Protocol(size=448), shape, 4), facts)
     found = run("offsets", {"maps": maps, "kept": np.array(kept), "facts": facts})["offsets"]
     assert np.abs(found - expected).max() < 1e-4
+
+
+def test_pixels_have_the_same_colors() -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 40, 50)).astype(np.float32)
+    assert np.array_equal(run("colors", {"pixels": pixels})["names"], color_names(pixels))
 
 
 @pytest.mark.parametrize(

@@ -47,14 +47,16 @@ test("words mean what they mean to Python", () => {
   assert.deepEqual(found, expected.lexicon);
 });
 
-for (const { words, unasked, vectors, kept, maps, labels, confidence } of expected.decided)
+for (const { words, unasked, vectors, kept, maps, pixels, labels, confidence } of expected.decided)
   test(`pixels of a call with ${words} become what Python decides`, async () => {
     const decision = new Decision(tiny.decision, new Lexicon(tiny.lexicon), await decisionPrograms());
     const embedded = async (some: readonly string[]) => new ort.Tensor("float32", some.flatMap((word) => vectors[word]), [some.length, 1, 4]);
     const contest = await decision.contest(words, embedded);
     assert.deepEqual(contest.unasked, unasked);
     const values = Float32Array.from(new Int8Array(bytes(maps).buffer), (logit) => logit / 16);
-    const found = await decision.labels(contest, { values, classes: kept.length, rows: 4, columns: 60 }, kept, 4, 60);
+    const image = new ort.Tensor("float32", Float32Array.from(bytes(pixels)), [1, 3, 12, 120]);
+    const colored = await decision.colored(contest, image, { values, classes: kept.length, rows: 4, columns: 60 }, kept);
+    const found = await decision.labels(contest, colored, kept, 4, 60);
     assert.deepEqual(found.labels, new Uint16Array(bytes(labels).buffer));
     for (const [row, all] of confidence.entries())
       for (const [at, one] of all.entries()) assert.ok(Math.abs(found.confidence[row * 60 + 20 * at] / 255 - one) < 0.003);
@@ -113,6 +115,7 @@ test("words are selected as the protocol says, and all of them where words were 
   assert.deepEqual([8, 100, 1000].map((words) => inputs(quarter, words).least), [8, 25, 64]);
   assert.deepEqual(inputs({ keep: 256, by: "similarity" }, 1000), { least: 256, share: 0, bySimilarity: true, objects: 1000 });
   assert.deepEqual(selectionInputs(protocol, 1000, 3, false), { least: 1003, share: 0, bySimilarity: false, objects: 1003 });
+  assert.equal(selectionInputs({ ...protocol, selection: { ...none, ...share } }, 40, 9, false, 64).least, 49);
   // words that nobody asked for vote, but take no place of a number to keep
   assert.deepEqual(inputs(share, 20, false, 8), { least: 24, share: 0.98, bySimilarity: false, objects: 28 });
   assert.deepEqual(inputs(quarter, 100, false, 8), { least: 25, share: 0, bySimilarity: false, objects: 100 });

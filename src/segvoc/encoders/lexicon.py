@@ -27,6 +27,11 @@ _PLURALS = (("", ""), ("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves",
 _QUALIFIERS = ("merged", "other", "stuff")
 """What COCO's class names end in: "wall-other-merged"."""
 
+COLORS = ("black", "gray", "white", "red", "orange", "brown", "yellow", "green", "blue", "purple", "pink")
+"""The basic color terms of English (Berlin and Kay, 1969)."""
+
+_OTHER_COLORS = {"grey": "gray", "silver": "gray"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
@@ -52,6 +57,8 @@ class WordFacts:
     """The name of the `Whole` that it is a part of, or worn by."""
     is_surface: bool = False
     """Whether it names a surface or surroundings (sky, wall, grass), which fill an image and can't be counted."""
+    color: str | None = None
+    """The one of `COLORS` that a phrase says of its `kind`; None for people, whose pixels have other colors."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,7 +133,14 @@ class Lexicon:
             kind=kind if self.has_trained_words and kind != name else None,
             whole=self._whole(head, owner, kind),
             is_surface=is_surface or kind in self.surfaces,
+            color=self._color(head, *known) if known and self.has_trained_words else None,
         )
+
+    def _color(self, head: str, noun: str, kind: str) -> str | None:
+        """The color that a phrase says of its noun; none if there are two, as in "black and white cat"."""
+        words = head.split()[: -len(noun.split())]
+        colors = {_OTHER_COLORS.get(word, word) for word in words} & {*COLORS}
+        return colors.pop() if len(colors) == 1 and kind != "person" else None
 
     def _head(self, name: str) -> tuple[str, str]:
         """The phrase that ends with the head noun, and what owns it, or ""."""

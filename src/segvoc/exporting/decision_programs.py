@@ -22,6 +22,7 @@ from segvoc.inference.decision import (
     differ,
 )
 from segvoc.inference.pixel_labels import SEARCHED
+from segvoc.inference.word_colors import color_names
 from segvoc.layers.selection import DROPPED
 
 WITH_WORDS = SEARCHED[:3]
@@ -60,6 +61,9 @@ def decision_programs(decision: Decision) -> Iterator[tuple[str, Program]]:
         inputs = {"maps": torch.randn(3, 67, 59), "kept": torch.tensor([0, 2, 3]), "facts": torch.zeros(4, 3)}
         free = {"maps": {0: kept, 1: sides[0], 2: sides[1]}, "kept": {0: kept}, "facts": rows}
         yield "offsets", Program(module=_Offsets(decision), inputs=inputs, free=free)
+    if decision.compares_colors:
+        sides = {1: Dim("height", max=1 << 17), 2: Dim("width", max=1 << 17)}
+        yield "colors", Program(module=_Colors(), inputs={"pixels": torch.rand(3, 67, 59)}, free={"pixels": sides})
 
 
 def _pixels(decision: Decision, words: object, pixels: object) -> Program:
@@ -119,6 +123,13 @@ class _Offsets(nn.Module):
         cells, facts = coarse(inputs["maps"]), inputs["facts"]
         maps = cells.new_full((facts.shape[0], *cells.shape[1:]), DROPPED).index_copy(0, inputs["kept"], cells)
         return {"offsets": self.decision.confidence.offsets(maps, facts)}
+
+
+class _Colors(nn.Module):
+    """From RGB "pixels" (3 H W) in [0, 255] to their "names" (H W), places in `COLORS`."""
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"names": color_names(inputs["pixels"])}
 
 
 class _Pixels(nn.Module):

@@ -76,8 +76,8 @@ class Decision:
     """How likely labels are right; None: the confidence is the sigmoid of a label's score."""
     better: str | None = None
     """The network that labels an image better than this one, and what it costs, for hints; None: none is known."""
-    tells_colors: bool = True
-    """Whether "red car" wins a red car from "white car"."""
+    compares_colors: bool = False
+    """Whether pixels decide between words for one kind of thing in several colors; see `word_colors`."""
     unsure_below: float = 0.22
     """Expected share of right pixels below which perhaps none of the words is in an image."""
     windows: tuple[Window, ...] = ()
@@ -157,7 +157,9 @@ class Rules:
             is_taught: whether any of the words was taught to the model.
             learned_background: whether the network, or its taught words, learned a map for "none of the words".
         """
-        fitted = decision if window in decision.windows and not is_taught else replace(decision, confidence=None)
+        # taught words learned their colors from examples
+        known = replace(decision, confidence=None, compares_colors=False) if is_taught else decision
+        fitted = known if window in decision.windows else replace(known, confidence=None)
         only_stand_ins = replace(fitted, common=(), wholes=(), most_open=0)
         neither = replace(only_stand_ins, stand_ins=None)
         if requested is None and threshold is None and not is_single_word:

@@ -9,12 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from segvoc.encoders.lexicon import Lexicon
-from segvoc.encoders.word_encoder import lexicon_of
 from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.inference.decision import FILL, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
-from segvoc.inference.prepared_vocabulary import PreparedVocabulary
+from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
 from segvoc.inference.reports import LabelStatistics, LabelSummary
 from segvoc.vocabulary import Vocabulary
 from segvoc.vocabulary.names import folded
@@ -28,9 +26,6 @@ how many are named."""
 
 COARSE = 8
 """Sides of an image relative to those of the map by which these shares are estimated."""
-
-COLORS = frozenset("black blue brown gray green grey pink purple red white yellow".split())
-"""The basic color terms of English (Berlin and Kay, 1969), but for "orange", which is a fruit, too."""
 
 MOST_SAID = 5
 """Hints of a list of images to say; each result has its own."""
@@ -66,8 +61,8 @@ def find_hints(
     if vocabulary.words != known_words:
         found += word_hints(vocabulary, fills_image=fills)
         found += known_word_hints(vocabulary.words, known_words) if known_words else []
-        if not job.engine.traits.decision.tells_colors:
-            found += color_hints(vocabulary.first_names, lexicon_of(job.words.encode))
+        if job.query.rules.decision.compares_colors:
+            found += color_hints(job.query)
         if fills and image is not None and unlabeled >= UNLABELED_SHARE:
             found += unlabeled_hints(unnamed_words(job, image()))
     if job.window_is_named and image is not None and job.has_plain_window(image()):
@@ -169,14 +164,15 @@ def word_hints(vocabulary: Vocabulary, *, fills_image: bool = True) -> Sequence[
     return [Hint((f'"{word}" is taken as a single word; for separate words, use commas: "{listed}"',))]
 
 
-def color_hints(words: Sequence[str], lexicon: Lexicon) -> list[Hint]:
-    """A hint if words tell things of one kind apart by their color, for a model that hardly does."""
-    split = [(word, *word.split(maxsplit=1)) for word in words if " " in word]
-    colored = {word: rest for word, first, rest in split if folded(first) in COLORS}
-    known = [word for word, rest in colored.items() if lexicon.kind_of(word) == lexicon.kind_of(rest)]
-    if not known:
+def color_hints(query: ClassQuery) -> list[Hint]:
+    """A hint if a word says the color of its thing, and no other does, so that colors decide nothing."""
+    compared = {at for group in query.colored for at in group.words}
+    names = query.queried.first_names
+    alone = [names[at] for at, fact in enumerate(query.facts) if fact.color is not None and at not in compared]
+    if not alone:
         return []
-    return [Hint((f'"{known[0]}": this model hardly tells colors apart; "{colored[known[0]]}" is found better',))]
+    plain = alone[0].split(maxsplit=1)[1]
+    return [Hint((f'"{alone[0]}": this model hardly tells colors apart; "{plain}" is found better',))]
 
 
 def _separator_hint(word: str) -> Hint:

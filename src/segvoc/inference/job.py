@@ -43,9 +43,11 @@ from segvoc.inference.protocols import Protocol, Window
 from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.taught.calibration import softmax_logits
+from segvoc.inference.taught.features import as_float32
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.windows import ViewLogits
 from segvoc.inference.windows import views as image_views
+from segvoc.inference.word_colors import color_names, with_colors
 from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 from segvoc.runtime.progress import Progress
 
@@ -421,8 +423,9 @@ class LabelingJob:
         return logits if self.taught is None else self.taught(logits, kept, views.features), kept
 
     def _finished(self, logits: Array, kept: Array | None, views: EncodedViews) -> Array:
-        """An image's logits with its edges, as probabilities of taught words."""
+        """An image's logits with its edges, by the colors of its pixels, as probabilities of taught words."""
         logits = self._with_edges(logits, kept, views) if self.edges else logits
+        logits = self._with_colors(logits, kept, views) if self.query.colored else logits
         if self.taught is None or not self._is_softmax:
             return logits
         return softmax_logits(logits, self.taught.temperature)
@@ -438,6 +441,14 @@ class LabelingJob:
             words = slice(count) if kept is None else to_numpy(kept[number, ...]) < count
             maps[words] = without_islands(maps[words])
         return array_namespace(logits).asarray(fine, device=device(logits))
+
+    def _with_colors(self, logits: Array, kept: Array | None, views: EncodedViews) -> Array:
+        """The maps, where colors decide between words; see `word_colors`."""
+        maps, colored, asked = to_numpy(as_float32(logits)).copy(), self.query.colored, len(self.query.facts)
+        for number, pixels in enumerate(to_numpy(views.pixels)):
+            words = np.arange(maps.shape[1]) if kept is None else to_numpy(kept[number, ...])
+            maps[number] = with_colors(maps[number], words, colored, color_names(pixels), asked)
+        return array_namespace(logits).asarray(maps, device=device(logits))
 
 
 def rules_of(engine: Engine, words: PreparedVocabulary, options: LabelOptions) -> Rules:

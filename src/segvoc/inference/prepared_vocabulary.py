@@ -24,6 +24,7 @@ from segvoc.inference.decision import (
 from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import Candidate, with_part_words, words_with_objects
 from segvoc.inference.protocols import Protocol
+from segvoc.inference.word_colors import KEPT, ColoredWords, colored_words
 from segvoc.runtime.arrays import Array
 from segvoc.storage.files import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
@@ -50,6 +51,8 @@ class ClassQuery:
     """See `segvoc.inference.decision.Competition`."""
     facts: tuple[WordFacts, ...]
     """What the lexicon knows of the asked words."""
+    colored: tuple[ColoredWords, ...]
+    """Asked words between which colors decide."""
     parts: PartVocabulary | None
     candidates: tuple[Candidate, ...]
 
@@ -88,17 +91,20 @@ class ClassQuery:
         """Restrict the protocol's class selection to the asked words; selected objects keep their parts.
 
         Unasked words take no place of a number of words to keep, and compete as long as any asked word is left. Where
-        votes decide the number, they vote too.
+        votes decide the number, they vote too, and drop no words that colors decide between (up to `KEPT` words).
         """
         selection = protocol.selection
         if selection is None:
             return protocol
+        if self.colored and selection.share is not None:
+            selection = replace(selection, least=max(selection.least, min(self.num_words, KEPT)))
         asked = len(self.class_indices) if selection.share is None else self.num_words
         owners: list[list[int]] = [list(range(asked)) for _ in range(asked, self.num_words)]
         owners += [[] for _ in range(self.num_words, len(self.queried))]
         for candidate in self.candidates:
             owners[candidate.place - asked].append(candidate.owner)
-        return replace(protocol, selection=replace(selection, owners=tuple(map(tuple, owners)))) if owners else protocol
+        selection = replace(selection, owners=tuple(map(tuple, owners))) if owners else selection
+        return replace(protocol, selection=selection)
 
 
 class PreparedVocabulary:
@@ -196,6 +202,7 @@ class PreparedVocabulary:
             name: list(islice(numbers, len(some))) for name, some in unasked.items()
         }
         groups: dict[GroupName, Sequence[int]] = {"asked": asked, **roles, **places}
+        facts = tuple(map(lexicon.of, names))
         query = ClassQuery(
             words=self.vocabulary.words,
             queried=queried,
@@ -203,7 +210,8 @@ class PreparedVocabulary:
             rules=rules,
             groups=tuple(WordGroup(name=name, indices=tuple(some)) for name, some in groups.items() if len(some)),
             is_open=bool(found.is_open),
-            facts=tuple(map(lexicon.of, names)),
+            facts=facts,
+            colored=colored_words(facts) if decision.compares_colors else (),
             parts=self.parts,
             candidates=(),
         )

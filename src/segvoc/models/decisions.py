@@ -56,7 +56,7 @@ TINY_DECISION = Decision(
     parts_against="contrast",
     confidence=TINY_CONFIDENCE,
     better="cat-seg-b (0.8 GB once, 1 to 3 seconds an image on two cores)",
-    tells_colors=False,
+    compares_colors=True,
     # of photographs that are more than half right a tenth are below, of photographs of other things 60 %
     unsure_below=0.22,
     windows=("auto", "single", "official", "official-single", "fine"),

@@ -6,6 +6,7 @@ import { firstName, folded } from "../labels/synonyms";
 import type { Rules } from "./description";
 import type { Lexicon } from "./lexicon";
 import { type Maps, strongestClass } from "./strongest_class";
+import { type ColoredWords, coloredWords, withColors } from "./word_colors";
 
 /** Pixels that are decided at a time. */
 const CHUNK = 1 << 18;
@@ -29,6 +30,8 @@ export interface Contest {
   readonly facts: Tensors;
   /** Whether the model's confidence was fitted to such calls. */
   readonly isFitted: boolean;
+  /** Words between which colors decide. */
+  readonly colored: readonly ColoredWords[];
 }
 
 type Tensors = Readonly<Record<string, ort.Tensor>>;
@@ -71,7 +74,15 @@ export class Decision {
     // parts give way to their wholes alone
     const roles = { surfaces: chosen(surface), parts: chosen(whole).length ? chosen(part) : [] };
     const unasked = { similar: firsts("similar"), others: firsts("others"), unnamed_wholes: unnamed };
-    return contestOf(words, roles, unasked, { surface, part, whole, is_open }, isFitted);
+    const colored = this.programs["colors"] ? coloredWords(facts) : [];
+    return { ...contestOf(words, roles, unasked, { surface, part, whole, is_open }, isFitted), colored };
+  }
+
+  /** Maps of a contest's words, whose numbers are given, by the colors of an image's pixels. */
+  async colored(contest: Contest, pixels: ort.Tensor, maps: Maps, kept: readonly number[]): Promise<Maps> {
+    if (!contest.colored.length) return maps;
+    const asked = kept.filter((number) => number < contest.words.length);
+    return withColors(this.programs["colors"]!, pixels, contest.colored, maps, asked);
   }
 
   /** The labels of pixels by maps of the contest's words, whose numbers are given, and how likely they are right. */
@@ -150,7 +161,7 @@ function contestOf(
   let next = words.length;
   const places = Object.fromEntries(Object.entries(others).map(([name, some]) => [name, some.map(() => next++)]));
   const groups = { asked: [...words.keys()], ...roles, ...places };
-  return { words, unasked: Object.values(others).flat(), groups, facts, isFitted };
+  return { words, unasked: Object.values(others).flat(), groups, facts, isFitted, colored: [] };
 }
 
 function number(value: number): ort.Tensor {

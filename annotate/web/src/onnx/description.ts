@@ -110,13 +110,19 @@ export function wordsProgram({ words }: Description, { pooling }: Protocol): str
 
 /**
  * Selection by the protocol, for numbers of words: those that nobody asked for take no place of a number to keep, but vote
- * where votes decide it. Words that were taught can't be dropped by their text.
+ * where votes decide it, of which at least some are kept. Words that were taught can't be dropped by their text.
  */
-export function selectionInputs({ selection }: Protocol, asked: number, unasked: number, isTaught: boolean): SelectionInputs {
+export function selectionInputs(
+  { selection }: Protocol,
+  asked: number,
+  unasked: number,
+  isTaught: boolean,
+  minimum = 0,
+): SelectionInputs {
   const all = asked + unasked;
   if (!selection || isTaught) return { least: all, share: 0, bySimilarity: false, objects: all };
   const { keep, fraction, share, least, by } = selection, objects = share === null ? asked : all;
-  const wanted = share !== null ? least : fraction !== null ? Math.max(least, Math.ceil(fraction * objects)) : objects;
+  const wanted = share !== null ? Math.max(least, minimum) : fraction !== null ? Math.max(least, Math.ceil(fraction * objects)) : objects;
   return { least: Math.min(objects, wanted, keep ?? objects), share: share ?? 0, bySimilarity: by === "similarity", objects };
 }
 

@@ -16,6 +16,11 @@ const PLURALS = [["", ""], ["s", ""], ["es", ""], ["ies", "y"], ["ves", "f"], ["
 /** What COCO's class names end in. */
 const QUALIFIERS = ["merged", "other", "stuff"];
 
+/** The basic color terms of English, in the order of their numbers. */
+export const COLORS = ["black", "gray", "white", "red", "orange", "brown", "yellow", "green", "blue", "purple", "pink"];
+
+const OTHER_COLORS: Readonly<Record<string, string>> = { grey: "gray", silver: "gray" };
+
 /** The words of a lexicon, as `segvoc.json` has them. */
 export interface WordLists {
   readonly kinds: Readonly<Record<string, readonly string[]>>;
@@ -32,6 +37,8 @@ export interface WordFacts {
   readonly kind: string | null;
   readonly whole: string | null;
   readonly isSurface: boolean;
+  /** The one of `COLORS` that a phrase says of its kind; null for people, whose pixels have other colors. */
+  readonly color: string | null;
 }
 
 type Table = ReadonlyMap<string, string>;
@@ -54,7 +61,7 @@ export class Lexicon {
 
   of(word: string): WordFacts {
     const name = folded(word), { kinds, compounds, surfaces, has_trained_words: isKnown } = this.lists;
-    if (compounds.includes(name)) return { isTrained: false, kind: null, whole: null, isSurface: false };
+    if (compounds.includes(name)) return { isTrained: false, kind: null, whole: null, isSurface: false, color: null };
     const [head, owner] = this.head(name);
     const [longest, kind] = this.longest(head, this.kinds) ?? ["", null];
     const surface = this.longest(plain(head), this.surfaces);
@@ -64,6 +71,7 @@ export class Lexicon {
       whole: this.whole(head, owner, kind),
       // the longer match says what it is: "street sign" is no street
       isSurface: (surface !== null && surface[0].length >= longest.length) || (kind !== null && surfaces.includes(kind)),
+      color: isKnown && kind !== null && kind !== "person" ? colorOf(head, longest) : null,
     };
   }
 
@@ -103,6 +111,13 @@ export class Lexicon {
     }
     return null;
   }
+}
+
+/** The color that a phrase says of its noun; none if there are two, as in "black and white cat". */
+function colorOf(head: string, noun: string): string | null {
+  const words = head.split(/\s+/).filter(Boolean), before = words.slice(0, words.length - noun.split(/\s+/).length);
+  const colors = new Set(before.map((word) => OTHER_COLORS[word] ?? word).filter((word) => COLORS.includes(word)));
+  return colors.size === 1 ? [...colors][0] : null;
 }
 
 /** A name without hyphens and without what ends names of COCO's classes. */

@@ -17,6 +17,7 @@ import { readFiles } from "./loading";
 import { Prompts } from "./prompts";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
 import { checkModel, type Embeddings, fits, probeImage, softmaxLogits, TaughtQuery } from "./teaching";
+import { KEPT } from "./word_colors";
 
 type Features = Record<string, ort.Tensor>;
 
@@ -117,7 +118,8 @@ export class Model {
       : await this.decision.contest(words, async (some) => embeddingsTensor(await this.embedded(some)));
     const text = await this.embedded([...words, ...contest.unasked]);
     const embeddings = byExamples?.embeddings(text) ?? text;
-    const selection = selectionInputs(this.protocol, words.length, contest.unasked.length, known.length > 0);
+    const least = contest.colored.length ? KEPT : 0;
+    const selection = selectionInputs(this.protocol, words.length, contest.unasked.length, known.length > 0, least);
     const { logits, kept } = await this.logits(features, embeddings, selection);
     const [, classes, rows, columns] = logits.dims;
     // words that weren't kept have no map
@@ -130,7 +132,9 @@ export class Model {
     const isRefined = this.edges && byExamples?.edges !== false;
     if (isRefined) seen.edges ??= await edgeWeights(this.edges.weigh, features);
     const raw = isRefined ? await refined(this.edges.apply, seen.edges!, coarse) : coarse;
-    const maps = byExamples ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) } : raw;
+    const maps = byExamples
+      ? { ...raw, values: softmaxLogits(raw.values, classes, byExamples.temperature) }
+      : await this.decision.colored(contest, features["pixels"], raw, word);
     const labels = await this.decision.labels(contest, maps, word, height, width);
     const { name: model, dtype } = this.description;
     // as Python's `result.quality`: where the confidence is fitted, or taught words share a cell's probability

@@ -1,0 +1,117 @@
+"""Colors in words: of words for one kind of thing in several colors, a region gets the one whose color its pixels have.
+
+An image encoder that was trained to tell things apart hardly tells their colors. So where "red car" is beside "white
+car", the model finds the cars, and the pixels of each say which of the two it is.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Int32
+
+from segvoc.encoders.lexicon import COLORS, WordFacts
+from segvoc.inference.edges import connected_cells
+from segvoc.runtime.arrays import Array, array_namespace, strongest
+
+LEAST_SHARE = 0.05
+"""Share of a region's votes that a color needs."""
+
+KEPT = 64
+"""Number of words up to which class selection drops none, where colors decide between some of them."""
+
+_VOTES = np.array([0.8, 1.0, 1.0, *[1.5] * 8])
+"""How much a pixel of each of `COLORS` counts: in things of any color, shadows, tires and panes are black, and
+highlights have no color."""
+
+_HUES = (12, 42, 70, 165, 260, 300, 345)
+"""Where red, orange, yellow, green, blue, purple and pink end [degrees]."""
+
+
+class ColoredWords(NamedTuple):
+    """Words for one kind of thing in several colors."""
+
+    words: tuple[int, ...]
+    """Indices among the asked words."""
+    colors: tuple[int, ...]
+    """Their places in `COLORS`."""
+
+
+def colored_words(facts: Sequence[WordFacts]) -> tuple[ColoredWords, ...]:
+    """Groups of words that differ in the color of what they name."""
+    kinds = dict.fromkeys(fact.kind for fact in facts if fact.color is not None)
+    groups = [[at for at, fact in enumerate(facts) if fact.color is not None and fact.kind == kind] for kind in kinds]
+    found = (ColoredWords(tuple(some), tuple(COLORS.index(str(facts[at].color)) for at in some)) for some in groups)
+    return tuple(group for group in found if len(set(group.colors)) > 1)
+
+
+def color_names(pixels: Float[Array, "3 H W"]) -> Int32[Array, "H W"]:
+    """The place in `COLORS` of each pixel's color; `pixels` are RGB in [0, 255]."""
+    xp = array_namespace(pixels)
+    red, green, blue = (pixels[channel, ...] / 255 for channel in range(3))
+    value = xp.maximum(xp.maximum(red, green), blue)
+    chroma = value - xp.minimum(xp.minimum(red, green), blue)
+    unit = 60 / xp.maximum(chroma, xp.full_like(chroma, 1e-6))
+    hue = xp.where(value == green, 120 + unit * (blue - red), 240 + unit * (red - green))
+    hue = xp.where(value == red, unit * (green - blue), hue)
+    hue = xp.where(hue < 0, hue + 360, hue)
+    light, colorful = value > 0.55, (chroma >= 0.25 * value) & (chroma >= 0.1) & (value >= 0.15)
+    ends_red = hue >= _HUES[-1]
+    conditions = {
+        "black": ~colorful & (value < 0.25),
+        "gray": ~colorful & (value <= 0.72),
+        "white": ~colorful,
+        "pink": ((hue < _HUES[0]) | ends_red) & light & (chroma < 0.5 * value),
+        "red": (hue < _HUES[0]) | ends_red,
+        "brown": (hue < _HUES[1]) & ~light,
+        "orange": hue < _HUES[1],
+        "yellow": hue < _HUES[2],
+        "green": hue < _HUES[3],
+        "blue": hue < _HUES[4],
+        "purple": (hue < _HUES[5]) | ~light,
+    }
+    names = xp.full_like(value, COLORS.index("pink"), dtype=xp.int32)
+    for color, holds in reversed(conditions.items()):
+        names = xp.where(holds, xp.full_like(names, COLORS.index(color)), names)
+    return names
+
+
+def with_colors(
+    maps: Float[np.ndarray, "P h w"],
+    kept: Int[np.ndarray, " P"],
+    groups: Sequence[ColoredWords],
+    names: Int32[np.ndarray, "H W"],
+    asked: int,
+) -> Float[np.ndarray, "P h w"]:
+    """Give connected cells of a group's words to the word whose color most of their pixels have.
+
+    In these cells, the maps of this word and of the one that won are swapped (in a copy). Nothing changes if few pixels
+    have the color (`LEAST_SHARE`), or class selection dropped the word.
+
+    Args:
+        maps: of the words that class selection kept.
+        kept: their numbers, ascending; the asked words come first.
+        groups: see `colored_words`.
+        names: see `color_names`.
+        asked: number of asked words.
+    """
+    place = np.full(asked, -1)
+    own = kept[kept < asked]
+    place[own] = np.arange(len(own))
+    won, changed = strongest(maps[: len(own)])[1], maps.copy()
+    rows, columns = (np.arange(sides[0]) * sides[1] // sides[0] for sides in zip(names.shape, won.shape, strict=True))
+    for group in groups:
+        places, colors = place[[*group.words]], np.array(group.colors)
+        color_of = np.full(len(own), -1)
+        color_of[places[places >= 0]] = colors[places >= 0]
+        part = connected_cells((color_of >= 0).astype(np.int64)[won])
+        named = part[rows][:, columns] * len(COLORS) + names
+        votes = np.bincount(named.ravel(), minlength=(part.max() + 1) * len(COLORS)).reshape(-1, len(COLORS)) * _VOTES
+        of_words = votes[:, colors]
+        taken = places[of_words.argmax(axis=1)]
+        taken[of_words.max(axis=1) < LEAST_SHARE * votes.sum(axis=1)] = -1
+        new = taken[part]
+        at = np.nonzero((color_of[won] >= 0) & (new >= 0) & (color_of[won] != color_of[new]))
+        old, new = won[at], new[at]
+        changed[new, *at], changed[old, *at] = maps[old, *at], maps[new, *at]
+    return changed
