@@ -66,6 +66,17 @@ def test_a_region_gets_the_word_of_its_color_and_nothing_else_changes() -> None:
     assert np.array_equal(np.sort(found, axis=0), np.sort(maps, axis=0))
 
 
+def test_pixels_that_an_unasked_word_wins_do_not_count() -> None:
+    maps, names = drawn()
+    cars, around = ColoredWords((0, 1), tuple(map(COLORS.index, ("gray", "blue")))), np.zeros((1, 6, 8), np.float32)
+    maps[0] += 2
+    assert (with_colors(maps, np.arange(4), [cars], names, 4)[:, 1, 1:3].argmax(0) == 0).all()
+    around[:] = 4
+    around[0, 1:3, 1:4] = 0
+    found = with_colors(np.concatenate([maps, around]), np.arange(5), [cars], names, 4)
+    assert (found[:4, 1, 1:3].argmax(0) == 1).all()
+
+
 def test_a_color_that_no_pixel_has_and_a_word_that_was_dropped_change_nothing() -> None:
     maps, names = drawn()
     neither = ColoredWords((0, 1), (COLORS.index("pink"), COLORS.index("green")))

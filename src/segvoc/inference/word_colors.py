@@ -85,8 +85,8 @@ def with_colors(
 ) -> Float[np.ndarray, "P h w"]:
     """Give connected cells of a group's words to the word whose color most of their pixels have.
 
-    In these cells, the maps of this word and of the one that won are swapped (in a copy). Nothing changes if few pixels
-    have the color (`LEAST_SHARE`), or class selection dropped the word.
+    In these cells, the maps of this word and of the one that won are swapped (in a copy). Only pixels count where no
+    unasked word is likelier. Nothing changes if few of them have the color (`LEAST_SHARE`), or if the word was dropped.
 
     Args:
         maps: of the words that class selection kept.
@@ -99,17 +99,18 @@ def with_colors(
     own = kept[kept < asked]
     place[own] = np.arange(len(own))
     won, changed = strongest(maps[: len(own)])[1], maps.copy()
+    sure = strongest(maps)[1] == won
     rows, columns = (np.arange(sides[0]) * sides[1] // sides[0] for sides in zip(names.shape, won.shape, strict=True))
     for group in groups:
         places, colors = place[[*group.words]], np.array(group.colors)
         color_of = np.full(len(own), -1)
         color_of[places[places >= 0]] = colors[places >= 0]
         part = connected_cells((color_of >= 0).astype(np.int64)[won])
-        named = part[rows][:, columns] * len(COLORS) + names
-        votes = np.bincount(named.ravel(), minlength=(part.max() + 1) * len(COLORS)).reshape(-1, len(COLORS)) * _VOTES
+        named = (part[rows][:, columns] * len(COLORS) + names)[sure[rows][:, columns]]
+        votes = np.bincount(named, minlength=(part.max() + 1) * len(COLORS)).reshape(-1, len(COLORS)) * _VOTES
         of_words = votes[:, colors]
         taken = places[of_words.argmax(axis=1)]
-        taken[of_words.max(axis=1) < LEAST_SHARE * votes.sum(axis=1)] = -1
+        taken[of_words.max(axis=1) <= LEAST_SHARE * votes.sum(axis=1)] = -1
         new = taken[part]
         at = np.nonzero((color_of[won] >= 0) & (new >= 0) & (color_of[won] != color_of[new]))
         old, new = won[at], new[at]

@@ -45,7 +45,7 @@ export async function withColors(
   const [, , height, width] = pixels.dims;
   const { names } = await program.run({ pixels: pixels.reshape([3, height, width]) });
   const values = before.slice(), maps = { values, classes, rows, columns }, cells = rows * columns;
-  const { index: won } = strongestClass({ ...maps, values: before }, rows, columns, [...kept.keys()]);
+  const [{ index: won }, { index: first }] = [[...kept.keys()], undefined].map((among) => strongestClass(maps, rows, columns, among));
   for (const { words, colors } of groups) {
     const places = words.map((word) => kept.indexOf(word));
     const colorOf = new Map(places.map((place, at) => [place, colors[at]]));
@@ -60,12 +60,14 @@ export async function withColors(
     for (const [pixel, name] of (names.data as Int32Array).entries()) {
       const x = pixel % width, y = (pixel - x) / width;
       const cell = Math.floor((y * rows) / height) * columns + Math.floor((x * columns) / width);
+      // an unasked word is likelier
+      if (first[cell] !== won[cell]) continue;
       votes[part[cell] * COLORS.length + name] += VOTES[name];
     }
     const taken = [...Array(parts).keys()].map((one) => {
       const ofColors = votes.subarray(one * COLORS.length, (one + 1) * COLORS.length);
       const ofWords = colors.map((color) => ofColors[color]), most = Math.max(...ofWords);
-      return most < LEAST_SHARE * ofColors.reduce((sum, some) => sum + some, 0) ? -1 : places[ofWords.indexOf(most)];
+      return most <= LEAST_SHARE * ofColors.reduce((sum, some) => sum + some, 0) ? -1 : places[ofWords.indexOf(most)];
     });
     for (let cell = 0; cell < cells; cell++) {
       const from = won[cell], to = taken[part[cell]];
