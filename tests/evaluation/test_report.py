@@ -19,7 +19,7 @@ from segvoc.encoders.prompts import CLIP_TEMPLATE
 from segvoc.evaluation import report_page
 from segvoc.evaluation.report import ModelOrigin
 from segvoc.evaluation.runner import evaluate
-from segvoc.evaluation.score_tables import comparison, markdown_rows, score_table
+from segvoc.evaluation.score_tables import comparison, markdown_rows, score_table, verdict
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from tests.evaluation.drawn_sets import WORDS, draw_set, task_of
 from tests.inference.small_network import small_segmenter
@@ -162,6 +162,8 @@ def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
         (row,) = comparison(official | counts)
         assert (row["here"], row["difference"]) == (here, more)
     assert official["verdict"] in ("within 0.1 of CAT-Seg, Table 1", "not within 0.1 of CAT-Seg, Table 1")
+    lacking = official | {"data": official["data"] | {"failed": 1, "source": {"missing": 2}}}
+    assert verdict(lacking, published_weights=True).endswith("; 3 images are missing or could not be read")
 
 
 def test_examples_of_an_earlier_report_are_deleted(tmp_path, monkeypatch):
