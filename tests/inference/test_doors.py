@@ -46,7 +46,7 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("dog, person, sofa, wall, floor, table, cup, cat, bird, tree", {}),
     "one word": ("dog", {}),
     "few": ("dog, ball", {}),
-    "surfaces": ("puppy, lawn, wall, cup, sofa, cat, bird, horse, sheep, cow", {}),
+    "surfaces and colors": ("brown dog, black puppy, lawn, wall, cup, sofa, cat, bird, horse, sheep, cow", {}),
     "parts": ("hat, shirt", {}),
     "whole": ("hat, man, dog", {}),
     "background": ("dog, cat", {"background": "auto"}),
