@@ -67,14 +67,20 @@ def test_a_region_gets_the_word_of_its_color_and_nothing_else_changes() -> None:
 
 
 def test_pixels_that_an_unasked_word_wins_do_not_count() -> None:
-    maps, names = drawn()
-    cars, around = ColoredWords((0, 1), tuple(map(COLORS.index, ("gray", "blue")))), np.zeros((1, 6, 8), np.float32)
-    maps[0] += 2
-    assert (with_colors(maps, np.arange(4), [cars], names, 4)[:, 1, 1:3].argmax(0) == 0).all()
-    around[:] = 4
-    around[0, 1:3, 1:4] = 0
-    found = with_colors(np.concatenate([maps, around]), np.arange(5), [cars], names, 4)
-    assert (found[:4, 1, 1:3].argmax(0) == 1).all()
+    cars = ColoredWords((0, 1), (COLORS.index("gray"), COLORS.index("blue")))
+    maps, names = np.zeros((3, 24, 32), np.float32), np.full((48, 64), COLORS.index("gray"), np.int32)
+    maps[0], names[16:32, 16:32] = 3, COLORS.index("blue")
+    assert with_colors(maps, np.arange(3), [cars], names, 2)[:, 8, 8].argmax() == 0
+    maps[2], maps[2, 8:16, 8:16] = 4, 0
+    assert (with_colors(maps, np.arange(3), [cars], names, 2)[:, 8:16, 8:16].argmax(0) == 1).all()
+
+
+def test_things_of_two_colors_may_touch_and_have_small_parts_of_others() -> None:
+    cars = ColoredWords((0, 1, 2), tuple(map(COLORS.index, ("white", "red", "black"))))
+    maps, names = np.zeros((3, 24, 32), np.float32), np.full((24, 32), COLORS.index("white"), np.int32)
+    maps[2], names[:, 16:], names[10:13, 6:9] = 1, COLORS.index("red"), COLORS.index("black")
+    found = with_colors(maps, np.arange(3), [cars], names, 3).argmax(0)
+    assert (found[:, :13] == 0).all() and (found[:, 16:] == 1).all()
 
 
 def test_a_color_that_no_pixel_has_and_a_word_that_was_dropped_change_nothing() -> None:

@@ -17,10 +17,14 @@ from segvoc.runtime.arrays import Array, array_namespace, strongest
 LEAST_SHARE = 0.05
 """Share of a region's votes that a color needs."""
 
+REACH = 8
+"""How far around a cell votes count [sides of the view / REACH], as much as those of all its connected cells: things of
+several colors may touch, and panes and wheels of a car have colors of their own."""
+
 KEPT = 64
 """Number of words up to which class selection drops none, where colors decide between some of them."""
 
-_VOTES = np.array([0.8, 1.0, 1.0, *[1.5] * 8])
+_WEIGHTS = np.array([0.75, 1.0, 1.0, *[1.5] * 8])
 """How much a pixel of each of `COLORS` counts: in things of any color, shadows, tires and panes are black, and
 highlights have no color."""
 
@@ -83,7 +87,7 @@ def with_colors(
     names: Int32[np.ndarray, "H W"],
     asked: int,
 ) -> Float[np.ndarray, "P h w"]:
-    """Give connected cells of a group's words to the word whose color most of their pixels have.
+    """Give cells of a group's words to the word whose color most pixels around them have, in their connected cells.
 
     In these cells, the maps of this word and of the one that won are swapped (in a copy). Only pixels count where no
     unasked word is likelier. Nothing changes if few of them have the color (`LEAST_SHARE`), or if the word was dropped.
@@ -95,24 +99,39 @@ def with_colors(
         names: see `color_names`.
         asked: number of asked words.
     """
-    place = np.full(asked, -1)
-    own = kept[kept < asked]
+    place, own = np.full(asked, -1), kept[kept < asked]
     place[own] = np.arange(len(own))
     won, changed = strongest(maps[: len(own)])[1], maps.copy()
-    sure = strongest(maps)[1] == won
-    rows, columns = (np.arange(sides[0]) * sides[1] // sides[0] for sides in zip(names.shape, won.shape, strict=True))
+    votes = _votes(names, won.shape) * (strongest(maps)[1] == won)
     for group in groups:
         places, colors = place[[*group.words]], np.array(group.colors)
         color_of = np.full(len(own), -1)
         color_of[places[places >= 0]] = colors[places >= 0]
-        part = connected_cells((color_of >= 0).astype(np.int64)[won])
-        named = (part[rows][:, columns] * len(COLORS) + names)[sure[rows][:, columns]]
-        votes = np.bincount(named, minlength=(part.max() + 1) * len(COLORS)).reshape(-1, len(COLORS)) * _VOTES
-        of_words = votes[:, colors]
-        taken = places[of_words.argmax(axis=1)]
-        taken[of_words.max(axis=1) <= LEAST_SHARE * votes.sum(axis=1)] = -1
-        new = taken[part]
-        at = np.nonzero((color_of[won] >= 0) & (new >= 0) & (color_of[won] != color_of[new]))
+        inside = color_of[won] >= 0
+        shares = _shares(votes * inside, connected_cells(inside.astype(np.int64)))[colors]
+        new = np.where(shares.max(axis=0) > LEAST_SHARE, places[shares.argmax(axis=0)], -1)
+        at = np.nonzero(inside & (new >= 0) & (color_of[won] != color_of[new]))
         old, new = won[at], new[at]
         changed[new, *at], changed[old, *at] = maps[old, *at], maps[new, *at]
     return changed
+
+
+def _votes(names: Int32[np.ndarray, "H W"], cells: tuple[int, ...]) -> Float[np.ndarray, "11 h w"]:
+    """How many pixels of each cell have each color, as far as they count."""
+    rows, columns = (np.arange(pixels) * side // pixels for pixels, side in zip(names.shape, cells, strict=True))
+    places = (names * cells[0] + rows[:, None]) * cells[1] + columns
+    counts = np.bincount(places.ravel(), minlength=len(COLORS) * cells[0] * cells[1])
+    return counts.reshape(len(COLORS), *cells) * _WEIGHTS[:, None, None]
+
+
+def _shares(votes: Float[np.ndarray, "11 h w"], part: Int[np.ndarray, "h w"]) -> Float[np.ndarray, "11 h w"]:
+    """Share of each color in the votes around each cell, and in those of all its connected cells: the mean of both."""
+    of_parts = np.stack([np.bincount(part.ravel(), of_color.ravel()) for of_color in votes])[:, part]
+    around = votes
+    for axis in (1, 2):
+        side = votes.shape[axis]
+        sums = np.insert(around.cumsum(axis=axis), 0, 0, axis=axis)
+        at, reach = np.arange(side), side // REACH
+        around = sums.take(np.minimum(at + reach + 1, side), axis) - sums.take(np.maximum(at - reach, 0), axis)
+    near, all_ = (some / np.maximum(some.sum(axis=0), 1) for some in (around, of_parts))
+    return (near + all_) / 2

@@ -13,8 +13,11 @@ export const KEPT = 64;
 /** Share of a region's votes that a color needs. */
 const LEAST_SHARE = 0.05;
 
+/** How far around a cell votes count, in parts of a side. */
+const REACH = 8;
+
 /** How much a pixel of each color counts. */
-const VOTES = COLORS.map((color) => (color === "black" ? 0.8 : color === "gray" || color === "white" ? 1 : 1.5));
+const WEIGHTS = COLORS.map((color) => (color === "black" ? 0.75 : color === "gray" || color === "white" ? 1 : 1.5));
 
 export interface ColoredWords {
   readonly words: readonly number[];
@@ -32,49 +35,73 @@ export function coloredWords(facts: readonly WordFacts[]): ColoredWords[] {
 }
 
 /**
- * Give connected cells of a group's words to the word whose color most of their pixels have; `kept` are the numbers of the
- * asked words that have maps, the first ones.
+ * Give cells of a group's words to the word whose color most pixels around them have, in their connected cells; `kept` are
+ * the numbers of the asked words that have maps, the first ones.
  */
 export async function withColors(
   program: ort.InferenceSession,
   pixels: ort.Tensor,
   groups: readonly ColoredWords[],
-  { values: before, classes, rows, columns }: Maps,
+  maps: Maps,
   kept: readonly number[],
 ): Promise<Maps> {
-  const [, , height, width] = pixels.dims;
+  const [, , height, width] = pixels.dims, { values: before, rows, columns } = maps, cells = rows * columns;
   const { names } = await program.run({ pixels: pixels.reshape([3, height, width]) });
-  const values = before.slice(), maps = { values, classes, rows, columns }, cells = rows * columns;
   const [{ index: won }, { index: first }] = [[...kept.keys()], undefined].map((among) => strongestClass(maps, rows, columns, among));
+  const cellOf = (pixel: number) => {
+    const x = pixel % width, y = (pixel - x) / width;
+    return Math.floor((y * rows) / height) * columns + Math.floor((x * columns) / width);
+  };
+  const values = before.slice();
   for (const { words, colors } of groups) {
     const places = words.map((word) => kept.indexOf(word));
     const colorOf = new Map(places.map((place, at) => [place, colors[at]]));
     const inside = Uint16Array.from(won, (place) => Number(colorOf.has(place)));
-    const part = new Int32Array(cells);
-    let parts = 0;
-    for (const runs of regions(inside, { width: columns, height: rows })) {
-      forRuns(runs, (cell) => (part[cell] = parts));
-      parts++;
-    }
-    const votes = new Float64Array(parts * COLORS.length);
+    const votes = COLORS.map(() => new Float64Array(cells));
     for (const [pixel, name] of (names.data as Int32Array).entries()) {
-      const x = pixel % width, y = (pixel - x) / width;
-      const cell = Math.floor((y * rows) / height) * columns + Math.floor((x * columns) / width);
-      // an unasked word is likelier
-      if (first[cell] !== won[cell]) continue;
-      votes[part[cell] * COLORS.length + name] += VOTES[name];
+      const cell = cellOf(pixel);
+      // elsewhere an unasked word is likelier
+      if (inside[cell] && first[cell] === won[cell]) votes[name][cell] += WEIGHTS[name];
     }
-    const taken = [...Array(parts).keys()].map((one) => {
-      const ofColors = votes.subarray(one * COLORS.length, (one + 1) * COLORS.length);
-      const ofWords = colors.map((color) => ofColors[color]), most = Math.max(...ofWords);
-      return most <= LEAST_SHARE * ofColors.reduce((sum, some) => sum + some, 0) ? -1 : places[ofWords.indexOf(most)];
-    });
+    const near = shared(votes.map((of) => around(around(of, rows, columns, columns, 1), columns, rows, 1, columns)));
+    const all = shared(inParts(votes, inside, rows, columns));
     for (let cell = 0; cell < cells; cell++) {
-      const from = won[cell], to = taken[part[cell]];
-      if (!inside[cell] || to < 0 || colorOf.get(from) === colorOf.get(to)) continue;
+      if (!inside[cell]) continue;
+      const shares = colors.map((color) => (near[color][cell] + all[color][cell]) / 2), most = Math.max(...shares);
+      const from = won[cell], to = most > LEAST_SHARE ? places[shares.indexOf(most)] : -1;
+      if (to < 0 || colorOf.get(from) === colorOf.get(to)) continue;
       values[to * cells + cell] = before[from * cells + cell];
       values[from * cells + cell] = before[to * cells + cell];
     }
   }
-  return maps;
+  return { ...maps, values };
+}
+
+/** Sums over the cells within reach along an axis of `side` cells, `step` apart, of which there are `lines`, `apart` apart. */
+function around(values: Float64Array, lines: number, side: number, apart: number, step: number): Float64Array {
+  const found = new Float64Array(values.length), sums = new Float64Array(side + 1), reach = Math.floor(side / REACH);
+  for (let line = 0; line < lines; line++) {
+    for (let at = 0; at < side; at++) sums[at + 1] = sums[at] + values[line * apart + at * step];
+    for (let at = 0; at < side; at++)
+      found[line * apart + at * step] = sums[Math.min(at + reach + 1, side)] - sums[Math.max(at - reach, 0)];
+  }
+  return found;
+}
+
+/** Sums over all connected cells. */
+function inParts(votes: readonly Float64Array[], inside: Uint16Array, rows: number, columns: number): Float64Array[] {
+  const sums = votes.map((of) => new Float64Array(of.length));
+  for (const runs of regions(inside, { width: columns, height: rows }))
+    for (const [color, of] of votes.entries()) {
+      let sum = 0;
+      forRuns(runs, (cell) => (sum += of[cell]));
+      forRuns(runs, (cell) => (sums[color][cell] = sum));
+    }
+  return sums;
+}
+
+/** The share of each color in each cell. */
+function shared(votes: readonly Float64Array[]): Float64Array[] {
+  const totals = votes[0].map((_, cell) => Math.max(1, votes.reduce((sum, of) => sum + of[cell], 0)));
+  return votes.map((of) => of.map((some, cell) => some / totals[cell]));
 }
