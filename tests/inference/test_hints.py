@@ -151,6 +151,7 @@ def test_a_model_that_hardly_tells_colors_apart_says_so() -> None:
     (hint,) = warned("red cup, table")
     assert hint == '"red cup": this model hardly tells colors apart; "cup" is found better'
     said = "hardly tells colors apart"
+    assert f'"old red cup": this model {said}; "old cup" is found better' in warned("old red cup, table")
     assert not [line for line in warned("orange juice, red zork, black, car") if said in line]
     assert not [line for line in warned("red cup, white cup, table") if said in line], "pixels decide between them"
 

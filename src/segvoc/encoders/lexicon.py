@@ -138,8 +138,7 @@ class Lexicon:
 
     def _color(self, head: str, noun: str, kind: str) -> str | None:
         """The color that a phrase says of its noun; none if there are two, as in "black and white cat"."""
-        words = head.split()[: -len(noun.split())]
-        colors = {_OTHER_COLORS.get(word, word) for word in words} & {*COLORS}
+        colors = {*map(_color_named, head.split()[: -len(noun.split())])} - {None}
         return colors.pop() if len(colors) == 1 and kind != "person" else None
 
     def _head(self, name: str) -> tuple[str, str]:
@@ -174,6 +173,16 @@ class Lexicon:
             if any(name in self._compounds for name in _singulars(end)):
                 return None
         return None
+
+
+def without_color(phrase: str) -> str:
+    """A phrase without its words for colors."""
+    return " ".join(word for word in phrase.split() if _color_named(folded(word)) is None)
+
+
+def _color_named(word: str) -> str | None:
+    color = _OTHER_COLORS.get(word, word)
+    return color if color in COLORS else None
 
 
 CACHED_ANSWERS = 20_000

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from segvoc.encoders.lexicon import without_color
 from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.inference.decision import FILL, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
@@ -171,7 +172,7 @@ def color_hints(query: ClassQuery) -> list[Hint]:
     alone = [names[at] for at, fact in enumerate(query.facts) if fact.color is not None and at not in compared]
     if not alone:
         return []
-    plain = alone[0].split(maxsplit=1)[1]
+    plain = without_color(alone[0])
     return [Hint((f'"{alone[0]}": this model hardly tells colors apart; "{plain}" is found better',))]
 
 

@@ -444,10 +444,12 @@ class LabelingJob:
 
     def _with_colors(self, logits: Array, kept: Array | None, views: EncodedViews) -> Array:
         """The maps, where colors decide between words; see `word_colors`."""
-        maps, colored, asked = to_numpy(as_float32(logits)).copy(), self.query.colored, len(self.query.facts)
+        query, maps = self.query, to_numpy(as_float32(logits)).copy()
         for number, pixels in enumerate(to_numpy(views.pixels)):
             words = np.arange(maps.shape[1]) if kept is None else to_numpy(kept[number, ...])
-            maps[number] = with_colors(maps[number], words, colored, color_names(pixels), asked)
+            whole = words < query.num_words  # parts win within their things
+            names, asked = color_names(pixels), len(query.facts)
+            maps[number, whole] = with_colors(maps[number, whole], words[whole], query.colored, names, asked)
         return array_namespace(logits).asarray(maps, device=device(logits))
 
 

@@ -108,6 +108,8 @@ def with_colors(
         color_of = np.full(len(own), -1)
         color_of[places[places >= 0]] = colors[places >= 0]
         inside = color_of[won] >= 0
+        if not inside.any():
+            continue
         shares = _shares(votes * inside, connected_cells(inside.astype(np.int64)))[colors]
         new = np.where(shares.max(axis=0) > LEAST_SHARE, places[shares.argmax(axis=0)], -1)
         at = np.nonzero(inside & (new >= 0) & (color_of[won] != color_of[new]))

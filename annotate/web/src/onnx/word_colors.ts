@@ -57,6 +57,7 @@ export async function withColors(
     const places = words.map((word) => kept.indexOf(word));
     const colorOf = new Map(places.map((place, at) => [place, colors[at]]));
     const inside = Uint16Array.from(won, (place) => Number(colorOf.has(place)));
+    if (!inside.includes(1)) continue;
     const votes = COLORS.map(() => new Float64Array(cells));
     for (const [pixel, name] of (names.data as Int32Array).entries()) {
       const cell = cellOf(pixel);
