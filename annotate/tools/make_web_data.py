@@ -140,8 +140,9 @@ def _decided(random: np.random.Generator, words: tuple[str, ...]) -> dict[str, A
     kept = np.delete(np.arange(len(query.queried)), dropped if dropped else [])
     maps = random.integers(-64, 64, (1, len(kept), 4, 60)).astype(np.int8)
     pixels = random.integers(0, 256, (3, 3, 15)).repeat(4, axis=1).repeat(8, axis=2).astype(np.uint8)
-    colored = with_colors(maps[0], kept, query.colored, color_names(pixels.astype(np.float32)), len(words))
-    output, protocol = ViewLogits(colored[None] / np.float32(16), kept[None], len(query.queried)), Protocol(size=448)
+    names = color_names(pixels.astype(np.float32))
+    colored = with_colors(maps[0] / np.float32(16), kept, query.colored, names, len(words))
+    output, protocol = ViewLogits(colored[None], kept[None], len(query.queried)), Protocol(size=448)
     coarse, fitted = coarse_maps(output, protocol, (4, 60), len(words)), rules.decision.confidence
     offsets = fitted.offsets(coarse, fact_rows(query.facts, coarse)) if fitted and len(words) > 1 else None
     found = search_classes(output, (4, 60), query, protocol, offsets=offsets)()

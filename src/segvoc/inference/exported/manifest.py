@@ -28,9 +28,9 @@ ExportFormat = Literal["onnx", "triton"]
 ExportDtype = Literal["float32", "float16", "int8"]
 """Precision of most weights; "float16" also computes in float16, "int8" in float32."""
 
-DECISION_PROGRAMS = ("words", "differ", "offsets", "pixels")
+DECISION_PROGRAMS = ("words", "differ", "offsets", "colors", "pixels")
 """The functions of `segvoc.inference.decision` as programs: `competition`, `differ`, the offsets of the confidence,
-where it was fitted, and `decide`."""
+where it was fitted, `color_names`, where colors are compared, and `decide`."""
 
 FOLDER_FORMAT = 1
 """Version of the folder's layout."""
