@@ -9,11 +9,14 @@ from PIL import Image
 
 from segvoc.encoders.lexicon import COLORS, trained_lexicon
 from segvoc.inference.decision import Decision, Rules
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.word_colors import ColoredWords, color_names, colored_words, with_colors
 from segvoc.models.shipped import open_tiny
 
 TINY = open_tiny()
 PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
+
+MANY = ", ".join(f"word {number}" for number in range(28)) + ", table"
 
 EXAMPLES = {
     "black": ((0, 0, 0), (30, 28, 33)),
@@ -106,6 +109,12 @@ def test_a_cup_is_the_one_of_its_color(tile: int | None) -> None:
     for number, color in enumerate([(230, 30, 30), (40, 70, 230), (40, 180, 60), (255, 255, 255)]):
         counts = np.bincount(TINY.segment(painted(color), words, tile=tile).labels.ravel())
         assert max(range(4), key=lambda cup: counts[cup]) == number
+
+
+@pytest.mark.parametrize(("words", "least"), [("red cup, table", 16), ("red cup, blue cup, " + MANY, 31)])
+def test_no_word_is_dropped_where_colors_decide(words: str, least: int) -> None:
+    selection = TINY.job(words, LabelOptions()).protocol.selection
+    assert selection is not None and selection.least == least
 
 
 def test_taught_words_and_other_networks_know_colors_by_themselves() -> None:

@@ -114,7 +114,8 @@ def main() -> None:
     for name, cases in (("cars", cars(photos)), ("touching cars", touching(photos)), ("painted", painted(model))):
         found = list(cases)
         row: dict[str, object] = {"things": name, "number": sum(len(case.truth) for case in found)}
-        for way, model.traits in (("network alone", alone), ("pixels decide", compared)):
+        for way, traits in (("network alone", alone), ("pixels decide", compared)):
+            model.traits = traits
             row[way] = sum(score(model, case) for case in found)
         rows.append(row)
         print(row, flush=True)

@@ -423,7 +423,7 @@ class LabelingJob:
         return logits if self.taught is None else self.taught(logits, kept, views.features), kept
 
     def _finished(self, logits: Array, kept: Array | None, views: EncodedViews) -> Array:
-        """An image's logits with its edges, by the colors of its pixels, as probabilities of taught words."""
+        """An image's logits, refined by its edges and colors, as probabilities of taught words."""
         logits = self._with_edges(logits, kept, views) if self.edges else logits
         logits = self._with_colors(logits, kept, views) if self.query.colored else logits
         if self.taught is None or not self._is_softmax:
@@ -448,8 +448,9 @@ class LabelingJob:
         for number, pixels in enumerate(to_numpy(views.pixels)):
             words = np.arange(maps.shape[1]) if kept is None else to_numpy(kept[number, ...])
             whole = words < query.num_words  # parts win within their things
-            names, asked = color_names(pixels), len(query.facts)
-            maps[number, whole] = with_colors(maps[number, whole], words[whole], query.colored, names, asked)
+            maps[number, whole] = with_colors(
+                maps[number, whole], words[whole], query.colored, color_names(pixels), len(query.facts)
+            )
         return array_namespace(logits).asarray(maps, device=device(logits))
 
 

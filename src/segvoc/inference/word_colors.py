@@ -1,4 +1,4 @@
-"""Colors in words: of words for one kind of thing in several colors, a region gets the one whose color its pixels have.
+"""Words that differ in the color of one kind of thing ("red car", "white car"): pixels decide between them.
 
 An image encoder that was trained to tell things apart hardly tells their colors. So where "red car" is beside "white
 car", the model finds the cars, and the pixels of each say which of the two it is.
@@ -17,9 +17,9 @@ from segvoc.runtime.arrays import Array, array_namespace, strongest
 LEAST_SHARE = 0.05
 """Share of a region's votes that a color needs."""
 
-REACH = 8
-"""How far around a cell votes count [sides of the view / REACH], as much as those of all its connected cells: things of
-several colors may touch, and panes and wheels of a car have colors of their own."""
+NEIGHBORHOOD = 8
+"""The side of a view, divided by the distance up to which neighbors of a cell vote. They count as much as all its
+connected cells: things of several colors may touch, and panes and wheels of a car have colors of their own."""
 
 KEPT = 64
 """Number of words up to which class selection drops none, where colors decide between some of them."""
@@ -60,13 +60,13 @@ def color_names(pixels: Float[Array, "3 H W"]) -> Int32[Array, "H W"]:
     hue = xp.where(value == red, unit * (green - blue), hue)
     hue = xp.where(hue < 0, hue + 360, hue)
     light, colorful = value > 0.55, (chroma >= 0.25 * value) & (chroma >= 0.1) & (value >= 0.15)
-    ends_red = hue >= _HUES[-1]
+    is_red = (hue < _HUES[0]) | (hue >= _HUES[-1])
     conditions = {
         "black": ~colorful & (value < 0.25),
         "gray": ~colorful & (value <= 0.72),
         "white": ~colorful,
-        "pink": ((hue < _HUES[0]) | ends_red) & light & (chroma < 0.5 * value),
-        "red": (hue < _HUES[0]) | ends_red,
+        "pink": is_red & light & (chroma < 0.5 * value),
+        "red": is_red,
         "brown": (hue < _HUES[1]) & ~light,
         "orange": hue < _HUES[1],
         "yellow": hue < _HUES[2],
@@ -85,7 +85,7 @@ def with_colors(
     kept: Int[np.ndarray, " P"],
     groups: Sequence[ColoredWords],
     names: Int32[np.ndarray, "H W"],
-    asked: int,
+    num_asked: int,
 ) -> Float[np.ndarray, "P h w"]:
     """Give cells of a group's words to the word whose color most pixels around them have, in their connected cells.
 
@@ -97,9 +97,9 @@ def with_colors(
         kept: their numbers, ascending; the asked words come first.
         groups: see `colored_words`.
         names: see `color_names`.
-        asked: number of asked words.
+        num_asked: number of asked words.
     """
-    place, own = np.full(asked, -1), kept[kept < asked]
+    place, own = np.full(num_asked, -1), kept[kept < num_asked]
     place[own] = np.arange(len(own))
     won, changed = strongest(maps[: len(own)])[1], maps.copy()
     votes = _votes(names, won.shape) * (strongest(maps)[1] == won)
@@ -133,7 +133,7 @@ def _shares(votes: Float[np.ndarray, "11 h w"], part: Int[np.ndarray, "h w"]) ->
     for axis in (1, 2):
         side = votes.shape[axis]
         sums = np.insert(around.cumsum(axis=axis), 0, 0, axis=axis)
-        at, reach = np.arange(side), side // REACH
+        at, reach = np.arange(side), side // NEIGHBORHOOD
         around = sums.take(np.minimum(at + reach + 1, side), axis) - sums.take(np.maximum(at - reach, 0), axis)
-    near, all_ = (some / np.maximum(some.sum(axis=0), 1) for some in (around, of_parts))
-    return (near + all_) / 2
+    nearby, connected = (some / np.maximum(some.sum(axis=0), 1) for some in (around, of_parts))
+    return (nearby + connected) / 2

@@ -81,8 +81,8 @@ export class Decision {
   /** Maps of a contest's words, whose numbers are given, by the colors of an image's pixels. */
   async colored(contest: Contest, pixels: ort.Tensor, maps: Maps, kept: readonly number[]): Promise<Maps> {
     if (!contest.colored.length) return maps;
-    const asked = kept.filter((number) => number < contest.words.length);
-    return withColors(this.programs["colors"]!, pixels, contest.colored, maps, asked);
+    // the words that were asked for come first
+    return withColors(this.programs["colors"]!, pixels, contest.colored, maps, kept.filter((number) => number < contest.words.length));
   }
 
   /** The labels of pixels by maps of the contest's words, whose numbers are given, and how likely they are right. */

@@ -13,8 +13,8 @@ export const KEPT = 64;
 /** Share of a region's votes that a color needs. */
 const LEAST_SHARE = 0.05;
 
-/** How far around a cell votes count, in parts of a side. */
-const REACH = 8;
+/** The side of a view, divided by the distance up to which neighbors of a cell vote. */
+const NEIGHBORHOOD = 8;
 
 /** How much a pixel of each color counts. */
 const WEIGHTS = COLORS.map((color) => (color === "black" ? 0.75 : color === "gray" || color === "white" ? 1 : 1.5));
@@ -64,11 +64,11 @@ export async function withColors(
       // elsewhere an unasked word is likelier
       if (inside[cell] && first[cell] === won[cell]) votes[name][cell] += WEIGHTS[name];
     }
-    const near = shared(votes.map((of) => around(around(of, rows, columns, columns, 1), columns, rows, 1, columns)));
-    const all = shared(inParts(votes, inside, rows, columns));
+    const nearby = shared(votes.map((of) => around(around(of, rows, columns, columns, 1), columns, rows, 1, columns)));
+    const connected = shared(inParts(votes, inside, rows, columns));
     for (let cell = 0; cell < cells; cell++) {
       if (!inside[cell]) continue;
-      const shares = colors.map((color) => (near[color][cell] + all[color][cell]) / 2), most = Math.max(...shares);
+      const shares = colors.map((color) => (nearby[color][cell] + connected[color][cell]) / 2), most = Math.max(...shares);
       const from = won[cell], to = most > LEAST_SHARE ? places[shares.indexOf(most)] : -1;
       if (to < 0 || colorOf.get(from) === colorOf.get(to)) continue;
       values[to * cells + cell] = before[from * cells + cell];
@@ -80,7 +80,7 @@ export async function withColors(
 
 /** Sums over the cells within reach along an axis of `side` cells, `step` apart, of which there are `lines`, `apart` apart. */
 function around(values: Float64Array, lines: number, side: number, apart: number, step: number): Float64Array {
-  const found = new Float64Array(values.length), sums = new Float64Array(side + 1), reach = Math.floor(side / REACH);
+  const found = new Float64Array(values.length), sums = new Float64Array(side + 1), reach = Math.floor(side / NEIGHBORHOOD);
   for (let line = 0; line < lines; line++) {
     for (let at = 0; at < side; at++) sums[at + 1] = sums[at] + values[line * apart + at * step];
     for (let at = 0; at < side; at++)
