@@ -80,4 +80,5 @@ def test_two_people_open_paint_upload_and_export_through_the_proxy(open_tab: Ope
     ben.shows("3 of 3 images labeled")
     with zipfile.ZipFile(ben.saved("YOLO segmentation")) as archive:
         assert {"data.yaml", "labels/coffee.txt", "images/coffee.jpg"} <= set(archive.namelist())
-    assert not anna.complaints and not ben.complaints
+    # both pages label what waits for labels, and the service refuses those that come second
+    assert not [line for line in anna.complaints + ben.complaints if "412 (Precondition Failed)" not in line]
