@@ -4,13 +4,12 @@ A text encoder relates "skier" to skis rather than to people, and knows nothing 
 table of such facts and one question, `Lexicon.of`; labels, objects, dataset formats and scores all ask it.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
-from segvoc.storage.files import SHIPPED
+from segvoc.storage.files import SHIPPED, read_json
 from segvoc.vocabulary.names import folded
 
 _AFTER_NOUN = re.compile(r"\s(?:with|in|on|at|for|from|by|behind|near|under|made of)\s")
@@ -31,6 +30,9 @@ COLORS = ("black", "gray", "white", "red", "orange", "brown", "yellow", "green",
 """The basic color terms of English (Berlin and Kay, 1969)."""
 
 _OTHER_COLORS = {"grey": "gray", "silver": "gray"}
+
+CACHED_ANSWERS = 20_000
+"""Size of the cache of answers [words]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ class Lexicon:
     has_trained_words: bool = True
     """Whether a network was trained on `kinds`; False: no word has a kind."""
 
+    @lru_cache(maxsize=CACHED_ANSWERS)  # noqa: B019 lexicons last as long as the process
     def of(self, word: str) -> WordFacts:
         """What a word, or a phrase, means.
 
@@ -84,19 +87,25 @@ class Lexicon:
         the rain" are cars, "cable car" is none, and "leg of a table" is a leg, but not a person's.
         """
         name = folded(word)
-        if name not in self._known:
-            self._known[name] = self._facts(name)
-            if len(self._known) > CACHED_ANSWERS:
-                self._known.pop(next(iter(self._known)))
-        return self._known[name]
+        if name in self._compounds:
+            return WordFacts()
+        head, owner = self._head(name)
+        known = self._longest(head, self._kinds)
+        kind = known[1] if known else None
+        surface = self._longest(_plain(head), self._surfaces)
+        # the longer match says what it is: "street sign" is no street
+        is_surface = bool(surface) and (not known or len(surface[0]) >= len(known[0]))
+        return WordFacts(
+            is_trained=self.has_trained_words and name in self.kinds,
+            kind=kind if self.has_trained_words and kind != name else None,
+            whole=self._whole(head, owner, kind),
+            is_surface=is_surface or kind in self.surfaces,
+            color=self._color(head, *known) if known and self.has_trained_words else None,
+        )
 
     def kind_of(self, word: str) -> str:
         """The trained word that a word is a kind of, or the folded word itself."""
         return self.of(word).kind or folded(word)
-
-    @cached_property
-    def _known(self) -> dict[str, WordFacts]:
-        return {}
 
     @cached_property
     def _kinds(self) -> dict[str, str]:
@@ -118,23 +127,6 @@ class Lexicon:
     @cached_property
     def _compounds(self) -> frozenset[str]:
         return frozenset(self.compounds)
-
-    def _facts(self, name: str) -> WordFacts:
-        if name in self._compounds:
-            return WordFacts()
-        head, owner = self._head(name)
-        known = self._longest(head, self._kinds)
-        kind = known[1] if known else None
-        surface = self._longest(_plain(head), self._surfaces)
-        # the longer match says what it is: "street sign" is no street
-        is_surface = bool(surface) and (not known or len(surface[0]) >= len(known[0]))
-        return WordFacts(
-            is_trained=self.has_trained_words and name in self.kinds,
-            kind=kind if self.has_trained_words and kind != name else None,
-            whole=self._whole(head, owner, kind),
-            is_surface=is_surface or kind in self.surfaces,
-            color=self._color(head, *known) if known and self.has_trained_words else None,
-        )
 
     def _color(self, head: str, noun: str, kind: str) -> str | None:
         """The color that a phrase says of its noun; none if there are two, as in "black and white cat"."""
@@ -185,10 +177,6 @@ def _color_named(word: str) -> str | None:
     return color if color in COLORS else None
 
 
-CACHED_ANSWERS = 20_000
-"""Size of the cache of answers [words]."""
-
-
 def _plain(name: str) -> str:
     """A name without hyphens and without what ends names of COCO's classes."""
     parts = name.replace("-", " ").replace("_", " ").split()
@@ -207,7 +195,7 @@ LEXICON_FILE = SHIPPED / "lexicon.json"
 @cache
 def trained_lexicon() -> Lexicon:
     """The lexicon with the words that the shipped network was trained on."""
-    content = json.loads(LEXICON_FILE.read_text(encoding="utf-8"))
+    content = read_json(LEXICON_FILE)
     return Lexicon(
         kinds={kind: tuple(names) for kind, names in content["kinds"].items()},
         wholes=tuple(
