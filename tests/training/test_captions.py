@@ -10,8 +10,8 @@ from segvoc.errors import InputError, UsageError
 from segvoc.runtime.distributed import Processes
 from segvoc.training import caption_task
 from segvoc.training.caption_task import CaptionData, CaptionFiles
-from segvoc.training.objectives import SynergyLosses
-from segvoc.training.recipe import Recipe
+from segvoc.training.objectives import synergy_losses
+from segvoc.training.recipe import CaptionConfig, Recipe
 from segvoc.training.run_folder import RunFolder
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
 from tests.images import one_line_error
@@ -27,7 +27,8 @@ def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path
     with torch.no_grad():
         taps = tuple(tap.float() for tap in batch.taps)
         vectors, _ = network.learn(taps, batch.phrases, batch.owner)
-        terms = SynergyLosses(version="v2", eps=0.02)(*vectors, batch.phrases, batch.owner, 2)
+        config = CaptionConfig(loss_version="v2", loss_eps=0.02)
+        terms = synergy_losses(config, *vectors, batch.phrases, batch.owner, 2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     training.run()
     (line,) = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")

@@ -15,7 +15,6 @@ from torch.utils.data import Dataset
 
 from segvoc.checkpoints.origins import content_hash
 from segvoc.data.captions.caption_index import PROBLEMS_KEPT, CaptionDataset, build_index
-from segvoc.data.captions.phrases import CleaningRules
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import ShardedSampler, epoch_order, read_ahead, seed_of
@@ -28,7 +27,7 @@ from segvoc.runtime.distributed import Processes, available_cores
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.files import digest_of
 from segvoc.training.loop import ForwardPass
-from segvoc.training.objectives import TERMS, SynergyLosses, TrainingObjective
+from segvoc.training.objectives import TERMS, TrainingObjective, synergy_losses
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES
 from segvoc.vocabulary import Vocabulary
@@ -43,9 +42,7 @@ class CaptionObjective(TrainingObjective):
     def __init__(self, network: SynSeg, recipe: Recipe) -> None:
         super().__init__(recipe)
         self.network = network
-        config = recipe.captions
-        self.losses = SynergyLosses(version=config.loss_version, eps=config.loss_eps, active=config.active_threshold)
-        self.weights = {term: getattr(config, f"{term}_weight") for term in TERMS}
+        self.weights = {term: getattr(recipe.captions, f"{term}_weight") for term in TERMS}
 
     def forward(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
@@ -55,7 +52,8 @@ class CaptionObjective(TrainingObjective):
         # similarities near 1 need more digits than bfloat16, which autocast would use
         with torch.autocast(phrases.device.type, enabled=False):
             foreground, background = at_least_float32(vectors.foreground), at_least_float32(vectors.background)
-            terms = self.losses(foreground, background, at_least_float32(phrases), owner, len(taps[0]))
+            vectors = (foreground, background, at_least_float32(phrases))
+            terms = synergy_losses(self.recipe.captions, *vectors, owner, len(taps[0]))
         loss = torch.stack([weight * terms[term] for term, weight in self.weights.items()]).sum()
         detached = {term: value.detach() for term, value in terms.items()}
         return {"loss": loss, **detached, "activation": logits.detach().sigmoid().mean()}
@@ -196,10 +194,7 @@ class CaptionData:
         A warning names each of the first skipped captions and images, and the number of the others. `UsageError`: no
         image has a phrase, the captions can't be read, or spaCy is not installed.
         """
-        config, folder = recipe.captions, files.features or out / FEATURES
-        rules = CleaningRules(
-            excluded=config.excluded_words, match=config.match, most=config.max_phrases, determiners=config.determiners
-        )
+        folder = files.features or out / FEATURES
 
         def warn(line: str) -> None:
             print_line(f"segvoc: warning: {line}")
@@ -212,7 +207,7 @@ class CaptionData:
             if more := len(problems[PROBLEMS_KEPT:]):
                 warn(f"{more} more problems in {files.captions}")
             workers = min(recipe.runtime.num_workers, available_cores())
-            return build_index(source, folder, rules, workers=workers, on_problem=warn, silent=silent)
+            return build_index(source, folder, recipe.captions, workers=workers, on_problem=warn, silent=silent)
 
         dataset = CaptionDataset(cast(Path, processes.gather(processes.on_first(build))[0]))
         return cls(recipe=recipe, dataset=dataset, folder=folder, seed=seed, processes=processes, silent=silent)

@@ -26,7 +26,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import SerialBlock
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
-from segvoc.training.recipe import Loss, Recipe, Version
+from segvoc.training.recipe import CaptionConfig, Loss, Recipe
 
 
 class TrainingObjective(nn.Module):
@@ -201,53 +201,43 @@ def _by_pixel(logits: Logits, targets: PartTargets) -> Float[Tensor, "B T H W"]:
 TERMS = ("align", "cont", "back", "sep")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SynergyLosses:
-    """Computes the losses of a batch."""
+def synergy_losses(
+    config: CaptionConfig,
+    foreground: Float[Tensor, "M C"],
+    background: Float[Tensor, "M C"],
+    text: Float[Tensor, "M C"],
+    owner: Int[Tensor, " M"],
+    images: int,
+) -> dict[str, Float[Tensor, ""]]:
+    """The mean of each loss over the images, by name, of the synergy vectors and text embeddings of M phrases.
 
-    version: Version = "v3"
-    """Version of the paper; see `Version`."""
-    eps: float = 5e-3
-    """Distance that b keeps from 0 and 1."""
-    active: float = 0.1
-    """Cosine above which a pair counts in cont (v3)."""
+    For an image with one phrase, back and sep are 0; for an image without phrases, all four are. `owner` is the
+    position of each phrase's image in the batch. All vectors may have any norm. `Version` says what the versions do.
+    """
+    eps = config.loss_eps
 
-    def __call__(
-        self,
-        foreground: Float[Tensor, "M C"],
-        background: Float[Tensor, "M C"],
-        text: Float[Tensor, "M C"],
-        owner: Int[Tensor, " M"],
-        images: int,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The mean of each loss over the images, by name, of the synergy vectors and text embeddings of M phrases.
-
-        For an image with one phrase, back and sep are 0; for an image without phrases, all four are. `owner` is the
-        position of each phrase's image in the batch. All vectors may have any norm.
-        """
-        f, g, t = (F.normalize(vectors, dim=-1) for vectors in (foreground, background, text))
-        same_image = owner[:, None] == owner
-        counts = same_image.sum(dim=1).to(f.dtype)  # `bincount` would wait for a GPU
-        phrase_weight = 1 / (counts * images)
-        pairs = counts * counts
-        if self.version == "v3":
-            same_image = same_image & ~torch.eye(len(owner), dtype=torch.bool, device=owner.device)
-            pairs = counts * (counts - 1)
-        pair_weight = torch.where(same_image & (counts > 1), 1 / (pairs.clamp(min=1) * images)[:, None], 0.0)
-        similarity = (f * g).sum(dim=-1)
-        active = (similarity > self.active).to(f.dtype) if self.version == "v3" else torch.ones_like(similarity)
-        return {
-            "align": -(phrase_weight * self.bounded((f * t).sum(dim=-1)).log()).sum(),
-            "cont": -(phrase_weight * active * (1 - self.bounded(similarity)).log()).sum(),
-            "back": -(pair_weight * self.bounded(g @ g.mT).log()).sum(),
-            "sep": -(pair_weight * (1 - self.bounded(f @ f.mT)).log()).sum(),
-        }
-
-    def bounded(self, cosine: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    def bounded(cosine: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """b: the cosine, mapped (v3) or clipped (v2) to [eps, 1 - eps]."""
-        if self.version == "v2":
-            return cosine.clamp(self.eps, 1 - self.eps)
-        return self.eps + (1 - 2 * self.eps) * (cosine.clamp(-1, 1) + 1) / 2
+        if config.loss_version == "v2":
+            return cosine.clamp(eps, 1 - eps)
+        return eps + (1 - 2 * eps) * (cosine.clamp(-1, 1) + 1) / 2
+
+    f, g, t = (F.normalize(vectors, dim=-1) for vectors in (foreground, background, text))
+    same_image = owner[:, None] == owner
+    counts = same_image.sum(dim=1).to(f.dtype)  # `bincount` would wait for a GPU
+    phrase_weight = 1 / (counts * images)
+    similarity = (f * g).sum(dim=-1)
+    pairs, active = counts * counts, torch.ones_like(similarity)
+    if config.loss_version == "v3":
+        same_image = same_image & ~torch.eye(len(owner), dtype=torch.bool, device=owner.device)
+        pairs, active = counts * (counts - 1), (similarity > config.active_threshold).to(f.dtype)
+    pair_weight = torch.where(same_image & (counts > 1), 1 / (pairs.clamp(min=1) * images)[:, None], 0.0)
+    return {
+        "align": -(phrase_weight * bounded((f * t).sum(dim=-1)).log()).sum(),
+        "cont": -(phrase_weight * active * (1 - bounded(similarity)).log()).sum(),
+        "back": -(pair_weight * bounded(g @ g.mT).log()).sum(),
+        "sep": -(pair_weight * (1 - bounded(f @ f.mT)).log()).sum(),
+    }
 
 
 Count = Float[Tensor, ""] | None

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from torch import nn
 
-from segvoc.data.captions.phrases import EXCLUDED, Match
+from segvoc.data.captions.phrases import CleaningRules
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.encoders.base import TOWERS, Tower
 from segvoc.encoders.vit import projection_weights
@@ -107,8 +107,8 @@ class ObjectiveConfig(_Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionConfig(_Group):
-    """The objective of a network trained on captions (SynSeg), and its noun phrases."""
+class CaptionConfig(CleaningRules, _Group):
+    """The objective of a network trained on captions (SynSeg), and its noun phrases; see `CleaningRules` for these."""
 
     align_weight: float = 1.0
     """Weight of SynSeg's loss l1."""
@@ -121,23 +121,16 @@ class CaptionConfig(_Group):
     loss_version: Version = "v3"
     """Version of the paper that defines these losses."""
     loss_eps: float = 5e-3
-    """Margin of these losses, see `SynergyLosses.eps`."""
+    """Distance that b keeps from 0 and 1."""
     active_threshold: float = 0.1
-    """Threshold of these losses, see `SynergyLosses.active`."""
-    max_phrases: int = 8
-    """Maximum number of noun phrases per image."""
-    excluded_words: tuple[str, ...] = EXCLUDED
-    """Words that exclude a phrase, see `CleaningRules`."""
-    match: Match = "word"
-    """Matching rule of excluded words, see `CleaningRules`."""
-    determiners: bool = False
-    """Whether phrases keep their determiners ("a red hat"), as in spaCy's noun chunks."""
+    """Cosine above which a pair counts in cont (v3)."""
     flip: bool = True
     """Whether to flip half of the captioned images horizontally. Phrases are unchanged: a "left hand" doesn't
     become a right hand."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _Group.__post_init__(self)
         if not 0 < self.loss_eps < 0.5:
             raise UsageError(f"loss_eps={self.loss_eps} leaves no range for the cosine; it must be between 0 and 0.5")
 

@@ -70,7 +70,7 @@ def test_tars_are_scanned_and_captions_extracted_once(tmp_path, extracted, monke
     with monkeypatch.context() as patch:
         patch.setattr(sources, "images_in_tar", pytest.fail)
         assert build_index(find_captions(pattern), tmp_path / "index", RULES) == first
-        fewer = build_index(find_captions(pattern), tmp_path / "index", CleaningRules(most=1))
+        fewer = build_index(find_captions(pattern), tmp_path / "index", CleaningRules(max_phrases=1))
     assert len(extracted) == 5
     assert fewer != first and CaptionDataset(fewer).phrase_texts() == ["dog0", "dog1"]
     # a changed or added tar costs itself alone

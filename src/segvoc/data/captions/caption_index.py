@@ -14,6 +14,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +64,8 @@ def build_index(
         folder / f"captions-{digest_of(INDEX_FORMAT, chunk.digest(), identity)[:24]}.json" for chunk in source.chunks
     )
     tars = [chunk.tar for chunk in source.chunks]
-    digest = digest_of(INDEX_FORMAT, source.name, [path.name for path in paths], tars, rules)
+    cleaning = [getattr(rules, field.name) for field in fields(CleaningRules)]
+    digest = digest_of(INDEX_FORMAT, source.name, [path.name for path in paths], tars, cleaning)
     index = folder / f"index-{digest[:24]}.sqlite"
     try:
         with closing(open_index(index)) as connection:

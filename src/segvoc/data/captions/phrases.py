@@ -27,14 +27,15 @@ Match = Literal["word", "substring"]
 class CleaningRules:
     """Which noun phrases an image keeps."""
 
-    excluded: tuple[str, ...] = EXCLUDED
+    excluded_words: tuple[str, ...] = EXCLUDED
+    """Words that exclude a phrase."""
     match: Match = "word"
     """How excluded words match.
 
     "word" drops phrases that contain an excluded word or its plural. "substring", the published rule, also drops
     phrases that contain it inside another word ("top" drops "laptop").
     """
-    most: int = 8
+    max_phrases: int = 8
     """Maximum phrases of an image. Phrases that more captions mention come first, then those that appear first."""
     determiners: bool = False
     """Whether phrases keep their determiners: "a red hat" instead of "red hat"."""
@@ -42,8 +43,6 @@ class CleaningRules:
     def __post_init__(self) -> None:
         if self.match not in ("word", "substring"):
             raise UsageError(f"match={self.match!r} is unknown; use 'word' or 'substring'")
-        if self.most < 1:
-            raise UsageError(f"most={self.most} is not a number of phrases; it must be at least 1")
 
     def clean(self, captions: Iterable[Sequence[str]]) -> tuple[str, ...]:
         """The phrases that an image keeps, of those of its captions: in lower case, most mentioned first."""
@@ -53,17 +52,17 @@ class CleaningRules:
             plain = dict.fromkeys(phrase if self.determiners else noun for phrase, noun in bare.items() if noun)
             mentions.update([phrase for phrase in plain if not self.excludes(phrase)])
         # sorted() is stable: ties keep their order
-        return tuple(sorted(mentions, key=lambda phrase: -mentions[phrase])[: self.most])
+        return tuple(sorted(mentions, key=lambda phrase: -mentions[phrase])[: self.max_phrases])
 
     def excludes(self, phrase: str) -> bool:
         """Whether a phrase (in lower case) contains an excluded word."""
         if self.match == "substring":
-            return any(word in phrase for word in self.excluded)
+            return any(word in phrase for word in self.excluded_words)
         return self._words.search(phrase) is not None
 
     @cached_property
     def _words(self) -> re.Pattern[str]:
-        words = "|".join(map(re.escape, sorted(self.excluded, key=len, reverse=True))) or "(?!)"
+        words = "|".join(map(re.escape, sorted(self.excluded_words, key=len, reverse=True))) or "(?!)"
         return re.compile(rf"(?<!\w)({words})(?:s|es)?(?!\w)")
 
 
