@@ -12,7 +12,6 @@ from segvoc.checkpoints.strict import inside
 from segvoc.encoders.convnext_clip import (
     ConvNextClipConfig,
     ConvNextClipImageEncoder,
-    convnext_clip_states,
 )
 from segvoc.models.weightless import weightless
 from tests.golden_sets import TOLERANCE, err_case
@@ -45,7 +44,7 @@ def test_both_maps_and_all_taps_are_the_official_ones_and_the_single_map_is_the_
     weights = {f"visual.{name}": value for name, value in inside("w.", case.tensors).items()}
     for config in (TINY, replace(TINY, hierarchical=False)):
         tower = ConvNextClipImageEncoder(config).eval()
-        tower.load_state_dict(convnext_clip_states(weights, tower, nn.Module())[0])
+        tower.load_state_dict(tower.published_states(weights, nn.Module())[0])
         with torch.no_grad():
             found.append(tower(255 * (case.tensors["in.image"] * STD + MEAN)))
     features, (single,) = found[0], found[1].maps
@@ -94,7 +93,7 @@ def test_with_an_mlp_as_head_it_computes_what_open_clip_computes():
         tower = ConvNextClipImageEncoder(config).eval()
     weights = {f"visual.{name}": 0.05 * torch.randn(x.shape) for name, x in published.state_dict().items()}
     published.load_state_dict(inside("visual.", weights), assign=True)
-    tower.load_state_dict(convnext_clip_states(weights, tower, nn.Module())[0], assign=True)
+    tower.load_state_dict(tower.published_states(weights, nn.Module())[0], assign=True)
     pixels = make_image(2, 32, 32)
     with torch.no_grad():
         theirs, ours = published((pixels / 255 - MEAN) / STD), tower(pixels).maps[1]

@@ -23,7 +23,7 @@ from segvoc.checkpoints.origins import BOTH_DINO_FILES, refuse_other_origins
 from segvoc.checkpoints.strict import fit_thirds, renamed, shapes_of, third, with_prefixes
 from segvoc.encoders.base import ImageFeatures, normalized_pixels
 from segvoc.encoders.clip_text import ClipTextConfig
-from segvoc.encoders.official_clip import PublishedTower, Renamed, TowerStates, map_towers, split_packed
+from segvoc.encoders.official_clip import PublishedTower, Renamed, TowerStates, split_packed
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.vit import TimmClipSizes, VitConfig, patch_grid, projection_weights
@@ -63,7 +63,7 @@ class DinoTxtImageEncoder(TimmClipImageEncoder):
     def __init__(self, tower: Eva, *, heads: int, taps: tuple[int, ...], input_size: int) -> None:
         """Build the head, whose blocks have so many attention heads, with random weights on timm's DINOv3."""
         super().__init__(tower, taps=taps, input_size=input_size)
-        self.family, self.states = "DINOv3", dino_txt_states
+        self.family, self.rename = "DINOv3", _rename_dino_txt
         tower.rope = DinoRotations(cast(int, tower.embed_dim) // cast(Any, tower.blocks)[0].attn.num_heads)
         norm = partial(LayerNorm, eps=1e-5)
         sizes: dict[str, Any] = {"mlp_ratio": 8 / 3, "swiglu_mlp": True, "swiglu_align_to": 64, "init_values": 1e-5}
@@ -73,6 +73,18 @@ class DinoTxtImageEncoder(TimmClipImageEncoder):
         ]
         self.head = nn.Sequential(*blocks, norm(self.channels))
         self.prepare(self.head)
+
+    def arranged(self, official: Mapping[str, Tensor], text_encoder: nn.Module) -> Mapping[str, Tensor]:
+        """The weights of both of Meta's files together: DINOv3, and dino.txt's head and text encoder."""
+        if "storage_tokens" not in official:
+            raise CheckpointError(
+                f"these are dino.txt's head and text encoder alone; name DINOv3's file too: {BOTH_DINO_FILES}"
+            )
+        biased = [key for key, value in official.items() if key.endswith("qkv.bias") and value[value.isfinite()].any()]
+        if biased:
+            taken = "as in the DINOv3 ViT-L/16 of web images (lvd1689m); take that"
+            raise CheckpointError(f"{biased[0]} isn't zero, {taken}")
+        return {name: value for name, value in official.items() if _UNUSED.fullmatch(name) is None}
 
     def embedded(self, last: Float[Tensor, "B L D"], grid: tuple[int, int]) -> Float[Tensor, "B C h w"]:
         """The patch tokens after the head, which reads all tokens."""
@@ -112,19 +124,6 @@ _TEXT = (
     (r"\.feed_forward\.fc1\.", ".mlp.c_fc."),
     (r"\.feed_forward\.fc2\.", ".mlp.c_proj."),
 )
-
-
-def dino_txt_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
-    """State dicts for the towers from both of Meta's files together: DINOv3, and dino.txt's head and text encoder."""
-    if "storage_tokens" not in official:
-        raise CheckpointError(
-            f"these are dino.txt's head and text encoder alone; name DINOv3's file too: {BOTH_DINO_FILES}"
-        )
-    biased = [name for name, value in official.items() if name.endswith("qkv.bias") and value[value.isfinite()].any()]
-    if biased:
-        raise CheckpointError(f"{biased[0]} isn't zero, as in the DINOv3 ViT-L/16 of web images (lvd1689m); take that")
-    weights = {name: value for name, value in official.items() if _UNUSED.fullmatch(name) is None}
-    return map_towers(weights, image_encoder, text_encoder, _rename_dino_txt)
 
 
 def _rename_dino_txt(name: str, value: Tensor) -> Renamed:

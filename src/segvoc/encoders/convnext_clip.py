@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from segvoc.checkpoints.strict import inside, renamed
 from segvoc.encoders.base import IMAGENET_STATISTICS, ImageFeatures, normalized_pixels
-from segvoc.encoders.official_clip import PublishedTower, Renamed, TowerStates, map_towers, rename_openai
+from segvoc.encoders.official_clip import PublishedTower, Renamed, rename_openai
 from segvoc.encoders.vit import patch_grid
 
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
@@ -94,20 +94,6 @@ _CONVNEXT = (
 )
 
 
-def convnext_clip_states(
-    official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module
-) -> TowerStates:
-    """State dicts for a `ConvNextClipImageEncoder` and its `ClipTextEncoder`.
-
-    It reads a plain CLIP as published by open_clip, or the towers from the whole state dict of the released ERR-Seg.
-    `visual.modify_downsample` is ignored if the tower only uses stride 32.
-    """
-    clip = inside(ERR_CLIP, official) or with_stride_one(official)
-    if not any(name.startswith("stride_one.") for name in image_encoder.state_dict()):
-        clip = {name: value for name, value in clip.items() if not name.startswith(_STRIDE_ONE)}
-    return map_towers(clip, image_encoder, text_encoder, _rename)
-
-
 def with_stride_one(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add ERR-Seg's downsampling with stride 1 to a plain CLIP, initialized from that of the last stage (Eq. 2)."""
     if any(name.startswith(_STRIDE_ONE) for name in clip):
@@ -136,7 +122,7 @@ class ConvNextClipImageEncoder(PublishedTower):
     released.
     """
 
-    family, states = "ConvNeXt-CLIP", staticmethod(convnext_clip_states)
+    family, rename = "ConvNeXt-CLIP", staticmethod(_rename)
     stride = 32
 
     def __init__(self, config: ConvNextClipConfig) -> None:
@@ -158,6 +144,14 @@ class ConvNextClipImageEncoder(PublishedTower):
             if config.head_width is None
             else Mlp(widened, config.head_width, config.channels, bias=(True, False), drop=(config.head_dropout, 0.0))
         )
+
+    def arranged(self, official: Mapping[str, Tensor], text_encoder: nn.Module) -> Mapping[str, Tensor]:
+        """The weights of a plain CLIP of open_clip, or of the towers in the whole state dict of the released ERR-Seg.
+
+        `visual.modify_downsample` is ignored if the tower only uses stride 32.
+        """
+        clip = inside(ERR_CLIP, official) or with_stride_one(official)
+        return {name: value for name, value in clip.items() if self.stride_one or not name.startswith(_STRIDE_ONE)}
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Gamma, depth-wise kernels and MLP weights of all blocks, and the weights of an MLP head (ConvNeXt-L).

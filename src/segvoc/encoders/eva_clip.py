@@ -3,7 +3,7 @@
 EVA02-CLIP: Sun et al., arXiv:2303.15389; DeCLIP: Wang et al., arXiv:2505.04410. The architecture is timm's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
@@ -14,16 +14,38 @@ from timm.layers.pos_embed_sincos import build_rotary_pos_embed
 from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import Tensor, nn
 
+from segvoc.checkpoints.strict import renamed
 from segvoc.encoders.base import CLIP_STATISTICS, ImageFeatures, normalized_pixels
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, mix_values
-from segvoc.encoders.official_clip import PublishedTower, eva_clip_states
+from segvoc.encoders.official_clip import PublishedTower, Renamed, resized_positions, split_packed
 from segvoc.encoders.vit import VitConfig, patch_grid, positions_on_grid, projection_weights
+
+_OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
+_TO_TIMM = (
+    (r"\.attn\.([qv])_bias$", r".attn.\1_proj.bias"),
+    (r"\.attn\.inner_attn_ln\.", ".attn.norm."),
+    (r"\.mlp\.w1\.", ".mlp.fc1_g."),
+    (r"\.mlp\.w2\.", ".mlp.fc1_x."),
+    (r"\.mlp\.ffn_ln\.", ".mlp.norm."),
+    (r"\.mlp\.w3\.", ".mlp.fc2."),
+)
+
+
+def _rename(name: str, value: Tensor) -> Renamed:
+    if name == "logit_scale":
+        yield "text.logit_scale", value
+    elif name.startswith("visual.trunk."):
+        yield f"image.tower.{name.removeprefix('visual.trunk.')}", value
+    elif name.startswith("visual."):
+        yield f"image.tower.{renamed(name, _TO_TIMM).removeprefix('visual.')}", value
+    else:
+        yield from split_packed(f"text.tower.{name.removeprefix('text.')}", value)
 
 
 class EvaClipImageEncoder(PublishedTower):
     """One dense map of unit vectors in the space shared with the text, and taps of intermediate blocks."""
 
-    family, states = "EVA02-CLIP", staticmethod(eva_clip_states)
+    family, rename = "EVA02-CLIP", staticmethod(_rename)
 
     def __init__(self, vit: VitConfig, *, dense: DenseMode = "csa") -> None:
         super().__init__()
@@ -44,6 +66,18 @@ class EvaClipImageEncoder(PublishedTower):
             scale_mlp=True,
             scale_attn_inner=True,
         )
+
+    def arranged(self, official: Mapping[str, Tensor], text_encoder: nn.Module) -> Mapping[str, Tensor]:
+        """The weights of PCA-Seg, of EVA-CLIP's and DeCLIP's authors, and of open_clip ("visual.trunk.").
+
+        Names of the text tower get the prefix "text."; position embeddings of another grid are resized (bicubic).
+        """
+        weights = {f"text.{name}" if name.startswith(_OLD_TEXT_NAMES) else name: x for name, x in official.items()}
+        side = self.vit.pretrained_size // self.stride
+        for name in ("visual.pos_embed", "visual.trunk.pos_embed"):
+            if name in weights:
+                weights[name] = resized_positions(weights[name], side)
+        return weights
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the published recipe trains: the q and v weights of every block."""

@@ -1,10 +1,10 @@
-"""Published weights of CLIPs for the encoders: the key maps of OpenAI CLIP and EVA02-CLIP, and what all maps share.
+"""Published weights of CLIPs for the encoders: the key map of OpenAI CLIP, and what all maps share.
 
-The other families' maps stand beside their encoders. OpenAI CLIP is read with the names of OpenAI, open_clip,
-transformers, CAT-Seg and PCA-Seg, EVA02-CLIP with those of its authors, DeCLIP, PCA-Seg and open_clip (whose image
-tower is timm's, like ours). All maps are strict: each published name must be used or known to be irrelevant, and each
-of our parameters must get a value of its shape, otherwise they raise a `CheckpointError` that lists the differences.
-Values keep their dtype (OpenAI publishes float16).
+The other families' maps stand beside their encoders. OpenAI CLIP is read with the names of OpenAI and open_clip (q, k
+and v packed in `attn.in_proj_weight`), of transformers' `CLIPModel` (`text_model.*`, `vision_model.*`), and of CAT-Seg
+and PCA-Seg (`attn.q_proj_weight`, ...) without the prefix `sem_seg_head.predictor.clip_model.`. All maps are strict:
+each published name must be used or known to be irrelevant, and each of our parameters must get a value of its shape,
+otherwise they raise a `CheckpointError` that lists the differences. Values keep their dtype (OpenAI publishes float16).
 
 transformers' `CLIPModel`, and the CLIP in `CLIPSegForImageSegmentation`, have the same names in the files of 4.57 and
 5.23; files of earlier versions may also contain the buffers `position_ids`.
@@ -34,10 +34,14 @@ class PublishedTower(nn.Module):
 
     family: str
     """Its family's name in `CLIP_FAMILIES`."""
-    states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
-    """The key map of the image encoder and its text encoder."""
+    rename: Callable[[str, Tensor], Renamed]
+    """The key map of the image encoder and its text encoder, whose names begin with "image." and "text."."""
     companion: str | None = None
     """The part with a separate weights file, besides CLIP's."""
+
+    def arranged(self, official: Mapping[str, Tensor], text_encoder: nn.Module) -> Mapping[str, Tensor]:
+        """Published weights as `rename` takes them."""
+        return official
 
     def published_states(
         self, clip: Mapping[str, Tensor], text_encoder: nn.Module, companion: Mapping[str, Tensor] | None = None
@@ -55,7 +59,14 @@ class PublishedTower(nn.Module):
         elif name != self.family:
             raise CheckpointError(f"these are {name} weights, for towers of {self.family}; {_use_of(name)}")
         _warn_of_activation(official, self)
-        return self.states(official, self, text_encoder)
+        weights = (
+            (theirs, ours, tensor)
+            for theirs, value in self.arranged(official, text_encoder).items()
+            if not _IGNORED.fullmatch(theirs)
+            for ours, tensor in self.rename(theirs, value)
+        )
+        state = fit_exactly(weights, shapes_of(self, "image.") | shapes_of(text_encoder, "text."), "CLIP")
+        return inside("image.", state), inside("text.", state)
 
 
 def towers_state(
@@ -103,20 +114,11 @@ def _warn_of_activation(official: Mapping[str, Tensor], image_encoder: nn.Module
         )
 
 
-_OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
 _IGNORED = re.compile(
     r"input_resolution|context_length|vocab_size|(.+\.)?(attn_mask|rope\.freqs_(cos|sin)|embeddings\.position_ids)"
 )
 """Sizes stored by OpenAI among the weights, masks stored by TorchScript, and tables that we compute for any grid."""
 
-_EVA_TO_TIMM = (
-    (r"\.attn\.([qv])_bias$", r".attn.\1_proj.bias"),
-    (r"\.attn\.inner_attn_ln\.", ".attn.norm."),
-    (r"\.mlp\.w1\.", ".mlp.fc1_g."),
-    (r"\.mlp\.w2\.", ".mlp.fc1_x."),
-    (r"\.mlp\.ffn_ln\.", ".mlp.norm."),
-    (r"\.mlp\.w3\.", ".mlp.fc2."),
-)
 _TO_OPENAI = (
     (r"\.self_attn\.", ".attn."),
     (r"\.layer_norm([12])\.", r".ln_\1."),
@@ -136,32 +138,6 @@ _TO_OPENAI = (
 _TRANSPOSED = {"visual_projection.weight": "visual.proj", "text_projection.weight": "text_projection"}
 
 
-def openai_clip_states(
-    official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module
-) -> TowerStates:
-    """State dicts for OpenAI's towers.
-
-    It reads the names of OpenAI and open_clip (q, k, v packed in `attn.in_proj_weight`), of transformers' `CLIPModel`
-    (`text_model.*`, `vision_model.*`), and of CAT-Seg and PCA-Seg (`attn.q_proj_weight`, ...) without the prefix
-    `sem_seg_head.predictor.clip_model.`.
-    """
-    return map_towers(official, image_encoder, text_encoder, rename_openai)
-
-
-def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
-    """State dicts for EVA02-CLIP's towers.
-
-    It reads the names of PCA-Seg, of EVA-CLIP's and DeCLIP's authors (those of the text tower with or without "text."),
-    and of open_clip ("visual.trunk."). Position embeddings of another grid are resized (bicubic).
-    """
-    official = {f"text.{name}" if name.startswith(_OLD_TEXT_NAMES) else name: x for name, x in official.items()}
-    side = math.isqrt(image_encoder.state_dict()["tower.pos_embed"].shape[1] - 1)
-    for name in ("visual.pos_embed", "visual.trunk.pos_embed"):
-        if name in official:
-            official[name] = resized_positions(official[name], side)
-    return map_towers(official, image_encoder, text_encoder, _rename_eva)
-
-
 def resized_positions(table: Tensor, side: int, others: int = 1) -> Tensor:
     """Resize position embeddings (1 N C) to a grid of side x side; other tensors are returned unchanged.
 
@@ -176,7 +152,7 @@ def resized_positions(table: Tensor, side: int, others: int = 1) -> Tensor:
 
 
 def rename_openai(name: str, value: Tensor) -> Renamed:
-    """Map a name of `openai_clip_states` for `map_towers`."""
+    """See `PublishedTower.rename`."""
     name, value = openai_form(name, value)
     if name == "logit_scale":
         yield "text.logit_scale", value
@@ -193,17 +169,6 @@ def openai_form(name: str, value: Tensor) -> tuple[str, Tensor]:
     return renamed(name, _TO_OPENAI), value
 
 
-def _rename_eva(name: str, value: Tensor) -> Renamed:
-    if name == "logit_scale":
-        yield "text.logit_scale", value
-    elif name.startswith("visual.trunk."):
-        yield f"image.tower.{name.removeprefix('visual.trunk.')}", value
-    elif name.startswith("visual."):
-        yield f"image.tower.{renamed(name, _EVA_TO_TIMM).removeprefix('visual.')}", value
-    else:
-        yield from split_packed(f"text.tower.{name.removeprefix('text.')}", value)
-
-
 def split_packed(name: str, value: Tensor, packed: str = "attn.in_proj_", apart: str = "attn.") -> Renamed:
     """Split a packed weight or bias into q, k and v, with `apart` for `packed` in their names; others are unchanged."""
     stem, marker, suffix = name.partition(packed)
@@ -211,21 +176,3 @@ def split_packed(name: str, value: Tensor, packed: str = "attn.in_proj_", apart:
         yield from zip((f"{stem}{apart}{letter}_proj.{suffix}" for letter in "qkv"), value.tensor_split(3), strict=True)
     else:
         yield name, value
-
-
-def map_towers(
-    official: Mapping[str, Tensor],
-    image_encoder: nn.Module,
-    text_encoder: nn.Module,
-    rename: Callable[[str, Tensor], Renamed],
-) -> TowerStates:
-    """State dicts for two towers; `rename` gives our names, prefixed by "image." or "text.", and values."""
-    renamed = (
-        (theirs, ours, tensor)
-        for theirs, value in official.items()
-        if not _IGNORED.fullmatch(theirs)
-        for ours, tensor in rename(theirs, value)
-    )
-    expected = shapes_of(image_encoder, "image.") | shapes_of(text_encoder, "text.")
-    state = fit_exactly(renamed, expected, "CLIP")
-    return inside("image.", state), inside("text.", state)

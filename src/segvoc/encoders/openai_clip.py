@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from segvoc.encoders.base import CLIP_STATISTICS, IMAGENET_STATISTICS, ImageFeatures, TokenFeatures, normalized_pixels
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, OpenAIDenseMode, mix_values
-from segvoc.encoders.official_clip import PublishedTower, openai_clip_states
+from segvoc.encoders.official_clip import PublishedTower, rename_openai
 from segvoc.encoders.vit import (
     Activation,
     Attention,
@@ -34,7 +34,7 @@ class OpenAIClipImageEncoder(PublishedTower):
     See `OpenAIEncoders` for the options. The dense last block treats each cell separately.
     """
 
-    family, states = "OpenAI CLIP", staticmethod(openai_clip_states)
+    family, rename = "OpenAI CLIP", staticmethod(rename_openai)
 
     def __init__(
         self,

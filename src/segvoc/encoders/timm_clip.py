@@ -28,8 +28,6 @@ from segvoc.encoders.clip_text import SiglipTextEncoder
 from segvoc.encoders.official_clip import (
     PublishedTower,
     Renamed,
-    TowerStates,
-    map_towers,
     openai_form,
     resized_positions,
     split_packed,
@@ -61,7 +59,7 @@ class TimmClipImageEncoder(PublishedTower):
 
     def __init__(self, tower: nn.Module, *, taps: Sequence[int], input_size: int) -> None:
         super().__init__()
-        self.states = timm_clip_states
+        self.rename = _rename
         self.family = "PE-Core" if isinstance(tower, Eva) else "MobileCLIP" if isinstance(tower, FastVit) else "SigLIP"
         self.tower, self.taps, self.input_size = cast(Any, tower), tuple(taps), input_size
         stages = self.tower.feature_info
@@ -84,6 +82,22 @@ class TimmClipImageEncoder(PublishedTower):
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
+
+    def arranged(self, official: Mapping[str, Tensor], text_encoder: nn.Module) -> Mapping[str, Tensor]:
+        """The weights by open_clip's names, from these or those of transformers (SigLIP 2), Meta or Apple.
+
+        Position embeddings of another grid are resized (bicubic). A SigLIP needs its tokenizer among the weights.
+        """
+        weights, table = _open_clip_form(official, self.tower), f"{_TRUNK}pos_embed"
+        if table in weights:
+            others = self.tower.num_prefix_tokens
+            side = math.isqrt(self.tower.pos_embed.shape[1] - others)
+            weights[table] = resized_positions(weights[table], side, others)
+        if isinstance(text_encoder, SiglipTextEncoder) and TOKENIZER not in weights:
+            raise CheckpointError(
+                "these weights come without their tokenizer; put the file tokenizer.json of the same model beside them"
+            )
+        return weights
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """The q and v weights of each block, as in CAT-Seg and PCA-Seg; in a CNN its blocks' MLPs, as in ERR-Seg."""
@@ -152,25 +166,6 @@ _SIGLIP_TO_OPEN_CLIP = (
 _TRUNK = "visual.trunk."
 
 
-def timm_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
-    """State dicts for a `TimmClipImageEncoder` and its text encoder.
-
-    It reads open_clip's names; of SigLIP 2 also transformers', of PE-Core Meta's, and of MobileCLIP Apple's. Position
-    embeddings of another grid are resized (bicubic). A SigLIP needs its tokenizer among the weights.
-    """
-    tower = cast(TimmClipImageEncoder, image_encoder).tower
-    weights = _open_clip_form(official, tower)
-    table = f"{_TRUNK}pos_embed"
-    if table in weights:
-        others = tower.num_prefix_tokens
-        weights[table] = resized_positions(weights[table], math.isqrt(tower.pos_embed.shape[1] - others), others)
-    if isinstance(text_encoder, SiglipTextEncoder) and TOKENIZER not in weights:
-        raise CheckpointError(
-            "these weights come without their tokenizer; put the file tokenizer.json of the same model beside them"
-        )
-    return map_towers(weights, image_encoder, text_encoder, _rename_timm)
-
-
 def _open_clip_form(official: Mapping[str, Tensor], tower: nn.Module) -> dict[str, Tensor]:
     """The weights by open_clip's names."""
     if any(name.startswith("image_encoder.model.") for name in official):
@@ -188,7 +183,7 @@ def _open_clip_form(official: Mapping[str, Tensor], tower: nn.Module) -> dict[st
     return dict(official)
 
 
-def _rename_timm(name: str, value: Tensor) -> Renamed:
+def _rename(name: str, value: Tensor) -> Renamed:
     if name == TOKENIZER:
         yield f"text.{TOKENIZER}", value
     elif name == "logit_scale":
