@@ -9,7 +9,7 @@ import click
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo, example, worse_line
-from segvoc.data.unlabeled import unlabeled_row
+from segvoc.data.labeled_images import unlabeled_row
 from segvoc.runtime.progress import Progress, aligned, announced, printable
 from segvoc.storage.files import strict_json
 from segvoc.storage.records import to_json

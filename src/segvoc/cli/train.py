@@ -8,7 +8,7 @@ import click
 
 from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options
 from segvoc.cli.output import echo, example, is_first_process, worse_line
-from segvoc.data.unlabeled import unlabeled_row
+from segvoc.data.labeled_images import unlabeled_row
 from segvoc.errors import UsageError
 from segvoc.models.catalog import catalog
 from segvoc.runtime.suggestions import did_you_mean

@@ -12,11 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.data.unlabeled import unlabeled_remark
 from segvoc.encoders.lexicon import surfaces_among
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.color_profiles import Colors
-from segvoc.imaging.label_maps import UNLABELED, LabelTable, label_table, read_label_map
+from segvoc.imaging.label_maps import (
+    MUCH_UNLABELED,
+    UNLABELED,
+    UNLABELED_NAME,
+    LabelTable,
+    label_table,
+    read_label_map,
+)
 from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
 from segvoc.imaging.stretching import Stretch
@@ -58,6 +64,9 @@ _GENERIC_FOLDERS = frozenset("images image imgs img photos pictures jpegimages v
 
 SAMPLED_IMAGES, LEAST_SAMPLED = 300, 50
 """Most and fewest images to read when looking for absent classes and for pixels without a class."""
+
+LISTED_WORDS = 5
+"""Words of pixels without a label to list."""
 
 
 class ImageAndLabels(NamedTuple):
@@ -391,3 +400,35 @@ def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int
     if unlabeled and classes - len(names) < 2:
         why = f"; {unlabeled / pixels:.0%} of the pixels are unlabeled (255 in 8-bit maps): is that value a class?"
     return f"no pixel is labeled{where}: {', '.join(names[:10])}{more}{why}"
+
+
+def unlabeled_remark(share: float, *, are_shapes: bool) -> str | None:
+    """What it means that a share of the pixels has no label, in one line; None up to a third (`MUCH_UNLABELED`)."""
+    if share <= MUCH_UNLABELED:
+        return None
+    means = "they count neither in learning nor in scores, and in new images they get one of your words"
+    fix = (
+        "--background NAME makes them a class" if are_shapes else "if they show none of your classes, label them as one"
+    )
+    return f"{share:.0%} of the pixels {'are' if are_shapes else 'have'} {row_title(are_shapes)}: {means}; {fix}"
+
+
+def row_title(are_shapes: bool) -> str:
+    """What tables call the pixels without a label."""
+    return "outside of all shapes" if are_shapes else "no label"
+
+
+def unlabeled_row(shares: Mapping[str, float], *, are_shapes: bool) -> str | None:
+    """The pixels without a label and the words that they get, in one line; None up to a third (`MUCH_UNLABELED`).
+
+    `shares` are of all pixels, by word.
+    """
+    if (share := sum(shares.values())) <= MUCH_UNLABELED:
+        return None
+    largest = sorted(shares.items(), key=lambda one: -one[1])
+    listed = ", ".join(f"{word} {of_all:.1%}" for word, of_all in largest[:LISTED_WORDS])
+    more = f" and {len(largest) - LISTED_WORDS} more" if len(largest) > LISTED_WORDS else ""
+    title = row_title(are_shapes)
+    if list(shares) == [UNLABELED_NAME]:
+        return f"{title}: {share:.1%} of the pixels, left unlabeled"
+    return f"{title}, not scored: {share:.1%} of the pixels, labeled {listed}{more}"

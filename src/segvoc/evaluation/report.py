@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import PIL
 
-from segvoc.data.labeled_images import absence_line
-from segvoc.data.unlabeled import unlabeled_row
+from segvoc.data.labeled_images import absence_line, unlabeled_row
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.objects import object_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
