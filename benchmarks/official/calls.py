@@ -333,7 +333,7 @@ OURS: dict[Kind, type[OurCall]] = {
 
 def prompts(setting: Setting) -> list[str]:
     """The prompts of the words."""
-    (template,) = find_preset(setting.model).templates
+    (template,) = find_preset(setting.model).configuration.templates()
     return [template.format(name) for name in setting.names]
 
 

@@ -61,9 +61,10 @@ def write_start(preset: str, path: Path) -> float:
     optimizer = torch.optim.AdamW(towers, lr=LEARNING_RATE, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     generator, right = np.random.default_rng(0), []
+    templates = known.templates_of(known.configuration)
     for step, (pixels, scenes) in zip(range(steps), _batches(image.input_size, generator), strict=False):
         names, maps = _targets(scenes, step % 3 if parts else 0, generator)
-        template = known.templates[int(generator.integers(len(known.templates)))]
+        template = templates[int(generator.integers(len(templates)))]
         words = F.normalize(text(text.tokenize([template.format(name) for name in names])), dim=-1)
         loss = torch.zeros(())
         for features in image(pixels).maps:
@@ -78,7 +79,7 @@ def write_start(preset: str, path: Path) -> float:
         schedule.step()
     kept = network.state_dict()
     if isinstance(network, SynSeg):
-        _learn_masks(network, known.templates[0], generator)
+        _learn_masks(network, templates[0], generator)
     else:
         kept = {name: value for name, value in kept.items() if not name.startswith("aggregation.")}
     write_weights(path, kept, preset)

@@ -93,7 +93,7 @@ def test_every_published_score_has_a_published_protocol():
         for score in BENCHMARKS[name].published:
             protocol = published_protocol(score.preset, name)
             assert protocol.source, (score.preset, name)
-            assert PRESETS[score.preset].templates == protocol.templates
+            assert PRESETS[score.preset].configuration.templates() == protocol.templates
     assert published_protocol("tiny", "a-150") == published_protocol("unheard of", "a-150") == NO_PAPER
 
 
@@ -105,7 +105,7 @@ def protocol_of(preset: str, name: str, *, has_background: bool = False, **setti
         name=preset,
         network=small_network(0),
         protocols=windows.get(PRESETS[preset].family or "", part_protocols(448)),
-        templates=PRESETS[preset].templates,
+        templates=PRESETS[preset].configuration.templates(),
     )
     network.traits = replace(network.traits, has_background=has_background)
     benchmark = BENCHMARKS[name]

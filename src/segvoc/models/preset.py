@@ -93,11 +93,6 @@ class Preset:
         """Test protocols of the preset's network."""
         return self.protocols_of(self.configuration)
 
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """Prompt templates of the preset's network."""
-        return self.templates_of(self.configuration)
-
     def read_record(self) -> dict[str, Any]:
         """Metadata of the shipped weights: origin, licenses, data, command, date, sha256, scores."""
         return {} if self.record is None else json.loads((SHIPPED / self.record).read_text(encoding="utf-8"))
