@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from segvoc.runtime import progress
-from segvoc.runtime.progress import Progress, announced, duration
+from segvoc.runtime.progress import Progress, announced
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def test_no_terminal_gets_a_line_now_and_then(clock, capsys):
         assert capsys.readouterr().err == ""
         clock.now += 1
         shown.update(30, note="loss 0.5")
-        line = "segvoc: encoding images: 80 of 120 images, loss 0.5, 1.25 images per second, 0:32 left\n"
+        line = "segvoc: encoding images: 80 of 120 images, loss 0.5, 1.25 images per second, 00:32 left\n"
         assert capsys.readouterr().err == line
         shown.update(40)
-    assert capsys.readouterr().err == "segvoc: encoding images: 120 of 120 images, loss 0.5, done in 0:40\n"
+    assert capsys.readouterr().err == "segvoc: encoding images: 120 of 120 images, loss 0.5, done in 00:40\n"
 
 
 def test_the_first_unit_says_nothing_of_the_remaining_time(clock, capsys):
@@ -95,13 +95,6 @@ def test_slow_work_without_units_is_announced(monkeypatch):
     assert stream.getvalue() == "segvoc: loading tiny ...\n"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0:00"), (62.0, "1:02"), (3723.4, "1:02:03"), (36000.0, "10:00:00")]
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
-
-
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals")
 def test_a_terminal_that_does_not_report_its_size_gets_a_bar(clock, monkeypatch):
     ours, theirs = os.openpty()  # it has 0 columns, like the terminals of scripts and containers
@@ -118,4 +111,4 @@ def test_a_terminal_that_does_not_report_its_size_gets_a_bar(clock, monkeypatch)
             printed += part
     os.close(ours)
     assert "encoding images:  12%" in printed.decode() and "1/8" in printed.decode()
-    assert "6/8 [00:05, loss 0.5, 1/s, 0:02 left]" in printed.decode()
+    assert "6/8 [00:05, loss 0.5, 1/s, 00:02 left]" in printed.decode()

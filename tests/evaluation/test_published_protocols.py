@@ -12,6 +12,7 @@ import torch
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.encoders.prompts import CLIP_TEMPLATE, IMAGENET_TEMPLATES
+from segvoc.encoders.vit import clip_seg_b16
 from segvoc.evaluation import report_page
 from segvoc.evaluation.protocol import NO_PAPER, evaluation_protocol, published_protocol
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -20,9 +21,9 @@ from segvoc.models.headers import configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.networks.clip_network import clip_protocols
-from segvoc.networks.err_seg import err_protocols
+from segvoc.networks.err_seg import ErrSegConfig
 from segvoc.networks.part_cat_seg import part_protocols
-from segvoc.networks.syn_seg import SYN_TEMPLATE, syn_protocols
+from segvoc.networks.syn_seg import SYN_TEMPLATE, SynSegConfig
 from segvoc.storage.records import with_settings
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command
@@ -56,7 +57,8 @@ def err_seg() -> NetworkSegmenter:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = small_err_seg()
-    model = NetworkSegmenter(name="err-seg-b", network=network, protocols=err_protocols(64), templates=(CLIP_TEMPLATE,))
+    protocols = ErrSegConfig(encoder="convnext_base_w", side=64).protocols()
+    model = NetworkSegmenter(name="err-seg-b", network=network, protocols=protocols, templates=(CLIP_TEMPLATE,))
     return model
 
 
@@ -100,7 +102,7 @@ def test_every_published_score_has_a_published_protocol():
 def protocol_of(preset: str, name: str, *, has_background: bool = False, **settings: Any):
     """The protocol of a preset's own windows and prompts on a benchmark."""
     clip = clip_protocols(384, 16)
-    windows = {"CAT-Seg": clip, "PCA-Seg": clip, "SynSeg": syn_protocols()}
+    windows = {"CAT-Seg": clip, "PCA-Seg": clip, "SynSeg": SynSegConfig(vit=clip_seg_b16()).protocols()}
     network = NetworkSegmenter(
         name=preset,
         network=small_network(0),

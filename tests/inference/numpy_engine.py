@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from segvoc.encoders.vit import clip_seg_b16
 from segvoc.encoders.word_encoder import PromptedWordEncoder
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding
 from segvoc.inference.segmenter import Segmenter
 from segvoc.networks.clip_network import clip_protocols, frozen_clip_protocols
-from segvoc.networks.syn_seg import syn_protocols
+from segvoc.networks.syn_seg import SynSegConfig
 
 CHANNELS = 12
 
@@ -20,7 +21,7 @@ PROTOCOLS: Protocols = {
     **_CLIP,
     "official": replace(_CLIP["official"], **_SMALL),
     "tcl": frozen_clip_protocols(64)["auto"],
-    "official-single": syn_protocols()["official"],
+    "official-single": SynSegConfig(vit=clip_seg_b16()).protocols()["official"],
 }
 """A protocol of each kind: resized views, sliding windows, strides, tiles."""
 

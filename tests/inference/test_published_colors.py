@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.encoders.vit import clip_seg_b16
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.label_maps import labels_of
@@ -16,10 +17,10 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocols, Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.networks.clip_network import clip_protocols, frozen_clip_protocols
-from segvoc.networks.err_seg import err_protocols
+from segvoc.networks.err_seg import ErrSegConfig
 from segvoc.networks.part_cat_seg import part_protocols
-from segvoc.networks.syn_seg import clip_seg_protocols, syn_protocols
-from segvoc.networks.tiny import tiny_protocols
+from segvoc.networks.syn_seg import SynSegConfig, clip_seg_protocols
+from segvoc.networks.tiny import TinyConfig
 from tests.evaluation.drawn_sets import draw_set, scores_of, task_of
 from tests.images import squares
 from tests.imaging.test_color_profiles import rgb_profile, tagged
@@ -104,11 +105,11 @@ def test_evaluations_read_by_the_window(tmp_path: Path) -> None:
 PUBLISHED: dict[str, Protocols] = {
     "CAT-Seg": clip_protocols(384, 16),
     "PartCATSeg": part_protocols(448),
-    "ERR-Seg": err_protocols(640),
-    "SynSeg": syn_protocols(),
+    "ERR-Seg": ErrSegConfig(encoder="convnext_base_w", side=640).protocols(),
+    "SynSeg": SynSegConfig(vit=clip_seg_b16()).protocols(),
     "CLIPSeg": clip_seg_protocols(),
     "CLIP": frozen_clip_protocols(224),
-    "tiny": tiny_protocols(),
+    "tiny": TinyConfig().protocols(),
 }
 
 

@@ -18,7 +18,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.selection import ClassSelection
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.err_seg import err_protocols
+from segvoc.networks.err_seg import ErrSegConfig
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import views
@@ -133,7 +133,10 @@ def err_seg() -> NetworkSegmenter:
         for layer in (*network.aggregation.embed_costs, *(b.semantic.out for b in network.aggregation.blocks)):
             nn.init.normal_(layer.weight, std=5.0)  # so that classes differ, and each matters to the others
     model = NetworkSegmenter(
-        name="small-err", network=network.requires_grad_(False), protocols=err_protocols(96), templates=("{}",)
+        name="small-err",
+        network=network.requires_grad_(False),
+        protocols=ErrSegConfig(encoder="convnext_base_w", side=96).protocols(),
+        templates=("{}",),
     )
     model.class_chunk = 5
     return model

@@ -91,6 +91,11 @@ class ErrAggregationConfig:
         check_range(self, {"embed_dim": (1, 4096), "dim": (1, 4096), "heads": (1, 256)})
 
 
+ERR_SELECTION = ClassSelection(fraction=0.25, least=16, keep=48)
+"""Class selection of ERR-Seg for an arbitrary vocabulary. It is ours: the paper only has a number per benchmark
+(`segvoc.evaluation.protocol`), and the bounds are the smallest and largest of these."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ErrSegConfig(NetworkConfig):
     """Configuration of an ERR-Seg network."""
@@ -146,32 +151,22 @@ class ErrSegConfig(NetworkConfig):
         return SegmentationNetwork(image, text, aggregation)
 
     def protocols(self) -> Protocols:
-        """See `err_protocols`."""
-        return err_protocols(self.side, self.votes)
+        """For squares of `side` pixels; the official ones are preceded by detectron2's loader.
+
+        `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square.
+        """
+        single = Protocol(size=self.side, selection=replace(ERR_SELECTION, votes=self.votes))
+        official = replace(single, colors="stored", loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
+        return {
+            "auto": replace(single, multiple=32, max_aspect=2.0),
+            "single": single,
+            "official": official,
+            "official-single": official,
+        }
 
     def templates(self) -> tuple[str, ...]:
         """The one of the published networks."""
         return (CLIP_TEMPLATE,)
-
-
-ERR_SELECTION = ClassSelection(fraction=0.25, least=16, keep=48)
-"""Class selection of ERR-Seg for an arbitrary vocabulary. It is ours: the paper only has a number per benchmark
-(`segvoc.evaluation.protocol`), and the bounds are the smallest and largest of these."""
-
-
-def err_protocols(size: int, votes: Votes = PUBLISHED_VOTES) -> Protocols:
-    """Protocols of ERR-Seg, whose image encoder takes squares of `size` pixels: detectron2's loader, then the square.
-
-    `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square.
-    """
-    single = Protocol(size=size, selection=replace(ERR_SELECTION, votes=votes))
-    official = replace(single, colors="stored", loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
-    return {
-        "auto": replace(single, multiple=32, max_aspect=2.0),
-        "single": single,
-        "official": official,
-        "official-single": official,
-    }
 
 
 class StarMLP(nn.Module):

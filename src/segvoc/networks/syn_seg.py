@@ -116,37 +116,32 @@ class SynSegConfig(NetworkConfig):
         return SynSeg(image_encoder, text_encoder, build_decoder(self.decoder, image_encoder))
 
     def protocols(self) -> Protocols:
-        """See `syn_protocols`."""
-        return syn_protocols()
+        """For squares of 224 pixels.
+
+        `official` is the paper's five views: 2 x 2 tiles and the whole image. `auto` uses the same views at the image's
+        aspect ratio, up to 2:1. There is no released code, so `official-single` equals `single`. `tcl` is the protocol
+        of competing methods, whose loader is mmcv's (mmsegmentation 0.27); the paper compares with their scores, so
+        `official` reads images alike.
+        """
+        single = Protocol(size=224)
+        official = replace(single, colors="stored", sliding=Tiles(), sigmoid_first=True)
+        return {
+            "auto": replace(official, colors="srgb", multiple=16, max_aspect=2.0),
+            "single": single,
+            "official": official,
+            "official-single": single,
+            "tcl": Protocol(
+                size=448,
+                colors="stored",
+                loader=LoaderResize(shortest=448, longest=2048),
+                sliding=Strides(window=448, stride=224),
+                sigmoid_first=True,
+            ),
+        }
 
     def templates(self) -> tuple[str, ...]:
         """Those that `prompts` names."""
         return {"one": (SYN_TEMPLATE,), "tcl": TCL_TEMPLATES, "bare": ("{}",)}[self.prompts]
-
-
-def syn_protocols() -> Protocols:
-    """Protocols of SynSeg, whose image encoder takes squares of 224 pixels.
-
-    `official` is the paper's five views: 2 x 2 tiles and the whole image. `auto` uses the same views at the image's
-    aspect ratio, up to 2:1. There is no released code, so `official-single` equals `single`. `tcl` is the protocol of
-    competing methods, whose loader is mmcv's (mmsegmentation 0.27); the paper compares with their scores, so `official`
-    reads images alike.
-    """
-    single = Protocol(size=224)
-    official = replace(single, colors="stored", sliding=Tiles(), sigmoid_first=True)
-    return {
-        "auto": replace(official, colors="srgb", multiple=16, max_aspect=2.0),
-        "single": single,
-        "official": official,
-        "official-single": single,
-        "tcl": Protocol(
-            size=448,
-            colors="stored",
-            loader=LoaderResize(shortest=448, longest=2048),
-            sliding=Strides(window=448, stride=224),
-            sigmoid_first=True,
-        ),
-    }
 
 
 def clip_seg_protocols() -> Protocols:

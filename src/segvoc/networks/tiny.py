@@ -70,6 +70,10 @@ class TinyAggregationConfig(CostAggregationConfig):
         check_range(self, {"familiar_words": (1, 65_535), "sharpness": (0, 1000)})
 
 
+TINY_SELECTION = ClassSelection(share=0.98, least=16)
+"""Class selection of `tiny`: keeps all of up to 16 words, otherwise those with nearly all votes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig(NetworkConfig):
     """Configuration of a tiny network."""
@@ -87,37 +91,28 @@ class TinyConfig(NetworkConfig):
         return tiny_network(self, EfficientNetLite(own_appearance=appearance), MiniLM())
 
     def protocols(self) -> Protocols:
-        """See `tiny_protocols`."""
-        return tiny_protocols()
+        """Every image is squashed to a square, apart from `auto` and `fine`.
+
+        `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
+        """
+        side = SHIPPED_VIEW.size
+        single = Protocol(size=side, selection=TINY_SELECTION)
+        fine = replace(
+            single,
+            loader=LoaderResize(shortest=side, longest=8 * side),
+            sliding=Strides(window=side, stride=side * 3 // 4),
+        )
+        return {
+            "auto": replace(SHIPPED_VIEW, selection=TINY_SELECTION),
+            "single": single,
+            "official": single,
+            "official-single": single,
+            "fine": fine,
+        }
 
     def templates(self) -> tuple[str, ...]:
         """The bare word."""
         return ("{}",)
-
-
-TINY_SELECTION = ClassSelection(share=0.98, least=16)
-"""Class selection of `tiny`: keeps all of up to 16 words, otherwise those with nearly all votes."""
-
-
-def tiny_protocols() -> Protocols:
-    """Protocols of `tiny`; apart from `auto` and `fine`, every image is squashed to a square.
-
-    `fine` has windows of the shorter side, two for images up to 7:4: twice the time of `auto`.
-    """
-    side = SHIPPED_VIEW.size
-    single = Protocol(size=side, selection=TINY_SELECTION)
-    fine = replace(
-        single,
-        loader=LoaderResize(shortest=side, longest=8 * side),
-        sliding=Strides(window=side, stride=side * 3 // 4),
-    )
-    return {
-        "auto": replace(SHIPPED_VIEW, selection=TINY_SELECTION),
-        "single": single,
-        "official": single,
-        "official-single": single,
-        "fine": fine,
-    }
 
 
 TWO_BLOCKS = TinyAggregationConfig(

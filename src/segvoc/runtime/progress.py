@@ -158,11 +158,11 @@ class Progress(AbstractContextManager["Progress"]):
         if self._note:
             yield self._note
         if finished:
-            yield f"done in {duration(time.monotonic() - self._start)}"
+            yield f"done in {tqdm.format_interval(round(time.monotonic() - self._start))}"
         elif self._updates > MEASURED and new and passed:
             yield f"{new / passed:.3g}{rate_unit}"
             if self.total is not None:
-                yield f"{duration((self.total - self.done) * passed / new)} left"
+                yield f"{tqdm.format_interval(round((self.total - self.done) * passed / new))} left"
 
 
 @contextmanager
@@ -202,13 +202,6 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def duration(seconds: float) -> str:
-    """Format a duration as "1:02:03" or "2:03"."""
-    whole = round(seconds)
-    clock = f"{whole // 60 % 60}:{whole % 60:02}"
-    return clock if whole < 3600 else f"{whole // 3600}:{clock:0>5}"
 
 
 def _is_terminal() -> bool:

@@ -50,13 +50,13 @@ class NamedRecipe:
 
     def __call__(self) -> Recipe:
         """The recipe."""
-        recipe = self.base if isinstance(self.base, Recipe) else _TABLE[self.base]()
+        recipe = self.base if isinstance(self.base, Recipe) else RECIPES[self.base]()
         whole: dict[str, Any] = {name: self.changes[name] for name in ("model", "network") if name in self.changes}
         settings = {name: value for name, value in self.changes.items() if name not in whole}
         return replace(replace(recipe, model=whole.pop("model", recipe.model)).with_settings(**settings), **whole)
 
 
-_TABLE = {
+RECIPES: dict[str, Callable[[], Recipe]] = {
     # CAT-Seg (Cho et al., CVPR 2024), and PCA-Seg's serial baseline with DeCLIP's encoders.
     "cat-seg-b": NamedRecipe(
         Recipe(
@@ -270,8 +270,6 @@ _TABLE = {
         "docs/papers/differences.md has the rest.",
     ),
 }
-
-RECIPES: dict[str, Callable[[], Recipe]] = dict(_TABLE)
 """Every recipe, by its name."""
 
 
@@ -304,7 +302,7 @@ def finetune(model: str, *, images: int = 30, steps: int | None = None, method: 
     preset, (_, configuration) = spec.preset, architecture(spec)
     network = None if spec.name == preset else configuration
     if preset == "tiny":
-        recipe, method = _TABLE["tiny"](), method or "words"
+        recipe, method = RECIPES["tiny"](), method or "words"
     else:
         recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
         recipe = recipe.with_settings(
