@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -194,6 +194,12 @@ naming_torch = partial(naming_extra, "PyTorch", "torch", TORCH_PACKAGES)
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 image", "2 images"."""
     return f"1 {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names, and the number of the others: "a, b, c and 5 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def human_size(size: int) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from segvoc.checkpoints.origins import TOKENIZER, clip_family
 from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.checkpoints.torchscript import read_torchscript
-from segvoc.errors import CheckpointError, one_line
+from segvoc.errors import CheckpointError, listed, one_line
 from segvoc.storage.atomic_writes import write_bytes
 
 SCALE = ".int8_scale"
@@ -242,8 +242,7 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
     tensors = {key: x for key, x in weights.items() if isinstance(key, str) and _is_plain(x)}
     if tensors and len(tensors) < len(weights):
         invalid = [repr(key)[:100] for key in weights if key not in tensors]
-        more = f" and {len(invalid) - 10} more" if len(invalid) > 10 else ""
-        raise CheckpointError(f"has no weights under {', '.join(invalid[:10])}{more}; save only the tensors")
+        raise CheckpointError(f"has no weights under {listed(invalid, 10)}; save only the tensors")
     if all(name.startswith("module.") for name in tensors):
         return {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors

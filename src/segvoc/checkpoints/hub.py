@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -112,10 +112,6 @@ class HubRepository:
                 if hub.try_to_load_from_cache(self.repository, file, revision=self.revision) is hub._CACHED_NO_EXIST:
                     return None
                 raise
-
-    def at_commit_of(self, path: Path) -> "HubRepository":
-        """Pin the commit of a downloaded file, so that further files are from the same commit."""
-        return replace(self, revision=path.parent.name)
 
     def files(self) -> list[str]:
         """The names of all files; raises the errors of `fetch`."""

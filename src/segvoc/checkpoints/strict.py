@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from segvoc.errors import CheckpointError
+from segvoc.errors import CheckpointError, listed
 
 _MOST_NAMED = 10
 """Max unexpected and missing weights named in an error line."""
@@ -61,12 +61,13 @@ def fit_exactly(
         state[ours] = value
     missing = [name for name in expected if name not in state]
     if unexpected or missing:
-        differences = (_first("unexpected", unexpected), _first("missing", missing))
+        both = {"unexpected": unexpected, "missing": missing}
+        differences = [f"{status} {listed(names, _MOST_NAMED)}" for status, names in both.items() if names]
         error = CheckpointError(
-            f"these {whose} weights are of another network: {'; '.join(filter(None, differences))}; "
+            f"these {whose} weights are of another network: {'; '.join(differences)}; "
             "use the file that `segvoc info` names for this model"
         )
-        for status, names in (("unexpected", unexpected), ("missing", missing)):
+        for status, names in both.items():
             error.add_note("\n".join([f"{status}: {len(names)}", *names]))
         raise error
     return state
@@ -112,8 +113,3 @@ def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Non
             raise CheckpointError(
                 f"{name} has values that can't be weights (NaN, infinity or {value.dtype}); use another"
             )
-
-
-def _first(status: str, names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{status} {', '.join(names[:_MOST_NAMED])}{more}" if names else ""

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.encoders.lexicon import surfaces_among
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import InputError, UsageError, listed
 from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.label_maps import (
     MUCH_UNLABELED,
@@ -395,11 +395,10 @@ def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int
     """A line about the classes (of so many) without a labeled pixel, where images were read; None if there are none."""
     if not names:
         return None
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     why = ""
     if unlabeled and classes - len(names) < 2:
         why = f"; {unlabeled / pixels:.0%} of the pixels are unlabeled (255 in 8-bit maps): is that value a class?"
-    return f"no pixel is labeled{where}: {', '.join(names[:10])}{more}{why}"
+    return f"no pixel is labeled{where}: {listed(names, 10)}{why}"
 
 
 def unlabeled_remark(share: float, *, are_shapes: bool) -> str | None:
@@ -426,9 +425,8 @@ def unlabeled_row(shares: Mapping[str, float], *, are_shapes: bool) -> str | Non
     if (share := sum(shares.values())) <= MUCH_UNLABELED:
         return None
     largest = sorted(shares.items(), key=lambda one: -one[1])
-    listed = ", ".join(f"{word} {of_all:.1%}" for word, of_all in largest[:LISTED_WORDS])
-    more = f" and {len(largest) - LISTED_WORDS} more" if len(largest) > LISTED_WORDS else ""
+    words = listed([f"{word} {of_all:.1%}" for word, of_all in largest], LISTED_WORDS)
     title = row_title(are_shapes)
     if list(shares) == [UNLABELED_NAME]:
         return f"{title}: {share:.1%} of the pixels, left unlabeled"
-    return f"{title}, not scored: {share:.1%} of the pixels, labeled {listed}{more}"
+    return f"{title}, not scored: {share:.1%} of the pixels, labeled {words}"

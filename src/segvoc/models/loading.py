@@ -1,5 +1,6 @@
 """Opens a `ModelSpec` as a PyTorch engine, on a device and in a dtype."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import cast, get_args
 
@@ -14,7 +15,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.headers import TRAINING, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.spec import ModelSpec
+from segvoc.models.spec import ModelSpec, naming_place
 from segvoc.models.weights import architecture, has_shipped_weights, with_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.hardware import DtypeName, Optimize, bfloat16_instructions
@@ -30,7 +31,7 @@ def open_network(
     """Open a model's network with its weights; see `segvoc.load` for the arguments and errors."""
     where = find_device(device)
     kind = find_dtype(dtype, where, keeps_labels=keeps_labels_in_bfloat16(spec))
-    with spec.naming_errors():
+    with naming_place(spec.name) if spec.is_place else nullcontext():
         network, configuration = with_weights(spec)
         network = network.requires_grad_(False).to(where)
         if kind != torch.float32:

@@ -93,7 +93,7 @@ def _in_repository(name: str, repository: HubRepository) -> ModelSpec:
     def fetch(file: str) -> Path | None:
         nonlocal pinned
         if (path := pinned.fetch(file)) is not None:
-            pinned = repository.at_commit_of(path)
+            pinned = replace(repository, revision=path.parent.name)  # other files are from the same commit
         return path
 
     return _in_place(name, fetch, repository.files)

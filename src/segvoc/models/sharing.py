@@ -206,22 +206,19 @@ def _escaped(text: str) -> str:
 
 def shareable(model: Segmenter, *, weights: bool | None = None) -> ShareableModel:
     """The files and facts of a model; see `push` for `weights` and the errors."""
-    files = _shareable(model, weights)
-    return replace(files, words=model.own_words, background=model.own_background)
-
-
-def _shareable(model: Segmenter, weights: bool | None) -> ShareableModel:
+    record = model.origin.get("record")  # only exported models with the shipped weights have a record
     if not isinstance(model, ExportedSegmenter):
         from segvoc.models.loading import require_network  # here, since PyTorch takes seconds to import
 
-        return _shareable_network(require_network(model, "share"), weights)
-    record = model.origin.get("record")  # only models with the shipped weights have a record
-    if model.origin.get("preset") != "tiny" or not isinstance(record, Mapping) or weights:
+        files = _shareable_network(require_network(model, "share"), weights)
+    elif model.origin.get("preset") == "tiny" and isinstance(record, Mapping) and not weights:
+        files = ShareableModel.of_taught("tiny", TINY, model.taught, {SHIPPED_WEIGHTS: str(record.get("license", ""))})
+    else:
         raise UsageError(
             f"{model.name!r} is exported programs; share the preset, file or run that it was exported from: "
             "segvoc push RUN owner/name"
         )
-    return ShareableModel.of_taught("tiny", TINY, model.taught, {SHIPPED_WEIGHTS: str(record.get("license", ""))})
+    return replace(files, words=model.own_words, background=model.own_background)
 
 
 def _shareable_network(model: "NetworkSegmenter", weights: bool | None) -> ShareableModel:

@@ -1,7 +1,7 @@
 """`ModelSpec`: which network a model has, where its weights are, and which words it knows."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,10 +48,6 @@ class ModelSpec:
     def is_place(self) -> bool:
         """Whether its name is that of a folder or repository whose files these are."""
         return self.name not in (self.preset, self.path)
-
-    def naming_errors(self) -> AbstractContextManager[None]:
-        """Name the folder or repository in errors of its files."""
-        return naming_place(self.name) if self.is_place else nullcontext()
 
     def describe(self, model: AnyEngine) -> AnyEngine:
         """Give an engine the name, the taught and the known words; returns it."""

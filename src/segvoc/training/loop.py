@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from segvoc.data.training.training_set import ShardedSampler, seed_of
-from segvoc.errors import CheckpointError, TrainingError, UsageError
+from segvoc.errors import CheckpointError, TrainingError, UsageError, listed
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.runtime.distributed import Processes, available_cores, wrap_distributed
@@ -496,7 +496,8 @@ def find_nonfinite(
         "outputs of": outputs,
         "gradients of": [name for name, value in gradients.items() if not is_finite(value)],
     }
-    return "; ".join(f"{kind} {_some(names)}" for kind, names in found.items() if names)
+    named = {kind: [name or "the network" for name in names] for kind, names in found.items() if names}
+    return "; ".join(f"{kind} {listed(names, 3)}" for kind, names in named.items())
 
 
 def is_finite(value: object) -> bool:
@@ -508,8 +509,3 @@ def is_finite(value: object) -> bool:
     if isinstance(value, Mapping):
         value = list(value.values())
     return all(map(is_finite, value)) if isinstance(value, list | tuple) else True
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(name or "the network" for name in names[:3]) + more

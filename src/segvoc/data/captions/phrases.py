@@ -79,13 +79,9 @@ _DETERMINERS = frozenset(
 def without_determiners(phrase: str) -> str:
     """A phrase in lower case and with plain apostrophes, without leading articles, possessives and numbers."""
     words = _lower(phrase).split()
-    while words and _is_determiner(words[0]):
+    while words and (words[0] in _DETERMINERS or re.fullmatch(r"\d[\d.,]*", words[0], re.ASCII)):
         words.pop(0)
     return " ".join(words)
-
-
-def _is_determiner(word: str) -> bool:
-    return word in _DETERMINERS or (word[:1].isdigit() and not word.strip("0123456789.,"))
 
 
 def _lower(phrase: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from segvoc.data.benchmarks import PREPARATION_FOLDER, PREPARED_LAYOUT, Benchmark, Manifest
 from segvoc.data.preparation.conversions import ConversionResult, LabelConversion, Original, Plan, plan_preparation
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
-from segvoc.errors import InputError, OutputError, UsageError, counted
+from segvoc.errors import InputError, OutputError, UsageError, counted, listed
 from segvoc.runtime.process_settings import map_in_processes
 from segvoc.runtime.progress import Progress
 from segvoc.storage.records import check_amounts, from_json, to_json
@@ -88,9 +88,8 @@ def prepare(
 def _check_complete(benchmark: Benchmark, root: Path, plan: Plan, missing: Mapping[str, str]) -> None:
     remedy = f"unpack or download it again from {benchmark.pages[0]}, or prepare the available images with --partial"
     if missing:
-        paths = ", ".join(repr(str(root / path)) for path in list(missing.values())[:3])
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise UsageError(f"{benchmark.title} lacks files of {counted(len(missing), 'image')}: {paths}{more}; {remedy}")
+        paths = listed([repr(str(root / path)) for path in missing.values()], 3)
+        raise UsageError(f"{benchmark.title} lacks files of {counted(len(missing), 'image')}: {paths}; {remedy}")
     if benchmark.image_count is not None and plan.image_count != benchmark.image_count:
         raise UsageError(
             f"{benchmark.title} has {counted(plan.image_count, 'image')} in {str(root)!r} and should have "
