@@ -28,10 +28,10 @@ from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.protocols import Window
+from segvoc.layers.aggregation import TwoStreamBlock
 from segvoc.layers.shapes import ClassTokens
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.cat_seg import SerialBlock
-from segvoc.networks.pca_seg import ExpertParser, ParallelBlock
+from segvoc.networks.pca_seg import ExpertParser
 from segvoc.storage.files import write_json
 
 VARIANCE = 0.99
@@ -168,7 +168,7 @@ def expert_redundancy(
 ) -> Redundancy:
     """Measure the redundancy of the experts of every block, on some images and words."""
     found = getattr(segmenter.network.aggregation, "blocks", ())
-    fusions = [block.fuse for block in found if isinstance(block, ParallelBlock | SerialBlock)]
+    fusions = [block.fuse for block in found if isinstance(block, TwoStreamBlock)]
     if not all(hasattr(fusion, "parse") for fusion in fusions) or not fusions:
         raise UsageError(f"{segmenter.name} has no blocks with experts; use PCA-Seg, or --set fusion=experts")
     if any(_parser(fusion).experts < 2 for fusion in fusions):

@@ -208,6 +208,14 @@ def _phi(x: HeadTokens) -> HeadTokens:
     return (F.elu(x.flatten(0, -2)) + 1).view(x.shape)
 
 
+class TwoStreamBlock(nn.Module):
+    """A block with a spatial and a class aggregation, whose two streams `fuse` joins."""
+
+    def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: Fusion) -> None:
+        super().__init__()
+        self.spatial, self.semantic, self.fuse = spatial, semantic, fuse
+
+
 def fuse_streams(
     fuse: Fusion,
     streams: Callable[..., tuple[ClassTokens, ClassTokens]],

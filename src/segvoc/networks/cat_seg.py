@@ -4,9 +4,7 @@ Cho et al., "CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation
 the released code: the CLIP encoders' own features serve as guidance, without an additional backbone.
 """
 
-from torch import nn
-
-from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Summary, fuse_streams
+from segvoc.layers.aggregation import Summary, TwoStreamBlock, fuse_streams
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Fusion
 from segvoc.layers.shapes import ClassTokens, ImageGuidance, TextGuidance
@@ -21,15 +19,11 @@ class LastStream(Fusion):
         return semantic
 
 
-class SerialBlock(nn.Module):
+class SerialBlock(TwoStreamBlock):
     """Eqs. 2 to 4 (PCA-Seg, Eq. 2): class aggregation refines the output of spatial aggregation.
 
     `fuse` joins the two streams for the baselines that need it (PCA-Seg, Table 5b).
     """
-
-    def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: Fusion) -> None:
-        super().__init__()
-        self.spatial, self.semantic, self.fuse = spatial, semantic, fuse
 
     def forward(
         self, x: ClassTokens, guidance: ImageGuidance, text: TextGuidance, context: AggregationContext

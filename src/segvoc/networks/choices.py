@@ -20,6 +20,7 @@ from segvoc.layers.aggregation import (
     SpatialAggregation,
     StageGuidance,
     Summary,
+    TwoStreamBlock,
     UpsamplingDecoder,
     cost_volume,
 )
@@ -187,10 +188,7 @@ class FeatureAggregation(nn.Module):
         return context.map(decoded, words), kept
 
 
-ORDERS: dict[Order, Callable[[CostAggregationConfig], nn.Module]] = {
-    "parallel": lambda c: ParallelBlock(spatial_aggregation(c), CLASS_ATTENTIONS[c.class_attention](c), fusion_of(c)),
-    "serial": lambda c: SerialBlock(spatial_aggregation(c), CLASS_ATTENTIONS[c.class_attention](c), fusion_of(c)),
-}
+ORDERS: dict[Order, type[TwoStreamBlock]] = {"parallel": ParallelBlock, "serial": SerialBlock}
 """Blocks, by the order of their aggregations."""
 
 CLASS_ATTENTIONS: dict[ClassAttention, Callable[[CostAggregationConfig], ClassAggregation]] = {
@@ -239,7 +237,8 @@ def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -
 
 def block_of(config: CostAggregationConfig) -> nn.Module:
     """Build a block with random weights."""
-    return ORDERS[config.order](config)
+    semantic = CLASS_ATTENTIONS[config.class_attention]
+    return ORDERS[config.order](spatial_aggregation(config), semantic(config), fusion_of(config))
 
 
 def decoder_of(tap_channels: Sequence[int]) -> Callable[[CostAggregationConfig], UpsamplingDecoder]:

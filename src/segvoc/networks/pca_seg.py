@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Summary, WindowGuidance, fuse_streams
+from segvoc.layers.aggregation import Summary, TwoStreamBlock, WindowGuidance, fuse_streams
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import ClassBatchNorm, Fusion, Moments, RunChunks, Statistics, batch_moments
 from segvoc.layers.guided import draw_as_one
@@ -120,12 +120,8 @@ class ExpertFusion(Fusion):
         return partial(batch_moments, self.parse.halves, self.both, run_chunks=run_chunks)
 
 
-class ParallelBlock(nn.Module):
+class ParallelBlock(TwoStreamBlock):
     """Eq. 3 and EPL: both aggregations take the same features, and `fuse` joins their outputs."""
-
-    def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: Fusion) -> None:
-        super().__init__()
-        self.spatial, self.semantic, self.fuse = spatial, semantic, fuse
 
     def forward(
         self, x: ClassTokens, guidance: ImageGuidance, text: TextGuidance, context: AggregationContext

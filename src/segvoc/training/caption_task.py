@@ -40,8 +40,7 @@ class CaptionObjective(TrainingObjective):
     """
 
     def __init__(self, network: SynSeg, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        self.network = network
+        super().__init__(network, recipe)
         self.weights = {term: getattr(recipe.captions, f"{term}_weight") for term in TERMS}
 
     def forward(

@@ -16,6 +16,7 @@ from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartWords
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED_8_BIT
+from segvoc.layers.aggregation import TwoStreamBlock
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.class_selection import GroundTruthFirst
 from segvoc.layers.maps import resized
@@ -23,21 +24,21 @@ from segvoc.layers.precision import at_least_float32
 from segvoc.layers.selection import ClassSelection
 from segvoc.layers.shapes import ClassTokens, Logits
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cat_seg import SerialBlock
 from segvoc.networks.part_cat_seg import PartNetwork
-from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.training.recipe import CaptionConfig, Loss, Recipe
 
 
 class TrainingObjective(nn.Module):
     """A network and its losses: maps the inputs of a batch to losses by name, of which training minimizes "loss"."""
 
-    two_streams = False
-    """Whether the network's blocks have two streams, whose similarity is observed."""
+    network: Any
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, network: SegmentationNetwork, recipe: Recipe) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.network, self.recipe = network, recipe
+        blocks = cast(nn.ModuleList, getattr(network.aggregation, "blocks", ()))
+        self.two_streams = any(isinstance(block, TwoStreamBlock) for block in blocks)
+        """Whether the network's blocks have two streams, whose similarity is observed."""
 
     def divisor(self, *inputs: Any, **named: Any) -> Tensor | None:
         """The number of labeled pixels over which "loss" is a mean, or several numbers for a sum of means.
@@ -398,13 +399,11 @@ class PartObjective(TrainingObjective):
     """
 
     def __init__(self, network: PartNetwork, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        self.network = network
+        super().__init__(network, recipe)
         for name in ("num_sampled_classes", "num_kept_classes"):
             value = getattr(recipe.objective, name)
             if value:
                 raise UsageError(f"{name}={value}: a part network trains on all its words at once; leave {name} at 0")
-        self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock | SerialBlock)
         # a part network's "none of them" is a class of its own in both
         competing = recipe.objective.loss in ("competing", "cross-entropy")
         self.of_pixels = partial(F.cross_entropy, reduction="none") if competing else binary_loss
@@ -479,12 +478,9 @@ class Objective(TrainingObjective):
     """
 
     def __init__(self, network: SegmentationNetwork, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        self.network = network
-        blocks = cast(nn.ModuleList, getattr(network.aggregation, "blocks", ()))
-        self.two_streams = any(isinstance(block, ParallelBlock | SerialBlock) for block in blocks)
+        super().__init__(network, recipe)
         observed = recipe.objective.fod_weight or recipe.objective.log_stream_similarity
-        if len(blocks) and not self.two_streams and observed:
+        if len(getattr(network.aggregation, "blocks", ())) and not self.two_streams and observed:
             raise UsageError(
                 f"the blocks of {recipe.model} don't have two streams; leave fod_weight and log_stream_similarity off"
             )

@@ -83,8 +83,7 @@ class TunedWordsObjective(TrainingObjective):
     """
 
     def __init__(self, network: SegmentationNetwork, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        self.network = network
+        super().__init__(network, recipe)
         self.power = recipe.words.class_weight_power
 
     def divisor(self, zero_shot: Tensor, labels: Int[Tensor, "B H W"], maps: Sequence[Tensor]) -> Int[Tensor, ""]:
