@@ -1,6 +1,5 @@
 """Images with label maps, for evaluation and training."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
@@ -27,7 +26,7 @@ from segvoc.imaging.reading import read_image, upright_size
 from segvoc.imaging.result_paths import image_paths
 from segvoc.imaging.stretching import Stretch
 from segvoc.runtime.suggestions import checked_call, did_you_mean
-from segvoc.storage.files import named_alike
+from segvoc.storage.files import named_alike, read_json
 from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import Vocabulary
 from segvoc.vocabulary.files import read_classes
@@ -40,7 +39,7 @@ CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
 @cache
 def read_class_list(name: str) -> Any:
     """Read a JSON file in `CLASS_LIST_FOLDER` by name without suffix; don't modify the result."""
-    return json.loads((CLASS_LIST_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return read_json(CLASS_LIST_FOLDER / f"{name}.json")
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from segvoc.data.benchmarks import SEMANTIC
 from segvoc.encoders.prompts import CLIP_TEMPLATE, IMAGENET_TEMPLATES
 from segvoc.errors import UsageError
-from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+from segvoc.evaluation.task import PART_BACKGROUND, EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
@@ -151,7 +151,9 @@ def evaluation_protocol(
     published = PublishedProtocol(options=LabelOptions())
     if task.benchmark is not None:
         published = published_protocol(preset, task.benchmark.name)
-    words, background = task.images.vocabulary.words, task.asked_background(segmenter.traits.has_background)
+    words, background = task.images.vocabulary.words, task.images.background
+    if task.parts is not None and segmenter.traits.has_background:
+        background = PART_BACKGROUND
     asked = len(words)
     if background is not None and not segmenter.learned_background(segmenter.taught_among(words)):
         stand_ins = segmenter.traits.decision.stand_ins

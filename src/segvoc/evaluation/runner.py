@@ -1,6 +1,5 @@
 """The evaluation loop: images are prefetched, scores are computed in threads, and each is saved at once."""
 
-import hashlib
 import os
 import time
 from collections import deque
@@ -34,7 +33,7 @@ from segvoc.runtime.progress import Progress, print_line, printable
 from segvoc.runtime.suggestions import checked_call
 from segvoc.runtime.version import __version__
 from segvoc.storage.atomic_writes import write_bytes
-from segvoc.storage.files import write_json
+from segvoc.storage.files import digest_of, write_json
 from segvoc.storage.resume import DoneItems, ResumableWork, RunSettings, read_done
 
 _T = TypeVar("_T")
@@ -306,5 +305,4 @@ def _fingerprint(
 
 def _summary(names: Iterable[str]) -> str:
     names = list(names)
-    text = "\n".join(names).encode("utf-8", "surrogateescape")
-    return f"{len(names)} ({hashlib.blake2b(text, digest_size=4).hexdigest()})"
+    return f"{len(names)} ({digest_of(names)[:8]})"

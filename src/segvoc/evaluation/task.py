@@ -20,7 +20,7 @@ from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.storage.resume import Stamp
 
 PART_BACKGROUND = "background"
-"""The word for "none of the parts", for networks that have a background."""
+"""The word for "none of the parts", with which parts compete where networks predict a background (Pred-All)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +168,6 @@ class EvaluationTask:
             )
             for records in itertools.islice(groups, limit)
         ]
-
-    def asked_background(self, has_background: bool) -> str | None:
-        """The word passed to a network as the background; `has_background`: whether the network predicts one.
-
-        Parts compete with "none of the parts" where it does (Pred-All).
-        """
-        if self.parts is not None and has_background:
-            return PART_BACKGROUND
-        return self.images.background
 
     def scored(self, labels: UInt16[np.ndarray, "H W"]) -> UInt16[np.ndarray, "H W"]:
         """Map a predicted label map to the scored classes."""

@@ -3,14 +3,11 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
+from segvoc.checkpoints.files import WeightsFile, read_weights, write_weights
 from segvoc.checkpoints.origins import clip_family
 from segvoc.checkpoints.published import PublishedFile, known_file
 from segvoc.checkpoints.strict import check_values
@@ -19,8 +16,7 @@ from segvoc.encoders.official_clip import is_plain_clip
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.layers.precision import lowest_precision
-from segvoc.models.headers import CUSTOM, PARTS, configuration_record, words_of_model
+from segvoc.models.headers import CUSTOM, PARTS, configuration_record, origin_record, words_of_model
 from segvoc.models.loading import require_network
 from segvoc.models.preset import Preset
 from segvoc.models.resolving import resolve
@@ -30,7 +26,6 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.official_weights import clip_state
 from segvoc.networks.syn_seg import holds_decoder, is_decoder_alone
 from segvoc.runtime.suggestions import checked_call
-from segvoc.runtime.version import __version__
 from segvoc.storage.files import file_sha256
 
 
@@ -67,21 +62,14 @@ def save(
     name, network, built = model.name, model.network, model.origin
     if "preset" not in built:
         raise UsageError(f"the preset of {name!r} is unknown; save a model that segvoc.load made")
-    kind = lowest_precision(network)
-    if kind.itemsize < torch.float32.itemsize:
-        rounded = str(kind).removeprefix("torch.")
-        raise UsageError(f"the weights of {name!r} were rounded to {rounded}; save it loaded with dtype='float32'")
-    record = _record(origin, license) | built
+    if model.dtype in ("bfloat16", "float16"):
+        raise UsageError(f"the weights of {name!r} were rounded to {model.dtype}; save it loaded with dtype='float32'")
+    record = origin_record(origin, license) | built
     if is_custom(network, built):
         record[CUSTOM] = True
     preset = str(record.pop("preset"))
     tensors, words = words_of_model(model)
     write_weights(path, network.state_dict() | tensors, preset, **record, **words)
-
-
-def _record(origin: str, license: str) -> dict[str, Any]:
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"format": FORMAT, "origin": origin, "license": license, "version": __version__, "date": date}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +122,8 @@ def convert(
         check_values(state, network.state_dict())
     digest = file_sha256(official)
     published = known_file(digest)
-    record = _record(Path(official).name, "unknown; the original file's" if published is None else published.license)
+    license = "unknown; the original file's" if published is None else published.license
+    record = origin_record(Path(official).name, license)
     record |= {"sha256": digest, **configuration_record(configuration)}
     if published is not None:
         record["published"] = published.record()

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.files import WeightsFile, read_header
+from segvoc.checkpoints.files import FORMAT, WeightsFile, read_header
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
@@ -19,6 +20,7 @@ from segvoc.models.presets import PRESETS, find_preset
 from segvoc.models.spec import ModelSpec
 from segvoc.networks.base import NetworkConfig
 from segvoc.networks.clip_network import ClipNetworkConfig, EvaEncoders
+from segvoc.runtime.version import __version__
 from segvoc.storage.records import from_json, to_json
 
 CONFIGURATION = "configuration"
@@ -79,6 +81,12 @@ def spec_of_file(path: str | os.PathLike[str], name: str, preset: str | None = N
         background=background if isinstance(background, str) else None,
         record=file.record,
     )
+
+
+def origin_record(origin: str, license: str) -> dict[str, Any]:
+    """The entries of where weights come from, and of this version and moment."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"format": FORMAT, "origin": origin, "license": license, "version": __version__, "date": date}
 
 
 def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`Preset`: a named network with its weights; and the presets that the sizes of a network have in common."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,7 +35,7 @@ from segvoc.networks.syn_seg import (
     conditions_linearly,
     syn_seg_state,
 )
-from segvoc.storage.files import SHIPPED
+from segvoc.storage.files import SHIPPED, read_json
 
 Family = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
 """The papers' networks; all sizes share a test protocol."""
@@ -95,7 +94,7 @@ class Preset:
 
     def read_record(self) -> dict[str, Any]:
         """Metadata of the shipped weights: origin, licenses, data, command, date, sha256, scores."""
-        return {} if self.record is None else json.loads((SHIPPED / self.record).read_text(encoding="utf-8"))
+        return {} if self.record is None else read_json(SHIPPED / self.record)
 
 
 class ClipTowers(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 from segvoc.inference.edges import EDGE_WEIGHTS, EDGES
 from segvoc.inference.exported.manifest import ExportManifest
 from segvoc.inference.exported.segmenter import ExportedSegmenter
-from segvoc.storage.files import SHIPPED
+from segvoc.storage.files import SHIPPED, read_json
 
 TINY_MANIFEST = "tiny_segvoc.json"
 """Manifest of the programs in `SHIPPED`."""
@@ -32,6 +32,6 @@ def copy_tiny(folder: Path) -> None:
 
 def is_tiny(origin: object) -> bool:
     """Whether a model's origin is `tiny` with the preset's configuration."""
-    shipped = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))["origin"]
+    shipped = read_json(SHIPPED / TINY_MANIFEST)["origin"]
     del shipped["record"]
     return json.loads(json.dumps(origin)) == shipped

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from segvoc.checkpoints.files import FORMAT, write_weights
+from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.origins import content_hash
 from segvoc.errors import UsageError
 from segvoc.inference.taught.taught_words import TaughtWords
-from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, taught_tensors
+from segvoc.models.headers import CUSTOM, TRAINING, configuration_record, origin_record, taught_tensors
 from segvoc.models.loading import find_device
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
@@ -221,15 +221,8 @@ def _trained(
 
 
 def _write_model(folder: RunFolder, recipe: Recipe, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "origin": "trained by segvoc train",
-        "license": "that of the weights it started from and of its images",
-        "version": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **metadata,
-        **configuration_record(recipe.network_config()),
-    }
+    record = origin_record("trained by segvoc train", "that of the weights it started from and of its images")
+    record |= metadata | configuration_record(recipe.network_config())
     write_weights(folder.path / MODEL_FILE, weights, recipe.model, **record)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
@@ -155,18 +155,18 @@ def read_matlab_labels(root: Path, original: Original) -> UInt16[np.ndarray, "H 
 def paint_context_masks(root: Path, original: Original) -> UInt16[np.ndarray, "H W"]:
     """The labels in masks of a PASCAL-Context JSON file; where they overlap, the later wins; 0 outside all masks."""
     path, ids = root / original.files[-1], np.zeros(original.size, np.int64)
-    with _damage_named(path):
+    with _naming_damage(InputError, f"a mask in {str(path)!r} is damaged"):
         for category, mask in original.masks:
             ids[coco_mask(mask, *original.size)] = category
     return ids_to_labels(ids, original.table, path)
 
 
 @contextmanager
-def _damage_named(annotations: Path) -> Iterator[None]:
+def _naming_damage(kind: type[InputError | UsageError], problem: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
-        raise InputError(f"a mask in {str(annotations)!r} is damaged: {error}; download it again") from None
+        raise kind(f"{problem} ({error!r}); download it again") from None
 
 
 def convert_labels(
@@ -295,7 +295,7 @@ def read_object_map(root: Path, shape: tuple[int, int], original: Original) -> O
 
 def read_instances(root: Path, shape: tuple[int, int], original: Original) -> Objects:
     """The objects of ADE20K-Part-234: index and mask of each instance."""
-    with _damage_named(root / original.files[2]):
+    with _naming_damage(InputError, f"a mask in {str(root / original.files[2])!r} is damaged"):
         return [(index, coco_mask(mask, *shape)) for index, mask in original.masks]
 
 
@@ -477,13 +477,8 @@ def _read_json(path: Path) -> Any:
         raise UsageError(f"{str(path)!r} can't be read as JSON ({one_line(error)}); download it again") from None
 
 
-@contextmanager
-def _naming_unknown_form(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"{str(path)!r} doesn't have the format that its page describes ({error!r}); download it again"
-        raise UsageError(problem) from None
+def _naming_unknown_form(path: Path) -> AbstractContextManager[None]:
+    return _naming_damage(UsageError, f"{str(path)!r} doesn't have the format that its page describes")
 
 
 _PLANS: Mapping[str, tuple[Callable[[Benchmark, Path, OriginalPaths], Iterator[Original]], LabelConversion]] = {
