@@ -54,9 +54,7 @@ class LoopbackHub:
             place = replace(place, url=f"{self.url}{path}")
         self.files[path] = content
         size = None if file.size is None else len(content)
-        return replace(
-            file, place=place, sha256=hashlib.sha256(content).hexdigest(), size=size, exact_size=size is not None
-        )
+        return replace(file, place=place, sha256=hashlib.sha256(content).hexdigest(), size=size)
 
     def transfers(self) -> list[tuple[str, int]]:
         return [(path, start) for method, path, start in self.asked if method == "GET"]

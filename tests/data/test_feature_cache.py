@@ -22,7 +22,7 @@ def filled(folder, contents=range(6), *settings):
 
 def test_rows_are_read_as_they_were_written_and_made_again_only_where_contents_change(tmp_path):
     cache = filled(tmp_path)
-    assert (len(cache.shards), cache.rows) == (2, 6)
+    assert (len(cache.digests), cache.rows) == (2, 6)
     assert [cache.read(row)["x"][0].item() for row in range(6)] == list(range(6))
     assert [cache.problem(row) for row in (0, 1, 5)] == [None, "no image", "no image"]
     assert opened(tmp_path).missing() == []

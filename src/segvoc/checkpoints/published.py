@@ -101,8 +101,7 @@ class PublishedFile:
     place: HubPlace | WebPlace
     sha256: str
     size: int | None
-    """Size stated by its page, rounded to three digits unless `exact_size`; None if not stated [B]."""
-    exact_size: bool = False
+    """Size stated by its page, which may round it to three digits; None if not stated [B]."""
     license: str
     """SPDX identifier of the license."""
     license_note: str = ""

@@ -55,11 +55,6 @@ class FeatureCache:
             rows += len(chunk)
         return cls(folder=folder, kind=kind, digests=tuple(digests), rows=rows, shard_rows=shard_rows)
 
-    @property
-    def shards(self) -> range:
-        """The numbers of all shards."""
-        return range(len(self.digests))
-
     def path(self, shard: int) -> Path:
         """The file of a shard."""
         return self.folder / f"{self.kind}-{shard:06d}-{self.digests[shard]}.safetensors"
@@ -70,7 +65,7 @@ class FeatureCache:
 
     def missing(self) -> list[int]:
         """The shards whose file is missing, truncated, or has a damaged header."""
-        return [shard for shard in self.shards if not self._is_whole(shard)]
+        return [shard for shard in range(len(self.digests)) if not self._is_whole(shard)]
 
     def write(self, shard: int, tensors: Mapping[str, Tensor], problems: Mapping[int, str] | None = None) -> None:
         """Write a shard atomically.
