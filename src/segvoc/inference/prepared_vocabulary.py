@@ -11,16 +11,7 @@ import numpy as np
 from segvoc.encoders.lexicon import WordFacts
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder, lexicon_of
 from segvoc.errors import UsageError
-from segvoc.inference.decision import (
-    AUTO,
-    Background,
-    GroupName,
-    Rules,
-    WordGroup,
-    WordTable,
-    competition,
-    differ,
-)
+from segvoc.inference.decision import AUTO, Background, GroupName, Rules, WordGroup, WordTable, competition, differ
 from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import Candidate, with_part_words, words_with_objects
 from segvoc.inference.protocols import Protocol

@@ -176,11 +176,7 @@ class Labeler:
     """
 
     def __init__(
-        self,
-        model: Segmenter,
-        settings: ServiceSettings,
-        metrics: ServiceMetrics,
-        budget: PixelBudget,
+        self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics, budget: PixelBudget
     ) -> None:
         self.settings, self.metrics, self.name = settings, metrics, model.name
         self._budget, self._cache = budget, budget.cache

@@ -8,15 +8,7 @@ from typing import Any, Literal
 
 from segvoc.errors import UsageError, counted, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.labeling.batch.storages import (
-    Folder,
-    Page,
-    Unit,
-    folder_at,
-    name_of,
-    parent_and_name,
-    readable,
-)
+from segvoc.labeling.batch.storages import Folder, Page, Unit, folder_at, name_of, parent_and_name, readable
 from segvoc.storage.files import is_hidden
 
 LISTED_AHEAD = 8

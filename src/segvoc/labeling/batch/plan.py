@@ -171,14 +171,7 @@ def without(entry: DoneShard, changed: Mapping[int, str]) -> DoneShard:
     place = {index: at for at, index in enumerate(kept)}
     marks = b"".join(entry.marks[index * MARK : (index + 1) * MARK] for index in kept)
     failed = tuple(place[index] for index in entry.failed if index in place)
-    return DoneShard(
-        key=_key(marks),
-        first=entry.first,
-        last=entry.last,
-        marks=marks,
-        images=len(kept),
-        failed=failed,
-    )
+    return DoneShard(key=_key(marks), first=entry.first, last=entry.last, marks=marks, images=len(kept), failed=failed)
 
 
 def join_of(table: Table) -> Join:
