@@ -27,7 +27,6 @@ from segvoc.inference.encoded_image import (
     read_in_batches,
 )
 from segvoc.inference.engine import Engine, Maps
-from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.objects import with_objects
 from segvoc.inference.part_labels import label_parts
@@ -45,6 +44,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.taught.calibration import softmax_logits
 from segvoc.inference.taught.features import as_float32
 from segvoc.inference.taught.taught_words import TaughtQuery
+from segvoc.inference.video_frames import FrameMemory
 from segvoc.inference.windows import ViewLogits
 from segvoc.inference.windows import views as image_views
 from segvoc.inference.word_colors import color_names, with_colors
@@ -361,10 +361,6 @@ class LabelingJob:
             numbers = tracks.follow(counted.labels, counted.object_map)
             counted = replace(counted, object_map=numbers, is_tracked=True)
         return replace(counted, seconds=result.seconds + time.perf_counter() - start)
-
-    def with_rules(self, rules: Rules) -> "LabelingJob":
-        """The job by other rules, without hints and, to take less time, without the image's edges."""
-        return replace(self, rules=rules, hints=None, options=replace(self.options, edges=False))
 
     @property
     def window_is_named(self) -> bool:

@@ -40,7 +40,6 @@ from segvoc.imaging.overlay import (
 from segvoc.imaging.palette import word_colors
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
 from segvoc.imaging.video_reading import OpenVideo, open_container, require_av
-from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.hints import find_hints
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
@@ -48,7 +47,7 @@ from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import SmoothingState
-from segvoc.inference.video_frames import check_every, labeled_frames
+from segvoc.inference.video_frames import FrameMemory, check_every, labeled_frames
 from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files
 from segvoc.labeling.track_files import SUFFIXES, TrackedFrame, TrackedVideo, TrackFormat, write_tracks
 from segvoc.models.digests import model_record
