@@ -4,8 +4,10 @@ import base64
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float32, UInt8, UInt16
 from PIL import Image
 
 from segvoc.encoders.lexicon import surfaces_among
@@ -17,11 +19,53 @@ from segvoc.imaging.map_files import MapFormat, geojson_features, write_geojson
 from segvoc.imaging.result_paths import refuse_overwriting
 from segvoc.storage.files import write_json
 
-if TYPE_CHECKING:
-    from segvoc.inference.segmentation import Segmentation
+
+@runtime_checkable
+class LabeledPixels(Protocol):
+    """What other programs get of a `Segmentation`."""
+
+    @property
+    def labels(self) -> UInt16[np.ndarray, "H W"]:
+        """Index into `words` of each pixel's class; 65535 means unlabeled."""
+        ...
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        ...
+
+    @property
+    def confidence(self) -> Float32[np.ndarray, "H W"]:
+        """How likely each pixel's label is right, in [0, 1]."""
+        ...
+
+    @property
+    def image(self) -> UInt8[np.ndarray, "H W 3"]:
+        """The image: upright, RGB."""
+        ...
+
+    @property
+    def object_map(self) -> UInt16[np.ndarray, "H W"] | None:
+        """Object number of each pixel, 0 for none."""
+        ...
+
+    @property
+    def background(self) -> str | None:
+        """The word that stands for "none of the others"."""
+        ...
+
+    @property
+    def source(self) -> str | None:
+        """Path or address of the image; None for one from memory."""
+        ...
+
+    @property
+    def content(self) -> bytes | None:
+        """The image's file, if `source` is no path."""
+        ...
 
 
-def coco_of(result: "Segmentation", masks: MaskForm, background: str | None, image_id: int) -> dict[str, Any]:
+def coco_of(result: LabeledPixels, masks: MaskForm, background: str | None, image_id: int) -> dict[str, Any]:
     """See `Segmentation.to_coco`."""
     stuff = surfaces_among(result.words, background or result.background)
     found = list(segments(result.labels, len(result.words), stuff, result.object_map))
@@ -39,7 +83,7 @@ def coco_of(result: "Segmentation", masks: MaskForm, background: str | None, ima
     }
 
 
-def labelme_of(result: "Segmentation", file: str | os.PathLike[str] | None) -> dict[str, Any]:
+def labelme_of(result: LabeledPixels, file: str | os.PathLike[str] | None) -> dict[str, Any]:
     """See `Segmentation.to_labelme`."""
     data, path = None, "image.png"
     if result.source is None or result.content is not None:
@@ -56,7 +100,7 @@ def labelme_of(result: "Segmentation", file: str | os.PathLike[str] | None) -> d
     return annotation
 
 
-def labeled_map_of(result: "Segmentation") -> LabeledMap:
+def labeled_map_of(result: LabeledPixels) -> LabeledMap:
     """The labels of a georeferenced image at their place; `InputError` without one (`MapPlace.of`)."""
     if result.source is None:
         raise UsageError("an image from memory has no coordinates, which maps need; give the path of a GeoTIFF")
@@ -69,7 +113,7 @@ def labeled_map_of(result: "Segmentation") -> LabeledMap:
     return LabeledMap(height=height, width=width, words=result.words, read=read, place=place)
 
 
-def geojson_of(result: "Segmentation", file: str | os.PathLike[str] | None, simplify: float) -> dict[str, Any]:
+def geojson_of(result: LabeledPixels, file: str | os.PathLike[str] | None, simplify: float) -> dict[str, Any]:
     """See `Segmentation.to_geojson`."""
     form = MapFormat(name="geojson", simplify=simplify)
     features = list(geojson_features(labeled_map_of(result), form.simplify))
