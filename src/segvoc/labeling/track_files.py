@@ -1,6 +1,5 @@
 """The tracked objects of a video in other programs' formats: COCO with track ids, CVAT for video, and MOT."""
 
-import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from jaxtyping import UInt16
 
 from segvoc.imaging.annotations import categories, region_annotations
 from segvoc.imaging.connected_regions import Region, connected_regions
-from segvoc.labeling.formats.cvat_video import outline_of, track_lines
+from segvoc.labeling.formats.base import list_lines
+from segvoc.labeling.formats.cvat import outline_of, track_lines
 
 TrackFormat = Literal["coco", "cvat", "mot"]
 
@@ -76,10 +76,8 @@ def _coco(video: TrackedVideo) -> Iterator[str]:
         "annotations": ({"id": number, **entry} for number, entry in enumerate(annotations(), 1)),
     }
     for place, (name, entries) in enumerate(listed.items()):
-        yield f"{'{' if place == 0 else ','}\n{json.dumps(name)}: ["
-        for number, entry in enumerate(entries):
-            yield f"{',' if number else ''}\n{json.dumps(entry, allow_nan=False)}"
-        yield "]"
+        yield f'{"," if place else "{"}"{name}":\n'
+        yield from (f"{line}\n" for line in list_lines(entries))
     yield "}\n"
 
 

@@ -43,7 +43,7 @@ from segvoc.imaging.video_reading import OpenVideo, open_container, require_av
 from segvoc.inference.hints import find_hints
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json_text
+from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import SmoothingState
@@ -98,10 +98,7 @@ class VideoResult(LabeledFile):
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `video.json`: as `Segmentation.report`, plus "video" and "timeline"."""
-        report = super().report(compact=compact)
-        counts = {name: report.pop(name) for name in ("classes", "unlabeled", *SUMMARY)}
-        seconds = report.pop("seconds")
-        return {**report, "video": self.video, **counts, "timeline": self.timeline, "seconds": seconds}
+        return super().report(compact=compact) | {"video": self.video, "timeline": self.timeline}
 
 
 def label_video(
