@@ -46,7 +46,6 @@ from segvoc.inference.taught.features import as_float32
 from segvoc.inference.taught.taught_words import TaughtQuery
 from segvoc.inference.video_frames import FrameMemory
 from segvoc.inference.windows import ViewLogits
-from segvoc.inference.windows import views as image_views
 from segvoc.inference.word_colors import color_names, with_colors
 from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 from segvoc.runtime.progress import Progress
@@ -361,23 +360,6 @@ class LabelingJob:
             numbers = tracks.follow(counted.labels, counted.object_map)
             counted = replace(counted, object_map=numbers, is_tracked=True)
         return replace(counted, seconds=result.seconds + time.perf_counter() - start)
-
-    @property
-    def window_is_named(self) -> bool:
-        """Whether another window than "auto" was asked for, of whole images."""
-        return self.options.window != "auto" and "auto" in self.engine.protocols and self.options.tiling is None
-
-    def has_plain_window(self, image: ImageViews) -> bool:
-        """Whether the named window sees and labels the image just as "auto" does."""
-        auto, window = self.engine.protocols["auto"], self.engine.window_protocol(self.options.window)
-        alike = (window.pooling, window.selection, window.colors) == (auto.pooling, auto.selection, auto.colors)
-        is_single = alike and len(image.views) == 1
-        return is_single and np.array_equal(to_numpy(image.views.pixels), image_views(image.pixels, auto))
-
-    def class_labels(self, views: EncodedViews, size: tuple[int, ...]) -> ClassLabels:
-        """The labels of an encoded image of a size [px], without the frames before it."""
-        (output,) = self.compare([views])
-        return search_classes(output, (size[0], size[1]), self.query, self.protocol)()
 
     def view_logits(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[ViewLogits]:
         """The network's logits for all views of several images."""

@@ -54,7 +54,7 @@ def labeled_frames(
     Args:
         video: the video, open and not read yet.
         label: labels a stream of frames in order, as `Segmenter.segment_many` does.
-        every: label every n-th frame, from the first on.
+        every: label every n-th frame, from the first on; see `check_every`.
         first: the frame to start at.
         on_frame: called in another thread with each frame that is read from `first` on, labeled or not.
 
@@ -63,9 +63,7 @@ def labeled_frames(
 
     Raises:
         InputError: the network's output for a frame is not finite.
-        UsageError: `every` is out of range.
     """
-    check_every(every)
     waiting: deque[Frame] = deque()
 
     def read() -> Iterator[Frame]:
