@@ -49,7 +49,7 @@ from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import SmoothingState
 from segvoc.inference.video_frames import FrameMemory, check_every, labeled_frames
 from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files
-from segvoc.labeling.track_files import SUFFIXES, TrackedFrame, TrackedVideo, TrackFormat, write_tracks
+from segvoc.labeling.track_files import SUFFIXES, TrackedVideo, TrackFormat, write_tracks
 from segvoc.models.digests import model_record
 from segvoc.runtime.ordered_calls import run_ordered
 from segvoc.runtime.progress import print_line
@@ -311,9 +311,9 @@ def _write_tracks(result: VideoResult, partial: "PartialVideo", formats: Sequenc
     """Write the objects of all frames, of which the maps are in place."""
     paths = result.paths
 
-    def read(number: int) -> TrackedFrame:
+    def read(number: int) -> tuple[np.ndarray, np.ndarray]:
         labels = read_label_map(paths.label_map / _frame_name(number))
-        return TrackedFrame(number, labels, _read_objects(paths.label_map / _objects_name(number)))
+        return labels, _read_objects(paths.label_map / _objects_name(number))
 
     video = TrackedVideo(
         name=Path(result.source or "").name,
