@@ -44,7 +44,7 @@ from segvoc.labeling.batch.done import LOG
 from segvoc.labeling.batch.run import BatchRun
 from segvoc.labeling.batch.sources import Shard
 from segvoc.labeling.batch.storages import PAGE, Folder, Page, Unit, folder_at
-from segvoc.labeling.batch.work import Batch, Join, Joined, LabeledShard, ModelFacts, TaskOutcome, WorkerTask
+from segvoc.labeling.batch.work import Batch, Join, LabeledShard, ModelFacts, TaskOutcome, WorkerTask
 from segvoc.runtime.hardware import cpu_name, peak_gigabytes
 
 ROOT = Path(__file__).parents[1]
@@ -193,7 +193,7 @@ class InstantEngine:
                 self.peak = max(self.peak, resident_bytes())
             if isinstance(task, Join):
                 self.out.write(task.table, b"")
-                yield task, Joined(size=0)
+                yield task, 0
             else:
                 assert isinstance(task, Shard)
                 yield task, LabeledShard(images=len(task.units))

@@ -20,7 +20,7 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.report import ModelOrigin, origin_of
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, parse_option
+from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelKeywords, LabelOptions
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.opening import load_network
 from segvoc.models.resolving import resolve
@@ -119,6 +119,20 @@ class Axis:
             options: Any = {**settings.options, self.name: parse_option(self.name, value)}
             return {}, replace(settings, options=options)
         return {self.name: value}, settings
+
+
+def parse_option(name: str, text: str) -> Any:
+    """Parse the text of an option, a key of `OPTION_TEXTS`; raises `UsageError` if it is not a valid value."""
+    about = OPTION_TEXTS[name]
+    if about.choices and text not in about.choices:
+        raise UsageError(f"{name}={text} is unknown; it is one of {', '.join(about.choices)}")
+    try:
+        value = None if about.parse is None else about.parse(text)
+    except ValueError:
+        value = None
+    if value is None:
+        raise UsageError(f"{name}={text} is not a value of this option; see `segvoc segment --help`")
+    return getattr(LabelOptions(**{name: value}), name)
 
 
 def score(

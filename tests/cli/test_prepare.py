@@ -48,7 +48,7 @@ def test_nothing_is_done_if_one_benchmark_lacks_its_download(segvoc_command, tmp
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["a-151"], "'a-151' is unknown"), (["a-150", "--jobs", "0"], "--jobs 0"), ([], "BENCHMARK")],
+    [(["a-151"], "'a-151' is unknown"), (["a-150", "--jobs", "0"], "'--jobs': 0"), ([], "BENCHMARK")],
 )
 def test_wrong_calls_are_refused(segvoc_command: Command, arguments: list[str], said: str) -> None:
     segvoc_command("prepare", *arguments, "--data", ".").refused(said)

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from segvoc.errors import UsageError
 from segvoc.inference import strongest_class
-from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.tile_grid import TileAxis, Tiling
+from segvoc.inference.video_frames import FrameMemory
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.layers.selection import ClassSelection
 from segvoc.models.shipped import open_tiny

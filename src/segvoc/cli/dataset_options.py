@@ -84,11 +84,7 @@ class DatasetOptions:
         return {f"--{_NAMES.get(name, name)}": value for name, value in vars(self).items() if value}
 
     def read(
-        self,
-        *,
-        owner: str | None = None,
-        skip: str | None = None,
-        beside: Mapping[str, object] = MappingProxyType({}),
+        self, *, owner: str | None = None, skip: str | None = None, beside: Mapping[str, object] = MappingProxyType({})
     ) -> "LabeledImages":
         """Read the images, and say what to know of their labels (`LabeledImages.remarks`).
 

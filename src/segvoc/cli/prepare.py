@@ -10,7 +10,7 @@ from segvoc.cli.dataset_options import data_option, data_root
 from segvoc.cli.output import echo, example
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, Manifest, find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
-from segvoc.errors import InputError, UsageError, counted
+from segvoc.errors import InputError, counted
 from segvoc.runtime.progress import print_line
 
 
@@ -23,7 +23,7 @@ from segvoc.runtime.progress import print_line
 )
 @click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
 @data_option("The data folder, with the downloads; label maps are written there too.")
-@click.option("--jobs", type=int, metavar="N", help="Number of processes; by default one per core.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Number of processes; by default one per core.")
 @click.option("--partial", "partial", is_flag=True, help="Prepare what was downloaded, even if images are missing.")
 def prepare_command(benchmarks: Sequence[str], data: str | None, jobs: int | None, partial: bool) -> int:
     """Convert the original downloads of each BENCHMARK (archives, or unpacked) to label maps.
@@ -32,8 +32,6 @@ def prepare_command(benchmarks: Sequence[str], data: str | None, jobs: int | Non
     once everything is prepared, it does nothing.
     """
     chosen = [find_benchmark(name) for name in dict.fromkeys(benchmarks)]
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs {jobs} is not a number of processes; give 1 or more")
     root = Path(data_root(data, "--data is missing; name the folder of your downloads with --data ROOT"))
     already = {one.name: check_preparation(one, root, allow_missing=partial) is not None for one in chosen}
     failures = 0

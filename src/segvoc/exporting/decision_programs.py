@@ -11,16 +11,7 @@ from torch.export import Dim
 
 from segvoc.exporting.programs import Program
 from segvoc.inference.confidence import coarse
-from segvoc.inference.decision import (
-    CallFacts,
-    Decision,
-    GroupName,
-    Strongest,
-    WordTable,
-    competition,
-    decide,
-    differ,
-)
+from segvoc.inference.decision import CallFacts, Decision, GroupName, Strongest, WordTable, competition, decide, differ
 from segvoc.inference.pixel_labels import SEARCHED
 from segvoc.inference.word_colors import color_names
 from segvoc.layers.selection import DROPPED

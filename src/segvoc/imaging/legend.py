@@ -62,7 +62,8 @@ def draw_legend(
     not even a single class fits, or, without `shorten`, if not all fit uncut.
     """
     line, padding, gap = line_height(size), round(0.6 * size), size if shares else 0
-    notes = [row for note in notes for row in _wrapped(note, default_font(size), width // columns - 2 * padding)]
+    faint = ImageFont.load_default(size)
+    notes = [row for note in notes for row in _wrapped(note, faint, width // columns - 2 * padding)]
     room = (height - 2 * padding) // line * columns - len(notes)
     shown = entries[: room if len(entries) <= room else max(0, room - 1)]
     left_out = len(entries) - len(shown)
@@ -76,7 +77,6 @@ def draw_legend(
     rows = math.ceil(len(lines) / min(columns, len(lines)))
     columns = math.ceil(len(lines) / rows)
     # swatch, name, gap and share
-    faint = default_font(size)
     beside_name = 2 * padding + line + gap + round(max(map(faint.getlength, percents)))
     lengths = [indent + math.ceil(font.getlength(text)) for (text, font), indent in zip(texts, indents, strict=True)]
     # notes have the whole width
@@ -159,19 +159,14 @@ def drawable(name: str, size: int) -> tuple[str, Font]:
         if font is not None and all(_has_glyph(font_name, char) for char in set(name)):
             return name, font
     letters = (char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char))
-    return " ".join("".join(map(_spelled, letters)).split()), default_font(size)
-
-
-def default_font(size: int) -> Font:
-    """Pillow's default font, which covers English, at a size [px]."""
-    return ImageFont.load_default(size)
+    return " ".join("".join(map(_spelled, letters)).split()), ImageFont.load_default(size)
 
 
 @functools.lru_cache(maxsize=64)
 def load_font(name: str | None, size: int) -> Font | None:
     """A font of the system, or Pillow's default font; None if it isn't installed."""
     try:
-        return default_font(size) if name is None else ImageFont.truetype(name, size)
+        return ImageFont.load_default(size) if name is None else ImageFont.truetype(name, size)
     except (OSError, ValueError):
         return None
 

@@ -15,15 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
 from PIL import Image
 
-from segvoc.errors import (
-    ImageTooLargeError,
-    InputError,
-    OutputError,
-    UsageError,
-    install_line,
-    missing_extra,
-    one_line,
-)
+from segvoc.errors import ImageTooLargeError, InputError, OutputError, UsageError, install_line, missing_extra, one_line
 from segvoc.imaging.color_profiles import Colors, to_srgb
 from segvoc.imaging.image_formats import check_size, damaged_image, quiet_libtiff
 from segvoc.imaging.pictures import Picture

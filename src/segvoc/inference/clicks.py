@@ -176,7 +176,6 @@ class ClickedImage:
 
     image: UInt8[np.ndarray, "H W 3"]
     seen: dict[ViewBox, dict[str, np.ndarray]] = field(default_factory=dict)
-    zooms: bool = True
 
     @property
     def whole(self) -> ViewBox:
@@ -207,8 +206,6 @@ class ClickedImage:
             box = box_of(before.logits > 0, view)
             view = view_around(box.joined(point) if box else point, whole).joined(view)
         guess = self._in_view(before, clicks, view)
-        if not self.zooms:
-            return guess
         box = box_of(guess.logits > 0, view)
         for click in clicks:
             if box and click.adds:

@@ -184,15 +184,6 @@ their wholes; and words that nobody asked for: for the background, for surroundi
 words, for other surroundings, and for wholes."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class WordGroup:
-    """Some of the words that are compared with an image."""
-
-    name: GroupName
-    indices: tuple[int, ...]
-    """Among the queried words, ascending."""
-
-
 class WordTable(NamedTuple):
     """What a decision's rules need to know of K words, beside G groups of common surroundings and W wholes."""
 

@@ -13,8 +13,11 @@ from segvoc.encoders.lexicon import without_color
 from segvoc.errors import Hint, LabelingWarning, warn_caller
 from segvoc.inference.decision import FILL, Rules
 from segvoc.inference.job import ImageViews, LabelingJob
+from segvoc.inference.pixel_labels import search_classes
 from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
 from segvoc.inference.reports import LabelStatistics, LabelSummary
+from segvoc.inference.windows import views
+from segvoc.runtime.arrays import to_numpy
 from segvoc.vocabulary import Vocabulary
 from segvoc.vocabulary.names import folded
 
@@ -66,7 +69,7 @@ def find_hints(
             found += color_hints(job.query)
         if fills and image is not None and unlabeled >= UNLABELED_SHARE:
             found += unlabeled_hints(unnamed_words(job, image()))
-    if job.window_is_named and image is not None and job.has_plain_window(image()):
+    if image is not None and _sees_as_auto(job, image):
         same = " has no effect on this image, which "
         found.append(Hint((("window", job.options.window), same, ("window", "auto"), " sees in the same way")))
     about = job.result_metadata
@@ -126,10 +129,22 @@ def unnamed_words(job: LabelingJob, image: ImageViews) -> list[str]:
     prepared = PreparedVocabulary(job.words.encode, words, None, None)
     height, width = (max(1, round(side / COARSE)) for side in image.pixels.shape[:2])
     filling = replace(job, words=prepared, rules=rules, hints=None, options=replace(job.options, edges=False))
-    found = filling.class_labels(image.views, (height, width))
+    (output,) = filling.compare([image.views])
+    found = search_classes(output, (height, width), filling.query, filling.protocol)()
     shares = np.bincount(found.labels.ravel(), minlength=len(words))[: len(words)] / found.labels.size
     largest = [at for at in np.argsort(-shares, kind="stable") if at >= len(job.words) and shares[at] >= NAMED_SHARE]
     return [words.words[at] for at in largest[:MOST_NAMED]]
+
+
+def _sees_as_auto(job: LabelingJob, image: Callable[[], ImageViews]) -> bool:
+    """Whether a window that was named sees and labels the image just as "auto" does."""
+    auto, window = job.engine.protocols.get("auto"), job.engine.window_protocol(job.options.window)
+    if job.options.window == "auto" or auto is None or job.options.tiling is not None:
+        return False
+    if (window.pooling, window.selection, window.colors) != (auto.pooling, auto.selection, auto.colors):
+        return False
+    pixels, encoded = image()
+    return len(encoded) == 1 and np.array_equal(to_numpy(encoded.pixels), views(pixels, auto))
 
 
 def unlabeled_hints(words: Sequence[str]) -> list[Hint]:

@@ -27,7 +27,6 @@ from segvoc.inference.encoded_image import (
     read_in_batches,
 )
 from segvoc.inference.engine import Engine, Maps
-from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.objects import with_objects
 from segvoc.inference.part_labels import label_parts
@@ -45,8 +44,8 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.taught.calibration import softmax_logits
 from segvoc.inference.taught.features import as_float32
 from segvoc.inference.taught.taught_words import TaughtQuery
+from segvoc.inference.video_frames import FrameMemory
 from segvoc.inference.windows import ViewLogits
-from segvoc.inference.windows import views as image_views
 from segvoc.inference.word_colors import color_names, with_colors
 from segvoc.runtime.arrays import Array, array_namespace, on_cpu, start_copy, to_numpy
 from segvoc.runtime.progress import Progress
@@ -361,27 +360,6 @@ class LabelingJob:
             numbers = tracks.follow(counted.labels, counted.object_map)
             counted = replace(counted, object_map=numbers, is_tracked=True)
         return replace(counted, seconds=result.seconds + time.perf_counter() - start)
-
-    def with_rules(self, rules: Rules) -> "LabelingJob":
-        """The job by other rules, without hints and, to take less time, without the image's edges."""
-        return replace(self, rules=rules, hints=None, options=replace(self.options, edges=False))
-
-    @property
-    def window_is_named(self) -> bool:
-        """Whether another window than "auto" was asked for, of whole images."""
-        return self.options.window != "auto" and "auto" in self.engine.protocols and self.options.tiling is None
-
-    def has_plain_window(self, image: ImageViews) -> bool:
-        """Whether the named window sees and labels the image just as "auto" does."""
-        auto, window = self.engine.protocols["auto"], self.engine.window_protocol(self.options.window)
-        alike = (window.pooling, window.selection, window.colors) == (auto.pooling, auto.selection, auto.colors)
-        is_single = alike and len(image.views) == 1
-        return is_single and np.array_equal(to_numpy(image.views.pixels), image_views(image.pixels, auto))
-
-    def class_labels(self, views: EncodedViews, size: tuple[int, ...]) -> ClassLabels:
-        """The labels of an encoded image of a size [px], without the frames before it."""
-        (output,) = self.compare([views])
-        return search_classes(output, (size[0], size[1]), self.query, self.protocol)()
 
     def view_logits(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[ViewLogits]:
         """The network's logits for all views of several images."""

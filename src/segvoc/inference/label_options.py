@@ -265,20 +265,6 @@ IMAGE_OPTIONS = tuple(name for name, text in OPTION_TEXTS.items() if text.use ==
 """Options for images labeled as a whole."""
 
 
-def parse_option(name: str, text: str) -> Any:
-    """Parse the text of an option, a key of `OPTION_TEXTS`; raises `UsageError` if it is not a valid value."""
-    about = OPTION_TEXTS[name]
-    if about.choices and text not in about.choices:
-        raise UsageError(f"{name}={text} is unknown; it is one of {', '.join(about.choices)}")
-    try:
-        value = None if about.parse is None else about.parse(text)
-    except ValueError:
-        value = None
-    if value is None:
-        raise UsageError(f"{name}={text} is not a value of this option; see `segvoc segment --help`")
-    return getattr(LabelOptions(**{name: value}), name)
-
-
 def _check_types(options: LabelOptions) -> None:
     for name, kind in field_types(LabelOptions).items():
         if name not in ("window", "keep_classes", "background"):  # which have checks of their own

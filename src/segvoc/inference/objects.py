@@ -19,9 +19,7 @@ SPECK_REACH = 1 / 50
 """Maximum distance of a speck from the object that it joins, as a share of the image's longer side."""
 
 
-def with_objects(
-    result: Segmentation, words: Iterable[str] | None = None, *, least: int | None = None, background: str | None = None
-) -> Segmentation:
+def with_objects(result: Segmentation, words: Iterable[str] | None = None, *, least: int | None = None) -> Segmentation:
     """Number the objects of words, as `segment(..., objects=True)` does.
 
         result = with_objects(model.segment("photo.jpg", ["cat", "sofa", "wall"]))
@@ -33,9 +31,9 @@ def with_objects(
 
     Args:
         result: a labeled image.
-        words: the words with objects; None: all except stuff (sky, wall, ..., see `segvoc.encoders.lexicon`).
+        words: the words with objects; None: all except stuff (sky, wall, ..., see `segvoc.encoders.lexicon`) and the
+            call's background.
         least: minimum size of an object [px]; None: a 5,000th of the image, at least 12.
-        background: the word that stands for "none of the others", treated as stuff; None: that of the call.
 
     Returns:
         The result with an `object_map`, numbered from 1, word by word and from top to bottom.
@@ -43,7 +41,7 @@ def with_objects(
     Raises:
         UsageError: a word isn't in the result or there are more than 65,535 objects.
     """
-    chosen = _labels(result, words, background or result.background)
+    chosen = _labels(result, words)
     if least is None:
         least = max(LEAST_PIXELS, round(LEAST_SHARE * result.labels.size))
     regions = [region for region in connected_regions(result.labels, len(result.words)) if region.label in chosen]
@@ -73,9 +71,9 @@ def consecutive(
     return numbers
 
 
-def _labels(result: Segmentation, words: Iterable[str] | None, background: str | None) -> frozenset[int]:
+def _labels(result: Segmentation, words: Iterable[str] | None) -> frozenset[int]:
     if words is None:
-        return frozenset(range(len(result.words))) - surfaces_among(result.words, background)
+        return frozenset(range(len(result.words))) - surfaces_among(result.words, result.background)
     names = [words] if isinstance(words, str) else list(words)
     if unknown := [name for name in names if name not in result.words]:
         raise UsageError(f"the result has no word {unknown[0]!r}; it has {', '.join(result.words[:5])}, ...")

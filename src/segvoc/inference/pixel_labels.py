@@ -85,9 +85,9 @@ class WordContest:
         # parts give way to their wholes alone
         unsearched: set[GroupName] = set() if query.group("wholes") else {"parts"}
         self.groups: dict[GroupName, StrongestClass] = {
-            group.name: StrongestClass(height, width, like)
-            for group in query.groups
-            if group.name in SEARCHED and group.name not in unsearched
+            name: StrongestClass(height, width, like)
+            for name in query.groups
+            if name in SEARCHED and name not in unsearched
         }
         self.best = self.groups["asked"]
         self.rounds = [(strongest, _wanted(query.group(name), like)) for name, strongest in self.groups.items()]

@@ -11,16 +11,7 @@ import numpy as np
 from segvoc.encoders.lexicon import WordFacts
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder, lexicon_of
 from segvoc.errors import UsageError
-from segvoc.inference.decision import (
-    AUTO,
-    Background,
-    GroupName,
-    Rules,
-    WordGroup,
-    WordTable,
-    competition,
-    differ,
-)
+from segvoc.inference.decision import AUTO, Background, GroupName, Rules, WordTable, competition, differ
 from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import Candidate, with_part_words, words_with_objects
 from segvoc.inference.protocols import Protocol
@@ -45,8 +36,8 @@ class ClassQuery:
     num_words: int
     """Number of queried words that aren't parts."""
     rules: Rules
-    groups: tuple[WordGroup, ...]
-    """The words that the rules are about."""
+    groups: Mapping[GroupName, tuple[int, ...]]
+    """The words that the rules are about: their indices among the queried ones, ascending; no group is empty."""
     is_open: bool
     """See `segvoc.inference.decision.Competition`."""
     facts: tuple[WordFacts, ...]
@@ -85,7 +76,7 @@ class ClassQuery:
 
     def group(self, name: GroupName) -> tuple[int, ...]:
         """Indices of the words of a group; none if the call has no such words."""
-        return next((group.indices for group in self.groups if group.name == name), ())
+        return self.groups.get(name, ())
 
     def adapted(self, protocol: Protocol) -> Protocol:
         """Restrict the protocol's class selection to the asked words; selected objects keep their parts.
@@ -191,24 +182,22 @@ class PreparedVocabulary:
             "others": list(compress(firsts, found.others)),
             "unnamed wholes": list(compress(decision.wholes, found.unnamed)),
         }
-        roles: dict[GroupName, Sequence[int]] = {
-            "surfaces": list(compress(asked, found.surfaces)),
-            "parts": list(compress(asked, found.parts)),
-            "wholes": list(compress(asked, found.wholes)),
+        groups: dict[GroupName, tuple[int, ...]] = {
+            "asked": tuple(asked),
+            "surfaces": tuple(compress(asked, found.surfaces)),
+            "parts": tuple(compress(asked, found.parts)),
+            "wholes": tuple(compress(asked, found.wholes)),
         }
         queried = words.with_words(*(word for some in unasked.values() for word in some))
         numbers = iter(range(len(words), len(queried)))
-        places: dict[GroupName, Sequence[int]] = {
-            name: list(islice(numbers, len(some))) for name, some in unasked.items()
-        }
-        groups: dict[GroupName, Sequence[int]] = {"asked": asked, **roles, **places}
+        groups |= {name: tuple(islice(numbers, len(some))) for name, some in unasked.items()}
         facts = tuple(map(lexicon.of, names))
         query = ClassQuery(
             words=self.vocabulary.words,
             queried=queried,
             num_words=len(queried),
             rules=rules,
-            groups=tuple(WordGroup(name=name, indices=tuple(some)) for name, some in groups.items() if len(some)),
+            groups={name: some for name, some in groups.items() if some},
             is_open=bool(found.is_open),
             facts=facts,
             colored=colored_words(facts) if decision.compares_colors else (),

@@ -145,16 +145,17 @@ def summary_of(result: Any) -> LabelSummary:
     return LabelSummary.of(result.statistics, result.words, result.background, result.unsure_below)
 
 
-def report_fields(result: Any, statistics: LabelStatistics, classes: list[Any], **parts: list[Any]) -> dict[str, Any]:
+def report_fields(result: Any, classes: list[Any], **parts: list[Any]) -> dict[str, Any]:
     """The fields of every report, of a `Segmentation` or `LabeledFile`, in their order."""
     return {
         "image": result.source,
         **{name: getattr(result, name) for name in ("width", "height", "model", "dtype")},
         "classes": classes,
         **parts,
-        "unlabeled": statistics.unlabeled,
+        "unlabeled": result.statistics.unlabeled,
         **summary_of(result).fields(),
         "seconds": round(result.seconds, 3),
+        "hints": list(map(str, result.hints)),
     }
 
 
@@ -187,8 +188,7 @@ class LabeledFile:
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The fields common to reports of files; compact: only the words that have pixels."""
-        classes = self.statistics.classes(self.words, self.colors, compact=compact)
-        return report_fields(self, self.statistics, classes) | {"hints": list(map(str, self.hints))}
+        return report_fields(self, self.statistics.classes(self.words, self.colors, compact=compact))
 
     def notes(self) -> list[str]:
         """The quality, the absent words and the hints, a line each."""

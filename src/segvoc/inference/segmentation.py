@@ -410,15 +410,15 @@ class Segmentation:
             "object" (None for any object), "part" and "name", then the same statistics. With objects, each of the
             "classes" has its number of "objects".
         """
-        statistics, parts = self.statistics, {}
+        parts = {}
         if (of_parts := self._part_statistics) is not None:
             named = [{"object": part.object, "part": part.part, "name": part.name} for part in self.parts]
             listed = of_parts.listed(len(named), compact=compact)
             parts["parts"] = [{"id": index, **named[index], **of_parts.entry(index)} for index in listed]
-        classes = statistics.classes(self.words, self.colors, compact=compact)
+        classes = self.statistics.classes(self.words, self.colors, compact=compact)
         if (counts := self.object_counts) is not None:
             classes = [{**entry, "objects": counts[entry["id"]]} for entry in classes]
-        return report_fields(self, statistics, classes, **parts) | {"hints": list(map(str, self.hints))}
+        return report_fields(self, classes, **parts)
 
     def notes(self) -> list[str]:
         """The quality, the absent words and the hints, a line each."""

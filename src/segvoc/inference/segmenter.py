@@ -13,7 +13,6 @@ from segvoc.imaging.reading import ImageSource
 from segvoc.imaging.video_reading import OpenVideo
 from segvoc.inference.encoded_image import EncodedImage, ReadImage, encode_pixels
 from segvoc.inference.engine import Engine
-from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.hints import HintWarnings, find_hints
 from segvoc.inference.job import (
     CallKeywords,
@@ -32,7 +31,7 @@ from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.tiled import TiledLabeling
-from segvoc.inference.video_frames import check_every, labeled_frames
+from segvoc.inference.video_frames import FrameMemory, check_every, labeled_frames
 from segvoc.runtime.suggestions import checked_call, no_attribute
 from segvoc.vocabulary import Vocabulary
 from segvoc.vocabulary.names import folded

@@ -259,11 +259,7 @@ class _Cover:
         return found
 
     def update(
-        self,
-        best: StrongestClass,
-        pieces: Sequence[_Piece],
-        protocol: Protocol,
-        words: range | Int[Array, " M"],
+        self, best: StrongestClass, pieces: Sequence[_Piece], protocol: Protocol, words: range | Int[Array, " M"]
     ) -> None:
         """Search some of the queried words in all pieces of a cell."""
         size = self.rows.size, self.columns.size

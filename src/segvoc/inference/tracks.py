@@ -147,9 +147,7 @@ class Tracks:
         return tracks[objects]
 
     def restore(
-        self,
-        started: Counter[int],
-        frames: Sequence[tuple[UInt16[np.ndarray, "H W"], UInt16[np.ndarray, "H W"]]],
+        self, started: Counter[int], frames: Sequence[tuple[UInt16[np.ndarray, "H W"], UInt16[np.ndarray, "H W"]]]
     ) -> None:
         """Continue after other frames: `started` after them, and the last `remembered` maps of labels and tracks."""
         self.started = started

@@ -1,16 +1,38 @@
-"""The frames of a video in order, with their labels."""
+"""The frames of a video in order, with their labels, and what these take from the frames before."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.video_reading import Frame, OpenVideo, frames_ahead
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.tracks import GAP, Tracks
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameMemory:
+    """The state of a stream of frames; each call has its own."""
+
+    smoothing: Smoothing | None = None
+    """The mean of probabilities; None without smoothing."""
+    tracks: Tracks | None = None
+    """The tracks of objects; None if objects aren't tracked."""
+
+    @classmethod
+    def of(cls, options: LabelOptions) -> "FrameMemory":
+        """The memory before the first frame."""
+        gap = GAP if options.track_gap is None else options.track_gap
+        return cls(
+            smoothing=Smoothing(options.smooth) if options.smooth else None,
+            tracks=Tracks(gap) if options.track else None,
+        )
 
 
 def check_every(every: int) -> None:
@@ -32,7 +54,7 @@ def labeled_frames(
     Args:
         video: the video, open and not read yet.
         label: labels a stream of frames in order, as `Segmenter.segment_many` does.
-        every: label every n-th frame, from the first on.
+        every: label every n-th frame, from the first on; see `check_every`.
         first: the frame to start at.
         on_frame: called in another thread with each frame that is read from `first` on, labeled or not.
 
@@ -41,9 +63,7 @@ def labeled_frames(
 
     Raises:
         InputError: the network's output for a frame is not finite.
-        UsageError: `every` is out of range.
     """
-    check_every(every)
     waiting: deque[Frame] = deque()
 
     def read() -> Iterator[Frame]:

@@ -19,7 +19,7 @@ from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.color_profiles import Colors
 from segvoc.imaging.decoding import DecodedImage, WindowedImage, is_windowed
 from segvoc.imaging.image_formats import MAX_PIXELS
-from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, nearest
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, StoredMap, label_palette, nearest
 from segvoc.imaging.map_features import LabeledMap, MapPlace, MapRows
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, gdal_writing, require_rasterio
@@ -55,9 +55,7 @@ class BigResult(LabeledFile):
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `photo.json`: as `Segmentation.report`, plus "tiles" (side, overlap, wrap)."""
-        report = super().report(compact=compact)
-        seconds = report.pop("seconds")
-        return {**report, "tiles": asdict(self.tiling), "seconds": seconds}
+        return super().report(compact=compact) | {"tiles": asdict(self.tiling)}
 
 
 def label_big_image(
@@ -307,7 +305,7 @@ class PartialLabels(StepwiseWork):
 
         def read(rows: slice) -> MapRows:
             confidence = self._get(confidences, np.dtype(np.uint8), rows) / np.float32(255)
-            return MapRows(self._all_16_bit(self.read(rows)), confidence)
+            return MapRows(StoredMap(self.read(rows)).labels(None, str(self.labels)), confidence)
 
         return LabeledMap(height=self.height, width=self.width, words=words, read=read, place=place)
 
@@ -325,12 +323,6 @@ class PartialLabels(StepwiseWork):
         except (OSError, ValueError) as error:
             raise OutputError(f"{str(path)!r} can't be read ({error}); label the image again") from None
 
-    def _all_16_bit(self, stored: Integer[np.ndarray, "h W"]) -> UInt16[np.ndarray, "h W"]:
-        labels = stored.astype(np.uint16)
-        if self.dtype == np.uint8:
-            labels[labels == UNLABELED_8_BIT] = UNLABELED
-        return labels
-
     def bands(self) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
         """Read all values from top to bottom, in bands of whole blocks (except for the last)."""
         step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // BLOCK) * BLOCK
@@ -342,7 +334,8 @@ class PartialLabels(StepwiseWork):
         """The labels at the centers of the pixels of a smaller image; 65535 is unlabeled."""
         rows = ((np.arange(height) + 0.5) * self.height / height).astype(int)
         columns = ((np.arange(width) + 0.5) * self.width / width).astype(int)
-        return self._all_16_bit(np.stack([self.read(slice(row, row + 1))[0, columns] for row in rows.tolist()]))
+        values = np.stack([self.read(slice(row, row + 1))[0, columns] for row in rows.tolist()])
+        return StoredMap(values).labels(None, str(self.labels))
 
     def usable(self, values: list[Any]) -> list[Any]:
         """Keep the steps if their labels still exist."""

@@ -16,14 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segvoc.errors import (
-    DiskFullError,
-    InputError,
-    OutputError,
-    SegvocError,
-    UsageError,
-    one_line,
-)
+from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, one_line
 from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, skipped_files_line
 from segvoc.imaging.tiff_tags import is_raster
 from segvoc.imaging.video_reading import is_video

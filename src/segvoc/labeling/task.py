@@ -124,10 +124,15 @@ class Labeling:
         }
 
     def line(self, result: Segmentation | LabeledFile, files: ResultFiles) -> str:
-        """The line about a labeled input: `summary_line`, or its report as JSON, in ASCII for any encoding."""
+        """The line about a labeled input, for people, or its report as JSON, in ASCII for any encoding.
+
+        For people it has the words and parts with the most pixels, absent words, and the result files.
+        """
         if self.as_json:
             return json.dumps(result.report(compact=self.compact), allow_nan=False)
-        return summary_line(result, files)
+        report = result.report(compact=True)
+        kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
+        return f"{result.source}: {'; '.join(['; parts: '.join(kinds), *summary_of(result).notes()])} -> {files.shown}"
 
 
 @dataclass(frozen=True)
@@ -223,13 +228,6 @@ def label_files(
 def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
     """The stamp of a finished input, from its own stamp before it was read, and from its written files."""
     return [file_name(path), read, [stamp_of(file) for file in results]]
-
-
-def summary_line(result: Segmentation | LabeledFile, files: ResultFiles) -> str:
-    """The human-readable summary: words and parts with the most pixels, absent words, and the result files."""
-    report = result.report(compact=True)
-    kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
-    return f"{result.source}: {'; '.join(['; parts: '.join(kinds), *summary_of(result).notes()])} -> {files.shown}"
 
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:

@@ -1,36 +1,22 @@
 """The tracked objects of a video in other programs' formats: COCO with track ids, CVAT for video, and MOT."""
 
-import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
-from typing import Any, BinaryIO, Literal, NamedTuple, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.imaging.annotations import categories, region_annotations
 from segvoc.imaging.connected_regions import Region, connected_regions
-from segvoc.labeling.formats.cvat_video import outline_of, track_lines
+from segvoc.labeling.formats.base import list_lines
+from segvoc.labeling.formats.cvat import outline_of, track_lines
 
 TrackFormat = Literal["coco", "cvat", "mot"]
 
 TRACK_FORMATS: tuple[TrackFormat, ...] = get_args(TrackFormat)
-
-
-class TrackedFrame(NamedTuple):
-    """A labeled frame."""
-
-    number: int
-    labels: UInt16[np.ndarray, "H W"]
-    tracks: UInt16[np.ndarray, "H W"]
-    """The number of each pixel's track, 0 for none."""
-
-    def regions(self, classes: int) -> list[Region]:
-        """The objects, in the order of their tracks."""
-        regions = connected_regions(self.labels, classes, self.tracks)
-        return sorted((region for region in regions if region.number), key=lambda region: region.number or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +33,15 @@ class TrackedVideo:
     frames: int
     labeled: range
     """The numbers of the labeled frames."""
-    read: Callable[[int], TrackedFrame]
-    """Reads a labeled frame."""
+    read: Callable[[int], tuple[UInt16[np.ndarray, "H W"], UInt16[np.ndarray, "H W"]]]
+    """Reads the labels of a labeled frame, and the number of each pixel's track, 0 for none."""
 
     def __iter__(self) -> Iterator[tuple[int, list[Region]]]:
-        """The number of each labeled frame, and its objects."""
-        return ((number, self.read(number).regions(len(self.words))) for number in self.labeled)
+        """The number of each labeled frame, and its objects, in the order of their tracks."""
+        for number in self.labeled:
+            labels, tracks = self.read(number)
+            regions = connected_regions(labels, len(self.words), tracks)
+            yield number, sorted((one for one in regions if one.number), key=lambda one: one.number or 0)
 
 
 def _coco(video: TrackedVideo) -> Iterator[str]:
@@ -76,10 +65,8 @@ def _coco(video: TrackedVideo) -> Iterator[str]:
         "annotations": ({"id": number, **entry} for number, entry in enumerate(annotations(), 1)),
     }
     for place, (name, entries) in enumerate(listed.items()):
-        yield f"{'{' if place == 0 else ','}\n{json.dumps(name)}: ["
-        for number, entry in enumerate(entries):
-            yield f"{',' if number else ''}\n{json.dumps(entry, allow_nan=False)}"
-        yield "]"
+        yield f'{"," if place else "{"}"{name}":\n'
+        yield from (f"{line}\n" for line in list_lines(entries))
     yield "}\n"
 
 

@@ -40,17 +40,16 @@ from segvoc.imaging.overlay import (
 from segvoc.imaging.palette import word_colors
 from segvoc.imaging.result_paths import InputImage, PathLike, ResultFiles, ResultPaths, plan_files, refuse_overwriting
 from segvoc.imaging.video_reading import OpenVideo, open_container, require_av
-from segvoc.inference.frame_memory import FrameMemory
 from segvoc.inference.hints import find_hints
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.reports import SUMMARY, LabeledFile, LabelStatistics, json_text
+from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import SmoothingState
-from segvoc.inference.video_frames import check_every, labeled_frames
+from segvoc.inference.video_frames import FrameMemory, check_every, labeled_frames
 from segvoc.labeling.task import Labeled, Labeling, Planned, Task, label_files
-from segvoc.labeling.track_files import SUFFIXES, TrackedFrame, TrackedVideo, TrackFormat, write_tracks
+from segvoc.labeling.track_files import SUFFIXES, TrackedVideo, TrackFormat, write_tracks
 from segvoc.models.digests import model_record
 from segvoc.runtime.ordered_calls import run_ordered
 from segvoc.runtime.progress import print_line
@@ -99,10 +98,7 @@ class VideoResult(LabeledFile):
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `video.json`: as `Segmentation.report`, plus "video" and "timeline"."""
-        report = super().report(compact=compact)
-        counts = {name: report.pop(name) for name in ("classes", "unlabeled", *SUMMARY)}
-        seconds = report.pop("seconds")
-        return {**report, "video": self.video, **counts, "timeline": self.timeline, "seconds": seconds}
+        return super().report(compact=compact) | {"video": self.video, "timeline": self.timeline}
 
 
 def label_video(
@@ -315,9 +311,9 @@ def _write_tracks(result: VideoResult, partial: "PartialVideo", formats: Sequenc
     """Write the objects of all frames, of which the maps are in place."""
     paths = result.paths
 
-    def read(number: int) -> TrackedFrame:
+    def read(number: int) -> tuple[np.ndarray, np.ndarray]:
         labels = read_label_map(paths.label_map / _frame_name(number))
-        return TrackedFrame(number, labels, _read_objects(paths.label_map / _objects_name(number)))
+        return labels, _read_objects(paths.label_map / _objects_name(number))
 
     video = TrackedVideo(
         name=Path(result.source or "").name,

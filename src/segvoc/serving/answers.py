@@ -88,12 +88,6 @@ def zip_answer(result: Result, about: Mapping[str, object]) -> bytes:
     return archive.getvalue()
 
 
-def hints_of(result: Result) -> list[str]:
-    """The hints of a result, with options as the fields of a form."""
-    hints = result.hints
-    return [hint.written(lambda name, value: f"{name}={value}") for hint in hints]
-
-
 ANSWERS: Mapping[str, Callable[[Result, Mapping[str, object]], bytes]] = {
     JSON: json_answer,
     PNG: png_answer,

@@ -273,7 +273,8 @@ def _add_label_routes(app: FastAPI, service: Service) -> None:
                 kind = negotiated(request.headers.get("accept"))
 
                 def answer(result: answers.Result, words: EncodedVocabulary) -> Response:
-                    hints = (*words.hints, *answers.hints_of(result))
+                    of_result = (hint.written(lambda name, value: f"{name}={value}") for hint in result.hints)
+                    hints = (*words.hints, *of_result)  # with options as the fields of a form
                     about = {"image": asked.file_name, **asdict(words.identity), "hints": hints}
                     headers = {"Vary": "Accept", MODEL_HEADER: words.identity.header}
                     return Response(ANSWERS[kind](result, about), media_type=kind, headers=headers)

@@ -42,10 +42,7 @@ class ImageCache:
             return self._images.get(key)
 
     def encoded(
-        self,
-        model: Segmenter,
-        images: Mapping[str, UInt8[np.ndarray, "_ _ 3"] | EncodedImage],
-        options: LabelOptions,
+        self, model: Segmenter, images: Mapping[str, UInt8[np.ndarray, "_ _ 3"] | EncodedImage], options: LabelOptions
     ) -> list[EncodedImage]:
         """Encode a batch of images by digest, except those that the model encoded already."""
         found, missing = dict[str, EncodedImage](), dict[str, UInt8[np.ndarray, "_ _ 3"]]()

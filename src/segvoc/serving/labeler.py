@@ -176,11 +176,7 @@ class Labeler:
     """
 
     def __init__(
-        self,
-        model: Segmenter,
-        settings: ServiceSettings,
-        metrics: ServiceMetrics,
-        budget: PixelBudget,
+        self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics, budget: PixelBudget
     ) -> None:
         self.settings, self.metrics, self.name = settings, metrics, model.name
         self._budget, self._cache = budget, budget.cache
@@ -298,9 +294,6 @@ class Labeler:
             if job in self._waiting:
                 self._dequeue(job)
 
-    def _encoded(self, query: LabelQuery) -> EncodedVocabulary:
-        return self._encode(query.words, query.parts, query.options.background)
-
     def _dequeue(self, job: _Job) -> _Job:
         self._waiting.remove(job)
         self.metrics.waiting.labels(self.name).dec()
@@ -416,7 +409,8 @@ class Labeler:
                 job.work.images += 1
                 job.work.wait_seconds += began - job.arrived
         try:
-            words, options = self._encoded(jobs[0].query), jobs[0].query.options
+            query, options = jobs[0].query, jobs[0].query.options
+            words = self._encode(query.words, query.parts, options.background)
             if options.tiling is None:
                 begin = time.monotonic()
                 encoded = self._cache.encoded(self.model, images, options)

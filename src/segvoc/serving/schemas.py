@@ -83,14 +83,16 @@ class _SegmentFields(create_model("LabelFields", **_OPTIONS)):
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
     )
 
-    def _query(self, words: Any, parts: Any, max_words: int, probabilities: bool) -> LabelQuery:
+    def query(self, max_words: int, *, probabilities: bool) -> LabelQuery:
+        """The query; raises errors as `checked_query`. `probabilities`: whether the answer can hold them."""
+        asked: Any = self  # words and parts are fields of the subclasses
         if self.probabilities and not probabilities:
             problem = "probabilities are in a zip alone; ask for one (Accept: application/zip), or leave them out"
             raise ServiceFailure("invalid_request", problem)
         values = {name: getattr(self, name) for name in FORM_OPTIONS}
         options = LabelOptions(**values, return_probabilities=self.probabilities)
-        words = decoded_if(words, "[", TypeAdapter(WordList), max_words)
-        parts = decoded_if(parts, "{", TypeAdapter(PartLists), max_words)
+        words = decoded_if(asked.words, "[", TypeAdapter(WordList), max_words)
+        parts = decoded_if(asked.parts, "{", TypeAdapter(PartLists), max_words)
         return checked_query(words, parts, options, max_words)
 
 
@@ -120,10 +122,6 @@ class SegmentRequest(_SegmentFields):
     def file_name(self) -> str | None:
         """Its name, if the client told it."""
         return self.image.filename
-
-    def query(self, max_words: int, *, probabilities: bool) -> LabelQuery:
-        """The query; raises errors as `checked_query`. `probabilities`: whether the answer can hold them."""
-        return self._query(self.words, self.parts, max_words, probabilities)
 
 
 _DATA_URL = re.compile(r"data:[\w.+/-]{0,100};base64,")
@@ -165,10 +163,6 @@ class JsonSegmentRequest(_SegmentFields):
     @property
     def file_name(self) -> None:
         """None: JSON has no file names."""
-
-    def query(self, max_words: int, *, probabilities: bool) -> LabelQuery:
-        """See `SegmentRequest.query`."""
-        return self._query(self.words, self.parts, max_words, probabilities)
 
 
 def described(models: Mapping[str, type[BaseModel]]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Loop:
                     worker(task)
                 raise Stopped
             outcome = worker(task)
-            if isinstance(outcome, LabeledShard) and not outcome.was_written:
+            if isinstance(outcome, LabeledShard) and isinstance(task, Shard) and not task.is_written:
                 self.left = None if self.left is None else self.left - 1
                 self.labeled += outcome.images
             yield task, outcome

@@ -14,13 +14,13 @@ from pycocotools.coco import COCO
 
 from segvoc.imaging.annotations import coco_mask
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.labeling.track_files import TRACK_FORMATS, TrackedFrame, TrackedVideo, TrackFormat, write_tracks
+from segvoc.labeling.track_files import TRACK_FORMATS, TrackedVideo, TrackFormat, write_tracks
 
 WORDS = ["cat & <dog>", "road", "été"]
 EVERY, FRAMES = 2, 9
 
 
-def _read(number: int) -> TrackedFrame:
+def _read(number: int) -> tuple[np.ndarray, np.ndarray]:
     """A ring that moves and is missing from a frame, an object in two pieces, and a surface without objects."""
     labels, tracks = np.full((40, 60), 1, np.uint16), np.zeros((40, 60), np.uint16)
     labels[:3] = UNLABELED
@@ -31,7 +31,7 @@ def _read(number: int) -> TrackedFrame:
     if number > 3:
         for place in ((slice(20, 25), slice(40, 44)), (slice(27, 30), slice(48, 55))):
             labels[place], tracks[place] = 2, 12
-    return TrackedFrame(number, labels, tracks)
+    return labels, tracks
 
 
 VIDEO = TrackedVideo(
@@ -56,7 +56,7 @@ def test_coco_has_the_masks_with_their_tracks(tmp_path: Path) -> None:
     dataset = COCO(str(written("coco", tmp_path / "video.json")))
     assert [one["name"] for one in dataset.loadCats(dataset.getCatIds())] == WORDS
     for image in dataset.loadImgs(dataset.getImgIds()):
-        _, labels, tracks = _read(image["frame_id"])
+        labels, tracks = _read(image["frame_id"])
         found = np.zeros_like(tracks)
         for entry in dataset.loadAnns(dataset.getAnnIds(image["id"])):
             mask = coco.decode(entry["segmentation"]).astype(bool)
@@ -85,7 +85,7 @@ def test_cvat_has_outlines_that_end_where_an_object_leaves(tmp_path: Path) -> No
             found[frame][coco_mask([corners], 40, 60)] = number
             assert track.get("label") == WORDS[0 if number == 7 else 2]
     for number, tracks in found.items():
-        np.testing.assert_array_equal(tracks, _read(number).tracks)
+        np.testing.assert_array_equal(tracks, _read(number)[1])
     assert outside == {7: [4]}
 
 
@@ -102,7 +102,7 @@ def test_mot_has_boxes_counted_from_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", TRACK_FORMATS)
 def test_a_video_without_objects_is_written_too(tmp_path: Path, format: TrackFormat) -> None:
     nothing = np.zeros((40, 60), np.uint16)
-    video = replace(VIDEO, read=lambda number: TrackedFrame(number, nothing, nothing))
+    video = replace(VIDEO, read=lambda number: (nothing, nothing))
     path = written(format, tmp_path / "video", video)
     if format == "coco":
         assert json.loads(path.read_text())["annotations"] == []

@@ -47,11 +47,7 @@ class ExportedSegmenter(Segmenter):
         self._image = self._opened(about.image)
         self._words = {words.pooling: self._opened_words(words) for words in about.words}
         super().__init__(
-            name=about.name,
-            protocols=about.protocols,
-            encode_words=self._encoder(),
-            traits=about,
-            origin=about.origin,
+            name=about.name, protocols=about.protocols, encode_words=self._encoder(), traits=about, origin=about.origin
         )
         self.image_encoder = EncoderIdentity(lambda: digest_of(about.to_json()))
         if about.taught:

@@ -8,15 +8,7 @@ from typing import Any, Literal
 
 from segvoc.errors import UsageError, counted, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.labeling.batch.storages import (
-    Folder,
-    Page,
-    Unit,
-    folder_at,
-    name_of,
-    parent_and_name,
-    readable,
-)
+from segvoc.labeling.batch.storages import Folder, Page, Unit, folder_at, name_of, parent_and_name, readable
 from segvoc.storage.files import is_hidden
 
 LISTED_AHEAD = 8
@@ -71,23 +63,15 @@ class Source:
         if self.only is not None:
             yield self.only
             return
-        suffixes, others, first = SUFFIXES_OF_KINDS[self.kind], 0, ""
-        other_suffixes = tuple(one for kind, ends in SUFFIXES_OF_KINDS.items() if kind != self.kind for one in ends)
+        others, first = 0, ""
         for unit in units_below(self.folder, skip=self.skip, report=report, page=page):
-            name = unit[0].lower()
-            if name.endswith(suffixes):
-                if self.kind != "Parquet files" or not _is_internal(unit[0]):
-                    yield unit
-            elif name.endswith(other_suffixes):
+            if (kind := _kind_of(unit[0])) == self.kind:
+                yield unit
+            elif kind is not None:
                 others, first = others + 1, first or unit[0]
         if others:
             files = counted(others, "file")
             report(f"{self.address!r} also has {files} of another kind ({readable(first)!r}, ...); {ONE_KIND}")
-
-
-def _is_internal(name: str) -> bool:
-    """Whether a file belongs to a table's own administration; cameras name photos _DSC0001.jpg."""
-    return "/_" in f"/{name}"
 
 
 def _is_hidden(name: str) -> bool:
@@ -216,9 +200,11 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> S
 
 
 def _kind_of(name: str) -> SourceKind | None:
+    lower = name.lower()
     for kind, suffixes in SUFFIXES_OF_KINDS.items():
-        if name.lower().endswith(suffixes) and not (kind == "Parquet files" and _is_internal(name)):
-            return kind
+        if lower.endswith(suffixes):
+            # _name belongs to a table's own administration; cameras name photos _DSC0001.jpg
+            return None if kind == "Parquet files" and "/_" in f"/{name}" else kind
     return None
 
 

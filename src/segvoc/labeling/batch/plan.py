@@ -5,7 +5,6 @@ table of its own in `UNJOINED`; once all are there, they are joined, and the tab
 tables in progress, and a kill costs the shards in progress.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -33,8 +32,6 @@ def table_name(key: str) -> str:
 class Table:
     """A table of results in progress, or the shard whose results are in files."""
 
-    is_joined: bool
-    """Whether it has several shards, whose tables are joined."""
     shards: list[Shard] = field(default_factory=list)
     marks: list[bytes] = field(default_factory=list)
     """The marks of each shard's files."""
@@ -73,7 +70,8 @@ def _key(marks: bytes) -> str:
 class ShardPlan:
     """Shards of the files that remain, given with their marks as they are listed, and the tables that they belong to.
 
-    `stem_of` gives the names of results in files; `written` are the shards' tables that an earlier run has written.
+    `on_complete` gets each table once all of its shards are labeled. `stem_of` gives the names of results in files, if
+    they are files; `written` are the shards' tables that an earlier run has written.
     """
 
     def __init__(
@@ -81,23 +79,21 @@ class ShardPlan:
         batch: Batch,
         source: Source,
         remaining: Iterable[tuple[Unit, bytes]],
+        on_complete: Callable[[Table], object],
         *,
-        stem_of: Callable[[str], str] | None = None,
-        written: Collection[str] = (),
+        stem_of: Callable[[str], str] | None,
+        written: Collection[str],
     ) -> None:
-        self.batch, self.source, self._stem_of, self._written = batch, source, stem_of, written
+        self.batch, self.source, self._on_complete = batch, source, on_complete
+        self._stem_of, self._written = stem_of, written
         is_folder, is_table = source.kind == "images", batch.sink == "parquet"
         most = min(batch.shard_images, batch.rows_a_file) if is_table else batch.shard_images
         self._most_in_shard = most if is_folder else 1
-        self._is_joined = is_folder and is_table and batch.rows_a_file > self._most_in_shard
+        self.is_joined = is_folder and is_table and batch.rows_a_file > self._most_in_shard
+        """Whether a table has several shards, whose tables are joined."""
         self._table: Table | None = None
         self._of_shard: dict[Shard, tuple[Table, int]] = {}
-        self._complete = deque[Table]()
-        self._shards = self._stream(remaining)
-
-    def next_shard(self) -> Shard | None:
-        """The next shard; None at the end."""
-        return next(self._shards, None)
+        self.shards = self._stream(remaining)
 
     def finish(self, shard: Shard, outcome: LabeledShard | str) -> None:
         """Note what has come of a shard; a line is the reason why it can't be labeled now."""
@@ -107,14 +103,9 @@ class ShardPlan:
             table.labeled[index] = outcome
         self._check(table)
 
-    def complete(self) -> Iterator[Table]:
-        """The tables whose shards have all been labeled since the last call."""
-        while self._complete:
-            yield self._complete.popleft()
-
     def _check(self, table: Table) -> None:
         if table.is_planned and not table.left and table.labeled:
-            self._complete.append(table)
+            self._on_complete(table)
 
     def _stream(self, remaining: Iterable[tuple[Unit, bytes]]) -> Iterator[Shard]:
         group, size = list[tuple[Unit, bytes]](), 0
@@ -131,14 +122,14 @@ class ShardPlan:
 
     def _rows_left(self) -> int:
         """Number of rows until the table is full."""
-        if not self._is_joined:
+        if not self.is_joined:
             return self._most_in_shard
         return self.batch.rows_a_file - (self._table.files if self._table else 0)
 
     def _shard(self, group: list[tuple[Unit, bytes]]) -> Shard:
         marks = b"".join(mark for _, mark in group)
         key = _key(marks)
-        name = f"{UNJOINED}{key}.parquet" if self._is_joined else table_name(key)
+        name = f"{UNJOINED}{key}.parquet" if self.is_joined else table_name(key)
         shard = Shard(
             address=self.source.address,
             kind=self.source.kind,
@@ -148,13 +139,13 @@ class ShardPlan:
             table=name,
             is_written=name in self._written,
         )
-        table = self._table = self._table or Table(self._is_joined)
+        table = self._table = self._table or Table()
         self._of_shard[shard] = table, len(table.shards)
         table.shards.append(shard)
         table.marks.append(marks)
         table.left += 1
         table.files += len(group)
-        if not self._is_joined or not self._rows_left():
+        if not self.is_joined or not self._rows_left():
             self._end_table()
         return shard
 
@@ -171,14 +162,7 @@ def without(entry: DoneShard, changed: Mapping[int, str]) -> DoneShard:
     place = {index: at for at, index in enumerate(kept)}
     marks = b"".join(entry.marks[index * MARK : (index + 1) * MARK] for index in kept)
     failed = tuple(place[index] for index in entry.failed if index in place)
-    return DoneShard(
-        key=_key(marks),
-        first=entry.first,
-        last=entry.last,
-        marks=marks,
-        images=len(kept),
-        failed=failed,
-    )
+    return DoneShard(key=_key(marks), first=entry.first, last=entry.last, marks=marks, images=len(kept), failed=failed)
 
 
 def join_of(table: Table) -> Join:

@@ -13,10 +13,10 @@ from segvoc.errors import UsageError, naming_extra
 from segvoc.labeling.batch.count import SAMPLED_IMAGES, Estimate, Rest, SourceCount
 from segvoc.labeling.batch.done import DoneLog, DoneShard, Remaining
 from segvoc.labeling.batch.listing import find_source
-from segvoc.labeling.batch.plan import UNJOINED, ShardPlan, join_of, table_name, without
+from segvoc.labeling.batch.plan import UNJOINED, ShardPlan, Table, join_of, table_name, without
 from segvoc.labeling.batch.sources import Shard, UniqueStems, with_image_column
 from segvoc.labeling.batch.storages import folder_at, readable
-from segvoc.labeling.batch.work import Batch, Join, Joined, LabeledShard, TaskOutcome, Trial, Tried, WorkerTask
+from segvoc.labeling.batch.work import Batch, Join, LabeledShard, TaskOutcome, Trial, Tried, WorkerTask
 from segvoc.storage.files import strict_json
 from segvoc.storage.journal import lock_folder
 from segvoc.storage.resume import RESUME_FOLDER, RunSettings, difference
@@ -179,7 +179,8 @@ class BatchRun(AbstractContextManager["BatchRun"]):
         units = self.source.units(self._new_problems.append, page=stems and stems.page)
         retry = self.batch.retry_failed
         left = Remaining(log=self.log, is_whole=self._is_whole, retry_failed=retry, changed=self._replace).of(units)
-        return ShardPlan(self.batch, self.source, left, stem_of=stems and stems.stem_of, written=self._strays)
+        stem_of = stems and stems.stem_of
+        return ShardPlan(self.batch, self.source, left, self._take_complete, stem_of=stem_of, written=self._strays)
 
     def _is_there(self, entry: DoneShard) -> bool:
         return self.batch.sink == "files" or self._tables.get(table_name(entry.key)) == entry.size
@@ -225,11 +226,10 @@ class BatchRun(AbstractContextManager["BatchRun"]):
     def _next_task(self) -> WorkerTask | None:
         """The next task for a worker; None: there is nothing to do until a running one ends."""
         if not self._joins:
-            shard = self._plan.next_shard()
+            shard = next(self._plan.shards, None)
             if shard is not None:
                 self._strays.discard(shard.table)
                 return shard
-            self._take_complete()
         return self._joins.popleft() if self._joins else None
 
     def _finish(self, task: WorkerTask, outcome: TaskOutcome) -> None:
@@ -241,19 +241,17 @@ class BatchRun(AbstractContextManager["BatchRun"]):
                 self._count(outcome.images, len(outcome.failed))
             self.files += len(task.units)
             self._plan.finish(task, outcome)
-            self._take_complete()
-        elif isinstance(task, Join) and isinstance(outcome, Joined):
+        elif isinstance(task, Join) and isinstance(outcome, int):
             entry, tables, old = self._joining.pop(task)
-            self._record(replace(entry, size=outcome.size), tables, instead_of=old)
+            self._record(replace(entry, size=outcome), tables, instead_of=old)
 
-    def _take_complete(self) -> None:
-        for table in self._plan.complete():
-            if table.is_joined:
-                join = join_of(table)
-                self._joins.append(join)
-                self._joining[join] = table.entry(), join.tables, None
-            else:
-                self._record(replace(table.entry(), size=table.labeled[0].size))
+    def _take_complete(self, table: Table) -> None:
+        if self._plan.is_joined:
+            join = join_of(table)
+            self._joins.append(join)
+            self._joining[join] = table.entry(), join.tables, None
+        else:
+            self._record(replace(table.entry(), size=table.labeled[0].size))
 
     def _record(self, entry: DoneShard, tables: tuple[str, ...] = (), *, instead_of: DoneShard | None = None) -> None:
         """Record a table, and then remove those that were joined."""

@@ -14,15 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, BinaryIO
 
-from segvoc.errors import (
-    LongNameError,
-    OutputError,
-    SegvocError,
-    UnavailableError,
-    UsageError,
-    naming_extra,
-    one_line,
-)
+from segvoc.errors import LongNameError, OutputError, SegvocError, UnavailableError, UsageError, naming_extra, one_line
 from segvoc.storage.atomic_writes import write_atomically
 
 PAGE = 1_000

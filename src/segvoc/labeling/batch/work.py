@@ -120,25 +120,15 @@ class LabeledShard:
     """Sources and problems of these images, unless an earlier run has printed them."""
     size: int = 0
     """Size of the table [bytes]."""
-    was_written: bool = False
-    """Whether an earlier run has labeled the shard."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Join:
-    """The task of joining tables of results to one, without the rows of some keys."""
+    """The task of joining tables of results to one, without the rows of some keys; its outcome is the size [bytes]."""
 
     tables: tuple[str, ...]
     table: str
     without: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Joined:
-    """A joined table."""
-
-    size: int
-    """Its size [bytes]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -164,7 +154,7 @@ class Tried:
 WorkerTask = Shard | Join | Trial
 """What a worker does."""
 
-TaskOutcome = LabeledShard | Joined | Tried | str
+TaskOutcome = LabeledShard | int | Tried | str
 """What comes of a task; a line is the reason why it can't be done now."""
 
 
@@ -187,7 +177,7 @@ class Worker:
         """Do a task; raises `OutputError`."""
         try:
             if isinstance(task, Join):
-                return Joined(size=join_tables(folder_at(self.batch.out), task.table, task.tables, task.without))
+                return join_tables(folder_at(self.batch.out), task.table, task.tables, task.without)
             if isinstance(task, Trial):
                 list(self._encoded(task.shard, _row, task.most))  # compiles what it needs
                 return self._trial(task)
@@ -200,7 +190,7 @@ class Worker:
         if shard.is_written:
             with suppress(OSError, ValueError, KeyError, TypeError):  # a table of something else
                 images, failed, size = read_footer(out, shard.table)
-                return LabeledShard(images=images, failed=tuple(failed), size=size, was_written=True)
+                return LabeledShard(images=images, failed=tuple(failed), size=size)
         if self.batch.sink == "files":
             problems, failed, images = list[tuple[str, str]](), list[int](), 0
             for image, (problem, files) in self._encoded(shard, _files):

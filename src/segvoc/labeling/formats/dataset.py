@@ -194,12 +194,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
     """
 
     def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        format: str,
-        *,
-        background: str | None = None,
-        copy_images: bool = True,
+        self, folder: str | os.PathLike[str], format: str, *, background: str | None = None, copy_images: bool = True
     ) -> None:
         self._dataset = Dataset(folder=os.fspath(folder), format=format, background=background, copy_images=copy_images)
         self._files: dict[str, EntryFiles] = {}

@@ -175,11 +175,7 @@ class ParsedDataset:
                 image = broken(image.labels, stem, twice)
             images.append(replace(image, stem=stem, **about))
         return LabeledImages(
-            name=name,
-            vocabulary=vocabulary,
-            images=tuple(images),
-            background=background,
-            are_shapes=self.are_shapes,
+            name=name, vocabulary=vocabulary, images=tuple(images), background=background, are_shapes=self.are_shapes
         )
 
 

@@ -7,8 +7,7 @@ from segvoc.errors import UsageError
 from segvoc.labeling.formats.base import DatasetFormat, FormatWriter
 from segvoc.labeling.formats.class_masks import MASKS_BY_CLASS
 from segvoc.labeling.formats.coco import COCO_INSTANCES, COCO_PANOPTIC
-from segvoc.labeling.formats.cvat import CVAT
-from segvoc.labeling.formats.cvat_video import CVAT_VIDEO
+from segvoc.labeling.formats.cvat import CVAT, CVAT_VIDEO
 from segvoc.labeling.formats.huggingface import HUGGING_FACE
 from segvoc.labeling.formats.label_studio import LABEL_STUDIO
 from segvoc.labeling.formats.labelme import LABELME
