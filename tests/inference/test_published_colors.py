@@ -13,13 +13,9 @@ from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.label_maps import labels_of
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.protocols import Protocols, Window
+from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
-from segvoc.networks.clip_network import clip_protocols, frozen_clip_protocols
-from segvoc.networks.err_seg import err_protocols
-from segvoc.networks.part_cat_seg import part_protocols
-from segvoc.networks.syn_seg import clip_seg_protocols, syn_protocols
-from segvoc.networks.tiny import tiny_protocols
+from segvoc.models.presets import PRESETS
 from tests.evaluation.drawn_sets import draw_set, scores_of, task_of
 from tests.images import squares
 from tests.imaging.test_color_profiles import rgb_profile, tagged
@@ -101,21 +97,8 @@ def test_evaluations_read_by_the_window(tmp_path: Path) -> None:
         assert reports[0]["protocol"]["colors"] == ("srgb" if changes else "stored")
 
 
-PUBLISHED: dict[str, Protocols] = {
-    "CAT-Seg": clip_protocols(384, 16),
-    "PartCATSeg": part_protocols(448),
-    "ERR-Seg": err_protocols(640),
-    "SynSeg": syn_protocols(),
-    "CLIPSeg": clip_seg_protocols(),
-    "CLIP": frozen_clip_protocols(224),
-    "tiny": tiny_protocols(),
-}
-
-
-@pytest.mark.parametrize("family", PUBLISHED)
-def test_the_windows_with_a_published_loader_are_read_as_it_reads(family: str) -> None:
-    windows = PUBLISHED[family]
-    stored = {window for window, protocol in windows.items() if protocol.colors == "stored"}
-    released = {"CAT-Seg", "PartCATSeg", "ERR-Seg", "CLIPSeg"}
-    expected = {"official", "tcl"} | ({"official-single"} if family in released else set())
-    assert stored == (expected & set(windows) if family != "tiny" else set())
+def test_the_windows_with_a_published_loader_are_read_as_it_reads() -> None:
+    own = {"tiny": set(), "syn-seg-b": {"official", "tcl"}, "clip-b": {"official"}, "pe-core-b": {"official"}}
+    for name in (*own, "cat-seg-b", "pca-seg-b", "err-seg-b", "part-cat-seg-b", "clipseg"):
+        stored = {window for window, protocol in PRESETS[name].protocols.items() if protocol.colors == "stored"}
+        assert stored == own.get(name, {"official", "official-single"}), name

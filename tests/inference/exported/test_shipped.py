@@ -90,15 +90,6 @@ def test_listed_words_are_refined_as_if_the_program_had_selected_them(tiny_netwo
         np.testing.assert_allclose(np.asarray(listed)[0], np.asarray(chosen)[0], atol=1e-4)
 
 
-def test_parts_background_and_probabilities(tiny_network: NetworkSegmenter, exported: ExportedSegmenter) -> None:
-    asked = {"parts": {"cat": ["head", "ear"]}, "background": "other", "return_probabilities": True}
-    one, other = (model.segment(SAMPLES / "chelsea.jpg", ["cat"], **asked) for model in (tiny_network, exported))
-    _assert_alike(one, other)
-    assert one.part_labels is not None and other.part_labels is not None
-    assert (one.part_labels == other.part_labels).mean() > 0.9999
-    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
-
-
 def test_a_copy_is_an_exported_folder_with_the_same_results(exported: ExportedSegmenter, tmp_path: Path) -> None:
     copy_tiny(tmp_path)
     one, other = (model.segment(SAMPLES / "chelsea.jpg", WORDS) for model in (exported, segvoc.load(tmp_path)))
