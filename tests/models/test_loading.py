@@ -88,17 +88,13 @@ def test_unknown_devices_and_types_are_refused(setting: dict[str, Any], said: st
         load_network("tiny", **setting)
 
 
-@pytest.mark.parametrize(
-    ("multiplies", "weights", "expected"),
-    [(True, None, "bfloat16"), (False, None, "float32"), (True, "random", "float32")],
-)
-def test_dtype_is_bfloat16_for_the_shipped_tiny_where_the_processor_multiplies_it(
-    multiplies: bool, weights: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: multiplies)
-    assert load_network("tiny", device="cpu", weights=weights).dtype == expected
+def test_dtype_is_bfloat16_for_the_shipped_tiny_where_the_processor_multiplies_it(monkeypatch) -> None:
+    expected = {(True, None): "bfloat16", (False, None): "float32", (True, "random"): "float32"}
+    for (multiplies, weights), dtype in expected.items():
+        monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device, multiplies=multiplies: multiplies)
+        assert load_network("tiny", device="cpu", weights=weights).dtype == dtype
     assert [name for name, preset in PRESETS.items() if preset.keeps_labels_in_bfloat16] == ["tiny"]
-    assert load_network("tiny", device="cpu", weights=weights, dtype=torch.float32).dtype == "float32"
+    assert find_dtype(torch.float32, torch.device("cpu"), keeps_labels=True) == torch.float32
     assert find_dtype("float16", torch.device("cuda"), keeps_labels=False) == torch.float16
 
 
@@ -216,16 +212,6 @@ def with_cost_alone() -> segvoc.NetworkSegmenter:
     model = segvoc.load("small", weights="random", device="cpu")
     model.network.aggregation = NoAggregation(CostSum(1))
     return model
-
-
-def test_options_come_back(tmp_path: Path) -> None:
-    model = segvoc.load("small", weights="random", options={"aggregation": "none"}, device="cpu")
-    with torch.no_grad():
-        next(model.network.aggregation.parameters()).mul_(0.5)
-    segvoc.save(model, tmp_path / "half.safetensors", origin="a test", license="none")
-    again = segvoc.load(tmp_path / "half.safetensors", device="cpu")
-    assert again.network.aggregation.__class__ is model.network.aggregation.__class__
-    assert_same_results(*(one.segment(IMAGE, WORDS) for one in (model, again)))
 
 
 def test_rounded_weights_are_not_saved(tmp_path: Path) -> None:

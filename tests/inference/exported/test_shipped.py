@@ -62,11 +62,8 @@ def test_the_shipped_model_is_saved_with_its_words_from_programs_too(taught, tmp
     model = segvoc.load("tiny").with_taught(taught)
     segvoc.save(model, tmp_path / "model.safetensors")
     again = segvoc.load(tmp_path / "model.safetensors", device="cpu")
-    assert (
-        again.own_words == model.own_words
-        and set(taught.words) <= set(again.own_words)
-        and again.name.endswith("model.safetensors")
-    )
+    assert again.own_words == model.own_words and set(taught.words) <= set(again.own_words)
+    assert again.name.endswith("model.safetensors")
 
 
 @pytest.mark.parametrize(("photo", "window", "more"), [("rocket.jpg", "single", 0), ("coffee.jpg", "auto", 30)])
