@@ -101,9 +101,7 @@ def test_each_license_has_its_words_and_each_shipped_network_its_sources() -> No
         ("pca-seg-b", "that of what they started from", "yes by the license of the code; for weights", None),
     ],
 )
-def test_info_says_whether_a_model_may_be_used_commercially(
-    model: str, weights: str, commercial_use: str, to_know: str | None
-) -> None:
+def test_info_says_whether_a_model_may_be_used_commercially(model, weights, commercial_use, to_know) -> None:
     said = describe(model)["terms"]
     assert said["code"].startswith("Apache-2.0: ") and said["weights"].startswith(weights)
     assert said["commercial_use"].startswith(commercial_use)

@@ -207,9 +207,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def _encoder(
-    tower: Letters, digest: str = "weights", templates: tuple[str, ...] = ("{}",), *, average: bool = False
-) -> VocabularyEncoder:
+def _encoder(tower: Letters, digest: str = "weights", templates=("{}",), *, average=False) -> VocabularyEncoder:
     encoder = VocabularyEncoder(tower, templates, average=average)
     encoder.on_disk, encoder.digest = True, lambda: digest
     return encoder

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,23 +215,11 @@ def test_what_is_requested_is_no_background(words: list[str], parts: list[str], 
     assert prepared.query(rules)[0].unasked == expected
 
 
-def _query(
-    words: list[str],
-    background: str | None,
-    threshold: float | None,
-    stand_ins: StandIns | None,
-    *,
-    learned: bool = False,
-) -> ClassQuery:
+def _query(words, background, threshold, stand_ins, *, learned: bool = False) -> ClassQuery:
     prepared = PreparedVocabulary(_Plane(), words, None, background)
-    rules = Rules.of(
-        Decision(stand_ins=stand_ins),
-        prepared.background,
-        threshold,
-        window="single",
-        is_single_word=prepared.is_single_word,
-        learned_background=learned,
-    )
+    call: dict[str, Any] = {"window": "single", "is_single_word": prepared.is_single_word}
+    decision = Decision(stand_ins=stand_ins)
+    rules = Rules.of(decision, prepared.background, threshold, **call, learned_background=learned)
     return prepared.query(rules)[0]
 
 

@@ -12,7 +12,6 @@ from PIL import Image
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.label_maps import labels_of
-from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models.presets import PRESETS
@@ -44,11 +43,9 @@ def opened(photo: Path) -> Image.Image:
 
 DOORS: dict[str, Callable[[NumpySegmenter, Path, Window], Iterable[Segmentation]]] = {
     "path": lambda model, photo, window: [model.segment(photo, WORDS, window=window)],
-    "bytes": lambda model, photo, window: [model.segment(photo.read_bytes(), WORDS, window=window)],
     "PIL": lambda model, photo, window: [model.segment(opened(photo), WORDS, window=window)],
     "list": lambda model, photo, window: model.segment([photo, opened(photo)], WORDS, window=window),
     "stream": lambda model, photo, window: model.segment_many([photo], WORDS, window=window),
-    "start": lambda model, photo, window: model.start([photo], WORDS, options=LabelOptions(window=window))(),
     "encoded": lambda model, photo, window: [model.segment(model.encode_image(photo, window=window), WORDS)],
     "tiles": lambda model, photo, window: [model.segment(photo, WORDS, window=window, tile=2048)],
 }

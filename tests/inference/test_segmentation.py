@@ -39,9 +39,7 @@ PART_WORDS = ("wall", "cat", "dog")
 PARTS = PartVocabulary("cat: head, tail; dog: head; *: edge")
 
 
-def _segmentation(
-    labels: np.ndarray, words: tuple[str, ...], source: str | None = None, part_labels: np.ndarray | None = None
-) -> Segmentation:
+def _segmentation(labels: np.ndarray, words: tuple[str, ...], source=None, part_labels=None) -> Segmentation:
     changes: dict[str, Any] = {
         "confidence": np.linspace(0, 1, labels.size, dtype=np.float32).reshape(labels.shape),
         "image": np.full((*labels.shape, 3), 128, np.uint8),

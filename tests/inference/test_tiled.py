@@ -201,7 +201,7 @@ def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
     model = open_tiny()
     words = model.encode(["cat", "cup", "table", "dog", "wall", "blanket", "astronaut", "sky", "rocket", "grass"])
     found: dict[int, list[float]] = {48: [], 0: []}
-    for name in ("astronaut", "coffee", "rocket"):
+    for name in ("astronaut", "coffee"):
         image = np.asarray(Image.open(f"samples/{name}.jpg").convert("RGB").resize((440, 440)))
         for overlap, ratios in found.items():
             tiling = Tiling.checked(250, overlap)

@@ -345,7 +345,5 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("preset", "writer", "reader"), ROWS)
-def test_what_is_written_is_read_back_whole(
-    preset: str, writer: str, reader: str, workshops: Callable[[str], Workshop], command: Command
-) -> None:
+def test_what_is_written_is_read_back_whole(preset, writer, reader, workshops, command) -> None:
     READERS[reader](workshops(preset).written(writer), command)

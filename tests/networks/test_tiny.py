@@ -1,6 +1,7 @@
 """The contract of networks for small siblings of tiny; its costs."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from segvoc.networks.tiny import (
     tiny_network,
 )
 from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, text_tower
-from tests.networks.contract import assert_alike, make_image, words
+from tests.networks.contract import assert_alike, drawn, make_image, words
 
 SIZES: dict[str, Any] = {
     "familiar_words": 5,
@@ -87,20 +88,13 @@ def test_sizes_out_of_range_are_refused(wrong):
 # ---- costs
 
 
-@pytest.mark.parametrize(
-    "aggregation",
-    [TinyAggregationConfig(), TWO_BLOCKS, replace(TWO_BLOCKS, kind="none")],
-    ids=["own", "two blocks", "none"],
-)
 @torch.inference_mode()
-def test_known_classes_add_a_cost_that_counts(aggregation: TinyAggregationConfig) -> None:
-    torch.manual_seed(0)
-    network = TinyConfig(aggregation=aggregation).build().eval()
-    image, text = 255 * torch.rand(1, 3, 64, 96), torch.randn(5, 1, 384)
-    logits = network(image, text)
-    assert logits.shape[:2] == (1, 5) and logits.isfinite().all()
-    network.aggregation.get_submodule("synthesized").get_buffer("anchors").normal_()
-    assert not torch.allclose(network(image, text), logits)
+def test_known_classes_add_a_cost_that_counts() -> None:
+    for aggregation in (TinyAggregationConfig(), TWO_BLOCKS):
+        network, image, text = drawn(partial(small_tiny, aggregation)), make_image(1, 64, 96), words(5, 1, 32)
+        logits = network(image, text)
+        network.aggregation.synthesized.anchors.normal_()
+        assert not torch.allclose(network(image, text), logits)
 
 
 def unit(*vectors: tuple[float, ...]) -> torch.Tensor:
