@@ -82,7 +82,7 @@ def test_the_service_reads_by_the_window(photo: Path, limits: dict[str, Any]) ->
 
 def test_evaluations_read_by_the_window(tmp_path: Path) -> None:
     """The examples of the report, too."""
-    model, sets = small_segmenter(), [draw_set(tmp_path / name / "set") for name in ("plain", "tagged")]
+    model, sets = small_segmenter(), [draw_set(tmp_path / name / "set", 2) for name in ("plain", "tagged")]
     for path in (sets[1] / "images").iterdir():
         tagged(Image.open(path), SWAPPED, path)
     for window, changes in WINDOWS:
