@@ -184,7 +184,7 @@ UNLABELED = 65_535
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-@pytest.mark.parametrize("size", [(90, 120), (1, 1), (1, 20), (20, 1), (200, 10)])
+@pytest.mark.parametrize("size", [(90, 120), (1, 1), (200, 10)])
 def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window, size: tuple[int, int]) -> None:
     image = squares(*size)
     result = small.segment(image, WORDS, window=window, return_probabilities=True)
@@ -328,7 +328,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("build", "window"), KINDS)
-@pytest.mark.parametrize("options", [{}, {"threshold": 0.5}, {"background": "nothing", "threshold": 0.5}])
+@pytest.mark.parametrize("options", [{"threshold": 0.5}, {"background": "nothing", "threshold": 0.5}])
 def test_confidence_is_the_probability_of_the_class(build, window, options):
     result = build().segment(_image(), WORDS, window=window, return_probabilities=True, **options)  # type: ignore[call-overload]
     assert 0 <= result.confidence.min() and result.confidence.max() <= 1
@@ -338,8 +338,7 @@ def test_confidence_is_the_probability_of_the_class(build, window, options):
     np.testing.assert_allclose(result.confidence[labeled], chosen, atol=1e-5)
     words = result.probabilities[: len(WORDS)].max(0)
     np.testing.assert_allclose(result.confidence[~labeled], words[~labeled], atol=1e-5)
-    if "threshold" in options:
-        assert (words[~labeled] < 0.5 + 1e-5).all()
+    assert (words[~labeled] < 0.5 + 1e-5).all()
     if "background" in options:
         assert labeled.all()
         background = result.labels == len(WORDS)

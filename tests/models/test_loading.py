@@ -210,6 +210,13 @@ def with_cost_alone() -> segvoc.NetworkSegmenter:
     return model
 
 
+def test_options_come_back(tmp_path: Path) -> None:
+    model = segvoc.load("small", weights="random", options={"aggregation": "none"}, device="cpu")
+    segvoc.save(model, tmp_path / "none.safetensors", origin="a test", license="none")
+    again = segvoc.load(tmp_path / "none.safetensors", device="cpu")
+    assert_same_results(*(one.segment(IMAGE, WORDS) for one in (model, again)))
+
+
 def test_rounded_weights_are_not_saved(tmp_path: Path) -> None:
     model = segvoc.load("small", weights="random", device="cpu", dtype="bfloat16")
     with pytest.raises(segvoc.UsageError, match="were rounded to bfloat16; save it loaded with dtype='float32'"):
