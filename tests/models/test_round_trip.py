@@ -176,23 +176,15 @@ def settings(preset: str) -> dict[str, Any]:
 
 WRITERS: dict[str, dict[str, list[str]]] = {
     "tiny": {
-        "train": ["evaluate"],
-        "save": ["--weights"],
-        "push": ["load"],
-        "export": ["load", "info"],
-        "teach": ["--model"],
-        "finetune": ["train", "serve"],
+        "train": ["evaluate"], "save": ["--weights"], "push": ["load"], "export": ["load", "info"],
+        "teach": ["--model"], "finetune": ["train", "serve"],
     },
     "pca-seg-clip-b": {
-        "train": ["load", "train"],
-        "save": ["--model"],
-        "push": ["evaluate", "info"],
-        "teach": ["serve"],
-        "convert": ["--weights"],
-        "export": [],
+        "train": ["load", "train"], "save": ["--model"], "push": ["evaluate", "info"], "teach": ["serve"],
+        "convert": ["--weights"], "export": [],
     },
     "pca-part-b": {"train": [], "save": ["evaluate"], "push": [], "export": []},
-}
+}  # fmt: skip
 """By preset, with readers that meet each writer and each reader; all others are slow, and tracing takes a minute.
 
 No official checkpoint has tiny's or our part network's names, and part networks can't be taught.

@@ -108,17 +108,10 @@ def test_the_key_lists_of_all_released_models_fit(golden, case, preset):
 pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
 
 AUTHORS = (
-    (r"film\.", "film_"),
-    (r"query_key_value\.", "self_attn.in_proj_"),
-    (r"\.out\.", ".self_attn.out_proj."),
-    (r"\.expand\.", ".linear1."),
-    (r"\.contract\.", ".linear2."),
-    ("attention_norm", "norm1"),
-    ("mlp_norm", "norm2"),
-    ("head", "trans_conv"),
-    (r"reduce\.", "reduces."),
-    (r"layers\.", "blocks."),
-)
+    (r"film\.", "film_"), (r"query_key_value\.", "self_attn.in_proj_"), (r"\.out\.", ".self_attn.out_proj."),
+    (r"\.expand\.", ".linear1."), (r"\.contract\.", ".linear2."), ("attention_norm", "norm1"), ("mlp_norm", "norm2"),
+    ("head", "trans_conv"), (r"reduce\.", "reduces."), (r"layers\.", "blocks."),
+)  # fmt: skip
 """From our names of the decoder to those of timojl/clipseg, as the golden's weights have them."""
 
 
