@@ -94,6 +94,15 @@ def test_same_examples_give_the_same_bytes(model, taught, tmp_path):
     assert taught.record.temperature != 1
 
 
+def test_words_that_get_worse_keep_their_text_unless_asked(model):
+    examples = drawn_examples(4)
+    for number, labels in enumerate(examples.labels):  # a color is another word in every image
+        labels[:] = (labels + number) % 3
+    careful, everything = (segvoc.teach(model, examples, keep_worse=worse).record for worse in (False, True))
+    assert careful.miou + careful.accuracy >= careful.miou_before + careful.accuracy_before
+    assert [any(word.keeps_text for word in record.words) for record in (careful, everything)] == [True, False]
+
+
 def test_word_of_a_single_image_is_trusted_by_half(model, monkeypatch):
     examples = drawn_examples(4)
     for labels in examples.labels[1:]:
