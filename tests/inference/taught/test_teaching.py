@@ -98,7 +98,7 @@ def test_words_that_get_worse_keep_their_text_unless_asked(model):
     examples = drawn_examples(4)
     for number, labels in enumerate(examples.labels):  # a color is another word in every image
         labels[:] = (labels + number) % 3
-    careful, everything = (segvoc.teach(model, examples, keep_worse=worse).record for worse in (False, True))
+    careful, everything = (segvoc.teach(model, examples, **way).record for way in ({}, {"keep_worse": True}))
     assert careful.miou + careful.accuracy >= careful.miou_before + careful.accuracy_before
     assert [any(word.keeps_text for word in record.words) for record in (careful, everything)] == [True, False]
 
