@@ -316,6 +316,7 @@ def workshops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
         patch.setitem(PRESETS, "pca-seg-clip-b", at_side(small_preset("pca-seg-clip-b"), 224))
         patch.setitem(PRESETS, "pca-part-b", small_parts())
         patch.setattr(learning, "STEPS", 20)
+        patch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)  # a tenth of the time
         yield workshop
     jaxtyping.config.update("jaxtyping_disable", before)
     for cached in (Workshop.written, labeled, scores):
