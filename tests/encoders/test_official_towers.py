@@ -40,13 +40,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning
 VIT = VitConfig(channels=40, width=64, layers=2, heads=1, patch_size=16, pretrained_size=64, input_size=64, taps=(0,))
 TEXT = ClipTextConfig(channels=40, width=16, layers=2, heads=1, quick_gelu=True, fine_tuned="qv")
 NOT_TIMMS = (
-    (r"\.attn\.([qv])_proj\.bias", r".attn.\1_bias"),
-    (r"\.attn\.norm\.", ".attn.inner_attn_ln."),
-    (r"\.mlp\.fc1_g\.", ".mlp.w1."),
-    (r"\.mlp\.fc1_x\.", ".mlp.w2."),
-    (r"\.mlp\.norm\.", ".mlp.ffn_ln."),
+    (r"\.attn\.([qv])_proj\.bias", r".attn.\1_bias"), (r"\.attn\.norm\.", ".attn.inner_attn_ln."),
+    (r"\.mlp\.fc1_g\.", ".mlp.w1."), (r"\.mlp\.fc1_x\.", ".mlp.w2."), (r"\.mlp\.norm\.", ".mlp.ffn_ln."),
     (r"\.mlp\.fc2\.", ".mlp.w3."),
-)
+)  # fmt: skip
 """From timm's names in EVA's blocks to those of its authors."""
 
 

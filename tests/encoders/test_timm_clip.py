@@ -107,23 +107,13 @@ def test_siglips_tokenizer_is_one_of_its_weights() -> None:
 
 
 METAS = (
-    (r"^patch_embed\.proj", "conv1"),
-    (r"^blocks\.", "transformer.resblocks."),
-    (r"^norm_pre", "ln_pre"),
-    (r"^norm\.", "ln_post."),
-    (r"\.norm([12])", r".ln_\1"),
-    (r"attn\.qkv\.", "attn.in_proj_"),
-    (r"attn\.proj", "attn.out_proj"),
-    (r"mlp\.fc1", "mlp.c_fc"),
-    (r"mlp\.fc2", "mlp.c_proj"),
-    (r"attn_pool\.latent", "attn_pool.probe"),
-    (r"attn_pool\.norm", "attn_pool.layernorm"),
-    (r"attn_pool\.proj", "attn_pool.attn.out_proj"),
-    (r"attn_pool\.kv\.", "attn_pool.attn.in_proj_"),
-    (r"^cls_token", "class_embedding"),
-    (r"^pos_embed", "positional_embedding"),
-    (r"^head\.weight", "proj"),
-)
+    (r"^patch_embed\.proj", "conv1"), (r"^blocks\.", "transformer.resblocks."), (r"^norm_pre", "ln_pre"),
+    (r"^norm\.", "ln_post."), (r"\.norm([12])", r".ln_\1"), (r"attn\.qkv\.", "attn.in_proj_"),
+    (r"attn\.proj", "attn.out_proj"), (r"mlp\.fc1", "mlp.c_fc"), (r"mlp\.fc2", "mlp.c_proj"),
+    (r"attn_pool\.latent", "attn_pool.probe"), (r"attn_pool\.norm", "attn_pool.layernorm"),
+    (r"attn_pool\.proj", "attn_pool.attn.out_proj"), (r"attn_pool\.kv\.", "attn_pool.attn.in_proj_"),
+    (r"^cls_token", "class_embedding"), (r"^pos_embed", "positional_embedding"), (r"^head\.weight", "proj"),
+)  # fmt: skip
 """From timm's names of a PE-Core's weights to Meta's (facebookresearch/perception_models)."""
 
 

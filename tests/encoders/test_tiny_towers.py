@@ -25,18 +25,6 @@ def tower() -> EfficientNetLite:
     return tower
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (160, 48)])
-@torch.inference_mode()
-def test_maps_lie_on_the_stride_16_grid(tower: EfficientNetLite, height: int, width: int) -> None:
-    features = tower(torch.rand(2, 3, height, width) * 255)
-    assert [tuple(m.shape) for m in features.maps] == [(2, tower.channels, height // 16, width // 16)] * 3
-    strides = (8, 4)
-    assert [tuple(t.shape) for t in features.taps] == [
-        (2, channels, height // stride, width // stride)
-        for channels, stride in zip(tower.tap_channels, strides, strict=True)
-    ]
-
-
 @torch.inference_mode()
 def test_the_last_map_is_a_convex_combination_of_class_embeddings(tower: EfficientNetLite) -> None:
     head = torch.rand(1, 1280, 2, 3) * 6
@@ -139,21 +127,16 @@ def test_words_of_the_benchmarks_are_known(small: MiniLM) -> None:
 @pytest.mark.parametrize(
     ("words", "unknown"),
     [
-        (["giraffe", "frisbee", "broccoli"], []),
-        (["crème brûlée", "naïve café"], []),
-        (["dog's head", "dog's leg"], []),
-        (["x-ray", "t-shirt", "3D printer"], []),
-        (["1001", "1002", "20 30"], []),
-        (["Katze"], []),  # one word alone could as well be a rare English one
-        (["Katze", "Sofa", "Gehweg", "Schrank"], ["Katze", "Gehweg", "Schrank"]),
-        (["cat", "猫", "قطة"], ["猫", "قطة"]),
-        (["cat", "🐈"], ["🐈"]),
-        (["кошка", "γάτα", "crème brûlée", "café"], ["кошка", "γάτα"]),
-        (["cat, кошка", "кошка, cat"], ["кошка, cat"]),
+        *((words, "") for words in ("crème brûlée|naïve café", "dog's head", "x-ray|t-shirt|3D printer", "1001|20 30")),
+        ("Katze", ""),  # one word alone could as well be a rare English one
+        ("Katze|Sofa|Gehweg|Schrank", "Katze|Gehweg|Schrank"),
+        ("cat|猫|قطة|🐈", "猫|قطة|🐈"),
+        ("кошка|γάτα|crème brûlée|café", "кошка|γάτα"),
+        ("cat, кошка|кошка, cat", "кошка, cat"),
     ],
 )
 def test_english_words_are_known_and_words_of_other_languages_are_not(small, words, unknown):
-    assert small.unknown_words(words) == unknown
+    assert "|".join(small.unknown_words(words.split("|"))) == unknown
 
 
 def test_int8_rows_come_back_within_half_a_step_and_small_tensors_in_fp16() -> None:

@@ -93,18 +93,11 @@ def test_words_in_other_scripts_but_not_latin_ones_or_words_without_letters() ->
         assert not in_another_script(word), word
 
 
-@pytest.mark.parametrize(
-    ("unknown", "listed"),
-    [
-        (["a"], 'know "a"; use'),
-        (["a", "b", "c"], 'know "a", "b" and "c"; use'),
-        (list("abcdefg"), 'know "a", "b", "c" and 4 more; use'),
-    ],
-)
-def test_one_warning_names_all_words(unknown: list[str], listed: str) -> None:
-    with pytest.warns(UnknownWordWarning, match=listed) as caught:
-        warn_of_unknown_words(unknown)
-    assert len(caught) == 1
+def test_one_warning_names_all_words() -> None:
+    for unknown, listed in (("a", '"a"'), ("abc", '"a", "b" and "c"'), ("abcdefg", '"a", "b", "c" and 4 more')):
+        with pytest.warns(UnknownWordWarning, match=f"know {listed}; use") as caught:
+            warn_of_unknown_words(list(unknown))
+        assert len(caught) == 1
 
 
 WORDS = Vocabulary(["cat", "sofa", "wall"])
@@ -166,20 +159,10 @@ def test_known_words_cost_nothing(tower: Letters, monkeypatch: pytest.MonkeyPatc
     assert tower.calls == [1, 1]  # "dog" and "a dog"
 
 
-def _optimizer_step(tower: Letters) -> None:
-    tower.table.weight.grad = torch.ones_like(tower.table.weight)
-    torch.optim.SGD(tower.parameters(), lr=0.1).step()
-
-
 CHANGES: dict[str, Callable[[Letters], object]] = {
-    "a step of an optimizer": _optimizer_step,
     "one number": lambda tower: tower.table.weight.data[ord("c"), 0].add_(1),
-    "all numbers": lambda tower: tower.table.weight.data.add_(0.1).mul_(torch.linspace(1, 2, tower.channels)),
     # NumPy shares the memory: PyTorch's version counters don't see it
     "past autograd": lambda tower: tower.table.weight.detach().numpy()[ord("c")].fill(3),
-    "an assigned state": lambda tower: tower.load_state_dict(
-        {n: x + 0.1 for n, x in tower.state_dict().items()}, assign=True
-    ),
     "another parameter": lambda tower: setattr(
         tower.table, "weight", nn.Parameter(tower.table.weight.detach() * torch.linspace(1, 2, tower.channels))
     ),
@@ -224,9 +207,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def _encoder(
-    tower: Letters, digest: str = "weights", templates: tuple[str, ...] = ("{}",), *, average: bool = False
-) -> VocabularyEncoder:
+def _encoder(tower: Letters, digest: str = "weights", templates=("{}",), *, average=False) -> VocabularyEncoder:
     encoder = VocabularyEncoder(tower, templates, average=average)
     encoder.on_disk, encoder.digest = True, lambda: digest
     return encoder
@@ -272,17 +253,12 @@ def test_a_file_that_is_locked_for_too_long_costs_nothing(tower, first, path, mo
     assert is_kept(tower, first)
 
 
-@pytest.mark.parametrize("damage", ["zeros", "other bytes", "lost pages", "cut short", "shorter embeddings"])
+@pytest.mark.parametrize("damage", ["zeros", "lost pages", "shorter embeddings"])
 def test_a_file_that_cannot_be_read_is_made_anew(tower: Letters, first: torch.Tensor, path: Path, damage: str) -> None:
-    content, draw = path.read_bytes(), random.Random(0)
-    damaged = {
-        "zeros": bytes(len(content)),
-        "other bytes": draw.randbytes(len(content)),
-        "lost pages": content[:4096] + bytes(len(content) - 4096),
-        "cut short": content[: len(content) // 2],
-    }
-    if damage in damaged:
-        path.write_bytes(damaged[damage])
+    content = path.read_bytes()
+    if damage != "shorter embeddings":
+        kept = 4096 if damage == "lost pages" else 0
+        path.write_bytes(content[:kept] + bytes(len(content) - kept))
     else:
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("update kept set content = substr(content, 1, 7)")

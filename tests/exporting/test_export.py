@@ -1,6 +1,5 @@
 """Exporting a small network, also with taught words, and what the exported folder gives."""
 
-import copy
 import json
 import re
 import shutil
@@ -193,25 +192,6 @@ def test_tokens_are_open_clips() -> None:
     for text in (*ODD, *class_names("ade847"), *class_names("pc459")):
         expected = [theirs.sot_token_id, *theirs.encode(text), theirs.eot_token_id]
         assert ours.encode(text).ids == expected, text
-
-
-TAUGHT = ["grass", "sky", "brick", "cat"]
-UNSEEN = drawn_examples(3).images[2]
-
-
-def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tiny_network, taught, tmp_path, monkeypatch):
-    tuned = copy.copy(tiny_network)
-    tuned.origin = {**tiny_network.origin, "training": {"steps": 1}}
-    monkeypatch.setattr(exporting, "SIZES", ((96, 128),))
-    monkeypatch.setattr(exporting, "WORDS", exporting.WORDS[:4])
-    monkeypatch.setattr(exporting, "_write_programs", None)
-    assert export(tuned.with_taught(taught), tmp_path / "out").equal_labels > 0.999
-    assert tuned.taught == ()
-    exported = ExportedSegmenter(tmp_path / "out")
-    assert exported.origin["training"] == {"steps": 1}
-    assert [one.digest for one in exported.taught] == [taught.digest]
-    one, other = (model.segment(UNSEEN, TAUGHT) for model in (tiny_network.with_taught(taught), exported))
-    assert (one.labels == other.labels).mean() > 0.999
 
 
 def test_the_comparison_is_about_taught_words_too(model, folder, monkeypatch):

@@ -31,7 +31,7 @@ from tests.labeling.batch.runs import label
 from tests.serving.services import in_process
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-OTHER = SAMPLES / "chelsea.jpg"
+OTHER = np.asarray(Image.open(SAMPLES / "chelsea.jpg").convert("RGB").reduce(4))
 
 
 @functools.cache
@@ -85,9 +85,8 @@ def listed(model: Segmenter, words: str, options: dict[str, Any], folder: Path) 
 
 
 def streamed(model: Segmenter, words: str, options: dict[str, Any], folder: Path) -> Found:
-    frames = [np.asarray(Image.open(path).convert("RGB")) for path in (OTHER, photo())]
     prepared = model.encode(words, background=options.get("background"))
-    return found(list(model.segment_many(frames, prepared, **options))[1])
+    return found(list(model.segment_many([OTHER, np.asarray(Image.open(photo()))], prepared, **options))[1])
 
 
 def encoded(model: Segmenter, words: str, options: dict[str, Any], folder: Path) -> Found:
@@ -204,7 +203,7 @@ def test_the_network_decides_as_its_programs(rule: str, tiny_network: NetworkSeg
     check(segment(tiny_network, words, options, Path()), expected(rule), exactly=False)
 
 
-@pytest.mark.parametrize("name", ["dogs", "mountains", "china"])
+@pytest.mark.parametrize("name", ["dogs", "mountains"])
 def test_tiles_are_as_sure_as_the_whole_image(name: str) -> None:
     path, words = SAMPLES / f"{name}.jpg", "dog, grass, sky, mountain, tree, building, water"
     whole, tiles = model().segment(path, words), model().segment(path, words, tile=512)

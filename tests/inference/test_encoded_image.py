@@ -75,15 +75,9 @@ def test_calls_that_alternate_vocabularies_encode_each_image_once(monkeypatch: p
     assert runs == [1] * 4
 
 
-def test_background_threshold_selection_and_taught_words_use_the_same_image(monkeypatch, taught) -> None:
+def test_parts_edges_and_taught_words_use_the_same_image(monkeypatch, taught) -> None:
     model, image = open_tiny(), squares(60, 90)
-    calls: list[dict[str, Any]] = [
-        {"background": "rest"},
-        {"background": "auto", "threshold": 0.4},
-        {"keep_classes": 2},
-        {"parts": {"cat": ["head"]}},
-        {"edges": False},
-    ]
+    calls: list[dict[str, Any]] = [{"threshold": 0.4}, {"parts": {"cat": ["head"]}}, {"edges": False}]
     whole = [model.segment(image, WORDS[0], **options) for options in calls]
     better = model.with_taught(taught)
     learned = better.segment(image, taught.words)
@@ -93,23 +87,6 @@ def test_background_threshold_selection_and_taught_words_use_the_same_image(monk
         assert_same_results(model.segment(encoded, WORDS[0], **options), expected)
     assert_same_results(better.segment(encoded, taught.words), learned)
     assert runs == [1]
-
-
-def test_encoded_images_stand_among_others_in_lists_and_streams() -> None:
-    model, images = small_segmenter(batch=2), [squares(60, 90, seed) for seed in range(4)]
-    expected = [model.segment(image, WORDS[0]) for image in images]
-    mixed = [images[0], model.encode_image(images[1]), model.encode_image(images[2]), images[3]]
-    streams = (
-        model.segment(mixed, WORDS[0]),
-        list(model.segment_many(mixed, WORDS[0])),
-        model.start(mixed, WORDS[0])(),
-    )
-    for results in streams:
-        for ours, theirs in zip(results, expected, strict=True):
-            np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=1e-6)
-    encoded = model.encode_image(PHOTO)
-    assert model.segment(encoded, WORDS[0]).source == str(PHOTO) and encoded.nbytes > encoded.width * encoded.height * 3
-    assert "coffee.jpg" in repr(encoded) and "auto" in repr(encoded)
 
 
 def trained_further() -> Segmenter:
@@ -122,6 +99,8 @@ def trained_further() -> Segmenter:
 def test_copies_serve_the_model_and_its_equals(name: str) -> None:
     model = ENGINES[name]()
     expected, encoded = model.segment(PHOTO, WORDS[0]), model.encode_image(PHOTO)
+    assert model.segment(encoded, WORDS[0]).source == str(PHOTO) and encoded.nbytes > encoded.width * encoded.height * 3
+    assert "coffee.jpg" in repr(encoded) and "auto" in repr(encoded)
     for copied in (copy.copy(encoded), copy.deepcopy(encoded), pickle.loads(pickle.dumps(encoded))):
         for other in (model, ENGINES[name]()):
             assert_same_results(other.segment(copied, WORDS[0]), expected)

@@ -32,22 +32,12 @@ class TorchSegmenter(NumpySegmenter):
 )
 @pytest.mark.parametrize("window", PROTOCOLS)
 def test_both_libraries_label_alike(window: Window, against: PartsAgainst, keep: int | None) -> None:
-    results = []
-    for engine in (NumpySegmenter, TorchSegmenter):
-        stand_ins = StandIns(words=("sky", "sea"), similarity=0.6, threshold=0.3)
-        model = engine(traits=ModelTraits(decision=Decision(parts_against=against, stand_ins=stand_ins)))
-        results.append(
-            model.segment(
-                IMAGE,
-                WORDS,
-                window=window,
-                keep_classes=keep,
-                parts={"word 3": ["head", "leg"], "*": ["edge"]},
-                background="none",
-                return_probabilities=True,
-            )
-        )
-    ours, theirs = results
+    stand_ins = StandIns(words=("sky", "sea"), similarity=0.6, threshold=0.3)
+    traits = ModelTraits(decision=Decision(parts_against=against, stand_ins=stand_ins))
+    asked: dict[str, Any] = {"window": window, "keep_classes": keep, "background": "none", "return_probabilities": True}
+    asked["parts"] = {"word 3": ["head", "leg"], "*": ["edge"]}
+    engines = NumpySegmenter(traits=traits), TorchSegmenter(traits=traits)
+    ours, theirs = (engine.segment(IMAGE, WORDS, **asked) for engine in engines)
     for name in ("labels", "part_labels"):
         assert (getattr(ours, name) == getattr(theirs, name)).mean() > 0.999, name
         assert getattr(ours, name).dtype == np.uint16

@@ -1,30 +1,37 @@
-"""The result of one image: what it reports, shows and writes, and other programs' types, which their libraries read."""
+"""Results of one image or a list: what they report, show, list and write, and other programs' types."""
 
 import base64
-import dataclasses
 import io
 import json
 import os
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageShow
+from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
+import segvoc
 from segvoc.errors import UsageError
 from segvoc.imaging import legend
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
-from segvoc.imaging.overlay import class_regions, with_object_borders, with_parts
+from segvoc.imaging.overlay import SAVED_OVERLAY, class_regions, with_object_borders, with_parts
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.objects import with_objects
-from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmentation import Segmentation, Segmentations
+from segvoc.models.shipped import open_tiny
+from segvoc.runtime import progress
 from segvoc.vocabulary import PartVocabulary
+from tests.cli.command import SAMPLES
+from tests.inference.numpy_engine import NumpySegmenter
 from tests.labeling.formats.drawn_results import WORDS as DRAWN_WORDS
 from tests.labeling.formats.drawn_results import drawn_result, hard_labels, outline_differences
 
@@ -32,9 +39,7 @@ PART_WORDS = ("wall", "cat", "dog")
 PARTS = PartVocabulary("cat: head, tail; dog: head; *: edge")
 
 
-def _segmentation(
-    labels: np.ndarray, words: tuple[str, ...], source: str | None = None, part_labels: np.ndarray | None = None
-) -> Segmentation:
+def _segmentation(labels: np.ndarray, words: tuple[str, ...], source=None, part_labels=None) -> Segmentation:
     changes: dict[str, Any] = {
         "confidence": np.linspace(0, 1, labels.size, dtype=np.float32).reshape(labels.shape),
         "image": np.full((*labels.shape, 3), 128, np.uint8),
@@ -85,12 +90,11 @@ def test_report_is_what_the_contract_says_and_confidence_that_is_no_number_is_nu
     assert [entry["confidence"] for entry in result.report()["classes"]] == [None, None]
 
 
-@pytest.mark.parametrize("background", [None, "Wall", "other"])
-@pytest.mark.parametrize("unsure_below", [None, 0.09, 0.11, 0.47, 0.49])
-def test_it_is_unsure_where_its_report_is(background: str | None, unsure_below: float | None) -> None:
-    labels = np.array([[0, 0, 2], [UNLABELED, 2, 2]])
-    result = replace(_segmentation(labels, WORDS), background=background, unsure_below=unsure_below)
-    assert result.unsure == result.report()["unsure"]
+def test_it_is_unsure_where_its_report_is() -> None:
+    plain = _segmentation(np.array([[0, 0, 2], [UNLABELED, 2, 2]]), WORDS)
+    for background, below in product((None, "Wall", "other"), (None, 0.09, 0.11, 0.47, 0.49)):
+        result = replace(plain, background=background, unsure_below=below)
+        assert result.unsure == result.report()["unsure"], (background, below)
 
 
 def test_boxes_polygons_and_crops_are_of_each_component() -> None:
@@ -302,7 +306,7 @@ def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch
     with warnings.catch_warnings(action="ignore"):  # it says that OpenCV isn't there, where that is so
         import supervision
     ramp = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(48, 64)
-    result = dataclasses.replace(drawn_result(), confidence=ramp)
+    result = replace(drawn_result(), confidence=ramp)
     found = result.to_supervision()
     assert isinstance(found, supervision.Detections) and found.class_id is not None and found.mask is not None
     assert found.data["class_name"].tolist() == [DRAWN_WORDS[index] for index in found.class_id]
@@ -317,7 +321,7 @@ def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch
     cats = several[several.class_id == 0]
     assert len(cats) == counted.object_map.max() and len(several) == len(cats) + len(DRAWN_WORDS) - 1
     np.testing.assert_array_equal(np.any(np.asarray(cats.mask), axis=0), counted.object_map > 0)
-    tracked = dataclasses.replace(counted, is_tracked=True).to_supervision()
+    tracked = replace(counted, is_tracked=True).to_supervision()
     assert tracked.tracker_id is not None and tracked.tracker_id.tolist() == list(range(1, len(cats) + 1))
     shown = supervision.MaskAnnotator().annotate(result.image.copy(), several)
     assert (shown != result.image).any()
@@ -330,7 +334,7 @@ def test_supervision_gets_words_or_their_objects(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("masks", "of_call", "background"), [("rle", "road", None), ("polygons", None, "road")])
 def test_pycocotools_takes_a_result_as_data_set_and_as_predictions(masks, of_call, background, tmp_path):
-    result = dataclasses.replace(with_objects(drawn_result(), ["cat"], least=30), background=of_call)
+    result = replace(with_objects(drawn_result(), ["cat"], least=30), background=of_call)
     content = result.to_coco(masks=masks, background=background, image_id=7)
     (tmp_path / "coco.json").write_text(json.dumps(content), encoding="utf-8")
     coco = COCO(tmp_path / "coco.json")
@@ -350,7 +354,7 @@ def test_pycocotools_takes_a_result_as_data_set_and_as_predictions(masks, of_cal
 def test_labelme_gets_a_file_beside_the_image_or_the_image_in_it(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     photo = tmp_path / "photos" / "ü.png"
-    result = dataclasses.replace(drawn_result(), source=str(photo))
+    result = replace(drawn_result(), source=str(photo))
     Image.fromarray(result.image).save(photo)
     assert result.to_labelme()["imagePath"] == "ü.png"
     result.to_labelme(tmp_path / "ü.json")
@@ -363,3 +367,137 @@ def test_labelme_gets_a_file_beside_the_image_or_the_image_in_it(tmp_path: Path)
     with pytest.raises(UsageError, match="image itself"):
         result.to_labelme(photo)
     assert photo.read_bytes() == before
+
+
+THINGS = ("dog", "cat", "stone wall")
+
+
+def test_objects_are_listed_with_masks_and_cut_out_by_number() -> None:
+    labels = np.full((20, 30), UNLABELED, np.uint16)
+    labels[2:8, 3:9], labels[10:18, 12:20], labels[0], labels[19] = 0, 0, 2, 2
+    result = drawn_result(labels, THINGS)
+    dogs, wall = [("dog", (3, 2, 9, 8), 36), ("dog", (12, 10, 20, 18), 64)], ("stone wall", (0, 0, 30, 20), 60)
+    # by default, the components
+    for shown, expected, inside in (
+        (result, [*dogs, wall], labels != UNLABELED),
+        (with_objects(result), dogs, labels == 0),
+    ):
+        assert [(one.word, one.box, one.area) for one in shown.objects] == expected
+        assert {one.score for one in shown.objects} == {0.5}
+        np.testing.assert_array_equal(sum(coco.decode(one.mask) for one in shown.objects), inside)
+        table = shown.to_dataframe(objects=True)
+        assert table.columns.tolist() == ["word", "x0", "y0", "x1", "y1", "score", "area"]
+        assert table.iloc[1].tolist() == ["dog", 12, 10, 20, 18, 0.5, 64]
+    cut = result.crop("dog", 2)
+    assert cut.size == (8, 8) and result.crop("dog").size == (17, 16)
+    for wrong in (0, 3):
+        with pytest.raises(UsageError, match="'dog' has 2 objects"):
+            result.crop("dog", wrong)
+
+
+def test_what_is_listed_is_what_is_counted() -> None:
+    """Surfaces and specks that are far from all objects are neither."""
+    labels = np.full((200, 300), 2, np.uint16)
+    labels[2:28, 3:29], labels[100, 200], labels[150, 150] = 0, 0, 1
+    result = with_objects(drawn_result(labels, THINGS), least=30)
+    assert result.object_counts == (1, 0, 0) and [one.word for one in result.objects] == ["dog"]
+    assert len(result.to_dataframe(objects=True)) == 1
+    assert [box.word for box in result.boxes("stone wall")] == ["stone wall"]
+    numbered = with_objects(result, ["stone wall"])
+    assert numbered.object_counts == (0, 0, 1) and [one.word for one in numbered.objects] == ["stone wall"]
+
+
+def test_they_are_an_option_of_every_call() -> None:
+    model, image = NumpySegmenter(), drawn_result().image
+    plain = model.segment(image, THINGS)
+    for options in ({}, {"tile": 32}):
+        whole = model.segment(image, THINGS, **options)
+        counted = model.segment(image, THINGS, objects=True, **options)
+        np.testing.assert_array_equal(counted.labels, whole.labels)
+        np.testing.assert_array_equal(counted.object_map, with_objects(whole).object_map)
+    assert plain.object_map is None
+    small = model.segment(image, THINGS, objects=True, least_object=5)
+    np.testing.assert_array_equal(small.object_map, with_objects(plain, least=5).object_map)
+    options = {"objects": "split"}, {"least_object": 5}, {"objects": True, "least_object": 0}
+    for wrong, said in zip(options, ("true or false, not 'split'", "add objects", "1 or more"), strict=True):
+        with pytest.raises(UsageError, match=said):
+            LabelOptions(**wrong)
+
+
+@pytest.fixture(scope="module")
+def coffee() -> segvoc.Segmentation:
+    return open_tiny().segment(SAMPLES / "coffee.jpg", ["cup", "floor, ground"])
+
+
+def test_result_shows_itself_and_gives_masks(coffee: segvoc.Segmentation, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert np.array_equal(coffee.mask("CUP"), coffee.labels == 0) and coffee.mask("cup").any()
+    with pytest.raises(UsageError, match=r"'cupp' isn't among this result's words \(did you mean cup\?\)"):
+        coffee.mask("cupp")
+    with pytest.raises(UsageError, match="'Ground' is a synonym in the word 'floor, ground'; give the whole word"):
+        coffee.mask("Ground")
+    assert np.array_equal(coffee.mask("floor, ground"), coffee.labels == 1)
+    shown: list[Image.Image] = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: not shown.append(image))
+    coffee.show()
+    assert shown[0].width >= coffee.width
+
+
+def test_results_stay_in_their_folder(coffee: segvoc.Segmentation, tmp_path: Path) -> None:
+    for stem in ("../y", "/tmp/y", "a/../../y", "", ".."):
+        with pytest.raises(UsageError, match=r"leads out of .*; give a name like 'sub/photo'"):
+            coffee.save(tmp_path / "out", stem)
+    assert not list(tmp_path.iterdir())
+    assert coffee.save(tmp_path / "out", "sub/y").label_map == tmp_path / "out/sub/y.png"
+
+
+def test_an_overlay_without_a_display_is_saved_and_no_viewer_starts(coffee, tmp_path, monkeypatch, capfd):
+    started, viewer = tmp_path / "started", tmp_path / "bin/xdg-open"  # as any desktop has it
+    viewer.parent.mkdir()
+    viewer.write_text(f"#!/bin/sh\ntouch {started}\n")
+    viewer.chmod(0o755)
+    monkeypatch.setenv("PATH", str(viewer.parent), prepend=os.pathsep)
+    monkeypatch.setenv("DISPLAY", "")
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: ImageShow.XDGViewer().show(image, title=title))
+    coffee.show()
+    (saved,) = tmp_path.glob("segvoc-*.overlay.png")
+    assert capfd.readouterr() == ("", f"segvoc: there is no display; the overlay was saved as {str(saved)!r}\n")
+    assert not started.exists()
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: False)
+    coffee.show()
+    assert "segvoc: there is no viewer for images; the overlay was saved as" in capfd.readouterr().err
+    for path in tmp_path.glob("segvoc-*.overlay.png"):
+        assert np.array_equal(read_image(path), np.asarray(coffee.overlay(**asdict(SAVED_OVERLAY))))
+
+
+IMAGES = [np.full((32, 48, 3), level, np.uint8) for level in (0, 100, 200)]
+
+
+def test_a_terminal_shows_progress_where_it_is_asked_for_and_a_pipe_never(monkeypatch, capsys) -> None:
+    model = NumpySegmenter()
+    for is_terminal, shown in ((True, True), (True, False), (False, True)):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        for label in (model.segment, model.segment_many):
+            assert len(list(label(IMAGES, "cat, wall", progress=shown))) == 3
+            assert ("labeling" in capsys.readouterr().err) == (is_terminal and shown)
+
+
+def test_a_notebook_shows_the_overlays_of_a_list() -> None:
+    results = NumpySegmenter().segment(IMAGES, "cat, <wall>")
+    assert isinstance(results, Segmentations) and isinstance(results, list)
+    shown = results._repr_html_()
+    assert shown.count('<img src="data:image/jpeg;base64,') == 3
+    assert "&lt;wall&gt;" in shown and "<wall>" not in shown
+    many = Segmentations(results * 20)
+    assert many._repr_html_().count("<img") == 24 and "and 36 more" in many._repr_html_()
+
+
+def test_a_notebook_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress.Progress("labeling", total=2) as bar:
+        bar.update(2)
+    assert "labeling" in stream.getvalue()

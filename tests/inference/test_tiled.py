@@ -170,12 +170,11 @@ def test_labels_are_those_of_the_blended_logits(window: str, tile: int, overlap:
     assert len(np.unique(labels)) > 2
 
 
-@pytest.mark.parametrize("options", [{}, {"threshold": 0.6}, {"background": "rest"}])
-@pytest.mark.parametrize("model", [NumpySegmenter(), small_segmenter()], ids=["numpy", "torch"])
-def test_one_tile_is_the_whole_image(model: Any, options: dict[str, Any]) -> None:
-    image = _image(120, 160)
-    one, whole = model.segment(image, WORDS, tile=160, **options), model.segment(image, WORDS, **options)
-    assert_same_results(one, whole)
+def test_one_tile_is_the_whole_image() -> None:
+    """With tensors; tests/inference/test_doors.py has arrays, with every rule."""
+    model, image = small_segmenter(), _image(120, 160)
+    for options in ({}, {"background": "rest"}):
+        assert_same_results(model.segment(image, WORDS, tile=160, **options), model.segment(image, WORDS, **options))
 
 
 def seams(labels: UInt16[np.ndarray, "H W"], *axes: TileAxis) -> float:
@@ -202,7 +201,7 @@ def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
     model = open_tiny()
     words = model.encode(["cat", "cup", "table", "dog", "wall", "blanket", "astronaut", "sky", "rocket", "grass"])
     found: dict[int, list[float]] = {48: [], 0: []}
-    for name in ("astronaut", "coffee", "rocket"):
+    for name in ("astronaut", "coffee"):
         image = np.asarray(Image.open(f"samples/{name}.jpg").convert("RGB").resize((440, 440)))
         for overlap, ratios in found.items():
             tiling = Tiling.checked(250, overlap)
@@ -255,15 +254,3 @@ def test_what_tiles_cannot_do_is_refused() -> None:
         model.segment(image, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
     with pytest.raises(UsageError, match="there is no tile"):
         model.in_tiles(WORDS)
-
-
-def test_tiles_are_as_unsure_as_the_whole_image() -> None:
-    image, words = (
-        np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8),
-        ["xylophone", "submarine", "pagoda"],
-    )
-    model = open_tiny()
-    whole, tiled = model.segment(image, words), model.segment(image, words, tile=96)
-    assert whole.report()["unsure"] and tiled.report()["unsure"]
-    assert tiled.unsure_below == whole.unsure_below is not None
-    assert "unsure" in tiled.notes()[0]

@@ -16,8 +16,8 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.networks.clip_network import clip_protocols
 from tests.inference.small_network import COMMON_WINDOWS, small_segmenter, views
+from tests.networks.aggregation_contract import small_syn_seg
 from tests.networks.contract import assert_alike
-from tests.networks.small_syn_seg import small_syn_seg
 
 SIDES = st.integers(1, 5000)
 CLIP_B, CLIP_L = clip_protocols(384, 16), clip_protocols(336, 14)

@@ -41,13 +41,9 @@ class CosineConfig(NetworkConfig):
         return ("a {}",)
 
 
-@pytest.fixture
-def added(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setitem(PRESETS, "cosine", Preset(summary="cosines of patches", configuration=CosineConfig()))
-    return "cosine"
-
-
-def test_a_network_is_a_file_and_a_line_of_the_table(added: str, tmp_path: Path) -> None:
+def test_a_network_is_a_file_and_a_line_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = "cosine"
+    monkeypatch.setitem(PRESETS, added, Preset(summary="cosines of patches", configuration=CosineConfig()))
     model = segvoc.load_network(added, weights="random", device="cpu", dtype="float32")
     found = model.segment(squares(), ["cat", "dog"])
     assert found.model == added and set(model.protocols) == set(CosineConfig().protocols())
@@ -55,9 +51,6 @@ def test_a_network_is_a_file_and_a_line_of_the_table(added: str, tmp_path: Path)
     segvoc.save(model, tmp_path / "saved.safetensors")
     again = segvoc.load_network(tmp_path / "saved.safetensors", device="cpu", dtype="float32")
     assert_same_results(again.segment(squares(), ["cat", "dog"]), found)
-
-
-def test_a_recipe_of_such_a_network_has_its_settings(added: str) -> None:
     recipe = Recipe(model=added).with_settings(["costs=2", "steps=7"])
     assert recipe.network_config() == CosineConfig(costs=2) and recipe.optimizer.steps == 7
 

@@ -20,8 +20,6 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.inference.decision import FILL, PLAIN_DECISION, Rules
 from segvoc.inference.segmenter import Segmenter
-from segvoc.layers.selection import AUTO_SELECTION
-from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.shipped import open_tiny
@@ -55,21 +53,6 @@ def test_views_that_do_not_fit_into_memory_run_in_smaller_batches(monkeypatch):
     monkeypatch.setattr(model.network, "encoded", Mock(side_effect=torch.cuda.OutOfMemoryError("CUDA")))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         model.segment(photos, WORDS)
-
-
-def test_without_a_gpu_the_network_runs_as_it_is():
-    model = small_segmenter(optimize="auto")
-    text = model.encode(WORDS).query(RULES)[1]
-    graphs, image = NetworkGraphs(model.network), torch.rand(1, 3, 96, 96) * 255
-    for options in ({}, {"selection": AUTO_SELECTION}):
-        for _ in range(3):
-            expected = model.network.selected_logits(image, text, **options)
-
-            def step(image, text, options=options):
-                return {"logits": model.network.selected_logits(image, text, **options)[0]}
-
-            torch.testing.assert_close(graphs.run(step, (image, text), options)["logits"], expected[0])
-    assert len(graphs) == 0
 
 
 def test_streams_that_start_batches_ahead_give_the_same_results_in_order(monkeypatch, tmp_path):

@@ -103,20 +103,6 @@ def test_files_of_transformers_are_read_with_either_head(hub, monkeypatch, tmp_p
     assert hub.transfers() == []
 
 
-def test_each_phrase_of_clipseg_has_a_probability_of_its_own(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_small_clipseg(hub, monkeypatch, "clipseg")
-    model = load_network("clipseg", device="cpu")
-    assert model.encode_words.templates == ("{}",)
-    three = model.segment(IMAGE, PHRASES[:3], return_probabilities=True)
-    alone = model.segment(IMAGE, PHRASES[:1], return_probabilities=True)
-    assert three.probabilities is not None and alone.probabilities is not None
-    np.testing.assert_allclose(three.probabilities[0], alone.probabilities[0], atol=1e-6)
-    np.testing.assert_array_equal(three.labels, three.probabilities.argmax(axis=0))
-    beside = model.segment(IMAGE, PHRASES[:3], background="other")
-    assert beside.words == (*PHRASES[:3], "other")
-    np.testing.assert_array_equal(beside.labels == 3, three.probabilities.max(axis=0) < 0.5)
-
-
 @pytest.mark.parametrize("name", CLIPS)
 def test_a_clip_alone_compares_every_cell_with_the_mean_of_the_prompts(name, hub, monkeypatch):
     use_small_clip(hub, monkeypatch, name)

@@ -1,5 +1,7 @@
 """What every network of towers and an aggregation must keep beyond any network, and its small siblings."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
+from segvoc.networks.syn_seg import ConditionedDecoderConfig, SynSeg, build_decoder
 from segvoc.training.objectives import StreamSimilarity
 from tests.networks.contract import NetworkContract, assert_alike
 
@@ -37,6 +40,14 @@ def small(config: CostAggregationConfig = PCA_SEG, *, eva: bool = True, **option
     tower = EvaClipImageEncoder(VIT) if eva else OpenAIClipImageEncoder(VIT)
     aggregation = build_aggregation(CostAggregationConfig(**(vars(config) | SMALL | chosen)), tower)
     return SegmentationNetwork(tower, text_tower("qkv" if eva else "qv"), aggregation)
+
+
+def small_syn_seg(**options) -> SynSeg:
+    """SynSeg in small: `options` as its users give them."""
+    image_encoder, text_encoder = OpenAIClipImageEncoder(replace(VIT, taps=(0, 1, 2))), text_tower("qv")
+    text_encoder.unit_length = False
+    config = ConditionedDecoderConfig(**{"dim": 16, "heads": 2, "hidden": 24, **options})
+    return SynSeg(image_encoder, text_encoder, build_decoder(config, image_encoder))
 
 
 class ThreeMaps(nn.Module):

@@ -183,3 +183,20 @@ class TestFullNetwork:
         full.check({"sliding.sem_seg_s6": probabilities})
         theirs = full.tensors["sliding.argmax_s2"]
         assert full.agreement("sliding.argmax_s2", labels(maps)[::2, ::2], theirs) >= 0.999
+
+
+@pytest.mark.parametrize("case", [case for one in own.FAMILIES.values() for case in (one.aggregator, one.tiny)])
+def test_the_compact_set_has_every_so_manyth_value_of_each_stage_and_all_scalars(golden, case):
+    compact, full = compact_case(case), full_case(golden, case)
+    stages = compact.record["tensors"]
+    # the others are inputs: random ones by a rule, and pictures, which one case has for all
+    assert stages.keys() == {
+        name for name, x in full.tensors.items() if x.dtype != torch.uint8 and not name.endswith(".text_feats")
+    }
+    for name, value in compact.tensors.items():
+        if name in full.tensors:
+            theirs, kept = full.tensors[name], stages.get(name, {"step": 1, "shape": list(value.shape)})
+            assert kept["shape"] == list(theirs.shape), name
+            assert torch.equal(value.flatten(), theirs.flatten()[:: kept["step"]]), name
+    scalars = full.record.keys() - {"tensors"}
+    assert {name: compact.record[name] for name in scalars} == {name: full.record[name] for name in scalars}

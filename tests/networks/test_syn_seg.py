@@ -8,8 +8,8 @@ from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.selection import ClassSelection
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, decoder_state
 from tests.golden_sets import TOLERANCE, err_case
+from tests.networks.aggregation_contract import small_syn_seg
 from tests.networks.contract import PaperContract, assert_alike, make_image, words
-from tests.networks.small_syn_seg import small_syn_seg
 
 
 class TestSynSeg(PaperContract):

@@ -87,18 +87,12 @@ def test_sizes_out_of_range_are_refused(wrong):
 # ---- costs
 
 
-@pytest.mark.parametrize(
-    "aggregation",
-    [TinyAggregationConfig(), TWO_BLOCKS, replace(TWO_BLOCKS, kind="none")],
-    ids=["own", "two blocks", "none"],
-)
 @torch.inference_mode()
-def test_known_classes_add_a_cost_that_counts(aggregation: TinyAggregationConfig) -> None:
+def test_known_classes_add_a_cost_that_counts() -> None:
     torch.manual_seed(0)
-    network = TinyConfig(aggregation=aggregation).build().eval()
-    image, text = 255 * torch.rand(1, 3, 64, 96), torch.randn(5, 1, 384)
+    network = TinyConfig(aggregation=TWO_BLOCKS).build().eval()
+    image, text = make_image(1, 64, 96), torch.randn(5, 1, 384)
     logits = network(image, text)
-    assert logits.shape[:2] == (1, 5) and logits.isfinite().all()
     network.aggregation.get_submodule("synthesized").get_buffer("anchors").normal_()
     assert not torch.allclose(network(image, text), logits)
 

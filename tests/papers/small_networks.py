@@ -34,12 +34,12 @@ from segvoc.networks.choices import build_aggregation
 from segvoc.networks.clip_network import ClipNetworkConfig, EvaEncoders, OpenAIEncoders, clip_segmentation_network
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig, part_segmentation_network
-from segvoc.networks.syn_seg import SynSeg, SynSegConfig, build_decoder
+from segvoc.networks.syn_seg import SynSegConfig
 from segvoc.training import monitor, start, training_data
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from tests.inference.small_network import CONFIG, SMALL_PRESET, Letters, Patches, small_protocols
-from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
+from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, small_syn_seg, text_tower
 from tests.networks.test_err_seg import TOWER
 
 START_OF = {
@@ -71,10 +71,7 @@ def build_small(configuration: NetworkConfig) -> SegmentationNetwork:
             sizes = SMALL | {"decoder_sizes": replace(SMALL_DECODER, lifts=())} | costs
             return part_segmentation_network(replace(configuration.aggregation, **sizes), ThreeMaps(), text_tower(""))
         case SynSegConfig():
-            tower, text = OpenAIClipImageEncoder(replace(VIT, taps=(0, 1, 2))), text_tower("qv")
-            text.unit_length = False
-            decoder = replace(configuration.decoder, dim=16, heads=2, hidden=24)
-            return SynSeg(tower, text, build_decoder(decoder, tower))
+            return small_syn_seg(**vars(configuration.decoder) | {"dim": 16, "heads": 2, "hidden": 24})
     raise AssertionError(configuration)
 
 

@@ -289,17 +289,9 @@ def test_two_processes_prepare_train_and_score(tmp_path: Path) -> None:
     shutil.rmtree("data")
     Path("data").mkdir()
     write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], tmp_path / "data")
-    settings = (
-        "batch_size=2",
-        "eval_every=0",
-        "crop_size=96",
-        "short_sides=96",
-        "num_workers=0",
-        "num_sampled_classes=8",
-        "steps=1",
-    )
+    settings = "batch_size=2 eval_every=0 crop_size=96 short_sides=96 num_workers=0 num_sampled_classes=8 steps=1"
     words = [*CALL, "--train", "--seeds", "0,1", "--weights", "random"]
-    words += [part for setting in settings for part in ("--set", setting)]
+    words += [f"--set={setting}" for setting in settings.split()]
     root = Path(segvoc.__file__).parents[2]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     done = subprocess.run(

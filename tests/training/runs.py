@@ -27,7 +27,7 @@ from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.training_data import LabelTask, class_words
 from tests.hardening.faults import Killed
 from tests.inference.small_network import Letters, Patches, small_network
-from tests.networks.small_syn_seg import small_syn_seg
+from tests.networks.aggregation_contract import small_syn_seg
 
 RECIPE = Recipe(model="small").with_settings(
     trainable="all",

@@ -63,15 +63,16 @@ def test_what_reads_the_image_alone_runs_once(monkeypatch, tiny: ExportedSegment
     assert views.nbytes == sum(array.nbytes for array in arrays)
 
 
-@pytest.mark.parametrize("asked", [{}, {"parts": {"cat": ["head", "ear"]}}, {"taught": True}])
+@pytest.mark.parametrize("asked", [{"parts": {"cat": ["head"]}, "background": "other"}, {"taught": True}])
 def test_pytorch_and_onnx_agree(tiny_network, tiny: ExportedSegmenter, taught: TaughtWords, asked: dict) -> None:
     models, words, image = [tiny_network, tiny], WORDS, SAMPLE
     asked = {"edges": True, **asked}
     if asked.pop("taught", False):
         models, words = [one.with_taught(taught) for one in models], list(taught.words)
         image = drawn_examples(3).images[2]
-    one, other = (model.segment(image, words, **asked) for model in models)
+    one, other = (model.segment(image, words, **asked, return_probabilities=True) for model in models)
     assert (one.labels == other.labels).mean() > 0.999
+    assert np.quantile(np.abs(one.probabilities - other.probabilities), 0.999) < 1e-3
     if one.part_labels is not None:
         assert (one.part_labels == other.part_labels).mean() > 0.999
     plain = models[1].segment(image, words, **{**asked, "edges": False})

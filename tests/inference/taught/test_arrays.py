@@ -1,6 +1,7 @@
 """Taught words on arrays alone: their file, regions of examples, classifiers of cells, and a fitted confidence."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,18 +21,10 @@ from tests.inference.taught.drawn_examples import drawn_examples
 
 
 def made_up(**changes: object) -> TaughtWords:
-    record = TeachingRecord(
-        model="tiny",
-        words=(TaughtWord(name="zebra", images=2, pixels=9, before=1.0, after=2.0),),
-        channels={"map_0": 3},
-        images=2,
-        penalty=(0.1, 0.01),
-        miou_before=1.0,
-        miou=2.0,
-        accuracy_before=1.0,
-        accuracy=2.0,
-        segvoc="1.0",
-    )
+    words = (TaughtWord(name="zebra", images=2, pixels=9, before=1.0, after=2.0),)
+    scores = {"miou_before": 1.0, "miou": 2.0, "accuracy_before": 1.0, "accuracy": 2.0}
+    about: dict[str, Any] = {"model": "tiny", "channels": {"map_0": 3}, "images": 2, "penalty": (0.1, 0.01)}
+    record = TeachingRecord(words=words, segvoc="1.0", **about, **scores)
     arrays = {"weights": np.ones((1, 3), np.float16), "bias": np.zeros(1, np.float32)}
     ones = {name: np.ones(3, np.float32) for name in ("mean", "scale", "probe")}
     return TaughtWords(**{"record": record, **arrays, **ones, **changes})

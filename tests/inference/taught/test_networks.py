@@ -22,8 +22,7 @@ from tests.images import one_line_error
 from tests.inference.small_network import COMMON_WINDOWS
 from tests.inference.taught.drawn_examples import drawn_examples
 from tests.inference.taught.test_teaching import right
-from tests.networks.aggregation_contract import SMALL, VIT, small, text_tower
-from tests.networks.small_syn_seg import small_syn_seg
+from tests.networks.aggregation_contract import SMALL, VIT, small, small_syn_seg, text_tower
 from tests.networks.test_err_seg import small as small_err_seg
 
 SIDE = 96
