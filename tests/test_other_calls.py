@@ -163,9 +163,7 @@ def test_sixty_calls_of_other_libraries_run_or_are_answered_with_the_call_that_d
 
 @pytest.mark.filterwarnings("ignore:OpenCV ")
 def test_what_is_proposed_runs_when_typed(
-    scope: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    scope: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(scope["home"])
     monkeypatch.setattr("tempfile.tempdir", str(scope["home"]))  # where an overlay goes without a display

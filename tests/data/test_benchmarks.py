@@ -116,10 +116,7 @@ def test_rows_are_found_by_name_and_preset():
     assert [row.table for row in find_rows("pca-seg-b")] == ["Table 1"]
     for name in ("pca-part-b", "PCA-Seg, Table 2, PartCATSeg on ADE20K-Part-234"):
         assert {row.protocol for row in find_rows(name)} == {"pred-all", "oracle-obj"}
-    for wrong, similar in (
-        ("pca-seg-x", "pca-seg-b"),
-        ("pca-seg, table 3, parallelle", "PCA-Seg, Table 3, parallel"),
-    ):
+    for wrong, similar in (("pca-seg-x", "pca-seg-b"), ("pca-seg, table 3, parallelle", "PCA-Seg, Table 3, parallel")):
         with pytest.raises(UsageError, match=rf"no published row is called '{wrong}' \(did you mean {similar}\?\)"):
             find_rows(wrong)
 

@@ -17,12 +17,7 @@ from PIL import Image, TiffImagePlugin
 from segvoc.errors import DarkImageWarning, FirstFrameWarning, ImageTooLargeError, InputError
 from segvoc.imaging.decoding import DecodedImage
 from segvoc.imaging.pictures import MAX_PLAIN_BYTES, MAX_SCANS
-from segvoc.imaging.reading import (
-    decode_image,
-    image_size,
-    read_image,
-    upright_size,
-)
+from segvoc.imaging.reading import decode_image, image_size, read_image, upright_size
 from segvoc.imaging.stretching import NO_IMAGE, Stretch
 from segvoc.imaging.tiff_tags import MAX_THUMBNAILS
 from tests.images import made_photograph, png, saved, tiff_of_thumbnails

@@ -35,16 +35,7 @@ from tests.images import one_line_error
 from tests.inference.small_network import small_network
 from tests.networks.contract import NoDeviceWaits
 from tests.timm_clips import ALL, small_network_on
-from tests.training.runs import (
-    RECIPE,
-    drawn_images,
-    drawn_parts,
-    kill,
-    losses,
-    open_parts,
-    open_run,
-    part_network,
-)
+from tests.training.runs import RECIPE, drawn_images, drawn_parts, kill, losses, open_parts, open_run, part_network
 
 
 @pytest.fixture(scope="module")

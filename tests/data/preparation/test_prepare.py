@@ -153,11 +153,7 @@ def test_a_damaged_file_in_an_archive_is_read_again_after_the_archive_is_replace
 @pytest.mark.parametrize(
     ("name", "path", "said"),
     [
-        (
-            "a-150",
-            f"{ANNOTATIONS}/ADE_val_00000001.png",
-            r"lacks files of 6 images: .*0003\.png.* and 3 more;",
-        ),
+        ("a-150", f"{ANNOTATIONS}/ADE_val_00000001.png", r"lacks files of 6 images: .*0003\.png.* and 3 more;"),
         ("a-847", "ADE20K_2021_17_01/images/ADE/validation/urban/street/ADE_val_00000001_seg.png", "of 1 image:"),
         ("ade20k-part-234", "ADE20KPart234/images/validation/ADE_val_00000001.jpg", "ADE20KPart234/images"),
         ("pc-59", "VOCdevkit/VOC2010/trainval_merged.json", "trainval_merged.json' is missing; download it from"),

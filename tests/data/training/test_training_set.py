@@ -134,10 +134,7 @@ def test_flipping_swaps_left_and_right_if_that_is_requested(folder, flip, swap_s
 @pytest.mark.parametrize(
     ("names", "others"),
     [
-        (
-            ["left mirror", "right door", "right mirror", "left door", "right", "left-hand", "bright"],
-            {0: 2, 1: 3},
-        ),
+        (["left mirror", "right door", "right mirror", "left door", "right", "left-hand", "bright"], {0: 2, 1: 3}),
         (["left_arm_2", "Left arm", "left_arm", "right_arm", "Right arm"], {1: 3, 2: 4}),
         *(
             ([left, right, "arm", "bright arm"], {0: 1})
