@@ -28,7 +28,6 @@ def test_every_benchmark_has_its_classes_to_the_letter():
 
 
 def test_the_lists_are_the_shared_ones(golden):
-    """The lists of this package beside those of the project's facts, byte by byte."""
     facts = golden.parent / "data" / "classes"
     for path in CLASS_LIST_FOLDER.glob("*"):
         if "part" in path.stem:
