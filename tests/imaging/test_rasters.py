@@ -104,11 +104,18 @@ def test_with_coordinates_a_fourth_band_masks_and_never_blends(
     np.testing.assert_array_equal(DecodedImage(path).read(*ALL), found)
 
 
+SMALL, LARGE = (60, 90), (1500, 110)
+"""Measured whole, and by an overview."""
+
+
 @pytest.mark.parametrize(
-    ("dtype", "place"),
-    [*itertools.product(("float32", "float64", "int32", "uint32", "int16"), (False, True)), ("uint16", True)],
+    ("dtype", "place", "size"),
+    [
+        *itertools.product(("float32", "float64", "int32", "uint32", "int16"), (False, True), [SMALL]),
+        *(("uint16", True, size) for size in (SMALL, LARGE)),
+        *(("float32", place, LARGE) for place in (False, True)),
+    ],
 )
-@pytest.mark.parametrize("size", [(60, 90), (1500, 110)])  # measured whole, and by an overview
 def test_both_ways_of_reading_have_one_rule_of_brightness(
     tmp_path: Path, dtype: str, size: tuple[int, int], place: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,8 +155,7 @@ def test_every_key_is_labeled_or_gets_its_error(s3: FlakyS3, tmp_path: Path) -> 
     assert len(failed) == sum(any(len(part.encode()) > 240 for part in key.split("/")) for key in ODD)
     assert not list(tmp_path.glob("*.json"))  # nothing beside the folder of the results
     for out, sink in ((table, "parquet"), (files, "files")):
-        again = Loop()
-        label(source, out, again, sink=sink)
+        label(source, out, again := Loop(), sink=sink)
         assert again.labeled == 0
 
 
