@@ -53,10 +53,8 @@ class LoopbackHub:
             path = urlsplit(place.url).path
             place = replace(place, url=f"{self.url}{path}")
         self.files[path] = content
-        size = None if file.size is None else len(content)
-        return replace(
-            file, place=place, sha256=hashlib.sha256(content).hexdigest(), size=size, exact_size=size is not None
-        )
+        size, digest = None if file.size is None else len(content), hashlib.sha256(content).hexdigest()
+        return replace(file, place=place, sha256=digest, size=size, exact_size=size is not None)
 
     def transfers(self) -> list[tuple[str, int]]:
         return [(path, start) for method, path, start in self.asked if method == "GET"]

@@ -81,14 +81,13 @@ def answers() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def scope(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def scope(tmp_path_factory: pytest.TempPathFactory, taught: segvoc.TaughtWords) -> dict[str, Any]:
     """What the users of `CALLS` have."""
     folder = tmp_path_factory.mktemp("calls")
     (folder / "v.mp4").write_bytes(bytes(range(64)) * 10)
     model, image, words = segvoc.load("tiny"), np.asarray(PIL.Image.open(PHOTO)), "cup, table"
     result = model.segment(image, words)
     labeled = drawn_images(folder / "drawn", 2)
-    taught = segvoc.teach(model, labeled)
     taught.save(folder / "drawn.words.safetensors")
     return {
         **{"np": np, "PIL": PIL, "model": model, "image": image, "words": words, "result": result, "other": result},
@@ -114,9 +113,7 @@ def typed(code: str, scope: dict[str, Any]) -> object:
     return eval(code, {**scope, "images": images, "path": str(path), "segvoc": SimpleNamespace(**{**ours, **bound})})
 
 
-def test_calls_of_other_libraries_run_or_are_answered_with_the_call_that_does(
-    scope: dict[str, Any], monkeypatch: pytest.MonkeyPatch, as_users_call: None
-) -> None:
+def test_calls_of_other_libraries_run_or_are_answered_with_the_call_that_does(scope, monkeypatch, as_users_call):
     monkeypatch.chdir(scope["home"])
     answered = {code for answer in answers() for code in proposals(answer)}
     for library, code, said in CALLS:
@@ -132,9 +129,7 @@ def test_calls_of_other_libraries_run_or_are_answered_with_the_call_that_does(
 
 
 @pytest.mark.filterwarnings("ignore:OpenCV ")
-def test_what_is_proposed_runs_when_typed(
-    scope: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_proposed_runs_when_typed(scope, monkeypatch, capfd):
     monkeypatch.chdir(scope["home"])
     monkeypatch.setattr("tempfile.tempdir", str(scope["home"]))  # where an overlay goes without a display
     command = make_command(monkeypatch, capfd)

@@ -82,10 +82,8 @@ def test_training_images_of_parts_have_object_maps(name, tmp_path):
     (stem,), (image,), (maps,) = drawn.labels, images.images, images.object_maps.images
     assert image.stem == maps.stem == stem
     labels = maps.read(len(images.object_maps.vocabulary)).labels
-    words = images.object_maps.vocabulary.words
-    assert [words[labels[8, column]] for column in (2, 20)] == (
-        ["cat", "dog"] if "pascal" in name else ["door", "bench"]
-    )
+    words, expected = images.object_maps.vocabulary.words, ["cat", "dog"] if "pascal" in name else ["door", "bench"]
+    assert [words[labels[8, column]] for column in (2, 20)] == expected
     assert {word.partition("'s ")[0] for word in images.vocabulary.words} <= set(words)
     assert images.only([0]).object_maps == images.object_maps
 
@@ -127,7 +125,6 @@ def test_a_preset_has_one_main_score_on_a_benchmark():
     scored = {name: {score.preset for score in benchmark.published} for name, benchmark in BENCHMARKS.items()}
     assert [name for name in SEMANTIC if "err-seg-b" in scored[name]] == ["a-847", "pc-459", "a-150", "pc-59", "pas-20"]
     assert {name for name in BENCHMARKS if "pca-part-b" in scored[name]} == {"pascal-part-116", "ade20k-part-234"}
-    assert [row.scores["a-150"] for row in find_benchmark("a-150").published if row.preset == "pca-seg-b"] == [
-        {"miou": 38.1}
-    ]
+    (row,) = (row for row in find_benchmark("a-150").published if row.preset == "pca-seg-b")
+    assert row.scores["a-150"] == {"miou": 38.1}
     assert all(row.main for row in PUBLISHED_ROWS if not row.training and row.title == "PCA-Seg, Table 1")

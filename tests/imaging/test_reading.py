@@ -211,9 +211,7 @@ def test_sizes_are_read_from_headers_and_limited() -> None:
     header = buffer.getvalue()[:45]
     assert image_size(header) == upright_size("photo", header) == (20, 30)
     for reading in (image_size, decode_image):
-        with pytest.raises(
-            ImageTooLargeError, match=r"the image is too large: 30 x 20 pixels; .* 0\.000599 megapixels"
-        ):
+        with pytest.raises(ImageTooLargeError, match=r"image is too large: 30 x 20 pixels; .* 0\.000599 megapixels"):
             reading(buffer.getvalue(), max_pixels=599)
     assert decode_image(buffer.getvalue(), max_pixels=600).shape == (20, 30, 3)
     with pytest.raises(InputError, match=r"'a\.png' is empty"):

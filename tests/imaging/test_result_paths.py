@@ -181,9 +181,7 @@ def test_other_files_of_folders_are_counted(tmp_path: Path) -> None:
 
 
 def test_folders_of_thumbnails_and_trash_are_skipped_and_named(folder: Path) -> None:
-    _touch(
-        folder, "in/a.jpg", "in/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "in/$RECYCLE.BIN/b.jpg", "in/sub/#recycle/c.jpg"
-    )
+    _touch(folder, "in/a.jpg", "in/@eaDir/a.jpg/SYNOPHOTO_XL.jpg", "in/$RECYCLE.BIN/b.jpg", "in/sub/#recycle/c.jpg")
     skipped = Counter[str]()
     assert _named(image_paths(["in"], skipped=skipped)) == [("in/a.jpg", "a")]
     line = skipped_files_line(skipped)

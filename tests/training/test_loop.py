@@ -367,9 +367,8 @@ def test_its_own_rule_takes_the_background(part_images, tmp_path):
     """A network that has learned where no part is needs no threshold; with one, that counts."""
     training = open_parts(part_images, tmp_path / "run", PART_CAT_SEG, steps=1)
     training.run()
-    own = NetworkSegmenter(
-        name="own", network=training.network, protocols={"auto": Protocol(size=64)}, templates=("{}",)
-    )
+    protocols = {"auto": Protocol(size=64)}
+    own = NetworkSegmenter(name="own", network=training.network, protocols=protocols, templates=("{}",))
     image = part_images.read(0).image
     with torch.no_grad():
         training.network.aggregation.none.fill_(1)

@@ -190,9 +190,7 @@ def test_lost_label_maps_are_named_and_made_again_in_a_folder_with_another_commo
     (tmp_path / "coco-stuff").rename(tmp_path / "coco")
     first = run("coco-object", tmp_path)
     (tmp_path / first.records[1].labels).unlink()
-    with pytest.raises(
-        UsageError, match=r"1 file of COCO-Object is missing, for example .*instanceTrainIds.*; run `segvoc prepare"
-    ):
+    with pytest.raises(UsageError, match=r"1 file of COCO-Object is missing, .*instanceTrainIds.*; run `segvoc prep"):
         prepared(find_benchmark("coco-object"), tmp_path)
     assert run("coco-object", tmp_path) == first
     assert_prepared("coco-object", tmp_path, expected)

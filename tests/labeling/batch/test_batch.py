@@ -68,23 +68,17 @@ def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
         assert row["unlabeled"] == report["unlabeled"]
 
 
-def test_parts_have_masks_too(tmp_path: Path) -> None:
+def test_parts_and_objects_have_masks_too(tmp_path: Path) -> None:
     source, parts = folder_of(tmp_path / "in", ["a.jpg"]), PartVocabulary({"cat": ["head", "leg"]})
-    label(source, tmp_path / "out", parts=parts, options=LabelOptions(threshold=0.1))
+    options = LabelOptions(threshold=0.1, objects=True)
+    label(source, tmp_path / "out", parts=parts, options=options)
     (row,) = rows_of(tmp_path / "out")
-    expected = quick().segment(source / "a.jpg", WORDS, parts=parts, threshold=0.1).report(compact=True)["parts"]
-    assert [(part["name"], part["pixels"]) for part in row["parts"]] == [(p["name"], p["pixels"]) for p in expected]
-
-
-def test_objects_have_masks_too(tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "in", ["a.jpg"])
-    label(source, tmp_path / "out", options=LabelOptions(objects=True))
-    (row,) = rows_of(tmp_path / "out")
-    expected = quick().segment(source / "a.jpg", WORDS, objects=True).objects
-    assert len(expected) > 1
-    assert [(one["name"], tuple(one["box"]), one["counts"]) for one in row["objects"]] == [
-        (one.word, one.box, one.mask["counts"]) for one in expected
-    ]
+    expected = quick().segment(source / "a.jpg", WORDS, parts=parts, options=options)
+    listed = expected.report(compact=True)["parts"]
+    assert [(part["name"], part["pixels"]) for part in row["parts"]] == [(p["name"], p["pixels"]) for p in listed]
+    objects = [(one.word, one.box, one.mask["counts"]) for one in expected.objects]
+    assert len(objects) > 1
+    assert [(one["name"], tuple(one["box"]), one["counts"]) for one in row["objects"]] == objects
 
 
 def test_files_are_those_of_segment_and_every_image_has_its_own(tmp_path: Path) -> None:

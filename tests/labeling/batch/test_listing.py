@@ -24,9 +24,7 @@ def names_below(folder: Path, **options: Any) -> list[str]:
     return [unit[0] for unit in units_below(folder_at(str(folder)), report=pytest.fail, **options)]
 
 
-def test_files_come_in_the_order_of_their_names_whatever_is_listed_ahead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_come_in_the_order_of_their_names_whatever_is_listed_ahead(tmp_path, monkeypatch):
     monkeypatch.setattr(storages, "PAGE", 3)
     monkeypatch.setattr(listing, "PAGES_AHEAD", 2)
     draw, names = random.Random(0), set[str]()
@@ -51,9 +49,7 @@ def test_hidden_files_results_and_endless_links_are_left_out_and_broken_links_ar
     assert (done.images, done.failed) == (3, 1)
 
 
-def test_a_folder_that_cannot_be_listed_and_files_of_another_kind_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_listed_and_files_of_another_kind_are_named(tmp_path, monkeypatch):
     folder_of(tmp_path / "in", ["a.jpg", "sub/b.jpg", "x/c.jpg"])
     plain = storages._DiskFolder.page
 
