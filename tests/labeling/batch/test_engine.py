@@ -95,8 +95,7 @@ def test_a_shard_that_kills_its_worker_or_raises_costs_itself_alone(started, tmp
     assert [row["key"] for row in rows_of(tmp_path / "out")] == ["a.jpg", "b.jpg", "g.jpg", "h.jpg"]
     for name in ("c.jpg", "f.jpg"):
         folder_of(source, [name])
-    with BatchRun(ray_batch(source, tmp_path / "out")) as done:
-        list(done)
+    done = label(source, tmp_path / "out", load=QuickSegmenter)
     assert (done.before, done.images, done.problems) == (4, 8, [])
     assert len(rows_of(tmp_path / "out")) == 8
 

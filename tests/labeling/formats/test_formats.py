@@ -358,6 +358,13 @@ def test_labelme_groups_the_pieces_of_an_object(datasets: Path) -> None:
     assert groups == [*[("dog", 0)] * 2, *persons, *[("stone wall", 0)] * 2, ("tree", 3), ("tree", 4)]
 
 
+def test_maps_of_objects_are_saved_and_removed(tmp_path: Path) -> None:
+    paths = crowded().save(tmp_path, "photo")
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "photo.objects.png")), crowded().object_map)
+    replace(crowded(), object_map=None).save(tmp_path, "photo")
+    assert paths.object_map is not None and not paths.object_map.exists()
+
+
 def test_masks_by_class_are_a_file_for_each_word_and_object(tmp_path: Path) -> None:
     result = replace(crowded(), words=("cat/dog", *crowded().words[1:]))
     with DatasetWriter(tmp_path / "masks", "masks-by-class") as dataset:
