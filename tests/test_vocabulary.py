@@ -57,10 +57,8 @@ def test_label_map_limits_the_number_of_words_and_parts() -> None:
 
 
 def test_prompts_have_the_first_synonym() -> None:
-    assert Vocabulary(["sofa,  couch", "cat"]).prompts(["a {}", "the {}"]) == [
-        ("a sofa", "the sofa"),
-        ("a cat", "the cat"),
-    ]
+    prompts = Vocabulary(["sofa,  couch", "cat"]).prompts(["a {}", "the {}"])
+    assert prompts == [("a sofa", "the sofa"), ("a cat", "the cat")]
     word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
     assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
     assert Vocabulary([word]).prompts(["the {}"]) == [("the sofa's arm",)]

@@ -101,12 +101,8 @@ def protocol_of(preset: str, name: str, *, has_background: bool = False, **setti
     """The protocol of a preset's own windows and prompts on a benchmark."""
     clip = clip_protocols(384, 16)
     windows = {"CAT-Seg": clip, "PCA-Seg": clip, "SynSeg": syn_protocols()}
-    network = NetworkSegmenter(
-        name=preset,
-        network=small_network(0),
-        protocols=windows.get(PRESETS[preset].family or "", part_protocols(448)),
-        templates=PRESETS[preset].templates,
-    )
+    protocols, templates = windows.get(PRESETS[preset].family or "", part_protocols(448)), PRESETS[preset].templates
+    network = NetworkSegmenter(name=preset, network=small_network(0), protocols=protocols, templates=templates)
     network.traits = replace(network.traits, has_background=has_background)
     benchmark = BENCHMARKS[name]
     words, facts = benchmark.classes, {"name": "set", "background": benchmark.background}

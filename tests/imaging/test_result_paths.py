@@ -97,10 +97,8 @@ def test_nothing_to_read_is_a_problem_of_one_input(folder: Path, source: str, sa
 
 
 def test_addresses_are_images_but_for_those_that_nobody_fetches(folder: Path) -> None:
-    assert _named(image_paths(["https://example.com/a/photo.jpg?w=100", "-"])) == [
-        ("https:/example.com/a/photo.jpg?w=100", "photo"),
-        ("-", "stdin"),
-    ]
+    named = _named(image_paths(["https://example.com/a/photo.jpg?w=100", "-"]))
+    assert named == [("https:/example.com/a/photo.jpg?w=100", "photo"), ("-", "stdin")]
     for url in ("s3://bucket/[a].png", "https://archive.org/https://example.com/a.jpg"):
         (failed,) = image_paths([url])
         assert failed.problem.startswith(f"{url!r} is a URL, which isn't fetched here; download the image first")

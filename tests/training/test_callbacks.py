@@ -72,10 +72,8 @@ def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, small_pre
 
     warning = "segvoc: warning: OnAFullDisk is disabled ([Errno 28] No space left on device)"
     assert capsys.readouterr().err.count(warning) == 2
-    assert [(start.done, start.steps, dict(start.kept)) for start in (*first.starts, *second.starts)] == [
-        (0, 4, {}),
-        (2, 4, {"recorder": "after 0"}),
-    ]
+    starts = [(start.done, start.steps, dict(start.kept)) for start in (*first.starts, *second.starts)]
+    assert starts == [(0, 4, {}), (2, 4, {"recorder": "after 0"})]
     assert first.starts[0].config["recipe"]["optimizer"]["lr"] == recipe.optimizer.lr
     assert [line["step"] for line in first.steps] == [1, 2, 3] and [line["step"] for line in second.steps] == [3, 4]
     assert second.steps[-1].items() >= trained.metrics.items() and second.steps[-1]["gigabytes"] > 0

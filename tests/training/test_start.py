@@ -101,10 +101,8 @@ def test_networks_of_parts_fetch_clip_and_dinov2(hub: LoopbackHub, monkeypatch: 
     clip = {name.replace("tower.", "visual.", 1): value for name, value in tower.clip.state_dict().items()}
     clip |= {name.removeprefix("tower."): value for name, value in released.text_encoder.state_dict().items()}
     dino = {name.removeprefix("tower."): value for name, value in tower.dino.state_dict().items()}
-    encoders = (
-        publish_tensors(hub, monkeypatch, "openai-clip-b", clip),
-        publish_tensors(hub, monkeypatch, "dinov2-s", dino),
-    )
+    files = {"openai-clip-b": clip, "dinov2-s": dino}
+    encoders = tuple(publish_tensors(hub, monkeypatch, name, tensors) for name, tensors in files.items())
     preset = replace(PRESETS["pca-part-b"], build=lambda _: part_network(), encoders=encoders)
     monkeypatch.setitem(PRESETS, "pca-part-b", preset)
     built = build(Recipe(model="pca-part-b").with_settings(crop_size=448), Start(), 0)

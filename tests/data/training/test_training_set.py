@@ -64,12 +64,8 @@ def images_of(folder, **rules) -> LabeledImages:
 
 def training_set(folder, *, kind=TrainingSet, seed=0, transform=None, background=None, **changes):
     settings = {"short_sides": (8, 10), "max_long_side": 99, "crop_size": SIDE, "color_jitter": False} | changes
-    return kind(
-        images=images_of(folder, background=background),
-        augmentation=Augmentation(**settings),
-        seed=seed,
-        transform=transform and OwnTransform(function=transform),
-    )
+    images, own = images_of(folder, background=background), transform and OwnTransform(function=transform)
+    return kind(images=images, augmentation=Augmentation(**settings), seed=seed, transform=own)
 
 
 def numbers(samples, positions):
