@@ -110,7 +110,6 @@ def err_case(folder: Path, name: str) -> GoldenCase:
 
 
 def err_record(folder: Path, name: str) -> Any:
-    """What `name`.json holds."""
     return json.loads((folder / ERR_FOLDER / f"{name}.json").read_text())
 
 

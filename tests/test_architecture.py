@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import CodeType, FrameType, MappingProxyType
@@ -60,11 +59,10 @@ class Traced:
     the first object on: what is before parses it."""
 
 
-@cache
 def place_of(code: CodeType) -> Place | None:
-    if not code.co_filename.startswith(str(PACKAGE)):
+    if not code.co_filename.startswith(f"{PACKAGE}/"):
         return None
-    return Path(code.co_filename).relative_to(REPOSITORY).as_posix(), code.co_qualname.partition(".<locals>")[0]
+    return code.co_filename.removeprefix(f"{REPOSITORY}/"), code.co_qualname.partition(".<locals>")[0]
 
 
 def note_stop(frame: FrameType, values: Mapping[str, object], stops: dict[str, dict[Place, None]]) -> None:

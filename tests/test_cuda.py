@@ -23,12 +23,12 @@ from segvoc.training.loop import Training
 from segvoc.training.objectives import StreamSimilarity, masked_segmentation_loss, orthogonality_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.evaluation.test_runner import in_force
 from tests.images import squares
 from tests.inference.small_network import small_segmenter
 from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
+from tests.test_process_settings import in_force
 from tests.training.runs import RECIPE, RUNS, drawn_images, losses
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")

@@ -33,9 +33,7 @@ def test_onnx_runtime_sends_no_telemetry(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
-UNNEEDED = (
-    "IPython huggingface_hub matplotlib open_clip scipy sympy timm torch._dynamo torch._inductor torchvision".split()
-)
+UNNEEDED = "IPython huggingface_hub matplotlib open_clip scipy sympy timm torch._dynamo torch._inductor torchvision"
 """What labeling with `tiny` does without; most of these take longer to import than it takes to label an image."""
 
 
@@ -51,7 +49,7 @@ finally: print("loaded:", *sys.modules)
     call = ["segment", SAMPLES / "rocket.jpg", "--words", "sky, rocket", "--out", tmp_path, "--dtype", "bfloat16"]
     loaded = set(printed("-c", code, *call).partition("loaded: ")[2].split())
     assert (tmp_path / "rocket.png").is_file() and "segvoc.encoders.efficientnet" in loaded
-    assert not loaded.intersection(UNNEEDED)
+    assert not loaded.intersection(UNNEEDED.split())
 
 
 def test_every_public_name_is_there_documented_and_hidden_by_no_folder() -> None:

@@ -57,10 +57,8 @@ def test_label_map_limits_the_number_of_words_and_parts() -> None:
 
 
 def test_prompts_have_the_first_synonym() -> None:
-    assert Vocabulary(["sofa,  couch", "cat"]).prompts(["a {}", "the {}"]) == [
-        ("a sofa", "the sofa"),
-        ("a cat", "the cat"),
-    ]
+    prompts = Vocabulary(["sofa,  couch", "cat"]).prompts(["a {}", "the {}"])
+    assert prompts == [("a sofa", "the sofa"), ("a cat", "the cat")]
     word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
     assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
     assert Vocabulary([word]).prompts(["the {}"]) == [("the sofa's arm",)]
@@ -117,22 +115,14 @@ def test_file_holds_one_class_a_line(tmp_path: Path) -> None:
         (b"", "no words"),
         (b"cat\nsofa\nCat\n", r"words\.txt': the word 'Cat' is given twice, in lines 1 and 3"),
         ("café\n".encode("latin-1"), "isn't UTF-8"),
+        (b"# made by a tool\ncat\n\nsofa\n", "line 3 is empty"),  # comments count
+        (b"cat\n# a note\nsofa\ncat\n", "in lines 1 and 4;"),
     ],
 )
 def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "words.txt").write_bytes(content)
     with one_line_error(UsageError, match=said):
         Vocabulary.read(tmp_path / "words.txt")
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [("# made by a tool\ncat\n\nsofa\n", "line 3 is empty"), ("cat\n# a note\nsofa\ncat\n", "in lines 1 and 4;")],
-)
-def test_errors_count_the_comments_of_a_class_file(tmp_path: Path, content: str, said: str) -> None:
-    (tmp_path / "classes.txt").write_text(content)
-    with one_line_error(UsageError, match=said):
-        Vocabulary.read(tmp_path / "classes.txt")
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b"])
@@ -245,16 +235,12 @@ def test_what_is_no_number_of_classes_is_refused(wrong):
         (ClassSelection(fraction=0.9, keep=5), 5),
         (ClassSelection(share=0.9, least=6), 6),
         (ClassSelection(classes=(0, 2, 5)), 3),
+        (ClassSelection(keep=3, owners=((0,),) * 9), 3 + 9),  # parts don't compete with objects
     ],
 )
 def test_whether_classes_may_be_dropped_depends_on_their_number(selection, most_that_are_kept):
     assert not selection.may_drop(most_that_are_kept)
     assert selection.may_drop(most_that_are_kept + 1)
-
-
-def test_parts_do_not_compete_with_objects():
-    assert not ClassSelection(keep=3, owners=((0,),) * 9).may_drop(3 + 9)
-    assert ClassSelection(keep=3, owners=((0,),) * 9).may_drop(4 + 9)
 
 
 @pytest.mark.parametrize("wrong", [{"keep": 0}, {"share": 1.5}, {"share": 0.5, "keep": 3}, {"fraction": -0.1}])

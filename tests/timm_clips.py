@@ -53,12 +53,10 @@ def dino_txt_weights(file: str) -> dict[str, Tensor]:
 
 
 def both_dino_files() -> dict[str, Tensor]:
-    """The weights of both."""
     return {**dino_txt_weights("dino_txt"), **dino_txt_weights("backbone")}
 
 
 def small_dino_txt() -> tuple[DinoTxtImageEncoder, ClipTextEncoder]:
-    """Encoders of these sizes."""
     sizes = {"embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
     tower = timm.create_model("vit_large_patch16_dinov3", num_classes=0, global_pool="token", **sizes)
     sizes = {"width": 48, "layers": 2, "heads": 2, "context_length": 24, "vocabulary_size": 49408}

@@ -2,11 +2,7 @@
 
 from xdist.scheduler import LoadScopeScheduling
 
-GROUPS = {
-    "annotate/tests/web": "Chromium",
-    "tests/labeling/batch": "Ray",
-    "tests/serving/test_ray_app.py": "Ray",
-}
+GROUPS = {"annotate/tests/web": "Chromium", "tests/labeling/batch": "Ray", "tests/serving/test_ray_app.py": "Ray"}
 """Folders and files that belong together; every other file is a group by itself."""
 
 LONGEST = (

@@ -50,7 +50,6 @@ class WorkerMemory:
         return result
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Tell the peak."""
         if (output := getattr(session.config, "workeroutput", None)) is not None:
             output["peak"] = _status("VmHWM")
 
@@ -62,11 +61,9 @@ class PeakMemory:
         self.peaks: dict[str, float] = {}
 
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Keep what a worker told."""
         self.peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak", 0.0)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the peaks."""
         if any(self.peaks.values()):
             shown = ", ".join(f"{peak / 1e9:.2f}" for _, peak in sorted(self.peaks.items()))
             terminalreporter.write_line(f"peak memory of the workers: {shown} GB")

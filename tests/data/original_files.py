@@ -90,7 +90,6 @@ def runs_of(mask: np.ndarray) -> list[int]:
 
 
 def compressed_runs(mask: np.ndarray) -> str:
-    """The same as COCO compresses them."""
     return coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
 
 

@@ -75,10 +75,8 @@ def _family(name: str) -> int:
 
 def _files(name: str, root: Path, stem: str) -> list[Path]:
     """Where each download of a benchmark has an image's file, or all of them."""
-    return [
-        root / download.locations[0] / f"{stem}{download.suffix}" if download.suffix else root / download.locations[0]
-        for download in find_benchmark(name).downloads
-    ]
+    places = [(root / download.locations[0], download.suffix) for download in find_benchmark(name).downloads]
+    return [place / f"{stem}{suffix}" if suffix else place for place, suffix in places]
 
 
 def _save_image(path: Path, scene: Scene) -> None:

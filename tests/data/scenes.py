@@ -59,7 +59,6 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """A sentence that names what the scene shows."""
         seen = [CONCEPTS[place].names[-1] for place in np.unique(self.concepts)]
         return f"a {seen[-1]} with {' and '.join(f'a {name}' for name in seen[:-1])}"
 

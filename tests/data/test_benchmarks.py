@@ -28,7 +28,6 @@ def test_every_benchmark_has_its_classes_to_the_letter():
 
 
 def test_the_lists_are_the_shared_ones(golden):
-    """The lists of this package beside those of the project's facts, byte by byte."""
     facts = golden.parent / "data" / "classes"
     for path in CLASS_LIST_FOLDER.glob("*"):
         if "part" in path.stem:
@@ -83,10 +82,8 @@ def test_training_images_of_parts_have_object_maps(name, tmp_path):
     (stem,), (image,), (maps,) = drawn.labels, images.images, images.object_maps.images
     assert image.stem == maps.stem == stem
     labels = maps.read(len(images.object_maps.vocabulary)).labels
-    words = images.object_maps.vocabulary.words
-    assert [words[labels[8, column]] for column in (2, 20)] == (
-        ["cat", "dog"] if "pascal" in name else ["door", "bench"]
-    )
+    words, expected = images.object_maps.vocabulary.words, ["cat", "dog"] if "pascal" in name else ["door", "bench"]
+    assert [words[labels[8, column]] for column in (2, 20)] == expected
     assert {word.partition("'s ")[0] for word in images.vocabulary.words} <= set(words)
     assert images.only([0]).object_maps == images.object_maps
 
@@ -116,10 +113,7 @@ def test_rows_are_found_by_name_and_preset():
     assert [row.table for row in find_rows("pca-seg-b")] == ["Table 1"]
     for name in ("pca-part-b", "PCA-Seg, Table 2, PartCATSeg on ADE20K-Part-234"):
         assert {row.protocol for row in find_rows(name)} == {"pred-all", "oracle-obj"}
-    for wrong, similar in (
-        ("pca-seg-x", "pca-seg-b"),
-        ("pca-seg, table 3, parallelle", "PCA-Seg, Table 3, parallel"),
-    ):
+    for wrong, similar in (("pca-seg-x", "pca-seg-b"), ("pca-seg, table 3, parallelle", "PCA-Seg, Table 3, parallel")):
         with pytest.raises(UsageError, match=rf"no published row is called '{wrong}' \(did you mean {similar}\?\)"):
             find_rows(wrong)
 
@@ -131,7 +125,6 @@ def test_a_preset_has_one_main_score_on_a_benchmark():
     scored = {name: {score.preset for score in benchmark.published} for name, benchmark in BENCHMARKS.items()}
     assert [name for name in SEMANTIC if "err-seg-b" in scored[name]] == ["a-847", "pc-459", "a-150", "pc-59", "pas-20"]
     assert {name for name in BENCHMARKS if "pca-part-b" in scored[name]} == {"pascal-part-116", "ade20k-part-234"}
-    assert [row.scores["a-150"] for row in find_benchmark("a-150").published if row.preset == "pca-seg-b"] == [
-        {"miou": 38.1}
-    ]
+    (row,) = (row for row in find_benchmark("a-150").published if row.preset == "pca-seg-b")
+    assert row.scores["a-150"] == {"miou": 38.1}
     assert all(row.main for row in PUBLISHED_ROWS if not row.training and row.title == "PCA-Seg, Table 1")

@@ -151,12 +151,10 @@ def _drawn_file(seed: int) -> tuple[list[str], bytes, bool]:
             color = [f"#{int(colors[place]):06x}"] if is_hex else red_green_blue
             titled = ["color"] if is_hex else ["r", "g", "b"]
             cells, columns = ([*color, *cells], [*titled, *columns]) if is_first else (cells + color, columns + titled)
-        if index:
-            cells, columns = (
-                ([str(place), *cells], ["id", *columns])
-                if index == "before"
-                else ([*cells, str(place)], [*columns, "id"])
-            )
+        if index == "before":
+            cells, columns = [str(place), *cells], ["id", *columns]
+        elif index == "after":
+            cells, columns = [*cells, str(place)], [*columns, "id"]
         rows.append(cells)
     has_titles = titles and len(columns) > 1
     lines = [separator.join(cells) for cells in ([columns] if has_titles else []) + rows]

@@ -38,12 +38,8 @@ def test_a_line_of_the_pages_can_be_installed(tmp_path: Path, line: str) -> None
     venv.create(tmp_path / "empty", with_pip=False, symlinks=True)
     arguments = [argument.replace("/home/ray/segvoc", ".") for argument in shlex.split(line)]
     pip = [sys.executable, "-m", "pip", "--python", str(tmp_path / "empty/bin/python"), "install"]
-    resolved = subprocess.run(
-        [*pip, "--dry-run", "--quiet", "--report", str(tmp_path / "report.json"), *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    call = [*pip, "--dry-run", "--quiet", "--report", str(tmp_path / "report.json"), *arguments]
+    resolved = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
     assert resolved.returncode == 0, resolved.stderr
     assert (tmp_path / "report.json").stat().st_size > 100
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from segvoc import DatasetWriter, read_dataset
@@ -27,6 +26,7 @@ from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
 from tests.images import one_line_error
 from tests.inference.small_network import small_segmenter
 from tests.labeling.formats.drawn_results import drawn_result
+from tests.test_process_settings import in_force
 from tests.training.runs import RECIPE, drawn_images
 
 
@@ -209,11 +209,6 @@ def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_pa
     done: list[str] = []
     report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
     assert done == ["3", "4"] and scores_of(report) == scores_of(whole)
-
-
-def in_force() -> tuple[object, ...]:
-    cudnn = torch.backends.cudnn
-    return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
 
 
 def test_an_evaluation_is_in_float32_and_says_so(tmp_path):

@@ -112,7 +112,6 @@ class _Database(sqlite3.Connection):
 
     @property
     def path(self) -> str:
-        """The file."""
         return super().execute("PRAGMA database_list").fetchone()[2]
 
 

@@ -210,9 +210,8 @@ def trials(
                     bar.update(count)
                     if problem:
                         problems.append(f"{work.name}: {problem}")
-            rows.append(
-                {"command": work.name, "writes": whole[1], **counts, "losses": len(problems), "problems": problems}
-            )
+            told = {"losses": len(problems), "problems": problems}
+            rows.append({"command": work.name, "writes": whole[1], **counts, **told})
     return rows
 
 

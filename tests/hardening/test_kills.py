@@ -40,7 +40,7 @@ def kills(*arguments: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("names", "arguments"),
     [
-        ("segment,evaluate,train,batch", ("--kills=4", "--faults=0", "--signals=SIGKILL", "--most=1")),
+        ("segment,train", ("--kills=2", "--faults=0", "--signals=SIGKILL", "--most=1")),
         pytest.param("video,finetune,batch,serve", ("--kills=8", "--faults=4"), marks=pytest.mark.slow),
         pytest.param("evaluate,prepare,train,project,export", ("--kills=10", "--faults=5"), marks=pytest.mark.slow),
     ],
@@ -70,7 +70,7 @@ def called(work: Work, fault: Fault) -> Fault:
     return fault
 
 
-FAST = ("segment", "video", "prepare", "project", "export")
+FAST = ("video", "evaluate", "prepare", "batch", "project", "export")
 
 
 @pytest.mark.usefixtures("as_before", "small_preset")

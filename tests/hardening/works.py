@@ -114,18 +114,9 @@ def _trained() -> dict[str, Any]:
 
 def _finetune() -> None:
     PRESETS["small"] = SMALL_PRESET
-    recipe = RECIPE.with_settings(
-        method="words",
-        trainable="none",
-        steps=6,
-        save_every=1,
-        eval_every=2,
-        eval_first=True,
-        patience=3,
-        num_val_images=1,
-        views=2,
-        pyramid_channels=8,
-    )
+    sizes = {"steps": 6, "num_val_images": 1, "views": 2, "pyramid_channels": 8}
+    often = {"save_every": 1, "eval_every": 2, "eval_first": True, "patience": 3}
+    recipe = RECIPE.with_settings(method="words", trainable="none", **sizes, **often)
     train(recipe, _drawn(4), "out", start=Start(weights="random"), device="cpu", resume=True, progress=False)
 
 

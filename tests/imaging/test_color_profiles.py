@@ -92,9 +92,7 @@ def photograph() -> Image.Image:
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".webp"])
 @pytest.mark.parametrize("space", ["P3", "Adobe"])
-def test_colors_become_srgb_however_the_file_is_read(
-    tmp_path: Path, photograph: Image.Image, space: str, suffix: str
-) -> None:
+def test_colors_become_srgb_however_the_file_is_read(tmp_path, photograph, space, suffix):
     path = tagged(photograph, rgb_profile(space), tmp_path / f"a{suffix}", lossless=True)
     expected = in_srgb(np.asarray(photograph), space)
     assert np.abs(expected - np.asarray(photograph)).max() > 10, "the space is another one"
@@ -120,9 +118,7 @@ ORIENTATION = 0x0112
         *((mode, ".png") for mode in ("RGB", "RGBA", "P", "PA", "LA", "1")),
     ],
 )
-def test_stored_colors_are_those_of_the_loaders_of_published_protocols(
-    tmp_path: Path, photograph: Image.Image, mode: str, suffix: str
-) -> None:
+def test_stored_colors_are_those_of_the_loaders_of_published_protocols(tmp_path, photograph, mode, suffix):
     """Of detectron2's `read_image` and transformers' `load_image`: the EXIF orientation, and Pillow's RGB."""
     image = photograph.convert({"PA": "P"}.get(mode, mode))
     if mode in ("RGBA", "LA"):
@@ -188,9 +184,7 @@ def test_gray_of_another_curve_is_converted(tmp_path: Path, mode: str) -> None:
 
 def test_inks_are_converted_by_their_profile(tmp_path: Path) -> None:
     inks = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
-    plain, profiled = (
-        read_image(tagged(inks, content, tmp_path / f"{len(content)}.tiff")) for content in (b"", ink_profile())
-    )
+    plain, profiled = (read_image(tagged(inks, one, tmp_path / "a.tiff")) for one in (b"", ink_profile()))
     assert plain[0, 0].tolist() == [0, 255, 255]
     assert np.ptp(profiled[0, 0].astype(int)) <= 3, "the profile's cyan is gray"
     assert abs(int(profiled[0, 0, 0]) - 185) <= 6, "at 75 % of the lightness"
@@ -199,9 +193,7 @@ def test_inks_are_converted_by_their_profile(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "broken", [b"no profile", rgb_profile("P3")[:200], ink_profile(), profile(b"mntr", b"GRAY", {b"kTRC": curve(1.0)})]
 )
-def test_a_profile_that_does_not_fit_is_ignored_and_told(
-    tmp_path: Path, photograph: Image.Image, broken: bytes
-) -> None:
+def test_a_profile_that_does_not_fit_is_ignored_and_told(tmp_path, photograph, broken):
     path = tagged(photograph, broken, tmp_path / "a.png")
     with pytest.warns(ColorProfileWarning, match=r"^the color profile of '.*a\.png' is ignored \([^\n]+\); [^\n]+$"):
         pixels = read_image(path)

@@ -78,9 +78,7 @@ def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) 
 @pytest.mark.parametrize("world_file", [False, True])
 @pytest.mark.parametrize("nodata", [None, 0, 3])
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
-def test_with_coordinates_a_fourth_band_masks_and_never_blends(
-    tmp_path: Path, bands: int, nodata: int | None, world_file: bool
-) -> None:
+def test_with_coordinates_a_fourth_band_masks_and_never_blends(tmp_path, bands, nodata, world_file):
     """Near infrared as a fourth 8-bit band is alpha to GDAL, which no program that writes it says otherwise."""
     infrared = BANDS[:1] // 2
     infrared[:, 3, 5:9] = 0
@@ -104,14 +102,19 @@ def test_with_coordinates_a_fourth_band_masks_and_never_blends(
     np.testing.assert_array_equal(DecodedImage(path).read(*ALL), found)
 
 
+SMALL, LARGE = (60, 90), (1500, 110)
+"""Measured whole, and by an overview."""
+
+
 @pytest.mark.parametrize(
-    ("dtype", "place"),
-    [*itertools.product(("float32", "float64", "int32", "uint32", "int16"), (False, True)), ("uint16", True)],
+    ("dtype", "place", "size"),
+    [
+        *itertools.product(("float32", "float64", "int32", "uint32", "int16"), (False, True), [SMALL]),
+        *(("uint16", True, size) for size in (SMALL, LARGE)),
+        *(("float32", place, LARGE) for place in (False, True)),
+    ],
 )
-@pytest.mark.parametrize("size", [(60, 90), (1500, 110)])  # measured whole, and by an overview
-def test_both_ways_of_reading_have_one_rule_of_brightness(
-    tmp_path: Path, dtype: str, size: tuple[int, int], place: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_ways_of_reading_have_one_rule_of_brightness(tmp_path, dtype, size, place, monkeypatch):
     values = (np.random.default_rng(0).random((1, *size)) * 300).astype(dtype)
     path = write_raster(tmp_path / "a.tif", values, **(utm() if place else {}))
     whole = slice(0, size[0]), slice(0, size[1])

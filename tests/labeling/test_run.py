@@ -153,12 +153,9 @@ def slow() -> Segmenter:
     ],
 )
 def test_the_death_of_a_process_is_told(out, load, told):
+    task, batches = task_into(out, load=load, jobs=2), [noisy_images(out, 1)]
     with pytest.raises(ProcessError, match=told):
-        list(
-            label_in_processes(
-                label_inputs, task_into(out, load=load, jobs=2), small_segmenter(), [noisy_images(out, 1)]
-            )
-        )
+        list(label_in_processes(label_inputs, task, small_segmenter(), batches))
 
 
 def test_wrong_call_is_told_before_the_first_image_or_process(out: Path) -> None:
@@ -170,10 +167,8 @@ def test_wrong_call_is_told_before_the_first_image_or_process(out: Path) -> None
 
 @pytest.mark.slow
 def test_caller_that_wants_no_more_ends_the_processes(out: Path) -> None:
-    batches = [[image] for image in noisy_images(out, 40)]
-    with closing(
-        label_in_processes(label_inputs, task_into(out, load=slow, jobs=2), small_segmenter(), batches)
-    ) as outcomes:
+    task, batches = task_into(out, load=slow, jobs=2), [[image] for image in noisy_images(out, 40)]
+    with closing(label_in_processes(label_inputs, task, small_segmenter(), batches)) as outcomes:
         next(outcomes)
     reports = list(out.glob("*.json"))
     assert 1 <= len(reports) < 40

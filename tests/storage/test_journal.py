@@ -189,9 +189,8 @@ def test_only_other_keys_are_refused_with_the_newest_of_them(tmp_path: Path) -> 
     kept(tmp_path / "a.jsonl", KEY | {"words": "bird", "pair": None}, a=1)
     with pytest.raises(UsageError) as error:
         read_done(tmp_path.iterdir(), KEY).require_key("out/", "do something")
-    assert str(error.value) == (
-        "'out/' has results of another call (words: bird, now cat; pair: none, now [1, 2]); do something"
-    )
+    differences = "words: bird, now cat; pair: none, now [1, 2]"
+    assert str(error.value) == f"'out/' has results of another call ({differences}); do something"
     kept(old, b=1)
     read_done(tmp_path.iterdir(), KEY).require_key("out/")
     read_done([], KEY).require_key("out/")

@@ -45,9 +45,8 @@ class Installation:
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
         program = PROGRAM.format(stub=STUB, script=str(REPOSITORY / "tools" / "install.py"))
         command = [sys.executable, "-c", program, str(self.record.parent), str(self.lock)]
-        return subprocess.Popen(
-            command, cwd=self.folder, env={**os.environ, "SETTINGS": "", **environment}, stderr=subprocess.DEVNULL
-        )
+        environment = {**os.environ, "SETTINGS": "", **environment}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stderr=subprocess.DEVNULL)
 
     def run(self, **environment: str) -> tuple[int, list[str]]:
         """Its exit code, and what it did."""

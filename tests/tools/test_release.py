@@ -83,9 +83,7 @@ def built(clone: Path, version: str = "standard") -> None:
         ("data/classes/voc20.json", "run 'git restore src/segvoc/data/classes/voc20.json'$"),
     ],
 )
-def test_a_missing_file_ends_the_build_in_one_line(
-    clone: Path, capfd: pytest.CaptureFixture[str], name: str, fix: str
-) -> None:
+def test_a_missing_file_ends_the_build_in_one_line(clone, capfd, name, fix):
     built(clone)
     (clone / PACKAGE / name).unlink()
     with pytest.raises(SystemExit):

@@ -29,22 +29,11 @@ from tests.hardening.faults import Killed
 from tests.inference.small_network import Letters, Patches, small_network
 from tests.networks.aggregation_contract import small_syn_seg
 
+_RUNTIME = {"num_workers": 0, "save_every": 2, "eval_every": 0}
+_LEARNS = {"trainable": "all", "trainable_encoders": "image", "encoder_lr_scale": 0.1, "sync_batch_norm": False}
+_SEES = {"dataset": "", "short_sides": (40, 48), "crop_size": 32}
 RECIPE = Recipe(model="small").with_settings(
-    trainable="all",
-    trainable_encoders="image",
-    encoder_lr_scale=0.1,
-    steps=6,
-    batch_size=4,
-    lr=1e-2,
-    loss="masked",
-    fod_weight=0.01,
-    dataset="",
-    short_sides=(40, 48),
-    crop_size=32,
-    sync_batch_norm=False,
-    num_workers=0,
-    save_every=2,
-    eval_every=0,
+    **_LEARNS, **_SEES, **_RUNTIME, steps=6, batch_size=4, lr=1e-2, loss="masked", fod_weight=0.01
 )
 
 
@@ -82,15 +71,9 @@ def begun(
 ) -> Training:
     processes = processes or Processes()
     folder, state = open_together(processes, out, {"recipe": to_json(recipe)}, resume=resume)
+    runner = CudaPasses if next(network.parameters()).device.type == "cuda" else Passes
     training = Training(
-        network=network,
-        task=task,
-        recipe=recipe,
-        folder=folder,
-        seed=1,
-        processes=processes,
-        runner=CudaPasses if next(network.parameters()).device.type == "cuda" else Passes,
-        warn=warn,
+        network=network, task=task, recipe=recipe, folder=folder, seed=1, processes=processes, runner=runner, warn=warn
     )
     if state is not None:
         training.restore(state)
@@ -161,15 +144,7 @@ def open_parts(images: LabeledImages, out: Path, config: PartAggregationConfig, 
 
 
 CAPTIONS = Recipe(model="small", supervision="captions").with_settings(
-    trainable="none",
-    steps=5,
-    batch_size=2,
-    lr=1e-2,
-    max_grad_norm=1.0,
-    dataset="",
-    num_workers=0,
-    save_every=2,
-    eval_every=0,
+    **_RUNTIME, trainable="none", steps=5, batch_size=2, lr=1e-2, max_grad_norm=1.0, dataset=""
 )
 
 

@@ -141,9 +141,7 @@ def test_phrases_are_embedded_once_each(tmp_path, open_task):
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_processes_share_what_is_missing_wait_for_each_other_and_say_whose_files_are_missing(
-    open_task, tmp_path, monkeypatch
-):
+def test_processes_share_what_is_missing_and_wait_for_each_other(open_task, tmp_path, monkeypatch):
     """The fault that was: all shards were dealt before those that exist were left out."""
     monkeypatch.setattr(caption_task, "PHRASES_PER_SHARD", 2)
     dataset = dataset_of(tmp_path, 11)  # 12 phrases

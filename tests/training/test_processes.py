@@ -45,14 +45,9 @@ def opened(images: Path, out: Path, **changes) -> Training:
 def monitor(training: Training, images: Path, folder: RunFolder, processes: Processes) -> Monitor:
     network = training.network.float()
     segmenter = NetworkSegmenter(name="small", network=network, protocols=small_protocols(), templates=("{}",))
-    return Monitor(
-        folder=folder,
-        recipe=training.recipe,
-        segmenter=lambda _: segmenter,
-        validation=EvaluationTask.of_images(drawn_images(images)),
-        processes=processes,
-        progress=False,
-    )
+    task = EvaluationTask.of_images(drawn_images(images))
+    seen = {"segmenter": lambda _: segmenter, "validation": task, "progress": False}
+    return Monitor(folder=folder, recipe=training.recipe, processes=processes, **seen)
 
 
 def validate(training: Training, images: Path, out: Path) -> None:

@@ -117,9 +117,7 @@ def test_which_parameters_of_the_towers_learn_is_a_setting(settings, endings):
         ("err-seg-vit-b-frozen", 7_339_769, None),
     ],
 )
-def test_as_many_numbers_learn_as_in_the_released_code_or_where_the_paper_is_taken_at_its_word(
-    name, published, queries_and_values
-):
+def test_as_many_numbers_learn_as_in_the_released_code_or_the_paper(name, published, queries_and_values):
     """The released code trains the keys of EVA's text tower too, since they lie in one matrix with the others."""
     recipe = RECIPES[name]()
     network = on_meta(recipe)

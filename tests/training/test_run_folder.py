@@ -72,12 +72,8 @@ def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_pa
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["recipe"] == {"runtime": {"class_chunk_size": 0}}
     assert [session["machine"]["threads"] for session in config["sessions"]] == [2, 2, 1, 1]
-    assert [session.get("changed") for session in config["sessions"]] == [
-        None,
-        {},
-        {"recipe.runtime.class_chunk_size": 4},
-        {"recipe.runtime.class_chunk_size": 4},
-    ]
+    chunked = {"recipe.runtime.class_chunk_size": 4}
+    assert [session.get("changed") for session in config["sessions"]] == [None, {}, chunked, chunked]
 
 
 def test_two_processes_can_not_train_in_one_folder(tmp_path, monkeypatch):

@@ -230,10 +230,9 @@ def test_a_step_has_the_same_numbers_with_any_number_of_threads(kind, recompute,
     expected = numbers_of_a_step(kind, 1, tmp_path)
     largest = max(value.abs().max().item() for name, value in expected.items() if name.startswith("gradient"))
     tolerance = OF_CAPTIONS if kind == "captions" else TOLERANCE
-    for threads in (2, 8):
-        found = numbers_of_a_step(kind, threads, tmp_path, **changes)
-        assert found.keys() == expected.keys()
-        for name, value in expected.items():
-            unit = largest if name.startswith("gradient") else value.abs().max().clamp(min=1e-3).item()
-            worst = (found[name].double() - value.double()).abs().max().item()
-            assert worst <= tolerance * unit, f"{name}: {worst / unit:.1e} with {threads} threads"
+    found = numbers_of_a_step(kind, 3, tmp_path, **changes)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        unit = largest if name.startswith("gradient") else value.abs().max().clamp(min=1e-3).item()
+        worst = (found[name].double() - value.double()).abs().max().item()
+        assert worst <= tolerance * unit, f"{name}: {worst / unit:.1e}"

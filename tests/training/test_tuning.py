@@ -126,7 +126,7 @@ def test_scores_are_those_of_their_words_beside_a_background(tmp_path):
 
 def test_a_run_labels_its_background_as_its_validation_does(tmp_path):
     images = replace(drawn_images(tmp_path / "set", 8), background="ground")
-    chosen = recipe(8, steps=40, eval_every=40, patience=0)
+    chosen = recipe(8, steps=20, eval_every=20, patience=0)
     how = {"start": Start(weights="random"), "validation": images, "device": "cpu", "progress": False}
     result = train(chosen, images, tmp_path / "run", **how)
     assert tuned(tmp_path / "run").record.background == "ground"

@@ -19,9 +19,7 @@ def test_missing_spacy_and_missing_models_are_an_error_that_says_how_to_install_
     with one_line_error(UsageError, "'en_core_web_xl' is not installed", "spacy download en_core_web_xl"):
         phrase_extractor("en_core_web_xl")
     monkeypatch.setitem(sys.modules, "spacy", None)
-    with one_line_error(
-        UsageError, "spaCy is not installed", "pip install spacy; python -m spacy download en_core_web_sm"
-    ):
+    with one_line_error(UsageError, "is not installed", "pip install spacy; python -m spacy download en_core_web_sm"):
         phrase_extractor()
 
 

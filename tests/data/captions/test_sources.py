@@ -31,7 +31,6 @@ def folder(tmp_path):
 
 
 def read(source, on_problem=print):
-    """The captioned images of all chunks."""
     return [image for chunk in source.chunks for image in chunk.read(on_problem)]
 
 
@@ -119,7 +118,6 @@ def member(archive, name, content, **changes):
 
 
 def samples(path, numbers, caption="Number {}.\r\n\nNumber\u2028 {}.".format, suffix="txt"):
-    """A tar of images, each with a caption."""
     with tarfile.open(path, "w") as archive:
         for number in numbers:
             member(archive, f"{number:03d}.png", png(number))

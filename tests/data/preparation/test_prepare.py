@@ -153,11 +153,7 @@ def test_a_damaged_file_in_an_archive_is_read_again_after_the_archive_is_replace
 @pytest.mark.parametrize(
     ("name", "path", "said"),
     [
-        (
-            "a-150",
-            f"{ANNOTATIONS}/ADE_val_00000001.png",
-            r"lacks files of 6 images: .*0003\.png.* and 3 more;",
-        ),
+        ("a-150", f"{ANNOTATIONS}/ADE_val_00000001.png", r"lacks files of 6 images: .*0003\.png.* and 3 more;"),
         ("a-847", "ADE20K_2021_17_01/images/ADE/validation/urban/street/ADE_val_00000001_seg.png", "of 1 image:"),
         ("ade20k-part-234", "ADE20KPart234/images/validation/ADE_val_00000001.jpg", "ADE20KPart234/images"),
         ("pc-59", "VOCdevkit/VOC2010/trainval_merged.json", "trainval_merged.json' is missing; download it from"),
@@ -194,9 +190,7 @@ def test_lost_label_maps_are_named_and_made_again_in_a_folder_with_another_commo
     (tmp_path / "coco-stuff").rename(tmp_path / "coco")
     first = run("coco-object", tmp_path)
     (tmp_path / first.records[1].labels).unlink()
-    with pytest.raises(
-        UsageError, match=r"1 file of COCO-Object is missing, for example .*instanceTrainIds.*; run `segvoc prepare"
-    ):
+    with pytest.raises(UsageError, match=r"1 file of COCO-Object is missing, .*instanceTrainIds.*; run `segvoc prep"):
         prepared(find_benchmark("coco-object"), tmp_path)
     assert run("coco-object", tmp_path) == first
     assert_prepared("coco-object", tmp_path, expected)

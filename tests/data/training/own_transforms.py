@@ -22,7 +22,6 @@ class Failing:
     def __call__(
         self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Counts down."""
         image, labels = brighter(image, labels, rng)
         self.left -= 1
         if self.left < 0:

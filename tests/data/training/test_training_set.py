@@ -64,12 +64,8 @@ def images_of(folder, **rules) -> LabeledImages:
 
 def training_set(folder, *, kind=TrainingSet, seed=0, transform=None, background=None, **changes):
     settings = {"short_sides": (8, 10), "max_long_side": 99, "crop_size": SIDE, "color_jitter": False} | changes
-    return kind(
-        images=images_of(folder, background=background),
-        augmentation=Augmentation(**settings),
-        seed=seed,
-        transform=transform and OwnTransform(function=transform),
-    )
+    images, own = images_of(folder, background=background), transform and OwnTransform(function=transform)
+    return kind(images=images, augmentation=Augmentation(**settings), seed=seed, transform=own)
 
 
 def numbers(samples, positions):
@@ -134,10 +130,7 @@ def test_flipping_swaps_left_and_right_if_that_is_requested(folder, flip, swap_s
 @pytest.mark.parametrize(
     ("names", "others"),
     [
-        (
-            ["left mirror", "right door", "right mirror", "left door", "right", "left-hand", "bright"],
-            {0: 2, 1: 3},
-        ),
+        (["left mirror", "right door", "right mirror", "left door", "right", "left-hand", "bright"], {0: 2, 1: 3}),
         (["left_arm_2", "Left arm", "left_arm", "right_arm", "Right arm"], {1: 3, 2: 4}),
         *(
             ([left, right, "arm", "bright arm"], {0: 1})

@@ -96,22 +96,6 @@ def label(source: object, out: object, engine: Loop | None = None, **options: An
     return done
 
 
-def shards_of(source: object, out: object, **options: Any) -> list[Shard]:
-    """The shards of a run."""
-    shards = list[Shard]()
-
-    class Noting(Loop):
-        def run(
-            self, next_task: Callable[[], WorkerTask | None], facts: ModelFacts
-        ) -> Iterator[tuple[WorkerTask, TaskOutcome]]:
-            for task, outcome in super().run(next_task, facts):
-                shards.extend([task] if isinstance(task, Shard) else [])
-                yield task, outcome
-
-    label(source, out, Noting(), **options)
-    return shards
-
-
 def jpeg(seed: int) -> bytes:
     image = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     buffer = io.BytesIO()

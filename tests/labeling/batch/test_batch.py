@@ -29,7 +29,6 @@ from tests.labeling.batch.runs import (
     label,
     quick,
     rows_of,
-    shards_of,
     table_of,
     tar_of,
 )
@@ -52,14 +51,12 @@ def labels_in(row: dict[str, Any]) -> np.ndarray:
 def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", NAMES)
     done = label(source, tmp_path / "out")
-    assert (done.images, done.before) == (5, 0)
-    assert done.failed == 1
+    assert (done.images, done.before, done.failed) == (5, 0, 1)
     rows = rows_of(tmp_path / "out")
     assert [row["key"] for row in rows] == NAMES
     for row in rows:
         if row["key"] == "bad.jpg":
-            assert "not an image" in row["error"]
-            assert row["classes"] is None
+            assert "not an image" in row["error"] and row["classes"] is None
             continue
         expected = quick().segment(source / row["key"], WORDS)
         np.testing.assert_array_equal(labels_in(row), expected.labels)
@@ -70,23 +67,17 @@ def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
         assert row["unlabeled"] == report["unlabeled"]
 
 
-def test_parts_have_masks_too(tmp_path: Path) -> None:
+def test_parts_and_objects_have_masks_too(tmp_path: Path) -> None:
     source, parts = folder_of(tmp_path / "in", ["a.jpg"]), PartVocabulary({"cat": ["head", "leg"]})
-    label(source, tmp_path / "out", parts=parts, options=LabelOptions(threshold=0.1))
+    options = LabelOptions(threshold=0.1, objects=True)
+    label(source, tmp_path / "out", parts=parts, options=options)
     (row,) = rows_of(tmp_path / "out")
-    expected = quick().segment(source / "a.jpg", WORDS, parts=parts, threshold=0.1).report(compact=True)["parts"]
-    assert [(part["name"], part["pixels"]) for part in row["parts"]] == [(p["name"], p["pixels"]) for p in expected]
-
-
-def test_objects_have_masks_too(tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "in", ["a.jpg"])
-    label(source, tmp_path / "out", options=LabelOptions(objects=True))
-    (row,) = rows_of(tmp_path / "out")
-    expected = quick().segment(source / "a.jpg", WORDS, objects=True).objects
-    assert len(expected) > 1
-    assert [(one["name"], tuple(one["box"]), one["counts"]) for one in row["objects"]] == [
-        (one.word, one.box, one.mask["counts"]) for one in expected
-    ]
+    expected = quick().segment(source / "a.jpg", WORDS, parts=parts, options=options)
+    listed = expected.report(compact=True)["parts"]
+    assert [(part["name"], part["pixels"]) for part in row["parts"]] == [(p["name"], p["pixels"]) for p in listed]
+    objects = [(one.word, one.box, one.mask["counts"]) for one in expected.objects]
+    assert len(objects) > 1
+    assert [(one["name"], tuple(one["box"]), one["counts"]) for one in row["objects"]] == objects
 
 
 def test_files_are_those_of_segment_and_every_image_has_its_own(tmp_path: Path) -> None:
@@ -97,8 +88,7 @@ def test_files_are_those_of_segment_and_every_image_has_its_own(tmp_path: Path) 
     for name, stem in stems.items():
         quick().segment(source / name, WORDS).save(tmp_path / "expected", stem, overlay=None)
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
-    again = Loop()
-    label(source, tmp_path / "out", again, sink="files")
+    label(source, tmp_path / "out", again := Loop(), sink="files")
     assert again.labeled == 0
 
 
@@ -111,8 +101,7 @@ def test_names_that_are_not_utf_8_are_escaped_in_results(tmp_path: Path, sink: s
         assert [row["key"] for row in rows_of(tmp_path / "out")] == ["\\xff.jpg", "a.jpg"]
     else:
         assert (tmp_path / "out" / "\\xff.json").exists()
-    again = Loop()
-    label(source, tmp_path / "out", again, sink=sink)
+    label(source, tmp_path / "out", again := Loop(), sink=sink)
     assert again.labeled == 0
 
 
@@ -172,7 +161,9 @@ def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
 def test_shards_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segvoc.labeling.batch.plan.SHARD_BYTES", 1)
     source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
-    assert len(shards_of(source, tmp_path / "out")) == 3
+    with pytest.raises(Stopped):
+        label(source, tmp_path / "out", engine := Loop(1))
+    assert engine.labeled == 1  # image of a shard, which would have two
 
 
 @pytest.mark.parametrize(
@@ -200,8 +191,7 @@ def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, ki
         with pytest.raises(Stopped):
             label(folder, tmp_path / "out", engine, sink=sink, rows_a_file=rows)
         seen += engine.labeled
-    last = Loop()
-    done = label(folder, tmp_path / "out", last, sink=sink, rows_a_file=rows)
+    done = label(folder, tmp_path / "out", last := Loop(), sink=sink, rows_a_file=rows)
     # the tables of the two shards that each stop left without a record aren't made again
     assert (done.images, seen, last.labeled) == ((5, 2, 3) if sink == "files" else (5, 2, 0))
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -215,8 +205,7 @@ def test_what_is_done_is_by_content(tmp_path: Path, sink: str) -> None:
     folder_of(source, ["aa.jpg"])  # a new one, in the middle
     (source / "b.jpg").write_bytes(jpeg(77))  # a changed one
     (source / "sub" / "d.jpg").unlink()  # one that is gone keeps its results
-    engine = Loop()
-    done = label(source, tmp_path / "out", engine, sink=sink)
+    done = label(source, tmp_path / "out", engine := Loop(), sink=sink)
     assert (done.images, engine.labeled) == (6, 2)
     for _ in range(2):  # and is done for good
         done = label(source, tmp_path / "out", engine := Loop(), sink=sink)
@@ -266,8 +255,7 @@ def test_damaged_results_are_made_again(tmp_path, damage, redone):
     label(source, tmp_path / "out", rows_a_file=3)
     before = contents(tmp_path / "out")
     damage(next((tmp_path / "out").glob("*.parquet")))
-    engine = Loop()
-    done = label(source, tmp_path / "out", engine, rows_a_file=3)
+    done = label(source, tmp_path / "out", engine := Loop(), rows_a_file=3)
     assert (done.images, done.failed) == (5, 1)
     assert label(source, tmp_path / "out", rows_a_file=3).before == 5
     assert contents(tmp_path / "out") == before and engine.labeled in redone
@@ -281,8 +269,7 @@ def test_failed_images_are_tried_again_if_asked(tmp_path: Path, sink: str) -> No
     (source / "bad.jpg").write_bytes(jpeg(9)[: len(BAD)].ljust(len(BAD)))
     os.utime(source / "bad.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
     assert label(source, tmp_path / "out", engine=(plain := Loop()), sink=sink).failed
-    again = Loop()
-    done = label(source, tmp_path / "out", again, sink=sink, retry_failed=True)
+    done = label(source, tmp_path / "out", again := Loop(), sink=sink, retry_failed=True)
     assert (plain.labeled, again.labeled, done.images, done.failed) == (0, 1, 5, 1)  # it still is no image
     done = label(source, tmp_path / "out", engine=(plain := Loop()), sink=sink)
     assert (plain.labeled, done.images, done.failed) == (0, 5, 1)

@@ -80,9 +80,7 @@ class BrittleSegmenter(QuickSegmenter):
         return super().segment_many(checked(), *arguments, **options)
 
 
-def test_a_shard_that_kills_its_worker_or_raises_costs_itself_alone(
-    started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shard_that_kills_its_worker_or_raises_costs_itself_alone(started, tmp_path, monkeypatch):
     monkeypatch.setattr(f"{engine.name}.MOST_DEATHS", 2)
     source = folder_of(tmp_path / "in", [f"{name}.jpg" for name in "abcdefgh"])
     (source / "c.jpg").write_bytes(b"kill")
@@ -97,8 +95,7 @@ def test_a_shard_that_kills_its_worker_or_raises_costs_itself_alone(
     assert [row["key"] for row in rows_of(tmp_path / "out")] == ["a.jpg", "b.jpg", "g.jpg", "h.jpg"]
     for name in ("c.jpg", "f.jpg"):
         folder_of(source, [name])
-    with BatchRun(ray_batch(source, tmp_path / "out")) as done:
-        list(done)
+    done = label(source, tmp_path / "out", load=QuickSegmenter)
     assert (done.before, done.images, done.problems) == (4, 8, [])
     assert len(rows_of(tmp_path / "out")) == 8
 
@@ -139,9 +136,7 @@ def test_workers_keep_their_model_have_no_lower_priority_and_tell_their_errors(s
         list(done)
 
 
-def test_a_run_ends_where_workers_die_with_every_task(
-    started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_ends_where_workers_die_with_every_task(started, tmp_path, monkeypatch):
     monkeypatch.setattr(f"{engine.name}.MOST_DEATHS", 1)
     monkeypatch.setattr(f"{engine.name}.MOST_LOST", 2)
     source = folder_of(tmp_path / "in", [f"{name}.jpg" for name in "abcdef"])
@@ -191,9 +186,7 @@ def test_no_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
     yaml = pytest.importorskip("yaml")
-    job, service = (
-        yaml.safe_load((ROOT / f"examples/ray_{name}.yaml").read_text(encoding="utf-8")) for name in ("job", "service")
-    )
+    job, service = (yaml.safe_load((ROOT / f"examples/ray_{name}.yaml").read_bytes()) for name in ("job", "service"))
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     words = shlex.split(job["spec"]["entrypoint"])
     assert words[:2] == ["segvoc", "batch"]

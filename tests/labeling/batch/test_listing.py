@@ -24,9 +24,7 @@ def names_below(folder: Path, **options: Any) -> list[str]:
     return [unit[0] for unit in units_below(folder_at(str(folder)), report=pytest.fail, **options)]
 
 
-def test_files_come_in_the_order_of_their_names_whatever_is_listed_ahead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_come_in_the_order_of_their_names_whatever_is_listed_ahead(tmp_path, monkeypatch):
     monkeypatch.setattr(storages, "PAGE", 3)
     monkeypatch.setattr(listing, "PAGES_AHEAD", 2)
     draw, names = random.Random(0), set[str]()
@@ -51,9 +49,7 @@ def test_hidden_files_results_and_endless_links_are_left_out_and_broken_links_ar
     assert (done.images, done.failed) == (3, 1)
 
 
-def test_a_folder_that_cannot_be_listed_and_files_of_another_kind_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_listed_and_files_of_another_kind_are_named(tmp_path, monkeypatch):
     folder_of(tmp_path / "in", ["a.jpg", "sub/b.jpg", "x/c.jpg"])
     plain = storages._DiskFolder.page
 
@@ -72,22 +68,15 @@ def test_a_folder_that_cannot_be_listed_and_files_of_another_kind_are_named(
     assert "also has 2 files of another kind ('y.tar', ...)" in label(tmp_path / "in", tmp_path / "out").problems[1]
 
 
-class Pages:
-    """Counts the pages of a folder that are listed."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.number, plain = 0, storages._DiskFolder.page
-
-        def page(folder: Any, name: str, token: Any = None) -> Page:
-            self.number += 1
-            return plain(folder, name, token)
-
-        monkeypatch.setattr(storages._DiskFolder, "page", page)
-
-
 def test_the_first_shard_is_there_before_the_listing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder_of(tmp_path / "in", [f"{folder:02}/bad {number}.jpg" for folder in range(60) for number in range(2)])
-    pages, seen = Pages(monkeypatch), list[int]()
+    pages, seen, plain = list[str](), list[int](), storages._DiskFolder.page
+
+    def page(folder: Any, name: str, token: Any = None) -> Page:
+        pages.append(name)
+        return plain(folder, name, token)
+
+    monkeypatch.setattr(storages._DiskFolder, "page", page)
     monkeypatch.setattr(listing, "KIND_BY", 1)
     monkeypatch.setattr("segvoc.labeling.batch.count.SourceCount.start", lambda count: None)
 
@@ -95,7 +84,7 @@ def test_the_first_shard_is_there_before_the_listing_is(tmp_path: Path, monkeypa
         def run(self, next_task: Callable[[], Any], facts: Any) -> Any:
             def watched() -> Any:
                 task = next_task()
-                seen.append(pages.number)
+                seen.append(len(pages))
                 return task
 
             yield from super().run(watched, facts)

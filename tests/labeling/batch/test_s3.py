@@ -119,42 +119,13 @@ def test_tars_stream_from_s3_and_a_bucket_that_is_not_there_is_refused(s3: Flaky
 
 
 ODD = (
-    *("plain.jpg", "sub/x.jpg", "a//b.jpg", "//two.jpg", "/lead.jpg", "///x.jpg", "x/y//z///w.jpg", "a//b#1.jpg"),
+    *("sub/x.jpg", "a//b.jpg", "//two.jpg", "/lead.jpg", "x/y//z///w.jpg", "a//b#1.jpg", "#1/x.jpg", "q?x=1&y=2/z.jpg"),
     *(f"{marks} {marks}.jpg" for marks in ("#%", "?+&", "=;:@", "!$'\"()", "*,~`", "^|<>", "{}[]\\")),
-    *(
-        "#1/x.jpg",
-        "a%20b.jpg",
-        "%2F.jpg",
-        "%.jpg",
-        "100%25.jpg",
-        "a+b/c+d.jpg",
-        "q?x=1&y=2/z.jpg",
-        " lead.jpg",
-        "end .jpg",
-    ),
-    *("dot./x.jpg", "dots.../x.jpg", "../up.jpg", "./here.jpg", "a/../b.jpg", "a/./b.jpg"),
-    *(
-        "caf\u00e9.jpg",
-        "cafe\u0301.jpg",
-        "\u732b/\u72d7.jpg",
-        "\u0642\u0637.jpg",
-        "\U0001f408.jpg",
-        "\u200b.jpg",
-        "\ufffe.jpg",
-    ),
-    *(
-        "tab\t.jpg",
-        "\x01.jpg",
-        "\x7f.jpg",
-        "s3://in/x.jpg",
-        "file:///x.jpg",
-        "C:\\x.jpg",
-        "A.JPG",
-        "a.jpg",
-        "a.jpeg",
-        "a.jpg.png",
-    ),
-    *("n" * 1017 + ".jpg", "\u732b" * 338 + ".jpg", "d/" * 40 + "x.jpg"),
+    *("a%20b.jpg", "%2F.jpg", "%.jpg", "a+b/c+d.jpg", " lead.jpg", "end .jpg", "tab\t.jpg", "\x01.jpg", "\x7f.jpg"),
+    *("dot./x.jpg", "dots.../x.jpg", "../up.jpg", "./here.jpg", "a/../b.jpg", "a/./b.jpg", "C:\\x.jpg"),
+    *("caf\u00e9.jpg", "cafe\u0301.jpg", "\u0642\u0637.jpg", "\U0001f408.jpg", "\u200b.jpg", "\ufffe.jpg"),
+    *("s3://in/x.jpg", "file:///x.jpg", "A.JPG", "a.jpg", "a.jpeg", "a.jpg.png"),
+    *("n" * 1017 + ".jpg", "\u732b" * 338 + ".jpg", "d/" * 9 + "x.jpg"),
 )
 """Keys that S3 allows, without the bucket's and the folder's part; the longest has 1,024 bytes with it."""
 
@@ -184,8 +155,7 @@ def test_every_key_is_labeled_or_gets_its_error(s3: FlakyS3, tmp_path: Path) -> 
     assert len(failed) == sum(any(len(part.encode()) > 240 for part in key.split("/")) for key in ODD)
     assert not list(tmp_path.glob("*.json"))  # nothing beside the folder of the results
     for out, sink in ((table, "parquet"), (files, "files")):
-        again = Loop()
-        label(source, out, again, sink=sink)
+        label(source, out, again := Loop(), sink=sink)
         assert again.labeled == 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,13 @@ def image() -> np.ndarray:
     return np.array(Image.fromarray(small).resize((220, 160), Image.Resampling.BICUBIC))
 
 
-@pytest.fixture
-def scene(tmp_path: Path, image: np.ndarray) -> Path:
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> Path:
     """A GeoTIFF without values in one corner."""
     values = image.transpose(2, 0, 1).astype(np.uint16) + np.uint16(1)
     values[:, :70, :90] = 0
     options = {**utm(), "nodata": 0, "tiled": True, "blockxsize": 16, "blockysize": 16}
-    return write_raster(tmp_path / "scene.tif", values, photometric="rgb", **options)
+    return write_raster(tmp_path_factory.mktemp("scene") / "scene.tif", values, photometric="rgb", **options)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,11 @@ def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words,
         assert overlay.width >= width
 
 
-def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, image: np.ndarray) -> None:
+def test_a_geotiff_keeps_its_coordinates(model, scene, image, tmp_path):
     import rasterio
 
     options = LabelOptions(tile=80, overlap=20, stretch="1,256")
-    result = label_big_image(model, scene, WORDS, Labeling(out=scene.parent / "out", options=options, bands=(3, 2, 1)))
+    result = label_big_image(model, scene, WORDS, Labeling(out=tmp_path / "out", options=options, bands=(3, 2, 1)))
     expected = model.segment(np.ascontiguousarray(image[..., ::-1]), WORDS, tile=80, overlap=20).labels
     with rasterio.open(result.paths.label_map) as labels, rasterio.open(scene) as source:
         assert (labels.crs, labels.transform, labels.shape) == (source.crs, source.transform, source.shape)
@@ -91,13 +92,13 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     np.testing.assert_array_equal(read_label_map(result.paths.label_map) == UNLABELED, found == 255)
 
 
-def label(model: NetworkSegmenter, scene: Path, out: str, *, resume: bool = False, **changes: Any) -> BigResult:
+def label(model: NetworkSegmenter, scene: Path, out: Path, *, resume: bool = False, **changes: Any) -> BigResult:
     words = changes.pop("words", WORDS)
     options = LabelOptions(**{"tile": 80, "overlap": 20, "keep_classes": 10, **changes})
-    return label_big_image(model, scene, words, Labeling(out=scene.parent / out, resume=resume, options=options))
+    return label_big_image(model, scene, words, Labeling(out=out, resume=resume, options=options))
 
 
-def label_a_row(model: NetworkSegmenter, scene: Path, out: str, **changes: Any) -> None:
+def label_a_row(model: NetworkSegmenter, scene: Path, out: Path, **changes: Any) -> None:
     """Stop behind the next row of tiles."""
     append = Journal.append
 
@@ -112,8 +113,8 @@ def label_a_row(model: NetworkSegmenter, scene: Path, out: str, **changes: Any) 
             label(model, scene, out, resume=True, **changes)
 
 
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+@pytest.fixture(scope="module")
+def seen() -> Iterator[list[int]]:
     """How many tiles the network sees each time."""
     seen, run = list[int](), NetworkSegmenter.encode_views
 
@@ -121,8 +122,16 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(len(pixels))
         return run(self, pixels, **options)
 
-    monkeypatch.setattr(NetworkSegmenter, "encode_views", counted)
-    return seen
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetworkSegmenter, "encode_views", counted)
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def whole(model, scene, seen, tmp_path_factory) -> tuple[BigResult, int]:
+    """The result of a call that nothing stops, and how often the network is called."""
+    before = len(seen)
+    return label(model, scene, tmp_path_factory.mktemp("whole")), len(seen) - before
 
 
 def assert_same_files(one: BigResult, other: BigResult) -> None:
@@ -138,18 +147,19 @@ def assert_same_files(one: BigResult, other: BigResult) -> None:
         pytest.param([f"word {number}" for number in range(24)], id="selected", marks=pytest.mark.slow),
     ],
 )
-def test_a_stopped_call_goes_on_to_the_same_files(model, scene, seen, words):
-    whole, tiles = label(model, scene, "whole", words=words), len(seen)
-    for _ in range(2):
-        label_a_row(model, scene, "broken", words=words)
-    assert not (scene.parent / "broken" / "scene.tif").exists()
-    with pytest.raises(UsageError, match="tile: 80, now 64"):
-        label(model, scene, "broken", resume=True, words=words, tile=64)
+def test_a_stopped_call_goes_on_to_the_same_files(model, scene, seen, whole, tmp_path, words):
     del seen[:]
-    resumed = label(model, scene, "broken", resume=True, words=words)
-    assert len(seen) < tiles
-    assert_same_files(resumed, whole)
-    assert not (scene.parent / "broken" / ".segvoc").exists()
+    expected, calls = whole if words is WORDS else (label(model, scene, tmp_path / "whole", words=words), len(seen))
+    for _ in range(2):
+        label_a_row(model, scene, tmp_path, words=words)
+    assert not (tmp_path / "scene.tif").exists()
+    with pytest.raises(UsageError, match="tile: 80, now 64"):
+        label(model, scene, tmp_path, resume=True, words=words, tile=64)
+    del seen[:]
+    resumed = label(model, scene, tmp_path, resume=True, words=words)
+    assert len(seen) < calls
+    assert_same_files(resumed, expected)
+    assert not (tmp_path / ".segvoc").exists()
 
 
 @pytest.mark.parametrize(
@@ -163,16 +173,18 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, seen, words):
     ],
     ids=["half a row more", "cut off", "another image", "not resumed"],
 )
-def test_what_a_stopped_call_has_left_is_used_where_it_fits(model, scene, seen, change, resume, begins_anew):
-    whole, tiles = label(model, scene, "whole"), len(seen)
+def test_what_a_stopped_call_has_left_is_used_where_it_fits(
+    model, scene, seen, whole, tmp_path, change, resume, begins_anew
+):
+    expected, calls = whole
     for _ in range(2):  # of three rows
-        label_a_row(model, scene, "broken")
-    (labels,) = (scene.parent / "broken" / ".segvoc").glob("*/labels")
+        label_a_row(model, scene, tmp_path)
+    (labels,) = (tmp_path / ".segvoc").glob("*/labels")
     (labels.parent / "a folder of others").mkdir()
     change(scene, labels)
     del seen[:]
-    assert_same_files(label(model, scene, "broken", resume=resume), whole)
-    assert (len(seen) == tiles) == begins_anew
+    assert_same_files(label(model, scene, tmp_path, resume=resume), expected)
+    assert (len(seen) == calls) == begins_anew
 
 
 def test_objects_are_refused(model, image, tmp_path):
@@ -183,10 +195,10 @@ def test_objects_are_refused(model, image, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_map_of_tiles_is_that_of_the_whole_label_map(model: NetworkSegmenter, scene: Path) -> None:
+def test_a_map_of_tiles_is_that_of_the_whole_label_map(model, scene, tmp_path):
     pytest.importorskip("shapely", reason="needs the extra geo")
     options = LabelOptions(tile=80, overlap=20, stretch="1,256", threshold=0.4)
-    call = Labeling(out=scene.parent / "out", options=options, map=MapFormat(name="geojson"))
+    call = Labeling(out=tmp_path, options=options, map=MapFormat(name="geojson"))
     result = label_big_image(model, scene, WORDS, call)
     assert result.paths.map_file is not None
     features = [one["properties"] for one in json.loads(result.paths.map_file.read_text())["features"]]
@@ -196,10 +208,10 @@ def test_a_map_of_tiles_is_that_of_the_whole_label_map(model: NetworkSegmenter, 
         if own:
             mean = np.average([one["confidence"] for one in own], weights=[one["area"] for one in own])
             assert mean == pytest.approx(entry["confidence"], abs=1 / 255)
-    assert not (scene.parent / "out" / ".segvoc").exists()
+    assert not (tmp_path / ".segvoc").exists()
 
 
-def test_an_interrupted_map_is_gone_on_with(model: NetworkSegmenter, scene: Path) -> None:
+def test_an_interrupted_map_is_gone_on_with(model, scene, tmp_path):
     pytest.importorskip("shapely", reason="needs the extra geo")
 
     class Stop(Exception):
@@ -211,7 +223,7 @@ def test_an_interrupted_map_is_gone_on_with(model: NetworkSegmenter, scene: Path
 
     options = LabelOptions(tile=80, overlap=20, stretch="1,256")
     whole, resumed = (
-        Labeling(out=scene.parent / name, options=options, map=MapFormat(name="geojson"), resume=name == "resumed")
+        Labeling(out=tmp_path / name, options=options, map=MapFormat(name="geojson"), resume=name == "resumed")
         for name in ("whole", "resumed")
     )
     label_big_image(model, scene, WORDS, whole)
@@ -220,5 +232,5 @@ def test_an_interrupted_map_is_gone_on_with(model: NetworkSegmenter, scene: Path
     with pytest.raises(UsageError, match="maps"):
         label_big_image(model, scene, WORDS, replace(resumed, map=None))
     label_big_image(model, scene, WORDS, resumed)
-    maps = [(scene.parent / name / "scene.geojson").read_bytes() for name in ("whole", "resumed")]
+    maps = [(tmp_path / name / "scene.geojson").read_bytes() for name in ("whole", "resumed")]
     assert maps[0] == maps[1]

@@ -29,18 +29,10 @@ def hard_labels(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def drawn_result(labels: np.ndarray | None = None, words: tuple[str, ...] = WORDS, seed: int = 0) -> Segmentation:
-    """A result with this label map."""
     labels = hard_labels(seed) if labels is None else labels
     image = np.random.default_rng(seed).integers(0, 256, (*labels.shape, 3), dtype=np.uint8)
-    return Segmentation(
-        labels=labels,
-        words=words,
-        confidence=np.full(labels.shape, 0.5, np.float32),
-        selected=np.ones(len(words), bool),
-        image=image,
-        model="tiny",
-        seconds=0.1,
-    )
+    about = {"confidence": np.full(labels.shape, 0.5, np.float32), "selected": np.ones(len(words), bool)}
+    return Segmentation(labels=labels, words=words, image=image, model="tiny", seconds=0.1, **about)
 
 
 def outline_differences(truth: np.ndarray, labels: np.ndarray) -> tuple[int, int]:

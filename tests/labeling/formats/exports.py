@@ -85,7 +85,6 @@ def yolo_line(label: object, *box: float) -> str:
 
 
 def yolo(root: Path, *lines: str, names: str = "[cat]") -> None:
-    """A dataset of one image."""
     image(root / "images/photo.png")
     write(root / "labels/photo.txt", "\n".join(lines))
     write(root / "data.yaml", f"train: images\nnames: {names}\n")

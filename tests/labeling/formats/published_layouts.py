@@ -175,7 +175,9 @@ _OBJECTS = [
     {"name": "void", "color": [0, 0, 0]},
 ]
 _ROBOFLOW = _masks_beside_images("_classes.csv", "Pixel Value, Class\n4, road\n7, car\n", "")
-_CSV_COLORS = "name,r,g,b\nroad,128,64,128\n3060,0,0,142\nunknown,0,0,0\n"
+_DEEP_GLOBE = _masks_beside_images(
+    "class_dict.csv", "name,r,g,b\nroad,128,64,128\n3060,0,0,142\nunknown,0,0,0\n", "_sat"
+)
 _INDEX_LINES = _masks("classes.txt", "# all\n4 road\n7: car\n", _INDICES, palette=True)
 _INDEX_CSV = _masks("classes.csv", 'id;name\n4;"road; track"\n7;car\n9;void\n', _INDICES)
 _COLOR_LINES = _masks("classes.txt", "0,0,0,unlabeled\n128,64,128,road\n0,0,142,car\n", _COLORS)
@@ -190,9 +192,7 @@ LAYOUTS = {
     "stuff in JSON": Layout("coco-instances", _stuff_json, "bridge", "wall-brick", 2, "val2017", objects=0),
     "masks in sets": Layout("masks", _masks_in_sets, "car", "road", 2, "train", start="names.json"),
     "masks of Roboflow": Layout("masks", _ROBOFLOW, "car", "road", 2, "valid"),
-    "masks of DeepGlobe": Layout(
-        "masks", _masks_beside_images("class_dict.csv", _CSV_COLORS, "_sat"), "3060", "road", 2, "valid"
-    ),
+    "masks of DeepGlobe": Layout("masks", _DEEP_GLOBE, "3060", "road", 2, "valid"),
     "indices": Layout("masks", _INDEX_LINES, "car", "road", 2),
     "indices in CSV": Layout("masks", _INDEX_CSV, "car", "road; track", 2),
     "colors": Layout("masks", _COLOR_LINES, "car", "road", 2),

@@ -1,7 +1,5 @@
 """A dataset format is added from outside of the package, by one value in the table."""
 
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,8 +15,9 @@ from segvoc.labeling.formats.base import DatasetEntry, DatasetFormat, Facts, For
 from segvoc.labeling.formats.map_folders import MapFile
 from segvoc.labeling.formats.opening import dataset_format
 from segvoc.labeling.formats.parsed import AnnotatedImage, DatasetSource, ParsedDataset
-from tests.images import squares
+from tests.images import saved, squares
 from tests.labeling.formats.drawn_results import WORDS, drawn_result, hard_labels
+from tests.processes import printed
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,23 +68,25 @@ def test_a_format_is_written_found_and_read(monkeypatch: pytest.MonkeyPatch, tmp
         segvoc.read_dataset(tmp_path, "array")
 
 
+CALLS = """
+import sys
+from segvoc.labeling.formats import table
+from tests.labeling.formats.test_additions import ARRAYS
+
+table.FORMATS += (ARRAYS,)
+
+from segvoc.cli import command_line
+
+photo, out = sys.argv[1:]
+for call in (["segment", photo, "--words=cat, wall", "--format=arrays", f"--out={out}"], ["evaluate", "--help"]):
+    command_line(call, prog_name="segvoc", standalone_mode=False)
+"""
+
+
 def test_options_follow_from_the_table(tmp_path: Path) -> None:
-    Image.fromarray(squares()).save(tmp_path / "photo.png")
-    added = "from tests.labeling.formats.test_additions import ARRAYS, table; table.FORMATS += (ARRAYS,)"
-    call = [sys.executable, "-c", f"{added}\nfrom segvoc.cli import main\nmain()"]
-    options = [
-        "segment",
-        tmp_path / "photo.png",
-        "--words",
-        "cat, wall",
-        "--format",
-        "arrays",
-        "--out",
-        tmp_path / "out",
-    ]
-    subprocess.run([*call, *options], cwd=ROOT, check=True, capture_output=True)
+    photo = saved(Image.fromarray(squares()), tmp_path / "photo.png")
+    told = printed("-c", CALLS, photo, tmp_path / "out", cwd=ROOT)
     assert np.load(tmp_path / "out/maps/photo.npy").shape == squares().shape[:2]
-    told = subprocess.run([*call, "evaluate", "--help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert "huggingface, arrays" in " ".join(told.split())
 
 

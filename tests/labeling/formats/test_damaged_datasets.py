@@ -199,7 +199,6 @@ OF_ONE = [
     ("cvat", _text(CVAT, ' label="cat"', ' label="dog"'), "a mask has the unlisted label 'dog'"),
     ("yolo-seg", _file(YOLO, b"7 0.1 0.1 0.5 0.1 0.5 0.5\n"), "line 1 begins with '7', not a label below 2"),
     ("yolo-seg", _file(YOLO, b"0,0.1,0.1,0.5,0.1,0.5,0.5\n"), "line 1 has commas; separate numbers by spaces"),
-    ("yolo-seg", _file(YOLO, b"1 10 10 50 10 50 50\n"), "isn't a fraction of the image's size"),
     ("yolo-seg", _file(YOLO, b"1 nan 0.1 0.5 0.1 0.5 0.5\n"), "isn't a fraction of the image's size"),
     ("yolo-seg", _file(YOLO, b"1 \xff\xfe"), "it is not UTF-8 text"),
     ("voc", _png(VOC_MAP, "L", (16, 12), 77), "has the undefined index 77"),

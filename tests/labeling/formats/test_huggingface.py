@@ -33,9 +33,8 @@ def rows(count: int = 3, **columns: list[Any]) -> Any:
     pictures = [png(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)) for _ in range(count)]
     content = {"image": pictures, "label": [png(LABELS)] * count} | columns
     kinds = {name: datasets.Image() for name in content if name in ("image", "label", "depth")}
-    return datasets.Dataset.from_dict(content).cast(
-        datasets.Features(datasets.Dataset.from_dict(content).features | kinds)
-    )
+    plain = datasets.Dataset.from_dict(content)
+    return plain.cast(datasets.Features(plain.features | kinds))
 
 
 def test_rows_are_read_as_they_are_stored_also_in_other_processes() -> None:
@@ -83,7 +82,6 @@ def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
     for arguments, problem in (
         ({"dataset": datasets.DatasetDict(train=dataset, test=dataset), "classes": NAMES}, "splits train, test"),
         ({"dataset": dataset, "classes": {"bg", "cat"}}, "the classes are a set, which has no order"),
-        ({"dataset": dataset, "classes": "cat, dog, cat"}, "'cat' is given twice"),
         ({"dataset": dataset.to_iterable_dataset(), "classes": NAMES}, "without streaming"),
         ({"dataset": rows(number=[1, 2, 3]), "classes": NAMES, "labels": "number"}, "has no images; cast it"),
         ({"dataset": rows(depth=[png(LABELS)] * 3), "classes": NAMES}, "set labels="),
@@ -95,9 +93,8 @@ def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
             read_huggingface(**arguments)  # pyright: ignore[reportArgumentType]
     odd = rows(5, label=[png(LABELS[:5]), png(LABELS + 3), {"bytes": b"no image", "path": None}, None, png(LABELS)])
     images = read_huggingface(odd, NAMES)
-    for index, problem in enumerate(
-        ("16 x 5 pixels.*; correct the row", "index 3", "not an image", "no value in the column 'label'")
-    ):
+    problems = "16 x 5 pixels.*; correct the row", "index 3", "not an image", "no value in the column 'label'"
+    for index, problem in enumerate(problems):
         with pytest.raises(InputError, match=problem):
             images.read(index)
     assert images.read(4).labels.shape == (12, 16)

@@ -96,13 +96,6 @@ def test_masks_are_paired_in_the_other_encoding_and_without_what_a_storage_adds(
         assert np.bincount(images.read(0).labels.ravel()).tolist() == [20 * WIDTH, 10 * WIDTH]
 
 
-def test_a_mask_of_three_equal_channels_is_a_map(tmp_path: Path) -> None:
-    image(tmp_path / "images/a.jpg")
-    save(tmp_path / "masks/a.png", np.full((HEIGHT, WIDTH, 3), 1, np.uint8))
-    images = segvoc.LabeledImages.from_folders(tmp_path / "images", tmp_path / "masks", ["sky", "sea"])
-    assert (images.read(0).labels == 1).all()
-
-
 _CVAT = "imgsFine/leftImg8bit/default/a_leftImg8bit.png", "gtFine/default/a_gtFine_{}.png"
 
 

@@ -126,7 +126,7 @@ def test_each_frame_has_objects_of_its_own(model: NetworkSegmenter, tmp_path: Pa
     [
         (5, {}),
         (9, {"every": 2, "options": LabelOptions(smooth=0.7)}),
-        (5, {"options": LabelOptions(track=True, least_object=1, smooth=0.5)}),
+        (5, {"options": LabelOptions(track=True, least_object=20, smooth=0.5)}),
     ],
     ids=["plain", "smooth", "tracks"],
 )

@@ -69,7 +69,6 @@ def write_video(
 
 
 def shown_frames(path: Path) -> list[np.ndarray]:
-    """All frames of a video as RGB."""
     with av.open(str(path)) as video:
         return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
 
