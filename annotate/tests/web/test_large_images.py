@@ -1,19 +1,15 @@
 """An image that the browser doesn't decode: tiles of the service, clicks, strokes that send the rows they changed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from annotate.tests.services import listening
 from annotate.tests.web.conftest import OpenTab
-from annotate.tests.web.fake_service import tiny
 from annotate.tests.web.site import SAMPLES, has_line
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.settings import WEB
 
 WIDTH, HEIGHT = 5100, 3400
 
@@ -26,12 +22,6 @@ def street(tmp_path: Path) -> Path:
         image.resize((WIDTH, HEIGHT)).save(folder / "images/coffee.jpg", quality=90)
     Project.create(folder).close()
     return folder
-
-
-@pytest.fixture
-def address(street: Path) -> Iterator[str]:
-    with listening(tiny(), page=WEB, project=street) as port:
-        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.mark.slow
