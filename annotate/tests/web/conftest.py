@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from annotate.tests.services import listening
-from annotate.tests.web.fake_service import HEADERS, ISOLATION, FakeService, PageFiles
+from annotate.tests.web.fake_service import HEADERS, ISOLATION, FakeService, PageFiles, tiny
 from annotate.tests.web.site import SAMPLES, TIMEOUT, Site
 from segvoc.models.shipped import copy_tiny
 from segvoc_annotate.projects.project import Project
@@ -177,6 +177,12 @@ def address(street: Path) -> Iterator[str]:
 @pytest.fixture
 def service(page_folder: Path) -> FakeService:
     return FakeService(page_folder)
+
+
+@pytest.fixture
+def by_tiny(service: FakeService) -> None:
+    """Images get the labels of the embedded model."""
+    service.model = tiny()
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ def test_words_are_typed_pasted_dropped_spelled_and_removed(served: Site, tmp_pa
     assert served.tab.get_by_role("list", name="Words", exact=True).count() == 0
 
 
+@pytest.mark.usefixtures("by_tiny")
 def test_the_overlay_changes_with_opacity_names_hidden_words_and_the_least_confidence(coffee: Site):
     first = coffee.image_once()
     coffee.tab.get_by_label("Opacity of the colors").fill("90")

@@ -78,6 +78,7 @@ def test_the_tab_that_was_opened_last_has_the_work_and_no_correction_is_lost(ser
     second.shows("open in another tab")
 
 
+@pytest.mark.usefixtures("by_tiny")
 def test_a_turned_webp_is_kept_and_sent_as_the_page_shows_it(served: Site, tmp_path: Path):
     """Chromium ignores the EXIF orientation of WebP files, which the service and all other readers apply."""
     exif = Image.Exif()

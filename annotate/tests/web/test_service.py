@@ -8,6 +8,7 @@ from annotate.tests.web.fake_service import FakeService
 from annotate.tests.web.site import Site, in_python
 
 
+@pytest.mark.usefixtures("by_tiny")
 @pytest.mark.parametrize("screen", SCREENS)
 def test_the_service_labels_images_until_the_page_does_it_itself(served: Site, service: FakeService):
     served.open_and_label("coffee.jpg", "cup = mug, table")
@@ -23,6 +24,7 @@ def test_the_service_labels_images_until_the_page_does_it_itself(served: Site, s
     assert all(request.startswith((served.address, "blob:", "data:")) for request in served.requests)
 
 
+@pytest.mark.usefixtures("by_tiny")
 def test_parts_are_asked_for_shown_and_explained(served: Site, service: FakeService):
     served.open_and_label("chelsea.jpg", "cat, wall")
     field = served.tab.get_by_label("Parts of objects")

@@ -217,6 +217,7 @@ def test_a_click_is_seen_before_it_is_made_and_enter_waits_for_what_it_finds(ser
     assert not served.complaints
 
 
+@pytest.mark.usefixtures("by_tiny")
 def test_words_change_places_and_a_box_gives_several_regions_a_word(served: Site):
     served.open_and_label("coffee.jpg", "cup, table, spoon")
     before = served.labels()
