@@ -59,7 +59,7 @@ def test_a_page_decides_by_all_rules_as_python(site: Site, taught: TaughtWords, 
     of_doors = [words for words, options in RULES.values() if not options]
     for path, calls in {photo(): of_doors, **CALLS}.items():
         with Image.open(path) as opened:
-            image = opened.convert("RGBA").reduce(1 if path == photo() else 2)
+            image = opened.convert("RGBA").reduce(1 if path == photo() else 4)
         for words in calls:
             is_found(site, image, words, in_python(np.asarray(image.convert("RGB")), words.split(", ")))
     drawn = Image.fromarray(drawn_examples(6).images[5])

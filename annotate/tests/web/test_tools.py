@@ -151,6 +151,7 @@ def ready(site: Site) -> None:
     site.tab.locator(".stage").get_by_text("Looking").wait_for(state="detached")
 
 
+@pytest.mark.usefixtures("by_tiny")
 def test_an_object_that_is_clicked_gets_the_word_as_one_action(served: Site, screen: str):
     site = served
     site.open_and_label("coffee.jpg", "table, spoon")
