@@ -8,10 +8,10 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from segvoc.inference.segmenter import Segmenter
 from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
 from tests.serving import services
+from tests.serving.services import Model
 
 NO_PAGE = Path("no page")
 
@@ -19,14 +19,14 @@ _OURS = {field.name for field in fields(AnnotateSettings)}
 
 
 @contextmanager
-def in_process(model: Segmenter | None = None, **changes: Any) -> Iterator[TestClient]:
+def in_process(model: Model | None = None, **changes: Any) -> Iterator[TestClient]:
     """See `tests.serving.services.in_process`; with fields of `AnnotateSettings`, too."""
     with services.in_process(model, **_divided(changes)) as client:
         yield client
 
 
 @contextmanager
-def listening(model: Segmenter | None = None, **changes: Any) -> Iterator[int]:
+def listening(model: Model | None = None, **changes: Any) -> Iterator[int]:
     """See `tests.serving.services.listening`; with fields of `AnnotateSettings`, too."""
     with services.listening(model, **_divided(changes)) as port:
         yield port

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx2
@@ -88,21 +88,30 @@ def form(*parts: bytes, image: bytes | None = None, kind: str = FORM, headers: t
     return post("/v1/segment", kind, b"".join(parts) + file + b"--b--\r\n", *headers)
 
 
+Model = Segmenter | Callable[[], Segmenter]
+"""A model, or a function that opens it, which jobs in other processes need."""
+
+
+def opener(model: Model | None) -> Callable[[], Segmenter]:
+    if model is None:
+        return NumpySegmenter
+    return (lambda: model) if isinstance(model, Segmenter) else model
+
+
 @contextlib.contextmanager
-def in_process(*models: Segmenter | None, host: str = "127.0.0.1", **changes: Any) -> Iterator[TestClient]:
+def in_process(*models: Model | None, host: str = "127.0.0.1", **changes: Any) -> Iterator[TestClient]:
     """A client of a service in this process, without a socket; what goes wrong inside doesn't come through."""
-    openers = [lambda model=model: model for model in models if model is not None] or [NumpySegmenter]
-    app = create_app(openers, ServiceSettings(**changes))
+    app = create_app([opener(model) for model in models or (None,)], ServiceSettings(**changes))
     with TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False) as client:
         yield client
 
 
 @contextlib.contextmanager
-def listening(model: Segmenter | None = None, **changes: Any) -> Iterator[int]:
+def listening(model: Model | None = None, **changes: Any) -> Iterator[int]:
     """The port of a service that listens on loopback, in a thread of this process."""
     settings = ServiceSettings(**changes)
     with bound_socket("127.0.0.1", 0) as listener:
-        server = service_server(create_app([lambda: model or NumpySegmenter()], settings), settings)
+        server = service_server(create_app([opener(model)], settings), settings)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
         thread.start()
         while not server.started:

@@ -160,6 +160,29 @@ def test_other_sites_cannot_use_the_service():
         assert client.post("/v1/segment", json=body, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("keys", [{}, {"api_key": KEY}])
+def test_pages_of_allowed_sites_alone_may_use_the_service(keys: dict[str, str]):
+    site, second = "https://app.example", "https://other.example:8443"
+    asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    body = {"words": "cat", "image": base64.b64encode(png()).decode()}
+    with in_process(allow_origin=(site, second), **keys) as client:
+        for origin in (site, second):
+            preflight = client.options("/v1/segment", headers={"Origin": origin, **asking})
+            headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site", **(bearer(KEY) if keys else {})}
+            answer = client.post("/v1/segment", json=body, headers=headers)
+            for one in (preflight, answer):
+                assert (one.status_code, one.headers["Access-Control-Allow-Origin"]) == (200, origin)
+            assert "X-Request-ID" in answer.headers["Access-Control-Expose-Headers"]
+        other = client.post("/v1/segment", json=body, headers={"Origin": "https://evil.example"})
+        assert other.status_code == (401 if keys else 403) and "Access-Control-Allow-Origin" not in other.headers
+
+
+@pytest.mark.parametrize("origin", ["*", "https://app.example/path", ""])
+def test_what_is_no_origin_is_refused(origin: str):
+    with pytest.raises(UsageError, match=r"not the origin of a site; give scheme and host: https://app\.example"):
+        ServiceSettings(allow_origin=(origin,))
+
+
 # ---- keys that are added and revoked while the service runs
 
 

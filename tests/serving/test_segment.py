@@ -18,6 +18,7 @@ from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import drawn_image, failure, in_process, png
 
 WORDS = ["cat", "sofa, couch", "wall"]
+BASE64 = base64.b64encode(png()).decode()
 PARTS = {"cat": ["head", "tail"], "*": ["edge"]}
 
 
@@ -48,6 +49,24 @@ def segment(client: Any, accept: str = "application/json", image: bytes | None =
 
 def decoded(entry: dict[str, Any]) -> np.ndarray:
     return mask.decode(entry["rle"]).astype(bool)
+
+
+def in_json(client: Any, **fields: Any) -> Any:
+    return client.post("/v1/segment", json={"image": BASE64, "words": WORDS} | fields)
+
+
+def test_an_image_in_json_has_the_labels_of_a_form(client):
+    expected = segment(client, words="cat, sofa=couch, wall", threshold=0.1).json()
+    for prefix, words in (("", "cat, sofa=couch, wall"), ("data:image/png;base64,", WORDS)):
+        found = in_json(client, image=prefix + BASE64, words=words, threshold=0.1).json()
+        assert found == expected | {"image": found["image"], "seconds": found["seconds"]}
+
+
+def test_parts_and_other_answers_come_for_json_too(client):
+    sent = {"image": BASE64, "words": ["cat"], "parts": {"cat": ["head", "tail"]}}
+    labels = client.post("/v1/segment", json=sent, headers={"Accept": "image/png"})
+    assert labels.content.startswith(b"\x89PNG")
+    assert [part["name"] for part in in_json(client, **sent).json()["parts"]] == ["cat's head", "cat's tail"]
 
 
 def test_json_has_the_report_and_a_mask_for_each_class_and_part(client):
@@ -181,11 +200,12 @@ def test_what_is_wrong_with_a_request_is_said(client, fields, status, code, said
 def test_a_form_needs_one_image_as_a_file(client):
     files = {"words": (None, "cat")}
     no_image = client.post("/v1/segment", files=files)
-    text = client.post("/v1/segment", files={**files, "image": (None, "abc")})
+    text = client.post("/v1/segment", files={**files, "image": (None, "a.png")})
     two = client.post("/v1/segment", files=[("image", ("a.png", png())), ("image", ("b.png", png()))])
     word_file = client.post("/v1/segment", files={"words": ("words.txt", b"cat")})
     assert [answer.status_code for answer in (no_image, text, two, word_file)] == [422, 422, 400, 422]
     assert no_image.json()["error"]["message"] == "image is missing; send it"
+    assert text.json()["error"]["message"] == "image is a text; send the file: curl -F image=@photo.jpg"
     twice = client.post(
         "/v1/segment", files=[("image", ("a.png", png())), ("words", (None, "cat")), ("words", (None, "dog"))]
     )
@@ -262,16 +282,19 @@ def test_broken_bodies_are_refused(client, content, kind, status):
     answer = client.post("/v1/segment", content=content, headers={"Content-Type": kind})
     assert answer.status_code == status, answer.text
     failure(answer)
-    packed = client.post("/v1/segment", content=content, headers={"Content-Type": kind, "Content-Encoding": "gzip"})
-    assert packed.status_code == 415
+
+
+@pytest.mark.parametrize("kind", ["application/json", FORM])
+def test_packed_bodies_are_refused(client, kind):
+    headers = {"Content-Type": kind, "Content-Encoding": "gzip"}
+    assert client.post("/v1/segment", content=b"", headers=headers).status_code == 415
 
 
 def test_names_by_id_are_no_words(client):
-    image = base64.b64encode(png()).decode()
     for words in ('{"0":"cat","1":"wall"}', ' {"cat": 0}'):
-        for answer in (segment(client, words=words), client.post("/v1/segment", json={"words": words, "image": image})):
+        for answer in (segment(client, words=words), in_json(client, words=words)):
             assert answer.status_code == 422 and "are in brackets; separate words with commas" in answer.text
-    assert client.post("/v1/segment", json={"words": {"0": "cat"}, "image": image}).status_code == 422
+    assert in_json(client, words={"0": "cat"}).status_code == 422
 
 
 def test_fields_and_addresses_of_other_services_are_answered_with_ours(client):
@@ -300,15 +323,23 @@ def test_hints_are_in_the_answer_and_name_the_forms_fields():
         ({"words": ["sky", 5]}, "words[1] isn't a text; write words as text"),
         ({"words": 5}, "words isn't a text; write words as text"),
         ({"words": ["cup\nsaucer"]}, "the word 'cup\\nsaucer' has a line break in it; give words one by one"),
+        ({"threshold": "0.5"}, "threshold"),
+        ({"color": 1}, "color"),
+        ({"image": "AAAA"}, "the file is not an image in a known format"),
     ],
 )
 def test_a_wrong_value_of_a_field_is_named_without_the_types_of_our_schema(client, body, said):
-    sent = {"image": base64.b64encode(png()).decode(), "words": WORDS} | body
-    answer = client.post("/v1/segment", json=sent)
-    assert answer.status_code == 422 and answer.json()["error"]["message"] == said
+    answer = in_json(client, **body)
+    assert answer.status_code == 422 and said in answer.json()["error"]["message"]
 
 
-def test_an_image_that_is_a_text_is_named_and_lines_of_a_form_are_words(client):
-    answer = client.post("/v1/segment", files={"image": (None, "a.png"), "words": (None, "cat")})
-    assert answer.json()["error"]["message"] == "image is a text; send the file: curl -F image=@photo.jpg"
+def test_fields_that_json_lacks_are_named(client):
+    for name in ("image", "words"):
+        sent = {"image": BASE64, "words": "cat"}
+        del sent[name]
+        answer = client.post("/v1/segment", json=sent)
+        assert answer.status_code == 422 and name in answer.json()["error"]["message"]
+
+
+def test_lines_of_a_form_are_words(client):
     assert [entry["name"] for entry in segment(client, words="cat\r\nwall\r\n").json()["classes"]] == ["cat", "wall"]

@@ -5,41 +5,30 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from starlette.testclient import TestClient
 
 import segvoc
-from annotate.tests.services import NO_PAGE
+from annotate.tests.service.jobs import stuck
+from annotate.tests.services import in_process
 from segvoc.cli.options import ModelOptions
 from segvoc.errors import UsageError
 from segvoc.inference.exported.segmenter import ExportedSegmenter
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.taught.taught_words import TaughtWords
 from segvoc.models.opening import load
 from segvoc.models.shipped import copy_tiny, open_tiny
-from segvoc.serving.app import create_app
-from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.files import write_json
 from segvoc.storage.records import to_json
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from segvoc_annotate.service.improvement import IMPROVED_FILE, Improvement, ImprovementState
 from segvoc_annotate.service.improving import IMPROVEMENT_STAGES, corrected_places, done_images, why_no_finetuning
-from segvoc_annotate.service_extension import AnnotateRoutes
-from segvoc_annotate.settings import AnnotateSettings
 from tests.inference.small_network import small_segmenter
 from tests.inference.taught.drawn_examples import UNLABELED, drawn_examples
 from tests.serving.services import png
 
 ADDRESS = "/v1/project/improvement"
-
-
-def stuck() -> Segmenter:
-    while True:
-        time.sleep(60)
 
 
 @pytest.fixture
@@ -58,14 +47,8 @@ def project(tmp_path: Path) -> Project:
     return project
 
 
-def client_of(project: Project, open_model: Any) -> TestClient:
-    routes = AnnotateRoutes(AnnotateSettings(page=NO_PAGE, project=project.folder))
-    settings = ServiceSettings(extensions=(routes,))
-    return TestClient(create_app([open_model], settings), base_url="http://127.0.0.1")
-
-
 def test_images_that_are_done_teach_the_service(project: Project) -> None:
-    with client_of(project, small_segmenter) as client:
+    with in_process(small_segmenter, project=project.folder) as client:
         assert client.get(ADDRESS).json()["state"] == "none"
         told = client.post(ADDRESS, json={}, headers={"X-Segvoc-User": "anna"}).json()
         assert (told["state"], told["images"], told["by"]) == ("running", 3, "anna")
@@ -135,7 +118,7 @@ def test_a_killed_service_says_so(project: Project) -> None:
     write_json(project.folder / "taught/improvement.json", to_json(running))
     (project.folder / "taught/.unfinished.words.safetensors").write_bytes(b"half")
     (project.folder / "taught/.tuning-x/run").mkdir(parents=True)
-    with client_of(project, small_segmenter) as client:
+    with in_process(small_segmenter, project=project.folder) as client:
         told = client.get(ADDRESS).json()
     assert told["state"] == "failed" and "the service stopped" in told["message"]
     assert [path.name for path in (project.folder / "taught").iterdir()] == ["improvement.json"]

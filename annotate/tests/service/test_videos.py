@@ -9,23 +9,12 @@ import numpy as np
 from starlette.testclient import TestClient
 
 from annotate.tests.drawn_video import WORDS, drawn_video, labels_of, mark_done
-from annotate.tests.services import NO_PAGE
+from annotate.tests.services import in_process
 from segvoc.models.shipped import open_tiny
-from segvoc.serving.app import create_app
-from segvoc.serving.settings import ServiceSettings
 from segvoc_annotate.projects.importing import Importing
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from segvoc_annotate.service.carry_over import THE_MODEL
-from segvoc_annotate.service_extension import AnnotateRoutes
-from segvoc_annotate.settings import AnnotateSettings
-
-
-def client_of(folder: Path) -> TestClient:
-    routes = AnnotateRoutes(AnnotateSettings(project=folder, page=NO_PAGE))
-    return TestClient(
-        create_app([partial(open_tiny)], ServiceSettings(extensions=(routes,))), base_url="http://127.0.0.1"
-    )
 
 
 def images(client: TestClient) -> dict[int, dict[str, Any]]:
@@ -36,7 +25,7 @@ def images(client: TestClient) -> dict[int, dict[str, Any]]:
 def test_frames_are_added(tmp_path: Path) -> None:
     Project.create(tmp_path / "street").close()
     content = drawn_video(tmp_path / "clip.mp4", frames=6).read_bytes()
-    with client_of(tmp_path / "street") as client:
+    with in_process(open_tiny, project=tmp_path / "street") as client:
         post = partial(client.post, "/v1/project/videos")
         answer = post(files={"video": ("a\\b/clip.mp4", content)}, data={"every": "2"}).json()
         assert answer["problems"] == [] and len(answer["added"]) == 3
@@ -60,7 +49,7 @@ def test_drafts_take_over_from_a_frame_that_is_done(tmp_path: Path) -> None:
         mark_done(project, names[0], 0)
         corrected = LabelWork.of_labels(labels_of(2))
         project.write(names[2], corrected, expected=0)
-    with client_of(tmp_path / "street") as client:
+    with in_process(open_tiny, project=tmp_path / "street") as client:
         while not all(state["revision"] for state in images(client).values()):
             time.sleep(0.1)
         states = images(client)

@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from annotate.tests.web.fake_service import HEADERS, ISOLATION, FakeService, PageFiles
+from annotate.tests.services import listening
+from annotate.tests.web.fake_service import HEADERS, ISOLATION, FakeService, PageFiles, tiny
 from annotate.tests.web.site import SAMPLES, TIMEOUT, Site
 from segvoc.models.shipped import copy_tiny
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.settings import WEB
 from segvoc_annotate.static_page import write_page
+from tests.serving.services import Model
 
 SIZES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
@@ -147,8 +151,38 @@ def site(open_tab: OpenTab, page_folder: Path, isolated: bool) -> Iterator[Site]
 
 
 @pytest.fixture
+def street(photos: Path, tmp_path: Path) -> Path:
+    """A project of two photographs."""
+    folder = tmp_path / "street"
+    (folder / "images").mkdir(parents=True)
+    for name in ("coffee.jpg", "rocket.jpg"):
+        shutil.copy(photos / name, folder / "images" / name)
+    Project.create(folder).close()
+    return folder
+
+
+@contextmanager
+def serving_project(folder: Path, model: Model | None = None, **settings: Any) -> Iterator[str]:
+    """The address of a service with a project, in a thread of this process; without a model, a small one labels."""
+    with listening(model, page=WEB, project=folder, **settings) as port:
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture
+def address(street: Path) -> Iterator[str]:
+    with serving_project(street) as address:
+        yield address
+
+
+@pytest.fixture
 def service(page_folder: Path) -> FakeService:
     return FakeService(page_folder)
+
+
+@pytest.fixture
+def by_tiny(service: FakeService) -> None:
+    """Images get the labels of the embedded model."""
+    service.model = tiny()
 
 
 @pytest.fixture

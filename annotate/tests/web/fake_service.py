@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segvoc.inference.segmenter import Segmenter
 from segvoc.models.shipped import open_tiny
 from segvoc.serving.answers import zip_answer
 from segvoc.serving.middleware import HEADERS as SENT
 from segvoc.vocabulary import PartVocabulary
+from tests.inference.numpy_engine import NumpySegmenter
 
 HEADERS = {name: SENT[name] for name in ("Content-Security-Policy", "Permissions-Policy", "Referrer-Policy")}
 
@@ -41,6 +43,8 @@ class FakeService:
     """What the service does, and what it was asked."""
 
     folder: Path
+    model: Segmenter = field(default_factory=NumpySegmenter)
+    """Labels as well as any where no test asks what they are, in a moment."""
     key: str | None = None
     busy: int = 0
     """Requests that it refuses first, because it is busy."""
@@ -89,7 +93,8 @@ class _Handler(PageFiles):
         self.service.forms.append({name: content.decode() for name, content in fields.items()})
         if b"teapot" in fields.get("words", b""):
             return self._failure(422, "invalid", "this is no word for a teapot; choose another")
-        self._send(200, "application/zip", _answer(image, tuple(self.service.forms[-1].items())), {})
+        answer = _answer(self.service.model, image, tuple(self.service.forms[-1].items()))
+        self._send(200, "application/zip", answer, {})
 
     def _may(self) -> bool:
         if self.service.key is None or self.headers["Authorization"] == f"Bearer {self.service.key}":
@@ -121,7 +126,7 @@ tiny = functools.cache(open_tiny)
 
 
 @functools.cache
-def _answer(image: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
+def _answer(model: Segmenter, image: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
     form = dict(fields)
     parts = PartVocabulary(form["parts"]) if form.get("parts") else None
-    return zip_answer(tiny().segment(image, json.loads(form["words"]), parts=parts), {"hints": []})
+    return zip_answer(model.segment(image, json.loads(form["words"]), parts=parts), {"hints": []})

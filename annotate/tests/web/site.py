@@ -57,6 +57,11 @@ class Site:
     complaints: list[str] = field(default_factory=list)
     """Errors and warnings on the console, uncaught ones included."""
 
+    @property
+    def surprises(self) -> list[str]:
+        """Complaints, but for answers 412: who labels a new image at the same time as somebody else may come second."""
+        return [line for line in self.complaints if "412 (Precondition Failed)" not in line]
+
     def open(self) -> None:
         self.tab.goto(self.address)
         self.shows("The model is ready")

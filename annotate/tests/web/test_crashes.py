@@ -1,9 +1,9 @@
 """Two people in three tabs, with the service and the tabs killed at random moments: all that they did is there.
 
+annotate/web/tests/drawn.test.ts draws all else that people do, with a stand-in for the service and for the browser.
 `python -m pytest -m slow annotate/tests/web/test_crashes.py`; SEGVOC_CRASH_SEEDS="1 2 3" draws other runs.
 """
 
-import io
 import os
 import random
 import signal
@@ -13,7 +13,6 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from segvoc.vocabulary.names import folded
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ImageState
+from tests.serving.services import drawn_image, png
 
 SERVICE_KILLS = TAB_KILLS = 20
 OFFLINE_SECONDS = 60.0
@@ -65,9 +65,7 @@ class World:
     lines: dict[tuple[str, int], set[str]] = field(default_factory=dict)
     """Words of painted lines, by image and slot."""
     marks: dict[str, set[str]] = field(default_factory=dict)
-    """"open", "done", "accepted" or "removed" for the images that somebody marked."""
-    uploads: dict[bytes, set[bool]] = field(default_factory=dict)
-    """Whether images by their content are there."""
+    """Whether the image of a tab is "open" or "done"."""
     reopened: set[str] = field(default_factory=set)
     """Images whose settled labels became corrections."""
     key_of: dict[str, str] = field(default_factory=dict)
@@ -131,7 +129,6 @@ class Tab:
     name: str
     desk: Desk
     address: str
-    key: str
     folder: Path
     complaints: list[str] = field(default_factory=list)
     site: Site = field(init=False)
@@ -152,19 +149,12 @@ class Tab:
         page = self.desk.context.new_page()
         self.site = Site(page, self.address, self.folder, self.folder)
         page.on("pageerror", lambda error: self.complaints.append(f"{self.name}: {error}"))
-        key, entry = page.get_by_label("API key of the service"), page.locator(".strip .thumbnail")
         for _ in range(100):
             try:
                 page.goto(self.address, timeout=30_000)
-                key.or_(entry.first).first.wait_for(timeout=30_000)
+                return page.locator(".strip .thumbnail").first.wait_for(timeout=30_000)
             except Exception:
                 time.sleep(0.2)
-                continue
-            if key.count():
-                key.fill(self.key)
-                page.get_by_role("button", name="Use it").click()
-            entry.first.wait_for()
-            return
         raise Lost(f"{self.name} doesn't open")
 
     # ---- what the page shows
@@ -177,12 +167,6 @@ class Tab:
     def refusals(self) -> int:
         button = self.page.get_by_role("button", name="refused")
         return sum(int(text.split()[0]) for text in button.all_inner_texts())
-
-    @property
-    def alert(self) -> str:
-        """What the page says is wrong, unless it says that it goes on by itself."""
-        text = " ".join(self.page.get_by_role("alert").all_inner_texts()).strip()
-        return "" if "; retrying" in text else text
 
     @property
     def is_open(self) -> str | None:
@@ -200,12 +184,8 @@ class Tab:
         """An image in the strip; the title of one that couldn't be labeled says why."""
         return self.page.locator(f".thumbnail[aria-label^='{name}, ']")
 
-    def mark(self, name: str) -> str | None:
-        entry = self.entry(name)
-        if not entry.count():
-            return "removed"
-        status = entry.get_attribute("aria-label").removeprefix(f"{name}, ")
-        return status if status in ("done", "accepted") else "open"
+    def mark(self, name: str) -> str:
+        return "done" if self.entry(name).get_attribute("aria-label") == f"{name}, done" else "open"
 
     def once(self, holds: Callable[[], object], seconds: float) -> bool:
         """Whether something holds within some time; a page that is away may need longer than anybody waits."""
@@ -220,13 +200,6 @@ class Tab:
         if self.once(lambda: not self.is_saving, 30):
             change.saved()
 
-    def dismiss(self) -> None:
-        close = self.page.get_by_role("button", name="Dismiss this message")
-        # the page takes one back itself as soon as it doesn't hold any more
-        with suppress(Exception):
-            if close.count():
-                close.click(timeout=2000)
-
 
 def _name_in(label: str) -> str:
     """The name of an image by the label of its entry, which has its state, too."""
@@ -238,17 +211,11 @@ class Run:
 
     def __init__(self, seed: int, folder: Path, driver: Any, program: str) -> None:
         self.random, self.folder, self.world = random.Random(seed), folder, World()
-        self.keys = {name: f"{name:-<24}" for name in OWNERS}
-        self.roles: dict[str, str] = dict.fromkeys(OWNERS, "administer")
         self.project = folder / "street"
-        self.service = KilledService(self.project, arguments=("--api-key-file", str(folder / "keys")))
+        self.service = KilledService(self.project)
         self.desks = {person: Desk(driver, program, folder / person) for person in ("anna", "ben")}
-        self.tabs = [
-            Tab(name, self.desks[name.split("-")[0]], self.service.address, self.keys[name], folder) for name in OWNERS
-        ]
-        self.before_removal: dict[str, str] = {}
-        self.acts = 0
-        self.tab_kills, self.offline, self.words, self.files = 0, 0.0, 0, 0
+        self.tabs = [Tab(name, self.desks[name.split("-")[0]], self.service.address, folder) for name in OWNERS]
+        self.acts, self.tab_kills, self.offline, self.words = 0, 0, 0.0, 0
         self.log: list[str] = []
         self.ending = threading.Event()
         self.service_kills = 0
@@ -259,22 +226,12 @@ class Run:
     def new_project(self) -> None:
         project = Project.create(self.project, words=START_WORDS)
         for name in (*SHARED, *(tab.own for tab in self.tabs)):
-            project.add(name, self.picture())
+            project.add(name, png(drawn_image(self.random.randrange(2**32), (HEIGHT, WIDTH))))
         project.close()
         for name in START_WORDS:
             self.world.words[self.world.word(name, name)] = {name}
         for tab in self.tabs:
             self.world.marks[tab.own] = {"open"}
-
-    def picture(self) -> bytes:
-        noise = np.random.default_rng(self.random.randrange(2**32)).integers(0, 256, (4, 5, 3), np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(noise).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(file, "PNG")
-        return file.getvalue()
-
-    def write_roles(self) -> None:
-        lines = [f"{name}: {self.keys[name]} {self.roles[name]}" for name in OWNERS]
-        (self.folder / "keys").write_text("\n".join(lines), encoding="utf-8")
 
     def kill_services(self, drawn: random.Random) -> None:
         try:
@@ -287,15 +244,9 @@ class Run:
                 self.service.kill()
                 self.service_kills += 1
                 self.log.append(f"{time.strftime('%T')} service killed")
-                self.roles = {
-                    "anna-1": drawn.choice(("administer", "administer", "annotate")),
-                    "anna-2": "annotate",
-                    "ben": drawn.choice(("administer", "annotate", "annotate", "read")),
-                }
-                self.write_roles()
                 time.sleep(drawn.uniform(0, 1))
                 self.service.start()
-                self.log.append(f"{time.strftime('%T')} service up {self.roles}")
+                self.log.append(f"{time.strftime('%T')} service up")
         except BaseException as problem:
             self.problem = problem
 
@@ -358,12 +309,9 @@ class Run:
         )
 
     def go_to(self, tab: Tab, name: str) -> bool:
-        """Open an image in which the brush can be used; it may be away."""
-        entry = tab.entry(name)
-        if not entry.count():
-            return False
+        """Open an image in which the brush can be used."""
         # also if it is open: another one may be on its way
-        entry.click()
+        tab.entry(name).click()
         if not tab.once(lambda: tab.is_open == name, 2):
             self.note(tab, "can't open", name)
             return False
@@ -389,7 +337,7 @@ class Run:
         word = self.random.choice([*known, AS_FOUND])
         try:
             page.get_by_label("Paint").select_option(label=word, timeout=500)
-        except Exception:  # renamed just now
+        except Exception:  # another spelling came first just now
             return False
         slot = tab.slot(self.random.randrange(SLOTS))
         y = (slot + 1) / (len(OWNERS) * SLOTS + 1)
@@ -412,15 +360,10 @@ class Run:
             change = Change(world.lines, (name, slot), key, *before)
             self.note(tab, "takes it back")
             tab.site.stage_key("Control+z")
-            # without the right to it, the key does nothing
-            if brush.is_enabled():
-                tab.saved(change)
+            tab.saved(change)
         return kill > 0.9
 
     def add_word(self, tab: Tab) -> bool:
-        field_ = tab.page.get_by_label("Words to look for")
-        if field_.is_disabled():
-            return False
         if self.random.random() < 0.5:
             spelled = self.random.choice(SAME_NAMES)
             name, key = self.random.choice(spelled), spelled[0]
@@ -441,99 +384,27 @@ class Run:
             self.world.words[key] -= {None}
         return False
 
-    def rename(self, tab: Tab) -> bool:
-        """Give a word of the tab another name, perhaps only in other letters."""
-        mine = [key for key, names in self.world.words.items() if f" {tab.name} " in key and len(names) == 1]
-        mine = [key for key in mine if None not in self.world.words[key]]
-        field_ = tab.page.get_by_label("Words to look for")
-        if not mine or field_.is_disabled():
-            return False
-        key = self.random.choice(mine)
-        (name,) = self.world.words[key]
-        self.words += 1
-        new = self.random.choice((str(name).swapcase(), f"{key} r{self.words}"))
-        word = tab.page.get_by_role("list", name="Words").get_by_role("button", name=str(name), exact=True)
-        if not tab.once(lambda: word.count() == 1, 3):
-            return False
-        word.click()  # chooses it, or opens its dialog, if it was chosen
-        if not tab.once(lambda: tab.page.get_by_role("dialog").count() == 1, 1):
-            word.click()
-        self.world.word(key, new)
-        change = Change(self.world.words, key, name, new)
-        self.note(tab, "renames", name, new)
-        tab.page.get_by_label("Name;").fill(new)
-        tab.page.get_by_label("Name;").press("Enter")
-        if self.random.random() < 0.1:
-            return True
-        tab.saved(change)
-        return False
-
     def mark(self, tab: Tab) -> bool:
-        """Another mark of the tab's image: done, accepted, removed, or none."""
+        """Mark the tab's image as done, or open it again."""
         marks, name = self.world.marks, tab.own
         if len(marks[name]) > 1:
-            marks[name] = {str(tab.mark(name))} if self.is_settled(tab.desk) else marks[name]
+            marks[name] = {tab.mark(name)} if self.is_settled(tab.desk) else marks[name]
             return False
         (now,) = marks[name]
-        if now != "removed" and not self.go_to(tab, name):
+        if not self.go_to(tab, name):
             return False
-        button, after = self.random.choice(self.buttons(tab, now))
+        after, text = ("open", "Reopen") if now == "done" else ("done", "Done")
+        button = tab.page.get_by_role("button", name=text, exact=True)
         if not tab.once(lambda: button.count() and button.is_enabled(), 1):
             return False
         if after == "open":
             self.world.reopened.add(name)
-        if after == "removed":
-            self.before_removal[name] = now
-        tab.dismiss()
         change = Change(marks, name, now, after)
         self.note(tab, "marks", name, after)
         button.click()
         if self.random.random() < 0.1:
             return True
-        if after != "accepted":
-            tab.saved(change)
-        elif not tab.once(lambda: tab.mark(name) == after or tab.alert, 60):
-            raise Lost(f"{tab.name} neither accepts {name} nor says why")
-        elif tab.mark(name) == after:
-            change.saved()
-        else:
-            self.note(tab, "can't accept:", tab.alert)
-        return False
-
-    def buttons(self, tab: Tab, mark: str) -> list[tuple[Any, str]]:
-        """What can be pressed for an image with a mark, and the mark that it has then."""
-        button = partial(tab.page.get_by_role, "button")
-        done, reopen, accept = (button(name=name, exact=True) for name in ("Done", "Reopen", "Accept"))
-        remove = button(name=f"Remove {tab.own}")
-        return {
-            "open": [(done, "done"), (remove, "removed")],
-            "done": [(reopen, "open"), (accept, "accepted"), (remove, "removed")],
-            "accepted": [(reopen, "open"), (remove, "removed")],
-            "removed": [(button(name=f"Put back {tab.own}"), self.before_removal.get(tab.own, "open"))],
-        }[mark]
-
-    def upload(self, tab: Tab) -> bool:
-        if tab.desk.is_offline or self.files >= 4 or tab.page.get_by_label("Words to look for").is_disabled():
-            return False
-        self.files += 1
-        path, known = self.folder / self.random.choice(("Photo.png", "photo.png", "PHOTO.PNG")), tab.names
-        path.write_bytes(content := self.picture())
-        change = Change(self.world.uploads, content, False, True)
-        tab.dismiss()
-        self.note(tab, "uploads", path.name)
-        tab.site.drop(path)
-        if self.random.random() < 0.1:
-            return True
-
-        def is_added() -> bool:
-            return tab.is_open is not None and tab.is_open not in known
-
-        if not tab.once(lambda: is_added() or tab.alert, 120):
-            raise Lost(f"{tab.name} neither adds {path.name} nor says why")
-        if is_added():
-            change.saved()
-        else:
-            self.note(tab, "can't upload:", tab.alert)
+        tab.saved(change)
         return False
 
     def act(self) -> None:
@@ -541,15 +412,13 @@ class Run:
             raise self.problem
         self.rests()
         tab = self.random.choice(self.tabs)
-        acts = [self.stroke] * 10 + [self.add_word, self.rename] * (self.words < 14) + [self.mark] * 3 + [self.upload]
+        acts = [self.stroke] * 10 + [self.add_word] * (self.words < 14) + [self.mark] * 3
         if dialog := self.question(tab):
             raise Lost(f"{tab.name} is asked though nobody painted the same pixels: {dialog}")
         is_killed = self.random.choice(acts)(tab)
         self.acts += 1
-        # the role of a key is read when the page is opened
-        is_stale = tab.page.get_by_label("Words to look for").is_disabled() and self.roles[tab.name] != "read"
         is_due = self.tab_kills + 2 < self.service_kills
-        if (is_killed or is_stale or is_due) and self.tab_kills < TAB_KILLS:
+        if (is_killed or is_due) and self.tab_kills < TAB_KILLS:
             self.kill_tab(tab)
 
     def question(self, tab: Tab) -> str:
@@ -567,7 +436,6 @@ class Run:
 
     def work(self, seed: int) -> None:
         self.new_project()
-        self.write_roles()
         self.service.start()
         for desk in self.desks.values():
             desk.open()
@@ -587,29 +455,16 @@ class Run:
     # ---- what came of it
 
     def settle(self) -> None:
-        """Everybody is online with all rights, and tries again what was refused."""
-        self.service.kill()
-        self.roles = dict.fromkeys(OWNERS, "administer")
-        self.write_roles()
-        self.service.start()
+        """Everybody is online, and nothing was refused."""
         for tab in self.tabs:
             self.online(tab.desk)
             tab.page.close()
             tab.open()
         for tab in self.tabs:
-            # what waits for words that were refused is sent after them
-            while not tab.once(lambda tab=tab: self.is_idle(tab) and not tab.refusals, 0):
-                if not tab.once(lambda tab=tab: self.is_idle(tab) or tab.refusals, 60):
-                    raise Lost(f"{tab.name} doesn't send its changes")
-                if not (count := tab.refusals):
-                    continue
-                tab.page.get_by_role("button", name="refused").click()
-                self.note(tab, *tab.page.locator(".refusals li").all_inner_texts())
-                tab.page.get_by_role("button", name="Try again").first.click()
-                if not tab.once(lambda tab=tab, count=count: tab.refusals < count, 60):
-                    raise Lost(f"{tab.name} can't settle what was refused: {self.question(tab)}")
-                if tab.refusals:
-                    tab.page.get_by_role("button", name="Close").click()
+            if not tab.once(lambda tab=tab: self.is_idle(tab) or tab.refusals, 60):
+                raise Lost(f"{tab.name} doesn't send its changes")
+            if tab.refusals:
+                raise Lost(f"something of {tab.name} was refused")
 
     def check(self) -> None:
         project = ProjectFolder(self.project)
@@ -642,16 +497,8 @@ class Run:
 
     def wrong_images(self, states: Mapping[str, ImageState]) -> Iterator[str]:
         for name, marks in self.world.marks.items():
-            state = states.get(name)
-            mark = "removed" if state is None else "open" if not state.done else "accepted" if state.review else "done"
-            if mark not in marks:
-                yield f"{name} is {mark}, not {marks}"
-        contents = [path.read_bytes() for path in (self.project / "images").iterdir()]
-        if len(set(contents)) < len(contents):
-            yield f"images are there twice: {sorted(states)}"
-        for content, is_there in self.world.uploads.items():
-            if (content in contents) not in is_there:
-                yield "an uploaded image is lost"
+            if ("done" if states[name].done else "open") not in marks:
+                yield f"{name} is done: {states[name].done}, not {marks}"
 
     def wrong_lines(self, project: ProjectFolder, name: str, ids: dict[str, int]) -> Iterator[str]:
         """Painted lines whose pixels aren't what was painted, and pixels that nobody painted."""

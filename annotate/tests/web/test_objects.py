@@ -24,6 +24,7 @@ def _annotations(site: Site, word: str) -> list[dict]:
     return [entry for entry in of_word if not entry["iscrowd"]]
 
 
+@pytest.mark.usefixtures("by_tiny")
 @pytest.mark.parametrize("screen", SCREENS)
 def test_a_region_becomes_two_objects_by_a_line_and_one_again(served: Site):
     served.open_and_label("coffee.jpg", "cup, table")

@@ -18,15 +18,15 @@ MANY_WORDS += "plane train sign wire pole light roof mountain river bridge".spli
 
 
 # Opening a page with the network inside of it takes seconds of CPU, so each test does several things in one.
-# With threads it also labels in test_service.py.
+# With threads it also labels in test_annotating.py.
 @pytest.mark.parametrize("isolated", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "isolated"])
 def test_a_dropped_image_gets_the_labels_of_python_with_the_network_cut(site: Site, isolated: bool):
     site.open()
     site.tab.context.set_offline(True)
-    site.label(SAMPLES / "chelsea.jpg", ", ".join(WORDS))
+    site.label(site.photos / "chelsea.jpg", ", ".join(WORDS))
     label_map = site.saved("Label map")
     assert label_map.name == "chelsea.png"
-    result = in_python(SAMPLES / "chelsea.jpg", WORDS)
+    result = in_python(site.photos / "chelsea.jpg", WORDS)
     assert (site.labels() == result.labels).mean() >= 0.999
     site.tab.mouse.move(*site.place(0.5, 0.5))
     word, share = site.reading().removesuffix(" %").rsplit(" ", 1)
@@ -43,8 +43,8 @@ def test_a_dropped_image_gets_the_labels_of_python_with_the_network_cut(site: Si
     # a single word leaves the rest of the image unlabeled
     site.press("Remove all words", exact=True)
     site.press("Remove chelsea.jpg")
-    site.label(SAMPLES / "dogs.jpg", "dog")
-    labels = in_python(SAMPLES / "dogs.jpg", ["dog"]).labels
+    site.label(site.photos / "dogs.jpg", "dog")
+    labels = in_python(site.photos / "dogs.jpg", ["dog"]).labels
     assert 0.05 < (labels == 0).mean() < 0.6
     assert (site.labels_of(["dog"]) == np.minimum(labels, 255)).mean() >= 0.999
     assert site.complaints == []

@@ -1,5 +1,6 @@
-"""A project on the real service: two people on it, learning from done images, and a service that is killed."""
+"""A project on the real service: two people on it, keys and nginx, refusals, videos, learning from done images."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -7,35 +8,27 @@ import sys
 import time
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from annotate.tests.services import listening
-from annotate.tests.web.conftest import SIZES, OpenTab
-from annotate.tests.web.fake_service import tiny
+from annotate.tests.drawn_video import drawn_video
+from annotate.tests.web.conftest import SIZES, OpenTab, serving_project
 from annotate.tests.web.site import Site, check, has_line
+from benchmarks.service import behind_nginx
+from segvoc.models.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary
 from segvoc_annotate.projects.contributions import contributions
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
-from segvoc_annotate.settings import WEB
 from tests.inference.taught.drawn_examples import DrawnExamples
 from tests.processes import free_port
 from tests.serving.services import png
-
-
-def new_project(folder: Path, photos: Path) -> Path:
-    """A project of two photographs."""
-    (folder / "images").mkdir(parents=True)
-    for name in ("coffee.jpg", "rocket.jpg"):
-        shutil.copy(photos / name, folder / "images" / name)
-    Project.create(folder).close()
-    return folder
 
 
 @dataclass
@@ -44,7 +37,6 @@ class KilledService:
 
     folder: Path
     port: int = field(default_factory=free_port)
-    arguments: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -52,7 +44,7 @@ class KilledService:
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "segvoc", "serve", "tiny", "--project", str(self.folder), *self.arguments]
+        command = [sys.executable, "-m", "segvoc", "serve", "tiny", "--project", str(self.folder)]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self.port)], stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -70,18 +62,6 @@ class KilledService:
             self.process.kill()
             self.process.wait()
             self.process = None
-
-
-@pytest.fixture
-def street(tmp_path: Path, photos: Path) -> Path:
-    return new_project(tmp_path / "street", photos)
-
-
-@pytest.fixture
-def address(street: Path) -> Iterator[str]:
-    """A service of the project, in a thread of this process."""
-    with listening(tiny(), page=WEB, project=street) as port:
-        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture
@@ -157,6 +137,8 @@ def test_datasets_are_jobs_and_images_are_listed_by_person(anna: Site, street: P
     anna.press("People", exact=True)
     anna.tab.get_by_label("Who labels the 2 listed images, in turn").fill("anna, ben")
     anna.press("Assign")
+    # while images are dealt out, the names change places
+    anna.tab.get_by_role("button", name="ben", exact=True).wait_for()
     anna.press("anna", exact=True)
     anna.shows("1 of 2 images")
     people = {state.image: state.person for state in ProjectFolder(street).states()[0]}
@@ -167,43 +149,6 @@ def test_datasets_are_jobs_and_images_are_listed_by_person(anna: Site, street: P
     anna.shows("no image is done by two people")
     anna.press("Time and gold scores")
     anna.tab.get_by_role("region", name="What people did").get_by_role("row", name="ben").wait_for()
-
-
-@pytest.fixture
-def killed(street: Path) -> Iterator[KilledService]:
-    service = KilledService(street)
-    service.start()
-    yield service
-    service.kill()
-
-
-@pytest.mark.slow
-def test_a_stroke_survives_a_killed_service_and_a_closed_tab(open_tab: OpenTab, street: Path, killed: KilledService):
-    anna = open_tab(killed.address)
-    begin(anna, "cup, table")
-    anna.all_saved()
-    killed.kill()
-    anna.paint_line("table", 0.2)
-    anna.shows("1 change waits for the service")
-    anna.tab.close()
-    # somebody else was faster
-    project = Project(street)
-    state, work = project.work("coffee.jpg")
-    assert work.corrections is not None
-    height, width = work.labels.shape
-    for plane, value in ((work.labels, 0), (work.corrections, 2)):
-        plane[int(0.6 * height), int(0.2 * width) : int(0.8 * width)] = value
-    project.write("coffee.jpg", work, expected=state.revision, by="ben")
-    project.close()
-    killed.start()
-    anna.tab = anna.tab.context.new_page()
-    anna.tab.goto(anna.address)
-    anna.done()
-    anna.all_saved()
-    assert has_line(anna.labels(), 0.2, 1)
-    project = ProjectFolder(street)
-    labels = project.work("coffee.jpg")[1].labels
-    assert has_line(labels, 0.2, 1) and has_line(labels, 0.6, 0)
 
 
 def test_words_are_merged_for_everybody(anna: Site, street: Path):
@@ -279,6 +224,160 @@ def test_a_done_image_is_sent_back_and_accepted(anna: Site, street: Path):
     anna.all_saved()
     state = ProjectFolder(street).states()[0][0]
     assert state.done and state.review is not None and state.review.verdict == "accepted"
+
+
+KEYS = {name: name[0] * 24 for name in ("anna", "ben")}
+_UPLOAD = """async ([key, image, sizes]) => {
+    const form = new FormData(), drawn = Uint8Array.from(atob(image), (one) => one.charCodeAt(0));
+    for (const size of sizes)
+        form.append("image", new Blob([drawn, new Uint8Array(size)]), `${size}.png`);
+    const headers = { Authorization: `Bearer ${key}` };
+    const answer = await fetch("v1/project/images", { method: "POST", headers, body: form });
+    return [answer.status, await answer.json()];
+}"""
+"""Sends images that have few pixels and many bytes, which is cheap for whoever reads them."""
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """Anna may annotate, and Ben everything."""
+    path = tmp_path / "keys"
+    path.write_text(f"anna: {KEYS['anna']} annotate\nben: {KEYS['ben']}\n", encoding="utf-8")
+    return path
+
+
+def sign_in(site: Site, name: str) -> None:
+    site.tab.goto(site.address)
+    site.tab.get_by_label("API key of the service").fill(KEYS[name])
+    site.press("Use it")
+
+
+@pytest.fixture
+def proxy(street: Path, keys: Path) -> Iterator[str]:
+    """The page as it is deployed: behind nginx with the site of deploy/, by TLS and with API keys."""
+    if shutil.which("nginx") is None:
+        pytest.skip("there is no nginx: install Debian's package nginx")
+    with (
+        serving_project(street, api_key_file=keys) as address,
+        behind_nginx(address.rstrip("/"), tls=True) as front,
+    ):
+        yield f"{front}/"
+
+
+def test_two_people_open_paint_upload_and_export_through_the_proxy(open_tab: OpenTab, proxy: str, street: Path):
+    def signed_in(name: str) -> Site:
+        site = open_tab(proxy)
+        sign_in(site, name)
+        site.tab.locator(".strip .thumbnail").first.wait_for()
+        site.complaints.clear()  # that the page was refused without a key
+        return site
+
+    anna = signed_in("anna")
+    anna.type("cup, table")
+    anna.done()
+    ben = signed_in("ben")
+    ben.done()
+    anna.paint_line("table", 0.3)
+    anna.all_saved()
+    ben.shows_line(0.3, 1)
+    project = ProjectFolder(street)
+    assert has_line(project.work("coffee.jpg")[1].labels, 0.3, 1)
+    assert project.state(project.image("coffee.jpg")).by == "anna"
+    # in one request: more than other addresses take, and an image of it has more bytes than the service takes
+    image = base64.b64encode(png(np.full((16, 16, 3), 90, np.uint8))).decode()
+    status, answer = anna.tab.evaluate(_UPLOAD, [KEYS["anna"], image, [8_500_000, 21_000_000]])
+    (added,), (problem,) = answer["added"], answer["problems"]
+    assert (status, added["image"]) == (200, "8500000.png") and problem.startswith("'21000000.png' has 21")
+    assert (street / "images/8500000.png").stat().st_size > 8_500_000
+    ben.shows("3 of 3 images labeled")
+    with zipfile.ZipFile(ben.saved("YOLO segmentation")) as archive:
+        assert {"data.yaml", "labels/coffee.txt", "images/coffee.jpg"} <= set(archive.namelist())
+    assert not anna.surprises + ben.surprises
+
+
+@pytest.fixture
+def annotator(open_tab: OpenTab, street: Path, keys: Path) -> Iterator[Site]:
+    """The page of a service with keys, before Anna has typed hers."""
+    with serving_project(street, api_key_file=keys) as address:
+        yield open_tab(address)
+
+
+def test_what_a_role_may_not_do_is_not_offered_and_a_refused_change_holds_up_no_other(annotator: Site):
+    def promoted(route: Any) -> None:
+        """As if the key had lost the role since: its holder may remove images, as far as the page knows."""
+        answer = route.fetch()
+        project = answer.json() if route.request.method == "GET" and answer.ok else None
+        route.fulfill(response=answer, **({} if project is None else {"json": {**project, "role": "administer"}}))
+
+    annotator.tab.goto(annotator.address)
+    annotator.tab.get_by_label("API key of the service").and_(annotator.tab.locator(":focus")).wait_for()
+    annotator.tab.keyboard.type(KEYS["anna"])
+    annotator.press("Use it")
+    annotator.type("cup, table")
+    annotator.done()
+    annotator.all_saved()
+    annotator.tab.get_by_role("button", name="rocket.jpg").first.wait_for()
+    assert not annotator.tab.get_by_role("button", name="Remove rocket.jpg").count()
+    annotator.tab.route("**/v1/project", promoted)
+    annotator.tab.reload()
+    annotator.press("Remove rocket.jpg")
+    annotator.press("1 change refused")
+    annotator.shows("Removing “rocket.jpg”")
+    annotator.shows("this needs an API key with the role administer")
+    check(annotator, "a refused change")
+    annotator.press("Close")
+    # it is there again, isn't offered any more, and nothing waits for it
+    annotator.tab.get_by_role("button", name="rocket.jpg, labeled").wait_for()
+    assert not annotator.tab.get_by_role("button", name="Remove rocket.jpg").count()
+    annotator.paint_line("table", 0.3)
+    annotator.all_saved()
+    annotator.tab.reload()
+    annotator.done()
+    assert has_line(annotator.labels(), 0.3, 1)
+    annotator.press("1 change refused")
+    annotator.press("Discard")
+    annotator.tab.get_by_role("button", name="1 change refused").wait_for(state="detached")
+
+
+def test_changes_wait_while_a_script_of_the_page_cannot_be_loaded(annotator: Site):
+    annotator.tab.route("**/work.js", lambda route: route.abort())
+    sign_in(annotator, "anna")
+    annotator.type("cup, table")
+    annotator.shows("wait for the service")
+    assert not annotator.tab.get_by_role("button", name="refused").count()
+    annotator.tab.unroute("**/work.js")
+    annotator.all_saved()
+
+
+@pytest.fixture
+def empty(open_tab: OpenTab, tmp_path: Path) -> Iterator[Site]:
+    """The page of a project without images, on a service whose model a second process can open."""
+    Project.create(tmp_path / "street", words=["blue disk", "red disk", "stripes"]).close()
+    with serving_project(tmp_path / "street", open_tiny) as address:
+        yield open_tab(address)
+
+
+def test_frames_are_added_and_take_over_from_one_that_is_done(empty: Site, tmp_path: Path) -> None:
+    site = empty
+    site.open()
+    site.tab.get_by_label("Choose images").set_input_files(drawn_video(tmp_path / "clip.mp4"))
+    dialog = site.tab.get_by_role("dialog", name="Add frames of “clip.mp4”")
+    dialog.get_by_label("Distance of the frames").fill("2")
+    dialog.get_by_role("button", name="Add them").click()
+    site.is_open("clip/frame_000000.jpg")
+    site.done()
+    assert site.tab.locator(".strip .caption").all_inner_texts() == ["0:00.0", "0:00.2"]
+    site.paint_line("stripes", 0.2)
+    site.stage_key("n")
+    site.is_open("clip/frame_000002.jpg")
+    site.shows("A draft: words and objects are taken over from another frame (0:00.0), which is done")
+    site.all_saved()
+    (first, second) = ProjectFolder(tmp_path / "street").states()[0]
+    assert first.done and first.id in (second.answers or "")
+    # the first stroke makes the frame its own
+    site.paint_line("red disk", 0.8)
+    site.tab.get_by_text("A draft: words and objects").wait_for(state="detached")
+    assert site.surprises == []
 
 
 TAUGHT_WORDS = ("grass", "brick")

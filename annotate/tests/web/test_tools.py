@@ -151,6 +151,7 @@ def ready(site: Site) -> None:
     site.tab.locator(".stage").get_by_text("Looking").wait_for(state="detached")
 
 
+@pytest.mark.usefixtures("by_tiny")
 def test_an_object_that_is_clicked_gets_the_word_as_one_action(served: Site, screen: str):
     site = served
     site.open_and_label("coffee.jpg", "table, spoon")
@@ -217,6 +218,7 @@ def test_a_click_is_seen_before_it_is_made_and_enter_waits_for_what_it_finds(ser
     assert not served.complaints
 
 
+@pytest.mark.usefixtures("by_tiny")
 def test_words_change_places_and_a_box_gives_several_regions_a_word(served: Site):
     served.open_and_label("coffee.jpg", "cup, table, spoon")
     before = served.labels()
