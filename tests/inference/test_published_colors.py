@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.encoders.vit import clip_seg_b16
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.label_maps import labels_of

@@ -48,6 +48,10 @@ def test_the_wrong_folder_is_answered_with_the_right_one(tmp_path: Path) -> None
         with one_line_error(UsageError, f"did you mean {str(root)!r}?"):
             segvoc.read_dataset(wrong)
     photo(tmp_path / "alone/photo.jpg")
+    (tmp_path / "annotations.xml").write_text("<annotations/>")
+    with one_line_error(UsageError, f"did you mean {str(tmp_path)!r}?"):
+        dataset_format(tmp_path / "alone")
+    tmp_path.chmod(0o1777)  # as /tmp, where such a file is anybody's
     with one_line_error(UsageError, "it has images without labels"):
         dataset_format(tmp_path / "alone")
     for name in ("images", "masks"):

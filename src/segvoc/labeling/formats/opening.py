@@ -1,6 +1,7 @@
 """Opens a dataset, detecting its format by its files."""
 
 import os
+import stat
 import warnings
 from collections import Counter
 from contextlib import suppress
@@ -137,13 +138,14 @@ def _is_minimal(content: list[object]) -> bool:
 
 
 def _near(folder: Path) -> Path | None:
-    """A parent or child folder that is certainly a dataset; None for a file."""
+    """A parent or child folder that is certainly a dataset, and none that everybody writes to (/tmp); None for a file."""
     if not folder.is_dir():
         return None
     below = [path for pattern in ("*/", "*/*/") for path in sorted(islice(folder.glob(pattern), _MOST_NEAR))]
     for near in (*below, *list(folder.resolve().parents)[:3]):
         with suppress(OSError, UsageError):
-            if near.name[:1] != "." and marked_formats(near):
+            is_shared = bool(near.stat().st_mode & stat.S_ISVTX)
+            if near.name[:1] != "." and not is_shared and marked_formats(near):
                 return near
     return None
 
