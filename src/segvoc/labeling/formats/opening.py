@@ -138,7 +138,7 @@ def _is_minimal(content: list[object]) -> bool:
 
 
 def _near(folder: Path) -> Path | None:
-    """A parent or child folder that is certainly a dataset, and none that everybody writes to (/tmp); None for a file."""
+    """A parent or child folder that is certainly a dataset, unless everybody writes to it (/tmp); None for a file."""
     if not folder.is_dir():
         return None
     below = [path for pattern in ("*/", "*/*/") for path in sorted(islice(folder.glob(pattern), _MOST_NEAR))]
