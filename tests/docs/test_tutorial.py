@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.loopback_hub import loopback_hub
-from tests.papers.test_other_pages import commands, parsed
+from tests.papers.test_commands import commands, parsed
 from tests.processes import printed
 from tools.doc_examples import ROOT
 

@@ -4,9 +4,10 @@ A preset keeps its configuration, options and class selection; what it builds ha
 have a few prompts, and its windows a few pixels. A recipe keeps all but its length and its sizes of images.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,13 +145,15 @@ def small_papers(folder: Path) -> Iterator[None]:
     def fetch(file: PublishedFile) -> Path:
         return folder / f"{START_OF.get(file.name) or published[file.name]}.safetensors"
 
+    # all before any is replaced, since some are made from others
+    recipes = {name: recipe() for name, recipe in RECIPES.items()}
     with pytest.MonkeyPatch.context() as patch:
         for name, preset in PRESETS.items():
             if preset.family in PAPERS:
                 patch.setitem(PRESETS, name, small_preset(preset))
         patch.setitem(PRESETS, "small", SMALL_PRESET)
-        for name, recipe in RECIPES.items():
-            patch.setitem(RECIPES, name, small_recipe(recipe))
+        for name, recipe in recipes.items():
+            patch.setitem(RECIPES, name, partial(small_recipe, recipe))
         for name in BENCHMARKS:
             # None: however many there are, so that the few images of a replica are all
             patch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
@@ -173,21 +176,14 @@ def write_small_weights(name: str, path: Path, **options: Any) -> Path:
     return path
 
 
-def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
+def small_recipe(recipe: Recipe) -> Recipe:
     """A recipe with one step of one small image of few classes."""
-
-    def small() -> Recipe:
-        own = recipe()
-        if own.model == "tiny":
-            own = replace(own, model="small", network=None)
-        pixels = side_of(PRESETS[own.model].family)
-        words = 0 if isinstance(PRESETS[own.model].configuration, PartNetworkConfig) else 4
-        sizes = {"short_sides": (pixels,), "crop_size": pixels, "resize_crop_to": 0, "num_sampled_classes": words}
-        short = {"steps": 1, "batch_size": 1, "num_workers": 0, "eval_every": 0, "precision": "float32"}
-        kept = min(own.objective.num_kept_classes, 3)
-        return own.with_settings(**sizes, **short, num_kept_classes=kept)
-
-    return small
+    own = replace(recipe, model="small", network=None) if recipe.model == "tiny" else recipe
+    pixels = side_of(PRESETS[own.model].family)
+    words = 0 if isinstance(PRESETS[own.model].configuration, PartNetworkConfig) else 4
+    sizes = {"short_sides": (pixels,), "crop_size": pixels, "resize_crop_to": 0, "num_sampled_classes": words}
+    short = {"steps": 1, "batch_size": 1, "num_workers": 0, "eval_every": 0, "precision": "float32"}
+    return own.with_settings(**sizes, **short, num_kept_classes=min(own.objective.num_kept_classes, 3))
 
 
 SHORTER: Mapping[str, tuple[str, ...]] = {
