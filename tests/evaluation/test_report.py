@@ -17,7 +17,7 @@ from segvoc.data import benchmarks
 from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS
 from segvoc.encoders.prompts import CLIP_TEMPLATE
 from segvoc.evaluation import report_page
-from segvoc.evaluation.report import ModelOrigin
+from segvoc.evaluation.report import PUBLISHED_WEIGHTS, ModelOrigin, origin_of
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.score_tables import comparison, markdown_rows, score_table, verdict
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -124,6 +124,20 @@ def reported(title: str, model: str = "small") -> dict[str, Any]:
         "protocol": {"window": "auto", "kept_classes": None},
         **{"published": [], "verdict": "", "latency_seconds": {"median": 0.1234}},
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "expected"),
+    [
+        ("cat-seg-b", None, ModelOrigin(preset="cat-seg-b", weights=PUBLISHED_WEIGHTS, published=True)),
+        ("cat-seg-b", "own.pth", ModelOrigin(preset="cat-seg-b", weights="own.pth")),
+        ("own.safetensors", None, ModelOrigin(preset="cat-seg-b", weights="own.safetensors")),
+    ],
+)
+def test_only_a_presets_own_weights_are_the_published_ones(name: str, weights: str | None, expected: ModelOrigin):
+    model = small_segmenter()
+    model.name, model.origin = name, {"preset": "cat-seg-b"}
+    assert origin_of(model, weights) == expected
 
 
 def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):

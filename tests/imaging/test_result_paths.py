@@ -13,6 +13,7 @@ from segvoc.imaging.result_paths import (
     ResultPaths,
     image_paths,
     plan_files,
+    refuse_overwriting,
     skipped_files_line,
     tells_case_apart,
 )
@@ -184,3 +185,11 @@ def test_folders_of_thumbnails_and_trash_are_skipped_and_named(folder: Path) -> 
     assert _named(image_paths(["in"], skipped=skipped)) == [("in/a.jpg", "a")]
     line = skipped_files_line(skipped)
     assert line == "skipped folders of thumbnails and trash: #recycle/, $RECYCLE.BIN/, @eaDir/"
+
+
+def test_inputs_arent_overwritten_where_another_is_missing(folder: Path) -> None:
+    Path("here.png").touch()
+    refuse_overwriting(["here.png", "missing.png"], [Path("other.png")])
+    for result in ("here.png", "missing.png"):
+        with pytest.raises(UsageError, match=f"would overwrite the input '{result}'"):
+            refuse_overwriting(["here.png", "missing.png"], [Path(result)])

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from annotate.tests.service.test_project import work_of
 from annotate.tests.services import in_process
+from segvoc_annotate.projects import pyramid
 from segvoc_annotate.projects.png_bands import BandedPng
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LOOSE
@@ -100,6 +101,15 @@ def test_a_map_in_bands_is_an_ordinary_png(bits: int):
             assert (np.array(image) == values).all()
         assert (first.rows(top // 2, bottom) == values[top // 2 : bottom]).all()
     assert BandedPng.read(png(values)) is None
+
+
+def test_what_is_labeled_has_at_most_so_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pyramid, "TILED_PIXELS", 50_000)
+    with Project.create(tmp_path / "street", words=["cat"]) as project:
+        project.add("photo.png", png(np.zeros((300, 400, 3), np.uint8)))
+    with in_process(project=tmp_path / "street") as client:
+        answer = client.get("/v1/project/tiles/photo.png")
+    assert Image.open(io.BytesIO(answer.content)).size == (200, 150)
 
 
 def test_a_large_image_comes_as_tiles_at_several_sizes(large: Path):

@@ -366,6 +366,14 @@ def test_labelme_shapes(tmp_path: Path) -> None:
     assert counts == {"a": 40, "b": 40} and "(1 linestrip): 1" in told
 
 
+def test_a_mask_of_labelme_stands_at_its_corner(tmp_path: Path) -> None:
+    image(tmp_path / "photo.png")
+    mask = {"shape_type": "mask", "points": [[5, 2], [8, 4]], "mask": png(np.full((3, 4), 255, np.uint8))}
+    labelme(tmp_path, {"label": "cat", **mask})
+    rows, columns = np.nonzero(segvoc.read_dataset(tmp_path).read(0).labels == 0)
+    assert (rows.min(), rows.max(), columns.min(), columns.max(), len(rows)) == (2, 4, 5, 8, 12)
+
+
 @pytest.mark.parametrize(("group", "count"), [(1, 1), (1.0, 1), ("a", 1), (None, 2)])
 def test_labelme_has_numbers_as_labels_and_groups_of_shapes(tmp_path: Path, group: object, count: int) -> None:
     image(tmp_path / "photo.png")
