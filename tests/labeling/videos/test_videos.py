@@ -332,7 +332,7 @@ def test_a_piece_of_a_recording_is_whole(tmp_path: Path, suffix: str, begin: int
     path = write_video(tmp_path / f"video{suffix}", 10, rate=10, times=times, codec=codec)
     with OpenVideo(path) as video:
         assert len(list(video.frames())) == 10
-        assert video.damage is None
+        assert video.damage is None and video.begin == begin / 1000
 
 
 @pytest.mark.parametrize("begin", [0, 2000])
