@@ -1,5 +1,6 @@
 """`segvoc fetch`, from a hub on loopback."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def test_models_recipes_and_files_are_fetched_once(segvoc_command, files, hub, a
     again = segvoc_command("fetch", *arguments)
     assert (again.code, again.out) == (0, done.out.replace(": fetched, ", ": here already, "))
     assert "to fetch" not in again.err and len(hub.transfers()) == transfers == len(fetched)
+
+
+def test_encoders_are_fetched_without_pytorch(segvoc_command, files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "segvoc.models.presets", None)
+    assert segvoc_command("fetch", "dinov2-s").ok().labeled == ["dinov2-s"]
 
 
 def test_the_list_tells_size_license_place_and_use(segvoc_command, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Maps: polygons of regions that fit together, their areas on the ground, and the files, however the rows are read."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +152,19 @@ def test_the_areas_of_the_whole_world_add_up_to_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.area, 510.0656e12 / 8, rtol=1e-5)  # half of it is in the map
 
 
+class _InBands(LabeledMap):
+    """A map whose features come in several groups, as those of a large one do."""
+
+    def features(self, *, simplify: float = 0.0, band_pixels: int = 0) -> Iterator[MapFeatures]:
+        return super().features(simplify=simplify, band_pixels=band_pixels)
+
+
 @pytest.mark.parametrize("name", MAP_NAMES)
 def test_files_hold_the_map(name: Any, tmp_path: Path) -> None:
     labels = _drawn(3)
-    labeled = _map(labels, _place(tmp_path / "scene.tif", labels.shape))
+    labeled = _InBands(**vars(_map(labels, _place(tmp_path / "scene.tif", labels.shape))))
     file, expected = tmp_path / f"scene.{name}", _all(labeled)
+    assert len(list(labeled.features())) > 1
     MapFormat(name=name).write(labeled, file)
     about, _, geometry, fields = pyogrio.raw.read(file)
     polygons = shapely.from_wkb(geometry)

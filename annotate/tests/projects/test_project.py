@@ -22,6 +22,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from annotate.tests.projects.drawn_projects import drawn_project, drawn_work, forget_place
+from segvoc import read_dataset
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.palette import class_colors
@@ -406,6 +407,9 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         (folder / "project.json").write_text(text)
         with pytest.raises(UsageError, match=said):
             Project(folder)
+    (folder / "project.json").write_text("{")
+    with pytest.raises(UsageError, match="project.json' is damaged: it is not JSON"):
+        read_dataset(folder)
 
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'

@@ -183,6 +183,25 @@ def test_a_video_comes_back_from_cvat(clip: Path, tmp_path: Path) -> None:
     assert ElementTree.tostring(again) == ElementTree.tostring(root)
 
 
+def test_what_people_made_one_object_stays_one_in_an_export(clip: Path, tmp_path: Path) -> None:
+    """A model's object that two tracks are expected in is divided among them; a person's is not."""
+    with Project.create(tmp_path / "street", words=WORDS) as project:
+        names = Importing(project=project).video(clip, FRAMES // 6).added
+        for name in names:
+            labels = np.full((HEIGHT, WIDTH), ROAD, np.uint16)
+            labels[20:32, 4:16] = labels[20:32, 44:56] = CAT
+            labels[20:32, 4 : 56 if name == names[-1] else 16] = CAT
+            project.write(name, LabelWork.of_labels(labels), expected=0)
+        ProjectExport(project=project, format="cvat-video", only_done=False).to_folder(str(tmp_path / "cvat"))
+    read = read_dataset(tmp_path / "cvat")
+    counts = []
+    for index in range(len(names)):
+        objects = read.read_objects(index, (HEIGHT, WIDTH))
+        assert objects is not None
+        counts.append(len(np.unique(objects[20:32, 4:56])))
+    assert counts == [3, 3, 3, 3, 3, 1]
+
+
 def test_images_that_are_no_frames_are_named(clip: Path, tmp_path: Path) -> None:
     with Project.create(tmp_path / "street", words=WORDS) as project:
         Importing(project=project).video(clip, 100)
