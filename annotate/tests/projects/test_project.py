@@ -408,7 +408,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=said):
             Project(folder)
     (folder / "project.json").write_text("{")
-    with pytest.raises(UsageError, match="project.json' is damaged: it is not JSON"):
+    with pytest.raises(UsageError, match=r"project\.json' is damaged: it is not JSON"):
         read_dataset(folder)
 
 
