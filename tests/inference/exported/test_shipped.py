@@ -130,40 +130,27 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return loads
 
 
-def test_models_of_one_folder_load_its_files_once(tmp_path: Path, loads: list[str]) -> None:
-    copy_tiny(tmp_path)
+def test_all_models_share_the_programs_that_ship(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_program, "_shipped", {})
     image, start = squares(60, 90, 0), Barrier(2)
-    models = [segvoc.load(tmp_path) for _ in range(2)]
 
     def label(model: segvoc.Segmenter) -> np.ndarray:
         start.wait()
         return model.segment(image, ["cat", "wall"]).labels
 
     with ThreadPoolExecutor(2) as threads:
-        assert np.array_equal(*threads.map(label, models))
-    files = list(loads)
-    assert "image.onnx" in files and len(files) == len(set(files))
-    segvoc.load(tmp_path).segment(image, ["cat", "wall"])
-    assert len(loads) == len(files)
-    (tmp_path / "image.onnx").touch()
-    segvoc.load(tmp_path).segment(image, ["cat", "wall"])
-    assert len(loads) == 2 * len(files)
+        assert np.array_equal(*threads.map(label, [open_tiny(), open_tiny()]))
+    assert "tiny_image.onnx" in loads and len(loads) == len(set(loads))
 
 
-def test_sessions_that_no_model_uses_are_freed_but_those_of_tiny(tmp_path: Path, loads: list[str]) -> None:
-    open_tiny().encode(["cat"])
-    loads.clear()
-    open_tiny().encode(["dog"])
-    assert loads == []
+def test_programs_of_a_folder_are_freed_with_their_model(tmp_path: Path, loads: list[str]) -> None:
     copy_tiny(tmp_path)
     model = segvoc.load(tmp_path)
     model.encode(["cat"])
-    segvoc.load(tmp_path).encode(["cat"])
-    assert len(loads) == 1
+    alive = len(onnx_program._alive)
     del model
     gc.collect()
-    segvoc.load(tmp_path).encode(["cat"])
-    assert len(loads) == 2
+    assert len(loads) == 1 and len(onnx_program._alive) == alive - 1
 
 
 def test_an_exported_model_is_pickled_and_copied() -> None:
