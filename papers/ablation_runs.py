@@ -35,7 +35,8 @@ from segvoc.networks.base import NetworkConfig
 from segvoc.networks.tiny import TinyConfig
 from segvoc.storage.records import to_json
 from segvoc.storage.resume import ResumableWork, read_done
-from segvoc.training.recipe import Recipe, learning_rates
+from segvoc.training.parameters import learning_rates
+from segvoc.training.recipe import Recipe
 from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.start import Start, build

@@ -23,9 +23,10 @@ from segvoc.checkpoints.fetching import fetch
 from segvoc.cli import run_command
 from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root, refuse_twice
 from segvoc.cli.train import train_command
-from segvoc.data.benchmarks import PUBLISHED_ROWS, PublishedRow, counted, find_benchmark
+from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.preparation.prepare import check_preparation, prepare
-from segvoc.errors import InputError, UsageError
+from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow
+from segvoc.errors import InputError, UsageError, counted
 from segvoc.evaluation.report import origin_of
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.score_tables import AGREEMENT, comparison

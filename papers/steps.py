@@ -21,7 +21,8 @@ from segvoc.models.loading import find_device
 from segvoc.models.presets import find_preset
 from segvoc.runtime.version import __version__
 from segvoc.training.objectives import Objective
-from segvoc.training.recipe import Recipe, freeze_others, learning_rates, parameter_groups
+from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
+from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.training_data import class_words
 from segvoc.vocabulary import Vocabulary

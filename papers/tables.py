@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from segvoc.data.benchmarks import PUBLISHED_ROWS, PublishedRow
+from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow
 from segvoc.errors import UsageError
 from segvoc.models.presets import PRESETS
 from segvoc.runtime.suggestions import did_you_mean

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.cli.output import echo
-from segvoc.data.benchmarks import counted
+from segvoc.errors import counted
 from segvoc.evaluation.report_page import write_html
 from segvoc.evaluation.score_tables import AGREEMENT, csv_table, percent
 from segvoc.runtime.progress import aligned

@@ -20,7 +20,7 @@ from segvoc.models.cuda_graphs import NetworkGraphs
 from segvoc.runtime.distributed import Processes, wrap_distributed
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training.loop import Training
-from segvoc.training.objectives import StreamSimilarity, masked_segmentation_loss, orthogonality_loss
+from segvoc.training.losses import StreamSimilarity, masked_segmentation_loss, orthogonality_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.images import squares

@@ -21,7 +21,7 @@ import segvoc
 from segvoc.cli import command_line
 from segvoc.cli.info import describe
 from segvoc.cli.models import summary_of_weights
-from segvoc.data.benchmarks import PUBLISHED_ROWS
+from segvoc.data.published_scores import PUBLISHED_ROWS
 from segvoc.models.catalog import catalog
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES

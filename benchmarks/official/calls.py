@@ -28,7 +28,7 @@ from segvoc.runtime.distributed import Processes
 from segvoc.training.cuda_passes import CudaPasses
 from segvoc.training.loop import Passes, TrainingTask
 from segvoc.training.objectives import Objective
-from segvoc.training.recipe import freeze_others, learning_rates
+from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from segvoc.vocabulary import Vocabulary

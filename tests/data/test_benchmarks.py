@@ -5,9 +5,10 @@ import json
 import pytest
 
 from papers.tables import find_rows
-from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS, SEMANTIC, Manifest, find_benchmark, prepared
+from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC, Manifest, find_benchmark, prepared
 from segvoc.data.labeled_images import CLASS_LIST_FOLDER, read_class_list
 from segvoc.data.preparation.prepare import prepare
+from segvoc.data.published_scores import PUBLISHED_ROWS
 from segvoc.errors import UsageError
 from segvoc.storage.records import parse_settings, with_settings
 from segvoc.training.recipes import RECIPES

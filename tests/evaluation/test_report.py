@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from segvoc.data import benchmarks
-from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS
+from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.data.published_scores import PUBLISHED_ROWS
 from segvoc.encoders.prompts import CLIP_TEMPLATE
 from segvoc.evaluation import report_page
 from segvoc.evaluation.report import PUBLISHED_WEIGHTS, ModelOrigin, origin_of

@@ -17,7 +17,7 @@ from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, SynSeg, build_decoder
-from segvoc.training.objectives import StreamSimilarity
+from segvoc.training.losses import StreamSimilarity
 from tests.networks.contract import NetworkContract, assert_alike
 
 VIT = VitConfig(channels=32, width=64, layers=4, heads=1, patch_size=16, pretrained_size=64, input_size=96, taps=(1, 2))

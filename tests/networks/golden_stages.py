@@ -31,7 +31,7 @@ from segvoc.networks.choices import block_of, build_aggregation, decoder_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.official_weights import aggregation_state, aggregator_name, network_state
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.training.objectives import StreamSimilarity, orthogonality_loss, released_segmentation_loss, stream_cosine
+from segvoc.training.losses import StreamSimilarity, orthogonality_loss, released_segmentation_loss, stream_cosine
 from tests.built import built
 from tests.golden_sets import compact_case, golden_input, golden_parameter
 

@@ -31,7 +31,7 @@ from segvoc.networks.err_seg import (
     err_seg_state,
 )
 from segvoc.storage.records import parse_settings
-from segvoc.training.objectives import released_segmentation_loss
+from segvoc.training.losses import released_segmentation_loss
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
 from tests.golden_sets import ERR_FOLDER, err_case, err_record

@@ -22,7 +22,7 @@ from segvoc.networks.part_cat_seg import (
     PartNetwork,
     part_aggregation_state,
 )
-from segvoc.training.objectives import StreamSimilarity
+from segvoc.training.losses import StreamSimilarity
 from segvoc.vocabulary import Vocabulary
 from tests.golden_sets import ERR_FOLDER, err_case
 from tests.networks.aggregation_contract import ThreeMaps, text_tower

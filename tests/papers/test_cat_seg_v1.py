@@ -14,7 +14,7 @@ from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
-from segvoc.training.recipe import learning_rates
+from segvoc.training.parameters import learning_rates
 from tests.networks.aggregation_contract import SMALL, VIT, AggregationContract, SelectionContract, text_tower
 from tests.networks.contract import assert_alike, make_image, words
 

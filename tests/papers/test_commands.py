@@ -16,7 +16,8 @@ import pytest
 from papers.reproduce import trained_subject
 from papers.tables import PAGE, PAPERS, PaperRows, Row, find_rows, page
 from segvoc.cli import command_line
-from segvoc.data.benchmarks import BENCHMARKS, PUBLISHED_ROWS, PublishedRow, find_benchmark
+from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
+from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow
 from segvoc.models.presets import PRESETS, find_preset
 from segvoc.storage.records import parse_settings, with_settings
 from segvoc.training.recipes import RECIPES, finetune

@@ -10,7 +10,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.runtime.distributed import Processes
 from segvoc.training import caption_task
 from segvoc.training.caption_task import CaptionData, CaptionFiles
-from segvoc.training.objectives import synergy_losses
+from segvoc.training.losses import synergy_losses
 from segvoc.training.recipe import CaptionConfig, Recipe
 from segvoc.training.run_folder import RunFolder
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set

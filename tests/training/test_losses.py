@@ -12,13 +12,14 @@ from torch.nn import functional as F
 
 from segvoc.data.training.training_set import IGNORED, NONE
 from segvoc.encoders.prompts import PartNames
-from segvoc.training import objectives
+from segvoc.training import losses
+from segvoc.training.objectives import SEGMENTATION_LOSSES
 from segvoc.training.recipe import CaptionConfig
 from tests.golden_sets import TOLERANCE, err_case, err_record
 from tests.networks.contract import NoDeviceWaits
 
 
-@pytest.mark.parametrize("loss", objectives.SEGMENTATION_LOSSES.values())
+@pytest.mark.parametrize("loss", SEGMENTATION_LOSSES.values())
 def test_a_loss_in_chunks_is_the_loss(loss):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 6, 6, generator=generator, dtype=torch.float64)
@@ -40,14 +41,14 @@ def test_the_released_loss_counts_pixels_without_a_label_as_no_class_and_the_mas
     softplus = torch.nn.functional.softplus
     known = softplus(torch.tensor(-2.0)) + softplus(torch.tensor(-1.0))
     unknown = softplus(torch.tensor(2.0)) + softplus(torch.tensor(3.0))
-    torch.testing.assert_close(objectives.released_segmentation_loss(logits, labels), (known + unknown) / 4)
-    torch.testing.assert_close(objectives.masked_segmentation_loss(logits, labels), known / 2)
+    torch.testing.assert_close(losses.released_segmentation_loss(logits, labels), (known + unknown) / 4)
+    torch.testing.assert_close(losses.masked_segmentation_loss(logits, labels), known / 2)
 
 
 @pytest.mark.parametrize("name", ["masked", "competing", "cross-entropy"])
 @pytest.mark.parametrize("unlabeled", [255, 65535])
 def test_unlabeled_pixels_of_both_depths_are_ignored_also_if_there_are_no_others(name, unlabeled):
-    loss, generator = objectives.SEGMENTATION_LOSSES[name], torch.Generator().manual_seed(0)
+    loss, generator = SEGMENTATION_LOSSES[name], torch.Generator().manual_seed(0)
     logits = torch.randn(1, 3, 4, 6, generator=generator).requires_grad_(True)
     labels = torch.randint(4, (1, 4, 6), generator=generator)
     nothing = loss(logits, torch.full_like(labels, unlabeled))
@@ -68,10 +69,10 @@ def test_255_is_a_label_where_a_class_or_the_background_has_that_number(classes)
     logits, labels = torch.zeros(1, classes, 1, 2), torch.tensor([[[0, 255]]])
     softplus = torch.log(torch.tensor(2.0))
     for name, expected in (("masked", softplus), ("competing", torch.log(torch.tensor(classes + 1.0)))):
-        found = objectives.SEGMENTATION_LOSSES[name](logits, labels)
+        found = SEGMENTATION_LOSSES[name](logits, labels)
         torch.testing.assert_close(found, expected)
         # the second pixel's share: nothing below 255 classes, where it has no label
-        alone = objectives.SEGMENTATION_LOSSES[name](logits[..., 1:], labels[..., 1:])
+        alone = SEGMENTATION_LOSSES[name](logits[..., 1:], labels[..., 1:])
         torch.testing.assert_close(alone, expected if classes >= 255 else torch.zeros(()))
 
 
@@ -80,7 +81,7 @@ def test_classes_compete_with_each_other_and_with_none_of_them():
     labels = torch.tensor([[[2, 0, 3, 255]]])
     with_none = torch.cat([logits, torch.zeros(1, 1, 1, 4)], dim=1)
     expected = torch.nn.functional.cross_entropy(with_none, labels, ignore_index=255)
-    torch.testing.assert_close(objectives.competing_segmentation_loss(logits, labels), expected)
+    torch.testing.assert_close(losses.competing_segmentation_loss(logits, labels), expected)
 
 
 def test_cross_entropy_is_pytorchs_and_leaves_out_what_is_no_class():
@@ -89,7 +90,7 @@ def test_cross_entropy_is_pytorchs_and_leaves_out_what_is_no_class():
     labels[:, :2], labels[:, 2] = 65535, 3  # unlabeled, and the background's
     scores = torch.nn.functional.interpolate(logits, size=(9, 8), mode="bilinear")
     expected = torch.nn.functional.cross_entropy(scores, labels.where(labels < 3, -100))
-    torch.testing.assert_close(objectives.cross_entropy_segmentation_loss(logits, labels, 2), expected)
+    torch.testing.assert_close(losses.cross_entropy_segmentation_loss(logits, labels, 2), expected)
 
 
 OWNER = [0, 0, 0, 1, 2, 2]
@@ -121,7 +122,7 @@ def _cosine(u: np.ndarray, v: np.ndarray) -> float:
 def reference(vectors: list[np.ndarray], version: str, eps: float, active: float) -> dict[str, float]:
     """Eqs. 5 to 8, term by term, averaged over the images."""
     f, g, t = vectors
-    sums = dict.fromkeys(objectives.TERMS, 0.0)
+    sums = dict.fromkeys(losses.TERMS, 0.0)
     for image in range(IMAGES):
         mine = [index for index, owner in enumerate(OWNER) if owner == image]
         n = len(mine)
@@ -141,7 +142,7 @@ def reference(vectors: list[np.ndarray], version: str, eps: float, active: float
 
 
 def _ours(vectors: list[torch.Tensor], **settings) -> dict[str, torch.Tensor]:
-    return objectives.synergy_losses(CaptionConfig(**settings), *vectors, torch.tensor(OWNER), IMAGES)
+    return losses.synergy_losses(CaptionConfig(**settings), *vectors, torch.tensor(OWNER), IMAGES)
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
@@ -150,7 +151,7 @@ def test_losses_are_the_papers(version, eps, active):
     vectors = _vectors()
     ours = _ours([torch.tensor(part) for part in vectors], loss_version=version, loss_eps=eps, active_threshold=active)
     expected = reference(vectors, version, eps, active)
-    assert list(ours) == list(objectives.TERMS)
+    assert list(ours) == list(losses.TERMS)
     for term, value in expected.items():
         assert ours[term].item() == pytest.approx(value, rel=1e-9), term
         assert value > 0
@@ -158,26 +159,26 @@ def test_losses_are_the_papers(version, eps, active):
 
 def test_without_phrases_there_is_nothing_to_learn():
     vectors, owner = [torch.zeros(0, 4) for _ in range(3)], torch.zeros(0, dtype=torch.int64)
-    losses = objectives.synergy_losses(CaptionConfig(), *vectors, owner, 2)
-    assert [value.item() for value in losses.values()] == [0, 0, 0, 0]
+    found = losses.synergy_losses(CaptionConfig(), *vectors, owner, 2)
+    assert [value.item() for value in found.values()] == [0, 0, 0, 0]
 
 
 NAMES = PartNames.of(["cat's tail", "cat's head", "bus's wheel"])
 
 
-def targets(parts: Tensor, objects: Tensor) -> objectives.PartTargets:
+def targets(parts: Tensor, objects: Tensor) -> losses.PartTargets:
     related = {"part_of": torch.tensor(NAMES.part_of), "object_of": torch.tensor(NAMES.object_of)}
-    return objectives.PartTargets(
+    return losses.PartTargets(
         parts=parts, objects=objects, general_parts=len(NAMES.parts), num_objects=2, **related
     )
 
 
-def terms(inputs: dict[str, Tensor], of: objectives.PartTargets, **options) -> dict[str, Tensor]:
+def terms(inputs: dict[str, Tensor], of: losses.PartTargets, **options) -> dict[str, Tensor]:
     return {
-        "specific": objectives.specific_loss(inputs["specific_logits"], of, **options),
-        "part": objectives.part_loss(inputs["part_obj_logits"], of, **options),
-        "obj": objectives.object_loss(inputs["part_obj_logits"], of, **options),
-        "jsd": objectives.compositional_loss(inputs["part_obj_cost"], inputs["specific_cost"], of),
+        "specific": losses.specific_loss(inputs["specific_logits"], of, **options),
+        "part": losses.part_loss(inputs["part_obj_logits"], of, **options),
+        "obj": losses.object_loss(inputs["part_obj_logits"], of, **options),
+        "jsd": losses.compositional_loss(inputs["part_obj_cost"], inputs["specific_cost"], of),
     }
 
 

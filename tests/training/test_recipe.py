@@ -12,7 +12,8 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
 from segvoc.storage.records import from_json, to_json
 from segvoc.training.loop import rate_factor
-from segvoc.training.recipe import OptimizerConfig, Recipe, learning_rates, parameter_groups
+from segvoc.training.parameters import learning_rates, parameter_groups
+from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.recipes import RECIPES, finetune
 from tests.images import one_line_error
 

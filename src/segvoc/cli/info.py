@@ -160,7 +160,7 @@ def _of_preset(name: str, preset: "Preset") -> dict[str, Any]:
 
 def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
     """Published scores of a preset, in percent, by table and benchmark; how to check downloaded weights."""
-    from segvoc.data.benchmarks import PUBLISHED_ROWS
+    from segvoc.data.published_scores import PUBLISHED_ROWS
 
     tables: dict[str, dict[str, Any]] = {}
     for row in PUBLISHED_ROWS:

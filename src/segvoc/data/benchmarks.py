@@ -1,7 +1,4 @@
-"""The benchmarks of `benchmarks.json`: classes, downloads and scoring rules; prepared benchmarks; published scores.
-
-`published_scores.json` has all rows of the papers' tables, with notes on the tables.
-"""
+"""The benchmarks of `benchmarks.json`: classes, downloads and scoring rules; prepared benchmarks."""
 
 import os
 import re
@@ -12,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segvoc.data.labeled_images import LabeledImage, LabeledImages, class_names, read_class_list
+from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow
 from segvoc.errors import UsageError, counted, one_line
-from segvoc.inference.label_options import LabelKeywords
 from segvoc.runtime.suggestions import did_you_mean
 from segvoc.storage.files import read_json, write_json
 from segvoc.storage.records import check_amounts, from_json, to_json
@@ -130,7 +127,7 @@ class Benchmark:
         return "all classes"
 
     @property
-    def published(self) -> "tuple[PublishedRow, ...]":
+    def published(self) -> tuple[PublishedRow, ...]:
         """The rows of papers' tables with scores of unchanged presets on it, in table order; may be empty."""
         return tuple(row for row in PUBLISHED_ROWS if row.main and self.name in row.scores)
 
@@ -285,88 +282,3 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
     maps = tuple(replace(image, labels=root / mask) for mask, image in masked if mask is not None)
     objects = Vocabulary(benchmark.training_parts.objects)
     return replace(found, object_maps=LabeledImages(name=benchmark.name, vocabulary=objects, images=maps))
-
-
-# ---- scores reported in papers
-
-Paper = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg"]
-
-LAST_VERSIONS: Mapping[Paper, str] = {
-    "PCA-Seg": "CVPR 2026",
-    "CAT-Seg": "CVPR 2024",
-    "ERR-Seg": "journal",
-    "SynSeg": "ICME 2026",
-}
-"""The last version of each paper, which our networks follow."""
-
-PartProtocol = Literal["pred-all", "oracle-obj"]
-"""Part protocols: prediction among all classes, or with the object given (OV-PARTS, PartCLIPSeg)."""
-
-PrintedScores = Mapping[str, float]
-"""Scores on one benchmark, in percent: "miou"; "seen" and "unseen"; for parts also "harmonic", as printed. "found" is
-the mean number of an image's classes that are found (ERR-Seg, Table 9)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedRow:
-    """A row of a paper's table of scores.
-
-    `segvoc train RECIPE --set TRAINING` trains its network, `segvoc evaluate MODEL --set OPTIONS` scores it.
-    """
-
-    paper: Paper
-    version: str
-    table: str
-    """The table: "Table 1"."""
-    row: str
-    preset: str
-    """Our network; empty if there is none."""
-    recipe: str
-    """The recipe that trains it; empty if there is none."""
-    training: tuple[str, ...] = ()
-    """Settings of the recipe or its network, as NAME=VALUE."""
-    options: tuple[str, ...] = ()
-    """Settings of the trained network for the evaluation, as NAME=VALUE."""
-    labels: LabelKeywords = field(default_factory=LabelKeywords)
-    """Label options that override the published protocol in the evaluation."""
-    protocol: PartProtocol | None = None
-    """For parts: how they are predicted."""
-    scores: Mapping[str, PrintedScores]
-    main: bool = False
-    """Whether these are the main scores of the unchanged preset."""
-    departs: str = ""
-    """Known differences of our network from the row's; empty: none from the paper or its code."""
-    source: str = ""
-    """URL of a page with the same scores, besides the paper."""
-
-    @property
-    def title(self) -> str:
-        """Paper and table: "PCA-Seg, Table 1"."""
-        version = "" if self.version == LAST_VERSIONS[self.paper] else f" ({self.version})"
-        return f"{self.paper}{version}, {self.table}"
-
-    @property
-    def name(self) -> str:
-        """Identifies the row: "PCA-Seg, Table 3, serial"."""
-        protocol = "" if self.protocol is None else f", {self.protocol}"
-        return f"{self.title}, {self.row}{protocol}"
-
-    def score_on(self, benchmark: str) -> dict[str, Any]:
-        """The published score on a benchmark, as plain values: an entry of "published" in a report."""
-        table = self.title if self.main else self.name
-        return {
-            "table": table,
-            "source": self.source,
-            "protocol": self.protocol,
-            "scores": dict(self.scores[benchmark]),
-        }
-
-
-def _row(entry: dict[str, Any]) -> PublishedRow:
-    labels: LabelKeywords = entry.pop("labels", {})
-    return replace(from_json(PublishedRow, entry), labels=labels)
-
-
-PUBLISHED_ROWS: tuple[PublishedRow, ...] = tuple(
-    map(_row, read_json(Path(__file__).with_name("published_scores.json"))["rows"])
-)

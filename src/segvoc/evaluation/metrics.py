@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt16
 
-from segvoc.data.benchmarks import PartProtocol
+from segvoc.data.published_scores import PartProtocol
 from segvoc.imaging.label_maps import UNLABELED
 
 _DENSE_CODES = 4_000_000

@@ -27,7 +27,8 @@ from segvoc.runtime.distributed import Processes, available_cores
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.files import digest_of
 from segvoc.training.loop import ForwardPass
-from segvoc.training.objectives import TERMS, TrainingObjective, synergy_losses
+from segvoc.training.losses import TERMS, synergy_losses
+from segvoc.training.objectives import TrainingObjective
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES
 from segvoc.vocabulary import Vocabulary

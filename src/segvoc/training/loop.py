@@ -21,7 +21,8 @@ from segvoc.runtime.distributed import Processes, available_cores, wrap_distribu
 from segvoc.runtime.process_settings import float32_products
 from segvoc.training.nonfinite import find_nonfinite, is_finite
 from segvoc.training.objectives import TrainingObjective
-from segvoc.training.recipe import OptimizerConfig, Recipe, freeze_others, learning_rates, parameter_groups
+from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
+from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -25,7 +25,7 @@ from segvoc.runtime.hardware import peak_gigabytes
 from segvoc.runtime.progress import Progress, print_line
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.callbacks import Callback, CallbackList, RunEvaluation
-from segvoc.training.objectives import TERMS
+from segvoc.training.losses import TERMS
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, validation_score
 

@@ -4,17 +4,13 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
-
-from torch import nn
+from typing import Literal
 
 from segvoc.data.captions.phrases import CleaningRules
 from segvoc.data.training.augmentations import Augmentation
-from segvoc.encoders.base import TOWERS, Tower
-from segvoc.encoders.vit import projection_weights
 from segvoc.errors import UsageError
 from segvoc.models.presets import PRESETS, find_preset
-from segvoc.networks.base import NetworkConfig, SegmentationNetwork
+from segvoc.networks.base import NetworkConfig
 from segvoc.storage.records import check_range, parse_settings, with_settings
 
 Loss = Literal["released", "masked", "competing", "cross-entropy"]
@@ -26,7 +22,7 @@ Supervision = Literal["labels", "captions"]
 Method = Literal["network", "words"]
 InitFrom = Literal["encoders", "network"]
 Version = Literal["v3", "v2"]
-"""Version of SynSeg's paper, for its losses (`segvoc.training.objectives`).
+"""Version of SynSeg's paper, for its losses (`segvoc.training.losses`).
 
 v3: b maps [-1, 1] linearly to [eps, 1 - eps]; cont ignores pairs whose cosine is not above a threshold; back and sep
 sum over ordered pairs j != k, M = N (N - 1). v2: b clips the cosine to [eps, 1 - eps]; all pairs count, M = N².
@@ -289,61 +285,3 @@ class Recipe:
             resized = 0 if sides[0] == recipe.data.crop_size else sides[0]
             recipe = replace(recipe, data=replace(recipe.data, resize_crop_to=resized))
         return recipe
-
-
-# ---- which parameters are trained, with which learning rate and weight decay
-
-
-def learning_rates(network: SegmentationNetwork, recipe: Recipe) -> dict[str, float]:
-    """The learning rate of every trained parameter, by name: all of the aggregation, some of the encoders."""
-    optimizer = recipe.optimizer
-    tuned = {f"{place}.{name}" for place in TOWERS for name in _trainable(network, place, optimizer)}
-    rates: dict[str, float] = {}
-    for name, _ in network.named_parameters():
-        if not name.startswith(tuple(f"{place}." for place in TOWERS)):
-            rates[name] = optimizer.lr
-        elif name in tuned and optimizer.encoder_lr_scale:
-            rates[name] = optimizer.lr * optimizer.encoder_lr_scale
-        elif name.startswith("image_encoder.") and optimizer.trunk_lr_scale:
-            rates[name] = optimizer.lr * optimizer.trunk_lr_scale
-    return rates
-
-
-def _trainable(network: SegmentationNetwork, place: str, optimizer: OptimizerConfig) -> tuple[str, ...]:
-    chosen, encoders = optimizer.trainable, optimizer.trainable_encoders
-    if chosen == "none" or encoders not in ("both", place.removesuffix("_encoder")):
-        return ()
-    tower = network.get_submodule(place)
-    if chosen == "published":
-        return cast(Tower, tower).fine_tuned_parameters()
-    if chosen == "all":
-        return tuple(name for name, _ in tower.named_parameters())
-    return projection_weights(tower, chosen)
-
-
-def freeze_others(network: nn.Module, rates: dict[str, float]) -> None:
-    """Turn off gradients for all parameters without a learning rate."""
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name in rates)
-
-
-def parameter_groups(network: nn.Module, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
-    """Build AdamW's parameter groups: one per learning rate and weight decay.
-
-    "rate" is a group's learning rate before the schedule. As in detectron2's defaults, norms and embeddings have no
-    weight decay, while biases, padding values and scales do.
-    """
-    undecayed = {
-        f"{place}.{name}"
-        for place, module in network.named_modules()
-        if isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.Embedding)
-        for name, _ in module.named_parameters(recurse=False)
-    }
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if name in rates:
-            groups.setdefault((rates[name], 0.0 if name in undecayed else weight_decay), []).append(parameter)
-    return [
-        {"params": members, "lr": rate, "rate": rate, "weight_decay": decay}
-        for (rate, decay), members in sorted(groups.items(), reverse=True, key=lambda entry: entry[0])
-    ]

@@ -33,7 +33,8 @@ from segvoc.training.callbacks import Callback
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import ForwardPass
 from segvoc.training.objectives import Objective, PartObjective
-from segvoc.training.recipe import Recipe, learning_rates
+from segvoc.training.parameters import learning_rates
+from segvoc.training.recipe import Recipe
 from segvoc.training.start import Start
 from segvoc.vocabulary import Vocabulary
 

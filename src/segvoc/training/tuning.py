@@ -40,7 +40,8 @@ from segvoc.runtime.version import __version__
 from segvoc.storage.records import to_json
 from segvoc.training.caption_task import CaptionData
 from segvoc.training.loop import ForwardPass
-from segvoc.training.objectives import TrainingObjective, is_labeled
+from segvoc.training.losses import is_labeled
+from segvoc.training.objectives import TrainingObjective
 from segvoc.training.recipe import Recipe, TunedWordsConfig
 from segvoc.training.run_folder import kept_validation
 from segvoc.training.training_data import LabelData
