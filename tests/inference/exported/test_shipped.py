@@ -147,6 +147,7 @@ def test_programs_of_a_folder_are_freed_with_their_model(tmp_path: Path, loads: 
     copy_tiny(tmp_path)
     model = segvoc.load(tmp_path)
     model.encode(["cat"])
+    gc.collect()  # those of other tests
     alive = len(onnx_program._alive)
     del model
     gc.collect()
