@@ -168,9 +168,7 @@ NAMES = PartNames.of(["cat's tail", "cat's head", "bus's wheel"])
 
 def targets(parts: Tensor, objects: Tensor) -> losses.PartTargets:
     related = {"part_of": torch.tensor(NAMES.part_of), "object_of": torch.tensor(NAMES.object_of)}
-    return losses.PartTargets(
-        parts=parts, objects=objects, general_parts=len(NAMES.parts), num_objects=2, **related
-    )
+    return losses.PartTargets(parts=parts, objects=objects, general_parts=len(NAMES.parts), num_objects=2, **related)
 
 
 def terms(inputs: dict[str, Tensor], of: losses.PartTargets, **options) -> dict[str, Tensor]:
